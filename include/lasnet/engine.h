@@ -1,0 +1,104 @@
+// Running a network: a Session plans once per input size, then runs batches and returns logits and a trace.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lasnet/model.h"
+#include "lasnet/tensor.h"
+
+namespace lasnet {
+
+/// `reference`: plain loops over the masked dense network, the oracle. `cpu`: fused sparse kernels.
+enum class Backend { reference, cpu };
+std::string to_string(Backend backend);
+Backend parse_backend(const std::string& text);
+
+/// Instruction sets of the CPU kernels. `scalar` is portable C++.
+enum class Isa { scalar, avx2, avx512 };
+std::string to_string(Isa isa);
+Isa parse_isa(const std::string& text);
+/// Sets compiled into this library that this processor can run, slowest first; never empty.
+std::vector<Isa> available_isas();
+
+struct SessionOptions {
+  Backend backend = Backend::cpu;
+  std::optional<Isa> isa;  ///< default: the fastest available. Forcing one the machine lacks throws Error.
+  int threads = 1;         ///< >= 1, at most 1024; results do not depend on it
+};
+
+/// Masks by block name, uint8 [N, H', W'] with one value per patch.
+using MaskSet = std::map<std::string, ByteTensor>;
+
+struct RunOptions {
+  bool dense = false;                ///< run the static network: maskers are skipped, every pixel is computed
+  const MaskSet* force_masks = nullptr;  ///< replaces the masker's decision (which is still computed) in named blocks
+  bool record_masks = true;          ///< keep masks and logit differences in the trace
+};
+
+/// What one block computed, over the whole batch.
+struct BlockTrace {
+  std::string name;
+  int granularity = 0;               ///< 0: a static block
+  int64_t height = 0, width = 0;     ///< output map
+  ByteTensor mask;                   ///< [N, H', W'] if recorded; all ones in a dense run
+  Tensor logit_difference;           ///< logit0 - logit1 per patch [N, rows, cols] if recorded; active iff >= 0
+  std::vector<double> rates;         ///< r of each image
+  double rate = 1;                   ///< mean of `rates`
+  double dilated_rate = 1;           ///< mean share of active pixels of D
+  double macs = 0;                   ///< mean multiply-accumulates per image, masker included
+  int64_t static_macs = 0;           ///< of the static block
+  double seconds = 0;                ///< wall time of the block for the batch
+};
+
+struct Trace {
+  std::vector<BlockTrace> blocks;
+  double macs = 0;           ///< whole network, mean per image
+  int64_t static_macs = 0;   ///< whole static network, per image
+  double seconds = 0;        ///< wall time of the whole run for the batch, including stem, maskers and head
+  std::vector<double> image_macs;  ///< whole network, of each image
+
+  double macs_ratio() const { return macs / static_cast<double>(static_macs); }
+};
+
+struct Result {
+  Tensor logits;  ///< [N, classes]
+  Trace trace;
+};
+
+/// A model ready to run: BatchNorm folded, weights packed for one backend and instruction set. Immutable; any number
+/// of sessions share it.
+class Executable;
+
+/// Runs a network. Not thread safe itself; several sessions run concurrently, also over one Executable. Reusable
+/// for any sequence of batch and input sizes; a repeated size allocates no activation memory.
+class Session {
+ public:
+  /// Throws Error on options the machine cannot serve or weights that do not fit the spec.
+  Session(const Model& model, const SessionOptions& options = {});
+  Session(std::shared_ptr<const Executable> executable, int threads);
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+  ~Session();
+
+  /// input: float32 [N, 3, H, W], H and W >= 32, N >= 1, preprocessed. Throws Error on a wrong shape, or forced
+  /// masks that name unknown blocks, have the wrong shape or vary within a patch.
+  Result run(const Tensor& input, const RunOptions& options = {});
+
+  std::shared_ptr<const Executable> executable() const;
+  Backend backend() const;
+  /// The instruction set whose kernels run (scalar for the reference backend).
+  Isa isa() const;
+  int threads() const;
+  const ModelSpec& spec() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace lasnet

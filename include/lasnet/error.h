@@ -1,0 +1,16 @@
+// The one exception type of the library.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+
+namespace lasnet {
+
+/// Thrown by every public function on bad input or a failed system call. The message names the operator or
+/// file, what was expected, what was got, and what to do about it.
+class Error : public std::runtime_error {
+ public:
+  explicit Error(const std::string& message) : std::runtime_error(message) {}
+};
+
+}  // namespace lasnet

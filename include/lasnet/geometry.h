@@ -1,0 +1,53 @@
+// Map sizes and multiply-accumulates of a network at one input size: pure functions of the description.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "lasnet/mask.h"
+#include "lasnet/model.h"
+
+namespace lasnet {
+
+/// Map sizes of one block.
+struct BlockGeometry {
+  MapSize input;    ///< block input x
+  MapSize middle;   ///< output of convs[0] = input of convs[1]: the map of the dilated mask D
+  MapSize output;   ///< block output y: the map of the mask M
+  int dilation_stride = 1;  ///< stride of convs[1], which relates M to D
+  PatchGrid grid;   ///< patches of M; granularity 0 in a static block
+};
+
+struct NetworkGeometry {
+  MapSize input;    ///< image
+  MapSize stem;     ///< after the stem convolution
+  MapSize trunk;    ///< after the optional max-pool: input of the first block
+  std::vector<BlockGeometry> blocks;
+};
+
+/// Throws Error if the image is smaller than 32 px on a side.
+NetworkGeometry network_geometry(const ModelSpec& spec, MapSize image);
+
+/// MACs of one block for one image (pooling and additions are not counted; paper section 3.2).
+struct BlockMacs {
+  int64_t masker = 0;       ///< 2 * Cin per patch; 0 in a static block
+  int64_t projection = 0;   ///< dense
+  std::vector<int64_t> convs;  ///< dense MACs of each body convolution
+
+  /// masker + projection + body at full activity.
+  int64_t dense_total() const;
+  /// Without the masker: what the static block costs.
+  int64_t static_total() const { return dense_total() - masker; }
+  /// masker + projection + convs[0] * dilated_rate + the others * rate.
+  double dynamic_total(double rate, double dilated_rate) const;
+};
+
+BlockMacs block_macs(const BlockSpec& block, const BlockGeometry& geometry);
+
+/// Stem and head MACs for one image: never dynamic.
+int64_t fixed_macs(const ModelSpec& spec, const NetworkGeometry& geometry);
+
+/// MACs of the static network (no maskers) for one image: the denominator of every MAC ratio.
+int64_t static_macs(const ModelSpec& spec, MapSize image);
+
+}  // namespace lasnet

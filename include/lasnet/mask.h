@@ -1,0 +1,54 @@
+// Patches, masks and their dilation: the one definition of what "active" means (paper section 3.1; method).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "lasnet/model.h"
+
+namespace lasnet {
+
+/// The grid of S x S patches over an output map. Patch (i, j) covers rows [iS, (i+1)S) and columns [jS, (j+1)S)
+/// clipped to the map; S larger than the map is one patch.
+struct PatchGrid {
+  MapSize map;
+  int granularity = 1;
+
+  int64_t rows() const { return (map.height + granularity - 1) / granularity; }
+  int64_t cols() const { return (map.width + granularity - 1) / granularity; }
+  int64_t patches() const { return rows() * cols(); }
+  bool operator==(const PatchGrid&) const = default;
+};
+
+/// A half-open rectangle of pixels.
+struct PixelRect {
+  int64_t top = 0, left = 0, bottom = 0, right = 0;
+
+  int64_t pixels() const { return (bottom - top) * (right - left); }
+  bool operator==(const PixelRect&) const = default;
+};
+
+/// Output pixels of patch (row, col), clipped to the map.
+PixelRect patch_pixels(const PatchGrid& grid, int64_t row, int64_t col);
+
+/// Pixels of the block input, of size `input`, under patch (row, col) of a block with this stride, clipped: what
+/// the masker pools.
+PixelRect patch_window(const PatchGrid& grid, int64_t row, int64_t col, int stride, MapSize input);
+
+/// Repeats patch decisions [rows * cols] over their pixels into mask [map.height * map.width]. Values 0 or 1.
+void expand_patches(const PatchGrid& grid, std::span<const uint8_t> patches, std::span<uint8_t> mask);
+
+/// Inverse of expand_patches. Throws Error if the mask is not constant over some patch or has values other than 0, 1.
+std::vector<uint8_t> patches_of_mask(const PatchGrid& grid, std::span<const uint8_t> mask);
+
+/// D = {(s*y + dy, s*x + dx) : M(y, x) = 1, dy, dx in {-1, 0, 1}} inside `input`: the pixels that a 3x3
+/// stride-s convolution with padding 1 reads for the active outputs. mask: [output.pixels()], with output =
+/// ceil(input / stride); dilated: [input.pixels()], every entry is written.
+void dilate_mask(std::span<const uint8_t> mask, MapSize output, int stride, MapSize input,
+                 std::span<uint8_t> dilated);
+
+/// Share of ones.
+double activation_rate(std::span<const uint8_t> mask);
+
+}  // namespace lasnet

@@ -1,0 +1,39 @@
+// Dense host arrays: a shape and contiguous row-major values. Plain values, copied and moved like vectors.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <vector>
+
+namespace lasnet {
+
+using Shape = std::vector<int64_t>;
+
+/// Product of the dimensions (1 for the empty shape). Throws Error if a dimension is negative or the product
+/// does not fit int64.
+int64_t element_count(const Shape& shape);
+
+/// "[1, 3, 224, 224]".
+std::string to_string(const Shape& shape);
+
+/// A contiguous row-major array of T with value semantics.
+template <typename T>
+struct Array {
+  Shape shape;
+  std::vector<T> data;
+
+  Array() = default;
+  explicit Array(Shape dims, T value = T{})
+      : shape(std::move(dims)), data(static_cast<size_t>(element_count(shape)), value) {}
+
+  int64_t size() const { return static_cast<int64_t>(data.size()); }
+  bool operator==(const Array&) const = default;
+};
+
+/// float32 values.
+using Tensor = Array<float>;
+/// uint8 values; masks are 0 or 1.
+using ByteTensor = Array<uint8_t>;
+
+}  // namespace lasnet
