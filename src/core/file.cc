@@ -168,9 +168,11 @@ void write_file_atomically(const std::string& path, const std::function<void(std
     return;
   }
   // The file behind a symbolic link is replaced, not the link.
-  bool is_link = std::filesystem::is_symlink(std::filesystem::symlink_status(path, error));
-  std::filesystem::path target = is_link ? std::filesystem::weakly_canonical(path, error) : path;
-  write_and_rename(error ? path : target.string(), write);
+  std::string target = path;
+  if (std::filesystem::is_symlink(std::filesystem::symlink_status(path, error))) {
+    target = std::filesystem::weakly_canonical(path, error).string();
+  }
+  write_and_rename(target.empty() ? path : target, write);
 }
 
 }  // namespace lasnet

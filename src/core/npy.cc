@@ -1,5 +1,6 @@
-// Layout: magic "\x93NUMPY", version (2 bytes), header length (2 bytes in version 1, else 4, little-endian), a Python
-// dict literal {'descr': '<f4', 'fortran_order': False, 'shape': (1, 3)} padded to 64 bytes, raw values.
+// Layout: magic "\x93NUMPY", version (2 bytes), header length (2 bytes in version 1, else 4, little-endian),
+// a Python dict literal {'descr': '<f4', 'fortran_order': False, 'shape': (1, 3)} padded to 64 bytes, raw
+// values.
 #include "core/npy.h"
 
 #include <bit>
@@ -162,12 +163,12 @@ void save(const Array<T>& array, const std::string& path, std::string_view descr
     fail("{}: shape {} does not agree with {} values", path, to_string(array.shape), array.size());
   }
   std::string shape = fmt::format("({}{})", fmt::join(array.shape, ", "), array.shape.size() == 1 ? "," : "");
-  std::string header =
-      fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}", descr, shape);
+  std::string header = fmt::format("{{'descr': '{}', 'fortran_order': False, 'shape': {}, }}", descr, shape);
   constexpr size_t kPrefix = kMagic.size() + 4;
   header.append(kAlignment - (kPrefix + header.size() + 1) % kAlignment, ' ').push_back('\n');
   if (header.size() > UINT16_MAX) fail("{}: a shape of {} dimensions", path, array.shape.size());
-  const char prefix[] = {1, 0, static_cast<char>(header.size() & 0xff), static_cast<char>(header.size() >> 8)};
+  const char prefix[] = {1, 0, static_cast<char>(header.size() & 0xff),
+                         static_cast<char>(header.size() >> 8)};
   write_file_atomically(path, [&](std::ostream& out) {
     out << kMagic;
     out.write(prefix, sizeof(prefix));

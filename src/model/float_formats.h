@@ -27,7 +27,8 @@ inline uint16_t f32_to_f16(float value) {
   if (magnitude > 0x7f800000) return sign | 0x7e00;   // NaN
   if (magnitude >= 0x477ff000) return sign | 0x7c00;  // rounds to 65536 or more
   if (magnitude < 0x38800000) {
-    // Subnormal half: adding 0.5 leaves the multiples of 2^-24 in the mantissa, rounded by the addition itself.
+    // Subnormal half: adding 0.5 leaves the multiples of 2^-24 in the mantissa, rounded by the addition
+    // itself.
     float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(shifted) - 0x3f000000));
   }

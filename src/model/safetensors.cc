@@ -85,7 +85,8 @@ std::string header_json(const Safetensors& content, DType dtype) {
 
 template <typename T>
 void write_values(std::ostream& out, const std::vector<T>& values) {
-  out.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(T)));
+  out.write(reinterpret_cast<const char*>(values.data()),
+            static_cast<std::streamsize>(values.size() * sizeof(T)));
 }
 
 }  // namespace
@@ -95,7 +96,8 @@ Safetensors parse_safetensors(const uint8_t* bytes, size_t size, const std::stri
   uint64_t length = 0;
   std::memcpy(&length, bytes, kLengthBytes);
   if (length > kMaxHeader || length > size - kLengthBytes) {
-    fail("{}: not a safetensors file, or truncated: header of {} bytes in a file of {}", origin, length, size);
+    fail("{}: not a safetensors file, or truncated: header of {} bytes in a file of {}", origin, length,
+         size);
   }
   std::string_view json(reinterpret_cast<const char*>(bytes) + kLengthBytes, length);
   const uint8_t* data = bytes + kLengthBytes + length;

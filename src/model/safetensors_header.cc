@@ -16,7 +16,8 @@ using nlohmann::json;
 constexpr size_t kMaxRank = 16;
 
 /// Receives the header's JSON events. It accepts exactly
-///   {"__metadata__": {string: string ...}, name: {"dtype": string, "shape": [n ...], "data_offsets": [begin, end]} ...}
+///   {"__metadata__": {string: string ...}, name: {"dtype": string, "shape": [n ...], "data_offsets": [begin,
+///   end]} ...}
 class HeaderReader : public nlohmann::json_sax<json> {
  public:
   explicit HeaderReader(const std::string& origin) : origin_(origin) {}
@@ -24,7 +25,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
   SafetensorsHeader take() { return std::move(header_); }
 
   bool start_object(size_t) override {
-    if (level_ == Level::tensor || level_ == Level::array || level_ == Level::metadata) unexpected("an object");
+    if (level_ == Level::tensor || level_ == Level::array || level_ == Level::metadata)
+      unexpected("an object");
     if (level_ == Level::outside) {
       level_ = Level::root;
     } else {
@@ -43,7 +45,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
       if (!fresh) fail("{}: safetensors header: '{}' appears twice", origin_, name_);
     } else {
       field_ = std::move(text);
-      bool known = level_ == Level::metadata || field_ == "dtype" || field_ == "shape" || field_ == "data_offsets";
+      bool known =
+          level_ == Level::metadata || field_ == "dtype" || field_ == "shape" || field_ == "data_offsets";
       if (!known) fail("{}: safetensors header: '{}' has an unknown key '{}'", origin_, name_, field_);
       bool fresh = level_ == Level::metadata ? header_.metadata.try_emplace(field_).second
                                              : fields_.insert(field_).second;
@@ -83,7 +86,8 @@ class HeaderReader : public nlohmann::json_sax<json> {
 
   bool number_unsigned(number_unsigned_t value) override {
     if (level_ != Level::array) unexpected("a number");
-    if (numbers_.size() == kMaxRank || value > std::numeric_limits<int64_t>::max()) unexpected("an absurd size");
+    if (numbers_.size() == kMaxRank || value > std::numeric_limits<int64_t>::max())
+      unexpected("an absurd size");
     numbers_.push_back(static_cast<int64_t>(value));
     return true;
   }
@@ -146,7 +150,8 @@ void check_coverage(const SafetensorsHeader& header, uint64_t data_size, const s
   uint64_t covered = 0;
   for (const auto& [begin, end, name] : ranges) {
     if (begin != covered) {
-      fail("{}: tensor '{}' begins at byte {}, expected {} (a hole or an overlap)", origin, *name, begin, covered);
+      fail("{}: tensor '{}' begins at byte {}, expected {} (a hole or an overlap)", origin, *name, begin,
+           covered);
     }
     covered = end;
   }
@@ -160,16 +165,18 @@ void check_coverage(const SafetensorsHeader& header, uint64_t data_size, const s
 
 uint64_t dtype_size(const std::string& dtype, const std::string& origin, const std::string& tensor) {
   static const std::map<std::string, uint64_t> kSizes = {
-      {"BOOL", 1}, {"U8", 1},   {"I8", 1},  {"I16", 2}, {"U16", 2}, {"F16", 2}, {"BF16", 2},
-      {"I32", 4},  {"U32", 4},  {"F32", 4}, {"I64", 8}, {"U64", 8}, {"F64", 8}};
+      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"I16", 2}, {"U16", 2}, {"F16", 2}, {"BF16", 2},
+      {"I32", 4},  {"U32", 4}, {"F32", 4}, {"I64", 8}, {"U64", 8}, {"F64", 8}};
   auto found = kSizes.find(dtype);
   if (found == kSizes.end()) {
-    fail("{}: tensor '{}': unknown dtype '{}', expected F32, F16, BF16, F64 or an integer", origin, tensor, dtype);
+    fail("{}: tensor '{}': unknown dtype '{}', expected F32, F16, BF16, F64 or an integer", origin, tensor,
+         dtype);
   }
   return found->second;
 }
 
-SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_size, const std::string& origin) {
+SafetensorsHeader parse_safetensors_header(std::string_view text, uint64_t data_size,
+                                           const std::string& origin) {
   if (!text.starts_with('{')) fail("{}: safetensors header: not a JSON object", origin);
   HeaderReader reader(origin);
   json::sax_parse(text, &reader);
