@@ -36,7 +36,7 @@ struct ArchConfig {
   double width = 1.0;             ///< channel multiplier; channels are rounded to a multiple of 8
   int classes = 1000;             ///< outputs of the classifier
   StemKind stem = StemKind::imagenet;
-  std::vector<int> granularity;  ///< S per stage, or per block; empty: a static network
+  std::vector<int> granularity = {};  ///< S per stage, or per block; empty: a static network
 
   bool is_dynamic() const { return !granularity.empty(); }
   bool operator==(const ArchConfig&) const = default;
