@@ -26,9 +26,14 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
 }
 
 Model load_model(const ModelOptions& options) {
-  const bool overridden = options.granularity || options.width || options.classes || options.stem;
-  if (!options.arch && !overridden) return lasnet::load_model(options.path);
-  ArchConfig arch = options.arch ? ArchConfig{} : lasnet::load_model(options.path).spec.arch;
+  if (!options.arch && !options.granularity && !options.width && !options.classes && !options.stem) {
+    return lasnet::load_model(options.path);
+  }
+  const auto described = described_architecture(options.path);
+  if (!described && !options.arch) {
+    fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", options.path);
+  }
+  ArchConfig arch = described.value_or(ArchConfig{});
   arch.name = options.arch.value_or(arch.name);
   arch.granularity = options.granularity.value_or(arch.granularity);
   arch.width = options.width.value_or(arch.width);
