@@ -35,31 +35,32 @@ struct SessionOptions {
 using MaskSet = std::map<std::string, ByteTensor>;
 
 struct RunOptions {
-  bool dense = false;                ///< run the static network: maskers are skipped, every pixel is computed
-  const MaskSet* force_masks = nullptr;  ///< replaces the masker's decision (which is still computed) in named blocks
-  bool record_masks = true;          ///< keep masks and logit differences in the trace
+  bool dense = false;  ///< run the static network: maskers are skipped, every pixel is computed
+  const MaskSet* force_masks =
+      nullptr;               ///< replaces the masker's decision (which is still computed) in named blocks
+  bool record_masks = true;  ///< keep masks and logit differences in the trace
 };
 
 /// What one block computed, over the whole batch.
 struct BlockTrace {
   std::string name;
-  int granularity = 0;               ///< 0: a static block
-  int64_t height = 0, width = 0;     ///< output map
-  ByteTensor mask;                   ///< [N, H', W'] if recorded; all ones in a dense run
-  Tensor logit_difference;           ///< logit0 - logit1 per patch [N, rows, cols] if recorded; active iff >= 0
-  std::vector<double> rates;         ///< r of each image
-  double rate = 1;                   ///< mean of `rates`
-  double dilated_rate = 1;           ///< mean share of active pixels of D
-  double macs = 0;                   ///< mean multiply-accumulates per image, masker included
-  int64_t static_macs = 0;           ///< of the static block
-  double seconds = 0;                ///< wall time of the block for the batch
+  int granularity = 0;            ///< 0: a static block
+  int64_t height = 0, width = 0;  ///< output map
+  ByteTensor mask;                ///< [N, H', W'] if recorded; all ones in a dense run
+  Tensor logit_difference;        ///< logit0 - logit1 per patch [N, rows, cols] if recorded; active iff >= 0
+  std::vector<double> rates;      ///< r of each image
+  double rate = 1;                ///< mean of `rates`
+  double dilated_rate = 1;        ///< mean share of active pixels of D
+  double macs = 0;                ///< mean multiply-accumulates per image, masker included
+  int64_t static_macs = 0;        ///< of the static block
+  double seconds = 0;             ///< wall time of the block for the batch
 };
 
 struct Trace {
   std::vector<BlockTrace> blocks;
-  double macs = 0;           ///< whole network, mean per image
-  int64_t static_macs = 0;   ///< whole static network, per image
-  double seconds = 0;        ///< wall time of the whole run for the batch, including stem, maskers and head
+  double macs = 0;          ///< whole network, mean per image
+  int64_t static_macs = 0;  ///< whole static network, per image
+  double seconds = 0;       ///< wall time of the whole run for the batch, including stem, maskers and head
   std::vector<double> image_macs;  ///< whole network, of each image
 
   double macs_ratio() const { return macs / static_cast<double>(static_macs); }
@@ -70,12 +71,12 @@ struct Result {
   Trace trace;
 };
 
-/// A model ready to run: BatchNorm folded, weights packed for one backend and instruction set. Immutable; any number
-/// of sessions share it.
+/// A model ready to run: BatchNorm folded, weights packed for one backend and instruction set. Immutable; any
+/// number of sessions share it.
 class Executable;
 
-/// Runs a network. Not thread safe itself; several sessions run concurrently, also over one Executable. Reusable
-/// for any sequence of batch and input sizes; a repeated size allocates no activation memory.
+/// Runs a network. Not thread safe itself; several sessions run concurrently, also over one Executable.
+/// Reusable for any sequence of batch and input sizes; a repeated size allocates no activation memory.
 class Session {
  public:
   /// Throws Error on options the machine cannot serve or weights that do not fit the spec.
@@ -85,8 +86,8 @@ class Session {
   Session& operator=(Session&&) noexcept;
   ~Session();
 
-  /// input: float32 [N, 3, H, W], H and W >= 32, N >= 1, preprocessed. Throws Error on a wrong shape, or forced
-  /// masks that name unknown blocks, have the wrong shape or vary within a patch.
+  /// input: float32 [N, 3, H, W], H and W >= 32, N >= 1, preprocessed. Throws Error on a wrong shape, or
+  /// forced masks that name unknown blocks, have the wrong shape or vary within a patch.
   Result run(const Tensor& input, const RunOptions& options = {});
 
   std::shared_ptr<const Executable> executable() const;

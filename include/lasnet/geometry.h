@@ -11,17 +11,17 @@ namespace lasnet {
 
 /// Map sizes of one block.
 struct BlockGeometry {
-  MapSize input;    ///< block input x
-  MapSize middle;   ///< output of convs[0] = input of convs[1]: the map of the dilated mask D
-  MapSize output;   ///< block output y: the map of the mask M
+  MapSize input;            ///< block input x
+  MapSize middle;           ///< output of convs[0] = input of convs[1]: the map of the dilated mask D
+  MapSize output;           ///< block output y: the map of the mask M
   int dilation_stride = 1;  ///< stride of convs[1], which relates M to D
-  PatchGrid grid;   ///< patches of M; granularity 0 in a static block
+  PatchGrid grid;           ///< patches of M; granularity 0 in a static block
 };
 
 struct NetworkGeometry {
-  MapSize input;    ///< image
-  MapSize stem;     ///< after the stem convolution
-  MapSize trunk;    ///< after the optional max-pool: input of the first block
+  MapSize input;  ///< image
+  MapSize stem;   ///< after the stem convolution
+  MapSize trunk;  ///< after the optional max-pool: input of the first block
   std::vector<BlockGeometry> blocks;
 };
 
@@ -30,8 +30,8 @@ NetworkGeometry network_geometry(const ModelSpec& spec, MapSize image);
 
 /// MACs of one block for one image (pooling and additions are not counted; paper section 3.2).
 struct BlockMacs {
-  int64_t masker = 0;       ///< 2 * Cin per patch; 0 in a static block
-  int64_t projection = 0;   ///< dense
+  int64_t masker = 0;          ///< 2 * Cin per patch; 0 in a static block
+  int64_t projection = 0;      ///< dense
   std::vector<int64_t> convs;  ///< dense MACs of each body convolution
 
   /// masker + projection + body at full activity.

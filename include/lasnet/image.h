@@ -23,8 +23,8 @@ struct Image {
 /// Largest accepted width * height; larger images are refused before anything is allocated for their pixels.
 inline constexpr int64_t kMaxImagePixels = 256LL << 20;
 
-/// Decodes a JPEG (grey, YCbCr, RGB, CMYK, YCCK) or PNG (grey, palette, RGB; 1 to 16 bit; alpha over white) file,
-/// recognised by content. Throws Error naming the file and the reason.
+/// Decodes a JPEG (grey, YCbCr, RGB, CMYK, YCCK) or PNG (grey, palette, RGB; 1 to 16 bit; alpha over white)
+/// file, recognised by content. Throws Error naming the file and the reason.
 Image load_image(const std::string& path);
 Image decode_image(const uint8_t* bytes, size_t size, const std::string& origin);
 

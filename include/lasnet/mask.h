@@ -9,8 +9,8 @@
 
 namespace lasnet {
 
-/// The grid of S x S patches over an output map. Patch (i, j) covers rows [iS, (i+1)S) and columns [jS, (j+1)S)
-/// clipped to the map; S larger than the map is one patch.
+/// The grid of S x S patches over an output map. Patch (i, j) covers rows [iS, (i+1)S) and columns [jS,
+/// (j+1)S) clipped to the map; S larger than the map is one patch.
 struct PatchGrid {
   MapSize map;
   int granularity = 1;
@@ -32,14 +32,15 @@ struct PixelRect {
 /// Output pixels of patch (row, col), clipped to the map.
 PixelRect patch_pixels(const PatchGrid& grid, int64_t row, int64_t col);
 
-/// Pixels of the block input, of size `input`, under patch (row, col) of a block with this stride, clipped: what
-/// the masker pools.
+/// Pixels of the block input, of size `input`, under patch (row, col) of a block with this stride, clipped:
+/// what the masker pools.
 PixelRect patch_window(const PatchGrid& grid, int64_t row, int64_t col, int stride, MapSize input);
 
 /// Repeats patch decisions [rows * cols] over their pixels into mask [map.height * map.width]. Values 0 or 1.
 void expand_patches(const PatchGrid& grid, std::span<const uint8_t> patches, std::span<uint8_t> mask);
 
-/// Inverse of expand_patches. Throws Error if the mask is not constant over some patch or has values other than 0, 1.
+/// Inverse of expand_patches. Throws Error if the mask is not constant over some patch or has values other
+/// than 0, 1.
 std::vector<uint8_t> patches_of_mask(const PatchGrid& grid, std::span<const uint8_t> mask);
 
 /// D = {(s*y + dy, s*x + dx) : M(y, x) = 1, dy, dx in {-1, 0, 1}} inside `input`: the pixels that a 3x3

@@ -1,7 +1,7 @@
 // What a network is: its architecture as data, its weights, and the file both live in.
 //
-// A network is stem -> residual blocks -> global average pool -> linear classifier. A block is described by the
-// chain of its convolutions, so one description serves BasicBlock, Bottleneck and their relatives.
+// A network is stem -> residual blocks -> global average pool -> linear classifier. A block is described by
+// the chain of its convolutions, so one description serves BasicBlock, Bottleneck and their relatives.
 #pragma once
 
 #include <cstdint>
@@ -23,8 +23,8 @@ struct MapSize {
   bool operator==(const MapSize&) const = default;
 };
 
-/// The stem: `imagenet` is a 7x7 stride-2 convolution and a 3x3 stride-2 max-pool; `small`, for 32-128 px, is one
-/// 3x3 stride-2 convolution without pooling (like conv1 of the CIFAR ResNets, but strided).
+/// The stem: `imagenet` is a 7x7 stride-2 convolution and a 3x3 stride-2 max-pool; `small`, for 32-128 px, is
+/// one 3x3 stride-2 convolution without pooling (like conv1 of the CIFAR ResNets, but strided).
 enum class StemKind { imagenet, small };
 
 std::string to_string(StemKind kind);
@@ -32,11 +32,11 @@ StemKind parse_stem(const std::string& text);
 
 /// What a user chooses: enough to derive the whole ModelSpec.
 struct ArchConfig {
-  std::string name = "resnet18";     ///< one of architecture_names()
-  double width = 1.0;                ///< channel multiplier; channels are rounded to a multiple of 8
-  int classes = 1000;                ///< outputs of the classifier
+  std::string name = "resnet18";  ///< one of architecture_names()
+  double width = 1.0;             ///< channel multiplier; channels are rounded to a multiple of 8
+  int classes = 1000;             ///< outputs of the classifier
   StemKind stem = StemKind::imagenet;
-  std::vector<int> granularity;      ///< S per stage, or per block; empty: a static network
+  std::vector<int> granularity;  ///< S per stage, or per block; empty: a static network
 
   bool is_dynamic() const { return !granularity.empty(); }
   bool operator==(const ArchConfig&) const = default;
@@ -70,12 +70,12 @@ struct ConvSpec {
   bool operator==(const ConvSpec&) const = default;
 };
 
-/// A residual block, y = ReLU(identity(x) + M * body(x)). The body is the chain `convs` (BasicBlock: 3x3, 3x3;
-/// Bottleneck: 1x1, 3x3, 1x1), ReLU between them. In a dynamic block convs[0] runs on the dilated mask D, the input
-/// pixels that convs[1] (the 3x3) reads for active outputs; all later ones on the mask M.
+/// A residual block, y = ReLU(identity(x) + M * body(x)). The body is the chain `convs` (BasicBlock: 3x3,
+/// 3x3; Bottleneck: 1x1, 3x3, 1x1), ReLU between them. In a dynamic block convs[0] runs on the dilated mask
+/// D, the input pixels that convs[1] (the 3x3) reads for active outputs; all later ones on the mask M.
 struct BlockSpec {
-  std::string name;                    ///< torchvision prefix, e.g. "layer1.0"
-  int stage = 0;                       ///< 0..3
+  std::string name;  ///< torchvision prefix, e.g. "layer1.0"
+  int stage = 0;     ///< 0..3
   int in_channels = 0;
   int out_channels = 0;
   int stride = 1;
@@ -93,9 +93,9 @@ struct BlockSpec {
 struct ModelSpec {
   ArchConfig arch;
   ConvSpec stem;
-  bool stem_pool = true;              ///< 3x3 stride-2 max-pool (padding 1) after the stem
+  bool stem_pool = true;  ///< 3x3 stride-2 max-pool (padding 1) after the stem
   std::vector<BlockSpec> blocks;
-  std::string head_name = "fc";       ///< `<head_name>.weight` [classes, features], `<head_name>.bias`
+  std::string head_name = "fc";  ///< `<head_name>.weight` [classes, features], `<head_name>.bias`
   int features = 0;
 
   bool operator==(const ModelSpec&) const = default;
@@ -104,8 +104,8 @@ struct ModelSpec {
 /// Names accepted by make_spec, e.g. "resnet18".
 std::vector<std::string> architecture_names();
 
-/// Expands a configuration. Throws Error on an unknown name (suggesting the nearest), a width or class count that
-/// is not positive, or a granularity whose length is neither the number of stages nor of blocks.
+/// Expands a configuration. Throws Error on an unknown name (suggesting the nearest), a width or class count
+/// that is not positive, or a granularity whose length is neither the number of stages nor of blocks.
 ModelSpec make_spec(const ArchConfig& arch);
 
 /// Unfolded float32 parameters and BatchNorm buffers by torchvision name.
@@ -118,8 +118,8 @@ struct TensorSpec {
 };
 std::vector<TensorSpec> required_tensors(const ModelSpec& spec);
 
-/// Random weights of the seed: Kaiming-normal (fan-out) convolutions, BatchNorm (1, 0, 0, 1), linear uniform, maskers
-/// as init_maskers. The same on every platform.
+/// Random weights of the seed: Kaiming-normal (fan-out) convolutions, BatchNorm (1, 0, 0, 1), linear uniform,
+/// maskers as init_maskers. The same on every platform.
 Weights random_weights(const ModelSpec& spec, uint64_t seed);
 
 /// Writes fresh maskers into `weights`: Conv2d's usual uniform(+-1/sqrt(Cin)) weight and bias (bias0, 0)
@@ -128,8 +128,8 @@ void init_maskers(const ModelSpec& spec, uint64_t seed, float bias0, Weights& we
 
 /// How an image becomes the network's input.
 struct Preprocessing {
-  int resize = 256;                               ///< shorter side after resizing, px (bilinear, antialiased)
-  int crop = 224;                                 ///< centre crop, px; 0: no crop (any size, non-square)
+  int resize = 256;  ///< shorter side after resizing, px (bilinear, antialiased)
+  int crop = 224;    ///< centre crop, px; 0: no crop (any size, non-square)
   std::vector<float> mean = {0.485f, 0.456f, 0.406f};  ///< RGB, of values in [0, 1]
   std::vector<float> std = {0.229f, 0.224f, 0.225f};
 
@@ -142,22 +142,24 @@ struct Model {
   Weights weights;
   std::vector<std::string> class_names;  ///< empty or arch.classes entries
   Preprocessing preprocessing;
-  std::string training_json = "{}";      ///< a JSON object of facts about the training, free form
+  std::string training_json = "{}";  ///< a JSON object of facts about the training, free form
 };
 
 enum class DType { f32, f16, bf16 };
 std::string to_string(DType dtype);
 DType parse_dtype(const std::string& text);
 
-/// Reads a .safetensors model file. With `arch`, the file may lack lasnet metadata (e.g. plain torchvision weights),
-/// and maskers absent from it are made fresh. Without, metadata is required. Throws Error when the file is
-/// malformed, or listing together all tensors that are missing, unexpected, wrongly shaped or not finite.
+/// Reads a .safetensors model file. With `arch`, the file may lack lasnet metadata (e.g. plain torchvision
+/// weights), and maskers absent from it are made fresh. Without, metadata is required. Throws Error when the
+/// file is malformed, or listing together all tensors that are missing, unexpected, wrongly shaped or not
+/// finite.
 Model load_model(const std::string& path, const std::optional<ArchConfig>& arch = std::nullopt);
 
 /// Writes `model` atomically (temporary file, then rename), parameters stored as `dtype`.
 void save_model(const Model& model, const std::string& path, DType dtype = DType::f32);
 
-/// Throws Error listing every missing, unexpected, wrongly shaped or non-finite tensor, `origin` naming the source.
+/// Throws Error listing every missing, unexpected, wrongly shaped or non-finite tensor, `origin` naming the
+/// source.
 void check_weights(const ModelSpec& spec, const Weights& weights, const std::string& origin);
 
 }  // namespace lasnet

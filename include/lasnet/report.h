@@ -6,8 +6,8 @@
 
 namespace lasnet {
 
-/// The photo under a heat map of how many dynamic blocks computed each pixel (image `index` of the batch), with a
-/// colour bar. `photo` is what the network saw (resize_and_crop).
+/// The photo under a heat map of how many dynamic blocks computed each pixel (image `index` of the batch),
+/// with a colour bar. `photo` is what the network saw (resize_and_crop).
 Image heat_map(const Image& photo, const Trace& trace, int64_t index = 0);
 
 /// One tile per dynamic block: the photo with inactive patches darkened, the block's name and r under it.

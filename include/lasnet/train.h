@@ -1,5 +1,5 @@
-// Training of maskers and weights (paper section 3.4). Present in builds with LASNET_TRAIN=ON. No libtorch type
-// appears here.
+// Training of maskers and weights (paper section 3.4). Present in builds with LASNET_TRAIN=ON. No libtorch
+// type appears here.
 #pragma once
 
 #include <cstdint>
@@ -14,59 +14,61 @@ namespace lasnet {
 
 /// What to train, on what, and how. Defaults are the paper's where it gives any.
 struct TrainConfig {
-  std::string data;                  ///< folder with train/ and val/, or classes only (then split by the seed)
-  double val_fraction = 0.1;         ///< share held out per class when there is no val/
-  ArchConfig arch;                   ///< classes are taken from the data
-  int size = 128;                    ///< training crop = evaluation crop, px
-  int resize = 0;                    ///< evaluation resize of the shorter side; 0: size * 256 / 224
-  double target = 0.5;               ///< t: MAC ratio of the whole network
+  std::string data;           ///< folder with train/ and val/, or classes only (then split by the seed)
+  double val_fraction = 0.1;  ///< share held out per class when there is no val/
+  ArchConfig arch;            ///< classes are taken from the data
+  int size = 128;             ///< training crop = evaluation crop, px
+  int resize = 0;             ///< evaluation resize of the shorter side; 0: size * 256 / 224
+  double target = 0.5;        ///< t: MAC ratio of the whole network
 
-  std::string init;                  ///< static weights to start from; empty: static pre-training first
-  std::string teacher;               ///< model for distillation; empty: the static network of init/pre-training
-  int epochs = 100;                  ///< of dynamic fine-tuning
-  int pretrain_epochs = 100;         ///< of static pre-training, when `init` is empty
-  int control_epochs = 0;            ///< of a static control fine-tuned like the dynamic network; 0: none
+  std::string init;           ///< static weights to start from; empty: static pre-training first
+  std::string teacher;        ///< model for distillation; empty: the static network of init/pre-training
+  int epochs = 100;           ///< of dynamic fine-tuning
+  int pretrain_epochs = 100;  ///< of static pre-training, when `init` is empty
+  int control_epochs = 0;     ///< of a static control fine-tuned like the dynamic network; 0: none
   int batch = 64;
-  double lr = 0.02;                  ///< fine-tuning rate for a batch of 256; scaled by batch / 256
-  double pretrain_lr = 0.2;          ///< same for pre-training
+  double lr = 0.02;          ///< fine-tuning rate for a batch of 256; scaled by batch / 256
+  double pretrain_lr = 0.2;  ///< same for pre-training
   double masker_lr_multiplier = 0.1;
-  double momentum = 0.9;             ///< Nesterov
+  double momentum = 0.9;  ///< Nesterov
   double weight_decay = 5e-5;
-  double label_smoothing = 0.0;      ///< of the cross-entropy, pre-training and fine-tuning
+  double label_smoothing = 0.0;  ///< of the cross-entropy, pre-training and fine-tuning
 
   double lambda_flops = 10.0;
   double alpha_distill = 0.5;
   double temperature_distill = 4.0;
-  double gumbel_start = 5.0;         ///< temperature, decayed exponentially per step
+  double gumbel_start = 5.0;  ///< temperature, decayed exponentially per step
   double gumbel_end = 0.1;
-  float masker_bias = 5.0f;          ///< bias0 at the start
-  bool straight_through_dilation = false;  ///< D by a straight-through max-pool, so that conv1's MACs have a gradient
+  float masker_bias = 5.0f;  ///< bias0 at the start
+  bool straight_through_dilation =
+      false;  ///< D by a straight-through max-pool, so that conv1's MACs have a gradient
 
-  double crop_min_scale = 0.35;      ///< RandomResizedCrop area range [min, 1]
+  double crop_min_scale = 0.35;  ///< RandomResizedCrop area range [min, 1]
   bool flip = true;
   uint64_t seed = 0;
-  int threads = 0;                   ///< 0: all cores
+  int threads = 0;  ///< 0: all cores
 
-  std::string output;                ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
+  std::string output;  ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
   bool resume = false;
 };
 
-/// Reads keys of TrainConfig's names from a TOML file over `base`. Throws Error on unknown keys or wrong types.
+/// Reads keys of TrainConfig's names from a TOML file over `base`. Throws Error on unknown keys or wrong
+/// types.
 TrainConfig load_train_config(const std::string& path, TrainConfig base = {});
 
 /// Noise-free figures on a validation set.
 struct Evaluation {
   double top1 = 0, top5 = 0, loss = 0;
-  double macs_ratio = 1;             ///< mean over images; 1 for a static network
-  double macs_ratio_std = 0;         ///< over images
-  std::vector<double> rates;         ///< mean r of each dynamic block
+  double macs_ratio = 1;      ///< mean over images; 1 for a static network
+  double macs_ratio_std = 0;  ///< over images
+  std::vector<double> rates;  ///< mean r of each dynamic block
   int64_t images = 0;
 };
 
 struct StepInfo {
-  std::string phase;                 ///< "pretrain", "finetune", "control", "evaluate"
+  std::string phase;  ///< "pretrain", "finetune", "control", "evaluate"
   int epoch = 0, epochs = 0;
-  int64_t step = 0, steps = 0;       ///< within the epoch
+  int64_t step = 0, steps = 0;  ///< within the epoch
   double loss = 0, macs_ratio = 1, images_per_s = 0;
 };
 
@@ -87,13 +89,13 @@ struct TrainObserver {
 };
 
 struct TrainResult {
-  bool completed = false;            ///< false: stopped early, resume with `resume`
+  bool completed = false;  ///< false: stopped early, resume with `resume`
   std::string model_path, static_path;
   Evaluation dynamic_eval, static_eval, control_eval;
 };
 
-/// Runs the phases, writing checkpoints atomically after each epoch. Resumed runs are bit-identical on one thread
-/// count. Throws Error on bad data, configuration or a full disk.
+/// Runs the phases, writing checkpoints atomically after each epoch. Resumed runs are bit-identical on one
+/// thread count. Throws Error on bad data, configuration or a full disk.
 TrainResult train(const TrainConfig& config, const TrainObserver& observer = {});
 
 }  // namespace lasnet

@@ -1,4 +1,5 @@
-// Random numbers that are the same on every platform: xoshiro256++ seeded by splitmix64 (Blackman, Vigna 2018).
+// Random numbers that are the same on every platform: xoshiro256++ seeded by splitmix64 (Blackman, Vigna
+// 2018).
 #pragma once
 
 #include <array>

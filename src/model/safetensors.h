@@ -10,12 +10,12 @@
 namespace lasnet {
 
 struct Safetensors {
-  Weights tensors;                              ///< F32, F16, BF16, F64 converted to float32; integers skipped
+  Weights tensors;  ///< F32, F16, BF16, F64 converted to float32; integers skipped
   std::map<std::string, std::string> metadata;  ///< "__metadata__"
 };
 
-/// Throws Error on anything malformed: lengths, JSON, dtypes, shapes, offsets beyond the file, overlaps, holes.
-/// Nothing larger than the file is ever allocated.
+/// Throws Error on anything malformed: lengths, JSON, dtypes, shapes, offsets beyond the file, overlaps,
+/// holes. Nothing larger than the file is ever allocated.
 Safetensors read_safetensors(const std::string& path);
 Safetensors parse_safetensors(const uint8_t* bytes, size_t size, const std::string& origin);
 
