@@ -1,0 +1,55 @@
+# A thin front end to CMake; every target also works by hand through the presets in CMakePresets.json.
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# ON, OFF; by default ON where this system has libtorch.
+TRAIN ?= $(shell scripts/install-deps.sh --train-available)
+CMAKE_ARGS ?=
+FUZZ_SECONDS ?= 60
+CTEST_ARGS ?=
+
+MODEL ?= $(firstword $(filter-out %-static.safetensors,$(wildcard models/*.safetensors)))
+SAMPLES ?= $(wildcard samples/*.jpg)
+NO_TRAIN_FLAG = $(if $(filter OFF,$(TRAIN)),--no-train)
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+deps:  ## install what the build needs (Debian, Ubuntu; as root or with sudo)
+	@scripts/install-deps.sh $(NO_TRAIN_FLAG)
+
+build:  ## build build/lasnet, tests and benchmarks (Release)
+	cmake --preset release -DLASNET_TRAIN=$(TRAIN) $(CMAKE_ARGS)
+	cmake --build --preset release
+
+demo: deps  ## build the program and run the shipped model on the sample photographs
+	@cmake --preset release -DLASNET_TRAIN=$(TRAIN) $(CMAKE_ARGS)
+	@cmake --build --preset release --target lasnet_app
+	@build/lasnet run $(MODEL) $(SAMPLES) --overlay build/demo
+
+test: deps build  ## build and run the tests
+	ctest --preset release $(CTEST_ARGS)
+
+test-full: deps build  ## the same, with every combination of the exactness tests
+	LASNET_TEST_FULL=1 ctest --preset release $(CTEST_ARGS)
+
+bench: deps build  ## build and run the benchmarks
+	@for program in build/bench_*; do test -x $$program && echo "== $$program" && $$program || exit 1; done
+
+fuzz:  ## fuzz the file readers for FUZZ_SECONDS each (needs clang)
+	@scripts/install-deps.sh --no-train --fuzz
+	cmake --preset fuzz $(CMAKE_ARGS)
+	cmake --build --preset fuzz
+	@for program in build-fuzz/fuzz_*; do test -x $$program || continue; \
+	  echo "== $$program"; $$program -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 || exit 1; done
+
+demo-model: deps build  ## rebuild the data set and train the shipped model again
+	scripts/train_demo_model.sh
+
+format:  ## clang-format every C++ file
+	git ls-files '*.cc' '*.h' | xargs clang-format -i
+
+clean:  ## remove the build folders
+	rm -rf build build-*/
+
+.PHONY: help deps build demo test test-full bench fuzz demo-model format clean

@@ -1,0 +1,81 @@
+#!/bin/sh
+# Installs what building lasnet needs from Debian or Ubuntu packages. Idempotent: what is installed is skipped, and
+# when nothing is missing apt is not called at all.
+#
+#   scripts/install-deps.sh [--no-train] [--fuzz]
+#   scripts/install-deps.sh --train-available     prints ON if libtorch is installed or can be, else OFF
+set -eu
+
+# The compiler and tools; the libraries of engine and program; tests and benchmarks; Python for scripts/.
+packages='g++ cmake ninja-build clang-format
+  libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libtomlplusplus-dev libjpeg-dev libpng-dev
+  libgtest-dev libgmock-dev libbenchmark-dev
+  python3 python3-numpy python3-pil'
+# Training. OpenMP's OpenBLAS shares its thread pool with libtorch; the pthread one fights it for the cores.
+train_packages='libtorch-dev libopenblas0-openmp'
+fuzz_packages='clang'
+
+usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
+say() { printf 'install-deps: %s\n' "$*"; }
+
+is_installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+has_candidate() { apt-cache policy "$1" 2>/dev/null | grep -qE 'Candidate: [^(]'; }
+has_apt() { command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; }
+# Without package lists (a fresh container) nothing has a candidate yet, which says nothing about the release.
+has_lists() { ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1; }
+
+train_available() {
+  if has_apt && has_lists && ! is_installed libtorch-dev && ! has_candidate libtorch-dev; then
+    echo OFF
+  else
+    echo ON
+  fi
+}
+
+train=yes
+for argument; do
+  case $argument in
+    --no-train) train=no ;;
+    --fuzz) packages="$packages $fuzz_packages" ;;
+    --train-available) train_available; exit ;;
+    -h | --help) usage; exit ;;
+    *) say "unknown option $argument" >&2; usage >&2; exit 2 ;;
+  esac
+done
+
+if ! has_apt; then
+  [ $train = no ] || packages="$packages $train_packages"
+  say "this is not Debian or Ubuntu. Install the equivalents of these packages, then run 'make build':" >&2
+  printf '  %s\n' $packages >&2
+  exit 1
+fi
+
+missing_of() { for package; do is_installed "$package" || printf ' %s' "$package"; done; }
+
+missing=$(missing_of $packages)
+train_missing=
+[ $train = no ] || train_missing=$(missing_of $train_packages)
+if [ -z "$missing$train_missing" ]; then
+  say 'everything is installed'
+  exit
+fi
+
+as_root=
+if [ "$(id -u)" != 0 ]; then
+  as_root=sudo
+  command -v sudo >/dev/null || {
+    say "not root and no sudo. As root: apt-get install$missing$train_missing" >&2
+    exit 1
+  }
+fi
+
+say 'updating the package lists'
+$as_root apt-get update -q
+if [ -n "$train_missing" ] && ! has_candidate libtorch-dev; then
+  say 'this release has no libtorch-dev: leaving training out (LASNET_TRAIN=OFF)'
+  train_missing=
+fi
+[ -n "$missing$train_missing" ] || exit 0
+say "installing:$missing$train_missing"
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+  $missing $train_missing

@@ -1,0 +1,32 @@
+#include "core/aligned.h"
+
+#include <sys/mman.h>
+
+#include <cstdlib>
+#include <cstring>
+
+#include "core/fail.h"
+
+namespace lasnet {
+namespace {
+
+constexpr int64_t kVectorAlignment = 64;
+constexpr int64_t kHugePage = 2 << 20;
+
+}  // namespace
+
+void AlignedBuffer::Free::operator()(float* p) const { std::free(p); }
+
+AlignedBuffer::AlignedBuffer(int64_t size) : size_(size) {
+  if (size == 0) return;
+  int64_t bytes = size * static_cast<int64_t>(sizeof(float));
+  int64_t alignment = bytes >= kHugePage ? kHugePage : kVectorAlignment;
+  bytes = (bytes + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, bytes);
+  if (memory == nullptr) fail("cannot allocate {} MiB; use a smaller batch or input size", bytes >> 20);
+  if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);  // fewer TLB misses; only a hint
+  std::memset(memory, 0, bytes);
+  data_.reset(static_cast<float*>(memory));
+}
+
+}  // namespace lasnet

@@ -1,0 +1,178 @@
+#include "core/file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <new>
+#include <stdexcept>
+#include <streambuf>
+#include <utility>
+
+#include "core/fail.h"
+
+namespace lasnet {
+namespace {
+
+/// An owned file descriptor.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+
+  int get() const { return fd_; }
+  explicit operator bool() const { return fd_ >= 0; }
+  /// Closes now, so that an error the system reports only on closing is seen.
+  bool close() { return ::close(std::exchange(fd_, -1)) == 0; }
+
+ private:
+  int fd_;
+};
+
+std::string reason(int error) { return std::strerror(error); }
+
+/// Buffered output to a descriptor that remembers why a write failed, which std::filebuf does not.
+class DescriptorBuffer : public std::streambuf {
+ public:
+  explicit DescriptorBuffer(int fd) : fd_(fd) { setp(buffer_.data(), buffer_.data() + buffer_.size()); }
+
+  int error() const { return error_; }
+
+ protected:
+  int_type overflow(int_type c) override {
+    if (sync() != 0) return traits_type::eof();
+    if (!traits_type::eq_int_type(c, traits_type::eof())) sputc(traits_type::to_char_type(c));
+    return traits_type::not_eof(c);
+  }
+
+  int sync() override {
+    for (const char* from = pbase(); from < pptr() && error_ == 0;) {
+      ssize_t written = ::write(fd_, from, static_cast<size_t>(pptr() - from));
+      if (written >= 0) {
+        from += written;
+      } else if (errno != EINTR) {
+        error_ = errno;
+      }
+    }
+    setp(buffer_.data(), buffer_.data() + buffer_.size());
+    return error_ == 0 ? 0 : -1;
+  }
+
+ private:
+  int fd_;
+  int error_ = 0;
+  std::array<char, 1 << 16> buffer_;
+};
+
+/// Removes the file unless told to keep it.
+struct TemporaryFile {
+  std::string path;
+  Descriptor descriptor;
+  bool keep = false;
+
+  TemporaryFile(std::string name, Descriptor opened) : path(std::move(name)), descriptor(std::move(opened)) {}
+  TemporaryFile(TemporaryFile&&) = delete;
+  ~TemporaryFile() {
+    if (!keep) ::unlink(path.c_str());
+  }
+};
+
+/// Opens a new file beside `target`. Not mkstemp, whose 0600 would ignore the user's umask.
+std::pair<std::string, Descriptor> open_beside(const std::string& target) {
+  static std::atomic<unsigned> counter{0};
+  for (;;) {
+    std::string path = fmt::format("{}.{}-{}.tmp", target, ::getpid(), counter++);
+    int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0) return {path, Descriptor(fd)};
+    if (errno != EEXIST) fail("{}: cannot be written: {}", target, reason(errno));
+  }
+}
+
+void write_all(int fd, const std::string& path, const std::function<void(std::ostream&)>& write) {
+  DescriptorBuffer buffer(fd);
+  std::ostream stream(&buffer);
+  write(stream);
+  stream.flush();
+  if (buffer.error() != 0) fail("{}: writing failed: {}", path, reason(buffer.error()));
+  if (!stream) fail("{}: writing failed", path);
+}
+
+/// Pipes and devices cannot be replaced by a rename and are written directly.
+void write_to_device(const std::string& path, const std::function<void(std::ostream&)>& write) {
+  Descriptor device(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!device) fail("{}: cannot be written: {}", path, reason(errno));
+  write_all(device.get(), path, write);
+  if (!device.close()) fail("{}: writing failed: {}", path, reason(errno));
+}
+
+void write_and_rename(const std::string& path, const std::function<void(std::ostream&)>& write) {
+  auto [name, descriptor] = open_beside(path);
+  TemporaryFile temporary(std::move(name), std::move(descriptor));
+  write_all(temporary.descriptor.get(), path, write);
+  if (::fsync(temporary.descriptor.get()) != 0 || !temporary.descriptor.close()) {
+    fail("{}: writing failed: {}", path, reason(errno));
+  }
+  if (::rename(temporary.path.c_str(), path.c_str()) != 0) {
+    fail("{}: cannot be replaced: {}", path, reason(errno));
+  }
+  temporary.keep = true;
+}
+
+/// A buffer of `size` bytes, or Error when memory does not suffice.
+std::vector<uint8_t> allocate(uint64_t size, const std::string& path) try {
+  return std::vector<uint8_t>(size);
+} catch (const std::bad_alloc&) {
+  fail("{}: not enough memory for its {} bytes", path, size);
+} catch (const std::length_error&) {
+  fail("{}: not enough memory for its {} bytes", path, size);
+}
+
+}  // namespace
+
+std::vector<uint8_t> read_file(const std::string& path, uint64_t limit) {
+  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!file) fail("{}: cannot be opened: {}", path, reason(errno));
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) fail("{}: cannot be read: {}", path, reason(errno));
+  if (S_ISDIR(status.st_mode)) fail("{}: expected a file, got a folder", path);
+  if (!S_ISREG(status.st_mode)) fail("{}: expected a regular file, got a device or pipe", path);
+  auto size = static_cast<uint64_t>(status.st_size);
+  if (size > limit) fail("{}: {} bytes, expected at most {}", path, size, limit);
+
+  std::vector<uint8_t> bytes = allocate(size, path);
+  for (size_t offset = 0; offset < bytes.size();) {
+    ssize_t got = ::read(file.get(), bytes.data() + offset, bytes.size() - offset);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail("{}: cannot be read: {}", path, reason(errno));
+    if (got == 0) fail("{}: became shorter while it was read", path);
+    offset += static_cast<size_t>(got);
+  }
+  return bytes;
+}
+
+void write_file_atomically(const std::string& path, const std::function<void(std::ostream&)>& write) {
+  std::error_code error;
+  std::filesystem::file_status status = std::filesystem::status(path, error);
+  if (std::filesystem::is_directory(status)) fail("{}: expected a file, got a folder", path);
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    write_to_device(path, write);
+    return;
+  }
+  // The file behind a symbolic link is replaced, not the link.
+  std::string target = path;
+  if (std::filesystem::is_symlink(std::filesystem::symlink_status(path, error))) {
+    target = std::filesystem::weakly_canonical(path, error).string();
+  }
+  write_and_rename(target.empty() ? path : target, write);
+}
+
+}  // namespace lasnet

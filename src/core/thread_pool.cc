@@ -1,0 +1,86 @@
+#include "core/thread_pool.h"
+
+#include <chrono>
+#include <system_error>
+
+#include "core/fail.h"
+
+namespace lasnet {
+namespace {
+
+/// How long a thread polls before it sleeps: longer than the serial gaps within a network, shorter than a
+/// scheduler's time slice.
+constexpr std::chrono::microseconds kSpin{100};
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#endif
+}
+
+/// Waits until `changed` is true, polling for kSpin before `sleep`.
+template <typename Changed, typename Sleep>
+void spin_then_sleep(Changed&& changed, Sleep&& sleep) {
+  auto deadline = std::chrono::steady_clock::now() + kSpin;
+  while (std::chrono::steady_clock::now() < deadline) {
+    for (int i = 0; i < 64; ++i) {
+      if (changed()) return;
+      pause();
+    }
+  }
+  while (!changed()) sleep();
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) {
+  try {
+    for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { worker_loop(i); });
+  } catch (const std::system_error& error) {
+    stop();
+    fail("cannot start thread {} of {}: {}; ask for fewer threads", workers_.size() + 2, threads,
+         error.what());
+  }
+}
+
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
+  stopping_ = true;
+  generation_.fetch_add(1);
+  generation_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::run(Task task, int64_t count) {
+  task_ = task;
+  count_ = count;
+  next_.store(0, std::memory_order_relaxed);
+  running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
+  generation_.fetch_add(1);
+  generation_.notify_all();
+  work(0);
+  spin_then_sleep([&] { return running_.load() == 0; },
+                  [&] {
+                    int seen = running_.load();
+                    if (seen != 0) running_.wait(seen);
+                  });
+}
+
+void ThreadPool::work(int thread) {
+  for (int64_t i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1))
+    task_.call(task_.context, i, thread);
+}
+
+void ThreadPool::worker_loop(int thread) {
+  uint32_t seen = 0;
+  while (true) {
+    spin_then_sleep([&] { return generation_.load() != seen; }, [&] { generation_.wait(seen); });
+    if (stopping_) return;
+    seen = generation_.load();
+    work(thread);
+    if (running_.fetch_sub(1) == 1) running_.notify_all();
+  }
+}
+
+}  // namespace lasnet

@@ -1,0 +1,59 @@
+#include "engine/cpu_executable.h"
+
+#include <algorithm>
+
+#include "engine/cpu_runner.h"
+#include "engine/fold.h"
+
+namespace lasnet {
+namespace {
+
+CpuConv compile_conv(const ConvSpec& spec, const Weights& weights, int64_t pitch, const CpuKernels& kernels) {
+  FoldedConv folded = fold(spec, weights);
+  bool merge_rows = spec.kernel > 1 && pitch == spec.in_channels;
+  return {spec, pack_conv(folded.weight, folded.bias, pitch, merge_rows, kernels), merge_rows};
+}
+
+PackedConv compile_head(const ModelSpec& spec, const Weights& weights, const CpuKernels& kernels) {
+  Tensor weight = weights.at(spec.head_name + ".weight");
+  weight.shape = {spec.arch.classes, spec.features, 1, 1};
+  return pack_conv(weight, weights.at(spec.head_name + ".bias").data, spec.features, false, kernels);
+}
+
+}  // namespace
+
+CpuExecutable::CpuExecutable(const Model& model, const CpuKernels& kernels)
+    : Executable(model.spec, Backend::cpu, kernels.isa),
+      kernels_(kernels),
+      stem_(compile_conv(model.spec.stem, model.weights, model.spec.stem.in_channels, kernels)),
+      head_(compile_head(model.spec, model.weights, kernels)),
+      plan_(default_plan(model.spec)) {
+  for (const BlockSpec& block : model.spec.blocks) blocks_.push_back(compile_block(block, model.weights));
+}
+
+CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const Weights& weights) const {
+  CpuBlock compiled;
+  for (const ConvSpec& conv : block.convs) {
+    compiled.convs.push_back(compile_conv(conv, weights, map_pitch(conv.in_channels), kernels_));
+  }
+  if (block.projection) {
+    compiled.projection = compile_conv(*block.projection, weights, map_pitch(block.in_channels), kernels_);
+  }
+  if (block.is_dynamic()) {
+    FoldedMasker masker = fold_masker(block, weights);
+    compiled.masker_weight = AlignedBuffer(padded(block.in_channels));
+    std::copy(masker.weight.begin(), masker.weight.end(), compiled.masker_weight.data());
+    compiled.masker_bias = masker.bias;
+  }
+  return compiled;
+}
+
+std::unique_ptr<Runner> CpuExecutable::make_runner(int threads) const {
+  return std::make_unique<CpuRunner>(std::static_pointer_cast<const CpuExecutable>(shared_from_this()), threads);
+}
+
+std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa) {
+  return std::make_shared<CpuExecutable>(model, cpu_kernels(isa.value_or(available_isas().back())));
+}
+
+}  // namespace lasnet

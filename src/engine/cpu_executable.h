@@ -1,0 +1,61 @@
+// A model compiled for the CPU kernels: folded, packed for one instruction set, with the schedule of each block.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "core/aligned.h"
+#include "engine/executable.h"
+#include "kernels/cpu/kernels.h"
+#include "schedule/schedule.h"
+
+namespace lasnet {
+
+/// Floats between pixels of a map: whole vectors of the widest instruction set.
+inline constexpr int64_t kPitchMultiple = 16;
+inline int64_t map_pitch(int64_t channels) {
+  return (channels + kPitchMultiple - 1) / kPitchMultiple * kPitchMultiple;
+}
+
+/// A convolution ready for a kernel table.
+struct CpuConv {
+  ConvSpec spec;
+  PackedConv packed;
+  bool merge_rows = false;  ///< a kernel row is one contiguous run of the input map
+};
+
+struct CpuBlock {
+  std::vector<CpuConv> convs;
+  std::optional<CpuConv> projection;
+  AlignedBuffer masker_weight;  ///< [padded input channels]; empty in a static block
+  float masker_bias = 0;
+};
+
+class CpuExecutable final : public Executable {
+ public:
+  CpuExecutable(const Model& model, const CpuKernels& kernels);
+
+  std::unique_ptr<Runner> make_runner(int threads) const override;
+
+  const CpuKernels& kernels() const { return kernels_; }
+  const CpuConv& stem() const { return stem_; }
+  const std::vector<CpuBlock>& blocks() const { return blocks_; }
+  const PackedConv& head() const { return head_; }
+  const NetworkPlan& plan() const { return plan_; }
+
+  /// Channels rounded up to the kernels' vectors.
+  int padded(int channels) const {
+    return (channels + kernels_.vector_width - 1) / kernels_.vector_width * kernels_.vector_width;
+  }
+
+ private:
+  CpuBlock compile_block(const BlockSpec& block, const Weights& weights) const;
+
+  const CpuKernels& kernels_;
+  CpuConv stem_;
+  std::vector<CpuBlock> blocks_;
+  PackedConv head_;
+  NetworkPlan plan_;
+};
+
+}  // namespace lasnet

@@ -1,0 +1,193 @@
+#include "engine/cpu_runner.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "engine/trace.h"
+
+namespace lasnet {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Input sizes whose memory is kept.
+constexpr size_t kKeptSizes = 4;
+
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+ConvCall conv_call(const CpuConv& conv, const CpuMap& in, const std::vector<int64_t>& taps, CpuMap& out,
+                   PixelPairs pixels, Epilogue epilogue) {
+  return {&conv.packed, in.data.data(), in.pitch, taps.data(), out.data.data(), out.pitch, pixels, epilogue};
+}
+
+}  // namespace
+
+CpuRunner::CpuRunner(std::shared_ptr<const CpuExecutable> executable, int threads)
+    : executable_(std::move(executable)), pool_(threads) {
+  for (int i = 0; i < threads; ++i) scratch_.emplace_back(conv_scratch_size(executable_->kernels()));
+}
+
+CpuMemory& CpuRunner::memory_for(const RunRequest& request) {
+  auto found = std::find_if(memories_.begin(), memories_.end(), [&](const Entry& entry) {
+    return entry.images == request.batch() && entry.size == request.geometry.input;
+  });
+  if (found == memories_.end()) {
+    if (memories_.size() == kKeptSizes) memories_.pop_back();
+    memories_.push_front({request.batch(), request.geometry.input,
+                          std::make_unique<CpuMemory>(*executable_, request.geometry, request.batch())});
+  } else {
+    std::rotate(memories_.begin(), found, found + 1);
+  }
+  return *memories_.front().memory;
+}
+
+Result CpuRunner::run(const RunRequest& request) {
+  CpuMemory& memory = memory_for(request);
+  Clock::time_point start = Clock::now();
+  TraceBuilder trace(executable_->spec(), request);
+  run_stem(*request.input, memory);
+  for (size_t i = 0; i < memory.blocks.size(); ++i) run_block(i, request, memory, trace);
+  Tensor logits = run_head(request, memory);
+  return {std::move(logits), trace.finish(seconds_since(start))};
+}
+
+void CpuRunner::run_conv(const ConvCall& call) {
+  if (call.pixels.count == 0) return;
+  int blocks = call.conv->channel_blocks();
+  ConvTiling tiling = tile_conv({.pixels = call.pixels.count,
+                                 .reduction = call.conv->reduction(),
+                                 .input_channels = call.in_pitch,
+                                 .channel_blocks = blocks,
+                                 .threads = pool_.threads()});
+  int64_t pixel_tasks = (call.pixels.count + tiling.pixels - 1) / tiling.pixels;
+  int64_t block_tasks = (blocks + tiling.channel_blocks - 1) / tiling.channel_blocks;
+  pool_.parallel_for(pixel_tasks * block_tasks, [&](int64_t index, int thread) {
+    int64_t pixel = index % pixel_tasks * tiling.pixels;
+    int block = static_cast<int>(index / pixel_tasks) * tiling.channel_blocks;
+    ConvTask task{pixel, std::min(pixel + tiling.pixels, call.pixels.count), block,
+                  std::min(block + tiling.channel_blocks, blocks)};
+    executable_->kernels().conv(call, task, scratch_[thread].data());
+  });
+}
+
+void CpuRunner::copy_image_row(const Tensor& input, int64_t row, StemMemory& stem) const {
+  int64_t channels = input.shape[1], height = input.shape[2], width = input.shape[3];
+  int64_t image = row / height, y = row % height, border = executable_->stem().spec.padding();
+  float* out =
+      stem.image.data() + (image * stem.image_pixels + (y + border) * stem.row_pixels + border) * channels;
+  for (int64_t c = 0; c < channels; ++c) {
+    const float* in = input.data.data() + ((image * channels + c) * height + y) * width;
+    for (int64_t x = 0; x < width; ++x) out[x * channels + c] = in[x];
+  }
+}
+
+void CpuRunner::run_stem(const Tensor& input, CpuMemory& memory) {
+  StemMemory& stem = memory.stem;
+  pool_.parallel_for(input.shape[0] * input.shape[2],
+                     [&](int64_t row, int) { copy_image_row(input, row, stem); });
+  const CpuConv& conv = executable_->stem();
+  run_conv({&conv.packed, stem.image.data(), conv.spec.in_channels, stem.taps.data(), stem.output->data.data(),
+            stem.output->pitch, stem.pixels.pairs(), Epilogue::bias_relu});
+  if (!executable_->spec().stem_pool) return;
+  MaxPoolCall call{stem.output->data.data(), memory.trunk->data.data(), stem.output->pitch, stem.output->size,
+                   memory.trunk->size,       conv.packed.out_channels};
+  int64_t rows = memory.trunk->size.height;
+  pool_.parallel_for(input.shape[0] * rows, [&](int64_t index, int) {
+    executable_->kernels().max_pool(call, index / rows, index % rows);
+  });
+}
+
+void CpuRunner::run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace) {
+  Clock::time_point start = Clock::now();
+  BlockMemory& block = memory.blocks[index];
+  bool sparse = decide(index, request, block);
+  if (sparse) block.builder.build(block.patches, block.lists->current);
+  run_body(index, block, sparse);
+  bool masked = !request.dense && executable_->spec().blocks[index].is_dynamic();
+  BlockOutcome outcome;
+  outcome.seconds = seconds_since(start);
+  if (masked) outcome.differences = block.differences;
+  if (sparse) {
+    outcome.patches = block.patches;
+    outcome.active_counts = block.builder.active_counts();
+    outcome.dilated_counts = block.builder.dilated_counts();
+  }
+  trace.add_block(outcome);
+}
+
+bool CpuRunner::decide(size_t index, const RunRequest& request, BlockMemory& memory) {
+  const BlockSpec& spec = executable_->spec().blocks[index];
+  if (request.dense || !spec.is_dynamic()) return false;
+  const PatchGrid& grid = request.geometry.blocks[index].grid;
+  const CpuBlock& compiled = executable_->blocks()[index];
+  MaskerCall call{memory.x->data.data(),
+                  memory.x->pitch,
+                  memory.x->size,
+                  grid,
+                  spec.stride,
+                  static_cast<int>(compiled.masker_weight.size()),
+                  compiled.masker_weight.data(),
+                  compiled.masker_bias,
+                  memory.differences.data()};
+  pool_.parallel_for(request.batch() * grid.rows(), [&](int64_t row, int) {
+    executable_->kernels().masker(call, row / grid.rows(), row % grid.rows());
+  });
+  const std::vector<uint8_t>& forced = request.forced_patches[index];
+  if (!forced.empty()) {
+    std::copy(forced.begin(), forced.end(), memory.patches.begin());
+  } else {
+    std::transform(memory.differences.begin(), memory.differences.end(), memory.patches.begin(),
+                   [](float difference) -> uint8_t { return difference >= 0; });
+  }
+  return std::find(memory.patches.begin(), memory.patches.end(), 0) != memory.patches.end();
+}
+
+void CpuRunner::run_body(size_t index, BlockMemory& memory, bool sparse) {
+  const CpuBlock& block = executable_->blocks()[index];
+  const ActiveLists& everything = memory.lists->everything;
+  const ActiveLists& lists = sparse ? memory.lists->current : everything;
+  double rate = static_cast<double>(lists.active.count()) / static_cast<double>(everything.active.count());
+  bool whole_map = executable_->plan().blocks[index].path(rate) == BodyPath::whole_map;
+  const ActiveLists& body = whole_map ? everything : lists;
+
+  if (lists.active.count() > 0) {
+    CpuMap* in = memory.x;
+    PixelPairs pixels = body.dilated.pairs();
+    for (size_t i = 0; i < memory.inner.size(); ++i) {
+      run_conv(conv_call(block.convs[i], *in, memory.taps[i], *memory.inner[i], pixels, Epilogue::bias_relu));
+      in = memory.inner[i];
+      pixels = body.active.pairs();
+    }
+  }
+  // The projection writes y after the body has read x, but they are different maps; in an identity block y is x and
+  // already holds the identity. Inactive pixels end here, active ones still wait for the body.
+  if (block.projection) {
+    run_conv(conv_call(*block.projection, *memory.x, memory.projection_taps, *memory.y,
+                       lists.projected_active.pairs(), Epilogue::bias));
+    run_conv(conv_call(*block.projection, *memory.x, memory.projection_taps, *memory.y,
+                       lists.projected_inactive.pairs(), Epilogue::bias_relu));
+  }
+  PixelPairs pixels = lists.active.pairs();
+  if (memory.inner.size() > 1) pixels.in = pixels.out;  // conv2's output map has y's size
+  run_conv(conv_call(block.convs.back(), *memory.inner.back(), memory.taps.back(), *memory.y, pixels,
+                     Epilogue::bias_add_relu));
+}
+
+Tensor CpuRunner::run_head(const RunRequest& request, CpuMemory& memory) {
+  const CpuMap& map = *memory.blocks.back().y;
+  int features = executable_->padded(executable_->spec().features);
+  AveragePoolCall pool_call{map.data.data(), map.pitch, map.size, features, memory.pooled.data()};
+  pool_.parallel_for(request.batch(), [&](int64_t n, int) { executable_->kernels().average_pool(pool_call, n); });
+  const PackedConv& head = executable_->head();
+  int64_t no_offset = 0;
+  run_conv({&head, memory.pooled.data(), features, &no_offset, memory.logits.data(), head.out_channels,
+            memory.head_pixels.pairs(), Epilogue::bias});
+  int64_t classes = executable_->spec().arch.classes;
+  Tensor logits({request.batch(), classes});
+  for (int64_t n = 0; n < request.batch(); ++n) {
+    std::copy_n(memory.logits.data() + n * head.out_channels, classes, logits.data.data() + n * classes);
+  }
+  return logits;
+}
+
+}  // namespace lasnet

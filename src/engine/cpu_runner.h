@@ -1,0 +1,44 @@
+// Runs a CpuExecutable: per block masker -> lists -> convolutions, in place on the residual map.
+#pragma once
+
+#include <deque>
+#include <memory>
+
+#include "core/thread_pool.h"
+#include "engine/cpu_memory.h"
+
+namespace lasnet {
+
+class TraceBuilder;
+
+class CpuRunner final : public Runner {
+ public:
+  CpuRunner(std::shared_ptr<const CpuExecutable> executable, int threads);
+
+  Result run(const RunRequest& request) override;
+
+ private:
+  struct Entry {
+    int64_t images;
+    MapSize size;
+    std::unique_ptr<CpuMemory> memory;
+  };
+
+  CpuMemory& memory_for(const RunRequest& request);
+  void run_stem(const Tensor& input, CpuMemory& memory);
+  void copy_image_row(const Tensor& input, int64_t row, StemMemory& stem) const;
+  void run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace);
+  /// Fills memory.patches; false if every patch is active (or the run is dense).
+  bool decide(size_t index, const RunRequest& request, BlockMemory& memory);
+  void run_body(size_t index, BlockMemory& memory, bool sparse);
+  Tensor run_head(const RunRequest& request, CpuMemory& memory);
+  /// Splits a convolution into tasks and runs them on the pool.
+  void run_conv(const ConvCall& call);
+
+  std::shared_ptr<const CpuExecutable> executable_;
+  ThreadPool pool_;
+  std::vector<AlignedBuffer> scratch_;  ///< partial sums, one per thread
+  std::deque<Entry> memories_;          ///< most recently used first
+};
+
+}  // namespace lasnet

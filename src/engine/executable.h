@@ -1,0 +1,55 @@
+// What a backend implements: an Executable (immutable, shared) that makes Runners (one per session).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "lasnet/engine.h"
+#include "lasnet/geometry.h"
+
+namespace lasnet {
+
+/// One validated run.
+struct RunRequest {
+  const Tensor* input = nullptr;  ///< [N, 3, H, W]
+  NetworkGeometry geometry;
+  bool dense = false;
+  bool record_masks = true;
+  /// Forced patch decisions [N, rows, cols] per block; empty: the masker decides.
+  std::vector<std::vector<uint8_t>> forced_patches;
+
+  int64_t batch() const { return input->shape[0]; }
+};
+
+/// A backend's per-session state: activation memory and threads.
+class Runner {
+ public:
+  virtual ~Runner() = default;
+  virtual Result run(const RunRequest& request) = 0;
+};
+
+class Executable : public std::enable_shared_from_this<Executable> {
+ public:
+  Executable(ModelSpec spec, Backend backend, Isa isa) : spec_(std::move(spec)), backend_(backend), isa_(isa) {}
+  virtual ~Executable() = default;
+  Executable(const Executable&) = delete;
+  Executable& operator=(const Executable&) = delete;
+
+  const ModelSpec& spec() const { return spec_; }
+  Backend backend() const { return backend_; }
+  Isa isa() const { return isa_; }
+  virtual std::unique_ptr<Runner> make_runner(int threads) const = 0;
+
+ private:
+  ModelSpec spec_;
+  Backend backend_;
+  Isa isa_;
+};
+
+/// Backends' factories; `model` has passed check_weights.
+std::shared_ptr<const Executable> make_reference_executable(const Model& model);
+std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa);
+
+}  // namespace lasnet

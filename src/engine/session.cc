@@ -1,0 +1,106 @@
+// The public face of the engine: checks a request, then hands it to a backend.
+#include <algorithm>
+#include <set>
+
+#include "core/fail.h"
+#include "core/suggest.h"
+#include "engine/executable.h"
+
+namespace lasnet {
+namespace {
+
+constexpr int kMaxThreads = 1024;
+constexpr int64_t kMaxBatch = 1 << 16;
+
+void check_input(const Tensor& input) {
+  const Shape& shape = input.shape;
+  if (shape.size() != 4 || shape[1] != 3 || shape[0] < 1 || shape[0] > kMaxBatch) {
+    fail("input: shape {}; expected [N, 3, H, W] with N from 1 to {}", to_string(shape), kMaxBatch);
+  }
+  if (input.size() != element_count(shape)) {
+    fail("input: {} values do not fill shape {}", input.size(), to_string(shape));
+  }
+}
+
+/// Forced masks of the whole batch for one block as patch decisions.
+std::vector<uint8_t> forced_patches(const std::string& name, const ByteTensor& mask, const BlockGeometry& geometry,
+                                    int64_t batch) {
+  Shape expected = {batch, geometry.output.height, geometry.output.width};
+  if (mask.shape != expected) {
+    fail("forced mask of {}: shape {}; expected {}", name, to_string(mask.shape), to_string(expected));
+  }
+  std::vector<uint8_t> patches;
+  int64_t pixels = geometry.output.pixels();
+  for (int64_t n = 0; n < batch; ++n) {
+    try {
+      std::vector<uint8_t> image = patches_of_mask(geometry.grid, std::span(mask.data).subspan(n * pixels, pixels));
+      patches.insert(patches.end(), image.begin(), image.end());
+    } catch (const Error& error) {
+      fail("forced mask of {}, image {}: {}", name, n, error.what());
+    }
+  }
+  return patches;
+}
+
+void check_mask_names(const ModelSpec& spec, const MaskSet& masks) {
+  std::vector<std::string> dynamic;
+  for (const BlockSpec& block : spec.blocks) {
+    if (block.is_dynamic()) dynamic.push_back(block.name);
+  }
+  for (const auto& [name, mask] : masks) {
+    if (std::find(dynamic.begin(), dynamic.end(), name) != dynamic.end()) continue;
+    std::string near = nearest_name(name, dynamic);
+    fail("forced mask '{}': {} has no dynamic block of this name{}", name, spec.arch.name,
+         near.empty() ? "" : fmt::format("; the nearest is '{}'", near));
+  }
+}
+
+}  // namespace
+
+struct Session::Impl {
+  std::shared_ptr<const Executable> executable;
+  int threads;
+  std::unique_ptr<Runner> runner;
+
+  Impl(std::shared_ptr<const Executable> shared, int thread_count)
+      : executable(std::move(shared)), threads(thread_count) {
+    if (threads < 1 || threads > kMaxThreads) fail("{} threads; expected 1 to {}", threads, kMaxThreads);
+    runner = executable->make_runner(threads);
+  }
+};
+
+Session::Session(const Model& model, const SessionOptions& options)
+    : Session(make_executable(model, options.backend, options.isa), options.threads) {}
+Session::Session(std::shared_ptr<const Executable> executable, int threads)
+    : impl_(std::make_unique<Impl>(std::move(executable), threads)) {}
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+Session::~Session() = default;
+
+Result Session::run(const Tensor& input, const RunOptions& options) {
+  check_input(input);
+  RunRequest request;
+  request.input = &input;
+  request.geometry = network_geometry(spec(), {input.shape[2], input.shape[3]});
+  request.dense = options.dense;
+  request.record_masks = options.record_masks;
+  request.forced_patches.resize(spec().blocks.size());
+  if (options.force_masks != nullptr) {
+    check_mask_names(spec(), *options.force_masks);
+    for (size_t i = 0; i < spec().blocks.size(); ++i) {
+      auto found = options.force_masks->find(spec().blocks[i].name);
+      if (found == options.force_masks->end()) continue;
+      request.forced_patches[i] =
+          forced_patches(found->first, found->second, request.geometry.blocks[i], request.batch());
+    }
+  }
+  return impl_->runner->run(request);
+}
+
+std::shared_ptr<const Executable> Session::executable() const { return impl_->executable; }
+Backend Session::backend() const { return impl_->executable->backend(); }
+Isa Session::isa() const { return impl_->executable->isa(); }
+int Session::threads() const { return impl_->threads; }
+const ModelSpec& Session::spec() const { return impl_->executable->spec(); }
+
+}  // namespace lasnet

@@ -1,0 +1,72 @@
+// Which kernels this build holds and this processor can run.
+#include <algorithm>
+
+#include "core/fail.h"
+#include "kernels/cpu/kernels.h"
+
+namespace lasnet {
+namespace {
+
+bool processor_supports(Isa isa) {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (isa == Isa::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (isa == Isa::avx512) return __builtin_cpu_supports("avx512f");
+#endif
+  return isa == Isa::scalar;
+}
+
+const CpuKernels* compiled_kernels(Isa isa) {
+  switch (isa) {
+    case Isa::scalar:
+      return scalar_kernels();
+    case Isa::avx2:
+      return avx2_kernels();
+    case Isa::avx512:
+      return avx512_kernels();
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+std::string to_string(Isa isa) {
+  switch (isa) {
+    case Isa::scalar:
+      return "scalar";
+    case Isa::avx2:
+      return "avx2";
+    case Isa::avx512:
+      return "avx512";
+  }
+  return "?";
+}
+
+Isa parse_isa(const std::string& text) {
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    if (text == to_string(isa)) return isa;
+  }
+  fail("instruction set '{}' is unknown; expected scalar, avx2 or avx512", text);
+}
+
+std::vector<Isa> available_isas() {
+  std::vector<Isa> isas;
+  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+    if (compiled_kernels(isa) != nullptr && processor_supports(isa)) isas.push_back(isa);
+  }
+  return isas;
+}
+
+const CpuKernels& cpu_kernels(Isa isa) {
+  std::vector<Isa> isas = available_isas();
+  if (std::find(isas.begin(), isas.end(), isa) == isas.end()) {
+    std::vector<std::string> names;
+    for (Isa available : isas) names.push_back(to_string(available));
+    fail("instruction set {} cannot run here: {}; available: {}", to_string(isa),
+         compiled_kernels(isa) == nullptr ? "this build has no kernels for it" : "the processor lacks it",
+         fmt::join(names, ", "));
+  }
+  return *compiled_kernels(isa);
+}
+
+}  // namespace lasnet

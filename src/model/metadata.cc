@@ -1,0 +1,232 @@
+#include "model/metadata.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "core/fail.h"
+
+namespace lasnet {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr const char* kMaskerKind = "mean-pool-conv1x1";
+constexpr int kMaskerLogits = 2;
+constexpr int kMaxSide = 1 << 16;
+constexpr size_t kMaxDepth = 64;
+
+/// A JSON value that knows where it stands in the document, so that errors can say so.
+class Field {
+ public:
+  Field(const json& value, std::string where) : value_(value), where_(std::move(where)) {}
+
+  const std::string& where() const { return where_; }
+  const json& value() const { return value_; }
+
+  /// The members of an object with exactly the keys `names`.
+  void expect_keys(const std::set<std::string>& names) const {
+    if (!value_.is_object()) wrong("an object");
+    for (const std::string& name : names) {
+      if (!value_.contains(name)) fail("{}: the key '{}' is missing", where_, name);
+    }
+    for (const auto& [name, ignored] : value_.items()) {
+      if (names.contains(name)) continue;
+      fail("{}: unknown key '{}', expected only {}", where_, name, fmt::join(names, ", "));
+    }
+  }
+
+  Field operator[](const std::string& name) const { return {value_.at(name), where_ + "." + name}; }
+
+  int integer(int low, int high) const {
+    if (!value_.is_number_integer()) wrong("an integer");
+    bool fits = value_.is_number_unsigned() ? value_.get<uint64_t>() <= static_cast<uint64_t>(high)
+                                            : value_.get<int64_t>() <= high;
+    if (!fits || value_.get<int64_t>() < low) wrong(fmt::format("an integer from {} to {}", low, high));
+    return value_.get<int>();
+  }
+
+  double number() const {
+    if (!value_.is_number()) wrong("a number");
+    return value_.get<double>();
+  }
+
+  std::string text() const {
+    if (!value_.is_string()) wrong("a string");
+    return value_.get<std::string>();
+  }
+
+  std::vector<std::string> texts() const {
+    std::vector<std::string> result;
+    each([&](const Field& item) { result.push_back(item.text()); });
+    return result;
+  }
+
+  std::vector<float> numbers() const {
+    std::vector<float> result;
+    each([&](const Field& item) { result.push_back(static_cast<float>(item.number())); });
+    return result;
+  }
+
+  [[noreturn]] void wrong(const std::string& expected) const {
+    std::string got = value_.dump(-1, ' ', false, json::error_handler_t::replace);
+    if (got.size() > 60) got = got.substr(0, 57) + "...";
+    fail("{}: expected {}, got {}", where_, expected, got);
+  }
+
+ private:
+  template <typename Visit>
+  void each(Visit visit) const {
+    if (!value_.is_array()) wrong("an array");
+    for (size_t i = 0; i < value_.size(); ++i) visit(Field(value_[i], fmt::format("{}[{}]", where_, i)));
+  }
+
+  const json& value_;
+  std::string where_;
+};
+
+/// Refuses nesting that would exhaust memory or stack, and keys given twice, of which JSON keeps one
+/// silently.
+json parse_json(const std::string& text, const std::string& where) {
+  std::vector<std::set<std::string>> keys;
+  auto check = [&](int, json::parse_event_t event, json& value) {
+    if (event == json::parse_event_t::object_start || event == json::parse_event_t::array_start) {
+      keys.emplace_back();
+      if (keys.size() > kMaxDepth) fail("{}: nested deeper than {} levels", where, kMaxDepth);
+    } else if (event == json::parse_event_t::object_end || event == json::parse_event_t::array_end) {
+      keys.pop_back();
+    } else if (event == json::parse_event_t::key) {
+      auto name = value.get<std::string>();
+      if (!keys.back().insert(name).second) fail("{}: the key '{}' appears twice", where, name);
+    }
+    return true;
+  };
+  try {
+    return json::parse(text, check);
+  } catch (const json::parse_error& error) {
+    fail("{}: not valid JSON at byte {}", where, error.byte);
+  }
+}
+
+/// Runs a parser of the library and lets its Error say where the text stood.
+template <typename Parse>
+auto at(const Field& field, Parse parse) -> decltype(parse()) {
+  try {
+    return parse();
+  } catch (const Error& error) {
+    fail("{}: {}", field.where(), error.what());
+  }
+}
+
+/// The shortest decimals that read back as the same floats: 0.485 rather than 0.48500001430511475.
+std::vector<double> shortest(const std::vector<float>& values) {
+  std::vector<double> result;
+  for (float value : values) result.push_back(std::stod(fmt::format("{}", value)));
+  return result;
+}
+
+ModelSpec read_architecture(const Field& field) {
+  field.expect_keys({"name", "width", "classes", "stem", "granularity"});
+  ArchConfig arch;
+  arch.name = field["name"].text();
+  arch.width = field["width"].number();
+  arch.classes = field["classes"].integer(1, std::numeric_limits<int>::max());
+  Field stem = field["stem"];
+  arch.stem = at(stem, [text = stem.text()] { return parse_stem(text); });
+  Field granularity = field["granularity"];
+  arch.granularity = at(granularity, [text = granularity.text()] { return parse_granularity(text); });
+  return at(field, [&] { return make_spec(arch); });
+}
+
+Preprocessing read_preprocessing(const Field& field) {
+  field.expect_keys({"resize", "crop", "mean", "std"});
+  Preprocessing result;
+  result.resize = field["resize"].integer(1, kMaxSide);
+  result.crop = field["crop"].integer(0, kMaxSide);
+  result.mean = field["mean"].numbers();
+  result.std = field["std"].numbers();
+  return result;
+}
+
+void check_masker(const Field& field) {
+  field.expect_keys({"kind", "logits"});
+  if (field["kind"].text() != kMaskerKind) field["kind"].wrong(fmt::format("\"{}\"", kMaskerKind));
+  field["logits"].integer(kMaskerLogits, kMaskerLogits);
+}
+
+void check_preprocessing(const Preprocessing& preprocessing, const std::string& origin) {
+  const auto& [resize, crop, mean, std] = preprocessing;
+  if (resize < 1 || resize > kMaxSide || crop < 0 || crop > resize) {
+    fail("{}: preprocessing: resize {} and crop {}, expected 1 <= resize <= {} and 0 <= crop <= resize",
+         origin, resize, crop, kMaxSide);
+  }
+  bool usable =
+      mean.size() == 3 && std.size() == 3 &&
+      std::all_of(mean.begin(), mean.end(), [](float value) { return std::isfinite(value); }) &&
+      std::all_of(std.begin(), std.end(), [](float value) { return std::isfinite(value) && value > 0; });
+  if (!usable) {
+    fail(
+        "{}: preprocessing: expected 3 finite means and 3 positive standard deviations, got mean {} and std "
+        "{}",
+        origin, mean, std);
+  }
+}
+
+}  // namespace
+
+std::string write_metadata(const Model& model) {
+  const ArchConfig& arch = model.spec.arch;
+  const Preprocessing& preprocessing = model.preprocessing;
+  json training = parse_json(model.training_json, "training facts");
+  if (!training.is_object()) Field(training, "training facts").wrong("an object");
+  ordered_json root = {{"version", kMetadataVersion}};
+  root["architecture"] = {{"name", arch.name},
+                          {"width", arch.width},
+                          {"classes", arch.classes},
+                          {"stem", to_string(arch.stem)},
+                          {"granularity", granularity_to_string(arch.granularity)}};
+  root["class_names"] = model.class_names;
+  root["preprocessing"] = {{"resize", preprocessing.resize},
+                           {"crop", preprocessing.crop},
+                           {"mean", shortest(preprocessing.mean)},
+                           {"std", shortest(preprocessing.std)}};
+  root["masker"] = {{"kind", kMaskerKind}, {"logits", kMaskerLogits}};
+  root["training"] = std::move(training);
+  // Class names come from folder names, which need not be UTF-8.
+  return root.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+Model parse_metadata(const std::string& text, const std::string& origin) {
+  std::string where = fmt::format("{}: metadata '{}'", origin, kMetadataKey);
+  json document = parse_json(text, where);
+  Field root(document, where);
+  if (!document.is_object()) root.wrong("an object");
+  if (!document.contains("version")) fail("{}: the key 'version' is missing", where);
+  int version = root["version"].integer(1, std::numeric_limits<int>::max());
+  if (version != kMetadataVersion) {
+    fail("{}: version {}, this program reads version {}; use a newer one", where, version, kMetadataVersion);
+  }
+  root.expect_keys({"version", "architecture", "class_names", "preprocessing", "masker", "training"});
+  Model model;
+  model.spec = read_architecture(root["architecture"]);
+  model.class_names = root["class_names"].texts();
+  model.preprocessing = read_preprocessing(root["preprocessing"]);
+  check_masker(root["masker"]);
+  if (!document["training"].is_object()) root["training"].wrong("an object");
+  model.training_json = document["training"].dump(-1, ' ', false, json::error_handler_t::replace);
+  check_metadata(model, where);
+  return model;
+}
+
+void check_metadata(const Model& model, const std::string& origin) {
+  size_t names = model.class_names.size();
+  if (names != 0 && names != static_cast<size_t>(model.spec.arch.classes)) {
+    fail("{}: {} class names for {} classes", origin, names, model.spec.arch.classes);
+  }
+  check_preprocessing(model.preprocessing, origin);
+}
+
+}  // namespace lasnet

@@ -1,0 +1,29 @@
+// The JSON text that a model file keeps under the key `lasnet`: everything of a Model but its weights.
+//
+//   {"version": 1,
+//    "architecture": {"name": "resnet18", "width": 0.5, "classes": 2, "stem": "small", "granularity":
+//    "4-4-2-1"}, "class_names": ["cat", "dog"], "preprocessing": {"resize": 146, "crop": 128, "mean": [0.485,
+//    0.456, 0.406], "std": [0.229, 0.224, 0.225]}, "masker": {"kind": "mean-pool-conv1x1", "logits": 2},
+//    "training": {}}
+#pragma once
+
+#include <string>
+
+#include "lasnet/model.h"
+
+namespace lasnet {
+
+inline constexpr const char* kMetadataKey = "lasnet";
+inline constexpr int kMetadataVersion = 1;
+
+std::string write_metadata(const Model& model);
+
+/// Returns the described model without weights. Every key is required and no other is accepted, so that a
+/// file is never run as something else than it was trained as. Throws Error naming `origin`, the key,
+/// expected and got.
+Model parse_metadata(const std::string& text, const std::string& origin);
+
+/// Throws Error unless class names are absent or one per class, and the preprocessing can be carried out.
+void check_metadata(const Model& model, const std::string& origin);
+
+}  // namespace lasnet
