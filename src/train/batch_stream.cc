@@ -23,7 +23,8 @@ ByteTable normalisation_table(const Preprocessing& preprocessing) {
 
 }  // namespace
 
-Batch make_batch(std::span<const Image> images, std::span<const int> labels, const Preprocessing& preprocessing) {
+Batch make_batch(std::span<const Image> images, std::span<const int> labels,
+                 const Preprocessing& preprocessing) {
   auto n = static_cast<int64_t>(images.size());
   const Image& first = images.front();
   ByteTable table = normalisation_table(preprocessing);

@@ -22,10 +22,11 @@ struct Batch {
 };
 
 /// Stacks images of one size; values are those of to_input().
-Batch make_batch(std::span<const Image> images, std::span<const int> labels, const Preprocessing& preprocessing);
+Batch make_batch(std::span<const Image> images, std::span<const int> labels,
+                 const Preprocessing& preprocessing);
 
-/// Calls make(index) for index in [begin, end) on up to `ahead` threads and yields the results in order. `make` must
-/// be thread safe and depend on its index alone, which makes the stream independent of timing.
+/// Calls make(index) for index in [begin, end) on up to `ahead` threads and yields the results in order.
+/// `make` must be thread safe and depend on its index alone, which makes the stream independent of timing.
 class BatchStream {
  public:
   BatchStream(std::function<Batch(int64_t)> make, int64_t begin, int64_t end, int ahead);

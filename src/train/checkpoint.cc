@@ -3,7 +3,6 @@
 #include <filesystem>
 
 #include "core/fail.h"
-#include "core/file.h"
 #include "model/safetensors.h"
 
 namespace lasnet {
@@ -105,8 +104,10 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::string& path) {
                           {"train_images", checkpoint.train_images},
                           {"state", state_to_json(checkpoint.state)}};
   file.metadata[kMetadataKey] = facts.dump();
-  for (const auto& [name, tensor] : checkpoint.weights) file.tensors[std::string(kWeightPrefix) + name] = tensor;
-  for (const auto& [name, tensor] : checkpoint.momentum) file.tensors[std::string(kMomentumPrefix) + name] = tensor;
+  for (const auto& [name, tensor] : checkpoint.weights)
+    file.tensors[std::string(kWeightPrefix) + name] = tensor;
+  for (const auto& [name, tensor] : checkpoint.momentum)
+    file.tensors[std::string(kMomentumPrefix) + name] = tensor;
   write_safetensors(file, path, DType::f32);
 }
 
@@ -116,7 +117,8 @@ std::optional<Checkpoint> load_checkpoint(const std::string& path) {
   Checkpoint checkpoint;
   try {
     nlohmann::json facts = nlohmann::json::parse(file.metadata.at(kMetadataKey));
-    if (facts.at("version") != kVersion) fail("{}: checkpoint version {}, expected {}", path, facts.at("version").dump(), kVersion);
+    if (facts.at("version") != kVersion)
+      fail("{}: checkpoint version {}, expected {}", path, facts.at("version").dump(), kVersion);
     checkpoint.recipe = facts.at("recipe");
     facts.at("classes").get_to(checkpoint.classes);
     facts.at("train_images").get_to(checkpoint.train_images);
@@ -132,26 +134,6 @@ std::optional<Checkpoint> load_checkpoint(const std::string& path) {
     (is_weight ? checkpoint.weights : checkpoint.momentum)[key] = std::move(tensor);
   }
   return checkpoint;
-}
-
-void write_log_csv(const std::vector<EpochInfo>& history, const std::vector<std::string>& blocks,
-                   const std::string& path) {
-  std::string text =
-      "phase,epoch,lr,gumbel_temperature,train_loss,train_top1,val_loss,val_top1,val_top5,macs_ratio,macs_ratio_std,"
-      "seconds";
-  for (const std::string& block : blocks) text += ",r_" + block;
-  text += '\n';
-  for (const EpochInfo& info : history) {
-    const Evaluation& val = info.validation;
-    text += fmt::format("{},{},{:.6g},{:.4g},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.1f}", info.phase,
-                        info.epoch, info.lr, info.gumbel_temperature, info.train_loss, info.train_top1, val.loss,
-                        val.top1, val.top5, val.macs_ratio, val.macs_ratio_std, info.seconds);
-    for (size_t i = 0; i < blocks.size(); ++i) {
-      text += val.rates.empty() ? std::string(",") : fmt::format(",{:.5f}", val.rates[i]);
-    }
-    text += '\n';
-  }
-  write_file_atomically(path, [&](std::ostream& out) { out << text; });
 }
 
 }  // namespace lasnet

@@ -1,5 +1,6 @@
-// Where a run stands, on disk: one .safetensors file with the tensors by name and everything else as JSON in its
-// metadata. All random sequences are functions of (seed, phase, epoch, step), so the position is their whole state.
+// Where a run stands, on disk: one .safetensors file with the tensors by name and everything else as JSON in
+// its metadata. All random sequences are functions of (seed, phase, epoch, step), so the position is their
+// whole state.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -23,16 +24,16 @@ struct RunState {
   int epoch = 0;
   int64_t step = 0;
   EpochSums sums;
-  std::vector<EpochInfo> history;           ///< all finished epochs of all phases
+  std::vector<EpochInfo> history;             ///< all finished epochs of all phases
   std::map<std::string, Evaluation> results;  ///< last evaluation by phase
 };
 
 struct Checkpoint {
-  nlohmann::json recipe;             ///< recipe_json of the configuration
+  nlohmann::json recipe;  ///< recipe_json of the configuration
   std::vector<std::string> classes;
   int64_t train_images = 0;
   RunState state;
-  Weights weights;                   ///< of the network in training
+  Weights weights;  ///< of the network in training
   Weights momentum;
 };
 
@@ -42,9 +43,5 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::string& path);
 std::optional<Checkpoint> load_checkpoint(const std::string& path);
 
 nlohmann::json to_json(const Evaluation& evaluation);
-
-/// One CSV line per finished epoch, with a header; written atomically. `blocks` name the columns of r.
-void write_log_csv(const std::vector<EpochInfo>& history, const std::vector<std::string>& blocks,
-                   const std::string& path);
 
 }  // namespace lasnet

@@ -145,9 +145,10 @@ void check_train_config(const TrainConfig& config) {
   require_weight("weight_decay", config.weight_decay);
   require_weight("lambda_flops", config.lambda_flops);
   require_weight("alpha_distill", config.alpha_distill);
-  require(config.momentum > 0 && config.momentum < 1, "momentum", config.momentum, "a number between 0 and 1");
-  require(config.label_smoothing >= 0 && config.label_smoothing < 1, "label_smoothing", config.label_smoothing,
-          "a number in [0, 1)");
+  require(config.momentum > 0 && config.momentum < 1, "momentum", config.momentum,
+          "a number between 0 and 1");
+  require(config.label_smoothing >= 0 && config.label_smoothing < 1, "label_smoothing",
+          config.label_smoothing, "a number in [0, 1)");
   require(std::isfinite(config.masker_bias), "masker_bias", config.masker_bias, "a finite number");
   require(config.crop_min_scale > 0 && config.crop_min_scale <= 1, "crop_min_scale", config.crop_min_scale,
           "an area share in (0, 1]");

@@ -1,5 +1,5 @@
-// The training configuration's keys: one list, from which the TOML reader, the record in the model file and the
-// comparison at resume are made.
+// The training configuration's keys: one list, from which the TOML reader, the record in the model file and
+// the comparison at resume are made.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -9,8 +9,8 @@
 
 namespace lasnet {
 
-/// Calls visit(key, member) for every field, `Config` being TrainConfig or const TrainConfig. `arch.classes` is not
-/// a key: it comes from the data.
+/// Calls visit(key, member) for every field, `Config` being TrainConfig or const TrainConfig. `arch.classes`
+/// is not a key: it comes from the data.
 template <typename Config, typename Visitor>
 void visit_fields(Config& config, Visitor&& visit) {
   visit("data", config.data);

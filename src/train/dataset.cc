@@ -22,13 +22,16 @@ bool is_directory(const fs::path& path) {
 /// Moves a random `fraction` of each class, at least one image, from split.train to split.val.
 void hold_out(DataSplit& split, double fraction, uint64_t seed) {
   std::vector<std::vector<ImageFolder::Item>> by_class(split.classes.size());
-  for (ImageFolder::Item& item : split.train) by_class[static_cast<size_t>(item.label)].push_back(std::move(item));
+  for (ImageFolder::Item& item : split.train)
+    by_class[static_cast<size_t>(item.label)].push_back(std::move(item));
   split.train.clear();
   for (size_t label = 0; label < by_class.size(); ++label) {
     std::vector<ImageFolder::Item>& items = by_class[label];
     if (items.size() < 2) {
-      fail("class '{}' has one image, which cannot be split into training and validation; add images or a val "
-           "folder", split.classes[label]);
+      fail(
+          "class '{}' has one image, which cannot be split into training and validation; add images or a val "
+          "folder",
+          split.classes[label]);
     }
     Random(seed, "split/" + split.classes[label]).shuffle(items);
     auto held = static_cast<size_t>(std::lround(fraction * static_cast<double>(items.size())));
@@ -61,7 +64,8 @@ DataSplit open_data(const std::string& dir, double val_fraction, uint64_t seed) 
   return split;
 }
 
-ImageSource::ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes, int threads)
+ImageSource::ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes,
+                         int threads)
     : items_(std::move(items)), prepare_(std::move(prepare)), cache_(items_.size()) {
   std::atomic<size_t> next = 0;
   std::atomic<int64_t> used = 0;

@@ -16,9 +16,9 @@ struct DataSplit {
   std::vector<ImageFolder::Item> train, val;
 };
 
-/// Opens `dir`/train and `dir`/val; without val, or when `dir` holds the classes themselves, `val_fraction` of every
-/// class is held out by `seed`. Throws Error on a bad folder, a class of one image that would have to be split, or
-/// parts with different classes.
+/// Opens `dir`/train and `dir`/val; without val, or when `dir` holds the classes themselves, `val_fraction`
+/// of every class is held out by `seed`. Throws Error on a bad folder, a class of one image that would have
+/// to be split, or parts with different classes.
 DataSplit open_data(const std::string& dir, double val_fraction, uint64_t seed);
 
 /// Random access to prepared images, from any thread.
@@ -26,8 +26,8 @@ class ImageSource {
  public:
   using Prepare = std::function<Image(const Image&)>;
 
-  /// Decodes and prepares images, on `threads` threads, until `cache_bytes` of pixels are held; the rest are read
-  /// again at every access. Throws Error on an unreadable image, naming it.
+  /// Decodes and prepares images, on `threads` threads, until `cache_bytes` of pixels are held; the rest are
+  /// read again at every access. Throws Error on an unreadable image, naming it.
   ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes, int threads);
 
   int64_t size() const { return static_cast<int64_t>(items_.size()); }

@@ -32,7 +32,8 @@ struct Totals {
     images += batch.size();
     top1 += hits(output.logits, batch.labels, 1);
     top5 += hits(output.logits, batch.labels, 5);
-    loss += classification_loss(output.logits, batch.labels, 0).item<double>() * static_cast<double>(batch.size());
+    loss += classification_loss(output.logits, batch.labels, 0).item<double>() *
+            static_cast<double>(batch.size());
     ratios.push_back(account.network_ratios(output));
     if (output.rates.defined()) rates.push_back(output.rates);
   }
@@ -85,15 +86,15 @@ std::vector<std::string> mask_warnings(const MaskStatistics& masks, double progr
   for (size_t i = 0; i < masks.blocks.size(); ++i) {
     if (masks.std[i] > kConstantStd) continue;
     if (masks.mean[i] < kCollapsedRate) {
-      warnings.push_back(
-          fmt::format("block {}: the mask has collapsed (r = {:.3f}, the same for every image), and an empty mask "
-                      "gets little gradient; lower lr, raise masker_bias, or give more epochs or a higher target",
-                      masks.blocks[i], masks.mean[i]));
+      warnings.push_back(fmt::format(
+          "block {}: the mask has collapsed (r = {:.3f}, the same for every image), and an empty mask "
+          "gets little gradient; lower lr, raise masker_bias, or give more epochs or a higher target",
+          masks.blocks[i], masks.mean[i]));
     } else if (masks.mean[i] > kSaturatedRate && progress > 1.0 / 3) {
-      warnings.push_back(
-          fmt::format("block {}: the mask is saturated (r = {:.3f}, the same for every image): nothing is skipped "
-                      "there; raise masker_lr_multiplier or lambda_flops, or lower masker_bias or the target",
-                      masks.blocks[i], masks.mean[i]));
+      warnings.push_back(fmt::format(
+          "block {}: the mask is saturated (r = {:.3f}, the same for every image): nothing is skipped "
+          "there; raise masker_lr_multiplier or lambda_flops, or lower masker_bias or the target",
+          masks.blocks[i], masks.mean[i]));
     }
   }
   return warnings;

@@ -22,13 +22,13 @@ struct EvaluationDetail {
   MaskStatistics masks;
 };
 
-/// Runs the net on running statistics: a dynamic one with decided masks, a static one densely. `proceed` is called
-/// before each batch with its index; when it returns false the evaluation is abandoned.
+/// Runs the net on running statistics: a dynamic one with decided masks, a static one densely. `proceed` is
+/// called before each batch with its index; when it returns false the evaluation is abandoned.
 std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& data,
                                          const std::function<bool(int64_t)>& proceed);
 
-/// One sentence per block whose mask is (nearly) the same for every image: collapsed to 0, or, once `progress` e/E
-/// has passed the first third, saturated at 1; with what to do about it.
+/// One sentence per block whose mask is (nearly) the same for every image: collapsed to 0, or, once
+/// `progress` e/E has passed the first third, saturated at 1; with what to do about it.
 std::vector<std::string> mask_warnings(const MaskStatistics& masks, double progress);
 
 }  // namespace lasnet

@@ -56,14 +56,16 @@ torch::Tensor bounds_loss(const torch::Tensor& block_ratios, Bounds bounds) {
   return (above.square() + below.square()).mean();
 }
 
-torch::Tensor distillation_loss(const torch::Tensor& student, const torch::Tensor& teacher, double temperature) {
+torch::Tensor distillation_loss(const torch::Tensor& student, const torch::Tensor& teacher,
+                                double temperature) {
   torch::Tensor log_student = torch::log_softmax(student / temperature, 1);
   torch::Tensor log_teacher = torch::log_softmax(teacher / temperature, 1);
   torch::Tensor divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(1).mean();
   return divergence * (temperature * temperature);
 }
 
-torch::Tensor classification_loss(const torch::Tensor& logits, const torch::Tensor& labels, double smoothing) {
+torch::Tensor classification_loss(const torch::Tensor& logits, const torch::Tensor& labels,
+                                  double smoothing) {
   return torch::cross_entropy_loss(logits, labels, /*weight=*/{}, at::Reduction::Mean, /*ignore_index=*/-100,
                                    smoothing);
 }

@@ -28,8 +28,8 @@ class MacAccount {
 /// (F - target)^2 with F the batch mean.
 torch::Tensor flops_loss(const torch::Tensor& network_ratios, double target);
 
-/// The corridor of a block's ratio at training progress e/E in [0, 1]: [target, target] at the start, opening to
-/// [0, 1] over the first third.
+/// The corridor of a block's ratio at training progress e/E in [0, 1]: [target, target] at the start, opening
+/// to [0, 1] over the first third.
 struct Bounds {
   double low = 0, up = 1;
 };
@@ -39,7 +39,8 @@ Bounds ratio_bounds(double target, double progress);
 torch::Tensor bounds_loss(const torch::Tensor& block_ratios, Bounds bounds);
 
 /// T^2 * KL(softmax(teacher / T) || softmax(student / T)), mean over the batch. Logits [N, classes].
-torch::Tensor distillation_loss(const torch::Tensor& student, const torch::Tensor& teacher, double temperature);
+torch::Tensor distillation_loss(const torch::Tensor& student, const torch::Tensor& teacher,
+                                double temperature);
 
 /// Mean over the batch; labels int64 [N].
 torch::Tensor classification_loss(const torch::Tensor& logits, const torch::Tensor& labels, double smoothing);

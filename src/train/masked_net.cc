@@ -21,7 +21,8 @@ MapSize map_size(const torch::Tensor& x) { return {x.size(2), x.size(3)}; }
 torch::Tensor forced_mask(const ByteTensor& mask, const std::string& block, int64_t batch, MapSize map) {
   Shape expected = {batch, map.height, map.width};
   if (mask.shape != expected) {
-    fail("forced mask of block {}: expected shape {}, got {}", block, to_string(expected), to_string(mask.shape));
+    fail("forced mask of block {}: expected shape {}, got {}", block, to_string(expected),
+         to_string(mask.shape));
   }
   torch::Tensor values = torch::empty({batch, 1, map.height, map.width}, torch::kFloat32);
   std::copy(mask.data.begin(), mask.data.end(), values.data_ptr<float>());
@@ -31,7 +32,8 @@ torch::Tensor forced_mask(const ByteTensor& mask, const std::string& block, int6
 }  // namespace
 
 torch::Tensor MaskedNet::ConvNorm::forward(const torch::Tensor& x, bool training) const {
-  torch::Tensor y = torch::conv2d(x, weight, /*bias=*/{}, spec.stride, spec.padding(), /*dilation=*/1, spec.groups);
+  torch::Tensor y =
+      torch::conv2d(x, weight, /*bias=*/{}, spec.stride, spec.padding(), /*dilation=*/1, spec.groups);
   return torch::batch_norm(y, gamma, beta, mean, variance, training, kNormMomentum, kNormEpsilon,
                            torch::globalContext().userEnabledCuDNN());
 }
@@ -86,6 +88,12 @@ Weights MaskedNet::weights() const {
   return weights;
 }
 
+void MaskedNet::load(const Weights& weights) {
+  check_weights(spec_, weights, "network to train");
+  torch::NoGradGuard no_gradient;
+  for (NamedTensor& item : state_) item.tensor.copy_(to_torch(weights.at(item.name)));
+}
+
 BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy) const {
   const BlockSpec& spec = block.spec;
   BlockMasks masks;
@@ -99,7 +107,8 @@ BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const M
   const torch::Tensor& difference = masks.logit_difference;
   torch::Tensor patches =
       policy.kind == MaskPolicy::Kind::sample
-          ? sample_patches(difference, logistic_noise(difference.sizes(), *policy.random).to(difference.device()),
+          ? sample_patches(difference,
+                           logistic_noise(difference.sizes(), *policy.random).to(difference.device()),
                            policy.temperature)
           : decide_patches(difference);
   masks.mask = expand_to_map(patches, spec.granularity, map);
@@ -117,7 +126,8 @@ torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, c
     body = block.body[i].forward(body, training);
   }
   torch::Tensor identity = block.projection ? block.projection->forward(x, training) : x;
-  if (!block.spec.is_dynamic() || policy.kind == MaskPolicy::Kind::dense) return torch::relu_(body.add_(identity));
+  if (!block.spec.is_dynamic() || policy.kind == MaskPolicy::Kind::dense)
+    return torch::relu_(body.add_(identity));
 
   BlockMasks masks = decide(block, x, policy);
   {

@@ -1,5 +1,6 @@
-// The masked dense network: every pixel is computed and the block's body is multiplied by the mask M, so that the
-// mask gets a gradient. On running statistics and with hard masks it is the same function as the sparse engine.
+// The masked dense network: every pixel is computed and the block's body is multiplied by the mask M, so that
+// the mask gets a gradient. On running statistics and with hard masks it is the same function as the sparse
+// engine.
 #pragma once
 
 #include <torch/torch.h>
@@ -22,10 +23,10 @@ struct MaskPolicy {
     decide,  ///< logit0 >= logit1 (evaluation)
   };
   Kind kind = Kind::decide;
-  double temperature = 1.0;              ///< of `sample`
-  Random* random = nullptr;              ///< noise of `sample`
+  double temperature = 1.0;                ///< of `sample`
+  Random* random = nullptr;                ///< noise of `sample`
   bool straight_through_dilation = false;  ///< D carries a gradient
-  const MaskSet* forced = nullptr;       ///< replaces decisions in the named blocks; constant within a patch
+  const MaskSet* forced = nullptr;  ///< replaces decisions in the named blocks; constant within a patch
 };
 
 /// What one dynamic block decided.
@@ -35,10 +36,10 @@ struct BlockMasks {
 };
 
 struct MaskedOutput {
-  torch::Tensor logits;             ///< [N, classes]
-  std::vector<BlockMasks> blocks;   ///< of the B dynamic blocks, in network order; empty if `dense`
-  torch::Tensor rates;              ///< r [N, B], differentiable
-  torch::Tensor dilated_rates;      ///< mean of D [N, B]
+  torch::Tensor logits;            ///< [N, classes]
+  std::vector<BlockMasks> blocks;  ///< of the B dynamic blocks, in network order; empty if `dense`
+  torch::Tensor rates;             ///< r [N, B], differentiable
+  torch::Tensor dilated_rates;     ///< mean of D [N, B]
 };
 
 struct NamedTensor {
@@ -54,8 +55,8 @@ class MaskedNet {
   MaskedNet& operator=(const MaskedNet&) = delete;
   MaskedNet(MaskedNet&&) = default;
 
-  /// images: float32 [N, 3, H, W], normalised, preferably channels-last. In training BatchNorm takes its statistics
-  /// from all pixels of the batch and updates the running ones.
+  /// images: float32 [N, 3, H, W], normalised, preferably channels-last. In training BatchNorm takes its
+  /// statistics from all pixels of the batch and updates the running ones.
   MaskedOutput forward(const torch::Tensor& images, const MaskPolicy& policy, bool training) const;
 
   const ModelSpec& spec() const { return spec_; }
@@ -64,6 +65,8 @@ class MaskedNet {
   bool is_masker(const std::string& parameter) const;
   /// Parameters and BatchNorm buffers.
   Weights weights() const;
+  /// Replaces all values in place. Throws Error if the weights do not fit the spec.
+  void load(const Weights& weights);
 
  private:
   struct ConvNorm {

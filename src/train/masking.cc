@@ -18,8 +18,8 @@ torch::Tensor pool_patches(const torch::Tensor& x, int64_t window) {
 
 }  // namespace
 
-torch::Tensor patch_logit_difference(const torch::Tensor& x, const torch::Tensor& weight, const torch::Tensor& bias,
-                                     int granularity, int stride) {
+torch::Tensor patch_logit_difference(const torch::Tensor& x, const torch::Tensor& weight,
+                                     const torch::Tensor& bias, int granularity, int stride) {
   torch::Tensor pooled = pool_patches(x, int64_t{granularity} * stride);
   // One output channel instead of two, and the same dot product that the engine computes.
   return torch::conv2d(pooled, weight[0].sub(weight[1]).unsqueeze(0), bias[0].sub(bias[1]).unsqueeze(0));
@@ -35,7 +35,8 @@ torch::Tensor logistic_noise(torch::IntArrayRef shape, Random& random) {
   return noise;
 }
 
-torch::Tensor sample_patches(const torch::Tensor& difference, const torch::Tensor& noise, double temperature) {
+torch::Tensor sample_patches(const torch::Tensor& difference, const torch::Tensor& noise,
+                             double temperature) {
   torch::Tensor perturbed = difference + noise;
   torch::Tensor soft = torch::sigmoid(perturbed / temperature);
   // soft - soft is exactly 0, so the value stays exactly hard.
@@ -64,7 +65,8 @@ torch::Tensor dilate(const torch::Tensor& mask, int stride, MapSize input) {
   if (stride > 1) {
     int64_t n = mask.size(0), height = mask.size(2), width = mask.size(3);
     // Output (y, x) moves to input (s*y, s*x), zeros between.
-    centres = torch::constant_pad_nd(mask.reshape({n, 1, height, 1, width, 1}), {0, stride - 1, 0, 0, 0, stride - 1})
+    centres = torch::constant_pad_nd(mask.reshape({n, 1, height, 1, width, 1}),
+                                     {0, stride - 1, 0, 0, 0, stride - 1})
                   .reshape({n, 1, height * stride, width * stride})
                   .narrow(2, 0, input.height)
                   .narrow(3, 0, input.width);

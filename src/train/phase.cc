@@ -83,13 +83,16 @@ torch::Tensor Phase::loss(const Batch& batch, const MaskedOutput& output, int64_
   torch::Tensor total = classification_loss(output.logits, batch.labels, config_.label_smoothing);
   if (teacher_ != nullptr) {
     torch::NoGradGuard no_gradient;
-    torch::Tensor taught = teacher_->forward(batch.images, {.kind = MaskPolicy::Kind::decide}, /*training=*/false).logits;
+    torch::Tensor taught =
+        teacher_->forward(batch.images, {.kind = MaskPolicy::Kind::decide}, /*training=*/false).logits;
     torch::AutoGradMode gradient(true);
-    total = total + config_.alpha_distill * distillation_loss(output.logits, taught, config_.temperature_distill);
+    total =
+        total + config_.alpha_distill * distillation_loss(output.logits, taught, config_.temperature_distill);
   }
   if (settings_.dynamic) {
-    torch::Tensor budget = flops_loss(account_.network_ratios(output), config_.target) +
-                           bounds_loss(account_.block_ratios(output), ratio_bounds(config_.target, progress(global_step)));
+    torch::Tensor budget =
+        flops_loss(account_.network_ratios(output), config_.target) +
+        bounds_loss(account_.block_ratios(output), ratio_bounds(config_.target, progress(global_step)));
     total = total + config_.lambda_flops * budget;
   }
   return total;
@@ -146,14 +149,15 @@ bool Phase::should_stop() const { return observer_.should_stop && observer_.shou
 
 void Phase::report_step(const RunState& state, const std::string& phase, int64_t step, int64_t steps) const {
   if (!observer_.on_step) return;
-  observer_.on_step({.phase = phase,
-                     .epoch = state.epoch + 1,
-                     .epochs = settings_.epochs,
-                     .step = step,
-                     .steps = steps,
-                     .loss = state.sums.images > 0 ? state.sums.loss / static_cast<double>(state.sums.images) : 0,
-                     .macs_ratio = last_macs_ratio_,
-                     .images_per_s = images_per_s_});
+  observer_.on_step(
+      {.phase = phase,
+       .epoch = state.epoch + 1,
+       .epochs = settings_.epochs,
+       .step = step,
+       .steps = steps,
+       .loss = state.sums.images > 0 ? state.sums.loss / static_cast<double>(state.sums.images) : 0,
+       .macs_ratio = last_macs_ratio_,
+       .images_per_s = images_per_s_});
 }
 
 }  // namespace lasnet

@@ -15,9 +15,9 @@ struct PhaseSettings {
   std::string name;         ///< as reported
   std::string data_stream;  ///< names the random sequence of shuffling and augmentation
   int epochs = 1;
-  double lr = 0;            ///< peak, for this batch size
-  double warmup = 0;        ///< share of the steps
-  bool dynamic = false;     ///< masks, Gumbel noise and the compute budget
+  double lr = 0;         ///< peak, for this batch size
+  double warmup = 0;     ///< share of the steps
+  bool dynamic = false;  ///< masks, Gumbel noise and the compute budget
 };
 
 class Phase {
@@ -30,8 +30,9 @@ class Phase {
   void set_momentum(const Weights& momentum) { optimizer_.set_momentum(momentum); }
   Weights momentum() const { return optimizer_.momentum(); }
 
-  /// Continues at `state` and moves it on; `epoch_done` is called after each evaluated epoch. Returns false if the
-  /// observer asked to stop, `state` then being where to continue. Throws Error if the loss is not finite.
+  /// Continues at `state` and moves it on; `epoch_done` is called after each evaluated epoch. Returns false
+  /// if the observer asked to stop, `state` then being where to continue. Throws Error if the loss is not
+  /// finite.
   bool run(RunState& state, const std::function<void()>& epoch_done);
 
  private:

@@ -53,7 +53,8 @@ void Sgd::set_momentum(const Weights& momentum) {
 
 double cosine_lr(double peak, int64_t step, int64_t steps, int64_t warmup) {
   if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  double progress = static_cast<double>(step - warmup) / static_cast<double>(std::max<int64_t>(steps - warmup, 1));
+  double progress =
+      static_cast<double>(step - warmup) / static_cast<double>(std::max<int64_t>(steps - warmup, 1));
   return peak * 0.5 * (1 + std::cos(std::numbers::pi * progress));
 }
 

@@ -1,5 +1,6 @@
-// Stochastic gradient descent with Nesterov momentum, as torch.optim.SGD computes it. Its momentum buffers are plain
-// named tensors, which checkpoints need and libtorch's own optimiser hides behind version-dependent keys.
+// Stochastic gradient descent with Nesterov momentum, as torch.optim.SGD computes it. Its momentum buffers
+// are plain named tensors, which checkpoints need and libtorch's own optimiser hides behind version-dependent
+// keys.
 #pragma once
 
 #include <vector>

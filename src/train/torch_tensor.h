@@ -7,7 +7,8 @@
 
 namespace lasnet {
 
-/// float32 on the CPU; convolution weights in channels-last layout, in which libtorch convolves about twice as fast.
+/// float32 on the CPU; convolution weights in channels-last layout, in which libtorch convolves about twice
+/// as fast.
 torch::Tensor to_torch(const Tensor& array);
 /// Values in row-major order of the logical shape, whatever the tensor's strides and device.
 Tensor from_torch(const torch::Tensor& tensor);

@@ -29,7 +29,8 @@ TrainData::TrainData(const TrainConfig& config, int threads,
   };
   auto prepare_train = [size = config.size](const Image& image) { return shrink_for_training(image, size); };
   val_ = std::make_unique<ImageSource>(std::move(split.val), prepare_val, kValCacheBytes, threads);
-  train_ = std::make_unique<ImageSource>(std::move(split.train), prepare_train, kCacheBytes - kValCacheBytes, threads);
+  train_ = std::make_unique<ImageSource>(std::move(split.train), prepare_train, kCacheBytes - kValCacheBytes,
+                                         threads);
   message(fmt::format("{} of {} training images are held in memory", train_->cached(), train_->size()));
 }
 
@@ -42,7 +43,9 @@ BatchStream TrainData::training(const std::string& stream, int epoch, int64_t fi
   std::vector<int64_t> order(static_cast<size_t>(train_->size()));
   std::iota(order.begin(), order.end(), int64_t{0});
   Random(config_.seed, "order/" + key).shuffle(order);
-  auto make = [this, order = std::move(order), key](int64_t step) { return training_batch(order, key, step); };
+  auto make = [this, order = std::move(order), key](int64_t step) {
+    return training_batch(order, key, step);
+  };
   return {make, first_step, steps_per_epoch(), threads_ + 1};
 }
 
@@ -50,7 +53,8 @@ BatchStream TrainData::validation() const {
   return {[this](int64_t index) { return validation_batch(index); }, 0, val_batches(), threads_ + 1};
 }
 
-Batch TrainData::training_batch(const std::vector<int64_t>& order, const std::string& key, int64_t step) const {
+Batch TrainData::training_batch(const std::vector<int64_t>& order, const std::string& key,
+                                int64_t step) const {
   size_t begin = static_cast<size_t>(step * config_.batch);
   size_t end = std::min(begin + static_cast<size_t>(config_.batch), order.size());
   std::vector<Image> images;

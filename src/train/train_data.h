@@ -21,10 +21,11 @@ class TrainData {
   int64_t train_images() const { return train_->size(); }
   int64_t val_images() const { return val_->size(); }
 
-  /// Whole batches per epoch: the remainder of a shuffled epoch is dropped, so that BatchNorm never sees a tiny
-  /// batch. A set smaller than one batch is one batch.
+  /// Whole batches per epoch: the remainder of a shuffled epoch is dropped, so that BatchNorm never sees a
+  /// tiny batch. A set smaller than one batch is one batch.
   int64_t steps_per_epoch() const;
-  /// Shuffled, augmented batches [first_step, steps_per_epoch()) of an epoch. `stream` names the random sequence.
+  /// Shuffled, augmented batches [first_step, steps_per_epoch()) of an epoch. `stream` names the random
+  /// sequence.
   BatchStream training(const std::string& stream, int epoch, int64_t first_step) const;
 
   int64_t val_batches() const;

@@ -1,22 +1,20 @@
-// The order of a run: data, static network, control, dynamic network; and the files it leaves.
+// The order of a run: data, static network, static control, dynamic network.
 //
-// Phases hand over through files: static.safetensors is the start of the control and of the dynamic network, and
-// their teacher. A resumed run therefore only needs the checkpoint of the phase it was in.
+// Phases hand over through files: static.safetensors is where the control and the dynamic network start and
+// what teaches them. A resumed run therefore needs no more than the checkpoint of the phase it was in.
 #include <algorithm>
-#include <filesystem>
+#include <array>
 #include <thread>
 
 #include "core/fail.h"
-#include "core/file.h"
 #include "lasnet/train.h"
-#include "model/safetensors.h"
 #include "train/config.h"
 #include "train/phase.h"
+#include "train/run_files.h"
+#include "train/starting_point.h"
 
 namespace lasnet {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr double kPretrainWarmup = 0.05;
 constexpr double kReferenceBatch = 256;
@@ -25,7 +23,7 @@ constexpr const char* kPretrain = "pretrain";
 constexpr const char* kControl = "control";
 constexpr const char* kFinetune = "finetune";
 constexpr const char* kDone = "done";
-const std::vector<std::string> kPhaseOrder = {kPretrain, kControl, kFinetune, kDone};
+constexpr std::array kPhaseOrder = {kPretrain, kControl, kFinetune, kDone};
 
 size_t phase_index(const std::string& phase) {
   auto found = std::ranges::find(kPhaseOrder, phase);
@@ -50,24 +48,8 @@ int thread_count(const TrainConfig& config) {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-void prepare_output(const std::string& output) {
-  std::error_code error;
-  fs::create_directories(output, error);
-  if (error) fail("{}: cannot create the output directory: {}", output, error.message());
-  fs::path probe = fs::path(output) / "log.csv.probe";
-  write_file_atomically(probe.string(), [](std::ostream& out) { out << '\n'; });
-  fs::remove(probe, error);
-}
-
-ModelSpec static_spec(const TrainConfig& config, size_t classes) {
-  ArchConfig arch = config.arch;
-  arch.granularity.clear();
-  arch.classes = static_cast<int>(classes);
-  return make_spec(arch);
-}
-
-ModelSpec dynamic_spec(const TrainConfig& config, size_t classes) {
-  ArchConfig arch = config.arch;
+ModelSpec spec_for(ArchConfig arch, bool dynamic, size_t classes) {
+  if (!dynamic) arch.granularity.clear();
   arch.classes = static_cast<int>(classes);
   return make_spec(arch);
 }
@@ -77,8 +59,10 @@ void check_batch(const TrainConfig& config, const ModelSpec& spec, int64_t image
   NetworkGeometry geometry = network_geometry(spec, {config.size, config.size});
   int64_t batch = std::min<int64_t>(config.batch, images);
   if (batch * geometry.blocks.back().output.pixels() < 2) {
-    fail("training configuration: a batch of {} at {} px leaves BatchNorm one value per channel; raise batch or size",
-         batch, config.size);
+    fail(
+        "training configuration: a batch of {} at {} px leaves BatchNorm one value per channel; raise batch "
+        "or size",
+        batch, config.size);
   }
 }
 
@@ -89,136 +73,135 @@ class Trainer {
   TrainResult run();
 
  private:
-  std::string path(const char* name) const { return (fs::path(config_.output) / name).string(); }
-  std::string static_path() const { return path("static.safetensors"); }
-  std::string checkpoint_path() const { return path("checkpoint.safetensors"); }
   void message(const std::string& text) const;
+  bool should_stop() const { return observer_.should_stop && observer_.should_stop(); }
 
-  void restore();
-  bool pending(const char* phase) const { return phase_index(state_.phase) <= phase_index(phase); }
+  void resume();
+  bool is_pending(const char* phase) const { return phase_index(state_.phase) <= phase_index(phase); }
   bool run_phase(const PhaseSettings& settings, MaskedNet& net, const MaskedNet* teacher);
-  void save_progress(const MaskedNet& net, const Weights& momentum) const;
+  void save_position(const Weights& weights, const Weights& momentum) const;
+  void write_log() const;
   void advance_to(const char* phase);
 
   bool make_static();
   bool make_control();
   bool make_dynamic();
-  std::pair<Weights, bool> initial_static_weights() const;
-  std::optional<MaskedNet> load_teacher() const;
-  void save_trained(const MaskedNet& net, const std::string& file) const;
+  bool evaluate_static(const MaskedNet& net);
   PhaseSettings finetuning(const char* name, int epochs, bool dynamic) const;
+  std::optional<MaskedNet> load_teacher() const;
+  void save_trained(const MaskedNet& net, const std::string& path) const;
   TrainResult result(bool completed) const;
 
   TrainConfig config_;
   const TrainObserver& observer_;
+  RunFiles files_;
   int threads_;
   TorchThreads torch_threads_;
   TrainData data_;
   ModelSpec static_spec_, dynamic_spec_;
+  nlohmann::json recipe_;
   RunState state_;
-  std::optional<Checkpoint> resumed_;
+  std::optional<Checkpoint> resumed_;  ///< until its phase has taken the tensors
 };
 
 Trainer::Trainer(const TrainConfig& config, const TrainObserver& observer)
     : config_(config),
       observer_(observer),
+      files_(config.output),
       threads_(thread_count(config)),
       torch_threads_(threads_),
       data_(config, threads_, [this](const std::string& text) { message(text); }),
-      static_spec_(static_spec(config, data_.classes().size())),
-      dynamic_spec_(dynamic_spec(config, data_.classes().size())) {
+      static_spec_(spec_for(config.arch, false, data_.classes().size())),
+      dynamic_spec_(spec_for(config.arch, true, data_.classes().size())),
+      recipe_(recipe_json(config)) {
   check_batch(config_, static_spec_, data_.train_images());
   state_.phase = kPretrain;
-  restore();
+  resume();
 }
 
 void Trainer::message(const std::string& text) const {
   if (observer_.on_message) observer_.on_message(text);
 }
 
-void Trainer::restore() {
-  std::optional<Checkpoint> checkpoint = load_checkpoint(checkpoint_path());
+void Trainer::resume() {
+  std::optional<Checkpoint> checkpoint = load_checkpoint(files_.checkpoint());
   if (!checkpoint) {
-    if (config_.resume) message(fmt::format("{}: no checkpoint, starting from the beginning", config_.output));
+    if (config_.resume)
+      message(fmt::format("{}: no checkpoint yet, starting from the beginning", config_.output));
     return;
   }
-  bool finished = checkpoint->state.phase == kDone;
   if (!config_.resume) {
-    if (finished) return;
-    fail("{} is the checkpoint of an unfinished run; give resume to continue it, or remove it", checkpoint_path());
+    if (checkpoint->state.phase == kDone) return;
+    fail("{}: the checkpoint of an unfinished run; give resume to continue it, or remove it",
+         files_.checkpoint());
   }
-  nlohmann::json recipe = recipe_json(config_);
-  for (const auto& [key, value] : checkpoint->recipe.items()) {
-    if (recipe.at(key) != value) {
-      fail("{}: the run was started with {} = {}, now {}; it can only be resumed unchanged", checkpoint_path(), key,
-           value.dump(), recipe.at(key).dump());
-    }
-  }
-  if (checkpoint->classes != data_.classes() || checkpoint->train_images != data_.train_images()) {
-    fail("{}: the run was started on other data ({} classes, {} training images; now {} and {})", checkpoint_path(),
-         checkpoint->classes.size(), checkpoint->train_images, data_.classes().size(), data_.train_images());
-  }
+  check_resumable(*checkpoint, recipe_, data_.classes(), data_.train_images(), files_.checkpoint());
   state_ = checkpoint->state;
-  message(fmt::format("resuming in phase {} at epoch {}, step {}", state_.phase, state_.epoch + 1, state_.step));
+  if (state_.phase == kDone) {
+    message(fmt::format("{}: the run is finished", config_.output));
+    return;
+  }
+  message(fmt::format("resuming {} in epoch {} after {} of {} steps", state_.phase, state_.epoch + 1,
+                      state_.step, data_.steps_per_epoch()));
   resumed_ = std::move(checkpoint);
 }
 
 TrainResult Trainer::run() {
-  if (pending(kPretrain) && !make_static()) return result(false);
-  if (pending(kControl) && !make_control()) return result(false);
-  if (pending(kFinetune) && !make_dynamic()) return result(false);
-  return result(true);
+  bool completed = (!is_pending(kPretrain) || make_static()) && (!is_pending(kControl) || make_control()) &&
+                   (!is_pending(kFinetune) || make_dynamic());
+  return result(completed);
 }
 
 bool Trainer::make_static() {
-  auto [weights, trained] = initial_static_weights();
-  MaskedNet net(static_spec_, weights);
-  PhaseSettings settings{.name = kPretrain,
-                         .data_stream = kPretrain,
-                         .epochs = trained ? 0 : config_.pretrain_epochs,
-                         .lr = config_.pretrain_lr * config_.batch / kReferenceBatch,
-                         .warmup = kPretrainWarmup,
-                         .dynamic = false};
-  if (!run_phase(settings, net, /*teacher=*/nullptr)) return false;
-  if (settings.epochs == 0) {
-    auto proceed = [this](int64_t) { return !(observer_.should_stop && observer_.should_stop()); };
-    std::optional<EvaluationDetail> detail = evaluate(net, data_, proceed);
-    if (!detail) return false;
-    state_.results[kPretrain] = detail->figures;
+  StartingPoint start = starting_point(static_spec_, data_.classes(), config_.init, config_.seed);
+  if (!start.note.empty()) message(start.note);
+  MaskedNet net(static_spec_, start.weights);
+  int epochs = start.trained ? 0 : config_.pretrain_epochs;
+  if (epochs > 0) {
+    PhaseSettings settings{.name = kPretrain,
+                           .data_stream = kPretrain,
+                           .epochs = epochs,
+                           .lr = config_.pretrain_lr * config_.batch / kReferenceBatch,
+                           .warmup = kPretrainWarmup,
+                           .dynamic = false};
+    if (!run_phase(settings, net, /*teacher=*/nullptr)) return false;
+  } else if (!evaluate_static(net)) {
+    return false;
   }
-  save_trained(net, static_path());
+  save_trained(net, files_.static_model());
   advance_to(kControl);
+  return true;
+}
+
+bool Trainer::evaluate_static(const MaskedNet& net) {
+  std::optional<EvaluationDetail> detail = evaluate(net, data_, [this](int64_t) { return !should_stop(); });
+  if (!detail) return false;
+  state_.results[kPretrain] = detail->figures;
   return true;
 }
 
 bool Trainer::make_control() {
   if (config_.control_epochs > 0) {
-    MaskedNet net(static_spec_, load_model(static_path()).weights);
+    MaskedNet net(static_spec_, load_model(files_.static_model()).weights);
     std::optional<MaskedNet> teacher = load_teacher();
-    if (!run_phase(finetuning(kControl, config_.control_epochs, false), net, teacher ? &*teacher : nullptr)) {
-      return false;
-    }
-    save_trained(net, path("control.safetensors"));
+    PhaseSettings settings = finetuning(kControl, config_.control_epochs, /*dynamic=*/false);
+    if (!run_phase(settings, net, teacher ? &*teacher : nullptr)) return false;
+    save_trained(net, files_.control_model());
   }
   advance_to(kFinetune);
   return true;
 }
 
 bool Trainer::make_dynamic() {
-  Weights weights = load_model(static_path()).weights;
+  Weights weights = load_model(files_.static_model()).weights;
   init_maskers(dynamic_spec_, config_.seed, config_.masker_bias, weights);
   MaskedNet net(dynamic_spec_, weights);
   std::optional<MaskedNet> teacher = load_teacher();
-  if (!run_phase(finetuning(kFinetune, config_.epochs, true), net, teacher ? &*teacher : nullptr)) return false;
-  save_trained(net, path("model.safetensors"));
+  PhaseSettings settings = finetuning(kFinetune, config_.epochs, /*dynamic=*/true);
+  if (!run_phase(settings, net, teacher ? &*teacher : nullptr)) return false;
+  save_trained(net, files_.dynamic_model());
   advance_to(kDone);
-  save_checkpoint({.recipe = recipe_json(config_),
-                   .classes = data_.classes(),
-                   .train_images = data_.train_images(),
-                   .state = state_,
-                   .weights = {},
-                   .momentum = {}},
-                  checkpoint_path());
+  save_position({}, {});
   return true;
 }
 
@@ -239,13 +222,86 @@ bool Trainer::run_phase(const PhaseSettings& settings, MaskedNet& net, const Mas
     phase.set_momentum(resumed_->momentum);
     resumed_.reset();
   }
-  bool finished = phase.run(state_, [&] {
+  auto save = [&] {
     write_log();
-    save_progress(net, phase.momentum());
-  });
-  if (!finished) save_progress(net, phase.momentum());
-  return finished;
+    save_position(net.weights(), phase.momentum());
+  };
+  if (phase.run(state_, save)) return true;
+  save();
+  return false;
+}
+
+void Trainer::save_position(const Weights& weights, const Weights& momentum) const {
+  save_checkpoint({.recipe = recipe_,
+                   .classes = data_.classes(),
+                   .train_images = data_.train_images(),
+                   .state = state_,
+                   .weights = weights,
+                   .momentum = momentum},
+                  files_.checkpoint());
+}
+
+void Trainer::write_log() const {
+  std::vector<std::string> blocks;
+  for (const BlockSpec& block : dynamic_spec_.blocks) blocks.push_back(block.name);
+  write_log_csv(state_.history, blocks, files_.log());
+}
+
+void Trainer::advance_to(const char* phase) {
+  state_.phase = phase;
+  state_.epoch = 0;
+  state_.step = 0;
+  state_.sums = {};
+}
+
+std::optional<MaskedNet> Trainer::load_teacher() const {
+  if (config_.alpha_distill == 0) return std::nullopt;
+  Model model = load_model(config_.teacher.empty() ? files_.static_model() : config_.teacher);
+  if (model.spec.arch.classes != static_spec_.arch.classes) {
+    fail("{}: the teacher has {} classes, the data {}", config_.teacher, model.spec.arch.classes,
+         static_spec_.arch.classes);
+  }
+  return MaskedNet(model.spec, model.weights);
+}
+
+void Trainer::save_trained(const MaskedNet& net, const std::string& path) const {
+  nlohmann::json results = nlohmann::json::object();
+  for (const auto& [phase, evaluation] : state_.results) results[phase] = to_json(evaluation);
+  nlohmann::json facts = {{"recipe", recipe_},
+                          {"results", results},
+                          {"train_images", data_.train_images()},
+                          {"val_images", data_.val_images()}};
+  save_model({.spec = net.spec(),
+              .weights = net.weights(),
+              .class_names = data_.classes(),
+              .preprocessing = data_.preprocessing(),
+              .training_json = facts.dump()},
+             path);
+}
+
+TrainResult Trainer::result(bool completed) const {
+  auto evaluation = [this](const char* phase) {
+    auto found = state_.results.find(phase);
+    return found == state_.results.end() ? Evaluation{} : found->second;
+  };
+  return {.completed = completed,
+          .model_path = completed ? files_.dynamic_model() : std::string(),
+          .static_path = files_.static_model(),
+          .dynamic_eval = evaluation(kFinetune),
+          .static_eval = evaluation(kPretrain),
+          .control_eval = evaluation(kControl)};
 }
 
 }  // namespace
+
+TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
+  check_train_config(config);
+  make_spec(config.arch);  // refuses a bad architecture before any image is read
+  try {
+    return Trainer(config, observer).run();
+  } catch (const c10::Error& error) {
+    fail("training: libtorch: {}", error.what_without_backtrace());
+  }
+}
+
 }  // namespace lasnet
