@@ -14,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_directory(const fs::path& path) {
+bool folder_exists(const fs::path& path) {
   std::error_code ignored;
   return fs::is_directory(path, ignored);
 }
@@ -47,11 +47,11 @@ void hold_out(DataSplit& split, double fraction, uint64_t seed) {
 DataSplit open_data(const std::string& dir, double val_fraction, uint64_t seed) {
   fs::path train = fs::path(dir) / "train";
   fs::path val = fs::path(dir) / "val";
-  bool has_parts = is_directory(train);
-  if (!has_parts && is_directory(val)) fail("{}: has val but no train folder", dir);
+  bool has_parts = folder_exists(train);
+  if (!has_parts && folder_exists(val)) fail("{}: has val but no train folder", dir);
   ImageFolder folder = open_image_folder(has_parts ? train.string() : dir);
   DataSplit split{.classes = folder.classes, .train = std::move(folder.items), .val = {}};
-  if (!has_parts || !is_directory(val)) {
+  if (!has_parts || !folder_exists(val)) {
     hold_out(split, val_fraction, seed);
     return split;
   }

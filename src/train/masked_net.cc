@@ -118,16 +118,15 @@ BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const M
 torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, const MaskPolicy& policy,
                                    bool training, MaskedOutput& output,
                                    std::vector<torch::Tensor>& dilated_rates) const {
-  torch::Tensor middle = torch::relu_(block.body.front().forward(x, training));
+  torch::Tensor middle = block.body.front().forward(x, training).relu_();
   MapSize middle_size = map_size(middle);
   torch::Tensor body = middle;
   for (size_t i = 1; i < block.body.size(); ++i) {
-    if (i > 1) body = torch::relu_(body);
+    if (i > 1) body.relu_();
     body = block.body[i].forward(body, training);
   }
   torch::Tensor identity = block.projection ? block.projection->forward(x, training) : x;
-  if (!block.spec.is_dynamic() || policy.kind == MaskPolicy::Kind::dense)
-    return torch::relu_(body.add_(identity));
+  if (!block.spec.is_dynamic() || policy.kind == MaskPolicy::Kind::dense) return body.add_(identity).relu_();
 
   BlockMasks masks = decide(block, x, policy);
   {
@@ -135,7 +134,7 @@ torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, c
     torch::Tensor dilated = dilate(masks.mask, block.spec.convs[1].stride, middle_size);
     dilated_rates.push_back(dilated.mean({1, 2, 3}));
   }
-  torch::Tensor y = torch::relu_(torch::addcmul(identity, body, masks.mask));
+  torch::Tensor y = torch::addcmul(identity, body, masks.mask).relu_();
   output.blocks.push_back(std::move(masks));
   return y;
 }
@@ -143,7 +142,7 @@ torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, c
 MaskedOutput MaskedNet::forward(const torch::Tensor& images, const MaskPolicy& policy, bool training) const {
   MaskedOutput output;
   std::vector<torch::Tensor> rates, dilated_rates;
-  torch::Tensor x = torch::relu_(stem_.forward(images, training));
+  torch::Tensor x = stem_.forward(images, training).relu_();
   if (spec_.stem_pool) x = torch::max_pool2d(x, /*kernel_size=*/3, /*stride=*/2, /*padding=*/1);
   for (const Block& block : blocks_) x = run_block(block, x, policy, training, output, dilated_rates);
   output.logits = torch::linear(x.mean({2, 3}), head_weight_, head_bias_);

@@ -28,7 +28,7 @@ void Sgd::step(double lr) {
       slot.momentum = gradient.clone();
     }
     parameter.add_(gradient.add_(slot.momentum, options_.momentum), -lr * slot.lr_multiplier);
-    parameter.mutable_grad() = {};
+    parameter.mutable_grad().reset();
   }
 }
 
