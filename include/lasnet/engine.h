@@ -75,8 +75,8 @@ struct Result {
 /// number of sessions share it.
 class Executable;
 
-/// Compiles `model` for a backend. `isa`: of the cpu backend; default the fastest available. Throws Error on weights
-/// that do not fit the spec or an instruction set that cannot run here.
+/// Compiles `model` for a backend. `isa`: of the cpu backend; default the fastest available. Throws Error on
+/// weights that do not fit the spec or an instruction set that cannot run here.
 std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend = Backend::cpu,
                                                   std::optional<Isa> isa = std::nullopt);
 

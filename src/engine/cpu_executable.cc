@@ -49,7 +49,8 @@ CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const Weights& wei
 }
 
 std::unique_ptr<Runner> CpuExecutable::make_runner(int threads) const {
-  return std::make_unique<CpuRunner>(std::static_pointer_cast<const CpuExecutable>(shared_from_this()), threads);
+  return std::make_unique<CpuRunner>(std::static_pointer_cast<const CpuExecutable>(shared_from_this()),
+                                     threads);
 }
 
 std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa) {

@@ -1,4 +1,5 @@
-// A model compiled for the CPU kernels: folded, packed for one instruction set, with the schedule of each block.
+// A model compiled for the CPU kernels: folded, packed for one instruction set, with the schedule of each
+// block.
 #pragma once
 
 #include <optional>

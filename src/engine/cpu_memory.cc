@@ -30,7 +30,9 @@ CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geo
   plan_head(executable);
 }
 
-CpuMap* CpuMemory::new_map(MapSize size, int64_t channels) { return &maps_.emplace_back(size, channels, images_); }
+CpuMap* CpuMemory::new_map(MapSize size, int64_t channels) {
+  return &maps_.emplace_back(size, channels, images_);
+}
 
 CpuMap* CpuMemory::scratch_map(size_t role, MapSize size, int64_t channels) {
   CpuMap*& map = scratch_[{role, size.height, size.width, channels}];
@@ -39,8 +41,9 @@ CpuMap* CpuMemory::scratch_map(size_t role, MapSize size, int64_t channels) {
 }
 
 BlockLists* CpuMemory::shared_lists(const BlockGeometry& geometry, int stride, bool has_projection) {
-  ListKey key{geometry.input.height, geometry.input.width, geometry.middle.height, geometry.middle.width, stride,
-              has_projection};
+  ListKey key{
+      geometry.input.height, geometry.input.width, geometry.middle.height, geometry.middle.width, stride,
+      has_projection};
   auto [entry, is_new] = lists_.try_emplace(key);
   if (is_new) build_full_lists(geometry, stride, has_projection, images_, entry->second.everything);
   return &entry->second;
@@ -52,8 +55,8 @@ void CpuMemory::plan_stem(const CpuExecutable& executable, const NetworkGeometry
   stem.row_pixels = geometry.input.width + 2 * border;
   stem.image_pixels = (geometry.input.height + 2 * border) * stem.row_pixels;
   if (images_ * stem.image_pixels > std::numeric_limits<int32_t>::max()) {
-    fail("a batch of {} images of {} x {} exceeds 2^31 pixels; use a smaller batch", images_, geometry.input.height,
-         geometry.input.width);
+    fail("a batch of {} images of {} x {} exceeds 2^31 pixels; use a smaller batch", images_,
+         geometry.input.height, geometry.input.width);
   }
   stem.image = AlignedBuffer(images_ * stem.image_pixels * channels);
   stem.taps = tap_offsets(conv.kernel, stem.row_pixels, channels, executable.stem().merge_rows);
@@ -69,7 +72,8 @@ void CpuMemory::plan_stem(const CpuExecutable& executable, const NetworkGeometry
   }
 }
 
-void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry, CpuMap* x) {
+void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry,
+                           CpuMap* x) {
   const BlockSpec& spec = executable.spec().blocks[index];
   const CpuBlock& compiled = executable.blocks()[index];
   int64_t patches = spec.is_dynamic() ? images_ * geometry.grid.patches() : 0;

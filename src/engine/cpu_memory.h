@@ -1,4 +1,5 @@
-// Activation memory and pixel lists of one (batch, height, width): allocated once, reused by every run of that size.
+// Activation memory and pixel lists of one (batch, height, width): allocated once, reused by every run of
+// that size.
 #pragma once
 
 #include <cstdint>
@@ -31,15 +32,15 @@ struct BlockLists {
 
 /// One block's maps and lists. Pointers are into the CpuMemory.
 struct BlockMemory {
-  CpuMap* x = nullptr;                 ///< input
-  std::vector<CpuMap*> inner;          ///< outputs of convs[0] ... convs[n - 2]
-  CpuMap* y = nullptr;                 ///< output; x itself in an identity block
+  CpuMap* x = nullptr;                     ///< input
+  std::vector<CpuMap*> inner;              ///< outputs of convs[0] ... convs[n - 2]
+  CpuMap* y = nullptr;                     ///< output; x itself in an identity block
   std::vector<std::vector<int64_t>> taps;  ///< tap offsets of each of the convs
   std::vector<int64_t> projection_taps;
   BlockLists* lists = nullptr;
   ActiveListBuilder builder;
-  std::vector<float> differences;      ///< masker output [N, rows, cols]
-  std::vector<uint8_t> patches;        ///< decisions [N, rows, cols]
+  std::vector<float> differences;  ///< masker output [N, rows, cols]
+  std::vector<uint8_t> patches;    ///< decisions [N, rows, cols]
 };
 
 /// The network's input as the stem reads it: NHWC with 3 channels inside a zero border of the stem's padding.
@@ -60,8 +61,8 @@ class CpuMemory {
   StemMemory stem;
   CpuMap* trunk = nullptr;  ///< input of the first block
   std::vector<BlockMemory> blocks;
-  AlignedBuffer pooled;     ///< [N, features padded]
-  AlignedBuffer logits;     ///< [N, classes padded]
+  AlignedBuffer pooled;  ///< [N, features padded]
+  AlignedBuffer logits;  ///< [N, classes padded]
   PixelList head_pixels;
 
  private:
@@ -72,7 +73,7 @@ class CpuMemory {
   void plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry, CpuMap* x);
   void plan_head(const CpuExecutable& executable);
 
-  using ScratchKey = std::tuple<size_t, int64_t, int64_t, int64_t>;            // role, height, width, channels
+  using ScratchKey = std::tuple<size_t, int64_t, int64_t, int64_t>;           // role, height, width, channels
   using ListKey = std::tuple<int64_t, int64_t, int64_t, int64_t, int, bool>;  // maps, stride, projection
 
   int64_t images_;

@@ -13,7 +13,9 @@ using Clock = std::chrono::steady_clock;
 /// Input sizes whose memory is kept.
 constexpr size_t kKeptSizes = 4;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 ConvCall conv_call(const CpuConv& conv, const CpuMap& in, const std::vector<int64_t>& taps, CpuMap& out,
                    PixelPairs pixels, Epilogue epilogue) {
@@ -86,11 +88,11 @@ void CpuRunner::run_stem(const Tensor& input, CpuMemory& memory) {
   pool_.parallel_for(input.shape[0] * input.shape[2],
                      [&](int64_t row, int) { copy_image_row(input, row, stem); });
   const CpuConv& conv = executable_->stem();
-  run_conv({&conv.packed, stem.image.data(), conv.spec.in_channels, stem.taps.data(), stem.output->data.data(),
-            stem.output->pitch, stem.pixels.pairs(), Epilogue::bias_relu});
+  run_conv({&conv.packed, stem.image.data(), conv.spec.in_channels, stem.taps.data(),
+            stem.output->data.data(), stem.output->pitch, stem.pixels.pairs(), Epilogue::bias_relu});
   if (!executable_->spec().stem_pool) return;
-  MaxPoolCall call{stem.output->data.data(), memory.trunk->data.data(), stem.output->pitch, stem.output->size,
-                   memory.trunk->size,       conv.packed.out_channels};
+  MaxPoolCall call{stem.output->data.data(), memory.trunk->data.data(), stem.output->pitch,
+                   stem.output->size,        memory.trunk->size,        conv.packed.out_channels};
   int64_t rows = memory.trunk->size.height;
   pool_.parallel_for(input.shape[0] * rows, [&](int64_t index, int) {
     executable_->kernels().max_pool(call, index / rows, index % rows);
@@ -159,8 +161,8 @@ void CpuRunner::run_body(size_t index, BlockMemory& memory, bool sparse) {
       pixels = body.active.pairs();
     }
   }
-  // The projection writes y after the body has read x, but they are different maps; in an identity block y is x and
-  // already holds the identity. Inactive pixels end here, active ones still wait for the body.
+  // The projection writes y after the body has read x, but they are different maps; in an identity block y is
+  // x and already holds the identity. Inactive pixels end here, active ones still wait for the body.
   if (block.projection) {
     run_conv(conv_call(*block.projection, *memory.x, memory.projection_taps, *memory.y,
                        lists.projected_active.pairs(), Epilogue::bias));
@@ -177,7 +179,8 @@ Tensor CpuRunner::run_head(const RunRequest& request, CpuMemory& memory) {
   const CpuMap& map = *memory.blocks.back().y;
   int features = executable_->padded(executable_->spec().features);
   AveragePoolCall pool_call{map.data.data(), map.pitch, map.size, features, memory.pooled.data()};
-  pool_.parallel_for(request.batch(), [&](int64_t n, int) { executable_->kernels().average_pool(pool_call, n); });
+  pool_.parallel_for(request.batch(),
+                     [&](int64_t n, int) { executable_->kernels().average_pool(pool_call, n); });
   const PackedConv& head = executable_->head();
   int64_t no_offset = 0;
   run_conv({&head, memory.pooled.data(), features, &no_offset, memory.logits.data(), head.out_channels,

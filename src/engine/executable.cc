@@ -12,7 +12,8 @@ Backend parse_backend(const std::string& text) {
   fail("backend '{}' is unknown; expected cpu or reference", text);
 }
 
-std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend, std::optional<Isa> isa) {
+std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend,
+                                                  std::optional<Isa> isa) {
   check_weights(model.spec, model.weights, "model");
   if (backend == Backend::cpu) return make_cpu_executable(model, isa);
   if (isa && *isa != Isa::scalar) {

@@ -32,7 +32,8 @@ class Runner {
 
 class Executable : public std::enable_shared_from_this<Executable> {
  public:
-  Executable(ModelSpec spec, Backend backend, Isa isa) : spec_(std::move(spec)), backend_(backend), isa_(isa) {}
+  Executable(ModelSpec spec, Backend backend, Isa isa)
+      : spec_(std::move(spec)), backend_(backend), isa_(isa) {}
   virtual ~Executable() = default;
   Executable(const Executable&) = delete;
   Executable& operator=(const Executable&) = delete;

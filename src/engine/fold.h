@@ -1,4 +1,5 @@
-// BatchNorm folded into convolutions, and the masker reduced to one dot product: what inference needs of the weights.
+// BatchNorm folded into convolutions, and the masker reduced to one dot product: what inference needs of the
+// weights.
 #pragma once
 
 #include <vector>

@@ -12,7 +12,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
 struct ReferenceConv {
   FoldedConv folded;
@@ -54,16 +56,16 @@ struct ReferenceBlock {
     int64_t batch = request.batch(), pixels = geometry.output.pixels();
     mask = ByteTensor({batch, geometry.output.height, geometry.output.width}, 1);
     if (request.dense || !spec.is_dynamic()) return;
-    differences =
-        reference::masker_differences(x, geometry.grid, spec.stride, executable.weight(spec.masker_name() + ".weight"),
-                                      executable.weight(spec.masker_name() + ".bias"));
+    differences = reference::masker_differences(x, geometry.grid, spec.stride,
+                                                executable.weight(spec.masker_name() + ".weight"),
+                                                executable.weight(spec.masker_name() + ".bias"));
     for (float difference : differences.data) patches.push_back(difference >= 0);
     if (!request.forced_patches[index].empty()) patches = request.forced_patches[index];
     std::vector<uint8_t> dilated(geometry.middle.pixels());
     for (int64_t n = 0; n < batch; ++n) {
       std::span<uint8_t> image = std::span(mask.data).subspan(n * pixels, pixels);
-      expand_patches(geometry.grid, std::span(patches).subspan(n * geometry.grid.patches(), geometry.grid.patches()),
-                     image);
+      expand_patches(geometry.grid,
+                     std::span(patches).subspan(n * geometry.grid.patches(), geometry.grid.patches()), image);
       dilate_mask(image, geometry.output, geometry.dilation_stride, geometry.middle, dilated);
       active_counts.push_back(std::count(image.begin(), image.end(), uint8_t{1}));
       dilated_counts.push_back(std::count(dilated.begin(), dilated.end(), uint8_t{1}));
@@ -83,7 +85,8 @@ struct ReferenceBlock {
 
 class ReferenceRunner final : public Runner {
  public:
-  explicit ReferenceRunner(std::shared_ptr<const ReferenceExecutable> executable) : executable_(std::move(executable)) {}
+  explicit ReferenceRunner(std::shared_ptr<const ReferenceExecutable> executable)
+      : executable_(std::move(executable)) {}
 
   Result run(const RunRequest& request) override {
     Clock::time_point start = Clock::now();
@@ -94,13 +97,15 @@ class ReferenceRunner final : public Runner {
     if (spec.stem_pool) x = reference::max_pool(x);
     for (size_t i = 0; i < spec.blocks.size(); ++i) {
       Clock::time_point block_start = Clock::now();
-      ReferenceBlock block{*executable_, spec.blocks[i], request.geometry.blocks[i], request, i, {}, {}, {}, {}, {}};
+      ReferenceBlock block{
+          *executable_, spec.blocks[i], request.geometry.blocks[i], request, i, {}, {}, {}, {}, {}};
       x = block.run(x);
       trace.add_block({block.patches, block.differences.data, block.active_counts, block.dilated_counts,
                        seconds_since(block_start)});
     }
-    Tensor logits = reference::linear(reference::average_pool(x), executable_->weight(spec.head_name + ".weight"),
-                                      executable_->weight(spec.head_name + ".bias"));
+    Tensor logits =
+        reference::linear(reference::average_pool(x), executable_->weight(spec.head_name + ".weight"),
+                          executable_->weight(spec.head_name + ".bias"));
     return {std::move(logits), trace.finish(seconds_since(start))};
   }
 

@@ -23,8 +23,8 @@ void check_input(const Tensor& input) {
 }
 
 /// Forced masks of the whole batch for one block as patch decisions.
-std::vector<uint8_t> forced_patches(const std::string& name, const ByteTensor& mask, const BlockGeometry& geometry,
-                                    int64_t batch) {
+std::vector<uint8_t> forced_patches(const std::string& name, const ByteTensor& mask,
+                                    const BlockGeometry& geometry, int64_t batch) {
   Shape expected = {batch, geometry.output.height, geometry.output.width};
   if (mask.shape != expected) {
     fail("forced mask of {}: shape {}; expected {}", name, to_string(mask.shape), to_string(expected));
@@ -33,7 +33,8 @@ std::vector<uint8_t> forced_patches(const std::string& name, const ByteTensor& m
   int64_t pixels = geometry.output.pixels();
   for (int64_t n = 0; n < batch; ++n) {
     try {
-      std::vector<uint8_t> image = patches_of_mask(geometry.grid, std::span(mask.data).subspan(n * pixels, pixels));
+      std::vector<uint8_t> image =
+          patches_of_mask(geometry.grid, std::span(mask.data).subspan(n * pixels, pixels));
       patches.insert(patches.end(), image.begin(), image.end());
     } catch (const Error& error) {
       fail("forced mask of {}, image {}: {}", name, n, error.what());

@@ -4,7 +4,8 @@
 
 namespace lasnet {
 
-TraceBuilder::TraceBuilder(const ModelSpec& spec, const RunRequest& request) : spec_(spec), request_(request) {
+TraceBuilder::TraceBuilder(const ModelSpec& spec, const RunRequest& request)
+    : spec_(spec), request_(request) {
   trace_.static_macs = fixed_macs(spec, request.geometry);
   trace_.image_macs.assign(request.batch(), static_cast<double>(trace_.static_macs));
   trace_.blocks.reserve(spec.blocks.size());
@@ -29,7 +30,8 @@ void TraceBuilder::add_block(const BlockOutcome& outcome) {
     double rate = 1, dilated_rate = 1;
     if (!everything) {
       rate = static_cast<double>(outcome.active_counts[n]) / static_cast<double>(geometry.output.pixels());
-      dilated_rate = static_cast<double>(outcome.dilated_counts[n]) / static_cast<double>(geometry.middle.pixels());
+      dilated_rate =
+          static_cast<double>(outcome.dilated_counts[n]) / static_cast<double>(geometry.middle.pixels());
     }
     double image_macs = macs.dynamic_total(rate, dilated_rate);
     block.rates.push_back(rate);
@@ -45,10 +47,10 @@ void TraceBuilder::add_block(const BlockOutcome& outcome) {
   trace_.blocks.push_back(std::move(block));
 }
 
-void TraceBuilder::record(const BlockOutcome& outcome, const BlockGeometry& geometry, BlockTrace& block) const {
-  int64_t batch = request_.batch(), pixels = geometry.output.pixels(), patches = geometry.grid.granularity > 0
-                                                                                    ? geometry.grid.patches()
-                                                                                    : 0;
+void TraceBuilder::record(const BlockOutcome& outcome, const BlockGeometry& geometry,
+                          BlockTrace& block) const {
+  int64_t batch = request_.batch(), pixels = geometry.output.pixels(),
+          patches = geometry.grid.granularity > 0 ? geometry.grid.patches() : 0;
   block.mask = ByteTensor({batch, block.height, block.width}, 1);
   for (int64_t n = 0; n < batch && !outcome.patches.empty(); ++n) {
     expand_patches(geometry.grid, outcome.patches.subspan(n * patches, patches),

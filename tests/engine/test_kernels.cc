@@ -1,0 +1,211 @@
+// Every operator of every instruction set against plain loops, over shapes with tails.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/random.h"
+#include "kernels/cpu/kernels.h"
+#include "kernels/reference/reference.h"
+#include "schedule/schedule.h"
+
+namespace lasnet {
+namespace {
+
+int64_t pitch_of(int64_t channels) { return (channels + 15) / 16 * 16; }
+
+Tensor random_tensor(Shape shape, Random& random) {
+  Tensor tensor(std::move(shape));
+  for (float& value : tensor.data) value = static_cast<float>(random.normal());
+  return tensor;
+}
+
+/// NHWC tensor -> bordered map.
+AlignedBuffer to_map(const Tensor& x) {
+  MapSize size{x.shape[1], x.shape[2]};
+  int64_t channels = x.shape[3], pitch = pitch_of(channels);
+  AlignedBuffer map(bordered_pixels(size, x.shape[0]) * pitch);
+  const float* in = x.data.data();
+  for (int64_t n = 0; n < x.shape[0]; ++n) {
+    for (int64_t y = 0; y < size.height; ++y) {
+      for (int64_t c = 0; c < size.width; ++c, in += channels) {
+        std::copy_n(in, channels, map.data() + bordered_index(size, n, y, c) * pitch);
+      }
+    }
+  }
+  return map;
+}
+
+/// Bound on the rounding of a sum of k products: each of k additions rounds a partial sum of magnitude about
+/// sqrt(k); the worst order statistics stay within a small multiple.
+double tolerance(int64_t k) { return 8 * static_cast<double>(k) * 0x1p-24 + 1e-6; }
+
+struct ConvCase {
+  int kernel, stride, in, out;
+  MapSize size;
+  int64_t images;
+  double rate;  ///< share of output pixels computed
+};
+
+class Kernels : public testing::TestWithParam<Isa> {
+ protected:
+  const CpuKernels& kernels() const { return cpu_kernels(GetParam()); }
+};
+
+const ConvCase kConvCases[] = {
+    {1, 1, 64, 64, {5, 7}, 1, 1.0},   {1, 1, 300, 8, {7, 7}, 2, 0.5},     {1, 2, 24, 40, {9, 11}, 1, 1.0},
+    {3, 1, 16, 16, {6, 5}, 1, 1.0},   {3, 1, 24, 72, {8, 8}, 1, 0.4},     {3, 2, 32, 136, {13, 9}, 2, 1.0},
+    {3, 2, 48, 48, {12, 16}, 1, 0.3}, {3, 1, 112, 100, {4, 4}, 1, 0.1},   {1, 1, 8, 1, {1, 1}, 1, 1.0},
+    {3, 1, 128, 256, {7, 7}, 3, 0.6}, {1, 1, 520, 200, {14, 14}, 1, 0.5}, {3, 1, 64, 64, {40, 40}, 1, 0.9},
+};
+
+void check_conv(const ConvCase& c, Epilogue epilogue, const CpuKernels& kernels) {
+  Random random(c.in * 131 + c.out);
+  Tensor x = random_tensor({c.images, c.size.height, c.size.width, c.in}, random);
+  Tensor weight = random_tensor({c.out, c.in, c.kernel, c.kernel}, random);
+  std::vector<float> bias = random_tensor({c.out}, random).data;
+  Tensor expected = reference::conv2d(x, weight, bias, c.stride, 1);
+  MapSize output{expected.shape[1], expected.shape[2]};
+
+  PixelList pixels;
+  pixels.reserve(c.images * output.pixels());
+  std::vector<uint8_t> computed;
+  for (int64_t n = 0; n < c.images; ++n) {
+    for (int64_t y = 0; y < output.height; ++y) {
+      std::vector<uint8_t> row(output.width);
+      for (uint8_t& flag : row) flag = random.uniform() < c.rate;
+      pixels.append(row, 1, bordered_index(c.size, n, y * c.stride, 0), c.stride,
+                    bordered_index(output, n, y, 0));
+      computed.insert(computed.end(), row.begin(), row.end());
+    }
+  }
+  bool merge_rows = c.kernel > 1 && pitch_of(c.in) == c.in;
+  PackedConv packed = pack_conv(weight, bias, pitch_of(c.in), merge_rows, kernels);
+  std::vector<int64_t> taps = tap_offsets(c.kernel, c.size.width + 2, pitch_of(c.in), merge_rows);
+  AlignedBuffer in = to_map(x), scratch(conv_scratch_size(kernels));
+  Tensor before = random_tensor({c.images, output.height, output.width, c.out}, random);
+  AlignedBuffer out = to_map(before);
+  ConvCall call{&packed,    in.data(),       pitch_of(c.in), taps.data(),
+                out.data(), pitch_of(c.out), pixels.pairs(), epilogue};
+  // In uneven tasks of pixels and channel blocks, as threads would.
+  int64_t step = std::min<int64_t>(kMaxTaskPixels, 37);
+  for (int64_t begin = 0; begin < pixels.count(); begin += step) {
+    int middle = packed.channel_blocks() / 2;
+    for (auto [first, last] : {std::pair{0, middle}, std::pair{middle, packed.channel_blocks()}}) {
+      kernels.conv(call, {begin, std::min(begin + step, pixels.count()), first, last}, scratch.data());
+    }
+  }
+  double worst = 0, scale = std::sqrt(static_cast<double>(packed.reduction()));
+  for (int64_t p = 0; p < expected.size() / c.out; ++p) {
+    int64_t n = p / output.pixels(), y = p % output.pixels() / output.width, col = p % output.width;
+    const float* got = out.data() + bordered_index(output, n, y, col) * pitch_of(c.out);
+    for (int o = 0; o < c.out; ++o) {
+      float want = before.data[p * c.out + o];
+      if (computed[p]) {
+        want = expected.data[p * c.out + o] + (epilogue == Epilogue::bias_add_relu ? want : 0.0f);
+        if (epilogue != Epilogue::bias) want = std::max(want, 0.0f);
+        worst = std::max(worst, static_cast<double>(std::abs(got[o] - want)));
+      } else {
+        ASSERT_EQ(got[o], want) << "a pixel that is not in the list was written";
+      }
+    }
+  }
+  EXPECT_LE(worst, tolerance(packed.reduction()) * scale)
+      << "kernel " << c.kernel << " stride " << c.stride << " " << c.in << " -> " << c.out;
+}
+
+TEST_P(Kernels, ConvolutionOverLists) {
+  for (const ConvCase& c : kConvCases) {
+    for (Epilogue epilogue : {Epilogue::bias, Epilogue::bias_relu, Epilogue::bias_add_relu}) {
+      check_conv(c, epilogue, kernels());
+    }
+  }
+}
+
+TEST_P(Kernels, Masker) {
+  Random random(5);
+  for (int stride : {1, 2}) {
+    for (int granularity : {1, 2, 3, 4, 9}) {
+      for (int channels : {8, 24, 64}) {
+        Tensor x = random_tensor({2, 11, 14, channels}, random);
+        PatchGrid grid{{(11 + stride - 1) / stride, 14 / stride}, granularity};
+        Tensor weight = random_tensor({2, channels, 1, 1}, random), bias = random_tensor({2}, random);
+        Tensor expected = reference::masker_differences(x, grid, stride, weight, bias);
+        AlignedBuffer map = to_map(x), difference(pitch_of(channels));
+        for (int c = 0; c < channels; ++c) difference.data()[c] = weight.data[c] - weight.data[channels + c];
+        Tensor got(expected.shape);
+        int width = kernels().vector_width;
+        MaskerCall call{map.data(),
+                        pitch_of(channels),
+                        {11, 14},
+                        grid,
+                        stride,
+                        (channels + width - 1) / width * width,
+                        difference.data(),
+                        bias.data[0] - bias.data[1],
+                        got.data.data()};
+        for (int64_t n = 0; n < 2; ++n) {
+          for (int64_t row = 0; row < grid.rows(); ++row) kernels().masker(call, n, row);
+        }
+        for (int64_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got.data[i], expected.data[i], 1e-4);
+      }
+    }
+  }
+}
+
+TEST_P(Kernels, Pools) {
+  Random random(6);
+  for (MapSize size : {MapSize{16, 16}, MapSize{7, 10}, MapSize{1, 1}}) {
+    for (int channels : {8, 40}) {
+      Tensor x = random_tensor({2, size.height, size.width, channels}, random);
+      reference::relu(x);
+      int width = kernels().vector_width, padded = (channels + width - 1) / width * width;
+      AlignedBuffer in = to_map(x);
+      Tensor expected = reference::max_pool(x);
+      MapSize output{expected.shape[1], expected.shape[2]};
+      AlignedBuffer out(bordered_pixels(output, 2) * pitch_of(channels));
+      AlignedBuffer mean(2 * padded);
+      for (int64_t n = 0; n < 2; ++n) {
+        for (int64_t row = 0; row < output.height; ++row) {
+          kernels().max_pool({in.data(), out.data(), pitch_of(channels), size, output, padded}, n, row);
+        }
+        kernels().average_pool({in.data(), pitch_of(channels), size, padded, mean.data()}, n);
+      }
+      Tensor expected_mean = reference::average_pool(x);
+      for (int64_t n = 0; n < 2; ++n) {
+        for (int64_t p = 0; p < output.pixels(); ++p) {
+          int64_t index = bordered_index(output, n, p / output.width, p % output.width);
+          for (int c = 0; c < channels; ++c) {
+            ASSERT_EQ(out.data()[index * pitch_of(channels) + c],
+                      expected.data[(n * output.pixels() + p) * channels + c]);
+          }
+        }
+        for (int c = 0; c < channels; ++c) {
+          EXPECT_NEAR(mean.data()[n * padded + c], expected_mean.data[n * channels + c], 1e-5);
+        }
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, Kernels, testing::ValuesIn(available_isas()),
+                         [](const auto& param) { return to_string(param.param); });
+
+TEST(Tiling, CoversTheWorkWithinTheScratch) {
+  for (int64_t pixels : {1, 5, 24, 49, 196, 784, 3136, 100352}) {
+    for (int blocks : {1, 4, 32}) {
+      for (int threads : {1, 2, 3, 16}) {
+        for (int64_t channels : {3, 64, 2048}) {
+          ConvTiling tiling = tile_conv({pixels, channels * 9, channels, blocks, threads});
+          EXPECT_GE(tiling.pixels, 1);
+          EXPECT_LE(tiling.pixels, kMaxTaskPixels);
+          EXPECT_GE(tiling.channel_blocks, 1);
+          EXPECT_LE(tiling.channel_blocks, blocks);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lasnet

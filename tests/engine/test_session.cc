@@ -1,0 +1,254 @@
+// Sessions: the fast engine against the reference, and the invariants of dynamic networks.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <thread>
+
+#include "kernels/cpu/kernels.h"
+#include "lasnet/error.h"
+#include "support/random_model.h"
+
+namespace lasnet {
+namespace {
+
+using test::MaskPattern;
+
+ArchConfig config(const std::string& name, const std::string& granularity, double width = 0.25) {
+  ArchConfig arch;
+  arch.name = name;
+  arch.width = width;
+  arch.classes = 10;
+  arch.granularity = parse_granularity(granularity);
+  return arch;
+}
+
+/// Rounding through a whole network, relative to the largest logit.
+constexpr double kTolerance = 1e-4;
+
+struct NetworkCase {
+  const char* architecture;
+  const char* granularity;
+  MapSize size;
+  int64_t images;
+  int threads;
+};
+
+class AgainstReference : public testing::TestWithParam<NetworkCase> {};
+
+TEST_P(AgainstReference, SameMasksAndLogits) {
+  const NetworkCase& c = GetParam();
+  Model model = test::random_model(config(c.architecture, c.granularity), 1);
+  Tensor x = test::random_input(c.images, c.size, 2);
+  Result expected = Session(model, {.backend = Backend::reference, .isa = {}}).run(x);
+  MaskSet masks = test::masks_of(expected.trace);
+  for (Isa isa : available_isas()) {
+    Session session(model, {.isa = isa, .threads = c.threads});
+    Result got = session.run(x, {.force_masks = &masks});
+    EXPECT_LE(test::relative_error(got.logits, expected.logits), kTolerance) << to_string(isa);
+    EXPECT_EQ(test::count_wrong_decisions(got.trace, expected.trace, 1e-4), 0) << to_string(isa);
+    EXPECT_NEAR(got.trace.macs, expected.trace.macs, 1e-6 * expected.trace.macs);
+    for (size_t b = 0; b < got.trace.blocks.size(); ++b) {
+      EXPECT_EQ(got.trace.blocks[b].mask, expected.trace.blocks[b].mask);
+      EXPECT_NEAR(got.trace.blocks[b].dilated_rate, expected.trace.blocks[b].dilated_rate, 1e-12);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Networks, AgainstReference,
+                         testing::Values(NetworkCase{"resnet18", "4-4-2-1", {64, 64}, 1, 1},
+                                         NetworkCase{"resnet18", "3-5-2-9", {97, 131}, 3, 2},
+                                         NetworkCase{"resnet50", "1-1-1-1", {64, 96}, 2, 3},
+                                         NetworkCase{"resnet50", "8-4-7-1", {97, 67}, 1, 2},
+                                         NetworkCase{"resnet34", "static", {33, 47}, 2, 1}));
+
+/// Test masks must exercise something: mixed decisions in most blocks.
+TEST(RandomModel, MasksAreMixed) {
+  Model model = test::random_model(config("resnet50", "1-1-1-1"), 1);
+  Result result = Session(model).run(test::random_input(2, {64, 96}, 2));
+  int mixed = 0;
+  for (const BlockTrace& block : result.trace.blocks) mixed += block.rate > 0.05 && block.rate < 0.95;
+  EXPECT_GE(mixed, 8);
+}
+
+class EveryIsa : public testing::TestWithParam<Isa> {};
+
+TEST_P(EveryIsa, FullMaskIsTheStaticNetworkBitForBit) {
+  for (const char* name : {"resnet18", "resnet50"}) {
+    Model model = test::random_model(config(name, "3-5-2-9"), 3);
+    Tensor x = test::random_input(2, {65, 96}, 4);
+    MaskSet full = test::make_masks(model.spec, 2, {65, 96}, MaskPattern::full, 5);
+    Session session(model, {.isa = GetParam()});
+    Result masked = session.run(x, {.force_masks = &full});
+    EXPECT_EQ(masked.logits, session.run(x, {.dense = true}).logits);
+    Model static_model = model;
+    static_model.spec.arch.granularity = {};
+    static_model.spec = make_spec(static_model.spec.arch);
+    for (const BlockSpec& block : model.spec.blocks) {
+      static_model.weights.erase(block.masker_name() + ".weight");
+      static_model.weights.erase(block.masker_name() + ".bias");
+    }
+    EXPECT_EQ(masked.logits, Session(static_model, {.isa = GetParam()}).run(x).logits);
+    EXPECT_DOUBLE_EQ(session.run(x, {.dense = true}).trace.macs_ratio(), 1.0);
+  }
+}
+
+/// A network whose identity blocks are skipped by empty masks equals the network without these blocks.
+TEST_P(EveryIsa, EmptyMaskIsTheIdentityBitForBit) {
+  for (const char* name : {"resnet18", "resnet50"}) {
+    Model model = test::random_model(config(name, "4-4-2-1"), 6);
+    Tensor x = test::random_input(3, {64, 64}, 7);
+    MaskSet masks = test::make_masks(model.spec, 3, {64, 64}, MaskPattern::random, 8);
+    Model shorter = model;
+    std::erase_if(shorter.spec.blocks, [](const BlockSpec& block) { return !block.projection; });
+    MaskSet kept;
+    for (const BlockSpec& block : model.spec.blocks) {
+      ByteTensor& mask = masks.at(block.name);
+      if (block.projection) {
+        kept[block.name] = mask;
+        continue;
+      }
+      std::fill(mask.data.begin(), mask.data.end(), uint8_t{0});
+      for (const TensorSpec& tensor : required_tensors(model.spec)) {
+        if (tensor.name.starts_with(block.name + ".")) shorter.weights.erase(tensor.name);
+      }
+    }
+    Result with = Session(model, {.isa = GetParam()}).run(x, {.force_masks = &masks});
+    Result without = Session(shorter, {.isa = GetParam()}).run(x, {.force_masks = &kept});
+    EXPECT_EQ(with.logits, without.logits);
+  }
+}
+
+TEST_P(EveryIsa, EveryMaskPatternAgreesWithTheReference) {
+  Model model = test::random_model(config("resnet50", "4-3-2-1"), 9);
+  Tensor x = test::random_input(2, {64, 80}, 10);
+  Session session(model, {.isa = GetParam(), .threads = 2});
+  Session reference(model, {.backend = Backend::reference, .isa = {}});
+  for (MaskPattern pattern : {MaskPattern::empty, MaskPattern::full, MaskPattern::single, MaskPattern::border,
+                              MaskPattern::random}) {
+    MaskSet masks = test::make_masks(model.spec, 2, {64, 80}, pattern, 11);
+    Result expected = reference.run(x, {.force_masks = &masks});
+    Result got = session.run(x, {.force_masks = &masks});
+    EXPECT_LE(test::relative_error(got.logits, expected.logits), kTolerance) << static_cast<int>(pattern);
+  }
+}
+
+TEST_P(EveryIsa, ResultsDoNotDependOnThreadsOrBatch) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1", 0.5), 12);
+  Tensor x = test::random_input(3, {97, 64}, 13);
+  Result one = Session(model, {.isa = GetParam(), .threads = 1}).run(x);
+  for (int threads : {2, 3}) {
+    EXPECT_EQ(Session(model, {.isa = GetParam(), .threads = threads}).run(x).logits, one.logits);
+  }
+  Session single(model, {.isa = GetParam()});
+  int64_t pixels = x.size() / 3;
+  for (int64_t n = 0; n < 3; ++n) {
+    Tensor image({1, 3, 97, 64});
+    std::copy_n(x.data.begin() + n * pixels, pixels, image.data.begin());
+    Result result = single.run(image);
+    EXPECT_TRUE(
+        std::equal(result.logits.data.begin(), result.logits.data.end(), one.logits.data.begin() + n * 10));
+    EXPECT_DOUBLE_EQ(result.trace.macs, one.trace.image_macs[n]);
+  }
+}
+
+TEST_P(EveryIsa, ForcedInstructionSetRuns) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 14);
+  std::vector<uint64_t> before;
+  for (Isa isa : available_isas()) before.push_back(cpu_kernels(isa).conv_tasks());
+  Session session(model, {.isa = GetParam()});
+  EXPECT_EQ(session.isa(), GetParam());
+  session.run(test::random_input(1, {32, 32}, 15));
+  for (size_t i = 0; i < before.size(); ++i) {
+    uint64_t ran = cpu_kernels(available_isas()[i]).conv_tasks() - before[i];
+    if (available_isas()[i] == GetParam()) {
+      EXPECT_GE(ran, 17u);  // stem, 8 blocks of 2, head: at least a task each
+    } else {
+      EXPECT_EQ(ran, 0u) << to_string(available_isas()[i]);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, EveryIsa, testing::ValuesIn(available_isas()),
+                         [](const auto& param) { return to_string(param.param); });
+
+TEST(Session, IsReusableAcrossSizesAndModes) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 16);
+  Session session(model, {.threads = 2});
+  const MapSize sizes[] = {{64, 64}, {32, 96}, {64, 64}, {47, 61}, {96, 32}, {80, 80}, {33, 33}, {64, 64}};
+  for (MapSize size : sizes) {
+    for (int64_t images : {1, 2}) {
+      Tensor x = test::random_input(images, size, 17);
+      for (bool dense : {false, true, false}) {
+        EXPECT_EQ(session.run(x, {.dense = dense}).logits, Session(model).run(x, {.dense = dense}).logits);
+      }
+    }
+  }
+}
+
+TEST(Session, TwoRunConcurrentlyWithIdenticalResults) {
+  Model model = test::random_model(config("resnet50", "4-4-2-1"), 18);
+  std::shared_ptr<const Executable> executable = make_executable(model);
+  Tensor x = test::random_input(2, {64, 64}, 19);
+  Tensor expected = Session(executable, 1).run(x).logits;
+  std::vector<int> equal(2);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&, i] {
+      Session session(executable, 2);
+      for (int repeat = 0; repeat < 5; ++repeat) equal[i] += session.run(x).logits == expected;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(equal, testing::Each(5));
+}
+
+TEST(Session, ThrowsOnBadRequests) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 20);
+  Session session(model);
+  EXPECT_THROW(session.run(Tensor({1, 1, 64, 64})), Error);
+  EXPECT_THROW(session.run(Tensor({3, 64, 64})), Error);
+  EXPECT_THROW(session.run(Tensor({1, 3, 31, 64})), Error);
+  EXPECT_THROW(session.run(Tensor({0, 3, 64, 64})), Error);
+  EXPECT_THROW(Session(model, {.threads = 0}), Error);
+  EXPECT_THROW(Session(model, {.backend = Backend::reference, .isa = Isa::avx2}), Error);
+  Tensor x = test::random_input(1, {64, 64}, 21);
+  auto message = [&](const MaskSet& masks) -> std::string {
+    try {
+      session.run(x, {.force_masks = &masks});
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_THAT(message({{"layer1.9", ByteTensor({1, 16, 16})}}),
+              testing::HasSubstr("no dynamic block of this name"));
+  EXPECT_THAT(message({{"layer1.0", ByteTensor({1, 8, 16})}}), testing::HasSubstr("expected [1, 16, 16]"));
+  ByteTensor torn({1, 16, 16});
+  torn.data[0] = 1;
+  EXPECT_THAT(message({{"layer1.0", torn}}), testing::HasSubstr("constant over each patch"));
+  Model broken = model;
+  broken.weights.erase("fc.bias");
+  EXPECT_THROW(Session{broken}, Error);
+}
+
+TEST(Session, TraceAddsUp) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 22);
+  Result result = Session(model).run(test::random_input(3, {64, 64}, 23));
+  EXPECT_EQ(result.trace.static_macs, static_macs(model.spec, {64, 64}));
+  double macs = static_cast<double>(fixed_macs(model.spec, network_geometry(model.spec, {64, 64})));
+  double seconds = 0;
+  for (const BlockTrace& block : result.trace.blocks) {
+    macs += block.macs;
+    seconds += block.seconds;
+    ASSERT_EQ(block.rates.size(), 3u);
+    EXPECT_NEAR(block.rate, (block.rates[0] + block.rates[1] + block.rates[2]) / 3, 1e-12);
+    EXPECT_NEAR(block.rate, activation_rate(block.mask.data), 1e-12);
+    EXPECT_GE(block.dilated_rate, block.rate);
+  }
+  EXPECT_NEAR(result.trace.macs, macs, 1e-6 * macs);
+  EXPECT_LE(seconds, result.trace.seconds);
+}
+
+}  // namespace
+}  // namespace lasnet

@@ -1,0 +1,166 @@
+// Architectures and their accounting against published figures and hand-computed cases.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "lasnet/error.h"
+#include "lasnet/geometry.h"
+
+namespace lasnet {
+namespace {
+
+ModelSpec spec_of(const std::string& name, const std::string& granularity = "") {
+  ArchConfig arch;
+  arch.name = name;
+  arch.granularity = parse_granularity(granularity);
+  return make_spec(arch);
+}
+
+int64_t trainable_parameters(const ModelSpec& spec) {
+  int64_t count = 0;
+  for (const TensorSpec& tensor : required_tensors(spec)) {
+    if (tensor.name.find("running_") == std::string::npos) count += element_count(tensor.shape);
+  }
+  return count;
+}
+
+struct Published {
+  const char* name;
+  int64_t parameters;
+  double giga_macs;  ///< at 224 px
+};
+
+class TorchvisionFigures : public testing::TestWithParam<Published> {};
+
+/// "num_params" and "_ops" of torchvision's model pages.
+TEST_P(TorchvisionFigures, ParametersAndMacs) {
+  ModelSpec spec = spec_of(GetParam().name);
+  EXPECT_EQ(trainable_parameters(spec), GetParam().parameters);
+  EXPECT_NEAR(static_cast<double>(static_macs(spec, {224, 224})) / 1e9, GetParam().giga_macs, 6e-4);
+}
+
+INSTANTIATE_TEST_SUITE_P(ResNets, TorchvisionFigures,
+                         testing::Values(Published{"resnet18", 11689512, 1.814},
+                                         Published{"resnet34", 21797672, 3.664},
+                                         Published{"resnet50", 25557032, 4.089},
+                                         Published{"resnet101", 44549160, 7.801}),
+                         [](const auto& param) { return param.param.name; });
+
+TEST(Architecture, BlockNamesAndStrides) {
+  ModelSpec spec = spec_of("resnet50", "4-4-2-1");
+  ASSERT_EQ(spec.blocks.size(), 16u);
+  const BlockSpec& first = spec.blocks[3];
+  EXPECT_EQ(first.name, "layer2.0");
+  EXPECT_EQ(first.stride, 2);
+  EXPECT_EQ(first.convs[0].stride, 1);
+  EXPECT_EQ(first.convs[1].stride, 2);  // v1.5: on the 3x3
+  EXPECT_EQ(first.projection->name, "layer2.0.downsample.0");
+  EXPECT_EQ(first.masker_name(), "layer2.0.masker.conv2");
+  EXPECT_EQ(spec.blocks[15].granularity, 1);
+  EXPECT_FALSE(spec.blocks[15].projection);
+}
+
+TEST(Architecture, GranularityPerBlock) {
+  ModelSpec spec = spec_of("resnet18", "8-7-6-5-4-3-2-1");
+  for (size_t i = 0; i < 8; ++i) EXPECT_EQ(spec.blocks[i].granularity, 8 - static_cast<int>(i));
+}
+
+TEST(Architecture, WidthRoundsToMultiplesOfEight) {
+  ArchConfig arch;
+  arch.width = 0.3;
+  ModelSpec spec = make_spec(arch);
+  EXPECT_EQ(spec.stem.out_channels, 16);  // 19.2
+  EXPECT_EQ(spec.features, 152);          // 153.6
+}
+
+TEST(Architecture, BadConfigurationsNameTheProblem) {
+  auto message = [](auto&& make) -> std::string {
+    try {
+      make();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_THAT(message([] { spec_of("resnet5O"); }), testing::HasSubstr("did you mean 'resnet50'"));
+  EXPECT_THAT(message([] { spec_of("resnet18", "4-4-2"); }), testing::HasSubstr("has 3 entries; expected 4"));
+  EXPECT_THAT(message([] { parse_granularity("4-0-2-1"); }),
+              testing::HasSubstr("'0' is not an integer >= 1"));
+  EXPECT_THAT(message([] { parse_granularity("4--2-1"); }), testing::HasSubstr("''"));
+  EXPECT_THAT(message([] { parse_granularity("4-4-2-"); }), testing::HasSubstr("''"));
+  EXPECT_THAT(message([] { parse_granularity("4x4"); }), testing::HasSubstr("'4x4'"));
+  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .width = -1, .granularity = {}}); }),
+              testing::HasSubstr("width multiplier -1"));
+  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .classes = 0, .granularity = {}}); }),
+              testing::HasSubstr("0 classes"));
+  EXPECT_THAT(message([] {
+                make_spec({.name = "resnet18", .granularity = {4, 4, 0, 1}});
+              }),
+              testing::HasSubstr("granularity 0"));
+}
+
+TEST(Geometry, OddAndNonSquareInputs) {
+  ModelSpec spec = spec_of("resnet18", "3-5-2-9");
+  NetworkGeometry geometry = network_geometry(spec, {97, 131});
+  EXPECT_EQ(geometry.stem, (MapSize{49, 66}));
+  EXPECT_EQ(geometry.trunk, (MapSize{25, 33}));
+  EXPECT_EQ(geometry.blocks[2].output, (MapSize{13, 17}));
+  EXPECT_EQ(geometry.blocks[2].middle, (MapSize{13, 17}));  // BasicBlock: the stride is on conv1
+  EXPECT_EQ(geometry.blocks[2].dilation_stride, 1);
+  EXPECT_EQ(geometry.blocks[7].output, (MapSize{4, 5}));
+  EXPECT_EQ(geometry.blocks[7].grid.patches(), 1);  // S = 9 exceeds the map
+  EXPECT_THROW(network_geometry(spec, {31, 200}), Error);
+}
+
+TEST(Geometry, BottleneckDilatesOnTheInputMap) {
+  NetworkGeometry geometry = network_geometry(spec_of("resnet50", "4-4-2-1"), {224, 224});
+  EXPECT_EQ(geometry.blocks[3].middle, (MapSize{56, 56}));
+  EXPECT_EQ(geometry.blocks[3].output, (MapSize{28, 28}));
+  EXPECT_EQ(geometry.blocks[3].dilation_stride, 2);
+}
+
+/// method.md section 4: masker + conv1 * mean(D) + (conv2 + conv3) * mean(M) + projection.
+TEST(Macs, HandComputedBlock) {
+  ModelSpec spec = spec_of("resnet50", "4-4-2-1");
+  NetworkGeometry geometry = network_geometry(spec, {224, 224});
+  BlockMacs macs = block_macs(spec.blocks[0], geometry.blocks[0]);
+  EXPECT_EQ(macs.masker, 2 * 64 * 14 * 14);
+  EXPECT_EQ(macs.projection, 64LL * 256 * 56 * 56);
+  EXPECT_THAT(macs.convs, testing::ElementsAre(64LL * 64 * 3136, 9LL * 64 * 64 * 3136, 64LL * 256 * 3136));
+  EXPECT_DOUBLE_EQ(macs.dynamic_total(0.5, 0.75),
+                   25088.0 + 51380224 + 12845056 * 0.75 + (115605504 + 51380224) * 0.5);
+  EXPECT_EQ(macs.static_total(), 51380224 + 12845056 + 115605504 + 51380224);
+}
+
+TEST(Weights, ProblemsAreListedTogether) {
+  ModelSpec spec = spec_of("resnet18", "4-4-2-1");
+  Weights weights = random_weights(spec, 1);
+  EXPECT_NO_THROW(check_weights(spec, weights, "w"));
+  weights["layer1.0.conv1.weigth"] = weights["layer1.0.conv1.weight"];
+  weights.erase("layer1.0.conv1.weight");
+  weights["fc.bias"] = Tensor({7});
+  weights["bn1.running_var"].data[3] = NAN;
+  weights["bn1.num_batches_tracked"] = Tensor({1});  // PyTorch's, ignored
+  try {
+    check_weights(spec, weights, "w.safetensors");
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("w.safetensors: 4 tensors"),
+                                             testing::HasSubstr("the file has 'layer1.0.conv1.weigth'"),
+                                             testing::HasSubstr("fc.bias: expected [1000], got [7]"),
+                                             testing::HasSubstr("bn1.running_var: holds NaN"),
+                                             testing::HasSubstr("unexpected layer1.0.conv1.weigth")));
+  }
+}
+
+TEST(Weights, FreshMaskersStartActive) {
+  ModelSpec spec = spec_of("resnet18", "4-4-2-1");
+  Weights weights = random_weights(spec, 1);
+  Weights again = weights;
+  init_maskers(spec, 9, 10.0f, again);
+  EXPECT_EQ(again.at("layer3.0.masker.conv2.bias").data, (std::vector<float>{10, 0}));
+  EXPECT_NE(again.at("layer3.0.masker.conv2.weight"), weights.at("layer3.0.masker.conv2.weight"));
+  EXPECT_EQ(again.at("conv1.weight"), weights.at("conv1.weight"));
+}
+
+}  // namespace
+}  // namespace lasnet

@@ -1,0 +1,33 @@
+// Networks, inputs and masks made from a seed, for tests.
+#pragma once
+
+#include <string>
+
+#include "lasnet/engine.h"
+#include "lasnet/geometry.h"
+
+namespace lasnet::test {
+
+/// A model with random weights, non-trivial BatchNorm statistics and maskers whose decisions differ between
+/// patches.
+Model random_model(const ArchConfig& arch, uint64_t seed);
+
+/// Normal values [images, 3, size.height, size.width].
+Tensor random_input(int64_t images, MapSize size, uint64_t seed);
+
+enum class MaskPattern { empty, full, single, border, random };
+
+/// One mask per dynamic block, constant over each patch.
+MaskSet make_masks(const ModelSpec& spec, int64_t images, MapSize image, MaskPattern pattern, uint64_t seed);
+
+/// The masks that a run recorded.
+MaskSet masks_of(const Trace& trace);
+
+/// Largest absolute difference over the largest absolute value of `expected`.
+double relative_error(const Tensor& got, const Tensor& expected);
+
+/// Blocks' masks in `trace` against `expected`'s, where the expected logit difference is farther from 0 than
+/// `tolerance` times the largest of its block. Returns the number of patches that disagree.
+int64_t count_wrong_decisions(const Trace& got, const Trace& expected, double tolerance);
+
+}  // namespace lasnet::test
