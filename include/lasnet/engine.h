@@ -27,8 +27,9 @@ std::vector<Isa> available_isas();
 
 struct SessionOptions {
   Backend backend = Backend::cpu;
-  std::optional<Isa> isa;  ///< default: the fastest available. Forcing one the machine lacks throws Error.
-  int threads = 1;         ///< >= 1, at most 1024; results do not depend on it
+  std::optional<Isa> isa =
+      std::nullopt;  ///< default: the fastest available. Forcing one the machine lacks throws Error.
+  int threads = 1;   ///< >= 1, at most 1024; results do not depend on it
 };
 
 /// Masks by block name, uint8 [N, H', W'] with one value per patch.

@@ -36,7 +36,7 @@ struct ArchConfig {
   double width = 1.0;             ///< channel multiplier; channels are rounded to a multiple of 8
   int classes = 1000;             ///< outputs of the classifier
   StemKind stem = StemKind::imagenet;
-  std::vector<int> granularity;  ///< S per stage, or per block; empty: a static network
+  std::vector<int> granularity = {};  ///< S per stage, or per block; empty: a static network
 
   bool is_dynamic() const { return !granularity.empty(); }
   bool operator==(const ArchConfig&) const = default;
@@ -148,6 +148,10 @@ struct Model {
 enum class DType { f32, f16, bf16 };
 std::string to_string(DType dtype);
 DType parse_dtype(const std::string& text);
+
+/// The architecture that a model file's metadata describes; nullopt for a file without it (e.g. plain torchvision
+/// weights). Throws Error when the file is malformed.
+std::optional<ArchConfig> described_architecture(const std::string& path);
 
 /// Reads a .safetensors model file. With `arch`, the file may lack lasnet metadata (e.g. plain torchvision
 /// weights), and maskers absent from it are made fresh. Without, metadata is required. Throws Error when the

@@ -55,6 +55,13 @@ DType parse_dtype(const std::string& text) {
   fail("data type '{}' is unknown; expected fp32, fp16 or bf16", text);
 }
 
+std::optional<ArchConfig> described_architecture(const std::string& path) {
+  const Safetensors content = read_safetensors(path);
+  const auto metadata = content.metadata.find(kMetadataKey);
+  if (metadata == content.metadata.end()) return std::nullopt;
+  return parse_metadata(metadata->second, path).spec.arch;
+}
+
 Model load_model(const std::string& path, const std::optional<ArchConfig>& arch) {
   Safetensors content = read_safetensors(path);
   auto metadata = content.metadata.find(kMetadataKey);

@@ -40,7 +40,7 @@ TEST_P(AgainstReference, SameMasksAndLogits) {
   const NetworkCase& c = GetParam();
   Model model = test::random_model(config(c.architecture, c.granularity), 1);
   Tensor x = test::random_input(c.images, c.size, 2);
-  Result expected = Session(model, {.backend = Backend::reference, .isa = {}}).run(x);
+  Result expected = Session(model, {.backend = Backend::reference}).run(x);
   MaskSet masks = test::masks_of(expected.trace);
   for (Isa isa : available_isas()) {
     Session session(model, {.isa = isa, .threads = c.threads});
@@ -123,7 +123,7 @@ TEST_P(EveryIsa, EveryMaskPatternAgreesWithTheReference) {
   Model model = test::random_model(config("resnet50", "4-3-2-1"), 9);
   Tensor x = test::random_input(2, {64, 80}, 10);
   Session session(model, {.isa = GetParam(), .threads = 2});
-  Session reference(model, {.backend = Backend::reference, .isa = {}});
+  Session reference(model, {.backend = Backend::reference});
   for (MaskPattern pattern : {MaskPattern::empty, MaskPattern::full, MaskPattern::single, MaskPattern::border,
                               MaskPattern::random}) {
     MaskSet masks = test::make_masks(model.spec, 2, {64, 80}, pattern, 11);

@@ -88,9 +88,9 @@ TEST(Architecture, BadConfigurationsNameTheProblem) {
   EXPECT_THAT(message([] { parse_granularity("4--2-1"); }), testing::HasSubstr("''"));
   EXPECT_THAT(message([] { parse_granularity("4-4-2-"); }), testing::HasSubstr("''"));
   EXPECT_THAT(message([] { parse_granularity("4x4"); }), testing::HasSubstr("'4x4'"));
-  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .width = -1, .granularity = {}}); }),
+  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .width = -1}); }),
               testing::HasSubstr("width multiplier -1"));
-  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .classes = 0, .granularity = {}}); }),
+  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .classes = 0}); }),
               testing::HasSubstr("0 classes"));
   EXPECT_THAT(message([] {
                 make_spec({.name = "resnet18", .granularity = {4, 4, 0, 1}});

@@ -1,0 +1,32 @@
+// The command line parser, and what this program adds to it.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <string>
+
+#include "lasnet/error.h"
+
+namespace lasnet::cli {
+
+/// A wrong use of the program that only shows after parsing. Exit code 2.
+class UsageError : public Error {
+ public:
+  using Error::Error;
+};
+
+/// An option whose text goes to `accept`; an Error from it is a usage error.
+template <typename Accept>
+CLI::Option* add_parsed(CLI::App& app, const std::string& name, const std::string& help, Accept accept) {
+  const auto callback = [name, accept](const std::string& text) {
+    try {
+      accept(text);
+    } catch (const Error& error) {
+      throw CLI::ValidationError(name, error.what());
+    }
+  };
+  return app.add_option_function<std::string>(name, callback, help);
+}
+
+}  // namespace lasnet::cli

@@ -1,0 +1,154 @@
+#include "common.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <numeric>
+
+#include "core/fail.h"
+#include "machine.h"
+
+namespace lasnet::cli {
+
+void add_model_options(CLI::App& app, ModelOptions& options) {
+  const std::string group = "Model (for files that do not describe themselves)";
+  app.add_option("MODEL", options.path, "Model file, .safetensors")->required();
+  app.add_option("--arch", options.arch, "Architecture, e.g. resnet50")->group(group);
+  add_parsed(app, "--granularity", "S per stage or block, e.g. 4-4-2-1, or static",
+             [&](const std::string& text) { options.granularity = parse_granularity(text); })
+      ->group(group);
+  app.add_option("--width", options.width, "Channel multiplier")->group(group);
+  app.add_option("--classes", options.classes, "Number of classes")->group(group);
+  add_parsed(app, "--stem", "imagenet or small", [&](const std::string& text) {
+    options.stem = parse_stem(text);
+  })->group(group);
+}
+
+Model load_model(const ModelOptions& options) {
+  if (!options.arch && !options.granularity && !options.width && !options.classes && !options.stem) {
+    return lasnet::load_model(options.path);
+  }
+  const auto described = described_architecture(options.path);
+  if (!described && !options.arch) {
+    fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", options.path);
+  }
+  ArchConfig arch = described.value_or(ArchConfig{});
+  arch.name = options.arch.value_or(arch.name);
+  arch.granularity = options.granularity.value_or(arch.granularity);
+  arch.width = options.width.value_or(arch.width);
+  arch.classes = options.classes.value_or(arch.classes);
+  arch.stem = options.stem.value_or(arch.stem);
+  try {
+    make_spec(arch);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
+  return lasnet::load_model(options.path, arch);
+}
+
+void add_session_options(CLI::App& app, SessionOptions& options, int default_threads) {
+  options.threads = default_threads > 0 ? default_threads : physical_cores();
+  const std::string group = "Engine";
+  add_parsed(app, "--backend", "reference (plain loops) or cpu (sparse kernels, the default)",
+             [&](const std::string& text) { options.backend = parse_backend(text); })
+      ->group(group);
+  add_parsed(app, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
+             [&](const std::string& text) { options.isa = parse_isa(text); })
+      ->group(group);
+  app.add_option("--threads", options.threads, "Threads")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str()
+      ->group(group);
+}
+
+std::string describe(const Session& session) {
+  return fmt::format("{} {}, {} thread{}", to_string(session.backend()), to_string(session.isa()),
+                     session.threads(), session.threads() == 1 ? "" : "s");
+}
+
+std::string describe(const ArchConfig& arch) {
+  std::string text = arch.name;
+  if (arch.width != 1) text += fmt::format(" x{:g}", arch.width);
+  return text + (arch.is_dynamic() ? ", S " + granularity_to_string(arch.granularity) : ", static");
+}
+
+void add_input_options(CLI::App& app, InputOptions& options) {
+  auto* size =
+      app.add_option("--input-size", options.size, "Crop to N x N px instead of the model's own size")
+          ->check(CLI::Range(32, 8192));
+  app.add_flag("--no-crop", options.no_crop, "Keep the whole photograph, at its aspect ratio");
+  size->type_name("N");
+}
+
+Preprocessing apply(const InputOptions& options, Preprocessing preprocessing) {
+  if (options.size > 0) {
+    const double scale = preprocessing.crop > 0
+                             ? static_cast<double>(preprocessing.resize) / preprocessing.crop
+                             : 256.0 / 224.0;
+    preprocessing.resize = static_cast<int>(std::lround(options.size * scale));
+    preprocessing.crop = options.size;
+  }
+  if (options.no_crop) {
+    // The network then sees objects at the scale it was trained on: the crop's side, not the resized one's.
+    if (preprocessing.crop > 0) preprocessing.resize = preprocessing.crop;
+    preprocessing.crop = 0;
+  }
+  return preprocessing;
+}
+
+std::string class_name(const Model& model, int64_t index) {
+  return model.class_names.empty() ? std::to_string(index) : model.class_names[static_cast<size_t>(index)];
+}
+
+std::vector<int64_t> top_classes(const float* logits, int64_t classes, int k) {
+  std::vector<int64_t> order(static_cast<size_t>(classes));
+  std::iota(order.begin(), order.end(), 0);
+  const auto count = std::min<int64_t>(k, classes);
+  std::partial_sort(order.begin(), order.begin() + count, order.end(), [&](int64_t a, int64_t b) {
+    return logits[a] != logits[b] ? logits[a] > logits[b] : a < b;
+  });
+  order.resize(static_cast<size_t>(count));
+  return order;
+}
+
+void add_json_flag(CLI::App& app, bool& json) {
+  app.add_flag("--json", json, "Print one JSON object on standard output and nothing else there");
+}
+
+void print_json(const Json& json) { print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
+
+void print(const std::string& text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    throw Error("standard output cannot be written: is the disk full or the pipe closed?");
+  }
+}
+
+void create_directory(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (!std::filesystem::is_directory(path)) {
+    fail("{}: cannot create this directory: {}", path, error ? error.message() : "a file is in the way");
+  }
+}
+
+double mean(const std::vector<double>& values) {
+  return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / values.size();
+}
+
+double deviation(const std::vector<double>& values) {
+  if (values.empty()) return 0;
+  const double centre = mean(values);
+  double sum = 0;
+  for (const double value : values) sum += (value - centre) * (value - centre);
+  return std::sqrt(sum / values.size());
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+}  // namespace lasnet::cli

@@ -1,0 +1,65 @@
+// What several subcommands share: which model, on which kernels, and how results leave the program.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli.h"
+#include "lasnet/engine.h"
+#include "lasnet/image.h"
+#include "lasnet/model.h"
+
+namespace lasnet::cli {
+
+using Json = nlohmann::ordered_json;
+
+/// A model file, and what to assume about it when it does not say (or to use instead of what it says).
+struct ModelOptions {
+  std::string path;
+  std::optional<std::string> arch;
+  std::optional<std::vector<int>> granularity;
+  std::optional<double> width;
+  std::optional<int> classes;
+  std::optional<StemKind> stem;
+};
+void add_model_options(CLI::App& app, ModelOptions& options);
+Model load_model(const ModelOptions& options);
+
+/// --backend, --isa, --threads. `default_threads` 0: one per physical core.
+void add_session_options(CLI::App& app, SessionOptions& options, int default_threads);
+/// "cpu avx2, 1 thread".
+std::string describe(const Session& session);
+/// "resnet18 x0.5, S 4-4-2-1".
+std::string describe(const ArchConfig& arch);
+
+/// How photographs become inputs of another size than the model's own.
+struct InputOptions {
+  int size = 0;          ///< crop in px, the resize in proportion; 0: the model's
+  bool no_crop = false;  ///< keep the whole photograph, at its aspect ratio
+};
+void add_input_options(CLI::App& app, InputOptions& options);
+Preprocessing apply(const InputOptions& options, Preprocessing preprocessing);
+
+/// The class's name, or its number where the model has no names.
+std::string class_name(const Model& model, int64_t index);
+
+/// Indices of the k largest values of one row of logits, best first.
+std::vector<int64_t> top_classes(const float* logits, int64_t classes, int k);
+
+void add_json_flag(CLI::App& app, bool& json);
+/// One object on standard output; bytes that are not UTF-8 are replaced.
+void print_json(const Json& json);
+/// Text on standard output.
+void print(const std::string& text);
+
+/// Creates the directory and its parents. Throws Error.
+void create_directory(const std::string& path);
+
+double mean(const std::vector<double>& values);
+/// Population standard deviation.
+double deviation(const std::vector<double>& values);
+double median(std::vector<double> values);
+
+}  // namespace lasnet::cli

@@ -1,0 +1,199 @@
+// `lasnet eval`: accuracy, MAC ratio and block rates of a model over a validation folder.
+#include <algorithm>
+#include <memory>
+
+#include "commands.h"
+#include "common.h"
+#include "core/fail.h"
+#include "eval_data.h"
+#include "lasnet/report.h"
+#include "object_auc.h"
+#include "progress.h"
+#include "terminal.h"
+
+namespace lasnet::cli {
+namespace {
+
+struct EvalCommand {
+  ModelOptions model;
+  SessionOptions session;
+  InputOptions input;
+  std::string data;
+  std::string object_masks;
+  int batch = 32;
+  bool json = false;
+};
+
+struct BlockRates {
+  std::string name;
+  int granularity = 0;
+  std::vector<double> rates;  ///< of each image
+};
+
+struct Metrics {
+  int64_t images = 0, top1 = 0, top5 = 0;
+  double seconds = 0;               ///< in the network, decoding apart
+  std::vector<double> macs_ratios;  ///< of each image
+  std::vector<BlockRates> blocks;   ///< the dynamic ones
+
+  double share(int64_t hits) const { return static_cast<double>(hits) / static_cast<double>(images); }
+};
+
+int dynamic_blocks(const ModelSpec& spec) {
+  return static_cast<int>(std::count_if(spec.blocks.begin(), spec.blocks.end(),
+                                        [](const BlockSpec& block) { return block.is_dynamic(); }));
+}
+
+void count_hits(const Tensor& logits, const Sample* samples, Metrics& metrics) {
+  const int64_t classes = logits.shape[1];
+  for (int64_t i = 0; i < logits.shape[0]; ++i) {
+    const auto top = top_classes(logits.data.data() + i * classes, classes, 5);
+    metrics.top1 += top.front() == samples[i].label;
+    metrics.top5 += std::find(top.begin(), top.end(), samples[i].label) != top.end();
+  }
+  metrics.images += logits.shape[0];
+}
+
+void record_trace(const Trace& trace, Metrics& metrics) {
+  metrics.seconds += trace.seconds;
+  for (const double macs : trace.image_macs) {
+    metrics.macs_ratios.push_back(macs / static_cast<double>(trace.static_macs));
+  }
+  size_t next = 0;
+  for (const BlockTrace& block : trace.blocks) {
+    if (block.granularity == 0) continue;
+    if (next == metrics.blocks.size()) metrics.blocks.push_back({block.name, block.granularity, {}});
+    auto& rates = metrics.blocks[next++].rates;
+    rates.insert(rates.end(), block.rates.begin(), block.rates.end());
+  }
+}
+
+/// Runs [first, last), which have one size, as one batch.
+void run_batch(Session& session, const Sample* first, const Sample* last, Metrics& metrics, ObjectAuc* auc) {
+  std::vector<Tensor> inputs;
+  for (const Sample* sample = first; sample != last; ++sample) inputs.push_back(sample->input);
+  const Tensor input = stack(inputs);
+  const Result result = session.run(input, {.record_masks = auc != nullptr});
+  count_hits(result.logits, first, metrics);
+  record_trace(result.trace, metrics);
+  if (auc == nullptr) return;
+  const auto height = static_cast<int>(input.shape[2]), width = static_cast<int>(input.shape[3]);
+  for (int64_t i = 0; i < input.shape[0]; ++i) {
+    auc->add(compute_density(result.trace, i, height, width), first[i].object);
+  }
+}
+
+Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFolder& folder,
+                 const std::vector<std::string>& masks, ObjectAuc* auc) {
+  const Preprocessing preprocessing = apply(command.input, model.preprocessing);
+  Session session(model, command.session);
+  ThreadPool decoders(command.session.threads);
+  Progress progress("eval", static_cast<int64_t>(folder.items.size()), "images");
+  Metrics metrics;
+  for (size_t begin = 0; begin < folder.items.size(); begin += static_cast<size_t>(command.batch)) {
+    const size_t end = std::min(folder.items.size(), begin + static_cast<size_t>(command.batch));
+    const auto samples = load_samples(folder, masks, begin, end, preprocessing, decoders);
+    // Uncropped photographs differ in size; neighbours of one size still share a batch.
+    const Sample* last = samples.data() + samples.size();
+    for (const Sample* first = samples.data(); first != last;) {
+      const Sample* next = std::find_if(
+          first, last, [&](const Sample& sample) { return sample.input.shape != first->input.shape; });
+      run_batch(session, first, next, metrics, auc);
+      first = next;
+    }
+    progress.update(metrics.images,
+                    fmt::format("top-1 {}  MACs {}", format_percent(metrics.share(metrics.top1)),
+                                format_percent(mean(metrics.macs_ratios))));
+  }
+  return metrics;
+}
+
+Json to_json(const EvalCommand& command, const Metrics& metrics, const ObjectAuc* auc) {
+  Json blocks = Json::array();
+  for (const BlockRates& block : metrics.blocks) {
+    blocks.push_back({{"name", block.name},
+                      {"granularity", block.granularity},
+                      {"rate", mean(block.rates)},
+                      {"rate_std", deviation(block.rates)}});
+  }
+  Json json = {{"model", command.model.path},
+               {"data", command.data},
+               {"images", metrics.images},
+               {"top1", metrics.share(metrics.top1)},
+               {"top5", metrics.share(metrics.top5)},
+               {"macs_ratio", mean(metrics.macs_ratios)},
+               {"macs_ratio_std", deviation(metrics.macs_ratios)},
+               {"images_per_s", static_cast<double>(metrics.images) / metrics.seconds},
+               {"blocks", blocks}};
+  if (auc != nullptr) {
+    json["object_auc"] = auc->pooled();
+    json["object_auc_per_image"] = auc->mean_per_image();
+  }
+  return json;
+}
+
+std::string to_text(const Model& model, const Metrics& metrics, const ObjectAuc* auc) {
+  std::string text = fmt::format("{}\n", describe(model.spec.arch));
+  text += fmt::format("images      {}\n", metrics.images);
+  text += fmt::format("top-1       {}\n", bold(format_percent(metrics.share(metrics.top1))));
+  text += fmt::format("top-5       {}\n", format_percent(metrics.share(metrics.top5)));
+  text += fmt::format("MACs        {} of the static network, ± {} over images\n",
+                      bold(format_percent(mean(metrics.macs_ratios))),
+                      format_percent(deviation(metrics.macs_ratios)));
+  text += fmt::format("speed       {:.1f} images/s in the network\n",
+                      static_cast<double>(metrics.images) / metrics.seconds);
+  if (auc != nullptr) {
+    text += fmt::format("object AUC  {:.3f} over all pixels, {:.3f} mean per image\n", auc->pooled(),
+                        auc->mean_per_image());
+  }
+  if (metrics.blocks.empty()) return text;
+  Table table({"block", ">S", "computed (r)", ">", ">± over images"});
+  for (const BlockRates& block : metrics.blocks) {
+    table.add_row({block.name, std::to_string(block.granularity), accent(bar(mean(block.rates), 20)),
+                   format_percent(mean(block.rates)), format_percent(deviation(block.rates))});
+  }
+  return text + "\n" + table.to_string();
+}
+
+int eval(const EvalCommand& command) {
+  const Model model = load_model(command.model);
+  const ImageFolder folder = open_validation(command.data, model);
+  std::vector<std::string> masks;
+  std::optional<ObjectAuc> auc;
+  if (!command.object_masks.empty()) {
+    if (!model.spec.arch.is_dynamic()) fail("--object-masks: {} is a static network", command.model.path);
+    masks = object_mask_paths(folder, command.object_masks);
+    auc.emplace(dynamic_blocks(model.spec));
+  }
+  ObjectAuc* const separation = auc ? &*auc : nullptr;
+  const Metrics metrics = evaluate(command, model, folder, masks, separation);
+  if (command.json) {
+    print_json(to_json(command, metrics, separation));
+  } else {
+    print(to_text(model, metrics, separation));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_eval(CLI::App& app, Action& action) {
+  auto* sub = app.add_subcommand("eval", "Accuracy, MAC ratio and block rates over a validation folder");
+  const auto command = std::make_shared<EvalCommand>();
+  add_model_options(*sub, command->model);
+  sub->add_option("DIR", command->data, "Folder of class folders, or a data set with val/")->required();
+  sub->add_option("--batch", command->batch, "Images per batch")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  sub->add_option(
+         "--object-masks", command->object_masks,
+         "Folder with a grey <class>/<image>.png per image (white: object): also report how well the number "
+         "of blocks that computed a pixel separates object from background")
+      ->type_name("DIR");
+  add_input_options(*sub, command->input);
+  add_session_options(*sub, command->session, 0);
+  add_json_flag(*sub, command->json);
+  sub->callback([command, &action] { action = [command] { return eval(*command); }; });
+}
+
+}  // namespace lasnet::cli

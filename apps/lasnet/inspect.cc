@@ -1,0 +1,155 @@
+// `lasnet inspect`: what a model file holds, and what each block costs.
+#include <algorithm>
+#include <memory>
+
+#include "commands.h"
+#include "common.h"
+#include "core/fail.h"
+#include "lasnet/geometry.h"
+#include "terminal.h"
+
+namespace lasnet::cli {
+namespace {
+
+struct InspectCommand {
+  ModelOptions model;
+  int size = 0;
+  bool json = false;
+};
+
+/// Convolution weights with their BatchNorm's scale and shift.
+int64_t parameters(const ConvSpec& conv) { return conv.weight_count() + 2 * conv.out_channels; }
+
+int64_t parameters(const BlockSpec& block) {
+  int64_t count = block.is_dynamic() ? 2 * block.in_channels + 2 : 0;
+  for (const ConvSpec& conv : block.convs) count += parameters(conv);
+  return count + (block.projection ? parameters(*block.projection) : 0);
+}
+
+int64_t parameters(const ModelSpec& spec) {
+  int64_t count = parameters(spec.stem) + static_cast<int64_t>(spec.features + 1) * spec.arch.classes;
+  for (const BlockSpec& block : spec.blocks) count += parameters(block);
+  return count;
+}
+
+MapSize input_size(const Model& model, int size) {
+  const int side = size > 0 ? size : model.preprocessing.crop > 0 ? model.preprocessing.crop : 224;
+  return {side, side};
+}
+
+Json block_json(const BlockSpec& block, const BlockGeometry& geometry) {
+  const BlockMacs macs = block_macs(block, geometry);
+  return {{"name", block.name},
+          {"granularity", block.granularity},
+          {"in_channels", block.in_channels},
+          {"out_channels", block.out_channels},
+          {"stride", block.stride},
+          {"height", geometry.output.height},
+          {"width", geometry.output.width},
+          {"macs", macs.static_total()},
+          {"masker_macs", macs.masker},
+          {"parameters", parameters(block)}};
+}
+
+Json to_json(const std::string& path, const Model& model, MapSize input) {
+  const ModelSpec& spec = model.spec;
+  const NetworkGeometry geometry = network_geometry(spec, input);
+  Json blocks = Json::array();
+  for (size_t i = 0; i < spec.blocks.size(); ++i)
+    blocks.push_back(block_json(spec.blocks[i], geometry.blocks[i]));
+  const Preprocessing& preprocessing = model.preprocessing;
+  return {{"model", path},
+          {"arch",
+           {{"name", spec.arch.name},
+            {"width", spec.arch.width},
+            {"classes", spec.arch.classes},
+            {"stem", to_string(spec.arch.stem)},
+            {"granularity", granularity_to_string(spec.arch.granularity)}}},
+          {"class_names", model.class_names},
+          {"preprocessing",
+           {{"resize", preprocessing.resize},
+            {"crop", preprocessing.crop},
+            {"mean", preprocessing.mean},
+            {"std", preprocessing.std}}},
+          {"training", Json::parse(model.training_json)},
+          {"input", {input.height, input.width}},
+          {"parameters", parameters(spec)},
+          {"macs", static_macs(spec, input)},
+          {"fixed_macs", fixed_macs(spec, geometry)},
+          {"blocks", blocks}};
+}
+
+std::string block_table(const Json& facts) {
+  Table table({"block", ">S", ">channels", ">map", ">MACs", ">masker", ">parameters"});
+  int64_t block_parameters = 0, maskers = 0;
+  for (const Json& block : facts["blocks"]) {
+    const int granularity = block["granularity"];
+    const int64_t masker = block["masker_macs"];
+    table.add_row({block["name"], granularity > 0 ? std::to_string(granularity) : "-",
+                   fmt::format("{} → {}", block["in_channels"].get<int>(), block["out_channels"].get<int>()),
+                   fmt::format("{} x {}", block["height"].get<int>(), block["width"].get<int>()),
+                   format_count(block["macs"]), masker > 0 ? format_count(static_cast<double>(masker)) : "-",
+                   format_count(block["parameters"])});
+    block_parameters += block["parameters"].get<int64_t>();
+    maskers += masker;
+  }
+  const int64_t all_parameters = facts["parameters"];
+  table.add_row({"stem and head", "", "", "", format_count(facts["fixed_macs"]), "-",
+                 format_count(static_cast<double>(all_parameters - block_parameters))});
+  table.add_rule();
+  table.add_row({"static network", "", "", "", format_count(facts["macs"]),
+                 format_count(static_cast<double>(maskers)),
+                 format_count(static_cast<double>(all_parameters))});
+  return table.to_string();
+}
+
+std::string describe_names(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 12;
+  if (names.empty()) return " (no names)";
+  const auto shown = names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size()));
+  return fmt::format(": {}{}", fmt::join(names.begin(), shown, ", "), names.size() > kShown ? ", ..." : "");
+}
+
+std::string to_text(const Model& model, const Json& facts) {
+  const Json& preprocessing = facts["preprocessing"];
+  const int crop = preprocessing["crop"];
+  std::string text = fmt::format("{}  {}\n\n", bold(facts["model"]), dim(describe(model.spec.arch)));
+  text += fmt::format("stem           {}\n", facts["arch"]["stem"].get<std::string>());
+  text += fmt::format("classes        {}{}\n", model.spec.arch.classes, describe_names(model.class_names));
+  text +=
+      fmt::format("preprocessing  shorter side to {} px, {}; mean {}, std {}\n", model.preprocessing.resize,
+                  crop > 0 ? fmt::format("centre crop {} x {}", crop, crop) : "no crop",
+                  fmt::join(model.preprocessing.mean, " "), fmt::join(model.preprocessing.std, " "));
+  for (const auto& [key, value] : facts["training"].items()) {
+    text += fmt::format("{:<14} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+  }
+  text += fmt::format("\nfor one image of {} x {} px, everything computed:\n", facts["input"][0].get<int>(),
+                      facts["input"][1].get<int>());
+  return text + block_table(facts);
+}
+
+int inspect(const InspectCommand& command) {
+  const Model model = load_model(command.model);
+  const Json facts = to_json(command.model.path, model, input_size(model, command.size));
+  if (command.json) {
+    print_json(facts);
+  } else {
+    print(to_text(model, facts));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_inspect(CLI::App& app, Action& action) {
+  auto* sub = app.add_subcommand("inspect", "Architecture, blocks, parameters and MACs of a model file");
+  const auto command = std::make_shared<InspectCommand>();
+  add_model_options(*sub, command->model);
+  sub->add_option("--input-size", command->size, "Side of the image in px; default: the model's crop")
+      ->check(CLI::Range(32, 8192))
+      ->type_name("N");
+  add_json_flag(*sub, command->json);
+  sub->callback([command, &action] { action = [command] { return inspect(*command); }; });
+}
+
+}  // namespace lasnet::cli

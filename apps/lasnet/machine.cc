@@ -1,0 +1,77 @@
+#include "machine.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <fstream>
+#include <set>
+#include <thread>
+
+namespace lasnet::cli {
+namespace {
+
+std::vector<int> allowed_processors() {
+  std::vector<int> allowed;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return allowed;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) allowed.push_back(cpu);
+  }
+  return allowed;
+}
+
+std::string first_line(const std::string& path) {
+  std::string line;
+  std::getline(std::ifstream(path), line);
+  return line;
+}
+
+}  // namespace
+
+int logical_processors() {
+  const auto allowed = allowed_processors();
+  return allowed.empty() ? std::max(1, static_cast<int>(std::thread::hardware_concurrency()))
+                         : static_cast<int>(allowed.size());
+}
+
+int physical_cores() {
+  // Hardware threads of one core list the same siblings.
+  std::set<std::string> cores;
+  for (const int cpu : allowed_processors()) {
+    const auto siblings =
+        first_line("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
+    if (siblings.empty()) return logical_processors();
+    cores.insert(siblings);
+  }
+  return cores.empty() ? logical_processors() : static_cast<int>(cores.size());
+}
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    const size_t colon = line.find(": ");
+    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+  }
+  return "";
+}
+
+std::vector<std::string> processor_features() {
+  std::vector<std::string> features;
+#if defined(__x86_64__)
+  const auto add = [&](const char* name, bool present) {
+    if (present) features.emplace_back(name);
+  };
+  add("sse4.2", __builtin_cpu_supports("sse4.2"));
+  add("avx", __builtin_cpu_supports("avx"));
+  add("avx2", __builtin_cpu_supports("avx2"));
+  add("fma", __builtin_cpu_supports("fma"));
+  add("avx512f", __builtin_cpu_supports("avx512f"));
+  add("avx512bw", __builtin_cpu_supports("avx512bw"));
+  add("avx512vl", __builtin_cpu_supports("avx512vl"));
+  add("avx512vnni", __builtin_cpu_supports("avx512vnni"));
+#endif
+  return features;
+}
+
+}  // namespace lasnet::cli

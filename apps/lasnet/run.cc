@@ -1,0 +1,191 @@
+// `lasnet run`: photographs through the network: classes, what each block computed, and the time beside a
+// dense run.
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include "commands.h"
+#include "core/fail.h"
+#include "lasnet/report.h"
+#include "run_report.h"
+#include "terminal.h"
+
+namespace lasnet::cli {
+namespace {
+
+struct RunCommand {
+  ModelOptions model;
+  SessionOptions session;
+  InputOptions input;
+  std::vector<std::string> files;
+  int top = 5;
+  int repeat = 5;
+  std::string overlay;
+  bool json = false;
+};
+
+/// A photograph as it was, and as the network sees it.
+struct Photo {
+  std::string file;
+  int width = 0, height = 0;
+  Image seen;
+};
+
+/// Reads every photograph before anything runs, so that a bad one is refused before anything is written.
+std::vector<Photo> load_photos(const std::vector<std::string>& files, const Preprocessing& preprocessing) {
+  std::vector<Photo> photos;
+  for (const auto& file : files) {
+    const Image image = load_image(file);
+    photos.push_back({file, image.width, image.height, resize_and_crop(image, preprocessing)});
+  }
+  return photos;
+}
+
+std::string overlay_path(const std::string& dir, const std::string& file, const std::string& suffix) {
+  const std::filesystem::path path(file);
+  return (std::filesystem::path(dir) / (path.stem().string() + suffix)).string();
+}
+
+/// Overlays are named by the photograph's stem; two photographs must not write the same file.
+void check_overlay_names(const RunCommand& command) {
+  std::map<std::string, std::string> seen;
+  for (const auto& file : command.files) {
+    const auto [entry, fresh] = seen.emplace(std::filesystem::path(file).stem().string(), file);
+    if (!fresh) {
+      throw UsageError(fmt::format("--overlay: {} and {} would write the same files; run them one at a time",
+                                   entry->second, file));
+    }
+  }
+}
+
+struct Timing {
+  double dynamic_ms = 0, dense_ms = 0;
+  std::vector<double> block_ms;
+};
+
+/// Medians of dense and dynamic runs in turn: a busy machine slows both alike.
+Timing measure(Session& session, const Tensor& input, int repeat) {
+  const RunOptions dynamic_options{.record_masks = false};
+  const RunOptions dense_options{.dense = true, .record_masks = false};
+  session.run(input, dense_options);
+  session.run(input, dynamic_options);
+
+  std::vector<double> dense, dynamic;
+  std::vector<std::vector<double>> blocks(session.spec().blocks.size());
+  for (int i = 0; i < repeat; ++i) {
+    dense.push_back(1e3 * session.run(input, dense_options).trace.seconds);
+    const Trace trace = session.run(input, dynamic_options).trace;
+    dynamic.push_back(1e3 * trace.seconds);
+    for (size_t b = 0; b < blocks.size(); ++b) blocks[b].push_back(1e3 * trace.blocks[b].seconds);
+  }
+  Timing timing{.dynamic_ms = median(dynamic), .dense_ms = median(dense), .block_ms = {}};
+  for (const auto& times : blocks) timing.block_ms.push_back(median(times));
+  return timing;
+}
+
+std::vector<std::pair<std::string, double>> probabilities(const Model& model, const Tensor& logits, int k) {
+  const auto order = top_classes(logits.data.data(), logits.size(), k);
+  const float largest = logits.data[static_cast<size_t>(order.front())];
+  double sum = 0;
+  for (const float logit : logits.data) sum += std::exp(static_cast<double>(logit) - largest);
+  std::vector<std::pair<std::string, double>> top;
+  for (const int64_t index : order) {
+    const double exponent = static_cast<double>(logits.data[static_cast<size_t>(index)]) - largest;
+    top.emplace_back(class_name(model, index), std::exp(exponent) / sum);
+  }
+  return top;
+}
+
+std::vector<std::string> write_overlays(const std::string& dir, const Photo& photo, const Trace& trace) {
+  const std::vector<std::string> paths = {overlay_path(dir, photo.file, ".heat.png"),
+                                          overlay_path(dir, photo.file, ".masks.png")};
+  save_png(heat_map(photo.seen, trace), paths[0]);
+  save_png(mask_sheet(photo.seen, trace), paths[1]);
+  return paths;
+}
+
+ImageReport report_photo(const RunCommand& command, const Model& model, const Preprocessing& preprocessing,
+                         const Photo& photo, Session& session) {
+  const Tensor input = to_input(photo.seen, preprocessing);
+  const Result result = session.run(input);
+  const Timing timing = measure(session, input, command.repeat);
+  ImageReport report{.file = photo.file,
+                     .width = photo.width,
+                     .height = photo.height,
+                     .input_width = photo.seen.width,
+                     .input_height = photo.seen.height,
+                     .top = probabilities(model, result.logits, command.top),
+                     .macs = result.trace.macs,
+                     .static_macs = static_cast<double>(result.trace.static_macs),
+                     .dynamic_ms = timing.dynamic_ms,
+                     .dense_ms = timing.dense_ms,
+                     .blocks = {},
+                     .overlays = {}};
+  for (size_t i = 0; i < result.trace.blocks.size(); ++i) {
+    const BlockTrace& block = result.trace.blocks[i];
+    report.blocks.push_back(
+        {block.name, block.granularity, block.rate, block.dilated_rate, block.macs, timing.block_ms[i]});
+  }
+  if (!command.overlay.empty()) report.overlays = write_overlays(command.overlay, photo, result.trace);
+  return report;
+}
+
+int run(const RunCommand& command) {
+  if (!command.overlay.empty()) check_overlay_names(command);
+  const Model model = load_model(command.model);
+  if (!command.overlay.empty() && !model.spec.arch.is_dynamic()) {
+    fail("--overlay: {} is a static network, which has no masks to draw", command.model.path);
+  }
+  const Preprocessing preprocessing = apply(command.input, model.preprocessing);
+  const std::vector<Photo> photos = load_photos(command.files, preprocessing);
+  Session session(model, command.session);
+  if (!command.overlay.empty()) create_directory(command.overlay);
+
+  if (!command.json) {
+    print(fmt::format("{}  {}\n", bold(command.model.path),
+                      dim(fmt::format("{} · {}", describe(model.spec.arch), describe(session)))));
+  }
+  Json images = Json::array();
+  std::vector<ImageReport> reports;
+  for (const Photo& photo : photos) {
+    reports.push_back(report_photo(command, model, preprocessing, photo, session));
+    if (command.json) {
+      images.push_back(to_json(reports.back()));
+    } else {
+      print(to_text(reports.back()));
+    }
+  }
+  if (command.json) {
+    print_json({{"model", command.model.path}, {"images", images}});
+  } else if (reports.size() > 1) {
+    print("\n" + summary(reports));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_run(CLI::App& app, Action& action) {
+  auto* sub = app.add_subcommand("run", "Classify photographs; show what was computed and how long it took");
+  const auto command = std::make_shared<RunCommand>();
+  add_model_options(*sub, command->model);
+  sub->add_option("IMAGE", command->files, "JPEG or PNG files")->required();
+  sub->add_option("--top", command->top, "Classes to show")
+      ->check(CLI::Range(1, 1000000))
+      ->capture_default_str();
+  sub->add_option(
+         "--overlay", command->overlay,
+         "Folder for <image>.heat.png (how many blocks computed each pixel) and <image>.masks.png (every "
+         "block's mask)")
+      ->type_name("DIR");
+  sub->add_option("--repeat", command->repeat, "Timed runs, dense and dynamic in turn; medians are reported")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  add_input_options(*sub, command->input);
+  add_session_options(*sub, command->session, 1);
+  add_json_flag(*sub, command->json);
+  sub->callback([command, &action] { action = [command] { return run(*command); }; });
+}
+
+}  // namespace lasnet::cli

@@ -1,0 +1,24 @@
+// The options of `lasnet train`: every field of TrainConfig.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cli.h"
+#include "lasnet/train.h"
+
+namespace lasnet::cli {
+
+struct TrainOptions {
+  std::string config;                                        ///< TOML file, or empty
+  std::vector<std::function<void(TrainConfig&)>> overrides;  ///< what the command line sets
+  bool json = false;
+};
+
+void add_train_options(CLI::App& app, TrainOptions& options);
+
+/// Defaults, then the TOML file, then the command line. Throws UsageError if data or output are missing.
+TrainConfig resolve(const TrainOptions& options);
+
+}  // namespace lasnet::cli

@@ -1,0 +1,45 @@
+// Batches made ahead of the training step by background threads, in order.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <deque>
+#include <functional>
+#include <future>
+#include <optional>
+#include <span>
+
+#include "lasnet/image.h"
+#include "lasnet/model.h"
+
+namespace lasnet {
+
+struct Batch {
+  torch::Tensor images;  ///< float32 [N, 3, H, W], normalised, channels-last
+  torch::Tensor labels;  ///< int64 [N]
+
+  int64_t size() const { return labels.size(0); }
+};
+
+/// Stacks images of one size; values are those of to_input().
+Batch make_batch(std::span<const Image> images, std::span<const int> labels,
+                 const Preprocessing& preprocessing);
+
+/// Calls make(index) for index in [begin, end) on up to `ahead` threads and yields the results in order.
+/// `make` must be thread safe and depend on its index alone, which makes the stream independent of timing.
+class BatchStream {
+ public:
+  BatchStream(std::function<Batch(int64_t)> make, int64_t begin, int64_t end, int ahead);
+
+  /// Rethrows what make() threw; nothing at the end.
+  std::optional<Batch> next();
+
+ private:
+  void start_one();
+
+  std::function<Batch(int64_t)> make_;
+  int64_t next_index_, end_;
+  std::deque<std::future<Batch>> pending_;  ///< their destructors wait
+};
+
+}  // namespace lasnet

@@ -1,0 +1,61 @@
+// The training configuration's keys: one list, from which the TOML reader, the record in the model file and
+// the comparison at resume are made.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "lasnet/train.h"
+
+namespace lasnet {
+
+/// Calls visit(key, member) for every field, `Config` being TrainConfig or const TrainConfig. `arch.classes`
+/// is not a key: it comes from the data.
+template <typename Config, typename Visitor>
+void visit_fields(Config& config, Visitor&& visit) {
+  visit("data", config.data);
+  visit("val_fraction", config.val_fraction);
+  visit("arch", config.arch.name);
+  visit("width", config.arch.width);
+  visit("stem", config.arch.stem);
+  visit("granularity", config.arch.granularity);
+  visit("size", config.size);
+  visit("resize", config.resize);
+  visit("target", config.target);
+  visit("init", config.init);
+  visit("teacher", config.teacher);
+  visit("epochs", config.epochs);
+  visit("pretrain_epochs", config.pretrain_epochs);
+  visit("control_epochs", config.control_epochs);
+  visit("batch", config.batch);
+  visit("lr", config.lr);
+  visit("pretrain_lr", config.pretrain_lr);
+  visit("masker_lr_multiplier", config.masker_lr_multiplier);
+  visit("momentum", config.momentum);
+  visit("weight_decay", config.weight_decay);
+  visit("label_smoothing", config.label_smoothing);
+  visit("lambda_flops", config.lambda_flops);
+  visit("alpha_distill", config.alpha_distill);
+  visit("temperature_distill", config.temperature_distill);
+  visit("gumbel_start", config.gumbel_start);
+  visit("gumbel_end", config.gumbel_end);
+  visit("masker_bias", config.masker_bias);
+  visit("straight_through_dilation", config.straight_through_dilation);
+  visit("crop_min_scale", config.crop_min_scale);
+  visit("flip", config.flip);
+  visit("seed", config.seed);
+  visit("threads", config.threads);
+  visit("output", config.output);
+  visit("resume", config.resume);
+}
+
+/// All keys and values.
+nlohmann::json to_json(const TrainConfig& config);
+
+/// Those that decide the result: without paths of this machine, `threads` and `resume`.
+nlohmann::json recipe_json(const TrainConfig& config);
+
+/// Throws Error naming the first value that makes no sense, with what is allowed.
+void check_train_config(const TrainConfig& config);
+
+}  // namespace lasnet

@@ -1,0 +1,95 @@
+#include "train/dataset.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <future>
+
+#include "core/fail.h"
+#include "core/random.h"
+
+namespace lasnet {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool folder_exists(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+/// Moves a random `fraction` of each class, at least one image, from split.train to split.val.
+void hold_out(DataSplit& split, double fraction, uint64_t seed) {
+  std::vector<std::vector<ImageFolder::Item>> by_class(split.classes.size());
+  for (ImageFolder::Item& item : split.train)
+    by_class[static_cast<size_t>(item.label)].push_back(std::move(item));
+  split.train.clear();
+  for (size_t label = 0; label < by_class.size(); ++label) {
+    std::vector<ImageFolder::Item>& items = by_class[label];
+    if (items.size() < 2) {
+      fail(
+          "class '{}' has one image, which cannot be split into training and validation; add images or a val "
+          "folder",
+          split.classes[label]);
+    }
+    Random(seed, "split/" + split.classes[label]).shuffle(items);
+    auto held = static_cast<size_t>(std::lround(fraction * static_cast<double>(items.size())));
+    held = std::clamp<size_t>(held, 1, items.size() - 1);
+    auto boundary = items.begin() + static_cast<std::ptrdiff_t>(held);
+    split.val.insert(split.val.end(), items.begin(), boundary);
+    split.train.insert(split.train.end(), boundary, items.end());
+  }
+}
+
+}  // namespace
+
+DataSplit open_data(const std::string& dir, double val_fraction, uint64_t seed) {
+  fs::path train = fs::path(dir) / "train";
+  fs::path val = fs::path(dir) / "val";
+  bool has_parts = folder_exists(train);
+  if (!has_parts && folder_exists(val)) fail("{}: has val but no train folder", dir);
+  ImageFolder folder = open_image_folder(has_parts ? train.string() : dir);
+  DataSplit split{.classes = folder.classes, .train = std::move(folder.items), .val = {}};
+  if (!has_parts || !folder_exists(val)) {
+    hold_out(split, val_fraction, seed);
+    return split;
+  }
+  ImageFolder held = open_image_folder(val.string());
+  if (held.classes != split.classes) {
+    fail("{}: train and val must have the same class folders; train has [{}], val has [{}]", dir,
+         fmt::join(split.classes, ", "), fmt::join(held.classes, ", "));
+  }
+  split.val = std::move(held.items);
+  return split;
+}
+
+ImageSource::ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes,
+                         int threads)
+    : items_(std::move(items)), prepare_(std::move(prepare)), cache_(items_.size()) {
+  std::atomic<size_t> next = 0;
+  std::atomic<int64_t> used = 0;
+  auto work = [&] {
+    for (size_t i = next++; i < items_.size() && used < cache_bytes; i = next++) {
+      cache_[i] = prepare_(load_image(items_[i].path));
+      used += static_cast<int64_t>(cache_[i].rgb.size());
+    }
+  };
+  std::vector<std::future<void>> workers;
+  for (int i = 0; i < threads; ++i) workers.push_back(std::async(std::launch::async, work));
+  for (std::future<void>& worker : workers) worker.wait();
+  for (std::future<void>& worker : workers) worker.get();
+}
+
+int64_t ImageSource::cached() const {
+  return std::ranges::count_if(cache_, [](const Image& image) { return !image.empty(); });
+}
+
+const Image& ImageSource::image(int64_t index, Image& scratch) const {
+  auto i = static_cast<size_t>(index);
+  if (!cache_[i].empty()) return cache_[i];
+  scratch = prepare_(load_image(items_[i].path));
+  return scratch;
+}
+
+}  // namespace lasnet

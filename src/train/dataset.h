@@ -1,0 +1,45 @@
+// The images of a training run: which file belongs to which part, decoded once when memory allows.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "lasnet/image.h"
+#include "lasnet/train.h"
+
+namespace lasnet {
+
+/// Labelled files of both parts, over the same classes.
+struct DataSplit {
+  std::vector<std::string> classes;
+  std::vector<ImageFolder::Item> train, val;
+};
+
+/// Opens `dir`/train and `dir`/val; without val, or when `dir` holds the classes themselves, `val_fraction`
+/// of every class is held out by `seed`. Throws Error on a bad folder, a class of one image that would have
+/// to be split, or parts with different classes.
+DataSplit open_data(const std::string& dir, double val_fraction, uint64_t seed);
+
+/// Random access to prepared images, from any thread.
+class ImageSource {
+ public:
+  using Prepare = std::function<Image(const Image&)>;
+
+  /// Decodes and prepares images, on `threads` threads, until `cache_bytes` of pixels are held; the rest are
+  /// read again at every access. Throws Error on an unreadable image, naming it.
+  ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes, int threads);
+
+  int64_t size() const { return static_cast<int64_t>(items_.size()); }
+  int label(int64_t index) const { return items_[static_cast<size_t>(index)].label; }
+  int64_t cached() const;
+  /// The prepared image: the cached one, or `scratch` after reading it.
+  const Image& image(int64_t index, Image& scratch) const;
+
+ private:
+  std::vector<ImageFolder::Item> items_;
+  Prepare prepare_;
+  std::vector<Image> cache_;  ///< empty where not held
+};
+
+}  // namespace lasnet

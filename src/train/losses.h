@@ -1,0 +1,48 @@
+// Compute accounting and the loss terms of dynamic fine-tuning (paper section 3.4; method).
+#pragma once
+
+#include <torch/torch.h>
+
+#include "lasnet/geometry.h"
+#include "train/masked_net.h"
+
+namespace lasnet {
+
+/// MACs at one image size as differentiable functions of the activation rates. A block costs
+/// masker + projection + convs[0] * mean(D) + (later convs) * mean(M).
+class MacAccount {
+ public:
+  MacAccount(const ModelSpec& spec, MapSize image);
+
+  /// F per image, [N]: MACs over the static network's.
+  torch::Tensor network_ratios(const MaskedOutput& output) const;
+  /// f_l of the batch, [B]: a block's MACs over its own at full activity, masker and projection in both.
+  torch::Tensor block_ratios(const MaskedOutput& output) const;
+
+ private:
+  double fixed_ = 0;  ///< share of stem, head and static blocks
+  // Per dynamic block [B], as shares of the static network's MACs.
+  torch::Tensor always_, first_conv_, later_convs_, full_;
+};
+
+/// (F - target)^2 with F the batch mean.
+torch::Tensor flops_loss(const torch::Tensor& network_ratios, double target);
+
+/// The corridor of a block's ratio at training progress e/E in [0, 1]: [target, target] at the start, opening
+/// to [0, 1] over the first third.
+struct Bounds {
+  double low = 0, up = 1;
+};
+Bounds ratio_bounds(double target, double progress);
+
+/// Mean over blocks of max(0, f - up)^2 + max(0, low - f)^2.
+torch::Tensor bounds_loss(const torch::Tensor& block_ratios, Bounds bounds);
+
+/// T^2 * KL(softmax(teacher / T) || softmax(student / T)), mean over the batch. Logits [N, classes].
+torch::Tensor distillation_loss(const torch::Tensor& student, const torch::Tensor& teacher,
+                                double temperature);
+
+/// Mean over the batch; labels int64 [N].
+torch::Tensor classification_loss(const torch::Tensor& logits, const torch::Tensor& labels, double smoothing);
+
+}  // namespace lasnet

@@ -1,0 +1,156 @@
+#include "train/masked_net.h"
+
+#include <algorithm>
+
+#include "core/fail.h"
+#include "train/masking.h"
+#include "train/torch_tensor.h"
+
+namespace lasnet {
+namespace {
+
+constexpr double kNormMomentum = 0.1;
+constexpr double kNormEpsilon = 1e-5;
+
+bool is_buffer(const std::string& name) {
+  return name.ends_with(".running_mean") || name.ends_with(".running_var");
+}
+
+MapSize map_size(const torch::Tensor& x) { return {x.size(2), x.size(3)}; }
+
+torch::Tensor forced_mask(const ByteTensor& mask, const std::string& block, int64_t batch, MapSize map) {
+  Shape expected = {batch, map.height, map.width};
+  if (mask.shape != expected) {
+    fail("forced mask of block {}: expected shape {}, got {}", block, to_string(expected),
+         to_string(mask.shape));
+  }
+  torch::Tensor values = torch::empty({batch, 1, map.height, map.width}, torch::kFloat32);
+  std::copy(mask.data.begin(), mask.data.end(), values.data_ptr<float>());
+  return values;
+}
+
+}  // namespace
+
+torch::Tensor MaskedNet::ConvNorm::forward(const torch::Tensor& x, bool training) const {
+  torch::Tensor y =
+      torch::conv2d(x, weight, /*bias=*/{}, spec.stride, spec.padding(), /*dilation=*/1, spec.groups);
+  return torch::batch_norm(y, gamma, beta, mean, variance, training, kNormMomentum, kNormEpsilon,
+                           torch::globalContext().userEnabledCuDNN());
+}
+
+MaskedNet::MaskedNet(const ModelSpec& spec, const Weights& weights) : spec_(spec) {
+  check_weights(spec, weights, "network to train");
+  for (const TensorSpec& item : required_tensors(spec)) {
+    torch::Tensor value = to_torch(weights.at(item.name));
+    if (!is_buffer(item.name)) parameters_.push_back({item.name, value.requires_grad_()});
+    state_.push_back({item.name, value});
+  }
+  stem_ = conv_norm(spec.stem);
+  for (const BlockSpec& description : spec.blocks) {
+    Block block{.spec = description, .body = {}, .projection = {}, .masker_weight = {}, .masker_bias = {}};
+    for (const ConvSpec& conv : description.convs) block.body.push_back(conv_norm(conv));
+    if (description.projection) block.projection = conv_norm(*description.projection);
+    if (description.is_dynamic()) {
+      block.masker_weight = tensor(description.masker_name() + ".weight");
+      block.masker_bias = tensor(description.masker_name() + ".bias");
+    }
+    blocks_.push_back(std::move(block));
+  }
+  head_weight_ = tensor(spec.head_name + ".weight");
+  head_bias_ = tensor(spec.head_name + ".bias");
+}
+
+torch::Tensor MaskedNet::tensor(const std::string& name) const {
+  auto found = std::ranges::find(state_, name, &NamedTensor::name);
+  if (found == state_.end()) fail("network has no tensor {}", name);
+  return found->tensor;
+}
+
+MaskedNet::ConvNorm MaskedNet::conv_norm(const ConvSpec& spec) const {
+  const std::string& norm = spec.norm_name;
+  return {.spec = spec,
+          .weight = tensor(spec.name + ".weight"),
+          .gamma = tensor(norm + ".weight"),
+          .beta = tensor(norm + ".bias"),
+          .mean = tensor(norm + ".running_mean"),
+          .variance = tensor(norm + ".running_var")};
+}
+
+bool MaskedNet::is_masker(const std::string& parameter) const {
+  return std::ranges::any_of(spec_.blocks, [&](const BlockSpec& block) {
+    return block.is_dynamic() && parameter.starts_with(block.masker_name() + ".");
+  });
+}
+
+Weights MaskedNet::weights() const {
+  Weights weights;
+  for (const NamedTensor& item : state_) weights[item.name] = from_torch(item.tensor);
+  return weights;
+}
+
+void MaskedNet::load(const Weights& weights) {
+  check_weights(spec_, weights, "network to train");
+  torch::NoGradGuard no_gradient;
+  for (NamedTensor& item : state_) item.tensor.copy_(to_torch(weights.at(item.name)));
+}
+
+BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy) const {
+  const BlockSpec& spec = block.spec;
+  BlockMasks masks;
+  masks.logit_difference =
+      patch_logit_difference(x, block.masker_weight, block.masker_bias, spec.granularity, spec.stride);
+  MapSize map{(x.size(2) + spec.stride - 1) / spec.stride, (x.size(3) + spec.stride - 1) / spec.stride};
+  if (policy.forced != nullptr && policy.forced->contains(spec.name)) {
+    masks.mask = forced_mask(policy.forced->at(spec.name), spec.name, x.size(0), map);
+    return masks;
+  }
+  const torch::Tensor& difference = masks.logit_difference;
+  torch::Tensor patches =
+      policy.kind == MaskPolicy::Kind::sample
+          ? sample_patches(difference,
+                           logistic_noise(difference.sizes(), *policy.random).to(difference.device()),
+                           policy.temperature)
+          : decide_patches(difference);
+  masks.mask = expand_to_map(patches, spec.granularity, map);
+  return masks;
+}
+
+torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, const MaskPolicy& policy,
+                                   bool training, MaskedOutput& output,
+                                   std::vector<torch::Tensor>& dilated_rates) const {
+  torch::Tensor middle = block.body.front().forward(x, training).relu_();
+  MapSize middle_size = map_size(middle);
+  torch::Tensor body = middle;
+  for (size_t i = 1; i < block.body.size(); ++i) {
+    if (i > 1) body.relu_();
+    body = block.body[i].forward(body, training);
+  }
+  torch::Tensor identity = block.projection ? block.projection->forward(x, training) : x;
+  if (!block.spec.is_dynamic() || policy.kind == MaskPolicy::Kind::dense) return body.add_(identity).relu_();
+
+  BlockMasks masks = decide(block, x, policy);
+  {
+    torch::AutoGradMode gradient(torch::GradMode::is_enabled() && policy.straight_through_dilation);
+    torch::Tensor dilated = dilate(masks.mask, block.spec.convs[1].stride, middle_size);
+    dilated_rates.push_back(dilated.mean({1, 2, 3}));
+  }
+  torch::Tensor y = torch::addcmul(identity, body, masks.mask).relu_();
+  output.blocks.push_back(std::move(masks));
+  return y;
+}
+
+MaskedOutput MaskedNet::forward(const torch::Tensor& images, const MaskPolicy& policy, bool training) const {
+  MaskedOutput output;
+  std::vector<torch::Tensor> rates, dilated_rates;
+  torch::Tensor x = stem_.forward(images, training).relu_();
+  if (spec_.stem_pool) x = torch::max_pool2d(x, /*kernel_size=*/3, /*stride=*/2, /*padding=*/1);
+  for (const Block& block : blocks_) x = run_block(block, x, policy, training, output, dilated_rates);
+  output.logits = torch::linear(x.mean({2, 3}), head_weight_, head_bias_);
+  if (output.blocks.empty()) return output;
+  for (const BlockMasks& block : output.blocks) rates.push_back(block.mask.mean({1, 2, 3}));
+  output.rates = torch::stack(rates, 1);
+  output.dilated_rates = torch::stack(dilated_rates, 1);
+  return output;
+}
+
+}  // namespace lasnet

@@ -1,0 +1,99 @@
+// The masked dense network: every pixel is computed and the block's body is multiplied by the mask M, so that
+// the mask gets a gradient. On running statistics and with hard masks it is the same function as the sparse
+// engine.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/random.h"
+#include "lasnet/engine.h"
+#include "lasnet/model.h"
+
+namespace lasnet {
+
+/// How a forward pass obtains its masks.
+struct MaskPolicy {
+  enum class Kind {
+    dense,   ///< no masks: the static network
+    sample,  ///< hard Gumbel-softmax (training)
+    decide,  ///< logit0 >= logit1 (evaluation)
+  };
+  Kind kind = Kind::decide;
+  double temperature = 1.0;                ///< of `sample`
+  Random* random = nullptr;                ///< noise of `sample`
+  bool straight_through_dilation = false;  ///< D carries a gradient
+  const MaskSet* forced = nullptr;  ///< replaces decisions in the named blocks; constant within a patch
+};
+
+/// What one dynamic block decided.
+struct BlockMasks {
+  torch::Tensor logit_difference;  ///< [N, 1, rows, cols]
+  torch::Tensor mask;              ///< M [N, 1, H', W'], values 0 or 1
+};
+
+struct MaskedOutput {
+  torch::Tensor logits;            ///< [N, classes]
+  std::vector<BlockMasks> blocks;  ///< of the B dynamic blocks, in network order; empty if `dense`
+  torch::Tensor rates;             ///< r [N, B], differentiable
+  torch::Tensor dilated_rates;     ///< mean of D [N, B]
+};
+
+struct NamedTensor {
+  std::string name;  ///< torchvision's name
+  torch::Tensor tensor;
+};
+
+class MaskedNet {
+ public:
+  /// Copies the weights. Throws Error if they do not fit the spec.
+  MaskedNet(const ModelSpec& spec, const Weights& weights);
+  MaskedNet(const MaskedNet&) = delete;
+  MaskedNet& operator=(const MaskedNet&) = delete;
+  MaskedNet(MaskedNet&&) = default;
+
+  /// images: float32 [N, 3, H, W], normalised, preferably channels-last. In training BatchNorm takes its
+  /// statistics from all pixels of the batch and updates the running ones.
+  MaskedOutput forward(const torch::Tensor& images, const MaskPolicy& policy, bool training) const;
+
+  const ModelSpec& spec() const { return spec_; }
+  /// What the optimiser updates; the tensors alias the network's.
+  const std::vector<NamedTensor>& parameters() const { return parameters_; }
+  bool is_masker(const std::string& parameter) const;
+  /// Parameters and BatchNorm buffers.
+  Weights weights() const;
+  /// Replaces all values in place. Throws Error if the weights do not fit the spec.
+  void load(const Weights& weights);
+
+ private:
+  struct ConvNorm {
+    ConvSpec spec;
+    torch::Tensor weight, gamma, beta, mean, variance;
+
+    torch::Tensor forward(const torch::Tensor& x, bool training) const;
+  };
+  struct Block {
+    BlockSpec spec;
+    std::vector<ConvNorm> body;
+    std::optional<ConvNorm> projection;
+    torch::Tensor masker_weight, masker_bias;
+  };
+
+  torch::Tensor tensor(const std::string& name) const;
+  ConvNorm conv_norm(const ConvSpec& spec) const;
+  BlockMasks decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy) const;
+  torch::Tensor run_block(const Block& block, const torch::Tensor& x, const MaskPolicy& policy, bool training,
+                          MaskedOutput& output, std::vector<torch::Tensor>& dilated_rates) const;
+
+  ModelSpec spec_;
+  std::vector<NamedTensor> state_;
+  std::vector<NamedTensor> parameters_;
+  ConvNorm stem_;
+  std::vector<Block> blocks_;
+  torch::Tensor head_weight_, head_bias_;
+};
+
+}  // namespace lasnet

@@ -1,0 +1,77 @@
+#include "train/masking.h"
+
+#include <cmath>
+
+namespace lasnet {
+namespace {
+
+/// A patch larger than the map is clipped to it, which keeps kernel sizes legal for any granularity.
+int64_t clipped(int64_t extent, int64_t limit) { return std::min(extent, limit); }
+
+torch::Tensor pool_patches(const torch::Tensor& x, int64_t window) {
+  int64_t height = clipped(window, x.size(2));
+  int64_t width = clipped(window, x.size(3));
+  if (height == 1 && width == 1) return x;
+  return torch::avg_pool2d(x, {height, width}, {height, width}, /*padding=*/0, /*ceil_mode=*/true,
+                           /*count_include_pad=*/false);
+}
+
+}  // namespace
+
+torch::Tensor patch_logit_difference(const torch::Tensor& x, const torch::Tensor& weight,
+                                     const torch::Tensor& bias, int granularity, int stride) {
+  torch::Tensor pooled = pool_patches(x, int64_t{granularity} * stride);
+  // One output channel instead of two, and the same dot product that the engine computes.
+  return torch::conv2d(pooled, weight[0].sub(weight[1]).unsqueeze(0), bias[0].sub(bias[1]).unsqueeze(0));
+}
+
+torch::Tensor logistic_noise(torch::IntArrayRef shape, Random& random) {
+  torch::Tensor noise = torch::empty(shape, torch::kFloat32);
+  float* values = noise.data_ptr<float>();
+  for (int64_t i = 0; i < noise.numel(); ++i) {
+    double u = random.uniform() + 0x1.0p-54;  // never 0, and below 1
+    values[i] = static_cast<float>(std::log(u / (1.0 - u)));
+  }
+  return noise;
+}
+
+torch::Tensor sample_patches(const torch::Tensor& difference, const torch::Tensor& noise,
+                             double temperature) {
+  torch::Tensor perturbed = difference + noise;
+  torch::Tensor soft = torch::sigmoid(perturbed / temperature);
+  // soft - soft is exactly 0, so the value stays exactly hard.
+  return decide_patches(perturbed) + (soft - soft.detach());
+}
+
+torch::Tensor decide_patches(const torch::Tensor& difference) {
+  return difference.detach().ge(0).to(difference.scalar_type());
+}
+
+torch::Tensor expand_to_map(const torch::Tensor& patches, int granularity, MapSize map) {
+  int64_t height = clipped(granularity, map.height);
+  int64_t width = clipped(granularity, map.width);
+  if (height == 1 && width == 1) return patches;
+  int64_t n = patches.size(0), rows = patches.size(2), cols = patches.size(3);
+  // A broadcast, because its backward is a plain sum (repeat_interleave's is a scattered add).
+  return patches.reshape({n, 1, rows, 1, cols, 1})
+      .expand({n, 1, rows, height, cols, width})
+      .reshape({n, 1, rows * height, cols * width})
+      .narrow(2, 0, map.height)
+      .narrow(3, 0, map.width);
+}
+
+torch::Tensor dilate(const torch::Tensor& mask, int stride, MapSize input) {
+  torch::Tensor centres = mask;
+  if (stride > 1) {
+    int64_t n = mask.size(0), height = mask.size(2), width = mask.size(3);
+    // Output (y, x) moves to input (s*y, s*x), zeros between.
+    centres = torch::constant_pad_nd(mask.reshape({n, 1, height, 1, width, 1}),
+                                     {0, stride - 1, 0, 0, 0, stride - 1})
+                  .reshape({n, 1, height * stride, width * stride})
+                  .narrow(2, 0, input.height)
+                  .narrow(3, 0, input.width);
+  }
+  return torch::max_pool2d(centres, /*kernel_size=*/3, /*stride=*/1, /*padding=*/1);
+}
+
+}  // namespace lasnet

@@ -1,0 +1,37 @@
+// Masks of a batch as differentiable tensors: patch logits -> decisions -> mask M -> dilated mask D.
+// The semantics are those of lasnet/mask.h (paper section 3.1); here they run densely over a batch, with
+// gradients.
+#pragma once
+
+#include <torch/torch.h>
+
+#include "core/random.h"
+#include "lasnet/model.h"
+
+namespace lasnet {
+
+/// logit0 - logit1 of every patch, [N, 1, ceil(H'/S), ceil(W'/S)]: the mean of x over the input pixels under
+/// the patch, then the masker's 1x1 convolution. x: [N, Cin, H, W]; weight [2, Cin, 1, 1], bias [2]; `stride`
+/// relates x to the output map H' = ceil(H / stride).
+torch::Tensor patch_logit_difference(const torch::Tensor& x, const torch::Tensor& weight,
+                                     const torch::Tensor& bias, int granularity, int stride);
+
+/// Differences of two standard Gumbel samples, i.e. standard logistic samples.
+torch::Tensor logistic_noise(torch::IntArrayRef shape, Random& random);
+
+/// Hard Gumbel-softmax over two logits with straight-through gradient (paper section 3.4). With two classes
+/// the softmax of (logits + gumbel) / temperature is sigmoid((difference + noise) / temperature), where the
+/// noise is logistic. Values are exactly 0 or 1; the gradient is the sigmoid's.
+torch::Tensor sample_patches(const torch::Tensor& difference, const torch::Tensor& noise, double temperature);
+
+/// 1 where difference >= 0, else 0: the decision at inference. No gradient.
+torch::Tensor decide_patches(const torch::Tensor& difference);
+
+/// Repeats [N, 1, rows, cols] over S x S pixels, clipped to `map`: M [N, 1, map.height, map.width].
+torch::Tensor expand_to_map(const torch::Tensor& patches, int granularity, MapSize map);
+
+/// D [N, 1, input.height, input.width]: where a 3x3 stride-s convolution with padding 1 reads for active
+/// outputs. Differentiable in the mask as a max-pool is.
+torch::Tensor dilate(const torch::Tensor& mask, int stride, MapSize input);
+
+}  // namespace lasnet

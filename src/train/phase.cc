@@ -1,0 +1,163 @@
+#include "train/phase.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "core/fail.h"
+
+namespace lasnet {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// Weight of the newest step in the smoothed rate.
+constexpr double kRateSmoothing = 0.1;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+}  // namespace
+
+Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData& data, MaskedNet& net,
+             const MaskedNet* teacher, const TrainObserver& observer)
+    : config_(config),
+      settings_(std::move(settings)),
+      data_(data),
+      net_(net),
+      teacher_(config.alpha_distill > 0 ? teacher : nullptr),
+      observer_(observer),
+      account_(net.spec(), {config.size, config.size}),
+      optimizer_(net, {.momentum = config.momentum,
+                       .weight_decay = config.weight_decay,
+                       .masker_lr_multiplier = config.masker_lr_multiplier}),
+      steps_per_epoch_(data.steps_per_epoch()),
+      steps_(steps_per_epoch_ * settings_.epochs) {}
+
+bool Phase::run(RunState& state, const std::function<void()>& epoch_done) {
+  while (state.epoch < settings_.epochs) {
+    if (!train_epoch(state) || !evaluate_epoch(state)) return false;
+    state.epoch += 1;
+    state.step = 0;
+    state.sums = {};
+    epoch_done();
+  }
+  return true;
+}
+
+bool Phase::train_epoch(RunState& state) {
+  BatchStream batches = data_.training(settings_.data_stream, state.epoch, state.step);
+  while (state.step < steps_per_epoch_) {
+    if (should_stop()) return false;
+    auto start = Clock::now();
+    Batch batch = *batches.next();
+    train_step(batch, state.epoch * steps_per_epoch_ + state.step, state.sums);
+    double seconds = seconds_since(start);
+    double rate = static_cast<double>(batch.size()) / seconds;
+    images_per_s_ = images_per_s_ == 0 ? rate : images_per_s_ + kRateSmoothing * (rate - images_per_s_);
+    state.sums.seconds += seconds;
+    state.step += 1;
+    report_step(state, settings_.name, state.step, steps_per_epoch_);
+  }
+  return true;
+}
+
+void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums) {
+  Random random(config_.seed, fmt::format("gumbel/{}", global_step));
+  MaskedOutput output = net_.forward(batch.images, policy(global_step, random), /*training=*/true);
+  torch::Tensor total = loss(batch, output, global_step);
+  auto value = total.item<double>();
+  if (!std::isfinite(value)) {
+    fail("{}: the loss is not finite at step {}; lower {}", settings_.name, global_step,
+         settings_.name == "pretrain" ? "pretrain_lr" : "lr");
+  }
+  total.backward();
+  optimizer_.step(learning_rate(global_step));
+  sums.loss += value * static_cast<double>(batch.size());
+  sums.images += batch.size();
+  sums.correct += output.logits.argmax(1).eq(batch.labels).sum().item<int64_t>();
+  last_macs_ratio_ = account_.network_ratios(output).mean().item<double>();
+}
+
+torch::Tensor Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const {
+  torch::Tensor total = classification_loss(output.logits, batch.labels, config_.label_smoothing);
+  if (teacher_ != nullptr) {
+    torch::NoGradGuard no_gradient;
+    torch::Tensor taught =
+        teacher_->forward(batch.images, {.kind = MaskPolicy::Kind::decide}, /*training=*/false).logits;
+    torch::AutoGradMode gradient(true);
+    total =
+        total + config_.alpha_distill * distillation_loss(output.logits, taught, config_.temperature_distill);
+  }
+  if (settings_.dynamic) {
+    torch::Tensor budget =
+        flops_loss(account_.network_ratios(output), config_.target) +
+        bounds_loss(account_.block_ratios(output), ratio_bounds(config_.target, progress(global_step)));
+    total = total + config_.lambda_flops * budget;
+  }
+  return total;
+}
+
+MaskPolicy Phase::policy(int64_t global_step, Random& random) const {
+  if (!settings_.dynamic) return {.kind = MaskPolicy::Kind::dense};
+  return {.kind = MaskPolicy::Kind::sample,
+          .temperature = gumbel_temperature(global_step),
+          .random = &random,
+          .straight_through_dilation = config_.straight_through_dilation};
+}
+
+bool Phase::evaluate_epoch(RunState& state) {
+  auto proceed = [&](int64_t index) {
+    if (should_stop()) return false;
+    report_step(state, "evaluate", index + 1, data_.val_batches());
+    return true;
+  };
+  std::optional<EvaluationDetail> detail = evaluate(net_, data_, proceed);
+  if (!detail) return false;
+  int64_t last_step = (state.epoch + 1) * steps_per_epoch_ - 1;
+  auto images = static_cast<double>(state.sums.images);
+  EpochInfo info{.phase = settings_.name,
+                 .epoch = state.epoch + 1,
+                 .epochs = settings_.epochs,
+                 .train_loss = state.sums.loss / images,
+                 .train_top1 = static_cast<double>(state.sums.correct) / images,
+                 .lr = learning_rate(last_step),
+                 .gumbel_temperature = settings_.dynamic ? gumbel_temperature(last_step) : 0,
+                 .seconds = state.sums.seconds,
+                 .validation = detail->figures,
+                 .warnings = mask_warnings(detail->masks, progress(last_step + 1))};
+  state.results[settings_.name] = detail->figures;
+  state.history.push_back(info);
+  if (observer_.on_epoch) observer_.on_epoch(info);
+  return true;
+}
+
+double Phase::progress(int64_t global_step) const {
+  return static_cast<double>(global_step) / static_cast<double>(steps_);
+}
+
+double Phase::learning_rate(int64_t global_step) const {
+  auto warmup = static_cast<int64_t>(settings_.warmup * static_cast<double>(steps_));
+  return cosine_lr(settings_.lr, global_step, steps_, warmup);
+}
+
+double Phase::gumbel_temperature(int64_t global_step) const {
+  return exponential_decay(config_.gumbel_start, config_.gumbel_end, global_step, steps_);
+}
+
+bool Phase::should_stop() const { return observer_.should_stop && observer_.should_stop(); }
+
+void Phase::report_step(const RunState& state, const std::string& phase, int64_t step, int64_t steps) const {
+  if (!observer_.on_step) return;
+  observer_.on_step(
+      {.phase = phase,
+       .epoch = state.epoch + 1,
+       .epochs = settings_.epochs,
+       .step = step,
+       .steps = steps,
+       .loss = state.sums.images > 0 ? state.sums.loss / static_cast<double>(state.sums.images) : 0,
+       .macs_ratio = last_macs_ratio_,
+       .images_per_s = images_per_s_});
+}
+
+}  // namespace lasnet

@@ -1,0 +1,64 @@
+// One phase of training: a network, a loss, a learning-rate schedule, epochs of steps.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "train/checkpoint.h"
+#include "train/evaluate.h"
+#include "train/losses.h"
+#include "train/sgd.h"
+
+namespace lasnet {
+
+struct PhaseSettings {
+  std::string name;         ///< as reported
+  std::string data_stream;  ///< names the random sequence of shuffling and augmentation
+  int epochs = 1;
+  double lr = 0;         ///< peak, for this batch size
+  double warmup = 0;     ///< share of the steps
+  bool dynamic = false;  ///< masks, Gumbel noise and the compute budget
+};
+
+class Phase {
+ public:
+  /// `teacher` may be null: then there is no distillation. All references must outlive the phase.
+  Phase(const TrainConfig& config, PhaseSettings settings, const TrainData& data, MaskedNet& net,
+        const MaskedNet* teacher, const TrainObserver& observer);
+
+  /// Restores the optimiser of an interrupted phase.
+  void set_momentum(const Weights& momentum) { optimizer_.set_momentum(momentum); }
+  Weights momentum() const { return optimizer_.momentum(); }
+
+  /// Continues at `state` and moves it on; `epoch_done` is called after each evaluated epoch. Returns false
+  /// if the observer asked to stop, `state` then being where to continue. Throws Error if the loss is not
+  /// finite.
+  bool run(RunState& state, const std::function<void()>& epoch_done);
+
+ private:
+  bool train_epoch(RunState& state);
+  bool evaluate_epoch(RunState& state);
+  void train_step(const Batch& batch, int64_t global_step, EpochSums& sums);
+  torch::Tensor loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
+  MaskPolicy policy(int64_t global_step, Random& random) const;
+
+  double progress(int64_t global_step) const;
+  double learning_rate(int64_t global_step) const;
+  double gumbel_temperature(int64_t global_step) const;
+  bool should_stop() const;
+  void report_step(const RunState& state, const std::string& phase, int64_t step, int64_t steps) const;
+
+  const TrainConfig& config_;
+  PhaseSettings settings_;
+  const TrainData& data_;
+  MaskedNet& net_;
+  const MaskedNet* teacher_;
+  const TrainObserver& observer_;
+  MacAccount account_;
+  Sgd optimizer_;
+  int64_t steps_per_epoch_, steps_;
+  double last_macs_ratio_ = 1;
+  double images_per_s_ = 0;
+};
+
+}  // namespace lasnet

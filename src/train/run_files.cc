@@ -1,0 +1,60 @@
+#include "train/run_files.h"
+
+#include <filesystem>
+
+#include "core/fail.h"
+#include "core/file.h"
+
+namespace lasnet {
+
+RunFiles::RunFiles(std::string directory) : directory_(std::move(directory)) {
+  std::error_code error;
+  std::filesystem::create_directories(directory_, error);
+  if (error) fail("{}: cannot create the output directory: {}", directory_, error.message());
+  std::string probe = path("write_probe");
+  write_file_atomically(probe, [](std::ostream& out) { out << '\n'; });
+  std::filesystem::remove(probe, error);
+}
+
+void check_resumable(const Checkpoint& checkpoint, const nlohmann::json& recipe,
+                     const std::vector<std::string>& classes, int64_t train_images,
+                     const std::string& origin) {
+  for (const auto& [key, value] : recipe.items()) {
+    nlohmann::json before = checkpoint.recipe.value(key, nlohmann::json());
+    if (before != value) {
+      fail("{}: the run was started with {} = {}, now it is {}; a run can only be resumed unchanged", origin,
+           key, before.dump(), value.dump());
+    }
+  }
+  if (checkpoint.classes != classes || checkpoint.train_images != train_images) {
+    fail(
+        "{}: the run was started on other data: {} classes [{}] and {} training images, now {} classes [{}] "
+        "and {}",
+        origin, checkpoint.classes.size(), fmt::join(checkpoint.classes, ", "), checkpoint.train_images,
+        classes.size(), fmt::join(classes, ", "), train_images);
+  }
+}
+
+void write_log_csv(const std::vector<EpochInfo>& history, const std::vector<std::string>& blocks,
+                   const std::string& path) {
+  std::string text =
+      "phase,epoch,lr,gumbel_temperature,train_loss,train_top1,val_loss,val_top1,val_top5,macs_ratio,macs_"
+      "ratio_std,"
+      "seconds";
+  for (const std::string& block : blocks) text += ",r_" + block;
+  text += '\n';
+  for (const EpochInfo& info : history) {
+    const Evaluation& val = info.validation;
+    text +=
+        fmt::format("{},{},{:.6g},{:.4g},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.1f}", info.phase,
+                    info.epoch, info.lr, info.gumbel_temperature, info.train_loss, info.train_top1, val.loss,
+                    val.top1, val.top5, val.macs_ratio, val.macs_ratio_std, info.seconds);
+    for (size_t i = 0; i < blocks.size(); ++i) {
+      text += val.rates.empty() ? std::string(",") : fmt::format(",{:.5f}", val.rates[i]);
+    }
+    text += '\n';
+  }
+  write_file_atomically(path, [&](std::ostream& out) { out << text; });
+}
+
+}  // namespace lasnet

@@ -1,0 +1,85 @@
+#include "train/train_data.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/fail.h"
+#include "core/random.h"
+#include "train/augment.h"
+
+namespace lasnet {
+namespace {
+
+constexpr int64_t kCacheBytes = 2LL << 30;
+constexpr int64_t kValCacheBytes = kCacheBytes / 4;
+
+}  // namespace
+
+TrainData::TrainData(const TrainConfig& config, int threads,
+                     const std::function<void(const std::string&)>& message)
+    : config_(config), threads_(threads) {
+  preprocessing_.crop = config.size;
+  preprocessing_.resize = config.resize > 0 ? config.resize : config.size * 256 / 224;
+  DataSplit split = open_data(config.data, config.val_fraction, config.seed);
+  classes_ = split.classes;
+  message(fmt::format("{}: {} classes, {} training and {} validation images; decoding", config.data,
+                      classes_.size(), split.train.size(), split.val.size()));
+  auto prepare_val = [preprocessing = preprocessing_](const Image& image) {
+    return resize_and_crop(image, preprocessing);
+  };
+  auto prepare_train = [size = config.size](const Image& image) { return shrink_for_training(image, size); };
+  val_ = std::make_unique<ImageSource>(std::move(split.val), prepare_val, kValCacheBytes, threads);
+  train_ = std::make_unique<ImageSource>(std::move(split.train), prepare_train, kCacheBytes - kValCacheBytes,
+                                         threads);
+  message(fmt::format("{} of {} training images are held in memory", train_->cached(), train_->size()));
+}
+
+int64_t TrainData::steps_per_epoch() const { return std::max<int64_t>(train_->size() / config_.batch, 1); }
+
+int64_t TrainData::val_batches() const { return (val_->size() + config_.batch - 1) / config_.batch; }
+
+BatchStream TrainData::training(const std::string& stream, int epoch, int64_t first_step) const {
+  std::string key = fmt::format("{}/{}", stream, epoch);
+  std::vector<int64_t> order(static_cast<size_t>(train_->size()));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  Random(config_.seed, "order/" + key).shuffle(order);
+  auto make = [this, order = std::move(order), key](int64_t step) {
+    return training_batch(order, key, step);
+  };
+  return {make, first_step, steps_per_epoch(), threads_ + 1};
+}
+
+BatchStream TrainData::validation() const {
+  return {[this](int64_t index) { return validation_batch(index); }, 0, val_batches(), threads_ + 1};
+}
+
+Batch TrainData::training_batch(const std::vector<int64_t>& order, const std::string& key,
+                                int64_t step) const {
+  size_t begin = static_cast<size_t>(step * config_.batch);
+  size_t end = std::min(begin + static_cast<size_t>(config_.batch), order.size());
+  std::vector<Image> images;
+  std::vector<int> labels;
+  Image scratch;
+  for (size_t i = begin; i < end; ++i) {
+    Random random(config_.seed, fmt::format("augment/{}/{}", key, order[i]));
+    const Image& source = train_->image(order[i], scratch);
+    images.push_back(augment(source, config_.size, config_.crop_min_scale, config_.flip, random));
+    labels.push_back(train_->label(order[i]));
+  }
+  return make_batch(images, labels, preprocessing_);
+}
+
+Batch TrainData::validation_batch(int64_t index) const {
+  int64_t begin = index * config_.batch;
+  int64_t end = std::min(begin + config_.batch, val_->size());
+  std::vector<Image> images;
+  std::vector<int> labels;
+  Image scratch;
+  for (int64_t i = begin; i < end; ++i) {
+    images.push_back(val_->image(i, scratch));
+    labels.push_back(val_->label(i));
+  }
+  return make_batch(images, labels, preprocessing_);
+}
+
+}  // namespace lasnet

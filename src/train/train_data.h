@@ -1,0 +1,46 @@
+// The data of a run as streams of batches that depend on (seed, stream, epoch, index) alone.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lasnet/train.h"
+#include "train/batch_stream.h"
+#include "train/dataset.h"
+
+namespace lasnet {
+
+class TrainData {
+ public:
+  /// Opens the folder and decodes what fits in memory. `message` is told sizes. Throws Error on bad data.
+  TrainData(const TrainConfig& config, int threads, const std::function<void(const std::string&)>& message);
+
+  const std::vector<std::string>& classes() const { return classes_; }
+  const Preprocessing& preprocessing() const { return preprocessing_; }
+  int64_t train_images() const { return train_->size(); }
+  int64_t val_images() const { return val_->size(); }
+
+  /// Whole batches per epoch: the remainder of a shuffled epoch is dropped, so that BatchNorm never sees a
+  /// tiny batch. A set smaller than one batch is one batch.
+  int64_t steps_per_epoch() const;
+  /// Shuffled, augmented batches [first_step, steps_per_epoch()) of an epoch. `stream` names the random
+  /// sequence.
+  BatchStream training(const std::string& stream, int epoch, int64_t first_step) const;
+
+  int64_t val_batches() const;
+  /// All validation images in order, as the deployed network sees them.
+  BatchStream validation() const;
+
+ private:
+  Batch training_batch(const std::vector<int64_t>& order, const std::string& key, int64_t step) const;
+  Batch validation_batch(int64_t index) const;
+
+  TrainConfig config_;
+  int threads_;
+  Preprocessing preprocessing_;
+  std::vector<std::string> classes_;
+  std::unique_ptr<ImageSource> train_, val_;
+};
+
+}  // namespace lasnet

@@ -1,0 +1,140 @@
+// Files that are not what they should be: a clear error, exit code 1, nothing on standard output, nothing
+// written.
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <cstring>
+
+#include "fixtures.h"
+#include "lasnet/engine.h"
+#include "model/safetensors.h"
+#include "program.h"
+
+namespace lasnet::test {
+namespace {
+
+using testing::HasSubstr;
+using testing::StartsWith;
+
+class BadInputTest : public ProgramTest {
+ protected:
+  void expect_refused(const std::vector<std::string>& arguments, const std::string& message) const {
+    const auto before = folder_.entries();
+    const auto result = run_program(arguments);
+    EXPECT_EQ(result.exit_code, 1) << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, StartsWith("error:"));
+    EXPECT_THAT(result.err, HasSubstr(message));
+    EXPECT_EQ(folder_.entries(), before);
+  }
+
+  void expect_model_refused(const std::string& path, const std::string& message) const {
+    expect_refused({"inspect", path, "--json"}, message);
+  }
+
+  void expect_image_refused(const std::string& path, const std::string& message) const {
+    expect_refused({"run", save_tiny_model(), path, "--json", "--overlay", folder_.path("out")}, message);
+  }
+};
+
+TEST_F(BadInputTest, MissingModel) {
+  expect_model_refused(folder_.path("none.safetensors"), "none.safetensors");
+}
+
+TEST_F(BadInputTest, TruncatedModel) {
+  const auto path = save_tiny_model();
+  const std::string bytes = read_text(path);
+  for (const size_t size : {size_t{0}, size_t{7}, size_t{100}, bytes.size() / 2, bytes.size() - 1}) {
+    write_text(path, bytes.substr(0, size));
+    expect_model_refused(path, path);
+  }
+}
+
+TEST_F(BadInputTest, ModelWhoseHeaderLies) {
+  const auto path = save_tiny_model();
+  std::string bytes = read_text(path);
+  for (const uint64_t length : {uint64_t{0}, uint64_t{1} << 33, UINT64_MAX}) {
+    std::memcpy(bytes.data(), &length, sizeof length);
+    write_text(path, bytes);
+    expect_model_refused(path, path);
+  }
+  write_text(path, read_text(path) + "surplus");
+  expect_model_refused(path, path);
+}
+
+TEST_F(BadInputTest, ModelWithMissingWrongOrNonFiniteTensors) {
+  const auto path = save_tiny_model();
+  const Safetensors whole = read_safetensors(path);
+
+  Safetensors missing = whole;
+  missing.tensors.erase("layer2.0.conv1.weight");
+  write_safetensors(missing, path, DType::f32);
+  expect_model_refused(path, "layer2.0.conv1.weight");
+
+  Safetensors misshapen = whole;
+  misshapen.tensors["fc.bias"] = Tensor({3});
+  write_safetensors(misshapen, path, DType::f32);
+  expect_model_refused(path, "fc.bias");
+
+  Safetensors poisoned = whole;
+  poisoned.tensors["layer1.0.bn1.weight"].data[0] = std::nanf("");
+  write_safetensors(poisoned, path, DType::f32);
+  expect_model_refused(path, "layer1.0.bn1.weight");
+}
+
+TEST_F(BadInputTest, ImagesThatAreNone) {
+  write_text(folder_.path("text.jpg"), "Once upon a time");
+  expect_image_refused(folder_.path("text.jpg"), "text.jpg");
+  write_text(folder_.path("empty.png"), "");
+  expect_image_refused(folder_.path("empty.png"), "empty.png");
+  expect_image_refused(folder_.path("absent.png"), "absent.png");
+  expect_image_refused(folder_.path(), folder_.path());
+  const auto photo = save_photo("photo.png");
+  const std::string bytes = read_text(photo);
+  write_text(photo, bytes.substr(0, bytes.size() / 2));
+  expect_image_refused(photo, "photo.png");
+}
+
+TEST_F(BadInputTest, OneBadImageAmongGoodOnesStopsBeforeAnythingIsWritten) {
+  const auto model = save_tiny_model(), good = save_photo("good.png");
+  write_text(folder_.path("bad.png"), "no picture");
+  expect_refused({"run", model, good, folder_.path("bad.png"), "--overlay", folder_.path("out")}, "bad.png");
+}
+
+TEST_F(BadInputTest, OverlayFolderThatIsAFile) {
+  const auto model = save_tiny_model(), photo = save_photo("a.png");
+  write_text(folder_.path("out"), "in the way");
+  expect_refused({"run", model, photo, "--overlay", folder_.path("out")}, "out");
+}
+
+TEST_F(BadInputTest, OverlayOnAFullDisk) {
+  const auto model = save_tiny_model(), photo = save_photo("a.png");
+  std::filesystem::create_directories(folder_.path("out"));
+  const auto result = run_program({"run", model, photo, "--json", "--overlay", folder_.path("out")},
+                                  {.file_size_limit = 512});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr("a.heat.png"));
+  EXPECT_EQ(folder_.entries("out"), std::vector<std::string>{});
+}
+
+TEST_F(BadInputTest, InstructionSetThatTheMachineLacks) {
+  const auto available = available_isas();
+  for (const Isa isa : {Isa::avx2, Isa::avx512}) {
+    if (std::find(available.begin(), available.end(), isa) != available.end()) continue;
+    const auto model = save_tiny_model(), photo = save_photo("a.png");
+    expect_refused({"run", model, photo, "--isa", to_string(isa)}, to_string(isa));
+  }
+}
+
+TEST_F(BadInputTest, TensorsThatAreNone) {
+  const auto model = save_tiny_model();
+  write_text(folder_.path("x.npy"), "\x93NUMPY but not really");
+  expect_refused({"forward", model, "--input", folder_.path("x.npy"), "--output", folder_.path("y.npy")},
+                 "x.npy");
+  expect_refused({"forward", model, "--input", folder_.path("none.npy"), "--output", folder_.path("y.npy")},
+                 "none.npy");
+}
+
+}  // namespace
+}  // namespace lasnet::test

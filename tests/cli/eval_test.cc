@@ -1,0 +1,120 @@
+// `lasnet eval` against image by image runs of the library.
+#include <gmock/gmock.h>
+
+#include "fixtures.h"
+#include "lasnet/engine.h"
+#include "program.h"
+
+namespace lasnet::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+class EvalTest : public ProgramTest {
+ protected:
+  void SetUp() override {
+    model_ = save_tiny_model();
+    write_image_folder(folder_.path("data"), 1, 5);
+  }
+
+  std::string model_;
+};
+
+TEST_F(EvalTest, JsonIsTheMeanOfSingleImages) {
+  const auto result =
+      run_program({"eval", model_, folder_.path("data"), "--json", "--batch", "4", "--threads", "2"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = result.json();
+
+  const Model model = tiny_model();
+  Session session(model);
+  const ImageFolder folder = open_image_folder(folder_.path("data/val"));
+  double hits = 0, ratio = 0, first_rate = 0;
+  for (const auto& item : folder.items) {
+    const Result one = session.run(
+        to_input(resize_and_crop(load_image(item.path), model.preprocessing), model.preprocessing));
+    hits += (one.logits.data[1] > one.logits.data[0]) == (item.label == 1);
+    ratio += one.trace.macs_ratio();
+    first_rate += one.trace.blocks[0].rate;
+  }
+  const auto images = static_cast<double>(folder.items.size());
+  EXPECT_EQ(json.at("images"), 10);
+  EXPECT_NEAR(json.at("top1").get<double>(), hits / images, 1e-12);
+  EXPECT_EQ(json.at("top5"), 1.0);
+  EXPECT_NEAR(json.at("macs_ratio").get<double>(), ratio / images, 1e-9);
+  EXPECT_GT(json.at("macs_ratio_std"), 0.0);
+  EXPECT_GT(json.at("images_per_s"), 0.0);
+  ASSERT_EQ(json.at("blocks").size(), 8u);
+  EXPECT_EQ(json.at("blocks").at(0).at("name"), "layer1.0");
+  EXPECT_NEAR(json.at("blocks").at(0).at("rate").get<double>(), first_rate / images, 1e-9);
+}
+
+TEST_F(EvalTest, TheValidationFolderItselfGivesTheSame) {
+  const auto root = run_program({"eval", model_, folder_.path("data"), "--json"}).json();
+  const auto val = run_program({"eval", model_, folder_.path("data/val"), "--json", "--batch", "1"}).json();
+  EXPECT_EQ(root.at("top1"), val.at("top1"));
+  EXPECT_EQ(root.at("images"), val.at("images"));
+  EXPECT_NEAR(root.at("macs_ratio").get<double>(), val.at("macs_ratio").get<double>(), 1e-9);
+}
+
+TEST_F(EvalTest, PhotographsOfSeveralSizesUncropped) {
+  save_png(resize(tiny_photo(0, 3), 90, 64), folder_.path("data/val/disc/wide.png"));
+  const auto result = run_program({"eval", model_, folder_.path("data"), "--no-crop", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.json().at("images"), 11);
+}
+
+TEST_F(EvalTest, FoldersThatAreNoClassesAreNamed) {
+  fs::rename(folder_.path("data/val/disc"), folder_.path("data/val/ball"));
+  const auto result = run_program({"eval", model_, folder_.path("data"), "--json"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr("ball"));
+  EXPECT_THAT(result.err, HasSubstr("disc"));
+}
+
+TEST_F(EvalTest, AMissingFolderAnEmptyClassAndASingleClassAreRefused) {
+  EXPECT_EQ(run_program({"eval", model_, folder_.path("absent")}).exit_code, 1);
+  fs::create_directories(folder_.path("hollow/disc"));
+  write_image_folder(folder_.path("hollow"), 1, 1);
+  fs::create_directories(folder_.path("hollow/val/empty"));
+  const auto empty = run_program({"eval", model_, folder_.path("hollow")});
+  EXPECT_EQ(empty.exit_code, 1);
+  EXPECT_THAT(empty.err, HasSubstr("empty"));
+  fs::remove_all(folder_.path("data/val/stripes"));
+  EXPECT_EQ(run_program({"eval", model_, folder_.path("data")}).exit_code, 1);
+}
+
+TEST_F(EvalTest, AnUnreadableImageIsNamed) {
+  write_text(folder_.path("data/val/disc/2.png"), "not a picture");
+  const auto result = run_program({"eval", model_, folder_.path("data"), "--json"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr("disc/2.png"));
+}
+
+TEST_F(EvalTest, ObjectMasksGiveAnAuc) {
+  const ImageFolder folder = open_image_folder(folder_.path("data/val"));
+  for (const auto& item : folder.items) {
+    Image mask{64, 64, std::vector<uint8_t>(64 * 64 * 3, 0)};
+    std::fill(mask.rgb.begin(), mask.rgb.begin() + 32 * 64 * 3, 255);  // the upper half is the object
+    const fs::path path = folder_.path("masks") / fs::relative(item.path, folder_.path("data/val"));
+    fs::create_directories(path.parent_path());
+    save_png(mask, path.string());
+  }
+  const auto result =
+      run_program({"eval", model_, folder_.path("data"), "--object-masks", folder_.path("masks"), "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_GT(result.json().at("object_auc"), 0.0);
+  EXPECT_LT(result.json().at("object_auc"), 1.0);
+
+  fs::remove(folder_.path("masks/stripes/3.png"));
+  const auto incomplete =
+      run_program({"eval", model_, folder_.path("data"), "--object-masks", folder_.path("masks"), "--json"});
+  EXPECT_EQ(incomplete.exit_code, 1);
+  EXPECT_THAT(incomplete.err, HasSubstr("stripes/3.png"));
+}
+
+}  // namespace
+}  // namespace lasnet::test

@@ -1,0 +1,79 @@
+// `lasnet inspect` against the library's own accounting.
+#include <gmock/gmock.h>
+
+#include "fixtures.h"
+#include "lasnet/geometry.h"
+#include "model/safetensors.h"
+#include "program.h"
+
+namespace lasnet::test {
+namespace {
+
+using testing::HasSubstr;
+
+class InspectTest : public ProgramTest {};
+
+TEST_F(InspectTest, JsonDescribesTheFile) {
+  const auto result = run_program({"inspect", save_tiny_model(), "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = result.json();
+  const Model model = tiny_model();
+  EXPECT_EQ(json.at("arch").at("name"), "resnet18");
+  EXPECT_EQ(json.at("arch").at("granularity"), "4-4-2-1");
+  EXPECT_EQ(json.at("arch").at("stem"), "small");
+  EXPECT_EQ(json.at("class_names"), model.class_names);
+  EXPECT_EQ(json.at("preprocessing").at("crop"), 48);
+  EXPECT_EQ(json.at("macs"), static_macs(model.spec, {48, 48}));
+
+  int64_t macs = json.at("fixed_macs");
+  for (const auto& block : json.at("blocks")) macs += block.at("macs").get<int64_t>();
+  EXPECT_EQ(macs, json.at("macs")) << "blocks, stem and head are the network";
+}
+
+TEST_F(InspectTest, ParametersAreThoseOfTheWeights) {
+  const auto json = run_program({"inspect", save_tiny_model(), "--json"}).json();
+  int64_t parameters = 0;
+  for (const TensorSpec& tensor : required_tensors(tiny_model().spec)) {
+    // Running statistics and step counters are no parameters.
+    if (tensor.name.find("running_") == std::string::npos) parameters += element_count(tensor.shape);
+  }
+  EXPECT_EQ(json.at("parameters"), parameters);
+}
+
+TEST_F(InspectTest, MacsFollowTheInputSize) {
+  const auto json = run_program({"inspect", save_tiny_model(), "--json", "--input-size", "100"}).json();
+  EXPECT_EQ(json.at("macs"), static_macs(tiny_model().spec, {100, 100}));
+}
+
+TEST_F(InspectTest, TextHasALinePerBlock) {
+  const auto result = run_program({"inspect", save_tiny_model()});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  for (const BlockSpec& block : tiny_model().spec.blocks) EXPECT_THAT(result.out, HasSubstr(block.name));
+  EXPECT_THAT(result.out, HasSubstr("disc, stripes"));
+}
+
+TEST_F(InspectTest, AFileWithoutDescriptionNeedsAnArchitecture) {
+  const Model model = tiny_model({});
+  const auto path = folder_.path("plain.safetensors");
+  write_safetensors({model.weights, {}}, path, DType::f32);
+  const auto bare = run_program({"inspect", path, "--json"});
+  EXPECT_EQ(bare.exit_code, 1);
+  EXPECT_THAT(bare.err, HasSubstr("--arch"));
+  EXPECT_EQ(run_program({"inspect", path, "--granularity", "1-1-1-1"}).exit_code, 1);
+
+  const auto named = run_program({"inspect", path, "--json", "--arch", "resnet18", "--width", "0.125",
+                                  "--classes", "2", "--stem", "small", "--granularity", "2-2-2-1"});
+  ASSERT_EQ(named.exit_code, 0) << named.err;
+  EXPECT_EQ(named.json().at("arch").at("granularity"), "2-2-2-1");
+}
+
+TEST_F(InspectTest, WrongArchitecturesAreWrongUse) {
+  const auto model = save_tiny_model();
+  const auto unknown = run_program({"inspect", model, "--arch", "resnet19"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.err, HasSubstr("resnet18"));
+  EXPECT_EQ(run_program({"inspect", model, "--granularity", "4-4-2"}).exit_code, 2);
+}
+
+}  // namespace
+}  // namespace lasnet::test

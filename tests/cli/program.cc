@@ -1,0 +1,91 @@
+#include "program.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+
+namespace lasnet::test {
+namespace {
+
+constexpr std::chrono::minutes kDeadline{2};
+
+struct Pipe {
+  std::array<int, 2> ends{};
+
+  Pipe() {
+    if (pipe2(ends.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
+  }
+};
+
+[[noreturn]] void become_program(const std::vector<std::string>& arguments, const ProgramOptions& options,
+                                 int out, int err) {
+  if (!options.stdout_path.empty()) out = open(options.stdout_path.c_str(), O_WRONLY);
+  dup2(out, STDOUT_FILENO);
+  dup2(err, STDERR_FILENO);
+  if (options.file_size_limit >= 0) {
+    const auto limit = static_cast<rlim_t>(options.file_size_limit);
+    const rlimit both{limit, limit};
+    setrlimit(RLIMIT_FSIZE, &both);
+    signal(SIGXFSZ, SIG_IGN);  // writes then fail, as on a full disk
+  }
+  std::vector<char*> argv = {const_cast<char*>("lasnet")};
+  for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
+  argv.push_back(nullptr);
+  execv(LASNET_PROGRAM, argv.data());
+  _exit(127);
+}
+
+/// Appends what is there; closes the descriptor and sets it to -1 at the end.
+void drain(int& fd, std::string& text) {
+  std::array<char, 4096> buffer{};
+  const ssize_t count = read(fd, buffer.data(), buffer.size());
+  if (count > 0) {
+    text.append(buffer.data(), static_cast<size_t>(count));
+  } else {
+    close(fd);
+    fd = -1;
+  }
+}
+
+}  // namespace
+
+ProgramResult run_program(const std::vector<std::string>& arguments, const ProgramOptions& options) {
+  Pipe out, err;
+  const pid_t child = fork();
+  if (child < 0) throw std::runtime_error("fork");
+  if (child == 0) become_program(arguments, options, out.ends[1], err.ends[1]);
+  close(out.ends[1]);
+  close(err.ends[1]);
+
+  ProgramResult result;
+  const auto deadline = std::chrono::steady_clock::now() + kDeadline;
+  bool interrupted = !options.interrupt_when;
+  while (out.ends[0] >= 0 || err.ends[0] >= 0) {
+    std::array<pollfd, 2> polled{{{out.ends[0], POLLIN, 0}, {err.ends[0], POLLIN, 0}}};
+    poll(polled.data(), polled.size(), 200);
+    if (polled[0].revents != 0) drain(out.ends[0], result.out);
+    if (polled[1].revents != 0) drain(err.ends[0], result.err);
+    if (!interrupted && options.interrupt_when(result.err)) {
+      kill(child, SIGINT);
+      interrupted = true;
+    }
+    if (std::chrono::steady_clock::now() > deadline) {
+      ADD_FAILURE() << "the program did not end; it wrote:\n" << result.err;
+      kill(child, SIGKILL);
+      break;
+    }
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  return result;
+}
+
+}  // namespace lasnet::test

@@ -1,0 +1,29 @@
+// Runs the built program as a child process.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace lasnet::test {
+
+struct ProgramResult {
+  int exit_code = -1;  ///< 128 + signal if one ended it
+  std::string out, err;
+
+  nlohmann::json json() const { return nlohmann::json::parse(out); }
+};
+
+struct ProgramOptions {
+  std::string stdout_path;       ///< instead of collecting standard output
+  int64_t file_size_limit = -1;  ///< bytes the program can write to one file: a disk that fills up
+  std::function<bool(const std::string& err)> interrupt_when;  ///< send SIGINT once this holds
+};
+
+/// Arguments after the program's name. Ends the program if it runs for more than two minutes.
+ProgramResult run_program(const std::vector<std::string>& arguments, const ProgramOptions& options = {});
+
+}  // namespace lasnet::test

@@ -1,0 +1,143 @@
+// `lasnet run` against the library.
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "fixtures.h"
+#include "lasnet/engine.h"
+#include "lasnet/report.h"
+#include "program.h"
+
+namespace lasnet::test {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+class RunTest : public ProgramTest {
+ protected:
+  /// What the library makes of a photograph.
+  Result expected(const std::string& photo, Preprocessing preprocessing = tiny_model().preprocessing) const {
+    Session session(tiny_model());
+    return session.run(to_input(resize_and_crop(load_image(photo), preprocessing), preprocessing));
+  }
+};
+
+std::vector<std::string> keys(const nlohmann::json& object) {
+  std::vector<std::string> names;
+  for (const auto& [key, value] : object.items()) names.push_back(key);
+  return names;
+}
+
+TEST_F(RunTest, JsonHasTheDocumentedFieldsAndTheLibrarysValues) {
+  const auto model = save_tiny_model(), photo = save_photo("a.png");
+  const auto result = run_program({"run", model, photo, "--json", "--top", "2"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = result.json();
+  EXPECT_THAT(keys(json), ElementsAre("images", "model"));
+  EXPECT_EQ(json.at("model"), model);
+  ASSERT_EQ(json.at("images").size(), 1u);
+  const auto& image = json.at("images").at(0);
+  EXPECT_THAT(keys(image), ElementsAre("blocks", "dense_ms", "dynamic_ms", "file", "macs_ratio", "top"));
+  EXPECT_EQ(image.at("file"), photo);
+  EXPECT_GT(image.at("dense_ms"), 0.0);
+  EXPECT_GT(image.at("dynamic_ms"), 0.0);
+
+  const Result library = expected(photo);
+  EXPECT_NEAR(image.at("macs_ratio").get<double>(), library.trace.macs_ratio(), 1e-9);
+  const auto& logits = library.logits.data;
+  const size_t best = logits[1] > logits[0] ? 1 : 0;
+  ASSERT_EQ(image.at("top").size(), 2u);
+  EXPECT_EQ(image.at("top").at(0).at("class"), tiny_model().class_names[best]);
+  EXPECT_NEAR(image.at("top").at(0).at("probability").get<double>(),
+              1 / (1 + std::exp(-std::abs(logits[1] - logits[0]))), 1e-5);
+
+  ASSERT_EQ(image.at("blocks").size(), library.trace.blocks.size());
+  for (size_t i = 0; i < library.trace.blocks.size(); ++i) {
+    const auto& block = image.at("blocks").at(i);
+    EXPECT_THAT(keys(block), ElementsAre("dilated_rate", "granularity", "macs", "ms", "name", "rate"));
+    EXPECT_EQ(block.at("name"), library.trace.blocks[i].name);
+    EXPECT_EQ(block.at("granularity"), library.trace.blocks[i].granularity);
+    EXPECT_NEAR(block.at("rate").get<double>(), library.trace.blocks[i].rate, 1e-9);
+    EXPECT_NEAR(block.at("dilated_rate").get<double>(), library.trace.blocks[i].dilated_rate, 1e-9);
+    EXPECT_NEAR(block.at("macs").get<double>(), library.trace.blocks[i].macs, 1e-3);
+  }
+}
+
+TEST_F(RunTest, TextNamesTheClassesAndSummarisesSeveralPhotographs) {
+  const auto a = save_photo("a.png", 0), b = save_photo("b.png", 1);
+  const auto result = run_program({"run", save_tiny_model(), a, b});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  for (const auto& text : {a, b, std::string("disc"), std::string("stripes"), std::string("layer4.1"),
+                           std::string("speed-up")}) {
+    EXPECT_THAT(result.out, HasSubstr(text));
+  }
+  EXPECT_THAT(result.out, testing::Not(HasSubstr("\x1b"))) << "no colours where output is not a terminal";
+}
+
+TEST_F(RunTest, OverlayWritesTheLibrarysPictures) {
+  const auto photo = save_photo("photos/a.png");
+  const auto result =
+      run_program({"run", save_tiny_model(), photo, "--overlay", folder_.path("out/deep"), "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(folder_.entries("out/deep"), ElementsAre("a.heat.png", "a.masks.png"));
+  const Image seen = resize_and_crop(load_image(photo), tiny_model().preprocessing);
+  const Trace trace = expected(photo).trace;
+  EXPECT_EQ(load_image(folder_.path("out/deep/a.heat.png")), heat_map(seen, trace));
+  EXPECT_EQ(load_image(folder_.path("out/deep/a.masks.png")), mask_sheet(seen, trace));
+}
+
+TEST_F(RunTest, OverlaysOfOneNameAreRefused) {
+  const auto result = run_program({"run", save_tiny_model(), save_photo("x/a.png"), save_photo("y/a.png"),
+                                   "--overlay", folder_.path("out")});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("same files"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("out")));
+}
+
+TEST_F(RunTest, OverlayOfAStaticNetworkIsRefused) {
+  const auto path = folder_.path("static.safetensors");
+  save_model(tiny_model({}), path);
+  const auto result = run_program({"run", path, save_photo("a.png"), "--overlay", folder_.path("out")});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("static"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("out")));
+}
+
+TEST_F(RunTest, OtherInputSizes) {
+  const auto photo = folder_.path("wide.png");
+  save_png(resize(tiny_photo(0, 3), 120, 60), photo);
+  Preprocessing larger = tiny_model().preprocessing;
+  larger.resize = 112;
+  larger.crop = 96;
+  Preprocessing whole = tiny_model().preprocessing;
+  whole.resize = 48;
+  whole.crop = 0;
+  const auto model = save_tiny_model();
+  const auto sized = run_program({"run", model, photo, "--json", "--input-size", "96"});
+  ASSERT_EQ(sized.exit_code, 0) << sized.err;
+  EXPECT_NEAR(sized.json()["images"][0]["macs_ratio"].get<double>(),
+              expected(photo, larger).trace.macs_ratio(), 1e-9);
+  const auto uncropped = run_program({"run", model, photo, "--json", "--no-crop"});
+  ASSERT_EQ(uncropped.exit_code, 0) << uncropped.err;
+  EXPECT_NEAR(uncropped.json()["images"][0]["macs_ratio"].get<double>(),
+              expected(photo, whole).trace.macs_ratio(), 1e-9);
+}
+
+TEST_F(RunTest, EveryBackendAndInstructionSetAgrees) {
+  const auto model = save_tiny_model(), photo = save_photo("a.png");
+  const auto wanted = run_program({"run", model, photo, "--json", "--backend", "reference"}).json();
+  for (const Isa isa : available_isas()) {
+    for (const char* threads : {"1", "3"}) {
+      const auto result =
+          run_program({"run", model, photo, "--json", "--isa", to_string(isa), "--threads", threads});
+      ASSERT_EQ(result.exit_code, 0) << result.err;
+      const auto got = result.json();
+      EXPECT_NEAR(got["images"][0]["top"][0]["probability"].get<double>(),
+                  wanted["images"][0]["top"][0]["probability"].get<double>(), 1e-4);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lasnet::test

@@ -1,0 +1,128 @@
+// `lasnet train` on a tiny data set: what it writes, that it can be interrupted, and what it refuses.
+#include <gmock/gmock.h>
+
+#include "fixtures.h"
+#include "program.h"
+
+namespace lasnet::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+class TrainTest : public ProgramTest {
+ protected:
+  void SetUp() override { write_image_folder(folder_.path("data"), 6, 3); }
+
+  std::vector<std::string> arguments(const std::vector<std::string>& extra) const {
+    std::vector<std::string> all = {"train",
+                                    "--data",
+                                    folder_.path("data"),
+                                    "--arch",
+                                    "resnet18",
+                                    "--width",
+                                    "0.125",
+                                    "--stem",
+                                    "small",
+                                    "--size",
+                                    "32",
+                                    "--granularity",
+                                    "4-4-2-1",
+                                    "--batch",
+                                    "4",
+                                    "--threads",
+                                    "1",
+                                    "-o",
+                                    folder_.path("out")};
+    all.insert(all.end(), extra.begin(), extra.end());
+    return all;
+  }
+
+  std::string path(const std::string& name) const { return folder_.path("out/" + name); }
+};
+
+TEST_F(TrainTest, WritesAModelThatRuns) {
+  const auto trained = run_program(arguments({"--epochs", "1", "--pretrain-epochs", "1", "--json"}));
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  const auto json = trained.json();
+  EXPECT_EQ(json.at("dynamic_eval").at("images"), 6);
+  EXPECT_EQ(json.at("dynamic_eval").at("rates").size(), 8u);
+
+  const auto evaluated = run_program({"eval", json.at("model"), folder_.path("data"), "--json"});
+  ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
+  EXPECT_EQ(evaluated.json().at("top1"), json.at("dynamic_eval").at("top1"));
+  EXPECT_NEAR(evaluated.json().at("macs_ratio").get<double>(),
+              json.at("dynamic_eval").at("macs_ratio").get<double>(), 1e-3);
+  const auto stat = run_program({"inspect", json.at("static"), "--json"});
+  ASSERT_EQ(stat.exit_code, 0) << stat.err;
+  EXPECT_EQ(stat.json().at("arch").at("granularity"), "static");
+}
+
+TEST_F(TrainTest, CtrlCSavesACheckpointThatResumes) {
+  const std::vector<std::string> endless = {"--epochs", "1", "--pretrain-epochs", "100000"};
+  const auto after_an_epoch = [](const std::string& err) {
+    return err.find("pretrain 2/") != std::string::npos;
+  };
+  const auto first = run_program(arguments(endless), {.interrupt_when = after_an_epoch});
+  EXPECT_EQ(first.exit_code, 130);
+  EXPECT_THAT(first.err, HasSubstr("--resume"));
+
+  auto resumed = endless;
+  resumed.push_back("--resume");
+  const auto any_epoch = [](const std::string& err) { return err.find("pretrain ") != std::string::npos; };
+  const auto second = run_program(arguments(resumed), {.interrupt_when = any_epoch});
+  EXPECT_EQ(second.exit_code, 130);
+  EXPECT_THAT(second.err, testing::Not(HasSubstr("pretrain 1/")));
+}
+
+TEST_F(TrainTest, OptionsWinOverTheFile) {
+  write_text(folder_.path("c.toml"), "epochs = 1\npretrain_epochs = 7\n");
+  const auto result =
+      run_program(arguments({"--config", folder_.path("c.toml"), "--pretrain-epochs", "1", "--json"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("pretrain 1/1"));
+  EXPECT_THAT(result.err, HasSubstr("finetune 1/1"));
+}
+
+TEST_F(TrainTest, WrongUse) {
+  EXPECT_EQ(run_program({"train", "-o", folder_.path("out")}).exit_code, 2);
+  EXPECT_EQ(run_program({"train", "--data", folder_.path("data")}).exit_code, 2);
+  EXPECT_EQ(run_program(arguments({"--arch", "resnet19"})).exit_code, 2);
+  EXPECT_EQ(run_program(arguments({"--granularity", "0-4-2-1"})).exit_code, 2);
+  EXPECT_EQ(run_program(arguments({"--target", "1.5"})).exit_code, 2);
+  EXPECT_FALSE(fs::exists(folder_.path("out")));
+}
+
+TEST_F(TrainTest, BadDataIsRefusedBeforeAnythingIsWritten) {
+  const auto refuse = [&](const std::vector<std::string>& extra, const std::string& message) {
+    const auto result = run_program(arguments(extra));
+    EXPECT_EQ(result.exit_code, 1) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(message));
+    EXPECT_FALSE(fs::exists(folder_.path("out")));
+  };
+  refuse({"--init", folder_.path("none.safetensors")}, "none.safetensors");
+  write_text(folder_.path("c.toml"), "epoch = 3\n");
+  refuse({"--config", folder_.path("c.toml")}, "epoch");
+  fs::create_directories(folder_.path("data/train/hollow"));
+  fs::create_directories(folder_.path("data/val/hollow"));
+  refuse({}, "hollow");
+  fs::remove_all(folder_.path("data/train/hollow"));
+  fs::remove_all(folder_.path("data/val/hollow"));
+  fs::remove_all(folder_.path("data/train/disc"));
+  fs::remove_all(folder_.path("data/val/disc"));
+  refuse({}, "class");
+  fs::remove_all(folder_.path("data"));
+  refuse({}, "data");
+}
+
+TEST_F(TrainTest, AFullDiskIsAnErrorAndLeavesNoHalfFile) {
+  const auto result =
+      run_program(arguments({"--epochs", "1", "--pretrain-epochs", "1"}), {.file_size_limit = 8192});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("error:"));
+  EXPECT_FALSE(fs::exists(path("model.safetensors")));
+  for (const auto& name : folder_.entries("out")) EXPECT_THAT(name, testing::Not(HasSubstr("tmp")));
+}
+
+}  // namespace
+}  // namespace lasnet::test

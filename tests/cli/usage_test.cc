@@ -1,0 +1,93 @@
+// Help, wrong use, and where output goes.
+#include <gmock/gmock.h>
+
+#include "fixtures.h"
+#include "lasnet/engine.h"
+#include "program.h"
+
+namespace lasnet::test {
+namespace {
+
+using testing::HasSubstr;
+
+class CommandHelp : public testing::TestWithParam<const char*> {};
+
+TEST_P(CommandHelp, IsPrintedOnStandardOutput) {
+  const auto result = run_program({GetParam(), "--help"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, HasSubstr("--help"));
+  EXPECT_THAT(result.out, HasSubstr(GetParam()));
+  EXPECT_EQ(result.err, "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Commands, CommandHelp,
+                         testing::Values("run", "forward", "eval", "train", "inspect", "info"),
+                         [](const auto& command) { return std::string(command.param); });
+
+TEST(Usage, ProgramHelpNamesEveryCommand) {
+  const auto result = run_program({"--help"});
+  EXPECT_EQ(result.exit_code, 0);
+  for (const char* command : {"run", "forward", "eval", "train", "inspect", "info"}) {
+    EXPECT_THAT(result.out, HasSubstr(std::string("  ") + command + " "));
+  }
+}
+
+struct WrongUse {
+  const char* name;
+  std::vector<std::string> arguments;
+  const char* message;
+};
+
+class WrongUsage : public testing::TestWithParam<WrongUse> {};
+
+TEST_P(WrongUsage, ExitsWithTwoAndSaysWhy) {
+  const auto result = run_program(GetParam().arguments);
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, WrongUsage,
+    testing::Values(WrongUse{"NoCommand", {}, "subcommand"}, WrongUse{"UnknownCommand", {"fly"}, "fly"},
+                    WrongUse{"UnknownOption", {"info", "--fast"}, "--fast"},
+                    WrongUse{"NoModel", {"run"}, "MODEL"},
+                    WrongUse{"NoImage", {"run", "m.safetensors"}, "IMAGE"},
+                    WrongUse{"UnknownIsa", {"run", "m", "i", "--isa", "sse9"}, "sse9"},
+                    WrongUse{"UnknownBackend", {"run", "m", "i", "--backend", "gpu"}, "gpu"},
+                    WrongUse{"NoThreads", {"run", "m", "i", "--threads", "0"}, "--threads"},
+                    WrongUse{"ThreadsNotANumber", {"run", "m", "i", "--threads", "many"}, "many"},
+                    WrongUse{"GranularityZero", {"inspect", "m", "--granularity", "4-0-2-1"}, "4-0-2-1"},
+                    WrongUse{"GranularityText", {"inspect", "m", "--granularity", "big"}, "big"},
+                    WrongUse{"NoInput", {"forward", "m", "--output", "y.npy"}, "--input"},
+                    WrongUse{"EvalWithoutFolder", {"eval", "m"}, "DIR"}),
+    [](const auto& use) { return std::string(use.param.name); });
+
+TEST(Usage, VersionIsPrinted) {
+  const auto result = run_program({"--version"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, testing::StartsWith("lasnet "));
+}
+
+TEST(Info, JsonSaysWhatTheLibrarySays) {
+  const auto result = run_program({"info", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto info = result.json();
+  std::vector<std::string> isas;
+  for (const Isa isa : available_isas()) isas.push_back(to_string(isa));
+  EXPECT_EQ(info.at("isas"), isas);
+  EXPECT_EQ(info.at("backends"), (std::vector<std::string>{"reference", "cpu"}));
+  EXPECT_EQ(info.at("architectures"), architecture_names());
+  EXPECT_GE(info.at("cpu").at("physical_cores"), 1);
+  EXPECT_GE(info.at("cpu").at("processors"), info.at("cpu").at("physical_cores"));
+  EXPECT_TRUE(info.at("training").is_boolean());
+}
+
+TEST(Usage, AFullStandardOutputIsAnError) {
+  const auto result = run_program({"info"}, {.stdout_path = "/dev/full"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("standard output"));
+}
+
+}  // namespace
+}  // namespace lasnet::test
