@@ -106,8 +106,8 @@ json parse_json(const std::string& text, const std::string& where) {
   };
   try {
     return json::parse(text, check);
-  } catch (const json::parse_error& error) {
-    fail("{}: not valid JSON at byte {}", where, error.byte);
+  } catch (const json::exception& error) {  // of syntax, or a number beyond a double
+    fail("{}: not valid JSON: {}", where, error.what());
   }
 }
 

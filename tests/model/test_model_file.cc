@@ -260,6 +260,7 @@ TEST(Metadata, RefusesBrokenDeepAndRepeatedJson) {
   for (size_t size = 0; size < text.size(); ++size) {
     EXPECT_ERROR(parse_metadata(text.substr(0, size), "m"), HasSubstr("not valid JSON")) << size;
   }
+  EXPECT_ERROR(parse_metadata("{\"version\": 1e999}", "m"), HasSubstr("not valid JSON"));
   EXPECT_ERROR(parse_metadata("[1]", "m"), HasSubstr("expected an object, got [1]"));
   EXPECT_ERROR(parse_metadata(std::string(100'000, '['), "m"), HasSubstr("nested deeper"));
   EXPECT_ERROR(parse_metadata(R"({"version":1,"version":1})", "m"), HasSubstr("'version' appears twice"));

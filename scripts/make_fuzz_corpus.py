@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Writes tests/fuzz/corpus/<reader>/*: small valid inputs from which fuzzing starts.
+
+Needs: pip install pillow numpy.
+"""
+
+import io
+import json
+import pathlib
+import struct
+
+import numpy as np
+from PIL import Image
+
+CORPUS = pathlib.Path(__file__).parent.parent / "tests" / "fuzz" / "corpus"
+
+
+def write(name: str, content: bytes) -> None:
+    path = CORPUS / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def metadata() -> str:
+    return json.dumps({
+        "version": 1,
+        "architecture": {"name": "resnet18", "width": 0.5, "classes": 2, "stem": "small", "granularity": "4-4-2-1"},
+        "class_names": ["cat", "dog"],
+        "preprocessing": {"resize": 146, "crop": 128, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]},
+        "masker": {"kind": "mean-pool-conv1x1", "logits": 2},
+        "training": {"epochs": 3},
+    })
+
+
+def safetensors(tensors: dict, values: bytes, info: dict | None = None) -> bytes:
+    header = json.dumps(({"__metadata__": info} if info else {}) | tensors).encode()
+    return struct.pack("<Q", len(header)) + header + values
+
+
+def entry(dtype: str, shape: list, begin: int, end: int) -> dict:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def image(mode: str, kind: str, **options) -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 11, 4), dtype=np.uint8)
+    picture = Image.fromarray(pixels, "CMYK" if mode == "CMYK" else "RGBA")
+    buffer = io.BytesIO()
+    (picture if picture.mode == mode else picture.convert(mode)).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def main() -> None:
+    write("metadata/dynamic", metadata().encode())
+    write("metadata/static", metadata().replace("4-4-2-1", "static").replace("small", "imagenet").encode())
+
+    write("safetensors/empty", safetensors({}, b""))
+    write("safetensors/types", safetensors({
+        "a": entry("F32", [2], 0, 8), "b": entry("F16", [1, 3], 8, 14), "c": entry("BF16", [], 14, 16),
+        "d": entry("F64", [1], 16, 24), "e": entry("I64", [1], 24, 32)}, bytes(32)))
+    write("safetensors/metadata", safetensors({"x": entry("F32", [0, 4], 0, 0)}, b"", {"lasnet": metadata()}))
+
+    write("npy/f32", npy(np.ones((1, 3, 2), np.float32)))
+    write("npy/u8", npy(np.ones((5,), np.uint8)))
+    write("npy/bool", npy(np.ones((2, 2), bool)))
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    write("image/rgb.jpg", image("RGB", "JPEG", exif=exif))
+    write("image/progressive.jpg", image("RGB", "JPEG", progressive=True))
+    write("image/grey.jpg", image("L", "JPEG"))
+    write("image/cmyk.jpg", image("CMYK", "JPEG"))
+    for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"):
+        write(f"image/{mode.replace(';', '')}.png", image(mode, "PNG"))
+
+
+if __name__ == "__main__":
+    main()
