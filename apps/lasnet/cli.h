@@ -29,4 +29,8 @@ CLI::Option* add_parsed(CLI::App& app, const std::string& name, const std::strin
   return app.add_option_function<std::string>(name, callback, help);
 }
 
+/// A whole number of [low, high].
+CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,
+                        const std::string& help);
+
 }  // namespace lasnet::cli

@@ -11,6 +11,14 @@
 
 namespace lasnet::cli {
 
+CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,
+                        const std::string& help) {
+  return app.add_option(name, value, help)
+      ->check(CLI::Range(low, high).description(""))
+      ->type_name("N")
+      ->capture_default_str();
+}
+
 void add_model_options(CLI::App& app, ModelOptions& options) {
   const std::string group = "Model (for files that do not describe themselves)";
   app.add_option("MODEL", options.path, "Model file, .safetensors")->required();
@@ -56,10 +64,7 @@ void add_session_options(CLI::App& app, SessionOptions& options, int default_thr
   add_parsed(app, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
              [&](const std::string& text) { options.isa = parse_isa(text); })
       ->group(group);
-  app.add_option("--threads", options.threads, "Threads")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str()
-      ->group(group);
+  add_number(app, "--threads", options.threads, 1, 1024, "Threads")->group(group);
 }
 
 std::string describe(const Session& session) {
@@ -74,11 +79,9 @@ std::string describe(const ArchConfig& arch) {
 }
 
 void add_input_options(CLI::App& app, InputOptions& options) {
-  auto* size =
-      app.add_option("--input-size", options.size, "Crop to N x N px instead of the model's own size")
-          ->check(CLI::Range(32, 8192));
+  add_number(app, "--input-size", options.size, 32, 8192, "Crop to N x N px instead of the model's own size")
+      ->default_str("");
   app.add_flag("--no-crop", options.no_crop, "Keep the whole photograph, at its aspect ratio");
-  size->type_name("N");
 }
 
 Preprocessing apply(const InputOptions& options, Preprocessing preprocessing) {

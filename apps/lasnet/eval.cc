@@ -182,9 +182,7 @@ void add_eval(CLI::App& app, Action& action) {
   const auto command = std::make_shared<EvalCommand>();
   add_model_options(*sub, command->model);
   sub->add_option("DIR", command->data, "Folder of class folders, or a data set with val/")->required();
-  sub->add_option("--batch", command->batch, "Images per batch")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+  add_number(*sub, "--batch", command->batch, 1, 4096, "Images per batch");
   sub->add_option(
          "--object-masks", command->object_masks,
          "Folder with a grey <class>/<image>.png per image (white: object): also report how well the number "

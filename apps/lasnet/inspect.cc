@@ -145,9 +145,9 @@ void add_inspect(CLI::App& app, Action& action) {
   auto* sub = app.add_subcommand("inspect", "Architecture, blocks, parameters and MACs of a model file");
   const auto command = std::make_shared<InspectCommand>();
   add_model_options(*sub, command->model);
-  sub->add_option("--input-size", command->size, "Side of the image in px; default: the model's crop")
-      ->check(CLI::Range(32, 8192))
-      ->type_name("N");
+  add_number(*sub, "--input-size", command->size, 32, 8192,
+             "Side of the image in px; default: the model's crop")
+      ->default_str("");
   add_json_flag(*sub, command->json);
   sub->callback([command, &action] { action = [command] { return inspect(*command); }; });
 }

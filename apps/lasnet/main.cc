@@ -1,4 +1,6 @@
 // lasnet: train, run and see spatially dynamic networks.
+#include <fmt/format.h>
+
 #include <exception>
 
 #include "commands.h"
@@ -16,6 +18,10 @@ int parse_and_run(int argc, char** argv) {
   CLI::App app(kDescription, "lasnet");
   app.set_version_flag("--version", "lasnet " LASNET_VERSION);
   app.require_subcommand(1);
+  app.failure_message([](const CLI::App* wrong, const CLI::Error& error) {
+    return fmt::format("error: {}\nSee lasnet{} --help\n", error.what(),
+                       wrong->get_parent() != nullptr ? " " + wrong->get_name() : "");
+  });
   Action action;
   add_run(app, action);
   add_forward(app, action);

@@ -171,17 +171,14 @@ void add_run(CLI::App& app, Action& action) {
   const auto command = std::make_shared<RunCommand>();
   add_model_options(*sub, command->model);
   sub->add_option("IMAGE", command->files, "JPEG or PNG files")->required();
-  sub->add_option("--top", command->top, "Classes to show")
-      ->check(CLI::Range(1, 1000000))
-      ->capture_default_str();
+  add_number(*sub, "--top", command->top, 1, 1000000, "Classes to show");
   sub->add_option(
          "--overlay", command->overlay,
          "Folder for <image>.heat.png (how many blocks computed each pixel) and <image>.masks.png (every "
          "block's mask)")
       ->type_name("DIR");
-  sub->add_option("--repeat", command->repeat, "Timed runs, dense and dynamic in turn; medians are reported")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
+  add_number(*sub, "--repeat", command->repeat, 1, 100000,
+             "Timed runs, dense and dynamic in turn; medians are reported");
   add_input_options(*sub, command->input);
   add_session_options(*sub, command->session, 1);
   add_json_flag(*sub, command->json);

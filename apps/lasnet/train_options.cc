@@ -63,7 +63,7 @@ void add_data_options(Fields& fields) {
       ->type_name("DIR");
   fields
       .value("--val-fraction", &TrainConfig::val_fraction, "Share held out per class when there is no val/")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(CLI::Range(0.0, 1.0).description(""));
   fields.value("--size", &TrainConfig::size, "Crop in px, for training and evaluation");
   fields.value("--resize", &TrainConfig::resize,
                "Shorter side before the evaluation crop, px; 0: size * 256 / 224");
@@ -86,7 +86,7 @@ void add_network_options(Fields& fields) {
   fields.arch("--granularity", "S per stage or block, e.g. 4-4-2-1; static trains no maskers",
               [](const std::string& text, ArchConfig& arch) { arch.granularity = parse_granularity(text); });
   fields.value("--target", &TrainConfig::target, "MAC ratio of the whole network")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(CLI::Range(0.0, 1.0).description(""));
   fields
       .value("--init", &TrainConfig::init,
              "Static weights to start from, .safetensors or .pth; else they are "
@@ -131,7 +131,7 @@ void add_run_options(Fields& fields) {
   fields.group("Run");
   fields.value("--seed", &TrainConfig::seed, "Of the initial weights, the split and the augmentation");
   fields.value("--threads", &TrainConfig::threads, "Threads; 0: one per physical core")
-      ->check(CLI::Range(0, 1024));
+      ->check(CLI::Range(0, 1024).description(""));
   fields.value("-o,--output", &TrainConfig::output, "Folder for the models, the log and the checkpoint")
       ->type_name("DIR");
   fields.flag("--resume", &TrainConfig::resume, true, "Go on from the checkpoint in the output folder");

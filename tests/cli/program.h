@@ -18,9 +18,9 @@ struct ProgramResult {
 };
 
 struct ProgramOptions {
-  std::string stdout_path;       ///< instead of collecting standard output
+  std::string stdout_path = {};  ///< instead of collecting standard output
   int64_t file_size_limit = -1;  ///< bytes the program can write to one file: a disk that fills up
-  std::function<bool(const std::string& err)> interrupt_when;  ///< send SIGINT once this holds
+  std::function<bool(const std::string& err)> interrupt_when = {};  ///< send SIGINT once this holds
 };
 
 /// Arguments after the program's name. Ends the program if it runs for more than two minutes.
