@@ -41,7 +41,9 @@ fuzz:  ## fuzz the file readers for FUZZ_SECONDS each (needs clang)
 	cmake --preset fuzz $(CMAKE_ARGS)
 	cmake --build --preset fuzz
 	@for program in build-fuzz/fuzz_*; do test -x $$program || continue; \
-	  echo "== $$program"; $$program -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 || exit 1; done
+	  reader=$${program##*/fuzz_}; found=build-fuzz/corpus/$$reader; mkdir -p $$found; \
+	  echo "== $$program"; $$program -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 \
+	    $$found tests/fuzz/corpus/$$reader || exit 1; done
 
 demo-model: deps build  ## rebuild the data set and train the shipped model again
 	scripts/train_demo_model.sh
