@@ -24,7 +24,8 @@ struct Image {
 inline constexpr int64_t kMaxImagePixels = 256LL << 20;
 
 /// Decodes a JPEG (grey, YCbCr, RGB, CMYK, YCCK) or PNG (grey, palette, RGB; 1 to 16 bit; alpha over white)
-/// file, recognised by content. Throws Error naming the file and the reason.
+/// file, recognised by content, and turns it upright as EXIF says. Throws Error naming the file and the
+/// reason; a truncated file is one.
 Image load_image(const std::string& path);
 Image decode_image(const uint8_t* bytes, size_t size, const std::string& origin);
 
@@ -43,8 +44,8 @@ Tensor to_input(const Image& image, const Preprocessing& preprocessing);
 /// Stacks [1, 3, H, W] tensors of one size to [N, 3, H, W].
 Tensor stack(const std::vector<Tensor>& inputs);
 
-/// An image classification folder: DIR/<class>/*.{jpg,jpeg,png}, classes and files in name order. Other files and
-/// names that begin with a dot are ignored.
+/// An image classification folder: DIR/<class>/*.{jpg,jpeg,png}, classes and files in name order. Other files
+/// and names that begin with a dot are ignored.
 struct ImageFolder {
   struct Item {
     std::string path;
