@@ -127,8 +127,8 @@ class JpegReader {
 
 Image decode_jpeg(const EncodedImage& encoded) {
   JpegReader reader(encoded);
-  Image image = reader.read();
-  return turn_upright(std::move(image), reader.orientation());
+  int orientation = reader.orientation();  // read() releases the markers
+  return turn_upright(reader.read(), orientation);
 }
 
 }  // namespace lasnet

@@ -9,9 +9,11 @@
 #include "core/fail.h"
 #include "lasnet/train.h"
 #include "train/config.h"
+#include "train/heap.h"
 #include "train/phase.h"
 #include "train/run_files.h"
 #include "train/starting_point.h"
+#include "train/torch_threads.h"
 
 namespace lasnet {
 namespace {
@@ -30,18 +32,6 @@ size_t phase_index(const std::string& phase) {
   if (found == kPhaseOrder.end()) fail("checkpoint: unknown phase '{}'", phase);
   return static_cast<size_t>(found - kPhaseOrder.begin());
 }
-
-/// libtorch's thread count is global; it is put back at the end.
-class TorchThreads {
- public:
-  explicit TorchThreads(int threads) : before_(torch::get_num_threads()) { torch::set_num_threads(threads); }
-  ~TorchThreads() { torch::set_num_threads(before_); }
-  TorchThreads(const TorchThreads&) = delete;
-  TorchThreads& operator=(const TorchThreads&) = delete;
-
- private:
-  int before_;
-};
 
 int thread_count(const TrainConfig& config) {
   if (config.threads > 0) return config.threads;
@@ -297,6 +287,7 @@ TrainResult Trainer::result(bool completed) const {
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_train_config(config);
   make_spec(config.arch);  // refuses a bad architecture before any image is read
+  KeepFreedMemory keep_freed_memory;
   try {
     return Trainer(config, observer).run();
   } catch (const c10::Error& error) {

@@ -1,0 +1,297 @@
+#include <png.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "core/random.h"
+#include "encoders.h"
+#include "image/codec.h"
+#include "support/expect_error.h"
+#include "support/full_disk.h"
+#include "support/temporary_dir.h"
+
+namespace lasnet::test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+Image decode(const Bytes& bytes) { return decode_image(bytes.data(), bytes.size(), "x.jpg"); }
+
+/// Smooth enough for JPEG to keep it within a few levels, and without any symmetry.
+Image gradient(int width, int height) {
+  Image image{width, height, {}};
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      for (int value : {60 + 120 * x / width, 30 + 150 * y / height, 200 - 80 * x * y / (width * height)}) {
+        image.rgb.push_back(static_cast<uint8_t>(value));
+      }
+    }
+  }
+  return image;
+}
+
+int largest_difference(const Image& a, const Image& b) {
+  if (a.width != b.width || a.height != b.height) return 256;
+  int largest = 0;
+  for (size_t i = 0; i < a.rgb.size(); ++i) largest = std::max(largest, std::abs(a.rgb[i] - b.rgb[i]));
+  return largest;
+}
+
+Image random_image(int width, int height, uint64_t seed) {
+  Random random(seed);
+  Image image{width, height, Bytes(static_cast<size_t>(width) * height * 3)};
+  for (uint8_t& value : image.rgb) value = static_cast<uint8_t>(random.below(256));
+  return image;
+}
+
+TEST(Jpeg, DecodesColour) {
+  Image image = gradient(37, 21);
+  for (JpegOptions options :
+       {JpegOptions{}, JpegOptions{.progressive = true}, JpegOptions{.keep_rgb = true}}) {
+    EXPECT_LE(largest_difference(decode(encode_jpeg(37, 21, image.rgb, options)), image), 3);
+  }
+}
+
+TEST(Jpeg, DecodesGrey) {
+  Image image = gradient(37, 21);
+  Bytes samples(37 * 21);
+  for (size_t i = 0; i < samples.size(); ++i) {
+    samples[i] = image.rgb[i * 3];
+    image.rgb[i * 3 + 1] = image.rgb[i * 3 + 2] = image.rgb[i * 3];
+  }
+  EXPECT_LE(largest_difference(decode(encode_jpeg(37, 21, samples, {.components = 1})), image), 2);
+}
+
+/// CMYK samples of which the picture is `image` with `black` of the light taken by the black ink.
+Bytes inks_of(const Image& image, int black, bool inverted) {
+  Bytes samples;
+  for (size_t i = 0; i < image.rgb.size(); ++i) {
+    int ink = 255 - image.rgb[i];
+    samples.push_back(static_cast<uint8_t>(inverted ? 255 - ink : ink));
+    if (i % 3 == 2) samples.push_back(static_cast<uint8_t>(inverted ? 255 - black : black));
+  }
+  return samples;
+}
+
+TEST(Jpeg, DecodesCmykAndYcckWithAndWithoutAdobesInversion) {
+  Image image = gradient(37, 21), expected = image;
+  constexpr int kBlack = 51;
+  for (uint8_t& value : expected.rgb) value = static_cast<uint8_t>(value * (255 - kBlack) / 255);
+  for (bool ycck : {false, true}) {
+    for (bool adobe : {true, false}) {
+      if (ycck && !adobe) continue;  // only the Adobe marker can say YCCK
+      JpegOptions options{.components = 4, .ycck = ycck, .adobe_marker = adobe};
+      Image got = decode(encode_jpeg(37, 21, inks_of(image, kBlack, adobe), options));
+      EXPECT_LE(largest_difference(got, expected), 4) << "ycck " << ycck << " adobe " << adobe;
+    }
+  }
+}
+
+TEST(Jpeg, TurnsUprightWhatExifSays) {
+  Image upright = gradient(40, 24);
+  auto at = [&](int x, int y) { return &upright.rgb[(static_cast<size_t>(y) * 40 + x) * 3]; };
+  for (int orientation = 1; orientation <= 8; ++orientation) {
+    // What the camera stored: row 0 and column 0 of the stored picture lie where EXIF 2.3 table 6 says.
+    bool swap = orientation >= 5;
+    Image stored{swap ? 24 : 40, swap ? 40 : 24, {}};
+    for (int row = 0; row < stored.height; ++row) {
+      for (int column = 0; column < stored.width; ++column) {
+        int x = 0, y = 0;
+        switch (orientation) {
+          case 1:
+            x = column, y = row;
+            break;  // row 0 top, column 0 left
+          case 2:
+            x = 39 - column, y = row;
+            break;  // top, right
+          case 3:
+            x = 39 - column, y = 23 - row;
+            break;  // bottom, right
+          case 4:
+            x = column, y = 23 - row;
+            break;  // bottom, left
+          case 5:
+            x = row, y = column;
+            break;  // row 0 left, column 0 top
+          case 6:
+            x = 39 - row, y = column;
+            break;  // right, top
+          case 7:
+            x = 39 - row, y = 23 - column;
+            break;  // right, bottom
+          case 8:
+            x = row, y = 23 - column;
+            break;  // left, bottom
+        }
+        stored.rgb.insert(stored.rgb.end(), at(x, y), at(x, y) + 3);
+      }
+    }
+    Bytes jpeg = encode_jpeg(stored.width, stored.height, stored.rgb);
+    for (bool big_endian : {false, true}) {
+      Image got = decode(with_orientation(jpeg, orientation, big_endian));
+      EXPECT_LE(largest_difference(got, upright), 3) << "orientation " << orientation;
+    }
+  }
+}
+
+TEST(Jpeg, IgnoresAbsurdExif) {
+  Image image = gradient(16, 8);
+  Bytes jpeg = encode_jpeg(16, 8, image.rgb);
+  EXPECT_LE(largest_difference(decode(with_orientation(jpeg, 99, false)), image), 3);
+  Bytes exif = with_orientation(jpeg, 6, false);
+  exif[16] = 0xff;  // the directory lies beyond the segment
+  exif[17] = 0xff;
+  EXPECT_LE(largest_difference(decode(exif), image), 3);
+}
+
+TEST(Jpeg, RefusesEveryTruncation) {
+  for (bool progressive : {false, true}) {
+    Bytes jpeg = encode_jpeg(37, 21, random_image(37, 21, 1).rgb, {.progressive = progressive});
+    for (size_t size = 1; size < jpeg.size(); ++size) {
+      EXPECT_ERROR(decode({jpeg.begin(), jpeg.begin() + size}), HasSubstr("x.jpg"))
+          << size << "/" << jpeg.size();
+    }
+  }
+}
+
+TEST(Jpeg, RefusesAbsurdSizesBeforeAllocating) {
+  Bytes jpeg = encode_jpeg(16, 8, gradient(16, 8).rgb);
+  const uint8_t start_of_frame[] = {0xff, 0xc0};
+  auto frame = std::search(jpeg.begin(), jpeg.end(), start_of_frame, start_of_frame + 2);
+  ASSERT_NE(frame, jpeg.end());
+  std::fill(frame + 5, frame + 9, 0xfe);  // height and width
+  EXPECT_ERROR(decode(jpeg), AllOf(HasSubstr("x.jpg"), HasSubstr("65278 x 65278 pixels")));
+}
+
+TEST(Jpeg, RefusesThousandsOfScans) {
+  Bytes jpeg = encode_jpeg(8, 8, gradient(8, 8).rgb, {.progressive = true});
+  const uint8_t start_of_scan[] = {0xff, 0xda};
+  auto first = std::search(jpeg.begin(), jpeg.end(), start_of_scan, start_of_scan + 2);
+  auto second = std::search(first + 2, jpeg.end(), start_of_scan, start_of_scan + 2);
+  Bytes scan(first, second), scans;
+  for (int i = 0; i < 600; ++i) scans.insert(scans.end(), scan.begin(), scan.end());
+  jpeg.insert(second, scans.begin(), scans.end());
+  EXPECT_ERROR(decode(jpeg), HasSubstr("x.jpg: not a readable JPEG"));
+}
+
+TEST(Png, RoundTripsBitForBit) {
+  TemporaryDir dir;
+  for (auto [width, height] : {std::pair{1, 1}, {17, 5}, {3, 90}}) {
+    Image image = random_image(width, height, 2);
+    save_png(image, dir / "x.png");
+    EXPECT_EQ(load_image(dir / "x.png"), image);
+  }
+}
+
+TEST(Png, DecodesColourWithSixteenBitsAndInterlaced) {
+  Image image = random_image(13, 9, 3);
+  Bytes deep;
+  for (uint8_t value : image.rgb) deep.insert(deep.end(), {value, value});  // v * 257 scales to v
+  for (bool interlaced : {false, true}) {
+    EXPECT_EQ(decode(encode_png_rows(13, 9, image.rgb, {.interlaced = interlaced})), image);
+    EXPECT_EQ(decode(encode_png_rows(13, 9, deep, {.bit_depth = 16, .interlaced = interlaced})), image);
+  }
+}
+
+TEST(Png, DecodesGreyOfEveryDepth) {
+  for (int depth : {1, 2, 4, 8, 16}) {
+    Bytes rows = depth == 16 ? Bytes{0x00, 0x00, 0x80, 0x80} : Bytes{0x1b, 0xe4};
+    int width = depth == 16 ? 2 : 16 / depth;
+    Image expected{width, 1, {}};
+    for (int x = 0; x < width; ++x) {
+      int levels = (1 << std::min(depth, 8)) - 1;
+      int value = depth == 16 ? rows[x * 2]
+                              : (rows[x * depth / 8] >> (8 - depth - x * depth % 8) & levels) * 255 / levels;
+      expected.rgb.insert(expected.rgb.end(), 3, static_cast<uint8_t>(value));
+    }
+    EXPECT_EQ(
+        decode(encode_png_rows(width, 1, rows, {.colour_type = PNG_COLOR_TYPE_GRAY, .bit_depth = depth})),
+        expected)
+        << depth;
+  }
+}
+
+TEST(Png, BlendsAlphaOverWhite) {
+  Image expected{4, 1, {10, 20, 30, 255, 255, 255, 133, 138, 143, 204, 206, 208}};
+  Bytes rgba = {10, 20, 30, 255, 1, 2, 3, 0, 10, 20, 30, 127, 1, 11, 21, 51};
+  EXPECT_LE(
+      largest_difference(decode(encode_png_rows(4, 1, rgba, {.colour_type = PNG_COLOR_TYPE_RGBA})), expected),
+      1);
+  Bytes grey_alpha = {100, 255, 100, 0};
+  EXPECT_EQ(decode(encode_png_rows(2, 1, grey_alpha, {.colour_type = PNG_COLOR_TYPE_GRAY_ALPHA})),
+            (Image{2, 1, {100, 100, 100, 255, 255, 255}}));
+  Bytes deep = {10, 10, 20, 20, 30, 30, 0xff, 0xff, 1, 1, 2, 2, 3, 3, 0, 0};
+  EXPECT_EQ(decode(encode_png_rows(2, 1, deep, {.colour_type = PNG_COLOR_TYPE_RGBA, .bit_depth = 16})),
+            (Image{2, 1, {10, 20, 30, 255, 255, 255}}));
+}
+
+TEST(Png, DecodesPalettesWithAndWithoutAlpha) {
+  PngOptions options{.colour_type = PNG_COLOR_TYPE_PALETTE, .palette = {1, 2, 3, 40, 50, 60, 7, 8, 9}};
+  EXPECT_EQ(decode(encode_png_rows(3, 1, {2, 0, 1}, options)), (Image{3, 1, {7, 8, 9, 1, 2, 3, 40, 50, 60}}));
+  options.palette_alpha = {255, 0};
+  EXPECT_EQ(decode(encode_png_rows(3, 1, {2, 0, 1}, options)),
+            (Image{3, 1, {7, 8, 9, 1, 2, 3, 255, 255, 255}}));
+}
+
+TEST(Png, RefusesEveryTruncation) {
+  Bytes png = encode_png(random_image(37, 21, 4));
+  for (size_t size = 1; size < png.size(); ++size) {
+    EXPECT_ERROR(decode({png.begin(), png.begin() + size}), HasSubstr("x.jpg")) << size << "/" << png.size();
+  }
+}
+
+TEST(Png, RefusesDamageAndAbsurdSizes) {
+  Bytes png = encode_png(random_image(37, 21, 5));
+  Bytes damaged = png;
+  damaged[png.size() / 2] ^= 0xff;
+  EXPECT_ERROR(decode(damaged), HasSubstr("x.jpg: not a readable PNG"));
+  // Width and height with a matching checksum, so that only the size is wrong.
+  Bytes huge = encode_png_rows(1, 1, {0}, {.colour_type = PNG_COLOR_TYPE_GRAY});
+  const Bytes header = {0, 8, 0, 0, 0, 8, 0, 0, 8, 0, 0, 0, 0};  // 524288 x 524288
+  std::copy(header.begin(), header.end(), huge.begin() + 16);
+  uint32_t crc = 0xffffffff;
+  for (size_t i = 12; i < 29; ++i) {
+    crc ^= huge[i];
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  for (int i = 0; i < 4; ++i) huge[29 + i] = static_cast<uint8_t>(~crc >> (24 - 8 * i));
+  EXPECT_ERROR(decode(huge), AllOf(HasSubstr("x.jpg"), HasSubstr("524288 x 524288 pixels")));
+}
+
+TEST(LoadImage, NamesTheFileAndTheReason) {
+  TemporaryDir dir;
+  write_text(dir / "empty.jpg", "");
+  write_text(dir / "text.jpg", "This is no image at all.\n");
+  write_text(dir / "gif.png", "GIF89a");
+  EXPECT_ERROR(load_image(dir / "empty.jpg"), HasSubstr(dir / "empty.jpg: the file is empty"));
+  EXPECT_ERROR(load_image(dir / "text.jpg"), HasSubstr(dir / "text.jpg: neither a JPEG nor a PNG"));
+  EXPECT_ERROR(load_image(dir / "gif.png"), HasSubstr("neither a JPEG nor a PNG"));
+  EXPECT_ERROR(load_image(dir / "absent.jpg"), HasSubstr("No such file"));
+  EXPECT_ERROR(load_image(dir.path()), HasSubstr("got a folder"));
+}
+
+TEST(LoadImage, RecognisesContentNotNames) {
+  TemporaryDir dir;
+  Image image = random_image(5, 4, 6);
+  save_png(image, dir / "really_png.jpg");
+  EXPECT_EQ(load_image(dir / "really_png.jpg"), image);
+}
+
+TEST(SavePng, RefusesWhatIsNoImageAndLeavesTheOldFileOnAFullDisk) {
+  TemporaryDir dir;
+  EXPECT_ERROR(save_png({}, dir / "x.png"), HasSubstr("0 x 0"));
+  EXPECT_ERROR(save_png({2, 2, Bytes(5)}, dir / "x.png"), HasSubstr("2 x 2 with 5 bytes"));
+  EXPECT_EQ(dir.entries(), 0);
+  Image image = random_image(5, 4, 7);
+  save_png(image, dir / "x.png");
+  {
+    FullDisk full(1000);
+    EXPECT_ERROR(save_png(random_image(50, 50, 8), dir / "x.png"), HasSubstr("writing failed"));
+  }
+  EXPECT_EQ(load_image(dir / "x.png"), image);
+  EXPECT_EQ(dir.entries(), 1);
+}
+
+}  // namespace
+}  // namespace lasnet::test

@@ -1,0 +1,48 @@
+#include "lasnet/image.h"
+#include "support/expect_error.h"
+#include "support/temporary_dir.h"
+
+namespace lasnet::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+TEST(ImageFolder, ListsClassesAndImagesInNameOrder) {
+  TemporaryDir dir;
+  for (const char* file : {"dog/b.JPG", "dog/a.jpeg", "dog/c.Png", "dog/notes.txt", "dog/._b.JPG",
+                           "dog/sub/d.jpg", "cat/2.jpg", "cat/10.jpg", "README.jpg", ".git/x.jpg"}) {
+    write_text(dir / file, "");
+  }
+  ImageFolder folder = open_image_folder(dir.path());
+  EXPECT_THAT(folder.classes, ElementsAre("cat", "dog"));
+  std::vector<std::string> items;
+  for (const auto& item : folder.items) items.push_back(item.path + "=" + std::to_string(item.label));
+  EXPECT_THAT(items, ElementsAre(dir / "cat/10.jpg=0", dir / "cat/2.jpg=0", dir / "dog/a.jpeg=1",
+                                 dir / "dog/b.JPG=1", dir / "dog/c.Png=1"));
+}
+
+TEST(ImageFolder, FollowsLinksAndTakesTrailingSlashes) {
+  TemporaryDir data, dir;
+  write_text(data / "x.jpg", "");
+  write_text(dir / "a/1.jpg", "");
+  std::filesystem::create_directory_symlink(data.path(), dir / "b");
+  ImageFolder folder = open_image_folder(dir.path() + "/");
+  EXPECT_THAT(folder.classes, ElementsAre("a", "b"));
+  EXPECT_EQ(folder.items.size(), 2u);
+}
+
+TEST(ImageFolder, NamesWhatIsMissing) {
+  TemporaryDir dir;
+  EXPECT_ERROR(open_image_folder(dir / "absent"), HasSubstr(dir / "absent: no such folder"));
+  write_text(dir / "file", "");
+  EXPECT_ERROR(open_image_folder(dir / "file"), HasSubstr("not a folder"));
+  EXPECT_ERROR(open_image_folder(dir.path()), HasSubstr("0 class folders, expected at least two"));
+  write_text(dir / "cat/1.jpg", "");
+  EXPECT_ERROR(open_image_folder(dir.path()), HasSubstr("1 class folder, expected at least two"));
+  write_text(dir / "dog/readme.txt", "");
+  EXPECT_ERROR(open_image_folder(dir.path()), HasSubstr(dir / "dog: the class folder holds no"));
+}
+
+}  // namespace
+}  // namespace lasnet::test

@@ -1,0 +1,152 @@
+// The training graph, on running statistics with hard masks, against the engine; and what training adds to
+// it.
+#include <gtest/gtest.h>
+
+#include "lasnet/error.h"
+#include "support/random_model.h"
+#include "train/masked_net.h"
+#include "train/oracle.h"
+
+namespace lasnet {
+namespace {
+
+ArchConfig arch_config(const std::string& name, const std::string& granularity,
+                       StemKind stem = StemKind::imagenet) {
+  return {
+      .name = name, .width = 0.25, .classes = 7, .stem = stem, .granularity = parse_granularity(granularity)};
+}
+
+struct OracleCase {
+  const char* arch;
+  const char* granularity;
+  MapSize size;
+  int64_t images;
+  StemKind stem = StemKind::imagenet;
+};
+
+class OracleTest : public testing::TestWithParam<OracleCase> {};
+
+MaskSet masks_of(const OracleResult& oracle) {
+  MaskSet masks;
+  for (const OracleBlock& block : oracle.blocks) masks[block.name] = block.mask;
+  return masks;
+}
+
+TEST_P(OracleTest, EngineComputesTheSameFunction) {
+  const OracleCase& c = GetParam();
+  Model model = test::random_model(arch_config(c.arch, c.granularity, c.stem), 1);
+  Tensor x = test::random_input(c.images, c.size, 2);
+  OracleResult oracle = masked_dense_forward(model, x);
+  MaskSet masks = masks_of(oracle);
+  for (Backend backend : {Backend::reference, Backend::cpu}) {
+    Result got = Session(model, {.backend = backend, .isa = {}, .threads = 2}).run(x, {.force_masks = &masks});
+    EXPECT_LE(test::relative_error(got.logits, oracle.logits), 1e-4);
+    auto image = oracle.macs_ratios.begin();
+    for (double macs : got.trace.image_macs) {
+      EXPECT_NEAR(macs / static_cast<double>(got.trace.static_macs), *image++, 1e-5);
+    }
+    auto block = oracle.blocks.begin();
+    for (const BlockTrace& trace : got.trace.blocks) {
+      EXPECT_EQ(trace.name, block->name);
+      EXPECT_LE(test::relative_error(trace.logit_difference, block->logit_difference), 1e-4) << trace.name;
+      ++block;
+    }
+  }
+}
+
+TEST_P(OracleTest, EngineComputesTheSameStaticNetwork) {
+  const OracleCase& c = GetParam();
+  Model model = test::random_model(arch_config(c.arch, c.granularity, c.stem), 3);
+  Tensor x = test::random_input(c.images, c.size, 4);
+  OracleResult oracle = masked_dense_forward(model, x, {.dense = true});
+  EXPECT_TRUE(oracle.blocks.empty());
+  Result got = Session(model).run(x, {.dense = true});
+  EXPECT_LE(test::relative_error(got.logits, oracle.logits), 1e-4);
+}
+
+INSTANTIATE_TEST_SUITE_P(Networks, OracleTest,
+                         testing::Values(OracleCase{"resnet18", "4-4-2-1", {64, 64}, 3},
+                                         OracleCase{"resnet18", "3-5-2-9", {97, 75}, 1},
+                                         OracleCase{"resnet18", "1-1-1-1", {48, 32}, 2, StemKind::small},
+                                         OracleCase{"resnet50", "8-4-7-1", {80, 64}, 3},
+                                         OracleCase{"resnet50", "3-5-2-9", {97, 131}, 1},
+                                         OracleCase{"resnet101", "4-4-2-1", {64, 40}, 1}));
+
+TEST(Oracle, MaskIsTheSignOfTheLogitDifference) {
+  Model model = test::random_model(arch_config("resnet18", "1-1-1-1"), 1);
+  OracleResult oracle = masked_dense_forward(model, test::random_input(2, {64, 64}, 2));
+  ASSERT_EQ(oracle.blocks.size(), 8u);
+  for (const OracleBlock& block : oracle.blocks) {
+    ASSERT_EQ(block.mask.shape, block.logit_difference.shape) << "a patch is a pixel when S = 1";
+    for (size_t i = 0; i < block.mask.data.size(); ++i) {
+      EXPECT_EQ(block.mask.data[i], block.logit_difference.data[i] >= 0);
+    }
+  }
+}
+
+TEST(Oracle, RefusesBadInputAndMasks) {
+  Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
+  EXPECT_THROW(masked_dense_forward(model, Tensor({1, 4, 64, 64})), Error);
+  EXPECT_THROW(masked_dense_forward(model, Tensor({1, 3, 16, 64})), Error);
+  MaskSet unknown = {{"layer9.0", ByteTensor({1, 16, 16})}};
+  EXPECT_THROW(masked_dense_forward(model, Tensor({1, 3, 64, 64}), {.force_masks = &unknown}), Error);
+  MaskSet small = {{"layer1.0", ByteTensor({1, 8, 16})}};
+  EXPECT_THROW(masked_dense_forward(model, Tensor({1, 3, 64, 64}), {.force_masks = &small}), Error);
+}
+
+TEST(MaskedNet, WeightsPassThroughUnchanged) {
+  Model model = test::random_model(arch_config("resnet50", "4-4-2-1"), 1);
+  MaskedNet net(model.spec, model.weights);
+  EXPECT_EQ(net.weights(), model.weights);
+  Weights others = random_weights(model.spec, 9);
+  net.load(others);
+  EXPECT_EQ(net.weights(), others);
+  others.erase("fc.bias");
+  EXPECT_THROW(net.load(others), Error);
+}
+
+TEST(MaskedNet, NormStatisticsComeFromAllPixels) {
+  // With empty masks the first block's body changes no output, yet its statistics are those of full masks.
+  Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
+  torch::Tensor x = torch::rand({2, 3, 64, 64});
+  auto statistics = [&](test::MaskPattern pattern) {
+    MaskedNet net(model.spec, model.weights);
+    MaskSet masks = test::make_masks(model.spec, 2, {64, 64}, pattern, 3);
+    net.forward(x, {.forced = &masks}, /*training=*/true);
+    return net.weights().at("layer1.0.bn2.running_mean");
+  };
+  Tensor empty = statistics(test::MaskPattern::empty);
+  EXPECT_EQ(empty, statistics(test::MaskPattern::full));
+  EXPECT_NE(empty, model.weights.at("layer1.0.bn2.running_mean"));
+}
+
+TEST(MaskedNet, ClassificationReachesEveryParameter) {
+  Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
+  MaskedNet net(model.spec, model.weights);
+  Random random(4);
+  MaskedOutput output =
+      net.forward(torch::rand({4, 3, 64, 64}),
+                  {.kind = MaskPolicy::Kind::sample, .temperature = 1, .random = &random}, true);
+  output.logits.square().sum().backward();
+  for (const NamedTensor& parameter : net.parameters()) {
+    ASSERT_TRUE(parameter.tensor.grad().defined()) << parameter.name;
+    EXPECT_GT(parameter.tensor.grad().abs().max().item<double>(), 0) << parameter.name;
+  }
+}
+
+TEST(MaskedNet, SampledMasksFollowTheNoiseAlone) {
+  Model model = test::random_model(arch_config("resnet18", "1-1-1-1"), 1);
+  MaskedNet net(model.spec, model.weights);
+  torch::NoGradGuard no_gradient;
+  torch::Tensor x = torch::rand({2, 3, 64, 64});
+  auto sample = [&](uint64_t seed) {
+    Random random(seed);
+    MaskPolicy policy{.kind = MaskPolicy::Kind::sample, .temperature = 1, .random = &random};
+    return net.forward(x, policy, /*training=*/false).blocks.front().mask;
+  };
+  EXPECT_TRUE(torch::equal(sample(1), sample(1)));
+  EXPECT_FALSE(torch::equal(sample(1), sample(2)));
+}
+
+}  // namespace
+}  // namespace lasnet
