@@ -1,6 +1,8 @@
 #include "train_options.h"
 
-#include <fmt/format.h>
+#include <filesystem>
+
+#include "core/fail.h"
 
 namespace lasnet::cli {
 namespace {
@@ -157,6 +159,10 @@ TrainConfig resolve(const TrainOptions& options) {
   for (const auto& apply : options.overrides) apply(config);
   if (config.data.empty()) throw UsageError("train: no data; give --data DIR");
   if (config.output.empty()) throw UsageError("train: no output folder; give -o DIR");
+  // A teacher is read after the pre-training: better to miss it now than in hours.
+  for (const auto& file : {config.init, config.teacher}) {
+    if (!file.empty() && !std::filesystem::is_regular_file(file)) fail("{}: no such file", file);
+  }
   return config;
 }
 

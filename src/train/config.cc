@@ -38,12 +38,15 @@ class TomlValue {
   }
 
  private:
+  /// An integer is a number, but no other type stands in for another.
   template <typename T>
   T required(const char* expected) const {
+    std::optional<T> value;
     if constexpr (std::is_same_v<T, double>) {
-      if (!node_.is_number()) wrong_type(expected);
+      if (node_.is_number()) value = node_.value<T>();
+    } else {
+      value = node_.value_exact<T>();
     }
-    std::optional<T> value = node_.value<T>();
     if (!value) wrong_type(expected);
     return *value;
   }

@@ -286,7 +286,7 @@ TrainResult Trainer::result(bool completed) const {
 
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_train_config(config);
-  make_spec(config.arch);  // refuses a bad architecture before any image is read
+  spec_for(config.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
   KeepFreedMemory keep_freed_memory;
   try {
     return Trainer(config, observer).run();
