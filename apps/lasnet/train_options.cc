@@ -112,7 +112,8 @@ void add_schedule_options(Fields& fields) {
   fields.value("--masker-lr-multiplier", &TrainConfig::masker_lr_multiplier,
                "The maskers' learning rate over --lr");
   fields.value("--momentum", &TrainConfig::momentum, "Nesterov momentum");
-  fields.value("--weight-decay", &TrainConfig::weight_decay, "Weight decay");
+  fields.value("--weight-decay", &TrainConfig::weight_decay, "Weight decay of fine-tuning");
+  fields.value("--pretrain-weight-decay", &TrainConfig::pretrain_weight_decay, "The same of pre-training");
   fields.value("--label-smoothing", &TrainConfig::label_smoothing, "Of the cross-entropy");
 }
 

@@ -31,7 +31,8 @@ struct TrainConfig {
   double pretrain_lr = 0.2;  ///< same for pre-training
   double masker_lr_multiplier = 0.1;
   double momentum = 0.9;  ///< Nesterov
-  double weight_decay = 5e-5;
+  double weight_decay = 5e-5;       ///< of fine-tuning
+  double pretrain_weight_decay = 5e-4;
   double label_smoothing = 0.0;  ///< of the cross-entropy, pre-training and fine-tuning
 
   double lambda_flops = 10.0;

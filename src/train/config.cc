@@ -146,6 +146,7 @@ void check_train_config(const TrainConfig& config) {
   require_rate("gumbel_end", config.gumbel_end);
   require_weight("masker_lr_multiplier", config.masker_lr_multiplier);
   require_weight("weight_decay", config.weight_decay);
+  require_weight("pretrain_weight_decay", config.pretrain_weight_decay);
   require_weight("lambda_flops", config.lambda_flops);
   require_weight("alpha_distill", config.alpha_distill);
   require(config.momentum > 0 && config.momentum < 1, "momentum", config.momentum,

@@ -138,6 +138,8 @@ INSTANTIATE_TEST_SUITE_P(
                     BadValue{"lr", [](TrainConfig& c) { c.lr = -1; }},
                     BadValue{"pretrain_lr", [](TrainConfig& c) { c.pretrain_lr = INFINITY; }},
                     BadValue{"momentum", [](TrainConfig& c) { c.momentum = 1; }},
+                    BadValue{"pretrain_weight_decay",
+                             [](TrainConfig& c) { c.pretrain_weight_decay = -1; }},
                     BadValue{"weight_decay", [](TrainConfig& c) { c.weight_decay = NAN; }},
                     BadValue{"label_smoothing", [](TrainConfig& c) { c.label_smoothing = 1; }},
                     BadValue{"gumbel_end", [](TrainConfig& c) { c.gumbel_end = 0; }},
