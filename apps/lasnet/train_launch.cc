@@ -23,7 +23,8 @@ void launch_training(char** arguments) {
   std::string program = (self.parent_path() / "lasnet-train").string();
   arguments[0] = program.data();
   execv(program.c_str(), arguments);
-  fail("train: cannot start {}: {}. It is built and installed beside lasnet", program, std::strerror(errno));
+  fail("train: cannot start {}: {}. It belongs beside lasnet; `make build` builds it", program,
+       std::strerror(errno));
 }
 
 }  // namespace lasnet::cli
