@@ -2,7 +2,7 @@
 # Installs what building lasnet needs from Debian or Ubuntu packages. Idempotent: what is installed is skipped, and
 # when nothing is missing apt is not called at all.
 #
-#   scripts/install-deps.sh [--no-train] [--fuzz] [--data] [--data]
+#   scripts/install-deps.sh [--no-train] [--fuzz] [--data]
 #   scripts/install-deps.sh --train-available     prints ON if libtorch is installed or can be, else OFF
 set -eu
 
@@ -15,9 +15,6 @@ packages='g++ cmake ninja-build clang-format
 train_packages='libtorch-dev libopenblas0-openmp'
 fuzz_packages='clang'
 # Photographs for the demo's data set (docs/demo-data.md).
-data_packages='tuxpaint-stamps-default mate-backgrounds lomiri-wallpapers-16.04 plasma-workspace-wallpapers
-  gcompris-qt-data'
-# The photographs that scripts/build_demo_data.py composes.
 data_packages='tuxpaint-stamps-default mate-backgrounds lomiri-wallpapers-16.04 plasma-workspace-wallpapers
   gcompris-qt-data'
 
@@ -43,7 +40,6 @@ for argument; do
   case $argument in
     --no-train) train=no ;;
     --fuzz) packages="$packages $fuzz_packages" ;;
-    --data) packages="$packages $data_packages" ;;
     --data) packages="$packages $data_packages" ;;
     --train-available) train_available; exit ;;
     -h | --help) usage; exit ;;
