@@ -8,7 +8,7 @@ CMAKE_ARGS ?=
 FUZZ_SECONDS ?= 60
 CTEST_ARGS ?=
 
-MODEL ?= $(firstword $(filter-out %-static.safetensors,$(wildcard models/*.safetensors)))
+MODEL ?= models/demo.safetensors
 SAMPLES ?= $(wildcard samples/*.jpg)
 NO_TRAIN_FLAG = $(if $(filter OFF,$(TRAIN)),--no-train)
 

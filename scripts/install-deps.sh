@@ -2,7 +2,7 @@
 # Installs what building lasnet needs from Debian or Ubuntu packages. Idempotent: what is installed is skipped, and
 # when nothing is missing apt is not called at all.
 #
-#   scripts/install-deps.sh [--no-train] [--fuzz]
+#   scripts/install-deps.sh [--no-train] [--fuzz] [--data]
 #   scripts/install-deps.sh --train-available     prints ON if libtorch is installed or can be, else OFF
 set -eu
 
@@ -14,6 +14,9 @@ packages='g++ cmake ninja-build clang-format
 # Training. OpenMP's OpenBLAS shares its thread pool with libtorch; the pthread one fights it for the cores.
 train_packages='libtorch-dev libopenblas0-openmp'
 fuzz_packages='clang'
+# Photographs for the demo's data set (docs/demo-data.md).
+data_packages='tuxpaint-stamps-default mate-backgrounds lomiri-wallpapers-16.04 plasma-workspace-wallpapers
+  gcompris-qt-data'
 
 usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
 say() { printf 'install-deps: %s\n' "$*"; }
@@ -37,6 +40,7 @@ for argument; do
   case $argument in
     --no-train) train=no ;;
     --fuzz) packages="$packages $fuzz_packages" ;;
+    --data) packages="$packages $data_packages" ;;
     --train-available) train_available; exit ;;
     -h | --help) usage; exit ;;
     *) say "unknown option $argument" >&2; usage >&2; exit 2 ;;

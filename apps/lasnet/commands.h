@@ -14,15 +14,11 @@ using Action = std::function<int()>;
 void add_run(CLI::App& app, Action& action);
 void add_forward(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
-void add_train(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_info(CLI::App& app, Action& action);
 
-/// Whether this program was built with training.
-bool has_training();
-
-inline constexpr int kExitError = 1;
-inline constexpr int kExitUsage = 2;
-inline constexpr int kExitInterrupted = 130;
+/// `lasnet train ...` becomes the program lasnet-train beside it, which alone loads libtorch. `arguments`
+/// ends with a null pointer and its first is replaced. Returns only by Error.
+[[noreturn]] void launch_training(char** arguments);
 
 }  // namespace lasnet::cli

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "core/fail.h"
+#include "log.h"
 #include "machine.h"
 
 namespace lasnet::cli {
@@ -17,6 +18,32 @@ CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int 
       ->check(CLI::Range(low, high).description(""))
       ->type_name("N")
       ->capture_default_str();
+}
+
+int guarded(const std::function<int()>& body) {
+  try {
+    return body();
+  } catch (const UsageError& error) {
+    log_error(error.what());
+    return kExitUsage;
+  } catch (const std::bad_alloc&) {
+    log_error("out of memory: try a smaller batch or a smaller input");
+  } catch (const std::exception& error) {
+    log_error(error.what());
+  }
+  return kExitError;
+}
+
+int parse(CLI::App& app, int argc, char** argv) {
+  app.failure_message([](const CLI::App*, const CLI::Error& error) {
+    return fmt::format("error: {}\nRun with --help for more information.\n", error.what());
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : kExitUsage;
+  }
+  return -1;
 }
 
 void add_model_options(CLI::App& app, ModelOptions& options) {

@@ -1,6 +1,7 @@
 // What several subcommands share: which model, on which kernels, and how results leave the program.
 #pragma once
 
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -14,6 +15,19 @@
 namespace lasnet::cli {
 
 using Json = nlohmann::ordered_json;
+
+/// Whether this build has training.
+inline constexpr bool kTraining = LASNET_TRAINING;
+
+inline constexpr int kExitError = 1;
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitInterrupted = 130;
+
+/// Calls the body of a program: its exit code, or after an exception, which is logged, the one that fits.
+int guarded(const std::function<int()>& body);
+
+/// Parses the command line. Returns the exit code if that is all there is to do (help, wrong use), else -1.
+int parse(CLI::App& app, int argc, char** argv);
 
 /// A model file, and what to assume about it when it does not say (or to use instead of what it says).
 struct ModelOptions {

@@ -24,7 +24,7 @@ Json collect() {
           {"isas", isas},
           {"default_isa", to_string(available_isas().back())},
           {"architectures", architecture_names()},
-          {"training", has_training()}};
+          {"training", kTraining}};
 }
 
 std::string words(const Json& list) {
@@ -46,7 +46,7 @@ int info(bool json) {
         fmt::format("kernels        {} (default {})\n", words(facts["isas"]),
                     facts["default_isa"].get<std::string>()) +
         fmt::format("architectures  {}\n", words(facts["architectures"])) +
-        fmt::format("training       {}\n", has_training() ? "yes" : "no (built with -DLASNET_TRAIN=OFF)"));
+        fmt::format("training       {}\n", kTraining ? "yes" : "no (built with -DLASNET_TRAIN=OFF)"));
   return 0;
 }
 

@@ -110,6 +110,19 @@ std::string describe_names(const std::vector<std::string>& names) {
   return fmt::format(": {}{}", fmt::join(names.begin(), shown, ", "), names.size() > kShown ? ", ..." : "");
 }
 
+/// A JSON value for people: without quotes and braces, numbers to four digits.
+std::string compact(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_number_float()) return fmt::format("{:.4g}", value.get<double>());
+  if (!value.is_structured()) return value.dump();
+  std::vector<std::string> parts;
+  for (const auto& [key, item] : value.items()) {
+    const std::string text = item.is_object() ? "(" + compact(item) + ")" : compact(item);
+    parts.push_back(value.is_object() ? key + " " + text : text);
+  }
+  return fmt::format("{}", fmt::join(parts, value.is_object() ? ", " : " "));
+}
+
 std::string to_text(const Model& model, const Json& facts) {
   const Json& preprocessing = facts["preprocessing"];
   const int crop = preprocessing["crop"];
@@ -121,7 +134,7 @@ std::string to_text(const Model& model, const Json& facts) {
                   crop > 0 ? fmt::format("centre crop {} x {}", crop, crop) : "no crop",
                   fmt::join(model.preprocessing.mean, " "), fmt::join(model.preprocessing.std, " "));
   for (const auto& [key, value] : facts["training"].items()) {
-    text += fmt::format("{:<14} {}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+    text += fmt::format("{:<14} {}\n", key, compact(value));
   }
   text += fmt::format("\nfor one image of {} x {} px, everything computed:\n", facts["input"][0].get<int>(),
                       facts["input"][1].get<int>());

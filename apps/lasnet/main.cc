@@ -1,11 +1,8 @@
 // lasnet: train, run and see spatially dynamic networks.
-#include <fmt/format.h>
-
-#include <exception>
+#include <string_view>
 
 #include "commands.h"
 #include "common.h"
-#include "log.h"
 
 namespace lasnet::cli {
 namespace {
@@ -14,26 +11,19 @@ constexpr const char* kDescription =
     "Spatially dynamic networks: each block computes only the patches of the image that need it.\n"
     "Exit codes: 0 success, 1 error, 2 wrong use, 130 interrupted.";
 
-int parse_and_run(int argc, char** argv) {
+int run_command(int argc, char** argv) {
+  if (argc > 1 && std::string_view(argv[1]) == "train") launch_training(argv + 1);
   CLI::App app(kDescription, "lasnet");
   app.set_version_flag("--version", "lasnet " LASNET_VERSION);
-  app.require_subcommand(1);
-  app.failure_message([](const CLI::App* wrong, const CLI::Error& error) {
-    return fmt::format("error: {}\nSee lasnet{} --help\n", error.what(),
-                       wrong->get_parent() != nullptr ? " " + wrong->get_name() : "");
-  });
   Action action;
   add_run(app, action);
   add_forward(app, action);
   add_eval(app, action);
-  add_train(app, action);
+  app.add_subcommand("train", "Train a dynamic network on an image folder");
   add_inspect(app, action);
   add_info(app, action);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kExitUsage;
-  }
+  if (const int code = parse(app, argc, argv); code >= 0) return code;
+  if (!action) throw UsageError("no command given; see lasnet --help");
   return action();
 }
 
@@ -41,17 +31,5 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace lasnet::cli
 
 int main(int argc, char** argv) {
-  using namespace lasnet::cli;
-  try {
-    return parse_and_run(argc, argv);
-  } catch (const UsageError& error) {
-    log_error(error.what());
-    return kExitUsage;
-  } catch (const std::bad_alloc&) {
-    log_error("out of memory: try a smaller batch or a smaller input");
-    return kExitError;
-  } catch (const std::exception& error) {
-    log_error(error.what());
-    return kExitError;
-  }
+  return lasnet::cli::guarded([&] { return lasnet::cli::run_command(argc, argv); });
 }

@@ -22,6 +22,12 @@ std::string top_lines(const ImageReport& report) {
   return text;
 }
 
+/// "1.52x faster".
+std::string compare(double ms, double than_ms) {
+  return ms <= than_ms ? fmt::format("{:.2f}x faster", than_ms / ms)
+                       : fmt::format("{:.2f}x slower", ms / than_ms);
+}
+
 std::string block_table(const ImageReport& report) {
   Table table({"block", ">S", "computed (r)", ">", ">with halo", ">MACs", ">time"});
   for (const BlockReport& block : report.blocks) {
@@ -61,11 +67,10 @@ std::string to_text(const ImageReport& report) {
                                  dim(fmt::format("{} x {} px, seen at {} x {}", report.width, report.height,
                                                  report.input_width, report.input_height)));
   text += top_lines(report) + "\n";
-  text +=
-      fmt::format("  computed {} of the MACs, {} of {};  {} instead of {} dense: {}\n\n",
-                  bold(format_percent(report.macs_ratio())), format_count(report.macs),
-                  format_count(report.static_macs), format_ms(report.dynamic_ms), format_ms(report.dense_ms),
-                  bold(fmt::format("{:.2f}x faster", report.dense_ms / report.dynamic_ms)));
+  text += fmt::format("  computed {} of the MACs, {} of {};  {} instead of {} dense: {}\n\n",
+                      bold(format_percent(report.macs_ratio())), format_count(report.macs),
+                      format_count(report.static_macs), format_ms(report.dynamic_ms),
+                      format_ms(report.dense_ms), bold(compare(report.dynamic_ms, report.dense_ms)));
   text += block_table(report);
   for (const auto& path : report.overlays) text += fmt::format("  {} {}\n", dim("written"), path);
   return text;

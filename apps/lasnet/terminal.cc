@@ -48,10 +48,11 @@ int display_width(const std::string& text) {
 }
 
 std::string format_count(double value) {
-  if (value >= 1e9) return fmt::format("{:.2f} G", value / 1e9);
-  if (value >= 1e7) return fmt::format("{:.0f} M", value / 1e6);
-  if (value >= 1e6) return fmt::format("{:.1f} M", value / 1e6);
-  if (value >= 1e4) return fmt::format("{:.0f} k", value / 1e3);
+  for (const auto& [unit, name] : {std::pair{1e9, "G"}, std::pair{1e6, "M"}, std::pair{1e3, "k"}}) {
+    if (value < unit) continue;
+    const double scaled = value / unit;
+    return fmt::format("{:.{}f} {}", scaled, scaled < 10 ? 2 : scaled < 100 ? 1 : 0, name);
+  }
   return fmt::format("{:.0f}", value);
 }
 

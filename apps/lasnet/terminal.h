@@ -18,7 +18,7 @@ std::string bar(double fraction, int width);
 /// Characters that UTF-8 text occupies, escape sequences apart.
 int display_width(const std::string& text);
 
-/// "1.82 G", "123 M", "56 k", "7".
+/// "1.82 G", "12.3 M", "456 k", "7".
 std::string format_count(double value);
 /// "47.3 %".
 std::string format_percent(double fraction);

@@ -1,162 +1,170 @@
 #include "train_options.h"
 
-#include <fmt/format.h>
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <string_view>
+
+#include "core/fail.h"
+#include "train/config.h"
 
 namespace lasnet::cli {
 namespace {
 
-/// Declares options that are remembered rather than applied, so that they win over the file whatever comes
-/// first.
-class Fields {
- public:
-  Fields(CLI::App& app, TrainOptions& options) : app_(app), options_(options) {}
+struct Help {
+  std::string_view key;  ///< of visit_fields
+  const char* group;
+  const char* text;
+};
 
-  void group(const std::string& name) { group_ = name; }
+constexpr const char* kData = "Data";
+constexpr const char* kNetwork = "Network";
+constexpr const char* kSchedule = "Schedule";
+constexpr const char* kMasks = "Masks and losses";
+constexpr const char* kRun = "Run";
+
+constexpr std::array kHelp = {
+    Help{"data", kData, "Folder with train/<class>/ and val/<class>/, or with class folders only"},
+    Help{"val_fraction", kData, "Share held out per class when there is no val/"},
+    Help{"size", kData, "Crop in px, for training and evaluation"},
+    Help{"resize", kData, "Shorter side before the evaluation crop, px; 0: size * 256 / 224"},
+    Help{"crop_min_scale", kData, "Least share of the area of a random crop"},
+    Help{"flip", kData, "No random horizontal flips"},
+    Help{"arch", kNetwork, "Architecture: resnet18, resnet34, resnet50 or resnet101"},
+    Help{"width", kNetwork, "Channel multiplier"},
+    Help{"stem", kNetwork, "imagenet, or small for 32 to 128 px"},
+    Help{"granularity", kNetwork, "S per stage or block, e.g. 4-4-2-1"},
+    Help{"target", kNetwork, "MAC ratio of the whole network"},
+    Help{"init", kNetwork,
+         "Static weights to start from (.safetensors, .pth); else they are pre-trained first"},
+    Help{"teacher", kNetwork, "Model to distil from; default: the static network"},
+    Help{"epochs", kSchedule, "Epochs of dynamic fine-tuning"},
+    Help{"pretrain_epochs", kSchedule, "Epochs of static pre-training, without --init"},
+    Help{"control_epochs", kSchedule,
+         "Epochs of a static control, fine-tuned like the dynamic network; 0: none"},
+    Help{"batch", kSchedule, "Images per step"},
+    Help{"lr", kSchedule, "Learning rate of fine-tuning for a batch of 256; scaled by batch / 256"},
+    Help{"pretrain_lr", kSchedule, "The same of pre-training"},
+    Help{"masker_lr_multiplier", kSchedule, "The maskers' learning rate over --lr"},
+    Help{"momentum", kSchedule, "Nesterov momentum"},
+    Help{"weight_decay", kSchedule, "Weight decay of fine-tuning"},
+    Help{"pretrain_weight_decay", kSchedule, "Weight decay of pre-training"},
+    Help{"label_smoothing", kSchedule, "Of the cross-entropy"},
+    Help{"lambda_flops", kMasks, "Weight of the MAC budget and bounds"},
+    Help{"alpha_distill", kMasks, "Weight of the distillation"},
+    Help{"temperature_distill", kMasks, "Softmax temperature of the distillation"},
+    Help{"gumbel_start", kMasks, "Gumbel-Softmax temperature at the start ..."},
+    Help{"gumbel_end", kMasks, "... and at the end"},
+    Help{"masker_bias", kMasks, "Initial bias towards active patches"},
+    Help{"straight_through_dilation", kMasks, "Give the dilated mask's MACs a gradient"},
+    Help{"seed", kRun, "Of the initial weights, the split and the augmentation"},
+    Help{"threads", kRun, "Threads; 0: one per physical core"},
+    Help{"output", kRun, "Folder for the models, the log and the checkpoint"},
+    Help{"resume", kRun, "Go on from the checkpoint in the output folder"},
+};
+
+const Help& help_of(std::string_view key) {
+  const auto found =
+      std::find_if(kHelp.begin(), kHelp.end(), [&](const Help& help) { return help.key == key; });
+  if (found == kHelp.end()) fail("train: the option {} has no help", key);
+  return *found;
+}
+
+std::string option_name(std::string_view key) {
+  std::string name = key == "output" ? "-o,--output" : "--" + std::string(key);
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
+/// Sets the field `key`, whose type is T, whenever it is called: options are remembered, not applied, so that
+/// they win over the file whatever comes first.
+template <typename T>
+std::function<void(TrainConfig&)> assignment(std::string_view key, T value) {
+  return [key, value](TrainConfig& config) {
+    visit_fields(config, [&](std::string_view field, auto& member) {
+      if constexpr (std::is_same_v<std::remove_reference_t<decltype(member)>, T>) {
+        if (field == key) member = value;
+      }
+    });
+  };
+}
+
+/// Declares the option of one field; its type decides how the text is read.
+class FieldDeclarer {
+ public:
+  FieldDeclarer(CLI::App& app, TrainOptions& options) : app_(app), options_(options) {}
+
+  void operator()(const char* key, bool value) const {
+    std::string name = option_name(key);
+    if (value) name.insert(2, "no-");
+    auto set = [&overrides = options_.overrides, key, value] {
+      overrides.push_back(assignment(key, !value));
+    };
+    app_.add_flag_callback(name, set, help_of(key).text)->group(help_of(key).group);
+  }
+
+  void operator()(const char* key, StemKind value) const {
+    parsed(key, to_string(value), [](const std::string& text) { return parse_stem(text); });
+  }
+
+  void operator()(const char* key, const std::vector<int>&) const {
+    parsed(key, "", [](const std::string& text) { return parse_granularity(text); });
+  }
 
   template <typename T>
-  CLI::Option* value(const std::string& name, T TrainConfig::*member, const std::string& help) {
-    auto* option = app_.add_option_function<T>(
-        name,
-        [this_options = &options_, member](const T& given) {
-          this_options->overrides.push_back([member, given](TrainConfig& config) { config.*member = given; });
-        },
-        help);
-    const std::string text = fmt::format("{}", TrainConfig{}.*member);
-    return option->default_str(text)->group(group_);
-  }
-
-  CLI::Option* flag(const std::string& name, bool TrainConfig::*member, bool value, const std::string& help) {
-    return app_
-        .add_flag_callback(
-            name,
-            [this_options = &options_, member, value] {
-              this_options->overrides.push_back(
-                  [member, value](TrainConfig& config) { config.*member = value; });
-            },
-            help)
-        ->group(group_);
-  }
-
-  template <typename Parse>
-  CLI::Option* arch(const std::string& name, const std::string& help, Parse parse) {
-    return add_parsed(app_, name, help,
-                      [this_options = &options_, parse](const std::string& text) {
-                        ArchConfig parsed;
-                        parse(text, parsed);  // refuses bad text while the command line is read
-                        this_options->overrides.push_back(
-                            [parse, text](TrainConfig& config) { parse(text, config.arch); });
-                      })
-        ->group(group_);
+  void operator()(const char* key, const T& value) const {
+    auto set = [&overrides = options_.overrides, key](const T& given) {
+      overrides.push_back(assignment(key, given));
+    };
+    describe(app_.add_option_function<T>(option_name(key), set), key, fmt::format("{}", value));
   }
 
  private:
+  template <typename Parse>
+  void parsed(const char* key, const std::string& value, Parse parse) const {
+    auto accept = [&overrides = options_.overrides, key, parse](const std::string& text) {
+      overrides.push_back(assignment(key, parse(text)));
+    };
+    describe(add_parsed(app_, option_name(key), "", accept), key, value);
+  }
+
+  static void describe(CLI::Option* option, const char* key, const std::string& value) {
+    option->description(help_of(key).text)->default_str(value)->group(help_of(key).group);
+  }
+
   CLI::App& app_;
   TrainOptions& options_;
-  std::string group_;
 };
 
-void add_data_options(Fields& fields) {
-  fields.group("Data");
-  fields
-      .value("--data", &TrainConfig::data,
-             "Folder with train/<class>/ and val/<class>/, or with class folders only")
-      ->type_name("DIR");
-  fields
-      .value("--val-fraction", &TrainConfig::val_fraction, "Share held out per class when there is no val/")
-      ->check(CLI::Range(0.0, 1.0).description(""));
-  fields.value("--size", &TrainConfig::size, "Crop in px, for training and evaluation");
-  fields.value("--resize", &TrainConfig::resize,
-               "Shorter side before the evaluation crop, px; 0: size * 256 / 224");
-  fields.value("--crop-min-scale", &TrainConfig::crop_min_scale, "Least share of the area of a random crop");
-  fields.flag("--no-flip", &TrainConfig::flip, false, "No random horizontal flips");
-}
-
-void add_network_options(Fields& fields) {
-  fields.group("Network");
-  fields.arch("--arch", "Architecture, e.g. resnet18", [](const std::string& text, ArchConfig& arch) {
-    arch.name = text;
-    make_spec({.name = text, .granularity = {}});
-  });
-  fields.arch("--width", "Channel multiplier", [](const std::string& text, ArchConfig& arch) {
-    if (!CLI::detail::lexical_cast(text, arch.width)) throw UsageError("not a number: " + text);
-    make_spec({.width = arch.width, .granularity = {}});
-  });
-  fields.arch("--stem", "imagenet, or small for 32 to 128 px",
-              [](const std::string& text, ArchConfig& arch) { arch.stem = parse_stem(text); });
-  fields.arch("--granularity", "S per stage or block, e.g. 4-4-2-1; static trains no maskers",
-              [](const std::string& text, ArchConfig& arch) { arch.granularity = parse_granularity(text); });
-  fields.value("--target", &TrainConfig::target, "MAC ratio of the whole network")
-      ->check(CLI::Range(0.0, 1.0).description(""));
-  fields
-      .value("--init", &TrainConfig::init,
-             "Static weights to start from, .safetensors or .pth; else they are "
-             "pre-trained first")
-      ->type_name("FILE");
-  fields.value("--teacher", &TrainConfig::teacher, "Model to distil from; default: the static network")
-      ->type_name("FILE");
-}
-
-void add_schedule_options(Fields& fields) {
-  fields.group("Schedule");
-  fields.value("--epochs", &TrainConfig::epochs, "Epochs of dynamic fine-tuning");
-  fields.value("--pretrain-epochs", &TrainConfig::pretrain_epochs,
-               "Epochs of static pre-training, without --init");
-  fields.value("--control-epochs", &TrainConfig::control_epochs,
-               "Epochs of a static control that is fine-tuned like the dynamic network; 0: none");
-  fields.value("--batch", &TrainConfig::batch, "Images per step");
-  fields.value("--lr", &TrainConfig::lr,
-               "Learning rate of fine-tuning for a batch of 256; scaled by batch / 256");
-  fields.value("--pretrain-lr", &TrainConfig::pretrain_lr, "The same of pre-training");
-  fields.value("--masker-lr-multiplier", &TrainConfig::masker_lr_multiplier,
-               "The maskers' learning rate over --lr");
-  fields.value("--momentum", &TrainConfig::momentum, "Nesterov momentum");
-  fields.value("--weight-decay", &TrainConfig::weight_decay, "Weight decay");
-  fields.value("--label-smoothing", &TrainConfig::label_smoothing, "Of the cross-entropy");
-}
-
-void add_masking_options(Fields& fields) {
-  fields.group("Masks and losses");
-  fields.value("--lambda-flops", &TrainConfig::lambda_flops, "Weight of the MAC budget and bounds");
-  fields.value("--alpha-distill", &TrainConfig::alpha_distill, "Weight of the distillation");
-  fields.value("--temperature-distill", &TrainConfig::temperature_distill,
-               "Softmax temperature of the distillation");
-  fields.value("--gumbel-start", &TrainConfig::gumbel_start, "Gumbel-Softmax temperature at the start");
-  fields.value("--gumbel-end", &TrainConfig::gumbel_end, "... and at the end");
-  fields.value("--masker-bias", &TrainConfig::masker_bias, "Initial bias towards active patches");
-  fields.flag("--straight-through-dilation", &TrainConfig::straight_through_dilation, true,
-              "Give the dilated mask's MACs a gradient");
-}
-
-void add_run_options(Fields& fields) {
-  fields.group("Run");
-  fields.value("--seed", &TrainConfig::seed, "Of the initial weights, the split and the augmentation");
-  fields.value("--threads", &TrainConfig::threads, "Threads; 0: one per physical core")
-      ->check(CLI::Range(0, 1024).description(""));
-  fields.value("-o,--output", &TrainConfig::output, "Folder for the models, the log and the checkpoint")
-      ->type_name("DIR");
-  fields.flag("--resume", &TrainConfig::resume, true, "Go on from the checkpoint in the output folder");
+/// What check_train_config and make_spec refuse is a wrong use of the program.
+void check(const TrainConfig& config) {
+  try {
+    check_train_config(config);
+    make_spec(config.arch);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
 }
 
 }  // namespace
 
 void add_train_options(CLI::App& app, TrainOptions& options) {
-  Fields fields(app, options);
   app.add_option("--config", options.config,
                  "TOML file with keys named as these options, _ for -; options given here win over it")
       ->type_name("FILE.toml");
-  add_data_options(fields);
-  add_network_options(fields);
-  add_schedule_options(fields);
-  add_masking_options(fields);
-  add_run_options(fields);
+  const TrainConfig defaults;
+  visit_fields(defaults, FieldDeclarer(app, options));
 }
 
 TrainConfig resolve(const TrainOptions& options) {
   TrainConfig config;
   if (!options.config.empty()) config = load_train_config(options.config, config);
   for (const auto& apply : options.overrides) apply(config);
-  if (config.data.empty()) throw UsageError("train: no data; give --data DIR");
-  if (config.output.empty()) throw UsageError("train: no output folder; give -o DIR");
+  check(config);
+  // A teacher is read after the pre-training: better to miss it now than in hours.
+  for (const auto& file : {config.init, config.teacher}) {
+    if (!file.empty() && !std::filesystem::is_regular_file(file)) fail("{}: no such file", file);
+  }
   return config;
 }
 

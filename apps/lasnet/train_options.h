@@ -18,7 +18,7 @@ struct TrainOptions {
 
 void add_train_options(CLI::App& app, TrainOptions& options);
 
-/// Defaults, then the TOML file, then the command line. Throws UsageError if data or output are missing.
+/// Defaults, then the TOML file, then the command line. Throws UsageError if the result makes no sense.
 TrainConfig resolve(const TrainOptions& options);
 
 }  // namespace lasnet::cli

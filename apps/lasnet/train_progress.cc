@@ -56,7 +56,9 @@ void TrainProgress::on_epoch(const EpochInfo& epoch) {
     for (const double rate : epoch.validation.rates) line += fmt::format(" {:.2f}", rate);
   }
   log_info(line + fmt::format("  {}", format_duration(epoch.seconds)));
-  for (const auto& warning : epoch.warnings) log_warning(warning);
+  for (const auto& warning : epoch.warnings) {
+    if (warned_.insert(warning).second) log_warning(warning);
+  }
 }
 
 Json to_json(const TrainResult& result) {

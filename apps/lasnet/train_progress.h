@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 
 #include "common.h"
@@ -23,6 +24,7 @@ class TrainProgress {
 
   std::unique_ptr<Progress> bar_;
   std::string bar_label_;
+  std::set<std::string> warned_;  ///< each warning is shown once
 };
 
 Json to_json(const TrainResult& result);

@@ -22,12 +22,12 @@ PackedConv compile_head(const ModelSpec& spec, const Weights& weights, const Cpu
 
 }  // namespace
 
-CpuExecutable::CpuExecutable(const Model& model, const CpuKernels& kernels)
+CpuExecutable::CpuExecutable(const Model& model, const CpuKernels& kernels, NetworkPlan plan)
     : Executable(model.spec, Backend::cpu, kernels.isa),
       kernels_(kernels),
       stem_(compile_conv(model.spec.stem, model.weights, model.spec.stem.in_channels, kernels)),
       head_(compile_head(model.spec, model.weights, kernels)),
-      plan_(default_plan(model.spec)) {
+      plan_(std::move(plan)) {
   for (const BlockSpec& block : model.spec.blocks) blocks_.push_back(compile_block(block, model.weights));
 }
 
@@ -54,7 +54,8 @@ std::unique_ptr<Runner> CpuExecutable::make_runner(int threads) const {
 }
 
 std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa) {
-  return std::make_shared<CpuExecutable>(model, cpu_kernels(isa.value_or(available_isas().back())));
+  return std::make_shared<CpuExecutable>(model, cpu_kernels(isa.value_or(available_isas().back())),
+                                         default_plan(model.spec));
 }
 
 }  // namespace lasnet

@@ -34,7 +34,8 @@ struct CpuBlock {
 
 class CpuExecutable final : public Executable {
  public:
-  CpuExecutable(const Model& model, const CpuKernels& kernels);
+  /// `plan` has an entry per block.
+  CpuExecutable(const Model& model, const CpuKernels& kernels, NetworkPlan plan);
 
   std::unique_ptr<Runner> make_runner(int threads) const override;
 

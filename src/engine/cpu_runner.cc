@@ -1,21 +1,15 @@
 #include "engine/cpu_runner.h"
 
 #include <algorithm>
-#include <chrono>
 
+#include "core/stopwatch.h"
 #include "engine/trace.h"
 
 namespace lasnet {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 /// Input sizes whose memory is kept.
 constexpr size_t kKeptSizes = 4;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 ConvCall conv_call(const CpuConv& conv, const CpuMap& in, const std::vector<int64_t>& taps, CpuMap& out,
                    PixelPairs pixels, Epilogue epilogue) {
@@ -45,12 +39,12 @@ CpuMemory& CpuRunner::memory_for(const RunRequest& request) {
 
 Result CpuRunner::run(const RunRequest& request) {
   CpuMemory& memory = memory_for(request);
-  Clock::time_point start = Clock::now();
+  Stopwatch watch;
   TraceBuilder trace(executable_->spec(), request);
   run_stem(*request.input, memory);
   for (size_t i = 0; i < memory.blocks.size(); ++i) run_block(i, request, memory, trace);
   Tensor logits = run_head(request, memory);
-  return {std::move(logits), trace.finish(seconds_since(start))};
+  return {std::move(logits), trace.finish(watch.seconds())};
 }
 
 void CpuRunner::run_conv(const ConvCall& call) {
@@ -100,14 +94,14 @@ void CpuRunner::run_stem(const Tensor& input, CpuMemory& memory) {
 }
 
 void CpuRunner::run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace) {
-  Clock::time_point start = Clock::now();
+  Stopwatch watch;
   BlockMemory& block = memory.blocks[index];
   bool sparse = decide(index, request, block);
   if (sparse) block.builder.build(block.patches, block.lists->current);
   run_body(index, block, sparse);
   bool masked = !request.dense && executable_->spec().blocks[index].is_dynamic();
   BlockOutcome outcome;
-  outcome.seconds = seconds_since(start);
+  outcome.seconds = watch.seconds();
   if (masked) outcome.differences = block.differences;
   if (sparse) {
     outcome.patches = block.patches;

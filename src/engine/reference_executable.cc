@@ -1,7 +1,7 @@
 // The masked dense network in plain loops: computes everything, then multiplies by the mask. The oracle.
 #include <algorithm>
-#include <chrono>
 
+#include "core/stopwatch.h"
 #include "engine/executable.h"
 #include "engine/fold.h"
 #include "engine/trace.h"
@@ -9,12 +9,6 @@
 
 namespace lasnet {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 struct ReferenceConv {
   FoldedConv folded;
@@ -89,24 +83,24 @@ class ReferenceRunner final : public Runner {
       : executable_(std::move(executable)) {}
 
   Result run(const RunRequest& request) override {
-    Clock::time_point start = Clock::now();
+    Stopwatch watch;
     const ModelSpec& spec = executable_->spec();
     TraceBuilder trace(spec, request);
     Tensor x = executable_->conv(spec.stem)(reference::nchw_to_nhwc(*request.input));
     reference::relu(x);
     if (spec.stem_pool) x = reference::max_pool(x);
     for (size_t i = 0; i < spec.blocks.size(); ++i) {
-      Clock::time_point block_start = Clock::now();
+      Stopwatch block_watch;
       ReferenceBlock block{
           *executable_, spec.blocks[i], request.geometry.blocks[i], request, i, {}, {}, {}, {}, {}};
       x = block.run(x);
       trace.add_block({block.patches, block.differences.data, block.active_counts, block.dilated_counts,
-                       seconds_since(block_start)});
+                       block_watch.seconds()});
     }
     Tensor logits =
         reference::linear(reference::average_pool(x), executable_->weight(spec.head_name + ".weight"),
                           executable_->weight(spec.head_name + ".bias"));
-    return {std::move(logits), trace.finish(seconds_since(start))};
+    return {std::move(logits), trace.finish(watch.seconds())};
   }
 
  private:

@@ -38,12 +38,15 @@ class TomlValue {
   }
 
  private:
+  /// An integer is a number, but no other type stands in for another.
   template <typename T>
   T required(const char* expected) const {
+    std::optional<T> value;
     if constexpr (std::is_same_v<T, double>) {
-      if (!node_.is_number()) wrong_type(expected);
+      if (node_.is_number()) value = node_.value<T>();
+    } else {
+      value = node_.value_exact<T>();
     }
-    std::optional<T> value = node_.value<T>();
     if (!value) wrong_type(expected);
     return *value;
   }
@@ -143,6 +146,7 @@ void check_train_config(const TrainConfig& config) {
   require_rate("gumbel_end", config.gumbel_end);
   require_weight("masker_lr_multiplier", config.masker_lr_multiplier);
   require_weight("weight_decay", config.weight_decay);
+  require_weight("pretrain_weight_decay", config.pretrain_weight_decay);
   require_weight("lambda_flops", config.lambda_flops);
   require_weight("alpha_distill", config.alpha_distill);
   require(config.momentum > 0 && config.momentum < 1, "momentum", config.momentum,

@@ -33,6 +33,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("masker_lr_multiplier", config.masker_lr_multiplier);
   visit("momentum", config.momentum);
   visit("weight_decay", config.weight_decay);
+  visit("pretrain_weight_decay", config.pretrain_weight_decay);
   visit("label_smoothing", config.label_smoothing);
   visit("lambda_flops", config.lambda_flops);
   visit("alpha_distill", config.alpha_distill);

@@ -29,7 +29,7 @@ Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData&
       observer_(observer),
       account_(net.spec(), {config.size, config.size}),
       optimizer_(net, {.momentum = config.momentum,
-                       .weight_decay = config.weight_decay,
+                       .weight_decay = settings_.weight_decay,
                        .masker_lr_multiplier = config.masker_lr_multiplier}),
       steps_per_epoch_(data.steps_per_epoch()),
       steps_(steps_per_epoch_ * settings_.epochs) {}

@@ -152,6 +152,7 @@ bool Trainer::make_static() {
                            .data_stream = kPretrain,
                            .epochs = epochs,
                            .lr = config_.pretrain_lr * config_.batch / kReferenceBatch,
+                           .weight_decay = config_.pretrain_weight_decay,
                            .warmup = kPretrainWarmup,
                            .dynamic = false};
     if (!run_phase(settings, net, /*teacher=*/nullptr)) return false;
@@ -201,6 +202,7 @@ PhaseSettings Trainer::finetuning(const char* name, int epochs, bool dynamic) co
           .data_stream = kFinetune,
           .epochs = epochs,
           .lr = config_.lr * config_.batch / kReferenceBatch,
+          .weight_decay = config_.weight_decay,
           .warmup = 0,
           .dynamic = dynamic};
 }
@@ -286,7 +288,7 @@ TrainResult Trainer::result(bool completed) const {
 
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_train_config(config);
-  make_spec(config.arch);  // refuses a bad architecture before any image is read
+  spec_for(config.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
   KeepFreedMemory keep_freed_memory;
   try {
     return Trainer(config, observer).run();

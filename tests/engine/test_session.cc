@@ -5,6 +5,7 @@
 #include <cmath>
 #include <thread>
 
+#include "engine/cpu_executable.h"
 #include "kernels/cpu/kernels.h"
 #include "lasnet/error.h"
 #include "support/random_model.h"
@@ -183,6 +184,21 @@ TEST(Session, IsReusableAcrossSizesAndModes) {
         EXPECT_EQ(session.run(x, {.dense = dense}).logits, Session(model).run(x, {.dense = dense}).logits);
       }
     }
+  }
+}
+
+/// The schedule is a choice of speed, not of result.
+TEST(Session, WholeMapPathGivesTheSameBits) {
+  for (const char* name : {"resnet18", "resnet50"}) {
+    Model model = test::random_model(config(name, "4-3-2-1"), 24);
+    Tensor x = test::random_input(2, {64, 80}, 25);
+    MaskSet masks = test::make_masks(model.spec, 2, {64, 80}, MaskPattern::random, 26);
+    NetworkPlan plan = default_plan(model.spec);
+    for (BlockPlan& block : plan.blocks) block.whole_map_above = 0.0;
+    auto executable = std::make_shared<CpuExecutable>(model, cpu_kernels(available_isas().back()), plan);
+    Session whole_map(executable, 2);
+    EXPECT_EQ(whole_map.run(x, {.force_masks = &masks}).logits,
+              Session(model).run(x, {.force_masks = &masks}).logits);
   }
 }
 

@@ -1,0 +1,162 @@
+// The training configuration: TOML files and what is refused before training starts.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "lasnet/error.h"
+#include "train/config.h"
+
+namespace lasnet {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+class ConfigFile : public testing::Test {
+ protected:
+  std::string write(const std::string& text) {
+    std::ofstream(path_) << text;
+    return path_;
+  }
+
+  std::string message_for(const std::string& text) {
+    try {
+      load_train_config(write(text));
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "accepted";
+  }
+
+  void TearDown() override { std::filesystem::remove(path_); }
+
+  std::string path_ = testing::TempDir() + "lasnet_config_" +
+                      testing::UnitTest::GetInstance()->current_test_info()->name() + ".toml";
+};
+
+TEST_F(ConfigFile, SetsEveryKindOfValue) {
+  TrainConfig config = load_train_config(write(R"(
+data = "photos"
+arch = "resnet50"
+width = 0.5
+stem = "small"
+granularity = "4-4-2-1"
+epochs = 7
+lr = 1
+masker_bias = 2.5
+flip = false
+seed = 12345678901
+)"));
+  EXPECT_EQ(config.data, "photos");
+  EXPECT_EQ(config.arch.name, "resnet50");
+  EXPECT_EQ(config.arch.width, 0.5);
+  EXPECT_EQ(config.arch.stem, StemKind::small);
+  EXPECT_THAT(config.arch.granularity, testing::ElementsAre(4, 4, 2, 1));
+  EXPECT_EQ(config.epochs, 7);
+  EXPECT_EQ(config.lr, 1.0);
+  EXPECT_EQ(config.masker_bias, 2.5f);
+  EXPECT_FALSE(config.flip);
+  EXPECT_EQ(config.seed, 12345678901u);
+}
+
+TEST_F(ConfigFile, KeepsTheBaseWhereItIsSilent) {
+  TrainConfig base;
+  base.batch = 17;
+  base.epochs = 3;
+  TrainConfig config = load_train_config(write("epochs = 9\ngranularity = [8, 4, 7, 1]\n"), base);
+  EXPECT_EQ(config.batch, 17);
+  EXPECT_EQ(config.epochs, 9);
+  EXPECT_THAT(config.arch.granularity, testing::ElementsAre(8, 4, 7, 1));
+}
+
+TEST_F(ConfigFile, UnknownKeysAreNamedWithTheNearest) {
+  EXPECT_THAT(message_for("seed = 1\nepoch = 3\n"),
+              AllOf(HasSubstr(":2:"), HasSubstr("'epoch'"), HasSubstr("'epochs'")));
+  EXPECT_THAT(message_for("zzzzzzzzzz = 3"), AllOf(HasSubstr("zzzzzzzzzz"), HasSubstr("label_smoothing")));
+}
+
+TEST_F(ConfigFile, WrongTypesAreRefused) {
+  EXPECT_THAT(message_for("epochs = 2.5"), AllOf(HasSubstr("'epochs'"), HasSubstr("integer")));
+  EXPECT_THAT(message_for("epochs = 99999999999"), HasSubstr("'epochs'"));
+  EXPECT_THAT(message_for("seed = -1"), HasSubstr("'seed'"));
+  EXPECT_THAT(message_for("lr = \"fast\""), AllOf(HasSubstr("'lr'"), HasSubstr("number")));
+  EXPECT_THAT(message_for("flip = 1"), AllOf(HasSubstr("'flip'"), HasSubstr("true or false")));
+  EXPECT_THAT(message_for("data = 3"), AllOf(HasSubstr("'data'"), HasSubstr("string")));
+  EXPECT_THAT(message_for("granularity = [4, \"x\"]"), HasSubstr("'granularity'"));
+  EXPECT_NE(message_for("stem = \"huge\""), "accepted");
+}
+
+TEST_F(ConfigFile, SyntaxErrorsNameTheLine) {
+  EXPECT_THAT(message_for("seed = 1\nlr = = 2\n"), HasSubstr(path_ + ":2"));
+  EXPECT_THROW(load_train_config("/no/such/file.toml"), Error);
+}
+
+TrainConfig valid_config() {
+  TrainConfig config;
+  config.data = "data";
+  config.output = "out";
+  config.arch.granularity = {4, 4, 2, 1};
+  return config;
+}
+
+TEST(CheckTrainConfig, DefaultsWithDataOutputAndGranularityAreValid) { check_train_config(valid_config()); }
+
+struct BadValue {
+  const char* key;
+  void (*set)(TrainConfig&);
+};
+
+class CheckTrainConfigTest : public testing::TestWithParam<BadValue> {};
+
+TEST_P(CheckTrainConfigTest, NamesTheBadValue) {
+  TrainConfig config = valid_config();
+  GetParam().set(config);
+  try {
+    check_train_config(config);
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr(GetParam().key));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Values, CheckTrainConfigTest,
+    testing::Values(BadValue{"data", [](TrainConfig& c) { c.data.clear(); }},
+                    BadValue{"output", [](TrainConfig& c) { c.output.clear(); }},
+                    BadValue{"granularity", [](TrainConfig& c) { c.arch.granularity.clear(); }},
+                    BadValue{"size", [](TrainConfig& c) { c.size = 31; }},
+                    BadValue{"resize", [](TrainConfig& c) { c.resize = 100; }},
+                    BadValue{"target", [](TrainConfig& c) { c.target = 0; }},
+                    BadValue{"target", [](TrainConfig& c) { c.target = 1.01; }},
+                    BadValue{"target", [](TrainConfig& c) { c.target = NAN; }},
+                    BadValue{"val_fraction", [](TrainConfig& c) { c.val_fraction = 1; }},
+                    BadValue{"epochs", [](TrainConfig& c) { c.epochs = 0; }},
+                    BadValue{"pretrain_epochs", [](TrainConfig& c) { c.pretrain_epochs = -1; }},
+                    BadValue{"batch", [](TrainConfig& c) { c.batch = 0; }},
+                    BadValue{"lr", [](TrainConfig& c) { c.lr = -1; }},
+                    BadValue{"pretrain_lr", [](TrainConfig& c) { c.pretrain_lr = INFINITY; }},
+                    BadValue{"momentum", [](TrainConfig& c) { c.momentum = 1; }},
+                    BadValue{"pretrain_weight_decay", [](TrainConfig& c) { c.pretrain_weight_decay = -1; }},
+                    BadValue{"weight_decay", [](TrainConfig& c) { c.weight_decay = NAN; }},
+                    BadValue{"label_smoothing", [](TrainConfig& c) { c.label_smoothing = 1; }},
+                    BadValue{"gumbel_end", [](TrainConfig& c) { c.gumbel_end = 0; }},
+                    BadValue{"temperature_distill", [](TrainConfig& c) { c.temperature_distill = 0; }},
+                    BadValue{"crop_min_scale", [](TrainConfig& c) { c.crop_min_scale = 0; }},
+                    BadValue{"threads", [](TrainConfig& c) { c.threads = -1; }}));
+
+TEST(ConfigJson, RecordsEveryKeyAndTheRecipeLeavesOutPaths) {
+  TrainConfig config = valid_config();
+  nlohmann::json all = to_json(config), recipe = recipe_json(config);
+  EXPECT_EQ(all.at("granularity"), "4-4-2-1");
+  EXPECT_EQ(all.at("data"), "data");
+  EXPECT_EQ(recipe.at("lr"), config.lr);
+  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume"}) {
+    EXPECT_TRUE(all.contains(key)) << key;
+    EXPECT_FALSE(recipe.contains(key)) << key;
+  }
+}
+
+}  // namespace
+}  // namespace lasnet

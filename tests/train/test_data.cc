@@ -1,0 +1,277 @@
+// Folders, augmentation and batches.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <set>
+
+#include "lasnet/error.h"
+#include "synthetic_folder.h"
+#include "train/augment.h"
+#include "train/train_data.h"
+
+namespace lasnet {
+namespace {
+
+using test::SyntheticFolder;
+using testing::AllOf;
+using testing::HasSubstr;
+
+std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no error";
+}
+
+std::set<std::string> paths(const std::vector<ImageFolder::Item>& items) {
+  std::set<std::string> names;
+  for (const ImageFolder::Item& item : items) names.insert(item.path);
+  return names;
+}
+
+TEST(OpenData, TakesTheGivenParts) {
+  SyntheticFolder folder("parts");
+  folder.add_two_classes(3, 2);
+  DataSplit split = open_data(folder.path(), 0.5, 1);
+  EXPECT_THAT(split.classes, testing::ElementsAre("blue", "red"));
+  EXPECT_EQ(split.train.size(), 6u);
+  EXPECT_EQ(split.val.size(), 4u);
+}
+
+TEST(OpenData, HoldsOutAShareOfEveryClassBySeed) {
+  SyntheticFolder folder("classes");
+  folder.add("", "red", 0, 10);
+  folder.add("", "blue", 2, 5);
+  DataSplit split = open_data(folder.path(), 0.2, 1);
+  EXPECT_EQ(std::ranges::count(split.val, 0, &ImageFolder::Item::label), 1);
+  EXPECT_EQ(std::ranges::count(split.val, 1, &ImageFolder::Item::label), 2);
+  std::set<std::string> all = paths(split.train);
+  all.merge(paths(split.val));
+  EXPECT_EQ(all.size(), 15u);
+  EXPECT_EQ(paths(open_data(folder.path(), 0.2, 1).val), paths(split.val));
+  EXPECT_NE(paths(open_data(folder.path(), 0.2, 2).val), paths(split.val));
+}
+
+TEST(OpenData, TrainWithoutValIsSplit) {
+  SyntheticFolder folder("train_only");
+  folder.add("train", "red", 0, 4);
+  folder.add("train", "blue", 2, 4);
+  DataSplit split = open_data(folder.path(), 0.25, 1);
+  EXPECT_EQ(split.train.size(), 6u);
+  EXPECT_EQ(split.val.size(), 2u);
+}
+
+TEST(OpenData, RefusesFoldersThatCannotBeUsed) {
+  SyntheticFolder folder("bad");
+  EXPECT_THROW(open_data(folder.path("missing"), 0.1, 1), Error);
+  folder.add("train", "red", 0, 2);
+  EXPECT_THROW(open_data(folder.path(), 0.1, 1), Error) << "one class";
+  std::filesystem::create_directories(folder.path("train/empty"));
+  EXPECT_THAT(message_of([&] { open_data(folder.path(), 0.1, 1); }), HasSubstr("empty"));
+}
+
+TEST(OpenData, RefusesDifferentClassesInTheParts) {
+  SyntheticFolder folder("mixed");
+  folder.add_two_classes(2, 2);
+  folder.add("val", "green", 1, 2);
+  EXPECT_THAT(message_of([&] { open_data(folder.path(), 0.1, 1); }), HasSubstr("green"));
+}
+
+TEST(OpenData, RefusesToSplitASingleImage) {
+  SyntheticFolder folder("single");
+  folder.add("", "red", 0, 1);
+  folder.add("", "blue", 2, 3);
+  EXPECT_THAT(message_of([&] { open_data(folder.path(), 0.1, 1); }),
+              AllOf(HasSubstr("red"), HasSubstr("one image")));
+}
+
+TEST(ImageSource, GivesTheSameImagesFromMemoryAndFromDisk) {
+  SyntheticFolder folder("cache");
+  folder.add_two_classes(4, 1);
+  std::vector<ImageFolder::Item> items = open_data(folder.path(), 0.1, 1).train;
+  auto prepare = [](const Image& image) { return resize(image, 20, 20); };
+  constexpr int64_t kBytes = 20 * 20 * 3;
+  ImageSource held(items, prepare, 100 * kBytes, 2), partly(items, prepare, 3 * kBytes, 1);
+  EXPECT_EQ(held.cached(), 8);
+  EXPECT_EQ(partly.cached(), 3);
+  Image scratch;
+  for (int64_t i = 0; i < held.size(); ++i) {
+    Image first = held.image(i, scratch);
+    EXPECT_EQ(first, partly.image(i, scratch));
+    EXPECT_EQ(held.label(i), items[static_cast<size_t>(i)].label);
+  }
+}
+
+TEST(ImageSource, NamesAnUnreadableImage) {
+  SyntheticFolder folder("unreadable");
+  folder.add_two_classes(2, 1);
+  std::ofstream(folder.path("train/red/broken.jpg")) << "this is text";
+  std::vector<ImageFolder::Item> items = open_data(folder.path(), 0.1, 1).train;
+  auto open = [&] {
+    ImageSource(
+        items, [](const Image& image) { return image; }, 1 << 20, 2);
+  };
+  EXPECT_THAT(message_of(open), HasSubstr("broken.jpg"));
+}
+
+TEST(RandomCropBox, StaysInsideWithTheAskedAreaAndRatio) {
+  for (auto [height, width] : {std::pair{100, 100}, {60, 200}, {300, 40}, {1, 1}}) {
+    Random random(3);
+    for (int i = 0; i < 300; ++i) {
+      CropBox box = random_crop_box(height, width, 0.35, random);
+      ASSERT_GE(box.top, 0);
+      ASSERT_GE(box.left, 0);
+      ASSERT_GE(std::min(box.height, box.width), 1);
+      ASSERT_LE(box.top + box.height, height);
+      ASSERT_LE(box.left + box.width, width);
+      if (height != width || height == 1) continue;
+      double area = static_cast<double>(box.height) * box.width / (height * width);
+      double ratio = static_cast<double>(box.width) / box.height;
+      ASSERT_GT(area, 0.33);
+      ASSERT_GT(ratio, 0.72);
+      ASSERT_LT(ratio, 1.4);
+    }
+  }
+}
+
+TEST(RandomCropBox, FallsBackToTheCentreOfALongImage) {
+  Random random(3);
+  CropBox box = random_crop_box(10, 1000, 1.0, random);
+  EXPECT_EQ(box.height, 10);
+  EXPECT_EQ(box.width, 13);
+  EXPECT_EQ(box.left, (1000 - 13) / 2);
+}
+
+Image gradient_image(int width, int height) {
+  Image image{.width = width, .height = height, .rgb = {}};
+  for (int i = 0; i < width * height * 3; ++i) image.rgb.push_back(static_cast<uint8_t>(i * 7 % 251));
+  return image;
+}
+
+TEST(Augment, DependsOnTheRandomStreamAlone) {
+  Image image = gradient_image(50, 40);
+  auto view = [&](uint64_t seed) {
+    Random random(seed);
+    return augment(image, 32, 0.3, true, random);
+  };
+  EXPECT_EQ(view(1), view(1));
+  EXPECT_NE(view(1), view(2));
+}
+
+TEST(Augment, FlipsHalfOfTheViewsLeftToRight) {
+  Image image = gradient_image(32, 32);
+  Image mirrored = image;
+  for (int y = 0; y < 32; ++y) {
+    for (int x = 0; x < 32; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        mirrored.rgb[static_cast<size_t>((y * 32 + x) * 3 + c)] =
+            image.rgb[static_cast<size_t>((y * 32 + 31 - x) * 3 + c)];
+      }
+    }
+  }
+  int same = 0, flipped = 0;
+  for (uint64_t seed = 0; seed < 400; ++seed) {
+    Random random(seed);
+    Image view = augment(image, 32, 1.0, true, random);
+    same += view == image;
+    flipped += view == mirrored;
+  }
+  // Only whole-image boxes compare equal; both kinds occur about equally often.
+  EXPECT_GT(same, 5);
+  EXPECT_GT(flipped, 5);
+}
+
+TEST(ShrinkForTraining, KeepsTwiceTheTrainingSize) {
+  Image shrunk = shrink_for_training(gradient_image(300, 200), 40);
+  EXPECT_EQ(shrunk.width, 120);
+  EXPECT_EQ(shrunk.height, 80);
+  Image small = gradient_image(79, 300);
+  EXPECT_EQ(shrink_for_training(small, 40), small);
+}
+
+TEST(MakeBatch, HoldsTheValuesOfToInput) {
+  Preprocessing preprocessing{.resize = 8, .crop = 8};
+  std::vector<Image> images = {gradient_image(8, 6), gradient_image(8, 6)};
+  images[1].rgb[5] = 200;
+  std::vector<int> labels = {3, 1};
+  Batch batch = make_batch(images, labels, preprocessing);
+  EXPECT_TRUE(batch.images.is_contiguous(torch::MemoryFormat::ChannelsLast));
+  for (int64_t n = 0; n < 2; ++n) {
+    Tensor expected = to_input(images[static_cast<size_t>(n)], preprocessing);
+    torch::Tensor got = batch.images[n].contiguous();
+    EXPECT_EQ(std::vector<float>(got.data_ptr<float>(), got.data_ptr<float>() + got.numel()), expected.data);
+    EXPECT_EQ(batch.labels[n].item<int64_t>(), labels[static_cast<size_t>(n)]);
+  }
+  images[1] = gradient_image(9, 6);
+  EXPECT_THROW(make_batch(images, labels, preprocessing), Error);
+}
+
+TEST(BatchStream, KeepsOrderAndPassesErrorsOn) {
+  auto make = [](int64_t index) {
+    if (index == 7) throw Error("batch 7");
+    return Batch{.images = {}, .labels = torch::full({1}, index)};
+  };
+  BatchStream stream(make, 3, 8, 3);
+  for (int64_t expected = 3; expected < 7; ++expected) {
+    EXPECT_EQ(stream.next()->labels.item<int64_t>(), expected);
+  }
+  EXPECT_THROW(stream.next(), Error);
+  BatchStream empty(make, 8, 8, 3);
+  EXPECT_FALSE(empty.next().has_value());
+}
+
+class TrainDataTest : public testing::Test {
+ protected:
+  TrainDataTest() : folder_("train_data") {
+    folder_.add_two_classes(7, 3);
+    config_.data = folder_.path();
+    config_.size = 32;
+    config_.batch = 4;
+    config_.seed = 5;
+  }
+
+  std::vector<Batch> epoch(int index, int64_t first_step, int threads) {
+    TrainData data(config_, threads, [](const std::string&) {});
+    BatchStream stream = data.training("finetune", index, first_step);
+    std::vector<Batch> batches;
+    while (std::optional<Batch> batch = stream.next()) batches.push_back(*batch);
+    return batches;
+  }
+
+  SyntheticFolder folder_;
+  TrainConfig config_;
+};
+
+TEST_F(TrainDataTest, AnEpochDoesNotDependOnThreadsOrItsStart) {
+  std::vector<Batch> whole = epoch(2, 0, 1), tail = epoch(2, 1, 3);
+  ASSERT_EQ(whole.size(), 3u) << "14 images, batches of 4, remainder dropped";
+  ASSERT_EQ(tail.size(), 2u);
+  for (size_t i = 0; i < tail.size(); ++i) {
+    EXPECT_TRUE(torch::equal(whole[i + 1].images, tail[i].images));
+    EXPECT_TRUE(torch::equal(whole[i + 1].labels, tail[i].labels));
+  }
+  EXPECT_FALSE(torch::equal(whole[0].images, epoch(3, 0, 1)[0].images));
+}
+
+TEST_F(TrainDataTest, ValidationSeesEveryImageInOrderAsDeployed) {
+  TrainData data(config_, 2, [](const std::string&) {});
+  BatchStream stream = data.validation();
+  std::vector<ImageFolder::Item> items = open_data(folder_.path(), 0.1, 5).val;
+  size_t next = 0;
+  while (std::optional<Batch> batch = stream.next()) {
+    for (int64_t n = 0; n < batch->size(); ++n, ++next) {
+      Image seen = resize_and_crop(load_image(items.at(next).path), data.preprocessing());
+      torch::Tensor got = batch->images[n].contiguous();
+      EXPECT_EQ(std::vector<float>(got.data_ptr<float>(), got.data_ptr<float>() + got.numel()),
+                to_input(seen, data.preprocessing()).data);
+      EXPECT_EQ(batch->labels[n].item<int64_t>(), items[next].label);
+    }
+  }
+  EXPECT_EQ(next, items.size());
+}
+
+}  // namespace
+}  // namespace lasnet

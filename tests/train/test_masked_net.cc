@@ -39,7 +39,8 @@ TEST_P(OracleTest, EngineComputesTheSameFunction) {
   OracleResult oracle = masked_dense_forward(model, x);
   MaskSet masks = masks_of(oracle);
   for (Backend backend : {Backend::reference, Backend::cpu}) {
-    Result got = Session(model, {.backend = backend, .isa = {}, .threads = 2}).run(x, {.force_masks = &masks});
+    Result got =
+        Session(model, {.backend = backend, .isa = {}, .threads = 2}).run(x, {.force_masks = &masks});
     EXPECT_LE(test::relative_error(got.logits, oracle.logits), 1e-4);
     auto image = oracle.macs_ratios.begin();
     for (double macs : got.trace.image_macs) {

@@ -1,0 +1,339 @@
+// Whole runs on a tiny separable data set: learning, budget, files, interruption, and what is refused.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "lasnet/engine.h"
+#include "lasnet/error.h"
+#include "lasnet/train.h"
+#include "synthetic_folder.h"
+#include "train/checkpoint.h"
+#include "train/evaluate.h"
+
+namespace lasnet {
+namespace {
+
+using test::SyntheticFolder;
+using testing::AllOf;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::string read_text(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+bool exists(const std::string& path) { return std::filesystem::exists(path); }
+
+class TrainTest : public testing::Test {
+ protected:
+  TrainTest() : folder_(std::string("run_") + testing::UnitTest::GetInstance()->current_test_info()->name()) {
+    folder_.add_two_classes(16, 8);
+    config_.data = folder_.path();
+    config_.arch = {.name = "resnet18",
+                    .width = 0.125,
+                    .classes = 0,
+                    .stem = StemKind::small,
+                    .granularity = {4, 4, 2, 1}};
+    config_.size = 32;
+    config_.batch = 8;
+    config_.pretrain_epochs = 1;
+    config_.epochs = 1;
+    config_.pretrain_lr = 1.0;
+    config_.threads = 1;
+    config_.output = folder_.path("out");
+    observer_.on_message = [this](const std::string& text) { messages_ += text + "\n"; };
+    observer_.on_epoch = [this](const EpochInfo& info) { epochs_.push_back(info); };
+  }
+
+  std::string error() {
+    try {
+      train(config_, observer_);
+    } catch (const Error& caught) {
+      return caught.what();
+    }
+    return "no error";
+  }
+
+  std::string out(const std::string& name) const { return config_.output + "/" + name; }
+
+  SyntheticFolder folder_;
+  TrainConfig config_;
+  TrainObserver observer_;
+  std::string messages_;
+  std::vector<EpochInfo> epochs_;
+};
+
+TEST_F(TrainTest, LearnsTheClassesAndMeetsTheBudget) {
+  config_.pretrain_epochs = 12;
+  config_.epochs = 40;
+  config_.target = 0.6;
+  config_.lr = 0.5;
+  config_.masker_lr_multiplier = 3.0;
+  config_.masker_bias = 1.0f;
+  double sampled = 0;
+  int64_t steps = 0;
+  observer_.on_step = [&](const StepInfo& info) {
+    if (info.phase != "finetune" || info.epoch <= 35) return;
+    sampled += info.macs_ratio;
+    ++steps;
+  };
+  TrainResult result = train(config_, observer_);
+  ASSERT_TRUE(result.completed);
+  EXPECT_GE(result.static_eval.top1, 0.9);
+  EXPECT_GE(result.dynamic_eval.top1, 0.9);
+  EXPECT_LT(epochs_[11].train_loss, 0.5 * epochs_[0].train_loss);
+  EXPECT_EQ(result.static_eval.macs_ratio, 1.0);
+  EXPECT_NEAR(sampled / static_cast<double>(steps), 0.6, 0.05) << "the sampled masks are what the loss sees";
+  EXPECT_NEAR(result.dynamic_eval.macs_ratio, 0.6, 0.2) << "without noise";
+  EXPECT_EQ(result.dynamic_eval.rates.size(), 8u);
+}
+
+TEST_F(TrainTest, LeavesModelsThatRunAndALogOfAllEpochs) {
+  config_.pretrain_epochs = 2;
+  config_.control_epochs = 1;
+  TrainResult result = train(config_, observer_);
+  ASSERT_TRUE(result.completed);
+  Model dynamic = load_model(result.model_path), fixed = load_model(result.static_path);
+  EXPECT_TRUE(dynamic.spec.arch.is_dynamic());
+  EXPECT_FALSE(fixed.spec.arch.is_dynamic());
+  EXPECT_FALSE(load_model(out("control.safetensors")).spec.arch.is_dynamic());
+  EXPECT_THAT(dynamic.class_names, ElementsAre("blue", "red"));
+  EXPECT_EQ(dynamic.preprocessing.crop, 32);
+  nlohmann::json facts = nlohmann::json::parse(dynamic.training_json);
+  EXPECT_EQ(facts.at("recipe").at("epochs"), 1);
+  EXPECT_EQ(facts.at("results").at("finetune").at("top1"), result.dynamic_eval.top1);
+  EXPECT_EQ(facts.at("results").at("control").at("top1"), result.control_eval.top1);
+  std::stringstream log(read_text(out("log.csv")));
+  std::vector<std::string> phases;
+  for (std::string line; std::getline(log, line);) phases.push_back(line.substr(0, line.find(',')));
+  EXPECT_THAT(phases, ElementsAre("phase", "pretrain", "pretrain", "control", "finetune"));
+}
+
+TEST_F(TrainTest, EngineReproducesTheEvaluation) {
+  TrainResult result = train(config_, observer_);
+  Model model = load_model(result.model_path);
+  Session session(model);
+  ImageFolder val = open_image_folder(folder_.path("val"));
+  double correct = 0, macs_ratio = 0;
+  for (const ImageFolder::Item& item : val.items) {
+    Result run = session.run(
+        to_input(resize_and_crop(load_image(item.path), model.preprocessing), model.preprocessing));
+    correct += (run.logits.data[1] > run.logits.data[0]) == (item.label == 1);
+    macs_ratio += run.trace.macs_ratio();
+  }
+  auto images = static_cast<double>(val.items.size());
+  EXPECT_DOUBLE_EQ(correct / images, result.dynamic_eval.top1);
+  EXPECT_NEAR(macs_ratio / images, result.dynamic_eval.macs_ratio, 1e-4);
+}
+
+TEST_F(TrainTest, AnInterruptedRunEndsBitForBitLikeAnUninterruptedOne) {
+  config_.pretrain_epochs = 2;
+  config_.control_epochs = 1;
+  config_.epochs = 2;
+  train(config_, observer_);
+  std::string expected = read_text(out("model.safetensors"));
+  std::vector<EpochInfo> expected_epochs = std::exchange(epochs_, {});
+
+  // Stopped after every third poll: within epochs, between them and during evaluation.
+  config_.output = folder_.path("interrupted");
+  config_.resume = true;
+  int runs = 1;
+  int polls = 0;
+  observer_.should_stop = [&] { return ++polls % 3 == 0; };
+  while (!train(config_, observer_).completed) {
+    ASSERT_TRUE(exists(out("checkpoint.safetensors")));
+    ASSERT_LT(++runs, 100);
+  }
+  EXPECT_GT(runs, 8);
+  EXPECT_EQ(read_text(out("model.safetensors")), expected);
+  ASSERT_EQ(epochs_.size(), expected_epochs.size());
+  for (size_t i = 0; i < epochs_.size(); ++i) {
+    EXPECT_EQ(epochs_[i].train_loss, expected_epochs[i].train_loss);
+    EXPECT_EQ(epochs_[i].validation.loss, expected_epochs[i].validation.loss);
+  }
+}
+
+TEST_F(TrainTest, TheSeedDecidesTheResult) {
+  train(config_, observer_);
+  std::string first = read_text(out("model.safetensors"));
+  train(config_, observer_);
+  EXPECT_EQ(read_text(out("model.safetensors")), first);
+  config_.seed = 1;
+  train(config_, observer_);
+  EXPECT_NE(read_text(out("model.safetensors")), first);
+}
+
+TEST_F(TrainTest, ResumingAFinishedRunReturnsItsFigures) {
+  TrainResult first = train(config_, observer_);
+  epochs_.clear();
+  config_.resume = true;
+  TrainResult second = train(config_, observer_);
+  EXPECT_TRUE(second.completed);
+  EXPECT_TRUE(epochs_.empty());
+  EXPECT_EQ(second.dynamic_eval.loss, first.dynamic_eval.loss);
+}
+
+TEST_F(TrainTest, ACheckpointIsOnlyContinuedAsItWasStarted) {
+  int polls = 0;
+  observer_.should_stop = [&] { return ++polls == 2; };
+  ASSERT_FALSE(train(config_, observer_).completed);
+  EXPECT_THAT(error(), HasSubstr("unfinished")) << "without resume";
+  config_.resume = true;
+  config_.lr = 0.3;
+  EXPECT_THAT(error(), AllOf(HasSubstr("lr = 0.02"), HasSubstr("0.3")));
+  config_.lr = TrainConfig{}.lr;
+  folder_.add("train", "red", 0, 17);
+  EXPECT_THAT(error(), HasSubstr("other data"));
+  std::ofstream(out("checkpoint.safetensors")) << "garbage";
+  EXPECT_THAT(error(), HasSubstr("checkpoint.safetensors"));
+}
+
+TEST_F(TrainTest, StartsFromGivenStaticWeights) {
+  train(config_, observer_);
+  config_.init = out("static.safetensors");
+  config_.output = folder_.path("second");
+  epochs_.clear();
+  TrainResult result = train(config_, observer_);
+  ASSERT_EQ(epochs_.size(), 1u);
+  EXPECT_EQ(epochs_[0].phase, "finetune");
+  EXPECT_EQ(load_model(result.static_path).weights, load_model(config_.init).weights);
+}
+
+TEST_F(TrainTest, OtherClassesGetAFreshHead) {
+  train(config_, observer_);
+  config_.init = out("static.safetensors");
+  config_.output = folder_.path("second");
+  for (const char* part : {"train", "val"}) folder_.add(part, "green", 1, 8);
+  epochs_.clear();
+  TrainResult result = train(config_, observer_);
+  EXPECT_THAT(messages_, HasSubstr("fresh head"));
+  ASSERT_EQ(epochs_.size(), 2u);
+  EXPECT_EQ(epochs_[0].phase, "pretrain");
+  EXPECT_EQ(load_model(result.model_path).spec.arch.classes, 3);
+}
+
+TEST_F(TrainTest, RefusesWeightsOfAnotherNetwork) {
+  train(config_, observer_);
+  config_.init = out("static.safetensors");
+  config_.output = folder_.path("second");
+  config_.arch.width = 0.25;
+  EXPECT_THAT(error(), AllOf(HasSubstr("static.safetensors"), HasSubstr("conv1.weight")));
+}
+
+TEST_F(TrainTest, ATeacherMustHaveTheClassesOfTheData) {
+  train(config_, observer_);
+  config_.teacher = out("static.safetensors");
+  config_.output = folder_.path("second");
+  for (const char* part : {"train", "val"}) folder_.add(part, "green", 1, 8);
+  EXPECT_THAT(error(), AllOf(HasSubstr("teacher"), HasSubstr("2 classes")));
+}
+
+TEST_F(TrainTest, RefusesBadDataBeforeWritingAnything) {
+  std::ofstream(folder_.path("train/red/zzz.jpg")) << "not an image";
+  EXPECT_THAT(error(), HasSubstr("zzz.jpg"));
+  EXPECT_FALSE(exists(out("static.safetensors")));
+  config_.data = folder_.path("missing");
+  EXPECT_THAT(error(), HasSubstr("missing"));
+}
+
+TEST_F(TrainTest, RefusesAnOutputThatCannotBeWritten) {
+  std::ofstream(folder_.path("file")) << "a file, not a directory";
+  config_.output = folder_.path("file/out");
+  EXPECT_THAT(error(), HasSubstr("file/out"));
+}
+
+TEST_F(TrainTest, RefusesABatchWithoutVariance) {
+  config_.arch.stem = StemKind::imagenet;
+  config_.batch = 1;
+  EXPECT_THAT(error(), HasSubstr("BatchNorm"));
+}
+
+TEST_F(TrainTest, RefusesAnUnknownArchitecture) {
+  config_.arch.name = "resnet19";
+  EXPECT_THAT(error(), HasSubstr("resnet18"));
+}
+
+TEST_F(TrainTest, ADivergingRunSaysWhatToLower) {
+  config_.pretrain_lr = 1e30;
+  EXPECT_THAT(error(), AllOf(HasSubstr("not finite"), HasSubstr("pretrain_lr")));
+}
+
+TEST_F(TrainTest, ReportsEveryStep) {
+  std::vector<StepInfo> steps;
+  observer_.on_step = [&](const StepInfo& info) { steps.push_back(info); };
+  train(config_, observer_);
+  std::vector<std::string> phases;
+  for (const StepInfo& info : steps) {
+    if (phases.empty() || phases.back() != info.phase) phases.push_back(info.phase);
+    EXPECT_LE(info.step, info.steps);
+    EXPECT_GT(info.images_per_s, 0);
+  }
+  EXPECT_THAT(phases, ElementsAre("pretrain", "evaluate", "finetune", "evaluate"));
+  EXPECT_EQ(steps[0].step, 1);
+  EXPECT_EQ(steps[0].steps, 4);
+}
+
+/// Files beyond `bytes` cannot be written while it lives: what a full disk looks like to a writer.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+TEST_F(TrainTest, AFullDiskKeepsTheOldCheckpoint) {
+  std::filesystem::create_directories(config_.output);
+  std::string path = out("checkpoint.safetensors");
+  Checkpoint checkpoint;
+  checkpoint.classes = {"a", "b"};
+  checkpoint.state.phase = "pretrain";
+  checkpoint.state.results["pretrain"] = {.top1 = 0.1, .rates = {0.3}};
+  checkpoint.weights["w"] = Tensor({1000}, 1.0f);
+  checkpoint.momentum["w"] = Tensor({1000}, 0.1f);
+  save_checkpoint(checkpoint, path);
+  std::string before = read_text(path);
+  checkpoint.state.epoch = 1;
+  {
+    FileSizeLimit limit(2000);
+    EXPECT_THROW(save_checkpoint(checkpoint, path), Error);
+  }
+  EXPECT_EQ(read_text(path), before);
+  Checkpoint loaded = load_checkpoint(path).value();
+  EXPECT_EQ(loaded.state.epoch, 0);
+  EXPECT_EQ(loaded.weights, checkpoint.weights);
+  EXPECT_EQ(loaded.momentum, checkpoint.momentum);
+  EXPECT_EQ(loaded.state.results.at("pretrain").rates, std::vector<double>{0.3});
+}
+
+TEST(MaskWarnings, NameConstantMasksOnly) {
+  MaskStatistics masks{.blocks = {"collapsed", "saturated", "varied", "middle"},
+                       .mean = {0.0, 1.0, 0.995, 0.5},
+                       .std = {0.0, 0.0, 0.05, 0.0}};
+  std::vector<std::string> early = mask_warnings(masks, 0.1), late = mask_warnings(masks, 0.9);
+  EXPECT_THAT(early, ElementsAre(AllOf(HasSubstr("collapsed"), HasSubstr("masker_bias"))));
+  EXPECT_THAT(late, ElementsAre(HasSubstr("block collapsed"),
+                                AllOf(HasSubstr("block saturated"), HasSubstr("lambda_flops"))));
+}
+
+}  // namespace
+}  // namespace lasnet

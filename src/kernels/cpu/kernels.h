@@ -93,6 +93,9 @@ struct AveragePoolCall {
   float* out = nullptr;  ///< [N, channels]
 };
 
+/// Independent chains of fma_chains: enough to cover the latency of the widest current cores.
+inline constexpr int kFmaChains = 12;
+
 /// One instruction set's operators. All are noexcept and reentrant.
 struct CpuKernels {
   Isa isa = Isa::scalar;
@@ -102,6 +105,9 @@ struct CpuKernels {
   void (*masker)(const MaskerCall&, int64_t image, int64_t patch_row) noexcept = nullptr;
   void (*max_pool)(const MaxPoolCall&, int64_t image, int64_t row) noexcept = nullptr;
   void (*average_pool)(const AveragePoolCall&, int64_t image) noexcept = nullptr;
+  /// `steps` dependent multiply-adds on each of kFmaChains vectors: what the processor can do at most. The
+  /// result only keeps the work alive.
+  float (*fma_chains)(int64_t steps) noexcept = nullptr;
   /// Convolution tasks run by this table so far in the process: shows which instruction set did the work.
   uint64_t (*conv_tasks)() noexcept = nullptr;
 };

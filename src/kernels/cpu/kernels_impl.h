@@ -216,6 +216,22 @@ void average_pool(const AveragePoolCall& call, int64_t image) noexcept {
   }
 }
 
+template <class V>
+float fma_chains(int64_t steps) noexcept {
+  typename V::Register chains[kFmaChains];
+  LASNET_UNROLL
+  for (int i = 0; i < kFmaChains; ++i) chains[i] = V::set1(static_cast<float>(i));
+  typename V::Register scale = V::set1(0.999f), shift = V::set1(1e-5f);
+  for (int64_t step = 0; step < steps; ++step) {
+    LASNET_UNROLL
+    for (int i = 0; i < kFmaChains; ++i) chains[i] = V::fma(chains[i], scale, shift);
+  }
+  float sum = 0;
+  LASNET_UNROLL
+  for (int i = 0; i < kFmaChains; ++i) sum += V::sum(chains[i]);
+  return sum;
+}
+
 uint64_t conv_tasks() noexcept { return conv_task_count.load(std::memory_order_relaxed); }
 
 template <class V>
@@ -227,5 +243,6 @@ constexpr CpuKernels make_kernels(Isa isa) {
           &masker<V>,
           &max_pool<V>,
           &average_pool<V>,
+          &fma_chains<V>,
           &conv_tasks};
 }

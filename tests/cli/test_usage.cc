@@ -20,8 +20,7 @@ TEST_P(CommandHelp, IsPrintedOnStandardOutput) {
   EXPECT_EQ(result.err, "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Commands, CommandHelp,
-                         testing::Values("run", "forward", "eval", "train", "inspect", "info"),
+INSTANTIATE_TEST_SUITE_P(Commands, CommandHelp, testing::Values("run", "forward", "eval", "inspect", "info"),
                          [](const auto& command) { return std::string(command.param); });
 
 TEST(Usage, ProgramHelpNamesEveryCommand) {
@@ -49,7 +48,7 @@ TEST_P(WrongUsage, ExitsWithTwoAndSaysWhy) {
 
 INSTANTIATE_TEST_SUITE_P(
     Cases, WrongUsage,
-    testing::Values(WrongUse{"NoCommand", {}, "subcommand"}, WrongUse{"UnknownCommand", {"fly"}, "fly"},
+    testing::Values(WrongUse{"NoCommand", {}, "no command"}, WrongUse{"UnknownCommand", {"fly"}, "fly"},
                     WrongUse{"UnknownOption", {"info", "--fast"}, "--fast"},
                     WrongUse{"NoModel", {"run"}, "MODEL"},
                     WrongUse{"NoImage", {"run", "m.safetensors"}, "IMAGE"},

@@ -1,10 +1,9 @@
-#include "object_auc.h"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
 
 #include "core/random.h"
+#include "object_auc.h"
 
 namespace lasnet::cli {
 namespace {

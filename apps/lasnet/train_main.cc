@@ -1,12 +1,10 @@
-// `lasnet train`: a thin front end to train(): options over a TOML file over defaults, progress, and Ctrl-C.
-#include "lasnet/train.h"
-
+// lasnet-train, which `lasnet train` becomes: a thin front end to train(): options over a TOML file over
+// defaults, progress, and Ctrl-C.
 #include <csignal>
-#include <memory>
 
-#include "commands.h"
 #include "common.h"
 #include "core/fail.h"
+#include "lasnet/train.h"
 #include "log.h"
 #include "machine.h"
 #include "train_options.h"
@@ -48,16 +46,18 @@ int train(const TrainOptions& options) {
   return 0;
 }
 
-}  // namespace
-
-bool has_training() { return true; }
-
-void add_train(CLI::App& app, Action& action) {
-  auto* sub = app.add_subcommand("train", "Train a dynamic network on an image folder");
-  const auto options = std::make_shared<TrainOptions>();
-  add_train_options(*sub, *options);
-  add_json_flag(*sub, options->json);
-  sub->callback([options, &action] { action = [options] { return train(*options); }; });
+int run_command(int argc, char** argv) {
+  CLI::App app("Train a dynamic network on an image folder", "lasnet train");
+  TrainOptions options;
+  add_train_options(app, options);
+  add_json_flag(app, options.json);
+  if (const int code = parse(app, argc, argv); code >= 0) return code;
+  return train(options);
 }
 
+}  // namespace
 }  // namespace lasnet::cli
+
+int main(int argc, char** argv) {
+  return lasnet::cli::guarded([&] { return lasnet::cli::run_command(argc, argv); });
+}

@@ -1,0 +1,20 @@
+// dump_networks DIR: writes the weights and inputs of the fixtures for make_fixtures.py.
+#include <iostream>
+
+#include "core/npy.h"
+#include "torchvision/networks.h"
+
+int main(int argc, char** argv) {
+  using namespace lasnet;
+  if (argc != 2) {
+    std::cerr << "usage: dump_networks DIR\n";
+    return 2;
+  }
+  std::string dir = argv[1];
+  for (const char* name : test::kTorchvisionNetworks) {
+    save_model(test::torchvision_model(name), dir + "/" + name + ".safetensors");
+    for (MapSize size : test::kTorchvisionSizes) {
+      save_npy(test::torchvision_input(size), dir + "/" + test::torchvision_case(name, size) + "_x.npy");
+    }
+  }
+}

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Makes data/*.npy: logits of torchvision's own ResNets on the networks and inputs of dump_networks.
+
+    apt-get install python3-torchvision
+    python3 tests/torchvision/make_fixtures.py build/dump_networks
+"""
+
+import json
+import pathlib
+import struct
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import torch
+import torchvision
+
+
+def read_safetensors(path):
+    """Float32 tensors of a .safetensors file by name."""
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    tensors = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        values = np.frombuffer(data[begin:end], dtype="<f4").reshape(entry["shape"])
+        tensors[name] = torch.from_numpy(values.copy())
+    return tensors
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    out = pathlib.Path(__file__).parent / "data"
+    out.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.argv[1], folder], check=True)
+        for weights in sorted(pathlib.Path(folder).glob("*.safetensors")):
+            net = getattr(torchvision.models, weights.stem)(num_classes=50)
+            missing = net.load_state_dict(read_safetensors(weights), strict=False)
+            assert not missing.unexpected_keys, missing
+            assert all(k.endswith("num_batches_tracked") for k in missing.missing_keys), missing
+            net.eval()
+            for inputs in sorted(pathlib.Path(folder).glob(f"{weights.stem}_*_x.npy")):
+                with torch.no_grad():
+                    logits = net(torch.from_numpy(np.load(inputs))).numpy()
+                np.save(out / (inputs.name[: -len("_x.npy")] + ".npy"), logits)
+                print(inputs.name, logits.shape, float(abs(logits).max()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+// The static networks and inputs of the torchvision fixtures: the same for the program that dumps them and
+// the test.
+#pragma once
+
+#include "support/random_model.h"
+
+namespace lasnet::test {
+
+inline constexpr const char* kTorchvisionNetworks[] = {"resnet18", "resnet34", "resnet50", "resnet101"};
+inline constexpr MapSize kTorchvisionSizes[] = {{224, 224}, {97, 131}};
+
+inline Model torchvision_model(const std::string& name) {
+  ArchConfig arch;
+  arch.name = name;
+  arch.classes = 50;
+  return random_model(arch, 41);
+}
+
+inline Tensor torchvision_input(MapSize size) { return random_input(2, size, 42); }
+
+/// E.g. "resnet18_97x131".
+inline std::string torchvision_case(const std::string& name, MapSize size) {
+  return name + "_" + std::to_string(size.height) + "x" + std::to_string(size.width);
+}
+
+}  // namespace lasnet::test
