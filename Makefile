@@ -40,10 +40,10 @@ fuzz:  ## fuzz the file readers for FUZZ_SECONDS each (needs clang)
 	@scripts/install-deps.sh --no-train --fuzz
 	cmake --preset fuzz $(CMAKE_ARGS)
 	cmake --build --preset fuzz
-	@for name in image metadata npy safetensors; do \
-	  mkdir -p build-fuzz/corpus/$$name; echo "== fuzz_$$name"; \
-	  build-fuzz/fuzz_$$name -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 \
-	    build-fuzz/corpus/$$name tests/fuzz/corpus/$$name || exit 1; done
+	@for program in build-fuzz/fuzz_*; do test -x $$program || continue; \
+	  reader=$${program##*/fuzz_}; found=build-fuzz/corpus/$$reader; mkdir -p $$found; \
+	  echo "== $$program"; $$program -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 \
+	    $$found tests/fuzz/corpus/$$reader || exit 1; done
 
 demo-model: deps build  ## rebuild the data set and train the shipped model again
 	scripts/train_demo_model.sh

@@ -43,7 +43,8 @@ Tensor to_input(const Image& image, const Preprocessing& preprocessing);
 /// Stacks [1, 3, H, W] tensors of one size to [N, 3, H, W].
 Tensor stack(const std::vector<Tensor>& inputs);
 
-/// An image classification folder: DIR/<class>/*.{jpg,jpeg,png}, classes and files in name order.
+/// An image classification folder: DIR/<class>/*.{jpg,jpeg,png}, classes and files in name order. Other files
+/// and names that begin with a dot are ignored.
 struct ImageFolder {
   struct Item {
     std::string path;

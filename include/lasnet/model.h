@@ -149,8 +149,8 @@ enum class DType { f32, f16, bf16 };
 std::string to_string(DType dtype);
 DType parse_dtype(const std::string& text);
 
-/// The architecture that a model file's metadata describes; nullopt for a file without it (e.g. plain torchvision
-/// weights). Throws Error when the file is malformed.
+/// The architecture that a model file's metadata describes; nullopt for a file without it (e.g. plain
+/// torchvision weights). Throws Error when the file is malformed.
 std::optional<ArchConfig> described_architecture(const std::string& path);
 
 /// Reads a .safetensors model file. With `arch`, the file may lack lasnet metadata (e.g. plain torchvision

@@ -30,8 +30,8 @@ struct TrainConfig {
   double lr = 0.02;          ///< fine-tuning rate for a batch of 256; scaled by batch / 256
   double pretrain_lr = 0.2;  ///< same for pre-training
   double masker_lr_multiplier = 0.1;
-  double momentum = 0.9;  ///< Nesterov
-  double weight_decay = 5e-5;       ///< of fine-tuning
+  double momentum = 0.9;       ///< Nesterov
+  double weight_decay = 5e-5;  ///< of fine-tuning
   double pretrain_weight_decay = 5e-4;
   double label_smoothing = 0.0;  ///< of the cross-entropy, pre-training and fine-tuning
 
@@ -67,15 +67,15 @@ struct Evaluation {
 };
 
 struct StepInfo {
-  std::string phase;  ///< "pretrain", "finetune", "control", "evaluate"
-  int epoch = 0, epochs = 0;
-  int64_t step = 0, steps = 0;  ///< within the epoch
+  std::string phase;            ///< "pretrain", "control", "finetune", "evaluate"
+  int epoch = 0, epochs = 0;    ///< counted from 1
+  int64_t step = 0, steps = 0;  ///< within the epoch, counted from 1
   double loss = 0, macs_ratio = 1, images_per_s = 0;
 };
 
 struct EpochInfo {
   std::string phase;
-  int epoch = 0, epochs = 0;
+  int epoch = 0, epochs = 0;  ///< counted from 1
   double train_loss = 0, train_top1 = 0, lr = 0, gumbel_temperature = 0, seconds = 0;
   Evaluation validation;
   std::vector<std::string> warnings;  ///< e.g. blocks whose mask collapsed to 0 or saturated at 1
@@ -95,8 +95,13 @@ struct TrainResult {
   Evaluation dynamic_eval, static_eval, control_eval;
 };
 
-/// Runs the phases, writing checkpoints atomically after each epoch. Resumed runs are bit-identical on one
-/// thread count. Throws Error on bad data, configuration or a full disk.
+/// Runs the phases in order: static pre-training (skipped when `init` fits the data's classes), the static
+/// control if asked for, dynamic fine-tuning. Writes static.safetensors, control.safetensors,
+/// model.safetensors (weights of the last epoch: none is chosen by its validation figures), log.csv (one line
+/// per epoch) and checkpoint.safetensors into `output`, each atomically. A run resumed on the same number of
+/// threads is bit-identical to an uninterrupted one, wherever it was stopped. On glibc the process keeps
+/// freed memory while it trains. Throws Error on bad data or configuration, an unfinished run in `output`
+/// without `resume`, a loss that is not finite, or a full disk (the old checkpoint then stays).
 TrainResult train(const TrainConfig& config, const TrainObserver& observer = {});
 
 }  // namespace lasnet

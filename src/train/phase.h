@@ -15,7 +15,7 @@ struct PhaseSettings {
   std::string name;         ///< as reported
   std::string data_stream;  ///< names the random sequence of shuffling and augmentation
   int epochs = 1;
-  double lr = 0;         ///< peak, for this batch size
+  double lr = 0;  ///< peak, for this batch size
   double weight_decay = 0;
   double warmup = 0;     ///< share of the steps
   bool dynamic = false;  ///< masks, Gumbel noise and the compute budget

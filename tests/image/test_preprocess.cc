@@ -1,3 +1,4 @@
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <regex>
@@ -64,14 +65,10 @@ TEST(Crop, TakesTheRectangle) {
 
 TEST(Crop, RefusesToLeaveTheImage) {
   Image image = coordinates(6, 5);
-  for (auto [top, left, height, width] : std::vector<std::array<int, 4>>{{-1, 0, 2, 2},
-                                                                         {0, -1, 2, 2},
-                                                                         {4, 0, 2, 2},
-                                                                         {0, 5, 2, 2},
-                                                                         {0, 0, 0, 2},
-                                                                         {0, 0, 2, 7},
-                                                                         {INT32_MAX, 0, 2, 2}}) {
-    EXPECT_ERROR(crop(image, top, left, height, width), HasSubstr("leave the image of 6 x 5"));
+  const std::array<int, 4> rectangles[] = {{-1, 0, 2, 2}, {0, -1, 2, 2}, {4, 0, 2, 2},        {0, 5, 2, 2},
+                                           {0, 0, 0, 2},  {0, 0, 2, 7},  {INT32_MAX, 0, 2, 2}};
+  for (const auto& r : rectangles) {  // top, left, height, width
+    EXPECT_ERROR(crop(image, r[0], r[1], r[2], r[3]), HasSubstr("leave the image of 6 x 5"));
   }
 }
 
