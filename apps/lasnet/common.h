@@ -36,10 +36,16 @@ struct ModelOptions {
   std::optional<std::vector<int>> granularity;
   std::optional<double> width;
   std::optional<int> classes;
+  std::vector<std::string> class_names;  ///< replace those of the file
   std::optional<StemKind> stem;
+
+  bool describe_nothing() const { return !arch && !granularity && !width && !classes && !stem; }
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
+/// Loads the model; the number of classes, if nothing says it, is that of the stored classifier.
 Model load_model(const ModelOptions& options);
+/// The lines of a text file.
+std::vector<std::string> read_class_names(const std::string& path);
 
 /// --backend, --isa, --threads. `default_threads` 0: one per physical core.
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads);
@@ -47,6 +53,9 @@ void add_session_options(CLI::App& app, SessionOptions& options, int default_thr
 std::string describe(const Session& session);
 /// "resnet18 x0.5, S 4-4-2-1".
 std::string describe(const ArchConfig& arch);
+
+/// {"name", "width", "classes", "stem", "granularity"}
+Json to_json(const ArchConfig& arch);
 
 /// How photographs become inputs of another size than the model's own.
 struct InputOptions {

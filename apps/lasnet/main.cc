@@ -20,6 +20,7 @@ int run_command(int argc, char** argv) {
   add_forward(app, action);
   add_eval(app, action);
   app.add_subcommand("train", "Train a dynamic network on an image folder");
+  add_convert(app, action);
   add_inspect(app, action);
   add_info(app, action);
   if (const int code = parse(app, argc, argv); code >= 0) return code;

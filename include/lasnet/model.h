@@ -153,10 +153,16 @@ DType parse_dtype(const std::string& text);
 /// torchvision weights). Throws Error when the file is malformed.
 std::optional<ArchConfig> described_architecture(const std::string& path);
 
-/// Reads a .safetensors model file. With `arch`, the file may lack lasnet metadata (e.g. plain torchvision
-/// weights), and maskers absent from it are made fresh. Without, metadata is required. Throws Error when the
-/// file is malformed, or listing together all tensors that are missing, unexpected, wrongly shaped or not
-/// finite.
+/// The number of classes that the classifier in a weight file has, to complete an ArchConfig with; nullopt if
+/// it has no `fc.weight`. Throws Error when the file is malformed.
+std::optional<int> stored_classes(const std::string& path);
+
+/// Reads a .safetensors model file, or plain weights: .safetensors or a PyTorch checkpoint (.pth, .pt), told
+/// apart by their content. With `arch`, the file may lack lasnet metadata (as PyTorch checkpoints and
+/// torchvision's weights do), and maskers absent from it are made fresh. Without, metadata is required.
+/// Reading a checkpoint never executes anything of it, and values are read only once all names and shapes
+/// fit. Throws Error when the file is malformed or holds more than plain data, or listing together all
+/// tensors that are missing, unexpected, wrongly shaped or not finite.
 Model load_model(const std::string& path, const std::optional<ArchConfig>& arch = std::nullopt);
 
 /// Writes `model` atomically (temporary file, then rename), parameters stored as `dtype`.
