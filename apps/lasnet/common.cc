@@ -78,6 +78,7 @@ ArchConfig complete_arch(const ModelOptions& options) {
   if (!described && !options.classes) arch.classes = stored_classes(options.path).value_or(arch.classes);
   arch.classes = options.classes.value_or(arch.classes);
   arch.stem = options.stem.value_or(arch.stem);
+  arch.se_pool = options.se_pool.value_or(arch.se_pool);
   return arch;
 }
 
@@ -99,6 +100,9 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   add_parsed(app, "--stem", "imagenet or small", [&](const std::string& text) {
     options.stem = parse_stem(text);
   })->group(group);
+  add_parsed(app, "--se", "Pool of Squeeze-and-Excitation: over active pixels (active) or all (dense)",
+             [&](const std::string& text) { options.se_pool = parse_se_pool(text); })
+      ->group(group);
 }
 
 Model load_model(const ModelOptions& options) {
@@ -151,12 +155,17 @@ std::string describe(const ArchConfig& arch) {
   return text + (arch.is_dynamic() ? ", S " + granularity_to_string(arch.granularity) : ", static");
 }
 
-Json to_json(const ArchConfig& arch) {
-  return {{"name", arch.name},
-          {"width", arch.width},
-          {"classes", arch.classes},
-          {"stem", to_string(arch.stem)},
-          {"granularity", granularity_to_string(arch.granularity)}};
+Json arch_json(const ModelSpec& spec) {
+  const ArchConfig& arch = spec.arch;
+  Json json = {{"name", arch.name},
+               {"width", arch.width},
+               {"classes", arch.classes},
+               {"stem", to_string(arch.stem)},
+               {"granularity", granularity_to_string(arch.granularity)}};
+  const bool pools = std::any_of(spec.blocks.begin(), spec.blocks.end(),
+                                 [](const BlockSpec& block) { return block.squeeze_excite.has_value(); });
+  if (pools) json["se_pool"] = to_string(arch.se_pool);
+  return json;
 }
 
 void add_input_options(CLI::App& app, InputOptions& options) {

@@ -38,8 +38,9 @@ struct ModelOptions {
   std::optional<int> classes;
   std::vector<std::string> class_names;  ///< replace those of the file
   std::optional<StemKind> stem;
+  std::optional<SePool> se_pool;
 
-  bool describe_nothing() const { return !arch && !granularity && !width && !classes && !stem; }
+  bool describe_nothing() const { return !arch && !granularity && !width && !classes && !stem && !se_pool; }
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 /// Loads the model; the number of classes, if nothing says it, is that of the stored classifier.
@@ -54,8 +55,8 @@ std::string describe(const Session& session);
 /// "resnet18 x0.5, S 4-4-2-1".
 std::string describe(const ArchConfig& arch);
 
-/// {"name", "width", "classes", "stem", "granularity"}
-Json to_json(const ArchConfig& arch);
+/// {"name", "width", "classes", "stem", "granularity"}, and "se_pool" of a network that has one.
+Json arch_json(const ModelSpec& spec);
 
 /// How photographs become inputs of another size than the model's own.
 struct InputOptions {

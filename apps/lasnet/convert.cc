@@ -73,7 +73,7 @@ int convert(const ConvertCommand& command) {
   const Json facts = {{"input", command.model.path},
                       {"format", format},
                       {"output", command.output},
-                      {"arch", to_json(model.spec.arch)},
+                      {"arch", arch_json(model.spec)},
                       {"class_names", model.class_names},
                       {"maskers", maskers},
                       {"dtype", to_string(command.dtype)},

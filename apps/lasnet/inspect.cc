@@ -59,7 +59,7 @@ Json to_json(const std::string& path, const Model& model, MapSize input) {
     blocks.push_back(block_json(spec.blocks[i], geometry.blocks[i]));
   const Preprocessing& preprocessing = model.preprocessing;
   return {{"model", path},
-          {"arch", to_json(spec.arch)},
+          {"arch", arch_json(spec)},
           {"class_names", model.class_names},
           {"preprocessing",
            {{"resize", preprocessing.resize},

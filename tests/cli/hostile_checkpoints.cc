@@ -63,13 +63,17 @@ class Catalogue {
     add(name, make_zip(items), message);
   }
 
-  std::vector<ZipItem> good_items() const {
-    return checkpoint_items(state_dict_pickle(weights_), weights_);
-  }
+  std::vector<ZipItem> good_items() const { return checkpoint_items(state_dict_pickle(weights_), weights_); }
 
   /// A call without the protocol: module.name(command).
   static std::string call(const std::string& module, const std::string& name, const std::string& argument) {
-    return Pickle().global(module, name).raw("(").text(argument).raw("tR").done().substr(2, std::string::npos);
+    return Pickle()
+        .global(module, name)
+        .raw("(")
+        .text(argument)
+        .raw("tR")
+        .done()
+        .substr(2, std::string::npos);
   }
 
   std::string without_stop(std::string pickle) const {
@@ -88,7 +92,8 @@ class Catalogue {
     add_beside("attribute_of_an_allowed_module",
                without_stop(call("collections", "OrderedDict.__init__.__globals__", "x")),
                "'collections.OrderedDict.__init__.__globals__'");
-    std::string stacked = Pickle().text("subprocess").text("getoutput").raw("\x93(").text(command).raw("tR").done();
+    std::string stacked =
+        Pickle().text("subprocess").text("getoutput").raw("\x93(").text(command).raw("tR").done();
     add_beside("stack_global", without_stop(stacked.substr(2)), "'subprocess.getoutput'");
     add_beside("terminal_escape", without_stop(call("os\x1b[2J", "x", "")), "'os\\x1b[2J.x'");
     add_pickle("code_before_the_weights",
@@ -130,7 +135,8 @@ class Catalogue {
     add_beside("deep_lists", repeated("]", 90'000) + repeated("a", 89'999), "levels of nesting");
     add_beside("high_stack", repeated("]", 200'000), "values on its stack");
     add_beside("marks", repeated("(", 200'000), "values on its stack");
-    add_beside("many_values", "]" + repeated("(" + repeated("N", 1000) + "e", 500), "more than 400000 values");
+    add_beside("many_values", "]" + repeated("(" + repeated("N", 1000) + "e", 500),
+               "more than 400000 values");
     add_beside("many_opcodes", "]q\x01" + repeated("(" + repeated("h\x01", 1000) + "e", 2100),
                "more than 2000000 opcodes");
     add_beside("large_pickle", "B" + std::string("\0\0\x10\x01", 4) + std::string(0x1100000, 'x'),
@@ -185,42 +191,55 @@ class Catalogue {
   }
 
   void add_broken_archives() {
-    add_archive("local_size_differs", [](auto& items) { items[1].local_size = 7; },
-                "differs from the directory");
-    add_archive("local_name_differs", [](auto& items) { items[1].local_name = "archive/data/x"; },
-                "differs from the directory");
-    add_archive("entry_of_4_gb", [](auto& items) { items[1].size = 0xfffffff0; }, "leaves the file");
-    add_archive("entry_of_1_tb",
-                [](auto& items) {
-                  items[1].wide_size = uint64_t{1} << 40;
-                  items[1].flags = 8;  // sizes in the directory alone
-                  items[1].local_size = 0;
-                },
-                "differs from the directory");
-    add_archive("overlapping_entries",
-                [](auto& items) { items[1].size = static_cast<uint32_t>(items[1].bytes.size() + 8); },
-                "overlaps");
-    add_archive("path_traversal",
-                [](auto& items) { items.push_back({.name = "archive/../../../etc/passwd", .bytes = "x"}); },
-                "not a plain relative path");
-    add_archive("absolute_path", [](auto& items) { items.push_back({.name = "/etc/passwd", .bytes = "x"}); },
-                "not a plain relative path");
-    add_archive("backslashes", [](auto& items) { items.push_back({.name = "..\\x", .bytes = "x"}); },
-                "not a plain relative path");
-    add_archive("duplicate_entry", [](auto& items) { items.push_back(items[1]); }, "appears twice");
-    add_archive("compressed_entry", [](auto& items) { items[1].method = 8; }, "is compressed (method 8)");
-    add_archive("encrypted_entry", [](auto& items) { items[1].flags = 1; }, "is encrypted");
-    add_archive("damaged_storage", [](auto& items) { items[1].crc = 1; }, "CRC-32");
-    add_archive("damaged_pickle", [](auto& items) { items[0].crc = 1; }, "CRC-32");
-    add_archive("big_endian",
-                [](auto& items) { items.push_back({.name = "archive/byteorder", .bytes = "big"}); },
-                "its byte order is 'big'");
-    add_archive("two_pickles", [](auto& items) { items.push_back({.name = "b/data.pkl", .bytes = "N."}); },
-                "it has two pickles");
-    add_archive("no_pickle", [](auto& items) { items.erase(items.begin()); }, "it has no <name>/data.pkl");
-    add_archive("torchscript",
-                [](auto& items) { items.push_back({.name = "archive/constants.pkl", .bytes = "N."}); },
-                "TorchScript");
+    add_archive(
+        "local_size_differs", [](auto& items) { items[1].local_size = 7; }, "differs from the directory");
+    add_archive(
+        "local_name_differs", [](auto& items) { items[1].local_name = "archive/data/x"; },
+        "differs from the directory");
+    add_archive(
+        "entry_of_4_gb", [](auto& items) { items[1].size = 0xfffffff0; }, "leaves the file");
+    add_archive(
+        "entry_of_1_tb",
+        [](auto& items) {
+          items[1].wide_size = uint64_t{1} << 40;
+          items[1].flags = 8;  // sizes in the directory alone
+          items[1].local_size = 0;
+        },
+        "differs from the directory");
+    add_archive(
+        "overlapping_entries",
+        [](auto& items) { items[1].size = static_cast<uint32_t>(items[1].bytes.size() + 8); }, "overlaps");
+    add_archive(
+        "path_traversal",
+        [](auto& items) { items.push_back({.name = "archive/../../../etc/passwd", .bytes = "x"}); },
+        "not a plain relative path");
+    add_archive(
+        "absolute_path", [](auto& items) { items.push_back({.name = "/etc/passwd", .bytes = "x"}); },
+        "not a plain relative path");
+    add_archive(
+        "backslashes", [](auto& items) { items.push_back({.name = "..\\x", .bytes = "x"}); },
+        "not a plain relative path");
+    add_archive(
+        "duplicate_entry", [](auto& items) { items.push_back(items[1]); }, "appears twice");
+    add_archive(
+        "compressed_entry", [](auto& items) { items[1].method = 8; }, "is compressed (method 8)");
+    add_archive(
+        "encrypted_entry", [](auto& items) { items[1].flags = 1; }, "is encrypted");
+    add_archive(
+        "damaged_storage", [](auto& items) { items[1].crc = 1; }, "CRC-32");
+    add_archive(
+        "damaged_pickle", [](auto& items) { items[0].crc = 1; }, "CRC-32");
+    add_archive(
+        "big_endian", [](auto& items) { items.push_back({.name = "archive/byteorder", .bytes = "big"}); },
+        "its byte order is 'big'");
+    add_archive(
+        "two_pickles", [](auto& items) { items.push_back({.name = "b/data.pkl", .bytes = "N."}); },
+        "it has two pickles");
+    add_archive(
+        "no_pickle", [](auto& items) { items.erase(items.begin()); }, "it has no <name>/data.pkl");
+    add_archive(
+        "torchscript", [](auto& items) { items.push_back({.name = "archive/constants.pkl", .bytes = "N."}); },
+        "TorchScript");
     add("fewer_entries_than_said", make_zip(good_items(), {.entries = 60'000}), "cut short");
     add("more_entries_than_said", make_zip(good_items(), {.entries = 1}), "surplus bytes");
     add("directory_elsewhere", make_zip(good_items(), {.directory_begin = 12}), "a directory of");
