@@ -65,6 +65,7 @@ Tensor gather(const TensorRef& tensor, std::span<const uint8_t> bytes) {
 
 PyTorchFile::PyTorchFile(ByteSource source) : archive_(std::move(source)) {
   find_root();
+  archive_.require_stored();
   check_byte_order();
   std::vector<uint8_t> pickle = archive_.read(root_ + "data.pkl", kMaxPickle);
   const PickleData data = unpickle(pickle, origin());

@@ -93,17 +93,17 @@ bool is_safe_path(std::string_view name) {
     if (part.empty() || part == "." || part == "..") return false;
     begin = end + 1;
   }
-  return name.find_first_of(std::string_view("\\:\0", 3)) == std::string_view::npos;
+  return name.find_first_of(std::string_view("\\\0", 2)) == std::string_view::npos;
 }
 
-void check_storable(const std::string& name, uint16_t flags, uint16_t method, const std::string& origin) {
+void check_entry(const std::string& name, uint16_t flags, const ZipEntry& entry, const std::string& origin) {
   if (!is_safe_path(name)) {
     fail("{}: refused: its entry '{}' is not a plain relative path", origin, printable(name));
   }
   if ((flags & kEncrypted) != 0) fail("{}: its entry '{}' is encrypted", origin, printable(name));
-  if (method != 0) {
-    fail("{}: its entry '{}' is compressed (method {}); torch.save stores entries as they are. Save it again",
-         origin, printable(name), method);
+  if (entry.method == 0 && entry.size != entry.full_size) {
+    fail("{}: broken zip archive: entry '{}' is stored, but as {} bytes of {}", origin, printable(name),
+         entry.size, entry.full_size);
   }
 }
 
@@ -196,12 +196,8 @@ void ZipArchive::read_directory(const Directory& directory) {
     apply_zip64(Fields(fields.take(extra_size), origin(), "extra field"), {&size, &stored, &header},
                 origin());
     fields.skip(comment_size);
-    check_storable(name, flags, method, origin());
-    if (stored != size) {
-      fail("{}: broken zip archive: entry '{}' is stored, but as {} bytes of {}", origin(), printable(name),
-           stored, size);
-    }
-    ZipEntry entry{header, 0, size, crc};
+    ZipEntry entry{.header = header, .size = stored, .full_size = size, .method = method, .crc = crc};
+    check_entry(name, flags, entry, origin());
     read_local_header(name, flags, entry);
     if (!entries_.emplace(name, entry).second) {
       fail("{}: broken zip archive: entry '{}' appears twice", origin(), printable(name));
@@ -219,7 +215,7 @@ void ZipArchive::read_local_header(const std::string& name, uint16_t flags, ZipE
   Fields fields(bytes, origin(), "local header");
   if (fields.next<uint32_t>() != kLocalSignature) disagree();
   fields.skip(2);  // version
-  if (fields.next<uint16_t>() != flags || fields.next<uint16_t>() != 0) disagree();
+  if (fields.next<uint16_t>() != flags || fields.next<uint16_t>() != entry.method) disagree();
   fields.skip(4);  // time and date
   auto crc = fields.next<uint32_t>();
   uint64_t stored = fields.next<uint32_t>(), size = fields.next<uint32_t>();
@@ -230,7 +226,7 @@ void ZipArchive::read_local_header(const std::string& name, uint16_t flags, ZipE
     disagree();
   apply_zip64(Fields(all.subspan(name_size), origin(), "extra field"), {&size, &stored}, origin());
   bool later = (flags & kSizesFollow) != 0 && crc == 0 && size == 0 && stored == 0;
-  if (!later && (crc != entry.crc || size != entry.size || stored != entry.size)) disagree();
+  if (!later && (crc != entry.crc || size != entry.full_size || stored != entry.size)) disagree();
   entry.begin = entry.header + kLocalSize + rest.size();
   header_bytes_ += kLocalSize + rest.size();  // refused early, so that overlaps cannot cost time
   if (header_bytes_ > source_.size()) fail("{}: broken zip archive: its local headers overlap", origin());
@@ -255,6 +251,14 @@ void ZipArchive::check_overlaps(uint64_t directory_begin) const {
       fail("{}: broken zip archive: entry '{}' (bytes {} to {}) overlaps what begins at byte {}", origin(),
            printable(*name), begin, end, next);
     }
+  }
+}
+
+void ZipArchive::require_stored() const {
+  for (const auto& [name, entry] : entries_) {
+    if (entry.method == 0) continue;
+    fail("{}: its entry '{}' is compressed (method {}); torch.save stores entries as they are. Save it again",
+         origin(), printable(name), entry.method);
   }
 }
 

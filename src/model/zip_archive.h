@@ -16,23 +16,28 @@
 
 namespace lasnet {
 
-/// One stored file of the archive: `size` bytes at `begin`.
+/// One file of the archive: `size` bytes at `begin`.
 struct ZipEntry {
   uint64_t header = 0;  ///< where its local header begins
   uint64_t begin = 0;
   uint64_t size = 0;
-  uint32_t crc = 0;
+  uint64_t full_size = 0;  ///< another than `size` only where the entry is compressed
+  uint16_t method = 0;     ///< 0: stored
+  uint32_t crc = 0;        ///< of the full bytes
 };
 
 class ZipArchive {
  public:
   /// Reads the central directory and every local header. Throws Error unless the directory ends the file,
-  /// every entry is stored, unencrypted, inside the file and apart from all others, both of its headers
-  /// agree, and every name is a relative path without ".." that occurs once.
+  /// every entry is unencrypted, inside the file and apart from all others, both of its headers agree, and
+  /// every name is a relative path without ".." that occurs once.
   explicit ZipArchive(ByteSource source);
 
   const std::string& origin() const { return source_.origin(); }
   const std::map<std::string, ZipEntry>& entries() const { return entries_; }
+
+  /// Throws Error if any entry is compressed; `read` returns bytes as they are.
+  void require_stored() const;
 
   /// Null if there is none of this name.
   const ZipEntry* find(const std::string& name) const;

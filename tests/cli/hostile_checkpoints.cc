@@ -124,12 +124,7 @@ class Catalogue {
   }
 
   void add_bombs() {
-    std::string laughs = "]q\x01";  // each list holds the one before ten times
-    for (int level = 2; level < 60; ++level) {
-      laughs += "]q" + std::string(1, static_cast<char>(level)) + "(" +
-                repeated("h" + std::string(1, static_cast<char>(level - 1)), 10) + "e";
-    }
-    add_pickle("memo_bomb", Pickle().raw("](" + laughs + "e").done(), "it holds a list");
+    add_pickle("memo_bomb", Pickle().raw(memo_bomb()).done(), "it holds a list");
     add_beside("memo_key", std::string("Nr\xff\xff\xff\xff", 6), "values in its memo");
     add_beside("deep_tuples", "N" + repeated("\x85", 100'000), "levels of nesting");
     add_beside("deep_lists", repeated("]", 90'000) + repeated("a", 89'999), "levels of nesting");
@@ -168,16 +163,16 @@ class Catalogue {
   void add_broken_tensors() {
     constexpr int64_t kHuge = int64_t{1} << 62;
     add_tensor("offset_beyond_the_storage", {.shape = {2}, .offset = 1}, "leaves its storage");
-    add_tensor("shape_beyond_the_storage", {.shape = {2}, .strides = {{3}}}, "leaves its storage");
+    add_tensor("shape_beyond_the_storage", {.shape = {2}, .strides = Shape{3}}, "leaves its storage");
     add_tensor("negative_offset", {.shape = {2}, .offset = -1}, "is impossible");
     add_tensor("negative_size", {.shape = {-2}, .count = 2}, "is impossible");
-    add_tensor("negative_stride", {.shape = {2}, .strides = {{-1}}}, "is impossible");
-    add_tensor("missing_strides", {.shape = {2}, .strides = {{}}}, "is impossible");
-    add_tensor("overflowing_shape", {.shape = {kHuge, 4}, .strides = {{0, 0}}, .count = 2},
+    add_tensor("negative_stride", {.shape = {2}, .strides = Shape{-1}}, "is impossible");
+    add_tensor("missing_strides", {.shape = {2}, .strides = Shape{}}, "is impossible");
+    add_tensor("overflowing_shape", {.shape = {kHuge, 4}, .strides = Shape{0, 0}, .count = 2},
                "does not fit 64 bits");
-    add_tensor("overflowing_strides", {.shape = {5}, .strides = {{kHuge}}}, "does not fit 64 bits");
+    add_tensor("overflowing_strides", {.shape = {5}, .strides = Shape{kHuge}}, "does not fit 64 bits");
     add_tensor("overflowing_offset", {.shape = {2}, .offset = INT64_MAX}, "does not fit 64 bits");
-    add_tensor("expand_bomb", {.shape = {int64_t{1} << 40}, .strides = {{0}}, .count = 2},
+    add_tensor("expand_bomb", {.shape = {int64_t{1} << 40}, .strides = Shape{0}, .count = 2},
                "shape      fc.bias: expected [2], got [1099511627776]");
     add_tensor("rank_100", {.shape = Shape(100, 1), .count = 2}, "at most 16");
     add_tensor("negative_storage", {.shape = {2}, .count = -2}, "is impossible");
@@ -262,6 +257,16 @@ class Catalogue {
 };
 
 }  // namespace
+
+std::string memo_bomb() {
+  std::string opcodes = "](]q\x01";
+  for (char level = 2; level < 62; ++level) {
+    opcodes.append("]q").append(1, level).append("(");
+    for (int i = 0; i < 10; ++i) opcodes.append("h").append(1, static_cast<char>(level - 1));
+    opcodes.append("e");
+  }
+  return opcodes.append("e");
+}
 
 std::vector<HostileCheckpoint> hostile_checkpoints(const Weights& weights, const std::string& trace) {
   return Catalogue(weights, trace).take();

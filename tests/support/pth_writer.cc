@@ -3,6 +3,8 @@
 #include <zlib.h>
 
 #include <cstring>
+#include <initializer_list>
+#include <string_view>
 
 namespace lasnet::test {
 namespace {
@@ -12,6 +14,12 @@ std::string little_endian(T value) {
   std::string bytes(sizeof(T), '\0');
   std::memcpy(bytes.data(), &value, sizeof(T));
   return bytes;
+}
+
+std::string joined(std::initializer_list<std::string_view> parts) {
+  std::string result;
+  for (std::string_view part : parts) result += part;
+  return result;
 }
 
 std::vector<int64_t> contiguous_strides(const Shape& shape) {
@@ -27,16 +35,17 @@ uint32_t crc_of(const std::string& bytes) {
 
 /// Version, flags, method, time, date, CRC, sizes: what both headers share.
 std::string common_fields(const ZipItem& item, uint32_t size) {
-  return little_endian<uint16_t>(20) + little_endian(item.flags) + little_endian(item.method) +
-         std::string(4, '\0') + little_endian(item.crc.value_or(crc_of(item.bytes))) + little_endian(size) +
-         little_endian(size);
+  return joined({little_endian<uint16_t>(20), little_endian(item.flags), little_endian(item.method),
+                 std::string(4, '\0'), little_endian(item.crc.value_or(crc_of(item.bytes))),
+                 little_endian(size), little_endian(size)});
 }
 
 std::string local_record(const ZipItem& item) {
   const std::string name = item.local_name.value_or(item.name);
   const auto size = static_cast<uint32_t>(item.bytes.size());
-  return "PK\x03\x04" + common_fields(item, item.local_size.value_or(item.size.value_or(size))) +
-         little_endian(static_cast<uint16_t>(name.size())) + little_endian<uint16_t>(0) + name + item.bytes;
+  return joined({"PK\x03\x04", common_fields(item, item.local_size.value_or(item.size.value_or(size))),
+                 little_endian(static_cast<uint16_t>(name.size())), little_endian<uint16_t>(0), name,
+                 item.bytes});
 }
 
 std::string directory_record(const ZipItem& item, uint32_t begin) {
@@ -44,19 +53,19 @@ std::string directory_record(const ZipItem& item, uint32_t begin) {
   std::string extra;
   if (item.wide_size) {
     size = UINT32_MAX;
-    extra = little_endian<uint16_t>(1) + little_endian<uint16_t>(16) + little_endian(*item.wide_size) +
-            little_endian(*item.wide_size);
+    extra = joined({little_endian<uint16_t>(1), little_endian<uint16_t>(16), little_endian(*item.wide_size),
+                    little_endian(*item.wide_size)});
   }
-  return "PK\x01\x02" + little_endian<uint16_t>(20) + common_fields(item, size) +
-         little_endian(static_cast<uint16_t>(item.name.size())) +
-         little_endian(static_cast<uint16_t>(extra.size())) + std::string(2 + 2 + 2 + 4, '\0') +
-         little_endian(begin) + item.name + extra;
+  return joined({"PK\x01\x02", little_endian<uint16_t>(20), common_fields(item, size),
+                 little_endian(static_cast<uint16_t>(item.name.size())),
+                 little_endian(static_cast<uint16_t>(extra.size())), std::string(2 + 2 + 2 + 4, '\0'),
+                 little_endian(begin), item.name, extra});
 }
 
 std::string zip64_end(uint64_t entries, uint64_t begin, uint64_t size, uint64_t at) {
-  return "PK\x06\x06" + little_endian<uint64_t>(44) + std::string(12, '\0') + little_endian(entries) +
-         little_endian(entries) + little_endian(size) + little_endian(begin) + "PK\x06\x07" +
-         little_endian<uint32_t>(0) + little_endian(at) + little_endian<uint32_t>(1);
+  return joined({"PK\x06\x06", little_endian<uint64_t>(44), std::string(12, '\0'), little_endian(entries),
+                 little_endian(entries), little_endian(size), little_endian(begin), "PK\x06\x07",
+                 little_endian<uint32_t>(0), little_endian(at), little_endian<uint32_t>(1)});
 }
 
 }  // namespace
@@ -67,14 +76,14 @@ Pickle& Pickle::raw(const std::string& bytes) {
 }
 
 Pickle& Pickle::global(const std::string& module, const std::string& name) {
-  return raw("c" + module + "\n" + name + "\n");
+  return raw(joined({"c", module, "\n", name, "\n"}));
 }
 
 Pickle& Pickle::text(const std::string& value) {
-  return raw("X" + little_endian(static_cast<uint32_t>(value.size())) + value);
+  return raw(joined({"X", little_endian(static_cast<uint32_t>(value.size())), value}));
 }
 
-Pickle& Pickle::integer(int64_t value) { return raw("\x8a\x08" + little_endian(value)); }
+Pickle& Pickle::integer(int64_t value) { return raw(joined({"\x8a\x08", little_endian(value)})); }
 
 Pickle& Pickle::integers(const std::vector<int64_t>& values) {
   raw("(");
@@ -112,8 +121,8 @@ std::string make_zip(const std::vector<ZipItem>& items, const ZipEnd& end) {
   const auto size = static_cast<uint32_t>(directory.size());
   archive += directory;
   if (end.zip64) archive += zip64_end(count, begin, size, archive.size());
-  return archive + "PK\x05\x06" + std::string(4, '\0') + little_endian(count) + little_endian(count) +
-         little_endian(size) + little_endian(begin) + std::string(2, '\0');
+  return joined({archive, "PK\x05\x06", std::string(4, '\0'), little_endian(count), little_endian(count),
+                 little_endian(size), little_endian(begin), std::string(2, '\0')});
 }
 
 std::vector<ZipItem> checkpoint_items(const std::string& pickle, const Weights& weights) {

@@ -12,8 +12,8 @@ namespace lasnet::test {
 
 /// How a tensor refers to its storage. The defaults are those of a contiguous one.
 struct PickledTensor {
-  std::string key;
-  Shape shape;
+  std::string key = {};
+  Shape shape = {};
   std::optional<std::vector<int64_t>> strides = {};
   int64_t offset = 0;
   std::optional<int64_t> count = {};  ///< elements of the storage
