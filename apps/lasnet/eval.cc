@@ -9,6 +9,7 @@
 #include "lasnet/report.h"
 #include "object_auc.h"
 #include "progress.h"
+#include "statistics.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

@@ -9,6 +9,7 @@
 #include "core/fail.h"
 #include "lasnet/report.h"
 #include "run_report.h"
+#include "statistics.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
