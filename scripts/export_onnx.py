@@ -5,7 +5,7 @@
 
 The graph has one input `input`, float32 [batch, 3, size, size], and one output `logits`, [batch, classes].
 BatchNorm is folded into the convolutions; maskers are left out. The structure follows from torchvision's tensor
-names and shapes, so files without lasnet's metadata work too.
+names and shapes, so files without lasnet's metadata, like torchvision's own weights, work too.
 
 Needs the Python packages onnx and numpy.
 """
@@ -155,9 +155,9 @@ def add_resnet(graph):
     return x
 
 
-def add_regnet(graph):
+def add_regnet(graph, stem):
     """3x3 stem and trunk_output.block<stage>.block<stage>-<block>; every stage starts with stride 2."""
-    x, channels = graph.conv_norm("input", "stem.0", "stem.1", 3, stride=2)
+    x, channels = graph.conv_norm("input", "stem.0", "stem.1", 3, stride=1 if stem == "small" else 2)
     x = graph.add("Relu", [x])
     blocks = {match[0] for name in graph.tensors if (match := re.match(r"trunk_output\.block\d+\.block\d+-\d+", name))}
     for block in sorted(blocks, key=natural):
@@ -174,13 +174,13 @@ def add_regnet(graph):
     return x
 
 
-def build(tensors, size, batch):
-    """Return the ONNX model of the static network."""
+def build(tensors, stem, size, batch):
+    """Return the ONNX model of the static network; `stem` is lasnet's name of its kind."""
     graph = Graph(tensors)
     if "conv1.weight" in tensors:
         features = add_resnet(graph)
     elif "stem.0.weight" in tensors:
-        features = add_regnet(graph)
+        features = add_regnet(graph, stem)
     else:
         sys.exit("error: neither a ResNet (conv1.weight) nor a RegNet (stem.0.weight) under torchvision's names")
     graph.nodes.append(helper.make_node("Identity", [graph.head(features)], ["logits"]))
@@ -201,9 +201,10 @@ def export(model_path, onnx_path, size=None, batch=1):
     """Write the ONNX file, through a temporary one; return the input's side in px."""
     tensors, metadata = read_safetensors(model_path)
     size = size or metadata.get("preprocessing", {}).get("crop") or 224
+    stem = metadata.get("architecture", {}).get("stem", "imagenet")
     temporary = f"{onnx_path}.tmp"
     try:
-        onnx.save(build(tensors, size, batch), temporary)
+        onnx.save(build(tensors, stem, size, batch), temporary)
         os.replace(temporary, onnx_path)
     finally:
         Path(temporary).unlink(missing_ok=True)

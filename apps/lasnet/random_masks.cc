@@ -6,17 +6,11 @@
 namespace lasnet::cli {
 namespace {
 
-/// Mean share of active pixels of the dilated masks.
-double mean_dilated_rate(const BlockGeometry& block, const ByteTensor& mask, int64_t batch) {
+/// Multiply-accumulates of a block under one image's mask.
+double masked_macs(const BlockMacs& macs, const BlockGeometry& block, std::span<const uint8_t> mask) {
   std::vector<uint8_t> dilated(static_cast<size_t>(block.middle.pixels()));
-  const auto pixels = static_cast<size_t>(block.output.pixels());
-  double rate = 0;
-  for (int64_t n = 0; n < batch; ++n) {
-    dilate_mask(std::span(mask.data).subspan(static_cast<size_t>(n) * pixels, pixels), block.output,
-                block.dilation_stride, block.middle, dilated);
-    rate += activation_rate(dilated) / static_cast<double>(batch);
-  }
-  return rate;
+  dilate_mask(mask, block.output, block.dilation_stride, block.middle, dilated);
+  return macs.dynamic_total(activation_rate(mask), activation_rate(dilated));
 }
 
 }  // namespace
@@ -44,12 +38,16 @@ double macs_ratio(const ModelSpec& spec, const NetworkGeometry& geometry, const 
                   int64_t batch) {
   auto macs = static_cast<double>(fixed_macs(spec, geometry));
   for (size_t b = 0; b < spec.blocks.size(); ++b) {
-    const BlockMacs block = block_macs(spec.blocks[b], geometry.blocks[b]);
+    const BlockGeometry& block = geometry.blocks[b];
+    const BlockMacs of_block = block_macs(spec.blocks[b], block);
+    if (!spec.blocks[b].is_dynamic()) macs += static_cast<double>(of_block.dense_total());
     const auto mask = masks.find(spec.blocks[b].name);
-    macs += mask == masks.end()
-                ? static_cast<double>(block.dense_total())
-                : block.dynamic_total(activation_rate(mask->second.data),
-                                      mean_dilated_rate(geometry.blocks[b], mask->second, batch));
+    if (mask == masks.end()) continue;
+    const auto pixels = static_cast<size_t>(block.output.pixels());
+    for (int64_t n = 0; n < batch; ++n) {
+      const auto image = std::span(mask->second.data).subspan(static_cast<size_t>(n) * pixels, pixels);
+      macs += masked_macs(of_block, block, image) / static_cast<double>(batch);
+    }
   }
   return macs / static_cast<double>(static_macs(spec, geometry.input));
 }

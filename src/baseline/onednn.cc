@@ -9,9 +9,25 @@
 namespace lasnet {
 namespace {
 
+using onednn::Activation;
 using onednn::Graph;
 using onednn::GraphOptions;
 using onednn::Layout;
+
+/// z * sigmoid(fc2(ReLU(fc1(mean of z)))), in place.
+void add_squeeze_excite(Graph& graph, const SqueezeExciteSpec& spec, const Weights& weights,
+                        const dnnl::memory& z) {
+  auto linear = [&](const char* part, const dnnl::memory& x, int in, int out, Activation activation) {
+    std::string name = spec.name + "." + part;
+    ConvSpec conv{name, "", in, out, 1, 1, 1};
+    return graph.convolve(x, conv, {weights.at(name + ".weight"), weights.at(name + ".bias").data},
+                          activation, part);
+  };
+  dnnl::memory gate = graph.average_pool(z, "squeezed");
+  gate = linear("fc1", gate, spec.channels, spec.squeeze_channels, Activation::relu);
+  gate = linear("fc2", gate, spec.squeeze_channels, spec.channels, Activation::sigmoid);
+  graph.scale(z, gate);
+}
 
 /// A body's convolutions but the last, then the last into the shortcut. Two trunk slots suffice: an identity
 /// block works in place, a projecting one moves to the other.
@@ -19,13 +35,14 @@ dnnl::memory add_block(Graph& graph, const BlockSpec& block, const Weights& weig
                        int& trunk) {
   dnnl::memory inner = x;
   for (size_t i = 0; i + 1 < block.convs.size(); ++i) {
-    inner =
-        graph.convolve(inner, block.convs[i], fold(block.convs[i], weights), true, fmt::format("inner{}", i));
+    inner = graph.convolve(inner, block.convs[i], fold(block.convs[i], weights), Activation::relu,
+                           fmt::format("inner{}", i));
   }
+  if (block.squeeze_excite) add_squeeze_excite(graph, *block.squeeze_excite, weights, inner);
   dnnl::memory y = x;
   if (block.projection) {
     trunk = 1 - trunk;
-    y = graph.convolve(x, *block.projection, fold(*block.projection, weights), false,
+    y = graph.convolve(x, *block.projection, fold(*block.projection, weights), Activation::none,
                        fmt::format("trunk{}", trunk));
   }
   graph.convolve_and_add(inner, block.convs.back(), fold(block.convs.back(), weights), y);
@@ -36,7 +53,8 @@ void add_network(Graph& graph, const Model& model, const BaselineShape& shape) {
   const ModelSpec& spec = model.spec;
   int trunk = 0;
   dnnl::memory x = graph.input({shape.batch, 3, shape.image.height, shape.image.width});
-  x = graph.convolve(x, spec.stem, fold(spec.stem, model.weights), true, spec.stem_pool ? "stem" : "trunk0");
+  x = graph.convolve(x, spec.stem, fold(spec.stem, model.weights), Activation::relu,
+                     spec.stem_pool ? "stem" : "trunk0");
   if (spec.stem_pool) x = graph.max_pool(x, "trunk0");
   for (const BlockSpec& block : spec.blocks) x = add_block(graph, block, model.weights, x, trunk);
   graph.classify(graph.average_pool(x, "pooled"), model.weights.at(spec.head_name + ".weight"),

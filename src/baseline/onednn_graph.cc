@@ -21,16 +21,24 @@ Desc weight_desc(const ConvSpec& spec, bool packed) {
           packed ? Tag::any : Tag::goihw};
 }
 
-dnnl::post_ops post_relu(bool relu) {
+void append(Activation activation, dnnl::post_ops& fused) {
+  if (activation == Activation::none) return;
+  fused.append_eltwise(
+      1.0f,
+      activation == Activation::relu ? dnnl::algorithm::eltwise_relu : dnnl::algorithm::eltwise_logistic,
+      0.0f, 0.0f);
+}
+
+dnnl::post_ops post(Activation activation) {
   dnnl::post_ops fused;
-  if (relu) fused.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
+  append(activation, fused);
   return fused;
 }
 
 dnnl::post_ops post_add_relu() {
   dnnl::post_ops fused;
   fused.append_sum(1.0f);
-  fused.append_eltwise(1.0f, dnnl::algorithm::eltwise_relu, 0.0f, 0.0f);
+  append(Activation::relu, fused);
   return fused;
 }
 
@@ -46,7 +54,7 @@ dnnl::primitive_attr attributes(const dnnl::post_ops& fused = {}) {
 
 Graph::Graph(const GraphOptions& options) : options_(options) {}
 
-Desc Graph::activation(const Dims& dims) const {
+Desc Graph::map_desc(const Dims& dims) const {
   return {dims, kF32, options_.layout == Layout::nhwc ? Tag::nhwc : Tag::any};
 }
 
@@ -90,7 +98,7 @@ dnnl::convolution_forward::primitive_desc Graph::describe(const dnnl::memory& x,
                                                           const Desc& y, const dnnl::post_ops& fused) const {
   Dims stride(2, spec.stride), padding(2, spec.padding());
   dnnl::convolution_forward::desc desc(dnnl::prop_kind::forward_inference, options_.convolution,
-                                       activation(x.get_desc().dims()), weight_desc(spec, true),
+                                       map_desc(x.get_desc().dims()), weight_desc(spec, true),
                                        Desc({spec.out_channels}, kF32, Tag::x), y, stride, padding, padding);
   return {desc, attributes(fused), engine_};
 }
@@ -107,12 +115,12 @@ void Graph::add_convolution(const dnnl::convolution_forward::primitive_desc& des
              {DNNL_ARG_DST, y}});
 }
 
-dnnl::memory Graph::convolve(const dnnl::memory& x, const ConvSpec& spec, const FoldedConv& folded, bool relu,
-                             const std::string& slot) {
+dnnl::memory Graph::convolve(const dnnl::memory& x, const ConvSpec& spec, const FoldedConv& folded,
+                             Activation activation, const std::string& slot) {
   Dims in = x.get_desc().dims();
   MapSize out = spec.output({in[2], in[3]});
   auto desc =
-      describe(x, spec, activation({in[0], spec.out_channels, out.height, out.width}), post_relu(relu));
+      describe(x, spec, map_desc({in[0], spec.out_channels, out.height, out.width}), post(activation));
   dnnl::memory y = in_slot(slot, desc.dst_desc());
   add_convolution(desc, x, spec, folded, y);
   return y;
@@ -123,11 +131,17 @@ void Graph::convolve_and_add(const dnnl::memory& x, const ConvSpec& spec, const 
   add_convolution(describe(x, spec, y.get_desc(), post_add_relu()), x, spec, folded, y);
 }
 
+void Graph::scale(const dnnl::memory& x, const dnnl::memory& gate) {
+  dnnl::binary::desc desc(dnnl::algorithm::binary_mul, x.get_desc(), gate.get_desc(), x.get_desc());
+  dnnl::binary::primitive_desc chosen(desc, attributes(), engine_);
+  add<dnnl::binary>(chosen, {{DNNL_ARG_SRC_0, x}, {DNNL_ARG_SRC_1, gate}, {DNNL_ARG_DST, x}});
+}
+
 dnnl::memory Graph::pool(const dnnl::memory& x, dnnl::algorithm algorithm, const Dims& out,
                          const Dims& kernel, const Dims& stride, const Dims& padding,
                          const std::string& slot) {
-  dnnl::pooling_forward::desc desc(dnnl::prop_kind::forward_inference, algorithm, x.get_desc(),
-                                   activation(out), stride, kernel, padding, padding);
+  dnnl::pooling_forward::desc desc(dnnl::prop_kind::forward_inference, algorithm, x.get_desc(), map_desc(out),
+                                   stride, kernel, padding, padding);
   dnnl::pooling_forward::primitive_desc chosen(desc, attributes(), engine_);
   dnnl::memory y = in_slot(slot, chosen.dst_desc());
   add<dnnl::pooling_forward>(chosen, {{DNNL_ARG_SRC, x}, {DNNL_ARG_DST, y}});

@@ -27,6 +27,9 @@ struct GraphOptions {
   dnnl::algorithm convolution = dnnl::algorithm::convolution_direct;
 };
 
+/// What follows a convolution's bias.
+enum class Activation { none, relu, sigmoid };
+
 class Graph {
  public:
   explicit Graph(const GraphOptions& options);
@@ -34,12 +37,14 @@ class Graph {
   /// The network's input, NCHW in the caller's memory.
   dnnl::memory input(const dnnl::memory::dims& dims);
 
-  /// A convolution with bias into `slot`, followed by ReLU if asked.
-  dnnl::memory convolve(const dnnl::memory& x, const ConvSpec& spec, const FoldedConv& folded, bool relu,
-                        const std::string& slot);
+  /// A convolution with bias and activation into `slot`.
+  dnnl::memory convolve(const dnnl::memory& x, const ConvSpec& spec, const FoldedConv& folded,
+                        Activation activation, const std::string& slot);
   /// y = ReLU(y + convolution(x) + bias), in place.
   void convolve_and_add(const dnnl::memory& x, const ConvSpec& spec, const FoldedConv& folded,
                         const dnnl::memory& y);
+  /// x [N, C, H, W] times gate [N, C, 1, 1], in place.
+  void scale(const dnnl::memory& x, const dnnl::memory& gate);
   /// 3x3, stride 2, padding 1.
   dnnl::memory max_pool(const dnnl::memory& x, const std::string& slot);
   /// Global: [N, C, 1, 1].
@@ -71,7 +76,7 @@ class Graph {
   dnnl::memory laid_out(const dnnl::memory& x, const dnnl::memory::desc& desc);
   dnnl::memory constant(const Tensor& values, const dnnl::memory::desc& given,
                         const dnnl::memory::desc& wanted);
-  dnnl::memory::desc activation(const dnnl::memory::dims& dims) const;
+  dnnl::memory::desc map_desc(const dnnl::memory::dims& dims) const;
   dnnl::memory pool(const dnnl::memory& x, dnnl::algorithm algorithm, const dnnl::memory::dims& out,
                     const dnnl::memory::dims& kernel, const dnnl::memory::dims& stride,
                     const dnnl::memory::dims& padding, const std::string& slot);
