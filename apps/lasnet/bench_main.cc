@@ -77,8 +77,8 @@ BenchReport bench(const BenchOptions& options) {
   }
   BenchInputs inputs(options.images, preprocessing, size, options.batch, options.seed);
   Session session(model, options.session);
-  const auto [baseline, error] = open_baseline(options, model, size, session, inputs.next());
-  BenchReport report{.model = options.model.path,
+  ChosenBaseline chosen = open_baseline(options, model, size, session, inputs.next());
+  return BenchReport{.model = options.model.path,
                      .arch = model.spec.arch,
                      .size = size,
                      .batch = options.batch,
@@ -87,13 +87,9 @@ BenchReport bench(const BenchOptions& options) {
                      .rate = rate,
                      .photographs = inputs.photographs(),
                      .static_macs = static_macs(model.spec, size),
-                     .measured = measure_all(options, session, baseline.get(), inputs, rate),
-                     .baseline_name = baseline ? baseline->name() : "",
-                     .baseline_version = baseline ? baseline->version() : "",
-                     .baseline_note = baseline ? baseline->note() : "",
-                     .baseline_error = error,
+                     .measured = measure_all(options, session, chosen.baseline.get(), inputs, rate),
+                     .baseline = std::move(chosen),
                      .reproduce = reproduce(options, session.isa(), size)};
-  return report;
 }
 
 int run_command(int argc, char** argv) {

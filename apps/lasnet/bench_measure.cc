@@ -104,7 +104,8 @@ ChosenBaseline choose_baseline(std::vector<std::unique_ptr<Baseline>> variants, 
                                const Tensor& input) {
   constexpr int kTrials = 5;
   const Tensor expected = session.run(input, kDense).logits;
-  std::vector<double> errors, fastest(variants.size(), INFINITY);
+  std::vector<double> errors;
+  std::vector<TimedVariant> timed;
   for (const auto& variant : variants) {
     errors.push_back(logits_error(variant->run(input).logits, expected));
     if (!(errors.back() <= kMaxLogitsError)) {
@@ -113,15 +114,17 @@ ChosenBaseline choose_baseline(std::vector<std::unique_ptr<Baseline>> variants, 
           "most {:g}, so the two do not compute the same and are not timed",
           variant->name(), variant->version(), variant->note(), errors.back(), kMaxLogitsError);
     }
+    timed.push_back({variant->note(), INFINITY});
   }
   for (int trial = 0; trial < kTrials; ++trial) {
     for (size_t i = 0; i < variants.size(); ++i) {
       variants[i]->run(input);
-      fastest[i] = std::min(fastest[i], variants[i]->run(input).seconds);
+      timed[i].min_ms = std::min(timed[i].min_ms, 1e3 * variants[i]->run(input).seconds);
     }
   }
-  const auto best = static_cast<size_t>(std::min_element(fastest.begin(), fastest.end()) - fastest.begin());
-  return {std::move(variants[best]), errors[best]};
+  const auto fastest = std::ranges::min_element(timed, {}, &TimedVariant::min_ms);
+  const auto best = static_cast<size_t>(fastest - timed.begin());
+  return {std::move(variants[best]), std::move(timed), errors[best]};
 }
 
 }  // namespace lasnet::cli

@@ -38,10 +38,17 @@ struct Measurements {
 Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, const MeasureOptions& options,
                      const std::function<void(const Measurements&)>& progress);
 
+/// One way of running the baseline, timed to choose between them.
+struct TimedVariant {
+  std::string note;
+  double min_ms = 0;
+};
+
 /// A baseline that computes the same function, the fastest of its variants here.
 struct ChosenBaseline {
   std::unique_ptr<Baseline> baseline;
-  double logits_error = 0;  ///< largest difference to the dense logits over their largest value
+  std::vector<TimedVariant> variants;  ///< all that were tried
+  double logits_error = 0;             ///< largest difference to the dense logits over their largest value
 };
 
 /// Largest logits_error of a baseline that still computes the same function: float rounding of differently

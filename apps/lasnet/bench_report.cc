@@ -28,11 +28,16 @@ Json block_json(const BlockMeasurements& block) {
 
 Json baseline_json(const BenchReport& report) {
   const Measurements& m = report.measured;
-  if (report.baseline_name.empty()) return nullptr;
-  Json json = {{"name", report.baseline_name},
-               {"version", report.baseline_version},
-               {"note", report.baseline_note},
-               {"logits_error", report.baseline_error}};
+  const ChosenBaseline& chosen = report.baseline;
+  if (!chosen.baseline) return nullptr;
+  Json variants = Json::array();
+  for (const TimedVariant& variant : chosen.variants)
+    variants.push_back({{"note", variant.note}, {"min_ms", variant.min_ms}});
+  Json json = {{"name", chosen.baseline->name()},
+               {"version", chosen.baseline->version()},
+               {"note", chosen.baseline->note()},
+               {"variants", variants},
+               {"logits_error", chosen.logits_error}};
   json.update(times_json(m.baseline_ms));
   json["speedup"] = to_json(quartiles(ratios(m.baseline_ms, m.sparse_ms)));
   json["dense_speedup"] = to_json(quartiles(ratios(m.baseline_ms, m.dense_ms)));
@@ -47,9 +52,10 @@ std::string format_speedup(const Quartiles& q) {
 
 std::string run_table(const BenchReport& report) {
   const Measurements& m = report.measured;
-  const bool compared = !report.baseline_name.empty();
-  Table table({"run", ">min", ">median", ">against dense", compared ? ">against " + report.baseline_name : "",
-               ">of the FMA peak"});
+  const bool compared = report.baseline.baseline != nullptr;
+  const std::string other = compared ? report.baseline.baseline->name() : "";
+  Table table(
+      {"run", ">min", ">median", ">against dense", compared ? ">against " + other : "", ">of the FMA peak"});
   const auto add = [&](const std::string& name, const std::vector<double>& ms, bool whole) {
     const Quartiles time = quartiles(ms), peak = report.peak_share(ms);
     const bool itself = &ms == &m.baseline_ms;
@@ -62,7 +68,7 @@ std::string run_table(const BenchReport& report) {
   };
   add("dense", m.dense_ms, true);
   add("sparse", m.sparse_ms, false);
-  if (compared) add(report.baseline_name, m.baseline_ms, true);
+  if (compared) add(other, m.baseline_ms, true);
   return table.to_string(2);
 }
 
@@ -137,9 +143,9 @@ std::string to_text(const BenchReport& report) {
                       format_percent(report.mean_macs_ratio()), report.theory_speedup(),
                       bold(format_percent(speedup / report.theory_speedup())));
   text += fmt::format("  FMA peak {:.0f} GFLOP/s, measured\n", median(m.peak_gflops));
-  if (!report.baseline_name.empty()) {
-    text += fmt::format("  {} {}: {}; logits differ by {:.1g}\n", report.baseline_name,
-                        report.baseline_version, report.baseline_note, report.baseline_error);
+  if (const Baseline* baseline = report.baseline.baseline.get()) {
+    text += fmt::format("  {} {}: {}; logits differ by {:.1g}\n", baseline->name(), baseline->version(),
+                        baseline->note(), report.baseline.logits_error);
   }
   return text + "\n" + block_table(report) + "\n  " + dim("reproduce: ") + report.reproduce + "\n";
 }

@@ -19,8 +19,7 @@ struct BenchReport {
   size_t photographs = 0;      ///< 0: noise
   int64_t static_macs = 0;     ///< per image
   Measurements measured;
-  std::string baseline_name, baseline_version, baseline_note;  ///< empty without a baseline
-  double baseline_error = 0;
+  ChosenBaseline baseline;  ///< empty without one
   std::string reproduce;
 
   double mean_macs_ratio() const { return mean(measured.macs_ratio); }

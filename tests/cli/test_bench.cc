@@ -167,6 +167,7 @@ TEST_F(BenchTest, TheBaselineIsCheckedAndTimed) {
   EXPECT_THAT(baseline.at("version").get<std::string>(), testing::StartsWith("2."));
   EXPECT_THAT(baseline.at("note").get<std::string>(), HasSubstr("activations"));
   EXPECT_LT(baseline.at("logits_error"), 1e-3);
+  EXPECT_GE(baseline.at("variants").size(), 2u);
   expect_times(baseline);
   expect_quartiles(baseline.at("speedup"));
   expect_quartiles(baseline.at("dense_speedup"));
