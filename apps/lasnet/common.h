@@ -43,6 +43,8 @@ Model load_model(const ModelOptions& options);
 
 /// --backend, --isa, --threads. `default_threads` 0: one per physical core.
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads);
+/// --check-finite, for RunOptions.
+void add_check_finite_flag(CLI::App& app, bool& check);
 /// "cpu avx2, 1 thread".
 std::string describe(const Session& session);
 /// "resnet18 x0.5, S 4-4-2-1".
