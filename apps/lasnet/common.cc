@@ -105,6 +105,11 @@ void add_kernel_options(CLI::App& app, SessionOptions& options, int default_thre
   add_number(app, "--threads", options.threads, 1, 1024, "Threads")->group(kEngineGroup);
 }
 
+void add_check_finite_flag(CLI::App& app, bool& check) {
+  app.add_flag("--check-finite", check, "Stop at the first layer that gives NaN or infinity, and name it")
+      ->group("Engine");
+}
+
 std::string describe(const Session& session) {
   return fmt::format("{} {}, {} thread{}", to_string(session.backend()), to_string(session.isa()),
                      session.threads(), session.threads() == 1 ? "" : "s");

@@ -47,6 +47,8 @@ ArchConfig apply(const ModelOptions& options, ArchConfig arch);
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads);
 /// The last two alone.
 void add_kernel_options(CLI::App& app, SessionOptions& options, int default_threads);
+/// --check-finite, for RunOptions.
+void add_check_finite_flag(CLI::App& app, bool& check);
 /// "cpu avx2, 1 thread".
 std::string describe(const Session& session);
 /// "resnet18 x0.5, S 4-4-2-1".
