@@ -4,8 +4,8 @@
 #include <deque>
 #include <memory>
 
-#include "core/thread_pool.h"
 #include "engine/cpu_memory.h"
+#include "lasnet/executor.h"
 
 namespace lasnet {
 
@@ -13,7 +13,7 @@ class TraceBuilder;
 
 class CpuRunner final : public Runner {
  public:
-  CpuRunner(std::shared_ptr<const CpuExecutable> executable, int threads);
+  CpuRunner(std::shared_ptr<const CpuExecutable> executable, std::shared_ptr<Executor> executor);
 
   Result run(const RunRequest& request) override;
 
@@ -25,8 +25,8 @@ class CpuRunner final : public Runner {
   };
 
   CpuMemory& memory_for(const RunRequest& request);
-  void run_stem(const Tensor& input, CpuMemory& memory);
-  void copy_image_row(const Tensor& input, int64_t row, StemMemory& stem) const;
+  void run_stem(const TensorView& input, CpuMemory& memory);
+  void copy_image_row(const TensorView& input, int64_t row, StemMemory& stem) const;
   void run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace);
   /// Fills memory.patches; false if every patch is active (or the run is dense).
   bool decide(size_t index, const RunRequest& request, BlockMemory& memory);
@@ -36,7 +36,8 @@ class CpuRunner final : public Runner {
   void run_conv(const ConvCall& call);
 
   std::shared_ptr<const CpuExecutable> executable_;
-  ThreadPool pool_;
+  std::shared_ptr<Executor> executor_;
+  Executor& pool_;
   std::vector<AlignedBuffer> scratch_;  ///< partial sums, one per thread
   std::deque<Entry> memories_;          ///< most recently used first
 };
