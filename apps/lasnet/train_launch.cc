@@ -23,7 +23,7 @@ void launch_training(char** arguments) {
   std::string program = (self.parent_path() / "lasnet-train").string();
   arguments[0] = program.data();
   execv(program.c_str(), arguments);
-  fail("train: cannot start {}: {}. It belongs beside lasnet; `make build` builds it", program,
+  fail("train: cannot start {}: {}. It belongs beside lasnet; `make build` builds it, the package lasnet-train holds it", program,
        std::strerror(errno));
 }
 
