@@ -55,7 +55,7 @@ constexpr std::array kHelp = {
     Help{"temperature_distill", kMasks, "Softmax temperature of the distillation"},
     Help{"gumbel_start", kMasks, "Gumbel-Softmax temperature at the start ..."},
     Help{"gumbel_end", kMasks, "... and at the end"},
-    Help{"masker_bias", kMasks, "Initial bias towards active patches"},
+    Help{"masker_bias", kMasks, "Initial bias towards active patches; 0: 5 for ResNets, 10 for RegNets"},
     Help{"straight_through_dilation", kMasks, "Give the dilated mask's MACs a gradient"},
     Help{"seed", kRun, "Of the initial weights, the split and the augmentation"},
     Help{"threads", kRun, "Threads; 0: one per physical core"},

@@ -33,12 +33,22 @@ struct BlockMacs {
   int64_t masker = 0;          ///< 2 * Cin per patch; 0 in a static block
   int64_t projection = 0;      ///< dense
   std::vector<int64_t> convs;  ///< dense MACs of each body convolution
+  int64_t squeeze_excite = 0;  ///< its two linear layers
+  /// Squeeze-and-Excitation averages all pixels, so that all convolutions but the last are never sparse.
+  bool dense_pool = false;
+
+  /// A block's cost as a function of its rates: always + nonempty * [rate > 0] + dilated * dilated_rate +
+  /// active * rate.
+  struct Terms {
+    double always = 0, nonempty = 0, dilated = 0, active = 0;
+  };
+  Terms terms() const;
 
   /// masker + projection + body at full activity.
   int64_t dense_total() const;
   /// Without the masker: what the static block costs.
   int64_t static_total() const { return dense_total() - masker; }
-  /// masker + projection + convs[0] * dilated_rate + the others * rate.
+  /// What one image with these rates costs.
   double dynamic_total(double rate, double dilated_rate) const;
 };
 

@@ -30,13 +30,22 @@ enum class StemKind { imagenet, small };
 std::string to_string(StemKind kind);
 StemKind parse_stem(const std::string& text);
 
+/// What Squeeze-and-Excitation averages in a dynamic block: the active pixels of the image, or (as networks
+/// trained with the authors' code expect) all of them, for which every convolution before it has to compute
+/// the whole map. A static block has only active pixels.
+enum class SePool { active, dense };
+
+std::string to_string(SePool pool);
+SePool parse_se_pool(const std::string& text);
+
 /// What a user chooses: enough to derive the whole ModelSpec.
 struct ArchConfig {
   std::string name = "resnet18";  ///< one of architecture_names()
-  double width = 1.0;             ///< channel multiplier; channels are rounded to a multiple of 8
-  int classes = 1000;             ///< outputs of the classifier
+  double width = 1.0;  ///< channel multiplier; channels are rounded to a multiple of 8 or of a group
+  int classes = 1000;  ///< outputs of the classifier
   StemKind stem = StemKind::imagenet;
   std::vector<int> granularity = {};  ///< S per stage, or per block; empty: a static network
+  SePool se_pool = SePool::active;    ///< of networks with Squeeze-and-Excitation; others ignore it
 
   bool is_dynamic() const { return !granularity.empty(); }
   bool operator==(const ArchConfig&) const = default;
@@ -70,18 +79,33 @@ struct ConvSpec {
   bool operator==(const ConvSpec&) const = default;
 };
 
+/// Squeeze-and-Excitation: z * sigmoid(fc2(ReLU(fc1(mean of z over pixels)))), per image and channel.
+/// Weights `<name>.fc1.weight` [squeeze_channels, channels, 1, 1], `.fc1.bias`, `<name>.fc2.weight`
+/// [channels, squeeze_channels, 1, 1], `.fc2.bias`.
+struct SqueezeExciteSpec {
+  std::string name;
+  int channels = 0;
+  int squeeze_channels = 0;
+  SePool pool = SePool::active;
+
+  int64_t macs() const { return int64_t{2} * channels * squeeze_channels; }
+  bool operator==(const SqueezeExciteSpec&) const = default;
+};
+
 /// A residual block, y = ReLU(identity(x) + M * body(x)). The body is the chain `convs` (BasicBlock: 3x3,
 /// 3x3; Bottleneck: 1x1, 3x3, 1x1), ReLU between them. In a dynamic block convs[0] runs on the dilated mask
-/// D, the input pixels that convs[1] (the 3x3) reads for active outputs; all later ones on the mask M.
+/// D, the input pixels that convs[1] (the 3x3) reads for active outputs; all later ones on the mask M. With
+/// Squeeze-and-Excitation convs[1]'s output (after its ReLU) is scaled before convs[2] reads it.
 struct BlockSpec {
   std::string name;  ///< torchvision prefix, e.g. "layer1.0"
   int stage = 0;     ///< 0..3
   int in_channels = 0;
   int out_channels = 0;
   int stride = 1;
-  std::vector<ConvSpec> convs;         ///< 2 or 3
-  std::optional<ConvSpec> projection;  ///< 1x1 stride-s identity path; absent: identity is x
-  int granularity = 0;                 ///< S in output pixels; 0: a static block without masker
+  std::vector<ConvSpec> convs;                      ///< 2 or 3
+  std::optional<SqueezeExciteSpec> squeeze_excite;  ///< after convs[1]; needs 3 convs
+  std::optional<ConvSpec> projection;               ///< 1x1 stride-s identity path; absent: identity is x
+  int granularity = 0;                              ///< S in output pixels; 0: a static block without masker
 
   bool is_dynamic() const { return granularity > 0; }
   /// The masker's 1x1 convolution: `<masker_name>.weight` [2, in_channels, 1, 1], `<masker_name>.bias` [2].
@@ -101,8 +125,12 @@ struct ModelSpec {
   bool operator==(const ModelSpec&) const = default;
 };
 
-/// Names accepted by make_spec, e.g. "resnet18".
+/// Names accepted by make_spec, e.g. "resnet18", "regnet_y_400mf".
 std::vector<std::string> architecture_names();
+
+/// Bias of logit 0 that fresh maskers of this architecture start with, so that all patches are active at
+/// first (method: 5 for ResNets, 10 for RegNets).
+float fresh_masker_bias(const ArchConfig& arch);
 
 /// Expands a configuration. Throws Error on an unknown name (suggesting the nearest), a width or class count
 /// that is not positive, or a granularity whose length is neither the number of stages nor of blocks.

@@ -40,7 +40,7 @@ struct TrainConfig {
   double temperature_distill = 4.0;
   double gumbel_start = 5.0;  ///< temperature, decayed exponentially per step
   double gumbel_end = 0.1;
-  float masker_bias = 5.0f;  ///< bias0 at the start
+  float masker_bias = 0;  ///< bias0 at the start; 0: the architecture's (fresh_masker_bias)
   bool straight_through_dilation =
       false;  ///< D by a straight-through max-pool, so that conv1's MACs have a gradient
 

@@ -10,14 +10,23 @@ namespace {
 
 CpuConv compile_conv(const ConvSpec& spec, const Weights& weights, int64_t pitch, const CpuKernels& kernels) {
   FoldedConv folded = fold(spec, weights);
-  bool merge_rows = spec.kernel > 1 && pitch == spec.in_channels;
-  return {spec, pack_conv(folded.weight, folded.bias, pitch, merge_rows, kernels), merge_rows};
+  bool merge_rows = spec.kernel > 1 && spec.groups == 1 && pitch == spec.in_channels;
+  return {spec, pack_conv(folded.weight, folded.bias, {spec.groups, merge_rows}, kernels), merge_rows};
 }
 
 PackedConv compile_head(const ModelSpec& spec, const Weights& weights, const CpuKernels& kernels) {
   Tensor weight = weights.at(spec.head_name + ".weight");
   weight.shape = {spec.arch.classes, spec.features, 1, 1};
-  return pack_conv(weight, weights.at(spec.head_name + ".bias").data, spec.features, false, kernels);
+  return pack_conv(weight, weights.at(spec.head_name + ".bias").data, {}, kernels);
+}
+
+CpuSqueezeExcite compile_squeeze_excite(const SqueezeExciteSpec& spec, const Weights& weights,
+                                        const CpuKernels& kernels) {
+  auto layer = [&](const char* name) {
+    return pack_conv(weights.at(spec.name + name + ".weight"), weights.at(spec.name + name + ".bias").data,
+                     {}, kernels);
+  };
+  return {layer(".fc1"), layer(".fc2"), spec.pool};
 }
 
 }  // namespace
@@ -35,6 +44,9 @@ CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const Weights& wei
   CpuBlock compiled;
   for (const ConvSpec& conv : block.convs) {
     compiled.convs.push_back(compile_conv(conv, weights, map_pitch(conv.in_channels), kernels_));
+  }
+  if (block.squeeze_excite) {
+    compiled.squeeze_excite = compile_squeeze_excite(*block.squeeze_excite, weights, kernels_);
   }
   if (block.projection) {
     compiled.projection = compile_conv(*block.projection, weights, map_pitch(block.in_channels), kernels_);

@@ -25,8 +25,15 @@ struct CpuConv {
   bool merge_rows = false;  ///< a kernel row is one contiguous run of the input map
 };
 
+/// The two layers of Squeeze-and-Excitation as convolutions over one "pixel" per image.
+struct CpuSqueezeExcite {
+  PackedConv fc1, fc2;
+  SePool pool = SePool::active;
+};
+
 struct CpuBlock {
   std::vector<CpuConv> convs;
+  std::optional<CpuSqueezeExcite> squeeze_excite;
   std::optional<CpuConv> projection;
   AlignedBuffer masker_weight;  ///< [padded input channels]; empty in a static block
   float masker_bias = 0;

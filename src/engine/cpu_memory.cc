@@ -77,11 +77,13 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
   const BlockSpec& spec = executable.spec().blocks[index];
   const CpuBlock& compiled = executable.blocks()[index];
   int64_t patches = spec.is_dynamic() ? images_ * geometry.grid.patches() : 0;
-  BlockMemory block{.x = x,
+  BlockMemory block{.images = images_,
+                    .x = x,
                     .inner = {},
                     .y = spec.projection ? new_map(geometry.output, spec.out_channels) : x,
                     .taps = {},
                     .projection_taps = {},
+                    .squeeze_excite = {},
                     .lists = shared_lists(geometry, spec.stride, spec.projection.has_value()),
                     .builder = {geometry, spec.stride, spec.projection.has_value(), images_},
                     .differences = std::vector<float>(patches),
@@ -95,6 +97,13 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
     block.inner.push_back(in);
   }
   if (compiled.projection) block.projection_taps = tap_offsets(1, x->row_pixels(), x->pitch, false);
+  if (compiled.squeeze_excite) {
+    const CpuSqueezeExcite& layers = *compiled.squeeze_excite;
+    block.squeeze_excite.pooled = AlignedBuffer(images_ * layers.fc2.out_channels);
+    block.squeeze_excite.squeezed = AlignedBuffer(images_ * layers.fc1.out_channels);
+    block.squeeze_excite.scale = AlignedBuffer(images_ * layers.fc2.out_channels);
+    block.squeeze_excite.images.reserve(images_);
+  }
   blocks.push_back(std::move(block));
 }
 

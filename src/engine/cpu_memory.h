@@ -30,13 +30,21 @@ struct BlockLists {
   ActiveLists current;     ///< of the masks of the block that runs now
 };
 
+/// Squeeze-and-Excitation's vectors, a row per image, and which images have pixels to average.
+struct SqueezeExciteMemory {
+  AlignedBuffer pooled, squeezed, scale;
+  PixelList images;
+};
+
 /// One block's maps and lists. Pointers are into the CpuMemory.
 struct BlockMemory {
+  int64_t images = 0;
   CpuMap* x = nullptr;                     ///< input
   std::vector<CpuMap*> inner;              ///< outputs of convs[0] ... convs[n - 2]
   CpuMap* y = nullptr;                     ///< output; x itself in an identity block
   std::vector<std::vector<int64_t>> taps;  ///< tap offsets of each of the convs
   std::vector<int64_t> projection_taps;
+  SqueezeExciteMemory squeeze_excite;
   BlockLists* lists = nullptr;
   ActiveListBuilder builder;
   std::vector<float> differences;  ///< masker output [N, rows, cols]

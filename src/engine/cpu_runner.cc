@@ -1,6 +1,7 @@
 #include "engine/cpu_runner.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/stopwatch.h"
 #include "engine/trace.h"
@@ -10,10 +11,28 @@ namespace {
 
 /// Input sizes whose memory is kept.
 constexpr size_t kKeptSizes = 4;
+/// Channels of one task of a mean, a multiple of every kernel's vectors: whole cache lines.
+constexpr int kMeanChunk = 64;
+/// Pixels of one task of a scaling.
+constexpr int64_t kScaleChunk = 64;
 
 ConvCall conv_call(const CpuConv& conv, const CpuMap& in, const std::vector<int64_t>& taps, CpuMap& out,
                    PixelPairs pixels, Epilogue epilogue) {
   return {&conv.packed, in.data.data(), in.pitch, taps.data(), out.data.data(), out.pitch, pixels, epilogue};
+}
+
+/// Runs of images that have a pixel in the list.
+std::vector<ImageRange> nonempty_images(const PixelList& list, int64_t images) {
+  std::vector<ImageRange> ranges;
+  for (int64_t n = 0; n < images; ++n) {
+    if (list.images(n, n + 1).count == 0) continue;
+    if (!ranges.empty() && ranges.back().last == n) {
+      ranges.back().last = n + 1;
+    } else {
+      ranges.push_back({n, n + 1});
+    }
+  }
+  return ranges;
 }
 
 }  // namespace
@@ -138,21 +157,36 @@ bool CpuRunner::decide(size_t index, const RunRequest& request, BlockMemory& mem
   return std::find(memory.patches.begin(), memory.patches.end(), 0) != memory.patches.end();
 }
 
+void CpuRunner::run_inner(size_t index, BlockMemory& memory, const ActiveLists& lists, ImageRange images) {
+  const CpuBlock& block = executable_->blocks()[index];
+  CpuMap* in = memory.x;
+  PixelPairs pixels = lists.dilated.images(images.first, images.last);
+  for (size_t i = 0; i < memory.inner.size(); ++i) {
+    run_conv(conv_call(block.convs[i], *in, memory.taps[i], *memory.inner[i], pixels, Epilogue::bias_relu));
+    in = memory.inner[i];
+    pixels = lists.active.images(images.first, images.last);
+  }
+}
+
 void CpuRunner::run_body(size_t index, BlockMemory& memory, bool sparse) {
   const CpuBlock& block = executable_->blocks()[index];
   const ActiveLists& everything = memory.lists->everything;
   const ActiveLists& lists = sparse ? memory.lists->current : everything;
   double rate = static_cast<double>(lists.active.count()) / static_cast<double>(everything.active.count());
   bool whole_map = executable_->plan().blocks[index].path(rate) == BodyPath::whole_map;
-  const ActiveLists& body = whole_map ? everything : lists;
+  bool dense_pool = block.squeeze_excite && block.squeeze_excite->pool == SePool::dense;
+  int64_t images = memory.images;
 
   if (lists.active.count() > 0) {
-    CpuMap* in = memory.x;
-    PixelPairs pixels = body.dilated.pairs();
-    for (size_t i = 0; i < memory.inner.size(); ++i) {
-      run_conv(conv_call(block.convs[i], *in, memory.taps[i], *memory.inner[i], pixels, Epilogue::bias_relu));
-      in = memory.inner[i];
-      pixels = body.active.pairs();
+    if (dense_pool) {
+      for (ImageRange range : nonempty_images(lists.active, images))
+        run_inner(index, memory, everything, range);
+    } else {
+      run_inner(index, memory, whole_map ? everything : lists, {0, images});
+    }
+    if (block.squeeze_excite) {
+      squeeze_excite(*block.squeeze_excite, memory, lists.active,
+                     dense_pool ? everything.active : lists.active);
     }
   }
   // The projection writes y after the body has read x, but they are different maps; in an identity block y is
@@ -169,12 +203,56 @@ void CpuRunner::run_body(size_t index, BlockMemory& memory, bool sparse) {
                      Epilogue::bias_add_relu));
 }
 
+void CpuRunner::squeeze_excite(const CpuSqueezeExcite& layers, BlockMemory& memory, const PixelList& active,
+                               const PixelList& pooled) {
+  SqueezeExciteMemory& se = memory.squeeze_excite;
+  CpuMap& map = *memory.inner.back();
+  int channels = layers.fc2.out_channels, squeezed = layers.fc1.out_channels;
+  se.images.clear();
+  for (int64_t n = 0; n < memory.images; ++n) {
+    uint8_t nonempty = active.images(n, n + 1).count > 0;
+    se.images.append({&nonempty, 1}, 1, n, 0, n);
+  }
+  PixelPairs images = se.images.pairs();
+  mean_over_pixels(map, pooled, images, channels, se.pooled.data());
+  int64_t no_offset = 0;
+  run_conv({&layers.fc1, se.pooled.data(), channels, &no_offset, se.squeezed.data(), squeezed, images,
+            Epilogue::bias_relu});
+  run_conv({&layers.fc2, se.squeezed.data(), squeezed, &no_offset, se.scale.data(), channels, images,
+            Epilogue::bias});
+  pool_.parallel_for(images.count, [&](int64_t index, int) {
+    float* scale = se.scale.data() + images.in[index] * channels;
+    std::transform(scale, scale + channels, scale, [](float x) { return 1.0f / (1.0f + std::exp(-x)); });
+  });
+  int64_t chunks = (map.size.pixels() + kScaleChunk - 1) / kScaleChunk;
+  pool_.parallel_for(images.count * chunks, [&](int64_t index, int) {
+    int64_t image = images.in[index / chunks], begin = index % chunks * kScaleChunk;
+    PixelPairs pixels = active.images(image, image + 1);
+    if (begin >= pixels.count) return;
+    executable_->kernels().scale({map.data.data(), map.pitch, pixels.out + begin,
+                                  std::min(kScaleChunk, pixels.count - begin), channels,
+                                  se.scale.data() + image * channels});
+  });
+}
+
+void CpuRunner::mean_over_pixels(const CpuMap& map, const PixelList& pixels, PixelPairs images, int channels,
+                                 float* out) {
+  int64_t chunks = (channels + kMeanChunk - 1) / kMeanChunk;
+  pool_.parallel_for(images.count * chunks, [&](int64_t index, int) {
+    int64_t image = images.in[index / chunks];
+    int begin = static_cast<int>(index % chunks) * kMeanChunk;
+    PixelPairs of_image = pixels.images(image, image + 1);
+    executable_->kernels().mean(
+        {map.data.data(), map.pitch, of_image.out, of_image.count, out + image * channels}, begin,
+        std::min(begin + kMeanChunk, channels));
+  });
+}
+
 Tensor CpuRunner::run_head(const RunRequest& request, CpuMemory& memory) {
-  const CpuMap& map = *memory.blocks.back().y;
+  const BlockMemory& last = memory.blocks.back();
   int features = executable_->padded(executable_->spec().features);
-  AveragePoolCall pool_call{map.data.data(), map.pitch, map.size, features, memory.pooled.data()};
-  pool_.parallel_for(request.batch(),
-                     [&](int64_t n, int) { executable_->kernels().average_pool(pool_call, n); });
+  mean_over_pixels(*last.y, last.lists->everything.active, memory.head_pixels.pairs(), features,
+                   memory.pooled.data());
   const PackedConv& head = executable_->head();
   int64_t no_offset = 0;
   run_conv({&head, memory.pooled.data(), features, &no_offset, memory.logits.data(), head.out_channels,

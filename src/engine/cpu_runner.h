@@ -11,6 +11,11 @@ namespace lasnet {
 
 class TraceBuilder;
 
+/// Images [first, last) of the batch.
+struct ImageRange {
+  int64_t first = 0, last = 0;
+};
+
 class CpuRunner final : public Runner {
  public:
   CpuRunner(std::shared_ptr<const CpuExecutable> executable, std::shared_ptr<Executor> executor);
@@ -31,6 +36,14 @@ class CpuRunner final : public Runner {
   /// Fills memory.patches; false if every patch is active (or the run is dense).
   bool decide(size_t index, const RunRequest& request, BlockMemory& memory);
   void run_body(size_t index, BlockMemory& memory, bool sparse);
+  /// All convolutions but the last, over `lists` of these images.
+  void run_inner(size_t index, BlockMemory& memory, const ActiveLists& lists, ImageRange images);
+  /// Scales convs[1]'s active outputs, in place, by what the mean over `pooled` pixels says.
+  void squeeze_excite(const CpuSqueezeExcite& layers, BlockMemory& memory, const PixelList& active,
+                      const PixelList& pooled);
+  /// Mean over each image's listed pixels: out[image * channels + c].
+  void mean_over_pixels(const CpuMap& map, const PixelList& pixels, PixelPairs images, int channels,
+                        float* out);
   Tensor run_head(const RunRequest& request, CpuMemory& memory);
   /// Splits a convolution into tasks and runs them on the pool.
   void run_conv(const ConvCall& call);

@@ -66,12 +66,22 @@ struct ReferenceBlock {
     }
   }
 
+  Tensor squeeze_excite(const Tensor& z) const {
+    const std::string& name = spec.squeeze_excite->name;
+    bool dense = spec.squeeze_excite->pool == SePool::dense;
+    return reference::squeeze_excite(
+        z, dense ? ByteTensor(mask.shape, 1) : mask,
+        {executable.weight(name + ".fc1.weight"), executable.weight(name + ".fc1.bias"),
+         executable.weight(name + ".fc2.weight"), executable.weight(name + ".fc2.bias")});
+  }
+
   Tensor run(const Tensor& x) {
     decide(x);
     Tensor body = x;
     for (size_t i = 0; i < spec.convs.size(); ++i) {
       body = executable.conv(spec.convs[i])(body);
       if (i + 1 < spec.convs.size()) reference::relu(body);
+      if (i == 1 && spec.squeeze_excite) body = squeeze_excite(body);
     }
     return reference::masked_residual(spec.projection ? executable.conv(*spec.projection)(x) : x, body, mask);
   }

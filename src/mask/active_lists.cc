@@ -81,6 +81,7 @@ void ActiveListBuilder::build_image(std::span<const uint8_t> patches, int64_t im
     lists.projected_active.append(row, 1, in, stride_, out);
     lists.projected_inactive.append(row, 0, in, stride_, out);
   }
+  lists.active.end_image();
   active_counts_[image] = lists.active.count() - before;
   before = lists.dilated.count();
   int first_stride = stride_ / geometry_.dilation_stride;  // of convs[0]
@@ -89,6 +90,7 @@ void ActiveListBuilder::build_image(std::span<const uint8_t> patches, int64_t im
     lists.dilated.append(dilated_row_, 1, bordered_index(geometry_.input, image, v * first_stride, 0),
                          first_stride, bordered_index(geometry_.middle, image, v, 0));
   }
+  lists.dilated.end_image();
   dilated_counts_[image] = lists.dilated.count() - before;
 }
 

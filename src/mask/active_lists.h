@@ -29,20 +29,31 @@ struct PixelPairs {
   int64_t count = 0;
 };
 
-/// A growing list of pairs that keeps its memory.
+/// A growing list of pairs, image by image, that keeps its memory.
 class PixelList {
  public:
   /// Room for `capacity` pairs and the branchless append's slack.
   void reserve(int64_t capacity);
-  void clear() { count_ = 0; }
+  void clear() {
+    count_ = 0;
+    image_ends_.clear();
+  }
   int64_t count() const { return count_; }
   PixelPairs pairs() const { return {in_.data(), out_.data(), count_}; }
+  /// The pairs of images [first, last).
+  PixelPairs images(int64_t first, int64_t last) const {
+    int64_t begin = first == 0 ? 0 : image_ends_[first - 1];
+    return {in_.data() + begin, out_.data() + begin, (last == 0 ? 0 : image_ends_[last - 1]) - begin};
+  }
 
+  /// What follows belongs to the next image.
+  void end_image() { image_ends_.push_back(count_); }
   /// Appends (in + i * in_step, out + i) for each i < flags.size() whose flag equals `wanted`.
   void append(std::span<const uint8_t> flags, uint8_t wanted, int64_t in, int64_t in_step, int64_t out);
 
  private:
   std::vector<int32_t> in_, out_;
+  std::vector<int64_t> image_ends_;
   int64_t count_ = 0;
 };
 

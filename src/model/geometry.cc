@@ -42,15 +42,26 @@ NetworkGeometry network_geometry(const ModelSpec& spec, MapSize image) {
   return geometry;
 }
 
+BlockMacs::Terms BlockMacs::terms() const {
+  Terms terms;
+  terms.always = static_cast<double>(masker + projection);
+  terms.nonempty = static_cast<double>(squeeze_excite);
+  for (size_t i = 0; i < convs.size(); ++i) {
+    double& term = dense_pool && i + 1 < convs.size() ? terms.nonempty
+                   : i == 0                           ? terms.dilated
+                                                      : terms.active;
+    term += static_cast<double>(convs[i]);
+  }
+  return terms;
+}
+
 int64_t BlockMacs::dense_total() const {
-  return std::accumulate(convs.begin(), convs.end(), masker + projection);
+  return std::accumulate(convs.begin(), convs.end(), masker + projection + squeeze_excite);
 }
 
 double BlockMacs::dynamic_total(double rate, double dilated_rate) const {
-  double total = static_cast<double>(masker + projection);
-  for (size_t i = 0; i < convs.size(); ++i)
-    total += static_cast<double>(convs[i]) * (i == 0 ? dilated_rate : rate);
-  return total;
+  Terms t = terms();
+  return t.always + (rate > 0 ? t.nonempty : 0) + t.dilated * dilated_rate + t.active * rate;
 }
 
 BlockMacs block_macs(const BlockSpec& block, const BlockGeometry& geometry) {
@@ -60,6 +71,10 @@ BlockMacs block_macs(const BlockSpec& block, const BlockGeometry& geometry) {
   for (size_t i = 0; i < block.convs.size(); ++i) {
     MapSize map = i == 0 ? geometry.middle : geometry.output;
     macs.convs.push_back(block.convs[i].macs_per_pixel() * map.pixels());
+  }
+  if (block.squeeze_excite) {
+    macs.squeeze_excite = block.squeeze_excite->macs();
+    macs.dense_pool = block.squeeze_excite->pool == SePool::dense;
   }
   return macs;
 }

@@ -27,14 +27,16 @@ class Field {
   const std::string& where() const { return where_; }
   const json& value() const { return value_; }
 
-  /// The members of an object with exactly the keys `names`.
-  void expect_keys(const std::set<std::string>& names) const {
+  bool has(const std::string& name) const { return value_.contains(name); }
+
+  /// The members of an object with exactly the keys `names`, and possibly those of `optional`.
+  void expect_keys(const std::set<std::string>& names, const std::set<std::string>& optional = {}) const {
     if (!value_.is_object()) wrong("an object");
     for (const std::string& name : names) {
       if (!value_.contains(name)) fail("{}: the key '{}' is missing", where_, name);
     }
     for (const auto& [name, ignored] : value_.items()) {
-      if (names.contains(name)) continue;
+      if (names.contains(name) || optional.contains(name)) continue;
       fail("{}: unknown key '{}', expected only {}", where_, name, fmt::join(names, ", "));
     }
   }
@@ -128,8 +130,13 @@ std::vector<double> shortest(const std::vector<float>& values) {
   return result;
 }
 
+bool has_squeeze_excite(const ModelSpec& spec) {
+  return std::ranges::any_of(spec.blocks,
+                             [](const BlockSpec& block) { return block.squeeze_excite.has_value(); });
+}
+
 ModelSpec read_architecture(const Field& field) {
-  field.expect_keys({"name", "width", "classes", "stem", "granularity"});
+  field.expect_keys({"name", "width", "classes", "stem", "granularity"}, {"se_pool"});
   ArchConfig arch;
   arch.name = field["name"].text();
   arch.width = field["width"].number();
@@ -138,6 +145,10 @@ ModelSpec read_architecture(const Field& field) {
   arch.stem = at(stem, [text = stem.text()] { return parse_stem(text); });
   Field granularity = field["granularity"];
   arch.granularity = at(granularity, [text = granularity.text()] { return parse_granularity(text); });
+  if (field.has("se_pool")) {
+    Field pool = field["se_pool"];
+    arch.se_pool = at(pool, [text = pool.text()] { return parse_se_pool(text); });
+  }
   return at(field, [&] { return make_spec(arch); });
 }
 
@@ -188,6 +199,7 @@ std::string write_metadata(const Model& model) {
                           {"classes", arch.classes},
                           {"stem", to_string(arch.stem)},
                           {"granularity", granularity_to_string(arch.granularity)}};
+  if (has_squeeze_excite(model.spec)) root["architecture"]["se_pool"] = to_string(arch.se_pool);
   root["class_names"] = model.class_names;
   root["preprocessing"] = {{"resize", preprocessing.resize},
                            {"crop", preprocessing.crop},

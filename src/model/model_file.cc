@@ -7,27 +7,27 @@
 namespace lasnet {
 namespace {
 
-/// All patches active at first (method.md section 4).
-constexpr float kFreshMaskerBias = 5.0f;
-
-/// The caller's architecture must be the file's, except for the granularity.
+/// The caller's architecture must be the file's, except for what is chosen when it runs.
 void check_same_network(const ArchConfig& file, const ArchConfig& wanted, const std::string& path) {
   auto describe = [](const ArchConfig& arch) {
     return fmt::format("{}, width {}, {} classes, {} stem", arch.name, arch.width, arch.classes,
                        to_string(arch.stem));
   };
-  ArchConfig regrained = file;
-  regrained.granularity = wanted.granularity;
-  if (regrained == wanted) return;
-  fail("{}: the file holds {}; asked for {}. Only the granularity can be chosen", path, describe(file),
-       describe(wanted));
+  ArchConfig adapted = file;
+  adapted.granularity = wanted.granularity;
+  adapted.se_pool = wanted.se_pool;
+  if (adapted == wanted) return;
+  fail(
+      "{}: the file holds {}; asked for {}. Only the granularity and the pool of Squeeze-and-Excitation can "
+      "be chosen",
+      path, describe(file), describe(wanted));
 }
 
 /// Gives every dynamic block without masker a fresh one, and drops the maskers of blocks that are static in
 /// `spec`.
 void fit_maskers(const ModelSpec& spec, Weights& weights) {
   Weights fresh;
-  init_maskers(spec, 0, kFreshMaskerBias, fresh);
+  init_maskers(spec, 0, fresh_masker_bias(spec.arch), fresh);
   for (const BlockSpec& block : spec.blocks) {
     std::string weight = block.masker_name() + ".weight";
     std::string bias = block.masker_name() + ".bias";

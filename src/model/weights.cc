@@ -19,6 +19,13 @@ void add_conv(const ConvSpec& conv, std::vector<TensorSpec>& out) {
   }
 }
 
+void add_squeeze_excite(const SqueezeExciteSpec& se, std::vector<TensorSpec>& out) {
+  out.push_back({se.name + ".fc1.weight", {se.squeeze_channels, se.channels, 1, 1}});
+  out.push_back({se.name + ".fc1.bias", {se.squeeze_channels}});
+  out.push_back({se.name + ".fc2.weight", {se.channels, se.squeeze_channels, 1, 1}});
+  out.push_back({se.name + ".fc2.bias", {se.channels}});
+}
+
 void fill_conv(const ConvSpec& conv, uint64_t seed, Weights& weights) {
   std::string name = conv.name + ".weight";
   Random random(seed, name);
@@ -40,6 +47,16 @@ Tensor fan_in_uniform(Shape shape, int fan_in, Random& random) {
   double bound = 1.0 / std::sqrt(static_cast<double>(fan_in));
   for (float& value : tensor.data) value = static_cast<float>(random.uniform(-bound, bound));
   return tensor;
+}
+
+void fill_squeeze_excite(const SqueezeExciteSpec& se, uint64_t seed, Weights& weights) {
+  std::vector<TensorSpec> tensors;
+  add_squeeze_excite(se, tensors);
+  Random random(seed, se.name);
+  for (TensorSpec& tensor : tensors) {
+    int fan_in = tensor.name.find(".fc1.") != std::string::npos ? se.channels : se.squeeze_channels;
+    weights[tensor.name] = fan_in_uniform(std::move(tensor.shape), fan_in, random);
+  }
 }
 
 bool all_finite(const Tensor& tensor) {
@@ -75,6 +92,7 @@ std::vector<TensorSpec> required_tensors(const ModelSpec& spec) {
   add_conv(spec.stem, tensors);
   for (const BlockSpec& block : spec.blocks) {
     for (const ConvSpec& conv : block.convs) add_conv(conv, tensors);
+    if (block.squeeze_excite) add_squeeze_excite(*block.squeeze_excite, tensors);
     if (block.projection) add_conv(*block.projection, tensors);
     if (block.is_dynamic()) {
       tensors.push_back({block.masker_name() + ".weight", {2, block.in_channels, 1, 1}});
@@ -91,13 +109,14 @@ Weights random_weights(const ModelSpec& spec, uint64_t seed) {
   fill_conv(spec.stem, seed, weights);
   for (const BlockSpec& block : spec.blocks) {
     for (const ConvSpec& conv : block.convs) fill_conv(conv, seed, weights);
+    if (block.squeeze_excite) fill_squeeze_excite(*block.squeeze_excite, seed, weights);
     if (block.projection) fill_conv(*block.projection, seed, weights);
   }
   Random random(seed, spec.head_name);
   weights[spec.head_name + ".weight"] =
       fan_in_uniform({spec.arch.classes, spec.features}, spec.features, random);
   weights[spec.head_name + ".bias"] = fan_in_uniform({spec.arch.classes}, spec.features, random);
-  init_maskers(spec, seed, 5.0f, weights);
+  init_maskers(spec, seed, fresh_masker_bias(spec.arch), weights);
   return weights;
 }
 

@@ -9,35 +9,40 @@ MacAccount::MacAccount(const ModelSpec& spec, MapSize image) {
   NetworkGeometry geometry = network_geometry(spec, image);
   auto total = static_cast<double>(static_macs(spec, image));
   auto fixed = static_cast<double>(fixed_macs(spec, geometry));
-  std::vector<double> always, first_conv, later_convs, full;
+  std::vector<double> always, nonempty, dilated, active, full;
   for (size_t i = 0; i < spec.blocks.size(); ++i) {
     BlockMacs macs = block_macs(spec.blocks[i], geometry.blocks[i]);
     if (!spec.blocks[i].is_dynamic()) {
       fixed += static_cast<double>(macs.static_total());
       continue;
     }
-    // The cost is affine in the two rates; its coefficients follow from three evaluations.
-    double none = macs.dynamic_total(0, 0);
-    always.push_back(none / total);
-    first_conv.push_back((macs.dynamic_total(0, 1) - none) / total);
-    later_convs.push_back((macs.dynamic_total(1, 0) - none) / total);
+    BlockMacs::Terms terms = macs.terms();
+    always.push_back(terms.always / total);
+    nonempty.push_back(terms.nonempty / total);
+    dilated.push_back(terms.dilated / total);
+    active.push_back(terms.active / total);
     full.push_back(static_cast<double>(macs.dense_total()) / total);
   }
   fixed_ = fixed / total;
   always_ = torch::tensor(always, torch::kFloat32);
-  first_conv_ = torch::tensor(first_conv, torch::kFloat32);
-  later_convs_ = torch::tensor(later_convs, torch::kFloat32);
+  nonempty_ = torch::tensor(nonempty, torch::kFloat32);
+  dilated_ = torch::tensor(dilated, torch::kFloat32);
+  active_ = torch::tensor(active, torch::kFloat32);
   full_ = torch::tensor(full, torch::kFloat32);
+}
+
+torch::Tensor MacAccount::block_costs(const MaskedOutput& output) const {
+  torch::Tensor any = output.rates.detach().gt(0).to(torch::kFloat32);
+  return always_ + nonempty_ * any + dilated_ * output.dilated_rates + active_ * output.rates;
 }
 
 torch::Tensor MacAccount::network_ratios(const MaskedOutput& output) const {
   if (!output.rates.defined()) return torch::ones({output.logits.size(0)});
-  torch::Tensor blocks = always_ + first_conv_ * output.dilated_rates + later_convs_ * output.rates;
-  return blocks.sum(1) + fixed_;
+  return block_costs(output).sum(1) + fixed_;
 }
 
 torch::Tensor MacAccount::block_ratios(const MaskedOutput& output) const {
-  return (always_ + first_conv_ * output.dilated_rates.mean(0) + later_convs_ * output.rates.mean(0)) / full_;
+  return block_costs(output).mean(0) / full_;
 }
 
 torch::Tensor flops_loss(const torch::Tensor& network_ratios, double target) {

@@ -9,7 +9,7 @@
 namespace lasnet {
 
 /// MACs at one image size as differentiable functions of the activation rates. A block costs
-/// masker + projection + convs[0] * mean(D) + (later convs) * mean(M).
+/// BlockMacs::terms at mean(D) and mean(M).
 class MacAccount {
  public:
   MacAccount(const ModelSpec& spec, MapSize image);
@@ -20,9 +20,12 @@ class MacAccount {
   torch::Tensor block_ratios(const MaskedOutput& output) const;
 
  private:
+  /// MACs of each image and dynamic block, [N, B].
+  torch::Tensor block_costs(const MaskedOutput& output) const;
+
   double fixed_ = 0;  ///< share of stem, head and static blocks
   // Per dynamic block [B], as shares of the static network's MACs.
-  torch::Tensor always_, first_conv_, later_convs_, full_;
+  torch::Tensor always_, nonempty_, dilated_, active_, full_;
 };
 
 /// (F - target)^2 with F the batch mean.

@@ -38,6 +38,17 @@ torch::Tensor MaskedNet::ConvNorm::forward(const torch::Tensor& x, bool training
                            torch::globalContext().userEnabledCuDNN());
 }
 
+torch::Tensor MaskedNet::SqueezeExcite::forward(const torch::Tensor& z, const torch::Tensor& mask) const {
+  torch::Tensor mean;
+  if (pool == SePool::dense || !mask.defined()) {
+    mean = z.mean({2, 3}, /*keepdim=*/true);
+  } else {
+    mean = (z * mask).sum({2, 3}, /*keepdim=*/true) / mask.sum({2, 3}, /*keepdim=*/true).clamp_min(1);
+  }
+  torch::Tensor squeezed = torch::conv2d(mean, fc1_weight, fc1_bias).relu_();
+  return z * torch::sigmoid(torch::conv2d(squeezed, fc2_weight, fc2_bias));
+}
+
 MaskedNet::MaskedNet(const ModelSpec& spec, const Weights& weights) : spec_(spec) {
   check_weights(spec, weights, "network to train");
   for (const TensorSpec& item : required_tensors(spec)) {
@@ -46,16 +57,7 @@ MaskedNet::MaskedNet(const ModelSpec& spec, const Weights& weights) : spec_(spec
     state_.push_back({item.name, value});
   }
   stem_ = conv_norm(spec.stem);
-  for (const BlockSpec& description : spec.blocks) {
-    Block block{.spec = description, .body = {}, .projection = {}, .masker_weight = {}, .masker_bias = {}};
-    for (const ConvSpec& conv : description.convs) block.body.push_back(conv_norm(conv));
-    if (description.projection) block.projection = conv_norm(*description.projection);
-    if (description.is_dynamic()) {
-      block.masker_weight = tensor(description.masker_name() + ".weight");
-      block.masker_bias = tensor(description.masker_name() + ".bias");
-    }
-    blocks_.push_back(std::move(block));
-  }
+  for (const BlockSpec& description : spec.blocks) blocks_.push_back(make_block(description));
   head_weight_ = tensor(spec.head_name + ".weight");
   head_bias_ = tensor(spec.head_name + ".bias");
 }
@@ -74,6 +76,26 @@ MaskedNet::ConvNorm MaskedNet::conv_norm(const ConvSpec& spec) const {
           .beta = tensor(norm + ".bias"),
           .mean = tensor(norm + ".running_mean"),
           .variance = tensor(norm + ".running_var")};
+}
+
+MaskedNet::Block MaskedNet::make_block(const BlockSpec& spec) const {
+  Block block;
+  block.spec = spec;
+  for (const ConvSpec& conv : spec.convs) block.body.push_back(conv_norm(conv));
+  if (spec.squeeze_excite) {
+    const std::string& name = spec.squeeze_excite->name;
+    block.squeeze_excite = {.pool = spec.squeeze_excite->pool,
+                            .fc1_weight = tensor(name + ".fc1.weight"),
+                            .fc1_bias = tensor(name + ".fc1.bias"),
+                            .fc2_weight = tensor(name + ".fc2.weight"),
+                            .fc2_bias = tensor(name + ".fc2.bias")};
+  }
+  if (spec.projection) block.projection = conv_norm(*spec.projection);
+  if (spec.is_dynamic()) {
+    block.masker_weight = tensor(spec.masker_name() + ".weight");
+    block.masker_bias = tensor(spec.masker_name() + ".bias");
+  }
+  return block;
 }
 
 bool MaskedNet::is_masker(const std::string& parameter) const {
@@ -118,17 +140,20 @@ BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const M
 torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, const MaskPolicy& policy,
                                    bool training, MaskedOutput& output,
                                    std::vector<torch::Tensor>& dilated_rates) const {
-  torch::Tensor middle = block.body.front().forward(x, training).relu_();
-  MapSize middle_size = map_size(middle);
-  torch::Tensor body = middle;
-  for (size_t i = 1; i < block.body.size(); ++i) {
-    if (i > 1) body.relu_();
+  bool dynamic = block.spec.is_dynamic() && policy.kind != MaskPolicy::Kind::dense;
+  BlockMasks masks;
+  if (dynamic) masks = decide(block, x, policy);
+  torch::Tensor body = x;
+  MapSize middle_size;
+  for (size_t i = 0; i < block.body.size(); ++i) {
+    if (i == 2 && block.squeeze_excite) body = block.squeeze_excite->forward(body, masks.mask);
     body = block.body[i].forward(body, training);
+    if (i == 0) middle_size = map_size(body);
+    if (i + 1 < block.body.size()) body.relu_();
   }
   torch::Tensor identity = block.projection ? block.projection->forward(x, training) : x;
-  if (!block.spec.is_dynamic() || policy.kind == MaskPolicy::Kind::dense) return body.add_(identity).relu_();
+  if (!dynamic) return body.add_(identity).relu_();
 
-  BlockMasks masks = decide(block, x, policy);
   {
     torch::AutoGradMode gradient(torch::GradMode::is_enabled() && policy.straight_through_dilation);
     torch::Tensor dilated = dilate(masks.mask, block.spec.convs[1].stride, middle_size);

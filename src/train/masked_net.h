@@ -75,15 +75,25 @@ class MaskedNet {
 
     torch::Tensor forward(const torch::Tensor& x, bool training) const;
   };
+  struct SqueezeExcite {
+    SePool pool = SePool::active;
+    torch::Tensor fc1_weight, fc1_bias, fc2_weight, fc2_bias;
+
+    /// z [N, C, H', W'] scaled; `mask` [N, 1, H', W'] or undefined: all pixels. The mean over active pixels
+    /// is sum(M * z) / sum(M), so that M gets a gradient through it.
+    torch::Tensor forward(const torch::Tensor& z, const torch::Tensor& mask) const;
+  };
   struct Block {
     BlockSpec spec;
     std::vector<ConvNorm> body;
+    std::optional<SqueezeExcite> squeeze_excite;
     std::optional<ConvNorm> projection;
     torch::Tensor masker_weight, masker_bias;
   };
 
   torch::Tensor tensor(const std::string& name) const;
   ConvNorm conv_norm(const ConvSpec& spec) const;
+  Block make_block(const BlockSpec& spec) const;
   BlockMasks decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy) const;
   torch::Tensor run_block(const Block& block, const torch::Tensor& x, const MaskPolicy& policy, bool training,
                           MaskedOutput& output, std::vector<torch::Tensor>& dilated_rates) const;

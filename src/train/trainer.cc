@@ -185,7 +185,8 @@ bool Trainer::make_control() {
 
 bool Trainer::make_dynamic() {
   Weights weights = load_model(files_.static_model()).weights;
-  init_maskers(dynamic_spec_, config_.seed, config_.masker_bias, weights);
+  float bias = config_.masker_bias == 0 ? fresh_masker_bias(dynamic_spec_.arch) : config_.masker_bias;
+  init_maskers(dynamic_spec_, config_.seed, bias, weights);
   MaskedNet net(dynamic_spec_, weights);
   std::optional<MaskedNet> teacher = load_teacher();
   PhaseSettings settings = finetuning(kFinetune, config_.epochs, /*dynamic=*/true);

@@ -45,6 +45,7 @@ struct ConvCase {
   MapSize size;
   int64_t images;
   double rate;  ///< share of output pixels computed
+  int groups = 1;
 };
 
 class Kernels : public testing::TestWithParam<Isa> {
@@ -53,18 +54,34 @@ class Kernels : public testing::TestWithParam<Isa> {
 };
 
 const ConvCase kConvCases[] = {
-    {1, 1, 64, 64, {5, 7}, 1, 1.0},   {1, 1, 300, 8, {7, 7}, 2, 0.5},     {1, 2, 24, 40, {9, 11}, 1, 1.0},
-    {3, 1, 16, 16, {6, 5}, 1, 1.0},   {3, 1, 24, 72, {8, 8}, 1, 0.4},     {3, 2, 32, 136, {13, 9}, 2, 1.0},
-    {3, 2, 48, 48, {12, 16}, 1, 0.3}, {3, 1, 112, 100, {4, 4}, 1, 0.1},   {1, 1, 8, 1, {1, 1}, 1, 1.0},
-    {3, 1, 128, 256, {7, 7}, 3, 0.6}, {1, 1, 520, 200, {14, 14}, 1, 0.5}, {3, 1, 64, 64, {40, 40}, 1, 0.9},
+    {1, 1, 64, 64, {5, 7}, 1, 1.0},
+    {1, 1, 300, 8, {7, 7}, 2, 0.5},
+    {1, 2, 24, 40, {9, 11}, 1, 1.0},
+    {3, 1, 16, 16, {6, 5}, 1, 1.0},
+    {3, 1, 24, 72, {8, 8}, 1, 0.4},
+    {3, 2, 32, 136, {13, 9}, 2, 1.0},
+    {3, 2, 48, 48, {12, 16}, 1, 0.3},
+    {3, 1, 112, 100, {4, 4}, 1, 0.1},
+    {1, 1, 8, 1, {1, 1}, 1, 1.0},
+    {3, 1, 128, 256, {7, 7}, 3, 0.6},
+    {1, 1, 520, 200, {14, 14}, 1, 0.5},
+    {3, 1, 64, 64, {40, 40}, 1, 0.9},
+    // Groups of RegNetY (8, 16, 24 wide), ResNeXt (4), depthwise, and unequal in and out per group.
+    {3, 1, 104, 104, {7, 6}, 2, 0.6, 13},
+    {3, 2, 144, 144, {9, 8}, 1, 1.0, 9},
+    {3, 1, 120, 120, {6, 6}, 1, 0.5, 5},
+    {3, 1, 128, 128, {5, 5}, 1, 1.0, 32},
+    {3, 2, 24, 24, {7, 9}, 1, 1.0, 24},
+    {1, 1, 48, 96, {6, 5}, 1, 0.7, 3},
+    {3, 1, 784, 784, {4, 4}, 1, 1.0, 49},
 };
 
 void check_conv(const ConvCase& c, Epilogue epilogue, const CpuKernels& kernels) {
   Random random(c.in * 131 + c.out);
   Tensor x = random_tensor({c.images, c.size.height, c.size.width, c.in}, random);
-  Tensor weight = random_tensor({c.out, c.in, c.kernel, c.kernel}, random);
+  Tensor weight = random_tensor({c.out, c.in / c.groups, c.kernel, c.kernel}, random);
   std::vector<float> bias = random_tensor({c.out}, random).data;
-  Tensor expected = reference::conv2d(x, weight, bias, c.stride, 1);
+  Tensor expected = reference::conv2d(x, weight, bias, c.stride, c.groups);
   MapSize output{expected.shape[1], expected.shape[2]};
 
   PixelList pixels;
@@ -79,8 +96,8 @@ void check_conv(const ConvCase& c, Epilogue epilogue, const CpuKernels& kernels)
       computed.insert(computed.end(), row.begin(), row.end());
     }
   }
-  bool merge_rows = c.kernel > 1 && pitch_of(c.in) == c.in;
-  PackedConv packed = pack_conv(weight, bias, pitch_of(c.in), merge_rows, kernels);
+  bool merge_rows = c.kernel > 1 && c.groups == 1 && pitch_of(c.in) == c.in;
+  PackedConv packed = pack_conv(weight, bias, {c.groups, merge_rows}, kernels);
   std::vector<int64_t> taps = tap_offsets(c.kernel, c.size.width + 2, pitch_of(c.in), merge_rows);
   AlignedBuffer in = to_map(x), scratch(conv_scratch_size(kernels));
   Tensor before = random_tensor({c.images, output.height, output.width, c.out}, random);
@@ -119,6 +136,50 @@ TEST_P(Kernels, ConvolutionOverLists) {
     for (Epilogue epilogue : {Epilogue::bias, Epilogue::bias_relu, Epilogue::bias_add_relu}) {
       check_conv(c, epilogue, kernels());
     }
+  }
+}
+
+TEST_P(Kernels, GroupedConvolutionMultipliesFewZeros) {
+  Random random(7);
+  for (auto [width, channels] : {std::pair{8, 104}, std::pair{16, 320}, std::pair{24, 336}}) {
+    Tensor weight = random_tensor({channels, width, 3, 3}, random);
+    PackedConv packed =
+        pack_conv(weight, std::vector<float>(channels), {.groups = channels / width}, kernels());
+    // A vector of output channels reads the groups it touches, and never more.
+    EXPECT_LE(packed.reduction(), 9 * width * (kernels().vector_width / width + 2)) << width;
+    EXPECT_LE(packed.weights.size(), static_cast<size_t>(2 * weight.size() + 9 * 48 * 64)) << width;
+  }
+}
+
+TEST_P(Kernels, MeanAndScaleOfListedPixels) {
+  Random random(8);
+  for (int channels : {8, 48, 104, 440}) {
+    int width = kernels().vector_width, padded = (channels + width - 1) / width * width;
+    Tensor x = random_tensor({1, 6, 7, channels}, random), factors = random_tensor({padded}, random);
+    AlignedBuffer map = to_map(x), mean(padded);
+    std::vector<int32_t> pixels;
+    ByteTensor mask({1, 6, 7});
+    for (int64_t p = 0; p < 42; p += 5) {
+      pixels.push_back(static_cast<int32_t>(bordered_index({6, 7}, 0, p / 7, p % 7)));
+      mask.data[p] = 1;
+    }
+    auto count = static_cast<int64_t>(pixels.size());
+    int middle = padded / 2 / width * width;
+    for (auto [begin, end] : {std::pair{0, middle}, std::pair{middle, padded}}) {
+      kernels().mean({map.data(), pitch_of(channels), pixels.data(), count, mean.data()}, begin, end);
+    }
+    kernels().scale({map.data(), pitch_of(channels), pixels.data(), count, padded, factors.data.data()});
+    std::vector<double> sums(channels);
+    for (int64_t p = 0; p < 42; ++p) {
+      const float* got = map.data() + bordered_index({6, 7}, 0, p / 7, p % 7) * pitch_of(channels);
+      for (int c = 0; c < channels; ++c) {
+        float value = x.data[p * channels + c];
+        if (mask.data[p]) sums[c] += value;
+        ASSERT_EQ(got[c], mask.data[p] ? value * factors.data[c] : value);
+      }
+    }
+    for (int c = 0; c < channels; ++c)
+      EXPECT_NEAR(mean.data()[c], sums[c] / static_cast<double>(count), 1e-6);
   }
 }
 
@@ -169,7 +230,13 @@ TEST_P(Kernels, Pools) {
         for (int64_t row = 0; row < output.height; ++row) {
           kernels().max_pool({in.data(), out.data(), pitch_of(channels), size, output, padded}, n, row);
         }
-        kernels().average_pool({in.data(), pitch_of(channels), size, padded, mean.data()}, n);
+        std::vector<int32_t> pixels;
+        for (int64_t p = 0; p < size.pixels(); ++p) {
+          pixels.push_back(static_cast<int32_t>(bordered_index(size, n, p / size.width, p % size.width)));
+        }
+        kernels().mean(
+            {in.data(), pitch_of(channels), pixels.data(), size.pixels(), mean.data() + n * padded}, 0,
+            padded);
       }
       Tensor expected_mean = reference::average_pool(x);
       for (int64_t n = 0; n < 2; ++n) {

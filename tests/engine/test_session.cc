@@ -16,9 +16,11 @@ namespace {
 
 using test::MaskPattern;
 
+/// `name` may ask for the dense pool: "regnet_y_400mf:dense".
 ArchConfig config(const std::string& name, const std::string& granularity, double width = 0.25) {
   ArchConfig arch;
-  arch.name = name;
+  arch.name = name.substr(0, name.find(':'));
+  if (name.find(':') != std::string::npos) arch.se_pool = parse_se_pool(name.substr(name.find(':') + 1));
   arch.width = width;
   arch.classes = 10;
   arch.granularity = parse_granularity(granularity);
@@ -62,7 +64,12 @@ INSTANTIATE_TEST_SUITE_P(Networks, AgainstReference,
                                          NetworkCase{"resnet18", "3-5-2-9", {97, 131}, 3, 2},
                                          NetworkCase{"resnet50", "1-1-1-1", {64, 96}, 2, 3},
                                          NetworkCase{"resnet50", "8-4-7-1", {97, 67}, 1, 2},
-                                         NetworkCase{"resnet34", "static", {33, 47}, 2, 1}));
+                                         NetworkCase{"resnet34", "static", {33, 47}, 2, 1},
+                                         NetworkCase{"regnet_y_400mf", "4-4-2-1", {64, 96}, 3, 2},
+                                         NetworkCase{"regnet_y_400mf:dense", "3-5-2-9", {97, 67}, 3, 3},
+                                         NetworkCase{"regnet_y_800mf", "1-1-1-1", {64, 64}, 1, 2},
+                                         NetworkCase{"regnet_y_1_6gf", "static", {33, 47}, 2, 1},
+                                         NetworkCase{"resnext50_32x4d", "4-4-2-1", {64, 48}, 2, 2}));
 
 /// Test masks must exercise something: mixed decisions in most blocks.
 TEST(RandomModel, MasksAreMixed) {
@@ -76,7 +83,7 @@ TEST(RandomModel, MasksAreMixed) {
 class EveryIsa : public testing::TestWithParam<Isa> {};
 
 TEST_P(EveryIsa, FullMaskIsTheStaticNetworkBitForBit) {
-  for (const char* name : {"resnet18", "resnet50"}) {
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
     Model model = test::random_model(config(name, "3-5-2-9"), 3);
     Tensor x = test::random_input(2, {65, 96}, 4);
     MaskSet full = test::make_masks(model.spec, 2, {65, 96}, MaskPattern::full, 5);
@@ -97,7 +104,7 @@ TEST_P(EveryIsa, FullMaskIsTheStaticNetworkBitForBit) {
 
 /// A network whose identity blocks are skipped by empty masks equals the network without these blocks.
 TEST_P(EveryIsa, EmptyMaskIsTheIdentityBitForBit) {
-  for (const char* name : {"resnet18", "resnet50"}) {
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
     Model model = test::random_model(config(name, "4-4-2-1"), 6);
     Tensor x = test::random_input(3, {64, 64}, 7);
     MaskSet masks = test::make_masks(model.spec, 3, {64, 64}, MaskPattern::random, 8);
@@ -122,35 +129,59 @@ TEST_P(EveryIsa, EmptyMaskIsTheIdentityBitForBit) {
 }
 
 TEST_P(EveryIsa, EveryMaskPatternAgreesWithTheReference) {
-  Model model = test::random_model(config("resnet50", "4-3-2-1"), 9);
-  Tensor x = test::random_input(2, {64, 80}, 10);
-  Session session(model, {.isa = GetParam(), .threads = 2});
-  Session reference(model, {.backend = Backend::reference});
-  for (MaskPattern pattern : {MaskPattern::empty, MaskPattern::full, MaskPattern::single, MaskPattern::border,
-                              MaskPattern::random}) {
-    MaskSet masks = test::make_masks(model.spec, 2, {64, 80}, pattern, 11);
-    Result expected = reference.run(x, {.force_masks = &masks});
-    Result got = session.run(x, {.force_masks = &masks});
-    EXPECT_LE(test::relative_error(got.logits, expected.logits), kTolerance) << static_cast<int>(pattern);
+  for (const char* name : {"resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
+    Model model = test::random_model(config(name, "4-3-2-1"), 9);
+    Tensor x = test::random_input(2, {64, 80}, 10);
+    Session session(model, {.isa = GetParam(), .threads = 2});
+    Session reference(model, {.backend = Backend::reference});
+    for (MaskPattern pattern : {MaskPattern::empty, MaskPattern::full, MaskPattern::single,
+                                MaskPattern::border, MaskPattern::random}) {
+      MaskSet masks = test::make_masks(model.spec, 2, {64, 80}, pattern, 11);
+      Result expected = reference.run(x, {.force_masks = &masks});
+      Result got = session.run(x, {.force_masks = &masks});
+      EXPECT_LE(test::relative_error(got.logits, expected.logits), kTolerance)
+          << name << " " << static_cast<int>(pattern);
+    }
+  }
+}
+
+/// Squeeze-and-Excitation averages per image: what one image computes does not touch the others, not even
+/// when some have nothing to average.
+TEST_P(EveryIsa, ImagesWithoutActivePixelsShareABatchWithOthers) {
+  for (const char* name : {"regnet_y_400mf", "regnet_y_400mf:dense"}) {
+    Model model = test::random_model(config(name, "4-3-2-1"), 14);
+    Tensor x = test::random_input(4, {64, 64}, 15);
+    MaskSet masks = test::make_masks(model.spec, 4, {64, 64}, MaskPattern::random, 16);
+    for (auto& [block, mask] : masks) {
+      int64_t pixels = mask.size() / 4;
+      for (int64_t empty : {0, 2}) std::fill_n(mask.data.begin() + empty * pixels, pixels, uint8_t{0});
+    }
+    Result expected = Session(model, {.backend = Backend::reference}).run(x, {.force_masks = &masks});
+    Result got = Session(model, {.isa = GetParam(), .threads = 2}).run(x, {.force_masks = &masks});
+    EXPECT_LE(test::relative_error(got.logits, expected.logits), kTolerance) << name;
+    EXPECT_EQ(got.trace.image_macs, expected.trace.image_macs);
+    EXPECT_LT(got.trace.image_macs[0], 0.5 * got.trace.image_macs[1]);
   }
 }
 
 TEST_P(EveryIsa, ResultsDoNotDependOnThreadsOrBatch) {
-  Model model = test::random_model(config("resnet18", "4-4-2-1", 0.5), 12);
-  Tensor x = test::random_input(3, {97, 64}, 13);
-  Result one = Session(model, {.isa = GetParam(), .threads = 1}).run(x);
-  for (int threads : {2, 3}) {
-    EXPECT_EQ(Session(model, {.isa = GetParam(), .threads = threads}).run(x).logits, one.logits);
-  }
-  Session single(model, {.isa = GetParam()});
-  int64_t pixels = x.size() / 3;
-  for (int64_t n = 0; n < 3; ++n) {
-    Tensor image({1, 3, 97, 64});
-    std::copy_n(x.data.begin() + n * pixels, pixels, image.data.begin());
-    Result result = single.run(image);
-    EXPECT_TRUE(
-        std::equal(result.logits.data.begin(), result.logits.data.end(), one.logits.data.begin() + n * 10));
-    EXPECT_DOUBLE_EQ(result.trace.macs, one.trace.image_macs[n]);
+  for (const char* name : {"resnet18", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
+    Model model = test::random_model(config(name, "4-4-2-1", 0.5), 12);
+    Tensor x = test::random_input(3, {97, 64}, 13);
+    Result one = Session(model, {.isa = GetParam(), .threads = 1}).run(x);
+    for (int threads : {2, 3}) {
+      EXPECT_EQ(Session(model, {.isa = GetParam(), .threads = threads}).run(x).logits, one.logits);
+    }
+    Session single(model, {.isa = GetParam()});
+    int64_t pixels = x.size() / 3;
+    for (int64_t n = 0; n < 3; ++n) {
+      Tensor image({1, 3, 97, 64});
+      std::copy_n(x.data.begin() + n * pixels, pixels, image.data.begin());
+      Result result = single.run(image);
+      EXPECT_TRUE(
+          std::equal(result.logits.data.begin(), result.logits.data.end(), one.logits.data.begin() + n * 10));
+      EXPECT_DOUBLE_EQ(result.trace.macs, one.trace.image_macs[n]);
+    }
   }
 }
 

@@ -14,7 +14,21 @@
 namespace lasnet {
 namespace {
 
-const char* const kArchitectures[] = {"resnet18", "resnet50", "resnet101"};
+struct Architecture {
+  const char* name;
+  SePool se_pool = SePool::active;
+};
+
+const Architecture kArchitectures[] = {
+    {"resnet18"},
+    {"resnet50"},
+    {"resnet101"},
+    {"regnet_y_400mf"},
+    {"regnet_y_400mf", SePool::dense},
+    {"regnet_y_800mf"},
+    {"regnet_y_1_6gf"},
+    {"resnext50_32x4d"},
+};
 const char* const kGranularities[] = {"1-1-1-1", "4-4-2-1", "8-4-7-1", "3-5-2-9"};
 const MapSize kSizes[] = {{224, 224}, {160, 224}, {97, 131}};
 const int64_t kBatches[] = {1, 3};
@@ -26,7 +40,8 @@ constexpr double kLogitTolerance = 1e-4;
 constexpr double kDecisionTolerance = 1e-4;
 
 struct Options {
-  std::string architecture, granularity;
+  Architecture architecture;
+  std::string granularity;
   MapSize size;
   int64_t batch;
   Isa isa;
@@ -39,7 +54,12 @@ Options options_of(const test::Combination& c) {
 }
 
 std::vector<test::Combination> combinations() {
-  std::vector<int> counts = {3, 4, 3, 2, static_cast<int>(available_isas().size()), kThreadCounts};
+  std::vector<int> counts = {static_cast<int>(std::size(kArchitectures)),
+                             4,
+                             3,
+                             2,
+                             static_cast<int>(available_isas().size()),
+                             kThreadCounts};
   return std::getenv("LASNET_TEST_FULL") != nullptr ? test::full_product(counts) : test::pairwise(counts);
 }
 
@@ -47,7 +67,8 @@ std::string name_of(const testing::TestParamInfo<test::Combination>& info) {
   Options o = options_of(info.param);
   std::string granularity = o.granularity;
   std::erase(granularity, '-');
-  return o.architecture + "_S" + granularity + "_" + std::to_string(o.size.height) + "x" +
+  std::string pool = o.architecture.se_pool == SePool::dense ? "_sedense" : "";
+  return o.architecture.name + pool + "_S" + granularity + "_" + std::to_string(o.size.height) + "x" +
          std::to_string(o.size.width) + "_n" + std::to_string(o.batch) + "_" + to_string(o.isa) + "_t" +
          std::to_string(o.threads);
 }
@@ -62,12 +83,14 @@ struct Expected {
 
 const Expected& expected_for(const Options& o) {
   static std::map<std::string, Expected> cache;
-  std::string key = o.architecture + o.granularity + std::to_string(o.size.height) + std::to_string(o.batch);
+  std::string key = o.architecture.name + to_string(o.architecture.se_pool) + o.granularity +
+                    std::to_string(o.size.height) + std::to_string(o.batch);
   auto found = cache.find(key);
   if (found != cache.end()) return found->second;
   cache.clear();  // combinations come in order; a ResNet-101 is large
   ArchConfig arch;
-  arch.name = o.architecture;
+  arch.name = o.architecture.name;
+  arch.se_pool = o.architecture.se_pool;
   arch.classes = 100;
   arch.granularity = parse_granularity(o.granularity);
   Expected expected;

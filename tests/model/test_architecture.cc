@@ -38,12 +38,17 @@ TEST_P(TorchvisionFigures, ParametersAndMacs) {
   EXPECT_NEAR(static_cast<double>(static_macs(spec, {224, 224})) / 1e9, GetParam().giga_macs, 6e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(ResNets, TorchvisionFigures,
-                         testing::Values(Published{"resnet18", 11689512, 1.814},
-                                         Published{"resnet34", 21797672, 3.664},
-                                         Published{"resnet50", 25557032, 4.089},
-                                         Published{"resnet101", 44549160, 7.801}),
-                         [](const auto& param) { return param.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Networks, TorchvisionFigures,
+    testing::Values(Published{"resnet18", 11689512, 1.814}, Published{"resnet34", 21797672, 3.664},
+                    Published{"resnet50", 25557032, 4.089}, Published{"resnet101", 44549160, 7.801},
+                    Published{"resnet152", 60192808, 11.514}, Published{"resnext50_32x4d", 25028904, 4.230},
+                    Published{"resnext101_32x8d", 88791336, 16.414},
+                    Published{"wide_resnet50_2", 68883240, 11.398},
+                    Published{"wide_resnet101_2", 126886696, 22.753},
+                    Published{"regnet_y_400mf", 4344144, 0.402}, Published{"regnet_y_800mf", 6432512, 0.834},
+                    Published{"regnet_y_1_6gf", 11202430, 1.612}),
+    [](const auto& param) { return param.param.name; });
 
 TEST(Architecture, BlockNamesAndStrides) {
   ModelSpec spec = spec_of("resnet50", "4-4-2-1");
@@ -57,6 +62,35 @@ TEST(Architecture, BlockNamesAndStrides) {
   EXPECT_EQ(first.masker_name(), "layer2.0.masker.conv2");
   EXPECT_EQ(spec.blocks[15].granularity, 1);
   EXPECT_FALSE(spec.blocks[15].projection);
+}
+
+TEST(Architecture, RegNetBlocksSqueezeAndExcite) {
+  ModelSpec spec = spec_of("regnet_y_400mf", "4-4-2-1");
+  ASSERT_EQ(spec.blocks.size(), 16u);
+  EXPECT_EQ(spec.stem.name, "stem.0");
+  EXPECT_FALSE(spec.stem_pool);
+  const BlockSpec& first = spec.blocks[1];
+  EXPECT_EQ(first.name, "trunk_output.block2.block2-0");
+  EXPECT_EQ(first.projection->name, "trunk_output.block2.block2-0.proj.0");
+  EXPECT_EQ(first.convs[1].norm_name, "trunk_output.block2.block2-0.f.b.1");
+  EXPECT_EQ(first.convs[1].groups, 104 / 8);
+  ASSERT_TRUE(first.squeeze_excite);
+  EXPECT_EQ(first.squeeze_excite->name, "trunk_output.block2.block2-0.f.se");
+  EXPECT_EQ(first.squeeze_excite->squeeze_channels, 48 / 4);  // of the block's input
+  EXPECT_EQ(spec.blocks[2].squeeze_excite->squeeze_channels, 104 / 4);
+  EXPECT_EQ(first.granularity, 4);
+  EXPECT_EQ(fresh_masker_bias(spec.arch), 10.0f);
+  EXPECT_EQ(fresh_masker_bias(spec_of("resnet50").arch), 5.0f);
+}
+
+TEST(Architecture, RegNetWidthsStayMultiplesOfTheirGroups) {
+  for (double width : {0.05, 0.3, 1.7}) {
+    ModelSpec spec = make_spec({.name = "regnet_y_1_6gf", .width = width});
+    for (const BlockSpec& block : spec.blocks) {
+      EXPECT_EQ(block.convs[1].in_channels, block.convs[1].groups * 24);
+      EXPECT_GT(block.squeeze_excite->squeeze_channels, 0);
+    }
+  }
 }
 
 TEST(Architecture, GranularityPerBlock) {
@@ -129,6 +163,22 @@ TEST(Macs, HandComputedBlock) {
   EXPECT_DOUBLE_EQ(macs.dynamic_total(0.5, 0.75),
                    25088.0 + 51380224 + 12845056 * 0.75 + (115605504 + 51380224) * 0.5);
   EXPECT_EQ(macs.static_total(), 51380224 + 12845056 + 115605504 + 51380224);
+}
+
+TEST(Macs, SqueezeExciteCostsWhatItsPoolNeeds) {
+  ArchConfig arch{.name = "regnet_y_400mf", .granularity = {4, 4, 2, 1}};
+  for (SePool pool : {SePool::active, SePool::dense}) {
+    arch.se_pool = pool;
+    ModelSpec spec = make_spec(arch);
+    NetworkGeometry geometry = network_geometry(spec, {224, 224});
+    BlockMacs macs = block_macs(spec.blocks[0], geometry.blocks[0]);
+    double a = 32.0 * 48 * 112 * 112, b = 9.0 * 8 * 48 * 56 * 56, c = 48.0 * 48 * 56 * 56, se = 2.0 * 48 * 8;
+    double always = 2.0 * 32 * 14 * 14 + 32.0 * 48 * 56 * 56;
+    EXPECT_DOUBLE_EQ(macs.dynamic_total(0.5, 0.75),
+                     always + se + (pool == SePool::dense ? a + b + 0.5 * c : 0.75 * a + 0.5 * (b + c)));
+    EXPECT_DOUBLE_EQ(macs.dynamic_total(0, 0), always) << "nothing active: the body is skipped";
+    EXPECT_DOUBLE_EQ(macs.dynamic_total(1, 1), static_cast<double>(macs.dense_total()));
+  }
 }
 
 TEST(Weights, ProblemsAreListedTogether) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes data/*.npy: logits of torchvision's own ResNets on the networks and inputs of dump_networks.
+"""Makes data/*.npy: logits of torchvision's own ResNets and RegNets on the networks and inputs of dump_networks.
 
     apt-get install python3-torchvision
     python3 tests/torchvision/make_fixtures.py build/dump_networks

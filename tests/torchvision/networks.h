@@ -6,7 +6,9 @@
 
 namespace lasnet::test {
 
-inline constexpr const char* kTorchvisionNetworks[] = {"resnet18", "resnet34", "resnet50", "resnet101"};
+inline constexpr const char* kTorchvisionNetworks[] = {"resnet18",       "resnet34",        "resnet50",
+                                                       "resnet101",      "resnext50_32x4d", "wide_resnet50_2",
+                                                       "regnet_y_400mf", "regnet_y_800mf",  "regnet_y_1_6gf"};
 inline constexpr MapSize kTorchvisionSizes[] = {{224, 224}, {97, 131}};
 
 inline Model torchvision_model(const std::string& name) {

@@ -41,6 +41,7 @@ struct AccountCase {
   const char* arch;
   const char* granularity;
   MapSize size;
+  SePool se_pool = SePool::active;
 };
 
 class MacAccountTest : public testing::TestWithParam<AccountCase> {};
@@ -48,8 +49,12 @@ class MacAccountTest : public testing::TestWithParam<AccountCase> {};
 TEST_P(MacAccountTest, AgreesWithTheCountOverMasks) {
   const AccountCase& c = GetParam();
   constexpr int64_t kImages = 2;
-  Model model = test::random_model(arch_config(c.arch, c.granularity), 1);
+  ArchConfig arch = arch_config(c.arch, c.granularity);
+  arch.se_pool = c.se_pool;
+  Model model = test::random_model(arch, 1);
   MaskSet masks = test::make_masks(model.spec, kImages, c.size, test::MaskPattern::random, 2);
+  ByteTensor& skipped = masks.at(model.spec.blocks.back().name);  // by the second image
+  std::fill(skipped.data.begin() + skipped.size() / 2, skipped.data.end(), uint8_t{0});
   MaskedNet net(model.spec, model.weights);
   torch::NoGradGuard no_gradient;
   MaskedOutput output = net.forward(run_input(kImages, c.size), {.forced = &masks}, /*training=*/false);
@@ -65,7 +70,9 @@ INSTANTIATE_TEST_SUITE_P(Networks, MacAccountTest,
                          testing::Values(AccountCase{"resnet18", "4-4-2-1", {64, 64}},
                                          AccountCase{"resnet18", "3-5-2-9", {97, 75}},
                                          AccountCase{"resnet50", "8-4-7-1", {64, 96}},
-                                         AccountCase{"resnet50", "1-1-1-1", {33, 50}}));
+                                         AccountCase{"resnet50", "1-1-1-1", {33, 50}},
+                                         AccountCase{"regnet_y_400mf", "4-4-2-1", {64, 64}},
+                                         AccountCase{"regnet_y_400mf", "4-4-2-1", {97, 64}, SePool::dense}));
 
 TEST(MacAccount, FullMasksCostTheStaticNetworkAndItsMaskers) {
   MapSize size{64, 64};

@@ -22,6 +22,13 @@ struct OracleCase {
   MapSize size;
   int64_t images;
   StemKind stem = StemKind::imagenet;
+  SePool se_pool = SePool::active;
+
+  ArchConfig architecture() const {
+    ArchConfig config = arch_config(arch, granularity, stem);
+    config.se_pool = se_pool;
+    return config;
+  }
 };
 
 class OracleTest : public testing::TestWithParam<OracleCase> {};
@@ -34,7 +41,7 @@ MaskSet masks_of(const OracleResult& oracle) {
 
 TEST_P(OracleTest, EngineComputesTheSameFunction) {
   const OracleCase& c = GetParam();
-  Model model = test::random_model(arch_config(c.arch, c.granularity, c.stem), 1);
+  Model model = test::random_model(c.architecture(), 1);
   Tensor x = test::random_input(c.images, c.size, 2);
   OracleResult oracle = masked_dense_forward(model, x);
   MaskSet masks = masks_of(oracle);
@@ -57,7 +64,7 @@ TEST_P(OracleTest, EngineComputesTheSameFunction) {
 
 TEST_P(OracleTest, EngineComputesTheSameStaticNetwork) {
   const OracleCase& c = GetParam();
-  Model model = test::random_model(arch_config(c.arch, c.granularity, c.stem), 3);
+  Model model = test::random_model(c.architecture(), 3);
   Tensor x = test::random_input(c.images, c.size, 4);
   OracleResult oracle = masked_dense_forward(model, x, {.dense = true});
   EXPECT_TRUE(oracle.blocks.empty());
@@ -65,13 +72,16 @@ TEST_P(OracleTest, EngineComputesTheSameStaticNetwork) {
   EXPECT_LE(test::relative_error(got.logits, oracle.logits), 1e-4);
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, OracleTest,
-                         testing::Values(OracleCase{"resnet18", "4-4-2-1", {64, 64}, 3},
-                                         OracleCase{"resnet18", "3-5-2-9", {97, 75}, 1},
-                                         OracleCase{"resnet18", "1-1-1-1", {48, 32}, 2, StemKind::small},
-                                         OracleCase{"resnet50", "8-4-7-1", {80, 64}, 3},
-                                         OracleCase{"resnet50", "3-5-2-9", {97, 131}, 1},
-                                         OracleCase{"resnet101", "4-4-2-1", {64, 40}, 1}));
+INSTANTIATE_TEST_SUITE_P(
+    Networks, OracleTest,
+    testing::Values(
+        OracleCase{"resnet18", "4-4-2-1", {64, 64}, 3}, OracleCase{"resnet18", "3-5-2-9", {97, 75}, 1},
+        OracleCase{"resnet18", "1-1-1-1", {48, 32}, 2, StemKind::small},
+        OracleCase{"resnet50", "8-4-7-1", {80, 64}, 3}, OracleCase{"resnet50", "3-5-2-9", {97, 131}, 1},
+        OracleCase{"resnet101", "4-4-2-1", {64, 40}, 1}, OracleCase{"regnet_y_400mf", "4-4-2-1", {64, 97}, 3},
+        OracleCase{"regnet_y_400mf", "3-5-2-9", {96, 64}, 3, StemKind::imagenet, SePool::dense},
+        OracleCase{"regnet_y_800mf", "1-1-1-1", {48, 32}, 2, StemKind::small},
+        OracleCase{"resnext50_32x4d", "4-4-2-1", {64, 64}, 2}));
 
 TEST(Oracle, MaskIsTheSignOfTheLogitDifference) {
   Model model = test::random_model(arch_config("resnet18", "1-1-1-1"), 1);
@@ -122,16 +132,18 @@ TEST(MaskedNet, NormStatisticsComeFromAllPixels) {
 }
 
 TEST(MaskedNet, ClassificationReachesEveryParameter) {
-  Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
-  MaskedNet net(model.spec, model.weights);
-  Random random(4);
-  MaskedOutput output =
-      net.forward(torch::rand({4, 3, 64, 64}),
-                  {.kind = MaskPolicy::Kind::sample, .temperature = 1, .random = &random}, true);
-  output.logits.square().sum().backward();
-  for (const NamedTensor& parameter : net.parameters()) {
-    ASSERT_TRUE(parameter.tensor.grad().defined()) << parameter.name;
-    EXPECT_GT(parameter.tensor.grad().abs().max().item<double>(), 0) << parameter.name;
+  for (const char* name : {"resnet18", "regnet_y_400mf"}) {
+    Model model = test::random_model(arch_config(name, "4-4-2-1"), 1);
+    MaskedNet net(model.spec, model.weights);
+    Random random(4);
+    MaskedOutput output =
+        net.forward(torch::rand({4, 3, 64, 64}),
+                    {.kind = MaskPolicy::Kind::sample, .temperature = 1, .random = &random}, true);
+    output.logits.square().sum().backward();
+    for (const NamedTensor& parameter : net.parameters()) {
+      ASSERT_TRUE(parameter.tensor.grad().defined()) << parameter.name;
+      EXPECT_GT(parameter.tensor.grad().abs().max().item<double>(), 0) << parameter.name;
+    }
   }
 }
 

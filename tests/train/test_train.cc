@@ -96,6 +96,29 @@ TEST_F(TrainTest, LearnsTheClassesAndMeetsTheBudget) {
   EXPECT_EQ(result.dynamic_eval.rates.size(), 8u);
 }
 
+TEST_F(TrainTest, ARegNetMeetsItsBudget) {
+  config_.arch.name = "regnet_y_400mf";
+  config_.arch.width = 0.2;
+  config_.pretrain_epochs = 10;
+  config_.epochs = 30;
+  config_.target = 0.6;
+  config_.lr = 0.5;
+  config_.masker_lr_multiplier = 3.0;
+  config_.masker_bias = 1.0f;
+  double sampled = 0;
+  int64_t steps = 0;
+  observer_.on_step = [&](const StepInfo& info) {
+    if (info.phase != "finetune" || info.epoch <= 25) return;
+    sampled += info.macs_ratio;
+    ++steps;
+  };
+  TrainResult result = train(config_, observer_);
+  ASSERT_TRUE(result.completed);
+  EXPECT_GE(result.dynamic_eval.top1, 0.9);
+  EXPECT_NEAR(sampled / static_cast<double>(steps), 0.6, 0.05);
+  EXPECT_EQ(result.dynamic_eval.rates.size(), 16u);
+}
+
 TEST_F(TrainTest, LeavesModelsThatRunAndALogOfAllEpochs) {
   config_.pretrain_epochs = 2;
   config_.control_epochs = 1;

@@ -31,18 +31,27 @@ enum class Epilogue {
   bias_add_relu,  ///< out = max(0, out + sum + b): the residual addition, in place
 };
 
-/// A convolution's weights for one instruction set: output channels in blocks of `block_width`, each block a
-/// contiguous [taps][run][width] array, width = min(block_width, padded channels left).
+/// Output channels that one register tile computes, and the input channels that they read: of a grouped
+/// convolution those of all groups that the tile touches, with zero weights between.
+struct ChannelBlock {
+  int channel = 0;      ///< first output channel
+  int width = 0;        ///< output channels, a multiple of the vector width
+  int input = 0;        ///< first input channel
+  int run = 0;          ///< contiguous floats read per tap
+  int64_t weights = 0;  ///< offset of the block's [taps][run][width] array
+};
+
+/// A convolution's weights for one instruction set, cut into blocks of output channels.
 struct PackedConv {
   int taps = 1;          ///< contiguous input runs per output pixel
-  int run = 0;           ///< floats per run
   int out_channels = 0;  ///< padded to the vector width
-  int block_width = 0;
-  AlignedBuffer weights;  ///< out_channels * taps * run
-  AlignedBuffer bias;     ///< out_channels
+  std::vector<ChannelBlock> blocks;
+  AlignedBuffer weights;
+  AlignedBuffer bias;  ///< out_channels
 
-  int channel_blocks() const { return (out_channels + block_width - 1) / block_width; }
-  int64_t reduction() const { return int64_t{taps} * run; }
+  int channel_blocks() const { return static_cast<int>(blocks.size()); }
+  /// MACs per output value, zero weights included.
+  int64_t reduction() const;
 };
 
 struct ConvCall {
@@ -84,13 +93,24 @@ struct MaxPoolCall {
   int channels = 0;  ///< padded to the vector width
 };
 
-/// Mean over a map: out[n, c].
-struct AveragePoolCall {
+/// Mean of one image's listed pixels per channel (paper section 3.1 for masks; Squeeze-and-Excitation's
+/// squeeze, and with all pixels the network's global average pool).
+struct MeanCall {
   const float* in = nullptr;
   int64_t pitch = 0;
-  MapSize input;
-  int channels = 0;      ///< padded to the vector width
-  float* out = nullptr;  ///< [N, channels]
+  const int32_t* pixels = nullptr;
+  int64_t count = 0;     ///< >= 1
+  float* out = nullptr;  ///< [channels]
+};
+
+/// Multiplies listed pixels by a value per channel (Squeeze-and-Excitation's excite).
+struct ScaleCall {
+  float* data = nullptr;
+  int64_t pitch = 0;
+  const int32_t* pixels = nullptr;
+  int64_t count = 0;
+  int channels = 0;              ///< padded to the vector width
+  const float* scale = nullptr;  ///< [channels]
 };
 
 /// Independent chains of fma_chains: enough to cover the latency of the widest current cores.
@@ -104,7 +124,9 @@ struct CpuKernels {
   void (*conv)(const ConvCall&, const ConvTask&, float* scratch) noexcept = nullptr;
   void (*masker)(const MaskerCall&, int64_t image, int64_t patch_row) noexcept = nullptr;
   void (*max_pool)(const MaxPoolCall&, int64_t image, int64_t row) noexcept = nullptr;
-  void (*average_pool)(const AveragePoolCall&, int64_t image) noexcept = nullptr;
+  /// Channels [begin, end), both multiples of the vector width.
+  void (*mean)(const MeanCall&, int begin, int end) noexcept = nullptr;
+  void (*scale)(const ScaleCall&) noexcept = nullptr;
   /// `steps` dependent multiply-adds on each of kFmaChains vectors: what the processor can do at most. The
   /// result only keeps the work alive.
   float (*fma_chains)(int64_t steps) noexcept = nullptr;
@@ -123,11 +145,17 @@ const CpuKernels* avx512_kernels();
 /// The table for `isa`. Throws Error, listing the available ones, if the processor or the build lacks it.
 const CpuKernels& cpu_kernels(Isa isa);
 
-/// Packs weight [out, in, k, k] (groups = 1) and bias [out]. `channel_stride` is the number of floats the
-/// weights see per input pixel: the input channels rounded up to the map's padding, so that whole kernel rows
-/// of a contiguous map (channel_stride == pitch) become single runs when `merge_rows`.
-PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, int64_t channel_stride,
-                     bool merge_rows, const CpuKernels& kernels);
+/// How a convolution's input lies in memory.
+struct ConvLayout {
+  int groups = 1;
+  /// The floats from pixel to pixel are the input channels, so that a kernel row is one contiguous run.
+  /// Needs groups = 1.
+  bool merge_rows = false;
+};
+
+/// Packs weight [out, in / groups, k, k] and bias [out].
+PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const ConvLayout& layout,
+                     const CpuKernels& kernels);
 
 /// Offsets of the taps of a kernel x kernel convolution packed like this, on a map of this row length (in
 /// pixels).

@@ -113,15 +113,16 @@ TileFunction select_tile(int pixels, std::integer_sequence<int, M...>) {
 
 /// All pixels of a task for one channel block of NV vectors.
 template <class V, int NV>
-void conv_block(const ConvCall& call, const ConvTask& task, int64_t channel, float* scratch) {
+void conv_block(const ConvCall& call, const ConvTask& task, const ChannelBlock& block, float* scratch) {
   constexpr int kTile = tile_pixels<V, NV>();
   const PackedConv& conv = *call.conv;
-  int64_t reduction = conv.reduction();
-  const float* weights = conv.weights.data() + channel * reduction;
+  int64_t reduction = int64_t{conv.taps} * block.run;
+  const float* weights = conv.weights.data() + block.weights;
   const float* rows[kTile];
   float* outs[kTile];
-  TileCall t{rows,  call.tap_offsets,           conv.run, {},           nullptr, nullptr, false,
-             false, conv.bias.data() + channel, outs,     call.epilogue};
+  TileCall t{
+      rows, call.tap_offsets, block.run, {}, nullptr, nullptr, false, false, conv.bias.data() + block.channel,
+      outs, call.epilogue};
   for (t.slice.begin = 0; t.slice.begin < reduction; t.slice.begin = t.slice.end) {
     t.slice.end = std::min(t.slice.begin + kKSlice, reduction);
     t.first = t.slice.begin == 0;
@@ -132,8 +133,8 @@ void conv_block(const ConvCall& call, const ConvTask& task, int64_t channel, flo
       int64_t tiles = (left + kTile - 1) / kTile;
       int count = static_cast<int>((left + tiles - 1) / tiles);  // even tiles: no nearly empty last one
       for (int i = 0; i < count; ++i) {
-        rows[i] = call.in + call.pixels.in[p + i] * call.in_pitch;
-        outs[i] = call.out + call.pixels.out[p + i] * call.out_pitch + channel;
+        rows[i] = call.in + call.pixels.in[p + i] * call.in_pitch + block.input;
+        outs[i] = call.out + call.pixels.out[p + i] * call.out_pitch + block.channel;
       }
       t.sums = scratch + (p - task.pixel_begin) * NV * V::kWidth;
       select_tile<V, NV>(count, std::make_integer_sequence<int, kTile>())(t);
@@ -143,21 +144,18 @@ void conv_block(const ConvCall& call, const ConvTask& task, int64_t channel, flo
 }
 
 template <class V, int NV = V::kRegisterChannels>
-void conv_any_block(const ConvCall& call, const ConvTask& task, int64_t channel, int vectors,
-                    float* scratch) {
+void conv_any_block(const ConvCall& call, const ConvTask& task, const ChannelBlock& block, float* scratch) {
   if constexpr (NV > 1) {
-    if (vectors < NV) return conv_any_block<V, NV - 1>(call, task, channel, vectors, scratch);
+    if (block.width < NV * V::kWidth) return conv_any_block<V, NV - 1>(call, task, block, scratch);
   }
-  conv_block<V, NV>(call, task, channel, scratch);
+  conv_block<V, NV>(call, task, block, scratch);
 }
 
 template <class V>
 void conv(const ConvCall& call, const ConvTask& task, float* scratch) noexcept {
   conv_task_count.fetch_add(1, std::memory_order_relaxed);
   for (int block = task.block_begin; block < task.block_end; ++block) {
-    int64_t channel = int64_t{block} * call.conv->block_width;
-    int64_t width = std::min<int64_t>(call.conv->block_width, call.conv->out_channels - channel);
-    conv_any_block<V>(call, task, channel, static_cast<int>(width / V::kWidth), scratch);
+    conv_any_block<V>(call, task, call.conv->blocks[block], scratch);
   }
 }
 
@@ -203,16 +201,39 @@ void max_pool(const MaxPoolCall& call, int64_t image, int64_t row) noexcept {
   }
 }
 
+/// NV vectors of channels at once, so that a pixel's cache lines are read once.
+template <class V, int NV>
+void mean_of_vectors(const MeanCall& call, int channel) {
+  typename V::Register sums[NV];
+  LASNET_UNROLL
+  for (int j = 0; j < NV; ++j) sums[j] = V::zero();
+  for (int64_t p = 0; p < call.count; ++p) {
+    const float* in = call.in + call.pixels[p] * call.pitch + channel;
+    LASNET_UNROLL
+    for (int j = 0; j < NV; ++j) sums[j] = V::add(sums[j], V::load(in + j * V::kWidth));
+  }
+  typename V::Register scale = V::set1(1.0f / static_cast<float>(call.count));
+  LASNET_UNROLL
+  for (int j = 0; j < NV; ++j) V::store(call.out + channel + j * V::kWidth, V::mul(sums[j], scale));
+}
+
 template <class V>
-void average_pool(const AveragePoolCall& call, int64_t image) noexcept {
-  typename V::Register scale = V::set1(1.0f / static_cast<float>(call.input.pixels()));
-  for (int c = 0; c < call.channels; c += V::kWidth) {
-    typename V::Register sum = V::zero();
-    for (int64_t y = 0; y < call.input.height; ++y) {
-      const float* in = call.in + bordered_index(call.input, image, y, 0) * call.pitch + c;
-      for (int64_t x = 0; x < call.input.width; ++x, in += call.pitch) sum = V::add(sum, V::load(in));
+void mean(const MeanCall& call, int begin, int end) noexcept {
+  constexpr int kVectors = 4;
+  int channel = begin;
+  for (; channel + kVectors * V::kWidth <= end; channel += kVectors * V::kWidth) {
+    mean_of_vectors<V, kVectors>(call, channel);
+  }
+  for (; channel < end; channel += V::kWidth) mean_of_vectors<V, 1>(call, channel);
+}
+
+template <class V>
+void scale(const ScaleCall& call) noexcept {
+  for (int64_t p = 0; p < call.count; ++p) {
+    float* data = call.data + call.pixels[p] * call.pitch;
+    for (int c = 0; c < call.channels; c += V::kWidth) {
+      V::store(data + c, V::mul(V::load(data + c), V::load(call.scale + c)));
     }
-    V::store(call.out + image * call.channels + c, V::mul(sum, scale));
   }
 }
 
@@ -236,13 +257,8 @@ uint64_t conv_tasks() noexcept { return conv_task_count.load(std::memory_order_r
 
 template <class V>
 constexpr CpuKernels make_kernels(Isa isa) {
-  return {isa,
-          V::kWidth,
-          V::kWidth * V::kRegisterChannels,
-          &conv<V>,
-          &masker<V>,
-          &max_pool<V>,
-          &average_pool<V>,
-          &fma_chains<V>,
+  return {isa,        V::kWidth,  V::kWidth * V::kRegisterChannels,
+          &conv<V>,   &masker<V>, &max_pool<V>,
+          &mean<V>,   &scale<V>,  &fma_chains<V>,
           &conv_tasks};
 }

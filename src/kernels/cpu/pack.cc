@@ -8,33 +8,91 @@ namespace {
 
 int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
+struct GroupedShape {
+  int groups, out, group_in;
+
+  int group_out() const { return out / groups; }
+};
+
+/// Blocks of at most `width` output channels.
+std::vector<ChannelBlock> cut_blocks(const GroupedShape& shape, int width, int vector_width) {
+  std::vector<ChannelBlock> blocks;
+  for (int channel = 0; channel < shape.out; channel += width) {
+    int end = std::min(channel + width, shape.out);
+    int first_group = channel / shape.group_out(), last_group = (end - 1) / shape.group_out();
+    blocks.push_back({.channel = channel,
+                      .width = round_up(end - channel, vector_width),
+                      .input = first_group * shape.group_in,
+                      .run = (last_group - first_group + 1) * shape.group_in});
+  }
+  return blocks;
+}
+
+int64_t macs_per_tap(const std::vector<ChannelBlock>& blocks) {
+  int64_t macs = 0;
+  for (const ChannelBlock& block : blocks) macs += int64_t{block.width} * block.run;
+  return macs;
+}
+
+/// The widest blocks among those with the fewest multiplications by zero.
+std::vector<ChannelBlock> best_blocks(const GroupedShape& shape, const CpuKernels& kernels) {
+  std::vector<ChannelBlock> best = cut_blocks(shape, kernels.block_width, kernels.vector_width);
+  if (shape.groups == 1) return best;
+  for (int width = kernels.block_width - kernels.vector_width; width > 0; width -= kernels.vector_width) {
+    std::vector<ChannelBlock> blocks = cut_blocks(shape, width, kernels.vector_width);
+    if (macs_per_tap(blocks) < macs_per_tap(best)) best = std::move(blocks);
+  }
+  return best;
+}
+
+/// Fills a zeroed [taps][run][width] array.
+void pack_block(const Tensor& weight, const GroupedShape& shape, const ChannelBlock& block, float* packed) {
+  int64_t taps = weight.shape[2] * weight.shape[3];
+  for (int i = 0; i < block.width && block.channel + i < shape.out; ++i) {
+    int channel = block.channel + i;
+    int skipped = channel / shape.group_out() * shape.group_in - block.input;
+    for (int c = 0; c < shape.group_in; ++c) {
+      for (int64_t t = 0; t < taps; ++t) {
+        packed[(t * block.run + skipped + c) * block.width + i] =
+            weight.data[(int64_t{channel} * shape.group_in + c) * taps + t];
+      }
+    }
+  }
+}
+
 }  // namespace
 
 int64_t conv_scratch_size(const CpuKernels& kernels) { return kMaxTaskPixels * kernels.block_width; }
 
-PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, int64_t channel_stride,
-                     bool merge_rows, const CpuKernels& kernels) {
-  int out = static_cast<int>(weight.shape[0]), in = static_cast<int>(weight.shape[1]);
-  int kernel = static_cast<int>(weight.shape[2]);
-  int stride = merge_rows ? static_cast<int>(channel_stride) : in;
+int64_t PackedConv::reduction() const {
+  int64_t longest = 0;
+  for (const ChannelBlock& block : blocks) longest = std::max<int64_t>(longest, block.run);
+  return taps * longest;
+}
+
+PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const ConvLayout& layout,
+                     const CpuKernels& kernels) {
+  GroupedShape shape{.groups = layout.groups,
+                     .out = static_cast<int>(weight.shape[0]),
+                     .group_in = static_cast<int>(weight.shape[1])};
+  int kernel = static_cast<int>(weight.shape[2]), taps = kernel * kernel;
   PackedConv packed;
-  packed.taps = merge_rows ? kernel : kernel * kernel;
-  packed.run = merge_rows ? kernel * stride : in;
-  packed.out_channels = round_up(out, kernels.vector_width);
-  packed.block_width = kernels.block_width;
-  packed.weights = AlignedBuffer(packed.out_channels * packed.reduction());
+  packed.blocks = best_blocks(shape, kernels);
+  packed.out_channels = packed.blocks.back().channel + packed.blocks.back().width;
   packed.bias = AlignedBuffer(packed.out_channels);
   std::copy(bias.begin(), bias.end(), packed.bias.data());
-  for (int o = 0; o < out; ++o) {
-    int block_begin = o / packed.block_width * packed.block_width;
-    int width = std::min(packed.block_width, packed.out_channels - block_begin);
-    float* block = packed.weights.data() + block_begin * packed.reduction() + (o - block_begin);
-    for (int c = 0; c < in; ++c) {
-      for (int t = 0; t < kernel * kernel; ++t) {
-        float value = weight.data[(int64_t{o} * in + c) * kernel * kernel + t];
-        block[(int64_t{t} * stride + c) * width] = value;
-      }
-    }
+  int64_t size = 0;
+  for (ChannelBlock& block : packed.blocks) {
+    block.weights = size;
+    size += int64_t{taps} * block.run * block.width;
+  }
+  packed.weights = AlignedBuffer(size);
+  for (const ChannelBlock& block : packed.blocks) {
+    pack_block(weight, shape, block, packed.weights.data() + block.weights);
+  }
+  packed.taps = layout.merge_rows ? kernel : taps;
+  if (layout.merge_rows) {  // the taps of a row follow one another already
+    for (ChannelBlock& block : packed.blocks) block.run *= kernel;
   }
   return packed;
 }

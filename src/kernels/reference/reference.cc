@@ -1,6 +1,7 @@
 #include "kernels/reference/reference.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace lasnet::reference {
@@ -127,6 +128,46 @@ Tensor masker_differences(const Tensor& x, const PatchGrid& grid, int stride, co
     }
   }
   return differences;
+}
+
+namespace {
+
+/// Mean over the pixels of each image where mask is 1: [N, C].
+Tensor masked_average_pool(const Tensor& z, const ByteTensor& mask) {
+  int64_t batch = z.shape[0], pixels = z.shape[1] * z.shape[2], channels = z.shape[3];
+  Tensor pooled({batch, channels});
+  for (int64_t n = 0; n < batch; ++n) {
+    for (int64_t c = 0; c < channels; ++c) {
+      double sum = 0;
+      int64_t count = 0;
+      for (int64_t i = n * pixels; i < (n + 1) * pixels; ++i) {
+        if (!mask.data[i]) continue;
+        sum += z.data[i * channels + c];
+        ++count;
+      }
+      pooled.data[n * channels + c] =
+          static_cast<float>(sum / static_cast<double>(std::max<int64_t>(count, 1)));
+    }
+  }
+  return pooled;
+}
+
+Tensor as_matrix(Tensor weight) {
+  weight.shape.resize(2);
+  return weight;
+}
+
+}  // namespace
+
+Tensor squeeze_excite(const Tensor& z, const ByteTensor& pool_mask, const SqueezeExcite& layers) {
+  Tensor squeezed = linear(masked_average_pool(z, pool_mask), as_matrix(layers.fc1_weight), layers.fc1_bias);
+  relu(squeezed);
+  Tensor scale = linear(squeezed, as_matrix(layers.fc2_weight), layers.fc2_bias);
+  for (float& value : scale.data) value = static_cast<float>(1 / (1 + std::exp(-static_cast<double>(value))));
+  Tensor y = z;
+  int64_t image = z.size() / z.shape[0], channels = z.shape[3];
+  for (int64_t i = 0; i < y.size(); ++i) y.data[i] *= scale.data[i / image * channels + i % channels];
+  return y;
 }
 
 Tensor masked_residual(const Tensor& identity, const Tensor& body, const ByteTensor& mask) {

@@ -31,6 +31,18 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias);
 Tensor masker_differences(const Tensor& x, const PatchGrid& grid, int stride, const Tensor& weight,
                           const Tensor& bias);
 
+/// Squeeze-and-Excitation's two layers: weights [squeeze, C, 1, 1] and [C, squeeze, 1, 1] with their biases.
+struct SqueezeExcite {
+  const Tensor& fc1_weight;
+  const Tensor& fc1_bias;
+  const Tensor& fc2_weight;
+  const Tensor& fc2_bias;
+};
+
+/// z * sigmoid(fc2(ReLU(fc1(mean of z)))), the mean per image and channel over the pixels where pool_mask
+/// [N, H, W] is 1 (0 where there is none).
+Tensor squeeze_excite(const Tensor& z, const ByteTensor& pool_mask, const SqueezeExcite& layers);
+
 /// identity + mask * body where mask [N, H', W'] multiplies all channels, then ReLU.
 Tensor masked_residual(const Tensor& identity, const Tensor& body, const ByteTensor& mask);
 
