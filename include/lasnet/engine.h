@@ -16,11 +16,13 @@ namespace lasnet {
 
 /// `reference`: plain loops over the masked dense network, the oracle. `cpu`: fused sparse kernels.
 enum class Backend { reference, cpu };
+/// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
 LASNET_EXPORT std::string to_string(Backend backend);
 LASNET_EXPORT Backend parse_backend(const std::string& text);
 
 /// Instruction sets of the CPU kernels. `scalar` is portable C++.
 enum class Isa { scalar, avx2, avx512 };
+/// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
 LASNET_EXPORT std::string to_string(Isa isa);
 LASNET_EXPORT Isa parse_isa(const std::string& text);
 /// Sets compiled into this library that this processor can run, slowest first; never empty.

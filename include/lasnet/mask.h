@@ -38,6 +38,7 @@ LASNET_EXPORT PixelRect patch_window(const PatchGrid& grid, int64_t row, int64_t
                                      MapSize input);
 
 /// Repeats patch decisions [rows * cols] over their pixels into mask [map.height * map.width]. Values 0 or 1.
+/// This and the functions below throw Error on spans of a wrong size.
 LASNET_EXPORT void expand_patches(const PatchGrid& grid, std::span<const uint8_t> patches,
                                   std::span<uint8_t> mask);
 
@@ -51,7 +52,7 @@ LASNET_EXPORT std::vector<uint8_t> patches_of_mask(const PatchGrid& grid, std::s
 LASNET_EXPORT void dilate_mask(std::span<const uint8_t> mask, MapSize output, int stride, MapSize input,
                                std::span<uint8_t> dilated);
 
-/// Share of ones.
+/// Share of ones in [0, 1]; 0 for an empty mask.
 LASNET_EXPORT double activation_rate(std::span<const uint8_t> mask);
 
 }  // namespace lasnet

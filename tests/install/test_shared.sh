@@ -10,6 +10,10 @@ clear "$WORK/shared" && mkdir "$WORK/shared/out"
 check_files "$WORK/shared/usr"
 check_examples "$WORK/shared/usr" "$WORK/shared/out"
 
+# A public function without LASNET_EXPORT would be found missing only by its first user.
+if grep -nE '^[A-Za-z][A-Za-z0-9_:<>, ]* [a-z_]+\(' "$WORK"/shared/usr/include/lasnet/*.h | grep -vE 'LASNET_EXPORT|inline'; then
+  fail 'these functions lack LASNET_EXPORT'
+fi
 library=$(find "$WORK/shared/usr" -name 'liblasnet.so')
 symbols=$(nm -DC --defined-only "$library")
 echo "$symbols" | grep -q ' T lasnet::Session::run(' || fail 'Session::run is not exported'
