@@ -11,6 +11,7 @@
 #include "lasnet/engine.h"
 #include "lasnet/image.h"
 #include "lasnet/model.h"
+#include "lasnet/version.h"
 
 namespace lasnet::cli {
 
