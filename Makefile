@@ -19,7 +19,7 @@ help:  ## list the targets
 deps:  ## install what the build needs (Debian, Ubuntu; as root or with sudo)
 	@scripts/install-deps.sh $(NO_TRAIN_FLAG)
 
-build:  ## build build/lasnet, tests and benchmarks (Release)
+build:  ## build build/lasnet and the tests (Release)
 	cmake --preset release -DLASNET_TRAIN=$(TRAIN) $(CMAKE_ARGS)
 	cmake --build --preset release
 
@@ -42,8 +42,8 @@ package: deps  ## build the Debian packages in build-package/
 	cmake --build --preset package
 	cd build-package && cpack
 
-bench: deps build  ## build and run the benchmarks
-	@for program in build/bench_*; do test -x $$program && echo "== $$program" && $$program || exit 1; done
+bench: deps build  ## time the ResNets, dense, sparse and beside oneDNN
+	@for network in resnet18 resnet50 resnet101; do build/lasnet bench $$network --baseline onednn || exit 1; done
 
 fuzz:  ## fuzz the file readers for FUZZ_SECONDS each (needs clang)
 	@scripts/install-deps.sh --no-train --fuzz

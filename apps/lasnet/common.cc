@@ -11,6 +11,11 @@
 #include "machine.h"
 
 namespace lasnet::cli {
+namespace {
+
+constexpr const char* kEngineGroup = "Engine";
+
+}  // namespace
 
 CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,
                         const std::string& help) {
@@ -68,7 +73,10 @@ Model load_model(const ModelOptions& options) {
   if (!described && !options.arch) {
     fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", options.path);
   }
-  ArchConfig arch = described.value_or(ArchConfig{});
+  return lasnet::load_model(options.path, apply(options, described.value_or(ArchConfig{})));
+}
+
+ArchConfig apply(const ModelOptions& options, ArchConfig arch) {
   arch.name = options.arch.value_or(arch.name);
   arch.granularity = options.granularity.value_or(arch.granularity);
   arch.width = options.width.value_or(arch.width);
@@ -79,19 +87,27 @@ Model load_model(const ModelOptions& options) {
   } catch (const Error& error) {
     throw UsageError(error.what());
   }
-  return lasnet::load_model(options.path, arch);
+  return arch;
 }
 
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads) {
-  options.threads = default_threads > 0 ? default_threads : physical_cores();
-  const std::string group = "Engine";
   add_parsed(app, "--backend", "reference (plain loops) or cpu (sparse kernels, the default)",
              [&](const std::string& text) { options.backend = parse_backend(text); })
-      ->group(group);
+      ->group(kEngineGroup);
+  add_kernel_options(app, options, default_threads);
+}
+
+void add_kernel_options(CLI::App& app, SessionOptions& options, int default_threads) {
+  options.threads = default_threads > 0 ? default_threads : physical_cores();
   add_parsed(app, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
              [&](const std::string& text) { options.isa = parse_isa(text); })
-      ->group(group);
-  add_number(app, "--threads", options.threads, 1, 1024, "Threads")->group(group);
+      ->group(kEngineGroup);
+  add_number(app, "--threads", options.threads, 1, 1024, "Threads")->group(kEngineGroup);
+}
+
+void add_check_finite_flag(CLI::App& app, bool& check) {
+  app.add_flag("--check-finite", check, "Stop at the first layer that gives NaN or infinity, and name it")
+      ->group("Engine");
 }
 
 std::string describe(const Session& session) {
@@ -160,25 +176,6 @@ void create_directory(const std::string& path) {
   if (!std::filesystem::is_directory(path)) {
     fail("{}: cannot create this directory: {}", path, error ? error.message() : "a file is in the way");
   }
-}
-
-double mean(const std::vector<double>& values) {
-  return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / values.size();
-}
-
-double deviation(const std::vector<double>& values) {
-  if (values.empty()) return 0;
-  const double centre = mean(values);
-  double sum = 0;
-  for (const double value : values) sum += (value - centre) * (value - centre);
-  return std::sqrt(sum / values.size());
-}
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 }  // namespace lasnet::cli

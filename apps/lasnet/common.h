@@ -41,9 +41,15 @@ struct ModelOptions {
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 Model load_model(const ModelOptions& options);
+/// `arch` with what the options say instead.
+ArchConfig apply(const ModelOptions& options, ArchConfig arch);
 
 /// --backend, --isa, --threads. `default_threads` 0: one per physical core.
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads);
+/// The last two alone.
+void add_kernel_options(CLI::App& app, SessionOptions& options, int default_threads);
+/// --check-finite, for RunOptions.
+void add_check_finite_flag(CLI::App& app, bool& check);
 /// "cpu avx2, 1 thread".
 std::string describe(const Session& session);
 /// "resnet18 x0.5, S 4-4-2-1".
@@ -71,10 +77,5 @@ void print(const std::string& text);
 
 /// Creates the directory and its parents. Throws Error.
 void create_directory(const std::string& path);
-
-double mean(const std::vector<double>& values);
-/// Population standard deviation.
-double deviation(const std::vector<double>& values);
-double median(std::vector<double> values);
 
 }  // namespace lasnet::cli

@@ -43,7 +43,10 @@ using MaskSet = std::map<std::string, ByteTensor>;
 struct RunOptions {
   bool dense = false;  ///< run the static network: maskers are skipped, every pixel is computed
   const MaskSet* force_masks =
-      nullptr;               ///< replaces the masker's decision (which is still computed) in named blocks
+      nullptr;  ///< replaces the masker's decision (which is still computed) in named blocks
+  /// Throw Error naming the first layer whose output is not finite (slower). Without it NaN and infinity pass
+  /// through the network as arithmetic has it.
+  bool check_finite = false;
   bool record_masks = true;  ///< keep masks and logit differences in the trace
 };
 
@@ -102,7 +105,9 @@ class LASNET_EXPORT Session {
 
   /// input: float32 [N, 3, H, W], H and W >= 32, N >= 1, preprocessed; a Tensor, or {shape, values} over
   /// memory of the caller, which is only read, and only during the call. Throws Error on a wrong shape, or
-  /// forced masks that name unknown blocks, have the wrong shape or vary within a patch.
+  /// forced masks that name unknown blocks, have the wrong shape or vary within a patch. Subnormal floats
+  /// count as zero inside; the calling thread's own setting is restored. Logits are the same bit for bit for
+  /// any number of threads, any executor and any split of a batch; instruction sets differ by rounding.
   Result run(const TensorView& input, const RunOptions& options = {});
 
   std::shared_ptr<const Executable> executable() const;

@@ -4,6 +4,7 @@
 #include <deque>
 #include <memory>
 
+#include "core/denormals.h"
 #include "engine/cpu_memory.h"
 #include "lasnet/executor.h"
 
@@ -45,14 +46,26 @@ class CpuRunner final : public Runner {
   void mean_over_pixels(const CpuMap& map, const PixelList& pixels, PixelPairs images, int channels,
                         float* out);
   Tensor run_head(const RunRequest& request, CpuMemory& memory);
+  /// A convolution of a block over bordered maps.
+  void run_layer(const CpuConv& conv, const CpuMap& in, const std::vector<int64_t>& taps, CpuMap& out,
+                 PixelPairs pixels, Epilogue epilogue);
   /// Splits a convolution into tasks and runs them on the pool.
   void run_conv(const ConvCall& call);
+  /// Calls body(index, thread) for all indices on the pool, subnormal floats counting as zero.
+  template <typename Body>
+  void for_each(int64_t count, Body&& body) {
+    pool_.parallel_for(count, [&](int64_t index, int thread) {
+      FlushDenormals flush;
+      body(index, thread);
+    });
+  }
 
   std::shared_ptr<const CpuExecutable> executable_;
   std::shared_ptr<Executor> executor_;
   Executor& pool_;
   std::vector<AlignedBuffer> scratch_;  ///< partial sums, one per thread
   std::deque<Entry> memories_;          ///< most recently used first
+  bool check_finite_ = false;           ///< of the run in progress
 };
 
 }  // namespace lasnet

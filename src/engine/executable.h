@@ -17,6 +17,7 @@ struct RunRequest {
   NetworkGeometry geometry;
   bool dense = false;
   bool record_masks = true;
+  bool check_finite = false;
   /// Forced patch decisions [N, rows, cols] per block; empty: the masker decides.
   std::vector<std::vector<uint8_t>> forced_patches;
 

@@ -5,6 +5,7 @@
 #include "core/fail.h"
 #include "core/suggest.h"
 #include "core/thread_pool.h"
+#include "engine/check_finite.h"
 #include "engine/executable.h"
 
 namespace lasnet {
@@ -97,6 +98,7 @@ Result Session::run(const TensorView& input, const RunOptions& options) {
   request.geometry = network_geometry(spec(), {input.shape[2], input.shape[3]});
   request.dense = options.dense;
   request.record_masks = options.record_masks;
+  request.check_finite = options.check_finite;
   request.forced_patches.resize(spec().blocks.size());
   if (options.force_masks != nullptr) {
     check_mask_names(spec(), *options.force_masks);
@@ -107,6 +109,7 @@ Result Session::run(const TensorView& input, const RunOptions& options) {
           forced_patches(found->first, found->second, request.geometry.blocks[i], request.batch());
     }
   }
+  if (options.check_finite) check_finite_input(input.data.data(), input.shape);
   return impl_->runner->run(request);
 }
 

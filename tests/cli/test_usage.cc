@@ -20,13 +20,14 @@ TEST_P(CommandHelp, IsPrintedOnStandardOutput) {
   EXPECT_EQ(result.err, "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Commands, CommandHelp, testing::Values("run", "forward", "eval", "inspect", "info"),
+INSTANTIATE_TEST_SUITE_P(Commands, CommandHelp,
+                         testing::Values("run", "forward", "eval", "bench", "inspect", "info"),
                          [](const auto& command) { return std::string(command.param); });
 
 TEST(Usage, ProgramHelpNamesEveryCommand) {
   const auto result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"run", "forward", "eval", "train", "inspect", "info"}) {
+  for (const char* command : {"run", "forward", "eval", "train", "bench", "inspect", "info"}) {
     EXPECT_THAT(result.out, HasSubstr(std::string("  ") + command + " "));
   }
 }
