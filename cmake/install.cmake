@@ -7,6 +7,7 @@ set(LASNET_ABI_VERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/lasnet)
 
 install(TARGETS lasnet_app COMPONENT program)
+install(TARGETS lasnet_bench_app COMPONENT benchmark)
 install(FILES models/demo.safetensors DESTINATION ${CMAKE_INSTALL_DATADIR}/lasnet/models COMPONENT program)
 install(DIRECTORY samples DESTINATION ${CMAKE_INSTALL_DATADIR}/lasnet COMPONENT program)
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)

@@ -1,5 +1,5 @@
-# Debian packages by CPack (`make package`): the program with the demo model, the benchmark, the library,
-# and, where it is built, training. `packaged(COMPONENT PACKAGE SECTION DEPENDS SUMMARY)` declares one.
+# Debian packages by CPack (`make package`): the program with the demo model, the library, and what
+# needs larger libraries: benchmark and training. `packaged(COMPONENT PACKAGE SECTION DEPENDS SUMMARY)` declares one.
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_VENDOR "lasnet developers")
 set(CPACK_PACKAGE_CONTACT "lasnet developers")

@@ -20,8 +20,8 @@ namespace {
   arguments[0] = program.data();
   execv(program.c_str(), arguments);
   fail(
-      "{}: cannot start {}: {}. It belongs beside lasnet; `make build` builds it, the package lasnet-{} "
-      "holds it",
+      "{}: cannot start {}: {}. It belongs beside lasnet; `make build` builds it, the package lasnet-{} has "
+      "it",
       command, program, std::strerror(errno), command);
 }
 

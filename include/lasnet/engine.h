@@ -107,7 +107,7 @@ class LASNET_EXPORT Session {
   /// memory of the caller, which is only read, and only during the call. Throws Error on a wrong shape, or
   /// forced masks that name unknown blocks, have the wrong shape or vary within a patch. Subnormal floats
   /// count as zero inside; the calling thread's own setting is restored. Logits are the same bit for bit for
-  /// any number of threads and any split of a batch; instruction sets differ by rounding.
+  /// any number of threads, any executor and any split of a batch; instruction sets differ by rounding.
   Result run(const TensorView& input, const RunOptions& options = {});
 
   std::shared_ptr<const Executable> executable() const;

@@ -85,6 +85,6 @@ LASNET_EXPORT ImageFolder open_image_folder(const std::string& dir);
 
 /// Paths of the .jpg, .jpeg and .png files in DIR and its subfolders, at any depth, in path order; names that
 /// begin with a dot are ignored. Throws Error if DIR is missing or holds none.
-std::vector<std::string> list_images(const std::string& dir);
+LASNET_EXPORT std::vector<std::string> list_images(const std::string& dir);
 
 }  // namespace lasnet

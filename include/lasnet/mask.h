@@ -38,7 +38,7 @@ LASNET_EXPORT PixelRect patch_window(const PatchGrid& grid, int64_t row, int64_t
                                      MapSize input);
 
 /// Repeats patch decisions [rows * cols] over their pixels into mask [map.height * map.width]. Values 0 or 1.
-/// This and the functions below throw Error on spans of a wrong size.
+/// This and the two functions below throw Error on spans of a wrong size.
 LASNET_EXPORT void expand_patches(const PatchGrid& grid, std::span<const uint8_t> patches,
                                   std::span<uint8_t> mask);
 
