@@ -12,7 +12,6 @@ install(FILES models/demo.safetensors DESTINATION ${CMAKE_INSTALL_DATADIR}/lasne
 install(DIRECTORY samples DESTINATION ${CMAKE_INSTALL_DATADIR}/lasnet COMPONENT program)
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
 install(FILES models/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/models COMPONENT program)
-install(TARGETS lasnet_bench_app COMPONENT benchmark)
 if(LASNET_TRAIN)
   # libtorch from a PyTorch wheel lies in no standard folder.
   set_target_properties(lasnet_train_app PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
