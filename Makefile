@@ -7,6 +7,7 @@ TRAIN ?= $(shell scripts/install-deps.sh --train-available)
 CMAKE_ARGS ?=
 FUZZ_SECONDS ?= 60
 CTEST_ARGS ?=
+PREFIX ?= /usr/local
 
 MODEL ?= models/demo.safetensors
 SAMPLES ?= $(wildcard samples/*.jpg)
@@ -18,7 +19,7 @@ help:  ## list the targets
 deps:  ## install what the build needs (Debian, Ubuntu; as root or with sudo)
 	@scripts/install-deps.sh $(NO_TRAIN_FLAG)
 
-build:  ## build build/lasnet, tests and benchmarks (Release)
+build:  ## build build/lasnet and the tests (Release)
 	cmake --preset release -DLASNET_TRAIN=$(TRAIN) $(CMAKE_ARGS)
 	cmake --build --preset release
 
@@ -33,8 +34,16 @@ test: deps build  ## build and run the tests
 test-full: deps build  ## the same, with every combination of the exactness tests
 	LASNET_TEST_FULL=1 ctest --preset release $(CTEST_ARGS)
 
-bench: deps build  ## build and run the benchmarks
-	@for program in build/bench_*; do test -x $$program && echo "== $$program" && $$program || exit 1; done
+install: build  ## install program and library under PREFIX (default /usr/local)
+	cmake --install build --prefix $(PREFIX)
+
+package: deps  ## build the Debian packages in build-package/
+	cmake --preset package -DLASNET_TRAIN=$(TRAIN) $(CMAKE_ARGS)
+	cmake --build --preset package
+	cd build-package && cpack
+
+bench: deps build  ## time the ResNets, dense, sparse and beside oneDNN
+	@for network in resnet18 resnet50 resnet101; do build/lasnet bench $$network --baseline onednn || exit 1; done
 
 fuzz:  ## fuzz the file readers for FUZZ_SECONDS each (needs clang)
 	@scripts/install-deps.sh --no-train --fuzz
@@ -54,4 +63,4 @@ format:  ## clang-format every C++ file
 clean:  ## remove the build folders
 	rm -rf build build-*/
 
-.PHONY: help deps build demo test test-full bench fuzz demo-model format clean
+.PHONY: help deps build demo test test-full install package bench fuzz demo-model format clean

@@ -22,4 +22,7 @@ void add_info(CLI::App& app, Action& action);
 /// ends with a null pointer and its first is replaced. Returns only by Error.
 [[noreturn]] void launch_training(char** arguments);
 
+/// `lasnet bench ...` becomes the program lasnet-bench beside it, which alone loads oneDNN. As above.
+[[noreturn]] void launch_benchmark(char** arguments);
+
 }  // namespace lasnet::cli

@@ -14,6 +14,11 @@
 #include "machine.h"
 
 namespace lasnet::cli {
+namespace {
+
+constexpr const char* kEngineGroup = "Engine";
+
+}  // namespace
 
 CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,
                         const std::string& help) {
@@ -65,20 +70,14 @@ void parse_classes(const std::string& text, ModelOptions& options) {
   options.classes = static_cast<int>(options.class_names.size());
 }
 
-/// What the file says of its network, and the options where it says nothing or they differ.
-ArchConfig complete_arch(const ModelOptions& options) {
-  const auto described = described_architecture(options.path);
-  if (!described && !options.arch) {
+/// What the file says of itself; for plain weights, their number of classes.
+ArchConfig described_or_plain(const ModelOptions& options) {
+  if (const auto described = described_architecture(options.path)) return *described;
+  if (!options.arch) {
     fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", options.path);
   }
-  ArchConfig arch = described.value_or(ArchConfig{});
-  arch.name = options.arch.value_or(arch.name);
-  arch.granularity = options.granularity.value_or(arch.granularity);
-  arch.width = options.width.value_or(arch.width);
-  if (!described && !options.classes) arch.classes = stored_classes(options.path).value_or(arch.classes);
-  arch.classes = options.classes.value_or(arch.classes);
-  arch.stem = options.stem.value_or(arch.stem);
-  arch.se_pool = options.se_pool.value_or(arch.se_pool);
+  ArchConfig arch;
+  arch.classes = stored_classes(options.path).value_or(arch.classes);
   return arch;
 }
 
@@ -107,15 +106,24 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
 
 Model load_model(const ModelOptions& options) {
   if (options.describe_nothing()) return lasnet::load_model(options.path);
-  const ArchConfig arch = complete_arch(options);
+  Model model = lasnet::load_model(options.path, apply(options, described_or_plain(options)));
+  if (!options.class_names.empty()) model.class_names = options.class_names;
+  return model;
+}
+
+ArchConfig apply(const ModelOptions& options, ArchConfig arch) {
+  arch.name = options.arch.value_or(arch.name);
+  arch.granularity = options.granularity.value_or(arch.granularity);
+  arch.width = options.width.value_or(arch.width);
+  arch.classes = options.classes.value_or(arch.classes);
+  arch.stem = options.stem.value_or(arch.stem);
+  arch.se_pool = options.se_pool.value_or(arch.se_pool);
   try {
     make_spec(arch);
   } catch (const Error& error) {
     throw UsageError(error.what());
   }
-  Model model = lasnet::load_model(options.path, arch);
-  if (!options.class_names.empty()) model.class_names = options.class_names;
-  return model;
+  return arch;
 }
 
 std::vector<std::string> read_class_names(const std::string& path) {
@@ -133,15 +141,23 @@ std::vector<std::string> read_class_names(const std::string& path) {
 }
 
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads) {
-  options.threads = default_threads > 0 ? default_threads : physical_cores();
-  const std::string group = "Engine";
   add_parsed(app, "--backend", "reference (plain loops) or cpu (sparse kernels, the default)",
              [&](const std::string& text) { options.backend = parse_backend(text); })
-      ->group(group);
+      ->group(kEngineGroup);
+  add_kernel_options(app, options, default_threads);
+}
+
+void add_kernel_options(CLI::App& app, SessionOptions& options, int default_threads) {
+  options.threads = default_threads > 0 ? default_threads : physical_cores();
   add_parsed(app, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
              [&](const std::string& text) { options.isa = parse_isa(text); })
-      ->group(group);
-  add_number(app, "--threads", options.threads, 1, 1024, "Threads")->group(group);
+      ->group(kEngineGroup);
+  add_number(app, "--threads", options.threads, 1, 1024, "Threads")->group(kEngineGroup);
+}
+
+void add_check_finite_flag(CLI::App& app, bool& check) {
+  app.add_flag("--check-finite", check, "Stop at the first layer that gives NaN or infinity, and name it")
+      ->group("Engine");
 }
 
 std::string describe(const Session& session) {
@@ -223,25 +239,6 @@ void create_directory(const std::string& path) {
   if (!std::filesystem::is_directory(path)) {
     fail("{}: cannot create this directory: {}", path, error ? error.message() : "a file is in the way");
   }
-}
-
-double mean(const std::vector<double>& values) {
-  return values.empty() ? 0 : std::accumulate(values.begin(), values.end(), 0.0) / values.size();
-}
-
-double deviation(const std::vector<double>& values) {
-  if (values.empty()) return 0;
-  const double centre = mean(values);
-  double sum = 0;
-  for (const double value : values) sum += (value - centre) * (value - centre);
-  return std::sqrt(sum / values.size());
-}
-
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const size_t half = values.size() / 2;
-  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
 }
 
 }  // namespace lasnet::cli

@@ -11,6 +11,7 @@
 #include "lasnet/engine.h"
 #include "lasnet/image.h"
 #include "lasnet/model.h"
+#include "lasnet/version.h"
 
 namespace lasnet::cli {
 
@@ -45,11 +46,17 @@ struct ModelOptions {
 void add_model_options(CLI::App& app, ModelOptions& options);
 /// Loads the model; the number of classes, if nothing says it, is that of the stored classifier.
 Model load_model(const ModelOptions& options);
+/// `arch` with what the options say instead.
+ArchConfig apply(const ModelOptions& options, ArchConfig arch);
 /// The lines of a text file.
 std::vector<std::string> read_class_names(const std::string& path);
 
 /// --backend, --isa, --threads. `default_threads` 0: one per physical core.
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads);
+/// The last two alone.
+void add_kernel_options(CLI::App& app, SessionOptions& options, int default_threads);
+/// --check-finite, for RunOptions.
+void add_check_finite_flag(CLI::App& app, bool& check);
 /// "cpu avx2, 1 thread".
 std::string describe(const Session& session);
 /// "resnet18 x0.5, S 4-4-2-1".
@@ -80,10 +87,5 @@ void print(const std::string& text);
 
 /// Creates the directory and its parents. Throws Error.
 void create_directory(const std::string& path);
-
-double mean(const std::vector<double>& values);
-/// Population standard deviation.
-double deviation(const std::vector<double>& values);
-double median(std::vector<double> values);
 
 }  // namespace lasnet::cli

@@ -9,6 +9,7 @@
 #include "lasnet/report.h"
 #include "object_auc.h"
 #include "progress.h"
+#include "statistics.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -17,6 +18,7 @@ namespace {
 struct EvalCommand {
   ModelOptions model;
   SessionOptions session;
+  bool check_finite = false;
   InputOptions input;
   std::string data;
   std::string object_masks;
@@ -69,13 +71,15 @@ void record_trace(const Trace& trace, Metrics& metrics) {
 }
 
 /// Runs [first, last), which have one size, as one batch.
-void run_batch(Session& session, const Sample* first, const Sample* last, Metrics& metrics, ObjectAuc* auc) {
+void run_batch(Session& session, const Sample* first, const Sample* last, RunOptions options,
+               Metrics& metrics, ObjectAuc* auc) {
   std::vector<Tensor> inputs;
   for (const Sample* sample = first; sample != last; ++sample) inputs.push_back(sample->input);
   const Tensor input = stack(inputs);
   // The first run plans and touches its memory, which is not the network's speed.
-  if (metrics.images == 0) session.run(input, {.record_masks = false});
-  const Result result = session.run(input, {.record_masks = auc != nullptr});
+  if (metrics.images == 0) session.run(input, options);
+  options.record_masks = auc != nullptr;
+  const Result result = session.run(input, options);
   count_hits(result.logits, first, metrics);
   record_trace(result.trace, metrics);
   if (auc == nullptr) return;
@@ -100,7 +104,8 @@ Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFold
     for (const Sample* first = samples.data(); first != last;) {
       const Sample* next = std::find_if(
           first, last, [&](const Sample& sample) { return sample.input.shape != first->input.shape; });
-      run_batch(session, first, next, metrics, auc);
+      run_batch(session, first, next, {.check_finite = command.check_finite, .record_masks = false}, metrics,
+                auc);
       first = next;
     }
     progress.update(metrics.images,
@@ -192,6 +197,7 @@ void add_eval(CLI::App& app, Action& action) {
       ->type_name("DIR");
   add_input_options(*sub, command->input);
   add_session_options(*sub, command->session, 0);
+  add_check_finite_flag(*sub, command->check_finite);
   add_json_flag(*sub, command->json);
   sub->callback([command, &action] { action = [command] { return eval(*command); }; });
 }

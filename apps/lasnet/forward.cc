@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 struct ForwardCommand {
   ModelOptions model;
   SessionOptions session;
+  bool check_finite = false;
   std::string input, output;
   std::string masks;
   std::string force_masks;
@@ -47,8 +48,9 @@ int forward(const ForwardCommand& command) {
   const Tensor input = load_npy_f32(command.input);
   const MaskSet forced = command.force_masks.empty() ? MaskSet{} : load_masks(command.force_masks);
   Session session(model, command.session);
-  const Result result = session.run(
-      input, {.force_masks = forced.empty() ? nullptr : &forced, .record_masks = !command.masks.empty()});
+  const Result result = session.run(input, {.force_masks = forced.empty() ? nullptr : &forced,
+                                            .check_finite = command.check_finite,
+                                            .record_masks = !command.masks.empty()});
   // The logits last: where they are, the masks are complete.
   if (!command.masks.empty()) save_masks(result.trace, command.masks);
   save_npy(result.logits, command.output);
@@ -75,6 +77,7 @@ void add_forward(CLI::App& app, Action& action) {
          "decide themselves")
       ->type_name("DIR");
   add_session_options(*sub, command->session, 1);
+  add_check_finite_flag(*sub, command->check_finite);
   sub->callback([command, &action] { action = [command] { return forward(*command); }; });
 }
 

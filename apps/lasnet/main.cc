@@ -13,6 +13,7 @@ constexpr const char* kDescription =
 
 int run_command(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[1]) == "train") launch_training(argv + 1);
+  if (argc > 1 && std::string_view(argv[1]) == "bench") launch_benchmark(argv + 1);
   CLI::App app(kDescription, "lasnet");
   app.set_version_flag("--version", "lasnet " LASNET_VERSION);
   Action action;
@@ -20,6 +21,7 @@ int run_command(int argc, char** argv) {
   add_forward(app, action);
   add_eval(app, action);
   app.add_subcommand("train", "Train a dynamic network on an image folder");
+  app.add_subcommand("bench", "Time dense and sparse runs, beside another library's");
   add_convert(app, action);
   add_inspect(app, action);
   add_info(app, action);

@@ -9,6 +9,7 @@
 #include "core/fail.h"
 #include "lasnet/report.h"
 #include "run_report.h"
+#include "statistics.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -17,6 +18,7 @@ namespace {
 struct RunCommand {
   ModelOptions model;
   SessionOptions session;
+  bool check_finite = false;
   InputOptions input;
   std::vector<std::string> files;
   int top = 5;
@@ -108,7 +110,7 @@ std::vector<std::string> write_overlays(const std::string& dir, const Photo& pho
 ImageReport report_photo(const RunCommand& command, const Model& model, const Preprocessing& preprocessing,
                          const Photo& photo, Session& session) {
   const Tensor input = to_input(photo.seen, preprocessing);
-  const Result result = session.run(input);
+  const Result result = session.run(input, {.check_finite = command.check_finite});
   const Timing timing = measure(session, input, command.repeat);
   ImageReport report{.file = photo.file,
                      .width = photo.width,
@@ -181,6 +183,7 @@ void add_run(CLI::App& app, Action& action) {
              "Timed runs, dense and dynamic in turn; medians are reported");
   add_input_options(*sub, command->input);
   add_session_options(*sub, command->session, 1);
+  add_check_finite_flag(*sub, command->check_finite);
   add_json_flag(*sub, command->json);
   sub->callback([command, &action] { action = [command] { return run(*command); }; });
 }

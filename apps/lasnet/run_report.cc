@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "statistics.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

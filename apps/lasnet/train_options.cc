@@ -30,10 +30,11 @@ constexpr std::array kHelp = {
     Help{"resize", kData, "Shorter side before the evaluation crop, px; 0: size * 256 / 224"},
     Help{"crop_min_scale", kData, "Least share of the area of a random crop"},
     Help{"flip", kData, "No random horizontal flips"},
-    Help{"arch", kNetwork, "Architecture: resnet18, resnet34, resnet50 or resnet101"},
+    Help{"arch", kNetwork, "Architecture, e.g. resnet50 or regnet_y_400mf; lasnet info lists them"},
     Help{"width", kNetwork, "Channel multiplier"},
     Help{"stem", kNetwork, "imagenet, or small for 32 to 128 px"},
     Help{"granularity", kNetwork, "S per stage or block, e.g. 4-4-2-1"},
+    Help{"se", kNetwork, "What Squeeze-and-Excitation (RegNetY) averages: active or dense (all pixels)"},
     Help{"target", kNetwork, "MAC ratio of the whole network"},
     Help{"init", kNetwork,
          "Static weights to start from (.safetensors, .pth); else they are pre-trained first"},
@@ -105,6 +106,10 @@ class FieldDeclarer {
 
   void operator()(const char* key, StemKind value) const {
     parsed(key, to_string(value), [](const std::string& text) { return parse_stem(text); });
+  }
+
+  void operator()(const char* key, SePool value) const {
+    parsed(key, to_string(value), [](const std::string& text) { return parse_se_pool(text); });
   }
 
   void operator()(const char* key, const std::vector<int>&) const {

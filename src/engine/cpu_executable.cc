@@ -26,7 +26,7 @@ CpuSqueezeExcite compile_squeeze_excite(const SqueezeExciteSpec& spec, const Wei
     return pack_conv(weights.at(spec.name + name + ".weight"), weights.at(spec.name + name + ".bias").data,
                      {}, kernels);
   };
-  return {layer(".fc1"), layer(".fc2"), spec.pool};
+  return {spec.name, layer(".fc1"), layer(".fc2"), spec.pool};
 }
 
 }  // namespace
@@ -60,9 +60,9 @@ CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const Weights& wei
   return compiled;
 }
 
-std::unique_ptr<Runner> CpuExecutable::make_runner(int threads) const {
+std::unique_ptr<Runner> CpuExecutable::make_runner(std::shared_ptr<Executor> executor) const {
   return std::make_unique<CpuRunner>(std::static_pointer_cast<const CpuExecutable>(shared_from_this()),
-                                     threads);
+                                     std::move(executor));
 }
 
 std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa) {

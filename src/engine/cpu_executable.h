@@ -27,6 +27,7 @@ struct CpuConv {
 
 /// The two layers of Squeeze-and-Excitation as convolutions over one "pixel" per image.
 struct CpuSqueezeExcite {
+  std::string name;
   PackedConv fc1, fc2;
   SePool pool = SePool::active;
 };
@@ -44,7 +45,7 @@ class CpuExecutable final : public Executable {
   /// `plan` has an entry per block.
   CpuExecutable(const Model& model, const CpuKernels& kernels, NetworkPlan plan);
 
-  std::unique_ptr<Runner> make_runner(int threads) const override;
+  std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
 
   const CpuKernels& kernels() const { return kernels_; }
   const CpuConv& stem() const { return stem_; }

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/stopwatch.h"
+#include "engine/check_finite.h"
 #include "engine/trace.h"
 
 namespace lasnet {
@@ -15,11 +16,6 @@ constexpr size_t kKeptSizes = 4;
 constexpr int kMeanChunk = 64;
 /// Pixels of one task of a scaling.
 constexpr int64_t kScaleChunk = 64;
-
-ConvCall conv_call(const CpuConv& conv, const CpuMap& in, const std::vector<int64_t>& taps, CpuMap& out,
-                   PixelPairs pixels, Epilogue epilogue) {
-  return {&conv.packed, in.data.data(), in.pitch, taps.data(), out.data.data(), out.pitch, pixels, epilogue};
-}
 
 /// Runs of images that have a pixel in the list.
 std::vector<ImageRange> nonempty_images(const PixelList& list, int64_t images) {
@@ -37,9 +33,9 @@ std::vector<ImageRange> nonempty_images(const PixelList& list, int64_t images) {
 
 }  // namespace
 
-CpuRunner::CpuRunner(std::shared_ptr<const CpuExecutable> executable, int threads)
-    : executable_(std::move(executable)), pool_(threads) {
-  for (int i = 0; i < threads; ++i) scratch_.emplace_back(conv_scratch_size(executable_->kernels()));
+CpuRunner::CpuRunner(std::shared_ptr<const CpuExecutable> executable, std::shared_ptr<Executor> executor)
+    : executable_(std::move(executable)), executor_(std::move(executor)), pool_(*executor_) {
+  for (int i = 0; i < pool_.threads(); ++i) scratch_.emplace_back(conv_scratch_size(executable_->kernels()));
 }
 
 CpuMemory& CpuRunner::memory_for(const RunRequest& request) {
@@ -58,12 +54,21 @@ CpuMemory& CpuRunner::memory_for(const RunRequest& request) {
 
 Result CpuRunner::run(const RunRequest& request) {
   CpuMemory& memory = memory_for(request);
+  check_finite_ = request.check_finite;
   Stopwatch watch;
   TraceBuilder trace(executable_->spec(), request);
   run_stem(*request.input, memory);
   for (size_t i = 0; i < memory.blocks.size(); ++i) run_block(i, request, memory, trace);
   Tensor logits = run_head(request, memory);
   return {std::move(logits), trace.finish(watch.seconds())};
+}
+
+void CpuRunner::run_layer(const CpuConv& conv, const CpuMap& in, const std::vector<int64_t>& taps,
+                          CpuMap& out, PixelPairs pixels, Epilogue epilogue) {
+  run_conv(
+      {&conv.packed, in.data.data(), in.pitch, taps.data(), out.data.data(), out.pitch, pixels, epilogue});
+  if (!check_finite_) return;
+  check_finite({conv.spec.name, out.data.data(), out.pitch, conv.spec.out_channels, out.size, pixels});
 }
 
 void CpuRunner::run_conv(const ConvCall& call) {
@@ -76,7 +81,7 @@ void CpuRunner::run_conv(const ConvCall& call) {
                                  .threads = pool_.threads()});
   int64_t pixel_tasks = (call.pixels.count + tiling.pixels - 1) / tiling.pixels;
   int64_t block_tasks = (blocks + tiling.channel_blocks - 1) / tiling.channel_blocks;
-  pool_.parallel_for(pixel_tasks * block_tasks, [&](int64_t index, int thread) {
+  for_each(pixel_tasks * block_tasks, [&](int64_t index, int thread) {
     int64_t pixel = index % pixel_tasks * tiling.pixels;
     int block = static_cast<int>(index / pixel_tasks) * tiling.channel_blocks;
     ConvTask task{pixel, std::min(pixel + tiling.pixels, call.pixels.count), block,
@@ -85,7 +90,7 @@ void CpuRunner::run_conv(const ConvCall& call) {
   });
 }
 
-void CpuRunner::copy_image_row(const Tensor& input, int64_t row, StemMemory& stem) const {
+void CpuRunner::copy_image_row(const TensorView& input, int64_t row, StemMemory& stem) const {
   int64_t channels = input.shape[1], height = input.shape[2], width = input.shape[3];
   int64_t image = row / height, y = row % height, border = executable_->stem().spec.padding();
   float* out =
@@ -96,20 +101,23 @@ void CpuRunner::copy_image_row(const Tensor& input, int64_t row, StemMemory& ste
   }
 }
 
-void CpuRunner::run_stem(const Tensor& input, CpuMemory& memory) {
+void CpuRunner::run_stem(const TensorView& input, CpuMemory& memory) {
   StemMemory& stem = memory.stem;
-  pool_.parallel_for(input.shape[0] * input.shape[2],
-                     [&](int64_t row, int) { copy_image_row(input, row, stem); });
+  for_each(input.shape[0] * input.shape[2], [&](int64_t row, int) { copy_image_row(input, row, stem); });
   const CpuConv& conv = executable_->stem();
-  run_conv({&conv.packed, stem.image.data(), conv.spec.in_channels, stem.taps.data(),
-            stem.output->data.data(), stem.output->pitch, stem.pixels.pairs(), Epilogue::bias_relu});
+  CpuMap& out = *stem.output;
+  run_conv({&conv.packed, stem.image.data(), conv.spec.in_channels, stem.taps.data(), out.data.data(),
+            out.pitch, stem.pixels.pairs(), Epilogue::bias_relu});
+  if (check_finite_) {
+    check_finite(
+        {conv.spec.name, out.data.data(), out.pitch, conv.spec.out_channels, out.size, stem.pixels.pairs()});
+  }
   if (!executable_->spec().stem_pool) return;
   MaxPoolCall call{stem.output->data.data(), memory.trunk->data.data(), stem.output->pitch,
                    stem.output->size,        memory.trunk->size,        conv.packed.out_channels};
   int64_t rows = memory.trunk->size.height;
-  pool_.parallel_for(input.shape[0] * rows, [&](int64_t index, int) {
-    executable_->kernels().max_pool(call, index / rows, index % rows);
-  });
+  for_each(input.shape[0] * rows,
+           [&](int64_t index, int) { executable_->kernels().max_pool(call, index / rows, index % rows); });
 }
 
 void CpuRunner::run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace) {
@@ -144,7 +152,7 @@ bool CpuRunner::decide(size_t index, const RunRequest& request, BlockMemory& mem
                   compiled.masker_weight.data(),
                   compiled.masker_bias,
                   memory.differences.data()};
-  pool_.parallel_for(request.batch() * grid.rows(), [&](int64_t row, int) {
+  for_each(request.batch() * grid.rows(), [&](int64_t row, int) {
     executable_->kernels().masker(call, row / grid.rows(), row % grid.rows());
   });
   const std::vector<uint8_t>& forced = request.forced_patches[index];
@@ -162,7 +170,7 @@ void CpuRunner::run_inner(size_t index, BlockMemory& memory, const ActiveLists& 
   CpuMap* in = memory.x;
   PixelPairs pixels = lists.dilated.images(images.first, images.last);
   for (size_t i = 0; i < memory.inner.size(); ++i) {
-    run_conv(conv_call(block.convs[i], *in, memory.taps[i], *memory.inner[i], pixels, Epilogue::bias_relu));
+    run_layer(block.convs[i], *in, memory.taps[i], *memory.inner[i], pixels, Epilogue::bias_relu);
     in = memory.inner[i];
     pixels = lists.active.images(images.first, images.last);
   }
@@ -192,15 +200,15 @@ void CpuRunner::run_body(size_t index, BlockMemory& memory, bool sparse) {
   // The projection writes y after the body has read x, but they are different maps; in an identity block y is
   // x and already holds the identity. Inactive pixels end here, active ones still wait for the body.
   if (block.projection) {
-    run_conv(conv_call(*block.projection, *memory.x, memory.projection_taps, *memory.y,
-                       lists.projected_active.pairs(), Epilogue::bias));
-    run_conv(conv_call(*block.projection, *memory.x, memory.projection_taps, *memory.y,
-                       lists.projected_inactive.pairs(), Epilogue::bias_relu));
+    run_layer(*block.projection, *memory.x, memory.projection_taps, *memory.y, lists.projected_active.pairs(),
+              Epilogue::bias);
+    run_layer(*block.projection, *memory.x, memory.projection_taps, *memory.y,
+              lists.projected_inactive.pairs(), Epilogue::bias_relu);
   }
   PixelPairs pixels = lists.active.pairs();
   if (memory.inner.size() > 1) pixels.in = pixels.out;  // conv2's output map has y's size
-  run_conv(conv_call(block.convs.back(), *memory.inner.back(), memory.taps.back(), *memory.y, pixels,
-                     Epilogue::bias_add_relu));
+  run_layer(block.convs.back(), *memory.inner.back(), memory.taps.back(), *memory.y, pixels,
+            Epilogue::bias_add_relu);
 }
 
 void CpuRunner::squeeze_excite(const CpuSqueezeExcite& layers, BlockMemory& memory, const PixelList& active,
@@ -220,12 +228,13 @@ void CpuRunner::squeeze_excite(const CpuSqueezeExcite& layers, BlockMemory& memo
             Epilogue::bias_relu});
   run_conv({&layers.fc2, se.squeezed.data(), squeezed, &no_offset, se.scale.data(), channels, images,
             Epilogue::bias});
-  pool_.parallel_for(images.count, [&](int64_t index, int) {
+  if (check_finite_) check_finite({layers.name, se.scale.data(), channels, channels, {}, images});
+  for_each(images.count, [&](int64_t index, int) {
     float* scale = se.scale.data() + images.in[index] * channels;
     std::transform(scale, scale + channels, scale, [](float x) { return 1.0f / (1.0f + std::exp(-x)); });
   });
   int64_t chunks = (map.size.pixels() + kScaleChunk - 1) / kScaleChunk;
-  pool_.parallel_for(images.count * chunks, [&](int64_t index, int) {
+  for_each(images.count * chunks, [&](int64_t index, int) {
     int64_t image = images.in[index / chunks], begin = index % chunks * kScaleChunk;
     PixelPairs pixels = active.images(image, image + 1);
     if (begin >= pixels.count) return;
@@ -238,7 +247,7 @@ void CpuRunner::squeeze_excite(const CpuSqueezeExcite& layers, BlockMemory& memo
 void CpuRunner::mean_over_pixels(const CpuMap& map, const PixelList& pixels, PixelPairs images, int channels,
                                  float* out) {
   int64_t chunks = (channels + kMeanChunk - 1) / kMeanChunk;
-  pool_.parallel_for(images.count * chunks, [&](int64_t index, int) {
+  for_each(images.count * chunks, [&](int64_t index, int) {
     int64_t image = images.in[index / chunks];
     int begin = static_cast<int>(index % chunks) * kMeanChunk;
     PixelPairs of_image = pixels.images(image, image + 1);
@@ -262,6 +271,7 @@ Tensor CpuRunner::run_head(const RunRequest& request, CpuMemory& memory) {
   for (int64_t n = 0; n < request.batch(); ++n) {
     std::copy_n(memory.logits.data() + n * head.out_channels, classes, logits.data.data() + n * classes);
   }
+  if (check_finite_) check_finite(executable_->spec().head_name, logits);
   return logits;
 }
 

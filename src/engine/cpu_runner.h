@@ -4,8 +4,9 @@
 #include <deque>
 #include <memory>
 
-#include "core/thread_pool.h"
+#include "core/denormals.h"
 #include "engine/cpu_memory.h"
+#include "lasnet/executor.h"
 
 namespace lasnet {
 
@@ -18,7 +19,7 @@ struct ImageRange {
 
 class CpuRunner final : public Runner {
  public:
-  CpuRunner(std::shared_ptr<const CpuExecutable> executable, int threads);
+  CpuRunner(std::shared_ptr<const CpuExecutable> executable, std::shared_ptr<Executor> executor);
 
   Result run(const RunRequest& request) override;
 
@@ -30,8 +31,8 @@ class CpuRunner final : public Runner {
   };
 
   CpuMemory& memory_for(const RunRequest& request);
-  void run_stem(const Tensor& input, CpuMemory& memory);
-  void copy_image_row(const Tensor& input, int64_t row, StemMemory& stem) const;
+  void run_stem(const TensorView& input, CpuMemory& memory);
+  void copy_image_row(const TensorView& input, int64_t row, StemMemory& stem) const;
   void run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace);
   /// Fills memory.patches; false if every patch is active (or the run is dense).
   bool decide(size_t index, const RunRequest& request, BlockMemory& memory);
@@ -45,13 +46,26 @@ class CpuRunner final : public Runner {
   void mean_over_pixels(const CpuMap& map, const PixelList& pixels, PixelPairs images, int channels,
                         float* out);
   Tensor run_head(const RunRequest& request, CpuMemory& memory);
+  /// A convolution of a block over bordered maps.
+  void run_layer(const CpuConv& conv, const CpuMap& in, const std::vector<int64_t>& taps, CpuMap& out,
+                 PixelPairs pixels, Epilogue epilogue);
   /// Splits a convolution into tasks and runs them on the pool.
   void run_conv(const ConvCall& call);
+  /// Calls body(index, thread) for all indices on the pool, subnormal floats counting as zero.
+  template <typename Body>
+  void for_each(int64_t count, Body&& body) {
+    pool_.parallel_for(count, [&](int64_t index, int thread) {
+      FlushDenormals flush;
+      body(index, thread);
+    });
+  }
 
   std::shared_ptr<const CpuExecutable> executable_;
-  ThreadPool pool_;
+  std::shared_ptr<Executor> executor_;
+  Executor& pool_;
   std::vector<AlignedBuffer> scratch_;  ///< partial sums, one per thread
   std::deque<Entry> memories_;          ///< most recently used first
+  bool check_finite_ = false;           ///< of the run in progress
 };
 
 }  // namespace lasnet

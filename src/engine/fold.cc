@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/fail.h"
+
 namespace lasnet {
 
 FoldedConv fold(const ConvSpec& conv, const Weights& weights) {
@@ -10,6 +12,10 @@ FoldedConv fold(const ConvSpec& conv, const Weights& weights) {
   int64_t per_channel = folded.weight.size() / conv.out_channels;
   for (int o = 0; o < conv.out_channels; ++o) {
     double scale = norm("weight").data[o] / std::sqrt(norm("running_var").data[o] + kBatchNormEpsilon);
+    if (!std::isfinite(scale)) {
+      fail("{}: channel {} has running_var {}; expected a variance, >= 0", conv.norm_name, o,
+           norm("running_var").data[o]);
+    }
     folded.bias[o] = static_cast<float>(norm("bias").data[o] - norm("running_mean").data[o] * scale);
     for (int64_t i = 0; i < per_channel; ++i) {
       float& value = folded.weight.data[o * per_channel + i];

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/stopwatch.h"
+#include "engine/check_finite.h"
 #include "engine/executable.h"
 #include "engine/fold.h"
 #include "engine/trace.h"
@@ -24,7 +25,7 @@ class ReferenceExecutable final : public Executable {
   explicit ReferenceExecutable(const Model& model)
       : Executable(model.spec, Backend::reference, Isa::scalar), weights_(model.weights) {}
 
-  std::unique_ptr<Runner> make_runner(int threads) const override;
+  std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
 
   ReferenceConv conv(const ConvSpec& spec) const { return {fold(spec, weights_), spec}; }
   const Tensor& weight(const std::string& name) const { return weights_.at(name); }
@@ -98,18 +99,21 @@ class ReferenceRunner final : public Runner {
     TraceBuilder trace(spec, request);
     Tensor x = executable_->conv(spec.stem)(reference::nchw_to_nhwc(*request.input));
     reference::relu(x);
+    if (request.check_finite) check_finite(spec.stem.name, x);
     if (spec.stem_pool) x = reference::max_pool(x);
     for (size_t i = 0; i < spec.blocks.size(); ++i) {
       Stopwatch block_watch;
       ReferenceBlock block{
           *executable_, spec.blocks[i], request.geometry.blocks[i], request, i, {}, {}, {}, {}, {}};
       x = block.run(x);
+      if (request.check_finite) check_finite(spec.blocks[i].name, x);
       trace.add_block({block.patches, block.differences.data, block.active_counts, block.dilated_counts,
                        block_watch.seconds()});
     }
     Tensor logits =
         reference::linear(reference::average_pool(x), executable_->weight(spec.head_name + ".weight"),
                           executable_->weight(spec.head_name + ".bias"));
+    if (request.check_finite) check_finite(spec.head_name, logits);
     return {std::move(logits), trace.finish(watch.seconds())};
   }
 
@@ -117,7 +121,7 @@ class ReferenceRunner final : public Runner {
   std::shared_ptr<const ReferenceExecutable> executable_;
 };
 
-std::unique_ptr<Runner> ReferenceExecutable::make_runner(int) const {
+std::unique_ptr<Runner> ReferenceExecutable::make_runner(std::shared_ptr<Executor>) const {
   return std::make_unique<ReferenceRunner>(
       std::static_pointer_cast<const ReferenceExecutable>(shared_from_this()));
 }

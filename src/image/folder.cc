@@ -59,4 +59,20 @@ ImageFolder open_image_folder(const std::string& dir) {
   return folder;
 }
 
+std::vector<std::string> list_images(const std::string& dir) try {
+  std::vector<std::string> files;
+  for (auto entry = fs::recursive_directory_iterator(dir); entry != fs::end(entry); ++entry) {
+    if (entry->path().filename().string().starts_with('.')) {
+      entry.disable_recursion_pending();
+    } else if (has_image_suffix(entry->path()) && entry->is_regular_file()) {
+      files.push_back(entry->path().string());
+    }
+  }
+  if (files.empty()) fail("{}: no .jpg, .jpeg or .png image in it or its subfolders", dir);
+  std::sort(files.begin(), files.end());
+  return files;
+} catch (const fs::filesystem_error& error) {
+  fail("{}: cannot be listed: {}", dir, error.code().message());
+}
+
 }  // namespace lasnet

@@ -26,6 +26,7 @@ class TomlValue {
   void read(int& out) const { out = integer<int>(); }
   void read(uint64_t& out) const { out = integer<uint64_t>(); }
   void read(StemKind& out) const { out = parse_stem(required<std::string>("a string")); }
+  void read(SePool& out) const { out = parse_se_pool(required<std::string>("a string")); }
 
   /// "4-4-2-1" or [4, 4, 2, 1].
   void read(std::vector<int>& out) const {
@@ -116,7 +117,7 @@ nlohmann::json to_json(const TrainConfig& config) {
   nlohmann::json json;
   visit_fields(config, [&](const char* key, const auto& member) {
     using Member = std::remove_cvref_t<decltype(member)>;
-    if constexpr (std::is_same_v<Member, StemKind>) {
+    if constexpr (std::is_same_v<Member, StemKind> || std::is_same_v<Member, SePool>) {
       json[key] = to_string(member);
     } else if constexpr (std::is_same_v<Member, std::vector<int>>) {
       json[key] = granularity_to_string(member);

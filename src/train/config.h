@@ -20,6 +20,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("width", config.arch.width);
   visit("stem", config.arch.stem);
   visit("granularity", config.arch.granularity);
+  visit("se", config.arch.se_pool);
   visit("size", config.size);
   visit("resize", config.resize);
   visit("target", config.target);

@@ -21,13 +21,13 @@ TEST_P(CommandHelp, IsPrintedOnStandardOutput) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Commands, CommandHelp,
-                         testing::Values("run", "forward", "eval", "convert", "inspect", "info"),
+                         testing::Values("run", "forward", "eval", "bench", "convert", "inspect", "info"),
                          [](const auto& command) { return std::string(command.param); });
 
 TEST(Usage, ProgramHelpNamesEveryCommand) {
   const auto result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"run", "forward", "eval", "train", "convert", "inspect", "info"}) {
+  for (const char* command : {"run", "forward", "eval", "train", "bench", "convert", "inspect", "info"}) {
     EXPECT_THAT(result.out, HasSubstr(std::string("  ") + command + " "));
   }
 }

@@ -44,5 +44,17 @@ TEST(ImageFolder, NamesWhatIsMissing) {
   EXPECT_ERROR(open_image_folder(dir.path()), HasSubstr(dir / "dog: the class folder holds no"));
 }
 
+TEST(ListImages, FindsThemAtAnyDepthInPathOrder) {
+  TemporaryDir dir;
+  for (const char* file : {"b.PNG", "a/z/2.jpeg", "a/1.jpg", "a/notes.txt", ".hidden/x.jpg", "a/._1.jpg"}) {
+    write_text(dir / file, "");
+  }
+  EXPECT_THAT(list_images(dir.path()), ElementsAre(dir / "a/1.jpg", dir / "a/z/2.jpeg", dir / "b.PNG"));
+  EXPECT_ERROR(list_images(dir / "absent"), HasSubstr(dir / "absent: cannot be listed"));
+  EXPECT_ERROR(list_images(dir / ".hidden/x.jpg"), HasSubstr("cannot be listed"));
+  write_text(dir / "empty/notes.txt", "");
+  EXPECT_ERROR(list_images(dir / "empty"), HasSubstr("no .jpg, .jpeg or .png image"));
+}
+
 }  // namespace
 }  // namespace lasnet::test

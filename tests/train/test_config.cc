@@ -46,6 +46,7 @@ granularity = "4-4-2-1"
 epochs = 7
 lr = 1
 masker_bias = 2.5
+se = "dense"
 flip = false
 seed = 12345678901
 )"));
@@ -53,6 +54,7 @@ seed = 12345678901
   EXPECT_EQ(config.arch.name, "resnet50");
   EXPECT_EQ(config.arch.width, 0.5);
   EXPECT_EQ(config.arch.stem, StemKind::small);
+  EXPECT_EQ(config.arch.se_pool, SePool::dense);
   EXPECT_THAT(config.arch.granularity, testing::ElementsAre(4, 4, 2, 1));
   EXPECT_EQ(config.epochs, 7);
   EXPECT_EQ(config.lr, 1.0);

@@ -67,7 +67,7 @@ template <class V, int M, int NV>
     for (int j = 0; j < NV; ++j) {
       typename V::Register value = V::add(acc[i][j], V::load(call.bias + j * V::kWidth));
       if (call.epilogue == Epilogue::bias_add_relu) value = V::add(value, V::load(out + j * V::kWidth));
-      if (call.epilogue != Epilogue::bias) value = V::max(value, V::zero());
+      if (call.epilogue != Epilogue::bias) value = V::max(V::zero(), value);  // the second operand, if NaN
       V::store(out + j * V::kWidth, value);
     }
   }

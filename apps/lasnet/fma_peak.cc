@@ -5,7 +5,7 @@
 #include "core/stopwatch.h"
 #include "kernels/cpu/kernels.h"
 
-namespace lasnet::bench {
+namespace lasnet::cli {
 
 double fma_peak_flops(Isa isa, double seconds) {
   constexpr int64_t kSteps = 20000;
@@ -23,4 +23,4 @@ double fma_peak_flops(Isa isa, double seconds) {
   return best;
 }
 
-}  // namespace lasnet::bench
+}  // namespace lasnet::cli

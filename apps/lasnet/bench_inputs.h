@@ -1,0 +1,34 @@
+// The inputs of a benchmark: fresh ones for every repetition.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/random.h"
+#include "lasnet/image.h"
+
+namespace lasnet::cli {
+
+/// A stream of batches: uniform noise of a seed, or a folder's photographs in turn, from the beginning again
+/// after the last.
+class BenchInputs {
+ public:
+  /// `images`: folder, searched at any depth; "": noise. Throws Error if it holds no image.
+  BenchInputs(const std::string& images, const Preprocessing& preprocessing, MapSize size, int64_t batch,
+              uint64_t seed);
+
+  /// float32 [batch, 3, size.height, size.width], preprocessed.
+  Tensor next();
+  /// Photographs found; 0: noise.
+  size_t photographs() const { return files_.size(); }
+
+ private:
+  std::vector<std::string> files_;
+  size_t next_file_ = 0;
+  Preprocessing preprocessing_;
+  MapSize size_;
+  int64_t batch_;
+  Random random_;
+};
+
+}  // namespace lasnet::cli

@@ -1,0 +1,115 @@
+// lasnet-bench, which `lasnet bench` becomes: how fast a network runs dense, sparse and in another library.
+#include "bench_options.h"
+#include "bench_report.h"
+#include "core/fail.h"
+#include "lasnet/geometry.h"
+#include "progress.h"
+#include "random_masks.h"
+#include "terminal.h"
+
+namespace lasnet::cli {
+namespace {
+
+/// The architecture with random weights, or the file's network.
+Model open_model(const BenchOptions& options) {
+  Model model;
+  if (options.is_architecture()) {
+    ArchConfig arch;
+    arch.name = options.model.path;
+    model.spec = make_spec(apply(options.model, arch));
+    model.weights = random_weights(model.spec, options.seed);
+  } else {
+    model = load_model(options.model);
+  }
+  if (!model.spec.arch.is_dynamic()) {
+    throw UsageError(
+        fmt::format("{}: a static network has no masks; give it a granularity, e.g. --granularity 4-4-2-1",
+                    options.model.path));
+  }
+  return model;
+}
+
+/// Photographs are cropped to squares; `size` becomes the preprocessing's.
+Preprocessing preprocessing_for(const BenchOptions& options, const Model& model) {
+  InputOptions input;
+  if (options.size) {
+    if (options.size->height != options.size->width && !options.images.empty()) {
+      throw UsageError("--size: photographs are cropped to squares; give one side");
+    }
+    input.size = static_cast<int>(options.size->height);
+  } else if (model.preprocessing.crop == 0) {
+    input.size = model.preprocessing.resize;
+  }
+  return apply(input, model.preprocessing);
+}
+
+ChosenBaseline open_baseline(const BenchOptions& options, const Model& model, MapSize size, Session& session,
+                             const Tensor& input) {
+  if (options.baseline == BaselineKind::none) return {};
+  return choose_baseline(make_onednn_baselines(model, {options.batch, size}, options.session.threads),
+                         session, input);
+}
+
+std::string progress_note(const Measurements& m) {
+  std::string note = fmt::format("dense {}  sparse {}  {:.2f}x", format_ms(median(m.dense_ms)),
+                                 format_ms(median(m.sparse_ms)), median(ratios(m.dense_ms, m.sparse_ms)));
+  if (!m.baseline_ms.empty()) note += fmt::format("  baseline {}", format_ms(median(m.baseline_ms)));
+  return note;
+}
+
+Measurements measure_all(const BenchOptions& options, Session& session, Baseline* baseline,
+                         BenchInputs& inputs, const std::optional<double>& rate) {
+  Progress progress("bench", options.repeat, "repetitions");
+  return measure(session, baseline, inputs, {.repeat = options.repeat, .rate = rate, .seed = options.seed},
+                 [&](const Measurements& m) {
+                   progress.update(static_cast<int64_t>(m.dense_ms.size()), progress_note(m));
+                 });
+}
+
+BenchReport bench(const BenchOptions& options) {
+  const Model model = open_model(options);
+  if (!options.save.empty()) save_model(model, options.save);
+  const Preprocessing preprocessing = preprocessing_for(options, model);
+  const MapSize size = options.size.value_or(MapSize{preprocessing.crop, preprocessing.crop});
+  std::optional<double> rate = options.rate;
+  if (options.macs) {
+    rate = rate_for_macs(model.spec, network_geometry(model.spec, size), *options.macs, options.seed);
+  }
+  BenchInputs inputs(options.images, preprocessing, size, options.batch, options.seed);
+  Session session(model, options.session);
+  ChosenBaseline chosen = open_baseline(options, model, size, session, inputs.next());
+  return BenchReport{.model = options.model.path,
+                     .arch = model.spec.arch,
+                     .size = size,
+                     .batch = options.batch,
+                     .threads = session.threads(),
+                     .isa = session.isa(),
+                     .rate = rate,
+                     .photographs = inputs.photographs(),
+                     .static_macs = static_macs(model.spec, size),
+                     .measured = measure_all(options, session, chosen.baseline.get(), inputs, rate),
+                     .baseline = std::move(chosen),
+                     .reproduce = reproduce(options, session.isa(), size)};
+}
+
+int run_command(int argc, char** argv) {
+  CLI::App app("How fast a network runs: dense, sparse and, on request, in another library", "lasnet bench");
+  BenchOptions options;
+  add_bench_options(app, options);
+  if (const int code = parse(app, argc, argv); code >= 0) return code;
+  resolve(options);
+  const BenchReport report = bench(options);
+  if (options.json) {
+    print_json(to_json(report));
+  } else {
+    print(to_text(report));
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace lasnet::cli
+
+int main(int argc, char** argv) {
+  return lasnet::cli::guarded([&] { return lasnet::cli::run_command(argc, argv); });
+}

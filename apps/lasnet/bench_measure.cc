@@ -1,0 +1,130 @@
+#include "bench_measure.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/fail.h"
+#include "fma_peak.h"
+#include "lasnet/geometry.h"
+#include "random_masks.h"
+#include "statistics.h"
+
+namespace lasnet::cli {
+namespace {
+
+constexpr double kPeakSeconds = 0.01;
+
+/// What one repetition runs on.
+struct Draw {
+  Tensor input;
+  MaskSet masks;
+  bool forced = false;
+
+  RunOptions sparse() const { return {.force_masks = forced ? &masks : nullptr, .record_masks = false}; }
+};
+
+constexpr RunOptions kDense{.dense = true, .record_masks = false};
+
+void begin_blocks(const ModelSpec& spec, Measurements& m) {
+  for (const BlockSpec& block : spec.blocks) {
+    BlockMeasurements& entry = m.blocks.emplace_back();
+    entry.name = block.name;
+    entry.granularity = block.granularity;
+  }
+}
+
+void add_dense(const Trace& trace, Measurements& m) {
+  m.dense_ms.push_back(1e3 * trace.seconds);
+  for (size_t b = 0; b < m.blocks.size(); ++b) m.blocks[b].dense_ms.push_back(1e3 * trace.blocks[b].seconds);
+}
+
+void add_sparse(const Trace& trace, int repeat, Measurements& m) {
+  m.sparse_ms.push_back(1e3 * trace.seconds);
+  m.macs_ratio.push_back(trace.macs_ratio());
+  for (size_t b = 0; b < m.blocks.size(); ++b) {
+    const BlockTrace& block = trace.blocks[b];
+    m.blocks[b].rate += block.rate / repeat;
+    m.blocks[b].dilated_rate += block.dilated_rate / repeat;
+    m.blocks[b].macs += block.macs / repeat;
+    m.blocks[b].static_macs = block.static_macs;
+    m.blocks[b].sparse_ms.push_back(1e3 * block.seconds);
+  }
+}
+
+double logits_error(const Tensor& got, const Tensor& expected) {
+  double error = 0, scale = 0;
+  for (size_t i = 0; i < expected.data.size(); ++i) {
+    const double difference = std::abs(double{got.data[i]} - expected.data[i]);
+    if (!(difference <= error)) error = difference;  // also takes NaN
+    scale = std::max(scale, std::abs(double{expected.data[i]}));
+  }
+  return error / std::max(scale, 1e-30);
+}
+
+}  // namespace
+
+Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, const MeasureOptions& options,
+                     const std::function<void(const Measurements&)>& progress) {
+  Measurements m;
+  begin_blocks(session.spec(), m);
+  Random random(options.seed, "masks");
+  Draw draw{.input = {}, .masks = {}, .forced = options.rate.has_value()};
+  const std::function<void()> contenders[] = {
+      [&] {
+        session.run(draw.input, kDense);
+        add_dense(session.run(draw.input, kDense).trace, m);
+      },
+      [&] {
+        session.run(draw.input, draw.sparse());
+        add_sparse(session.run(draw.input, draw.sparse()).trace, options.repeat, m);
+      },
+      [&] {
+        baseline->run(draw.input);
+        m.baseline_ms.push_back(1e3 * baseline->run(draw.input).seconds);
+      }};
+  std::vector<int> order(baseline == nullptr ? 2 : 3);
+  std::iota(order.begin(), order.end(), 0);
+  for (int i = 0; i < options.repeat; ++i) {
+    draw.input = inputs.next();
+    const Shape& shape = draw.input.shape;
+    if (draw.forced) {
+      const NetworkGeometry geometry = network_geometry(session.spec(), {shape[2], shape[3]});
+      draw.masks = random_masks(session.spec(), geometry, shape[0], *options.rate, random);
+    }
+    m.peak_gflops.push_back(1e-9 * session.threads() * fma_peak_flops(session.isa(), kPeakSeconds));
+    for (const int contender : order) contenders[contender]();
+    std::next_permutation(order.begin(), order.end());  // after the last the first again
+    progress(m);
+  }
+  return m;
+}
+
+ChosenBaseline choose_baseline(std::vector<std::unique_ptr<Baseline>> variants, Session& session,
+                               const Tensor& input) {
+  constexpr int kTrials = 5;
+  const Tensor expected = session.run(input, kDense).logits;
+  std::vector<double> errors;
+  std::vector<TimedVariant> timed;
+  for (const auto& variant : variants) {
+    errors.push_back(logits_error(variant->run(input).logits, expected));
+    if (!(errors.back() <= kMaxLogitsError)) {
+      fail(
+          "baseline {} {} ({}): its logits differ from the dense run's by {:.2g} of the largest; expected at "
+          "most {:g}, so the two do not compute the same and are not timed",
+          variant->name(), variant->version(), variant->note(), errors.back(), kMaxLogitsError);
+    }
+    timed.push_back({variant->note(), INFINITY});
+  }
+  for (int trial = 0; trial < kTrials; ++trial) {
+    for (size_t i = 0; i < variants.size(); ++i) {
+      variants[i]->run(input);
+      timed[i].min_ms = std::min(timed[i].min_ms, 1e3 * variants[i]->run(input).seconds);
+    }
+  }
+  const auto fastest = std::ranges::min_element(timed, {}, &TimedVariant::min_ms);
+  const auto best = static_cast<size_t>(fastest - timed.begin());
+  return {std::move(variants[best]), std::move(timed), errors[best]};
+}
+
+}  // namespace lasnet::cli

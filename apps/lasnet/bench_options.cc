@@ -1,0 +1,166 @@
+#include "bench_options.h"
+
+#include <algorithm>
+#include <charconv>
+#include <filesystem>
+
+#include "core/fail.h"
+#include "core/suggest.h"
+
+namespace lasnet::cli {
+namespace {
+
+constexpr double kDefaultMacs = 0.5;
+constexpr int kMinSide = 32, kMaxSide = 8192;
+
+constexpr const char* kFooter =
+    R"(What is measured
+  Whole runs, from the input tensor to the logits: stem, maskers, lists of active pixels, body, head.
+  `dense` is the same engine without maskers, `sparse` computes what the masks say. Every repetition draws
+  fresh inputs and masks; each timed run follows an untimed one of its own kind, so that none meets
+  another's caches or its still spinning threads; the order changes from repetition to repetition. Speed-ups
+  are medians of ratios within a repetition, with quartiles: a busy machine slows both sides of a ratio.
+  Times are wall times of a batch; the least is what the machine does undisturbed.
+
+Masks
+  resnet50            random weights; random patches at --rate, or at the rate that gives --macs (0.5)
+  FILE --images DIR   a trained network's own masks on its own kind of images
+  FILE --macs 0.5     a trained network, but random patches; its maskers still run, as in every case
+
+Baseline
+  onednn   the whole static network as one chain of oneDNN primitives: bias, ReLU and addition fused, weights
+           packed beforehand; plain NHWC or blocked maps, whichever is faster here. Its logits are compared
+           with the dense run's before anything is timed.
+
+Examples
+  lasnet bench resnet50 --granularity 4-4-2-1 --macs 0.5 --baseline onednn
+  lasnet bench models/demo.safetensors --images samples --json)";
+
+MapSize parse_size(const std::string& text) {
+  const auto side = [&](size_t begin, size_t end) -> int64_t {
+    int value = 0;
+    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
+    if (error != std::errc() || stop != text.data() + end || value < kMinSide || value > kMaxSide) {
+      fail("'{}': expected a side in px or HEIGHTxWIDTH, each from {} to {}", text, kMinSide, kMaxSide);
+    }
+    return value;
+  };
+  const size_t cross = text.find('x');
+  if (cross == std::string::npos) return {side(0, text.size()), side(0, text.size())};
+  return {side(0, cross), side(cross + 1, text.size())};
+}
+
+BaselineKind parse_baseline(const std::string& text) {
+  if (text == "none") return BaselineKind::none;
+  if (text == "onednn") return BaselineKind::onednn;
+  fail("baseline '{}' is unknown; expected none or onednn", text);
+}
+
+/// As one word of a shell's command line.
+std::string quoted(const std::string& text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 ||
+           std::string_view("/._-+=:,@%").find(static_cast<char>(c)) != std::string::npos;
+  });
+  if (plain) return text;
+  std::string result = "'";
+  for (const char c : text) result += c == '\'' ? "'\\''" : std::string(1, c);
+  return result + "'";
+}
+
+void add_network_options(CLI::App& app, BenchOptions& options) {
+  add_model_options(app, options.model);
+  app.get_option("MODEL")->description("A model file, or the name of an architecture: random weights");
+  app.get_option("--granularity")
+      ->description("S per stage or block; default 4-4-2-1 for an architecture, else the file's");
+  app.add_option("--images", options.images,
+                 "Folder of JPEG and PNG files, at any depth: the inputs, in turn; needs a model file")
+      ->type_name("DIR");
+  app.add_option("--save", options.save, "Also write the network that is measured, for other programs")
+      ->type_name("FILE");
+  const auto rate = app.add_option("--rate", options.rate, "Random masks: probability of a patch")
+                        ->check(CLI::Range(0.0, 1.0).description(""))
+                        ->type_name("R");
+  app.add_option("--macs", options.macs,
+                 "Random masks at the rate that gives this share of the static network's MACs; default 0.5 "
+                 "for an architecture")
+      ->type_name("F")
+      ->excludes(rate);
+}
+
+}  // namespace
+
+bool BenchOptions::is_architecture() const {
+  const auto names = architecture_names();
+  return std::find(names.begin(), names.end(), model.path) != names.end();
+}
+
+void add_bench_options(CLI::App& app, BenchOptions& options) {
+  add_network_options(app, options);
+  add_number(app, "--batch", options.batch, 1, 4096, "Images per run");
+  add_parsed(app, "--size", "Input side, or HEIGHTxWIDTH; default the model's, 224 for an architecture",
+             [&](const std::string& text) { options.size = parse_size(text); })
+      ->type_name("PX");
+  add_kernel_options(app, options.session, 1);
+  add_parsed(app, "--baseline", "Another library beside: none (default) or onednn",
+             [&](const std::string& text) { options.baseline = parse_baseline(text); });
+  add_number(app, "--repeat", options.repeat, 1, 100000, "Repetitions; each runs everything once, timed");
+  app.add_option("--seed", options.seed, "Of random weights, inputs and masks")->capture_default_str();
+  add_json_flag(app, options.json);
+  app.footer(kFooter);
+}
+
+void resolve(BenchOptions& options) {
+  ModelOptions& model = options.model;
+  if (options.is_architecture()) {
+    if (model.arch) throw UsageError(fmt::format("--arch: {} already names the architecture", model.path));
+    if (!options.images.empty()) {
+      throw UsageError(
+          fmt::format("--images: random weights find nothing in photographs; give a model file instead of {}",
+                      model.path));
+    }
+    if (!model.granularity) model.granularity = {4, 4, 2, 1};
+    if (!options.rate && !options.macs) options.macs = kDefaultMacs;
+    return;
+  }
+  if (!std::filesystem::exists(model.path)) {
+    const std::string near = nearest_name(model.path, architecture_names());
+    throw UsageError(fmt::format("MODEL {}: no such file, and no architecture{}; known: {}", model.path,
+                                 near.empty() ? "" : fmt::format(" (did you mean {}?)", near),
+                                 fmt::join(architecture_names(), ", ")));
+  }
+  if (options.images.empty() && !options.rate && !options.macs) {
+    throw UsageError(fmt::format(
+        "{}: a network's own masks mean nothing on random inputs. Give it photographs (--images DIR), or "
+        "force random masks (--macs 0.5 or --rate 0.4)",
+        model.path));
+  }
+}
+
+std::string reproduce(const BenchOptions& options, Isa isa, MapSize size) {
+  const ModelOptions& model = options.model;
+  std::string line = "lasnet bench " + quoted(model.path);
+  const auto add = [&](const char* name, const std::string& value) {
+    line += fmt::format(" {} {}", name, quoted(value));
+  };
+  if (model.arch) add("--arch", *model.arch);
+  if (model.granularity) add("--granularity", granularity_to_string(*model.granularity));
+  if (model.width) add("--width", fmt::format("{}", *model.width));
+  if (model.classes) add("--classes", std::to_string(*model.classes));
+  if (model.stem) add("--stem", to_string(*model.stem));
+  if (model.se_pool) add("--se", to_string(*model.se_pool));
+  if (!options.images.empty()) add("--images", options.images);
+  if (options.rate) add("--rate", fmt::format("{}", *options.rate));
+  if (options.macs) add("--macs", fmt::format("{}", *options.macs));
+  add("--batch", std::to_string(options.batch));
+  add("--size", size.height == size.width ? std::to_string(size.height)
+                                          : fmt::format("{}x{}", size.height, size.width));
+  add("--threads", std::to_string(options.session.threads));
+  add("--isa", to_string(isa));
+  add("--baseline", options.baseline == BaselineKind::none ? "none" : "onednn");
+  add("--repeat", std::to_string(options.repeat));
+  add("--seed", std::to_string(options.seed));
+  return line;
+}
+
+}  // namespace lasnet::cli

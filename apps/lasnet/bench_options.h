@@ -1,0 +1,38 @@
+// The command line of `lasnet bench`.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "common.h"
+
+namespace lasnet::cli {
+
+enum class BaselineKind { none, onednn };
+
+struct BenchOptions {
+  ModelOptions model;  ///< `path` is a model file or the name of an architecture
+  SessionOptions session;
+  std::optional<double> rate;   ///< of random patch masks
+  std::optional<double> macs;   ///< MAC ratio that decides the rate of random masks
+  std::optional<MapSize> size;  ///< of the input; default the model's
+  int batch = 1;
+  int repeat = 20;
+  uint64_t seed = 0;
+  BaselineKind baseline = BaselineKind::none;
+  std::string images;  ///< folder; empty: random inputs
+  std::string save;    ///< file for the network that is measured; empty: none
+  bool json = false;
+
+  bool is_architecture() const;
+};
+
+void add_bench_options(CLI::App& app, BenchOptions& options);
+
+/// Fills in what depends on other options, and refuses combinations without meaning. Throws UsageError.
+void resolve(BenchOptions& options);
+
+/// The whole command line that measures the same again, `isa` being the instruction set that ran.
+std::string reproduce(const BenchOptions& options, Isa isa, MapSize size);
+
+}  // namespace lasnet::cli

@@ -1,0 +1,153 @@
+#include "bench_report.h"
+
+#include <fmt/format.h>
+
+#include "terminal.h"
+
+namespace lasnet::cli {
+namespace {
+
+Json to_json(const Quartiles& q) { return {{"median", q.median}, {"q1", q.q1}, {"q3", q.q3}}; }
+
+Json times_json(const std::vector<double>& ms) {
+  const Quartiles q = quartiles(ms);
+  return {{"min_ms", q.min}, {"median_ms", q.median}};
+}
+
+Json block_json(const BlockMeasurements& block) {
+  return {{"name", block.name},
+          {"granularity", block.granularity},
+          {"rate", block.rate},
+          {"dilated_rate", block.dilated_rate},
+          {"macs", block.macs},
+          {"static_macs", block.static_macs},
+          {"dense_ms", median(block.dense_ms)},
+          {"sparse_ms", median(block.sparse_ms)},
+          {"speedup", to_json(quartiles(ratios(block.dense_ms, block.sparse_ms)))}};
+}
+
+Json baseline_json(const BenchReport& report) {
+  const Measurements& m = report.measured;
+  const ChosenBaseline& chosen = report.baseline;
+  if (!chosen.baseline) return nullptr;
+  Json variants = Json::array();
+  for (const TimedVariant& variant : chosen.variants)
+    variants.push_back({{"note", variant.note}, {"min_ms", variant.min_ms}});
+  Json json = {{"name", chosen.baseline->name()},
+               {"version", chosen.baseline->version()},
+               {"note", chosen.baseline->note()},
+               {"variants", variants},
+               {"logits_error", chosen.logits_error}};
+  json.update(times_json(m.baseline_ms));
+  json["speedup"] = to_json(quartiles(ratios(m.baseline_ms, m.sparse_ms)));
+  json["dense_speedup"] = to_json(quartiles(ratios(m.baseline_ms, m.dense_ms)));
+  json["peak_share"] = to_json(report.peak_share(m.baseline_ms));
+  return json;
+}
+
+/// "1.76x (1.73 ... 1.81)".
+std::string format_speedup(const Quartiles& q) {
+  return fmt::format("{:.2f}x ({:.2f} ... {:.2f})", q.median, q.q1, q.q3);
+}
+
+std::string run_table(const BenchReport& report) {
+  const Measurements& m = report.measured;
+  const bool compared = report.baseline.baseline != nullptr;
+  const std::string other = compared ? report.baseline.baseline->name() : "";
+  Table table(
+      {"run", ">min", ">median", ">against dense", compared ? ">against " + other : "", ">of the FMA peak"});
+  const auto add = [&](const std::string& name, const std::vector<double>& ms, bool whole) {
+    const Quartiles time = quartiles(ms), peak = report.peak_share(ms);
+    const bool itself = &ms == &m.baseline_ms;
+    table.add_row(
+        {name, format_ms(time.min), format_ms(time.median),
+         &ms == &m.dense_ms ? "" : format_speedup(quartiles(ratios(m.dense_ms, ms))),
+         compared && !itself ? format_speedup(quartiles(ratios(m.baseline_ms, ms))) : "",
+         whole ? fmt::format("{:.0f} % ({:.0f} ... {:.0f})", 100 * peak.median, 100 * peak.q1, 100 * peak.q3)
+               : ""});
+  };
+  add("dense", m.dense_ms, true);
+  add("sparse", m.sparse_ms, false);
+  if (compared) add(other, m.baseline_ms, true);
+  return table.to_string(2);
+}
+
+std::string block_table(const BenchReport& report) {
+  Table table(
+      {"block", ">S", ">computed (r)", ">with halo", ">MACs", ">dense", ">sparse", ">speed-up", ">theory"});
+  for (const BlockMeasurements& block : report.measured.blocks) {
+    const double speedup = median(ratios(block.dense_ms, block.sparse_ms));
+    table.add_row({block.name, block.granularity > 0 ? std::to_string(block.granularity) : "-",
+                   format_percent(block.rate), format_percent(block.dilated_rate), format_count(block.macs),
+                   format_ms(median(block.dense_ms)), format_ms(median(block.sparse_ms)),
+                   fmt::format("{:.2f}x", speedup),
+                   fmt::format("{:.2f}x", static_cast<double>(block.static_macs) / block.macs)});
+  }
+  return table.to_string(2);
+}
+
+std::string heading(const BenchReport& report) {
+  const std::string masks =
+      report.rate ? fmt::format("random masks, patch rate {:.3f}", *report.rate) : "the network's own masks";
+  const std::string inputs =
+      report.photographs > 0 ? fmt::format("{} photographs", report.photographs) : "random inputs";
+  return fmt::format(
+      "{}  {}\n", bold(report.model),
+      dim(fmt::format("{} · {} x {} px, batch {} · {}, {} thread{} · {}, {}", describe(report.arch),
+                      report.size.height, report.size.width, report.batch, to_string(report.isa),
+                      report.threads, report.threads == 1 ? "" : "s", masks, inputs)));
+}
+
+}  // namespace
+
+Quartiles BenchReport::peak_share(const std::vector<double>& ms) const {
+  const double gflop = 2e-9 * batch * static_cast<double>(static_macs);
+  std::vector<double> shares;
+  for (size_t i = 0; i < ms.size(); ++i) shares.push_back(gflop / (1e-3 * ms[i]) / measured.peak_gflops[i]);
+  return quartiles(shares);
+}
+
+Json to_json(const BenchReport& report) {
+  const Measurements& m = report.measured;
+  Json blocks = Json::array();
+  for (const BlockMeasurements& block : m.blocks) blocks.push_back(block_json(block));
+  const Quartiles speedup = quartiles(ratios(m.dense_ms, m.sparse_ms));
+  return {{"model", report.model},
+          {"architecture", report.arch.name},
+          {"granularity", granularity_to_string(report.arch.granularity)},
+          {"input", {report.batch, 3, report.size.height, report.size.width}},
+          {"threads", report.threads},
+          {"isa", to_string(report.isa)},
+          {"masks", report.rate ? "random" : "own"},
+          {"rate", report.rate ? Json(*report.rate) : Json(nullptr)},
+          {"photographs", report.photographs},
+          {"repeat", m.dense_ms.size()},
+          {"dense", times_json(m.dense_ms)},
+          {"sparse", times_json(m.sparse_ms)},
+          {"speedup", to_json(speedup)},
+          {"macs_ratio", report.mean_macs_ratio()},
+          {"theory_speedup", report.theory_speedup()},
+          {"efficiency", speedup.median / report.theory_speedup()},
+          {"peak_gflops", median(m.peak_gflops)},
+          {"dense_peak_share", to_json(report.peak_share(m.dense_ms))},
+          {"blocks", blocks},
+          {"baseline", baseline_json(report)},
+          {"reproduce", report.reproduce}};
+}
+
+std::string to_text(const BenchReport& report) {
+  const Measurements& m = report.measured;
+  const double speedup = median(ratios(m.dense_ms, m.sparse_ms));
+  std::string text = heading(report) + "\n" + run_table(report) + "\n";
+  text += fmt::format("  computed {} of the MACs: {:.2f}x by theory, of which {} is reached\n",
+                      format_percent(report.mean_macs_ratio()), report.theory_speedup(),
+                      bold(format_percent(speedup / report.theory_speedup())));
+  text += fmt::format("  FMA peak {:.0f} GFLOP/s, measured\n", median(m.peak_gflops));
+  if (const Baseline* baseline = report.baseline.baseline.get()) {
+    text += fmt::format("  {} {}: {}; logits differ by {:.1g}\n", baseline->name(), baseline->version(),
+                        baseline->note(), report.baseline.logits_error);
+  }
+  return text + "\n" + block_table(report) + "\n  " + dim("reproduce: ") + report.reproduce + "\n";
+}
+
+}  // namespace lasnet::cli

@@ -1,0 +1,35 @@
+// What `lasnet bench` found out, and its two forms: JSON and a report for people.
+#pragma once
+
+#include <string>
+
+#include "bench_measure.h"
+#include "common.h"
+#include "statistics.h"
+
+namespace lasnet::cli {
+
+struct BenchReport {
+  std::string model;  ///< file or architecture
+  ArchConfig arch;
+  MapSize size;
+  int batch = 1, threads = 1;
+  Isa isa = Isa::scalar;
+  std::optional<double> rate;  ///< of random masks; absent: the network's own
+  size_t photographs = 0;      ///< 0: noise
+  int64_t static_macs = 0;     ///< per image
+  Measurements measured;
+  ChosenBaseline baseline;  ///< empty without one
+  std::string reproduce;
+
+  double mean_macs_ratio() const { return mean(measured.macs_ratio); }
+  double theory_speedup() const { return 1 / mean_macs_ratio(); }
+  /// What times of runs that compute everything are of the FMA peak measured beside them.
+  Quartiles peak_share(const std::vector<double>& ms) const;
+};
+
+Json to_json(const BenchReport& report);
+/// Several lines.
+std::string to_text(const BenchReport& report);
+
+}  // namespace lasnet::cli

@@ -1,0 +1,24 @@
+// Masks without a trained masker: independent random patches at a rate, and the rate that a MAC ratio needs.
+#pragma once
+
+#include "core/random.h"
+#include "lasnet/engine.h"
+#include "lasnet/geometry.h"
+
+namespace lasnet::cli {
+
+/// A mask for every dynamic block; each patch of each image is active by itself with probability `rate`.
+MaskSet random_masks(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t batch, double rate,
+                     Random& random);
+
+/// Multiply-accumulates of a run with these masks over the static network's, mean over the images: what
+/// Trace::macs_ratio will say.
+double macs_ratio(const ModelSpec& spec, const NetworkGeometry& geometry, const MaskSet& masks,
+                  int64_t batch);
+
+/// The patch rate at which random masks give the network this MAC ratio on average, the halo of the dilated
+/// masks included. Throws Error, naming the range, if no rate does: stem, head, maskers and projections are
+/// always computed.
+double rate_for_macs(const ModelSpec& spec, const NetworkGeometry& geometry, double macs, uint64_t seed);
+
+}  // namespace lasnet::cli

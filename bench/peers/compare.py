@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""Times lasnet beside other inference engines on one network: same weights, input, threads and batch.
+
+    bench/peers/compare.py resnet50 --threads 1 --batch 1 --macs 0.5 [--peers onnxruntime,openvino] [--json]
+
+The network has random weights and, in lasnet's sparse runs, random patch masks at the MAC ratio --macs; the peers
+run it densely, from scripts/export_onnx.py's ONNX. Every peer's logits are compared with lasnet's dense ones before
+anything is timed. Then blocks of timed runs alternate, engine after engine, in an order that rotates from round to
+round; a round's ratio compares block medians, and the medians and quartiles of the ratios over rounds are reported.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts"))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import export_onnx  # noqa: E402
+from peers import PEERS  # noqa: E402
+
+MAX_LOGITS_ERROR = 1e-3
+
+
+class Lasnet:
+    """The program, on one saved network."""
+
+    def __init__(self, program, folder, options):
+        self.program, self.options = program, options
+        self.network = folder / "network.safetensors"
+        self.call("bench", options.network, "--granularity", options.granularity, "--size", options.size,
+                  "--repeat", 1, "--rate", 1, "--save", self.network, "--json")
+
+    def call(self, *arguments):
+        command = [str(self.program), *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            sys.exit(f"error: {' '.join(command)}\n{done.stderr}")
+        return done.stdout
+
+    def dense_logits(self, x, folder):
+        """Of the static network: every mask forced to ones."""
+        np.save(folder / "x.npy", x)
+        forward = ["forward", self.network, "--input", folder / "x.npy", "--output", folder / "y.npy"]
+        self.call(*forward, "--masks", folder / "masks")
+        for path in (folder / "masks").glob("*.npy"):
+            np.save(path, np.ones_like(np.load(path)))
+        self.call(*forward, "--force-masks", folder / "masks")
+        return np.load(folder / "y.npy")
+
+    def bench(self, repeat):
+        o = self.options
+        return json.loads(self.call("bench", self.network, "--macs", o.macs, "--size", o.size, "--batch", o.batch,
+                                    "--threads", o.threads, "--repeat", repeat, "--json"))
+
+
+def open_peers(names, onnx_path, x, expected, threads):
+    """Build the peers and refuse those that compute something else."""
+    opened = {}
+    for name in names:
+        version, run = PEERS[name](onnx_path, threads)
+        error = float(np.abs(run(x) - expected).max() / np.abs(expected).max())
+        if not error <= MAX_LOGITS_ERROR:
+            sys.exit(f"error: {name} {version}: logits differ from lasnet's by {error:.2g} of the largest; "
+                     f"expected at most {MAX_LOGITS_ERROR}")
+        opened[name] = {"version": version, "run": run, "logits_error": error}
+    return opened
+
+
+def time_block(run, x, repeat):
+    """Milliseconds of each of `repeat` runs, after an untimed one."""
+    run(x)
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        run(x)
+        times.append(1e3 * (time.perf_counter() - start))
+    return times
+
+
+def measure(lasnet, peers, x, options):
+    """Times in ms by engine, one list per round."""
+    times = {name: [] for name in ("dense", "sparse", *peers)}
+    order = ["lasnet", *peers]
+    for index in range(options.rounds):
+        for name in order[index % len(order):] + order[: index % len(order)]:
+            if name == "lasnet":
+                report = lasnet.bench(options.repeat)
+                for kind in ("dense", "sparse"):
+                    times[kind].append([report[kind]["min_ms"], report[kind]["median_ms"]])
+            else:
+                block = time_block(peers[name]["run"], x, options.repeat)
+                times[name].append([min(block), float(np.median(block))])
+        print(f"round {index + 1} of {options.rounds}", file=sys.stderr)
+    return {name: np.array(rounds) for name, rounds in times.items()}, report
+
+
+def quartiles(values):
+    q1, median, q3 = np.percentile(values, [25, 50, 75])
+    return {"median": median, "q1": q1, "q3": q3}
+
+
+def summarise(times, peers, report, options):
+    def engine(name):
+        entry = {"min_ms": times[name][:, 0].min(), "median_ms": float(np.median(times[name][:, 1]))}
+        for kind in ("dense", "sparse"):
+            entry[f"{kind}_speedup"] = quartiles(times[name][:, 1] / times[kind][:, 1])
+        return entry
+
+    return {
+        "network": options.network, "granularity": options.granularity, "size": options.size,
+        "batch": options.batch, "threads": options.threads, "isa": report["isa"],
+        "macs_ratio": report["macs_ratio"], "rounds": options.rounds, "repeat": options.repeat,
+        "dense": engine("dense"), "sparse": engine("sparse"),
+        "peers": [{"name": name, "version": peer["version"], "logits_error": peer["logits_error"], **engine(name)}
+                  for name, peer in peers.items()],
+    }
+
+
+def print_table(summary):
+    def row(name, entry):
+        ratios = ("{median:.2f}x ({q1:.2f} ... {q3:.2f})".format(**entry[f"{kind}_speedup"])
+                  for kind in ("dense", "sparse"))
+        print("{:24} {:8.2f} ms {:8.2f} ms   {:24} {:24}".format(name, entry["min_ms"], entry["median_ms"], *ratios))
+
+    print("{network} S {granularity}, {size} px, batch {batch}, threads {threads}, {isa}, "
+          "MAC ratio {macs_ratio:.3f}\n".format(**summary))
+    print(f"{'engine':24} {'min':>11} {'median':>11}   {'lasnet dense is faster':24} lasnet sparse is faster")
+    row("lasnet dense", summary["dense"])
+    row("lasnet sparse", summary["sparse"])
+    for peer in summary["peers"]:
+        row(f"{peer['name']} {peer['version']}", peer)
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", help="an architecture of lasnet, e.g. resnet50")
+    parser.add_argument("--granularity", default="4-4-2-1")
+    parser.add_argument("--macs", type=float, default=0.5, help="MAC ratio of the sparse runs")
+    parser.add_argument("--size", type=int, default=224, help="side of the input, px")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=7, help="blocks of runs per engine")
+    parser.add_argument("--repeat", type=int, default=10, help="timed runs per block")
+    parser.add_argument("--peers", default=",".join(PEERS), help=f"of {', '.join(PEERS)}; default all")
+    parser.add_argument("--lasnet", type=Path, default=ROOT / "build" / "lasnet", help="the program")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    options.peers = options.peers.split(",")
+    unknown = [name for name in options.peers if name not in PEERS]
+    if unknown:
+        parser.error(f"--peers: {', '.join(unknown)} unknown; expected some of {', '.join(PEERS)}")
+    return options
+
+
+def main():
+    options = parse_arguments()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lasnet = Lasnet(options.lasnet, folder, options)
+        export_onnx.export(lasnet.network, folder / "network.onnx", options.size, options.batch)
+        x = np.random.default_rng(0).uniform(-2, 2, (options.batch, 3, options.size, options.size))
+        x = x.astype(np.float32)
+        expected = lasnet.dense_logits(x, folder)
+        peers = open_peers(options.peers, folder / "network.onnx", x, expected, options.threads)
+        times, report = measure(lasnet, peers, x, options)
+    summary = summarise(times, peers, report, options)
+    if options.json:
+        print(json.dumps(summary, indent=2))
+    else:
+        print_table(summary)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+#include "engine/check_finite.h"
+
+#include <cmath>
+
+#include "core/fail.h"
+
+namespace lasnet {
+namespace {
+
+struct Place {
+  int64_t image = 0, channel = 0, row = 0, column = 0;
+};
+
+[[noreturn]] void fail_at(const std::string& layer, float value, Place at) {
+  fail(
+      "{}: its output is {} at image {}, channel {}, row {}, column {}, while every layer before it was "
+      "finite; "
+      "look at this layer's weights and at the range of its input",
+      layer, std::isnan(value) ? "NaN" : "infinite", at.image, at.channel, at.row, at.column);
+}
+
+}  // namespace
+
+void check_finite(const LayerOutput& output) {
+  for (int64_t p = 0; p < output.pixels.count; ++p) {
+    int64_t index = output.pixels.out[p];
+    const float* values = output.data + index * output.pitch;
+    for (int c = 0; c < output.channels; ++c) {
+      if (std::isfinite(values[c])) continue;
+      if (output.map.pixels() == 0) fail_at(output.layer, values[c], {index, c, 0, 0});
+      int64_t row_pixels = output.map.width + 2, image_pixels = (output.map.height + 2) * row_pixels;
+      fail_at(output.layer, values[c],
+              {index / image_pixels, c, index % image_pixels / row_pixels - 1, index % row_pixels - 1});
+    }
+  }
+}
+
+void check_finite(const std::string& layer, const Tensor& output) {
+  int64_t channels = output.shape.back();
+  int64_t height = output.shape.size() == 4 ? output.shape[1] : 1;
+  int64_t width = output.shape.size() == 4 ? output.shape[2] : 1;
+  for (int64_t i = 0; i < output.size(); ++i) {
+    if (std::isfinite(output.data[i])) continue;
+    int64_t pixel = i / channels;
+    fail_at(layer, output.data[i],
+            {pixel / (height * width), i % channels, pixel / width % height, pixel % width});
+  }
+}
+
+void check_finite_input(const float* input, const Shape& shape) {
+  int64_t width = shape[3], height = shape[2], channels = shape[1], size = element_count(shape);
+  for (int64_t i = 0; i < size; ++i) {
+    if (std::isfinite(input[i])) continue;
+    fail("input: {} at image {}, channel {}, row {}, column {}; expected finite values",
+         std::isnan(input[i]) ? "NaN" : "infinity", i / (channels * height * width),
+         i / (height * width) % channels, i / width % height, i % width);
+  }
+}
+
+}  // namespace lasnet

@@ -1,0 +1,31 @@
+// Finding the layer in which a run leaves the finite numbers (RunOptions::check_finite).
+#pragma once
+
+#include <string>
+
+#include "lasnet/model.h"
+#include "lasnet/tensor.h"
+#include "mask/active_lists.h"
+
+namespace lasnet {
+
+/// A map or matrix in memory whose listed pixels `layer` has just computed.
+struct LayerOutput {
+  const std::string& layer;
+  const float* data = nullptr;
+  int64_t pitch = 0;  ///< floats between pixels
+  int channels = 0;
+  MapSize map;  ///< a bordered map; 0 x 0: a row per image
+  PixelPairs pixels;
+};
+
+/// Throws Error naming layer, image, channel, row and column of the first NaN or infinity.
+void check_finite(const LayerOutput& output);
+
+/// The same for a dense tensor, [N, H, W, C] or [N, C].
+void check_finite(const std::string& layer, const Tensor& output);
+
+/// The same for a network's input [N, 3, H, W].
+void check_finite_input(const float* input, const Shape& shape);
+
+}  // namespace lasnet
