@@ -57,7 +57,7 @@ check_files() {
       -I "$1/include" -x c++ - || fail "$header does not compile by itself"
   done
   [ ! -e "$headers/train.h" ] || fail 'train.h is installed, its library is not'
-  if grep -lE 'nlohmann|fmt[/:]|torch' "$headers"/*.h; then fail 'these headers name types of other libraries'; fi
+  if grep -lE 'nlohmann|fmt[/:]|torch[/:]' "$headers"/*.h; then fail 'these headers name types of other libraries'; fi
   expect 'version of the program' "$("$1/bin/lasnet" --version)" \
     "lasnet $(PKG_CONFIG_PATH=$(dirname "$(find "$1" -name lasnet.pc)") pkg-config --modversion lasnet)"
 }
