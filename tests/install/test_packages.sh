@@ -22,5 +22,5 @@ expect 'Depends of liblasnet-dev' "$(field liblasnet-dev Depends)" "$library (= 
 case $(field lasnet Depends) in *dnnl*) fail 'lasnet depends on what only the benchmark needs' ;; esac
 case $(field "$library" Depends) in *libjpeg*libstdc++6*) ;; *) fail "Depends: $(field "$library" Depends)" ;; esac
 
-check_files "$WORK/packages/root/usr"
+check_version "$WORK/packages/root/usr"
 check_examples "$WORK/packages/root/usr" "$WORK/packages/out"
