@@ -232,7 +232,7 @@ TEST(PyTorchFile, PrefersTheNestedStateDict) {
 // The pickle.
 
 TEST(Unpickler, ReadsTheScalarsOfEveryProtocol) {
-  const std::string items = std::string("N\x88\x89K\xc8M\x34\x12J\xfe\xff\xff\xff", 14) + "\x8a\x01\x80" +
+  const std::string items = std::string("N\x88\x89K\xc8M\x34\x12J\xfe\xff\xff\xff", 13) + "\x8a\x01\x80" +
                             std::string("\x8a\x00", 2) + std::string("G\x3f\xe0\0\0\0\0\0\0", 9) +
                             std::string("X\x01\0\0\0a", 6) + "\x8c\x01" + "b" + "C\x01" + "c";
   for (int protocol = 2; protocol <= 5; ++protocol) {
