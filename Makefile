@@ -7,6 +7,7 @@ TRAIN ?= $(shell scripts/install-deps.sh --train-available)
 CMAKE_ARGS ?=
 FUZZ_SECONDS ?= 60
 CTEST_ARGS ?=
+PREFIX ?= /usr/local
 
 MODEL ?= models/demo.safetensors
 SAMPLES ?= $(wildcard samples/*.jpg)
@@ -33,6 +34,14 @@ test: deps build  ## build and run the tests
 test-full: deps build  ## the same, with every combination of the exactness tests
 	LASNET_TEST_FULL=1 ctest --preset release $(CTEST_ARGS)
 
+install: build  ## install program and library under PREFIX (default /usr/local)
+	cmake --install build --prefix $(PREFIX)
+
+package: deps  ## build the Debian packages in build-package/
+	cmake --preset package -DLASNET_TRAIN=$(TRAIN) $(CMAKE_ARGS)
+	cmake --build --preset package
+	cd build-package && cpack
+
 bench: deps build  ## time the ResNets, dense, sparse and beside oneDNN
 	@for network in resnet18 resnet50 resnet101; do build/lasnet bench $$network --baseline onednn || exit 1; done
 
@@ -54,4 +63,4 @@ format:  ## clang-format every C++ file
 clean:  ## remove the build folders
 	rm -rf build build-*/
 
-.PHONY: help deps build demo test test-full bench fuzz demo-model format clean
+.PHONY: help deps build demo test test-full install package bench fuzz demo-model format clean

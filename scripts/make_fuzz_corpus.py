@@ -8,6 +8,7 @@ import io
 import json
 import pathlib
 import struct
+import zipfile
 
 import numpy as np
 from PIL import Image
@@ -47,6 +48,27 @@ def npy(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def state_dict_pickle() -> bytes:
+    """A training checkpoint's pickle, by hand: importing PyTorch is not needed for it."""
+    def text(value: str) -> bytes:
+        return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+    tensor = (b"ctorch._utils\n_rebuild_tensor_v2\n((" + text("storage") + b"ctorch\nFloatStorage\n" + text("0")
+              + text("cpu") + b"K\x06tQK\x00K\x02K\x03\x86K\x03K\x01\x86\x89ccollections\nOrderedDict\n)RtRq\x01")
+    namespace = b"cargparse\nNamespace\n)\x81}" + text("lr") + b"G" + struct.pack(">d", 0.1) + b"sb"
+    return (b"\x80\x02}(" + text("state_dict") + b"}(" + text("module.a") + tensor + text("b")
+            + b"ctorch._utils\n_rebuild_parameter\nh\x01\x88N\x87Ru" + text("args") + namespace + text("size")
+            + b"ctorch\nSize\nK\x01K\x02\x86\x85R" + text("list") + b"](K\x01\x8a\x01\xffM\x00\x01Neu.")
+
+
+def archive(pickle: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as file:
+        for name, content in (("data.pkl", pickle), ("byteorder", b"little"), ("data/0", bytes(24)), ("version", b"3\n")):
+            file.writestr(zipfile.ZipInfo("a/" + name), content)
+    return buffer.getvalue()
+
+
 def image(mode: str, kind: str, **options) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 11, 4), dtype=np.uint8)
     picture = Image.fromarray(pixels, "CMYK" if mode == "CMYK" else "RGBA")
@@ -68,6 +90,12 @@ def main() -> None:
     write("npy/f32", npy(np.ones((1, 3, 2), np.float32)))
     write("npy/u8", npy(np.ones((5,), np.uint8)))
     write("npy/bool", npy(np.ones((2, 2), bool)))
+
+    write("pickle/checkpoint", state_dict_pickle())
+    write("pickle/protocol4", b"\x80\x04\x95\x12\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x05torch\x8c\x04Size\x93Nu.")
+    write("pytorch/checkpoint", archive(state_dict_pickle()))
+    write("config/demo", (CORPUS.parent.parent.parent / "models" / "demo.toml").read_bytes())
+    write("config/arrays", b"granularity = [4, 4, 2, 1]\nlr = 1e-3\nflip = false\nseed = 0x10\n")
 
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -148,6 +148,7 @@ std::string reproduce(const BenchOptions& options, Isa isa, MapSize size) {
   if (model.width) add("--width", fmt::format("{}", *model.width));
   if (model.classes) add("--classes", std::to_string(*model.classes));
   if (model.stem) add("--stem", to_string(*model.stem));
+  if (model.se_pool) add("--se", to_string(*model.se_pool));
   if (!options.images.empty()) add("--images", options.images);
   if (options.rate) add("--rate", fmt::format("{}", *options.rate));
   if (options.macs) add("--macs", fmt::format("{}", *options.macs));

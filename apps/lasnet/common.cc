@@ -1,12 +1,15 @@
 #include "common.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <numeric>
+#include <sstream>
 
 #include "core/fail.h"
+#include "core/file.h"
 #include "log.h"
 #include "machine.h"
 
@@ -51,29 +54,61 @@ int parse(CLI::App& app, int argc, char** argv) {
   return -1;
 }
 
+namespace {
+
+/// A number of classes, or a text file with one name per line.
+void parse_classes(const std::string& text, ModelOptions& options) {
+  constexpr int kMaxClasses = 1 << 20;
+  int count = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+  if (error == std::errc() && end == text.data() + text.size()) {
+    if (count < 1 || count > kMaxClasses) fail("{} classes; expected 1 to {}", count, kMaxClasses);
+    options.classes = count;
+    return;
+  }
+  options.class_names = read_class_names(text);
+  options.classes = static_cast<int>(options.class_names.size());
+}
+
+/// What the file says of itself; for plain weights, their number of classes.
+ArchConfig described_or_plain(const ModelOptions& options) {
+  if (const auto described = described_architecture(options.path)) return *described;
+  if (!options.arch) {
+    fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", options.path);
+  }
+  ArchConfig arch;
+  arch.classes = stored_classes(options.path).value_or(arch.classes);
+  return arch;
+}
+
+}  // namespace
+
 void add_model_options(CLI::App& app, ModelOptions& options) {
   const std::string group = "Model (for files that do not describe themselves)";
-  app.add_option("MODEL", options.path, "Model file, .safetensors")->required();
+  app.add_option("MODEL", options.path, "Model file, .safetensors; or PyTorch weights, .pth or .pt")
+      ->required();
   app.add_option("--arch", options.arch, "Architecture, e.g. resnet50")->group(group);
   add_parsed(app, "--granularity", "S per stage or block, e.g. 4-4-2-1, or static",
              [&](const std::string& text) { options.granularity = parse_granularity(text); })
       ->group(group);
   app.add_option("--width", options.width, "Channel multiplier")->group(group);
-  app.add_option("--classes", options.classes, "Number of classes")->group(group);
+  add_parsed(app, "--classes", "Number of classes, or a text file with one class name per line",
+             [&](const std::string& text) { parse_classes(text, options); })
+      ->type_name("N|FILE")
+      ->group(group);
   add_parsed(app, "--stem", "imagenet or small", [&](const std::string& text) {
     options.stem = parse_stem(text);
   })->group(group);
+  add_parsed(app, "--se", "Pool of Squeeze-and-Excitation: over active pixels (active) or all (dense)",
+             [&](const std::string& text) { options.se_pool = parse_se_pool(text); })
+      ->group(group);
 }
 
 Model load_model(const ModelOptions& options) {
-  if (!options.arch && !options.granularity && !options.width && !options.classes && !options.stem) {
-    return lasnet::load_model(options.path);
-  }
-  const auto described = described_architecture(options.path);
-  if (!described && !options.arch) {
-    fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", options.path);
-  }
-  return lasnet::load_model(options.path, apply(options, described.value_or(ArchConfig{})));
+  if (options.describe_nothing()) return lasnet::load_model(options.path);
+  Model model = lasnet::load_model(options.path, apply(options, described_or_plain(options)));
+  if (!options.class_names.empty()) model.class_names = options.class_names;
+  return model;
 }
 
 ArchConfig apply(const ModelOptions& options, ArchConfig arch) {
@@ -82,12 +117,27 @@ ArchConfig apply(const ModelOptions& options, ArchConfig arch) {
   arch.width = options.width.value_or(arch.width);
   arch.classes = options.classes.value_or(arch.classes);
   arch.stem = options.stem.value_or(arch.stem);
+  arch.se_pool = options.se_pool.value_or(arch.se_pool);
   try {
     make_spec(arch);
   } catch (const Error& error) {
     throw UsageError(error.what());
   }
   return arch;
+}
+
+std::vector<std::string> read_class_names(const std::string& path) {
+  constexpr uint64_t kMaxBytes = 64 << 20;
+  const std::vector<uint8_t> bytes = read_file(path, kMaxBytes);
+  std::istringstream text(std::string(bytes.begin(), bytes.end()));
+  std::vector<std::string> names;
+  for (std::string line; std::getline(text, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (line.empty()) fail("{}:{}: empty line; expected one class name per line", path, names.size() + 1);
+    names.push_back(std::move(line));
+  }
+  if (names.empty()) fail("{}: expected one class name per line, got nothing", path);
+  return names;
 }
 
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads) {
@@ -119,6 +169,19 @@ std::string describe(const ArchConfig& arch) {
   std::string text = arch.name;
   if (arch.width != 1) text += fmt::format(" x{:g}", arch.width);
   return text + (arch.is_dynamic() ? ", S " + granularity_to_string(arch.granularity) : ", static");
+}
+
+Json arch_json(const ModelSpec& spec) {
+  const ArchConfig& arch = spec.arch;
+  Json json = {{"name", arch.name},
+               {"width", arch.width},
+               {"classes", arch.classes},
+               {"stem", to_string(arch.stem)},
+               {"granularity", granularity_to_string(arch.granularity)}};
+  const bool pools = std::any_of(spec.blocks.begin(), spec.blocks.end(),
+                                 [](const BlockSpec& block) { return block.squeeze_excite.has_value(); });
+  if (pools) json["se_pool"] = to_string(arch.se_pool);
+  return json;
 }
 
 void add_input_options(CLI::App& app, InputOptions& options) {

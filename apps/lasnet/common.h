@@ -11,6 +11,7 @@
 #include "lasnet/engine.h"
 #include "lasnet/image.h"
 #include "lasnet/model.h"
+#include "lasnet/version.h"
 
 namespace lasnet::cli {
 
@@ -36,12 +37,19 @@ struct ModelOptions {
   std::optional<std::vector<int>> granularity;
   std::optional<double> width;
   std::optional<int> classes;
+  std::vector<std::string> class_names;  ///< replace those of the file
   std::optional<StemKind> stem;
+  std::optional<SePool> se_pool;
+
+  bool describe_nothing() const { return !arch && !granularity && !width && !classes && !stem && !se_pool; }
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
+/// Loads the model; the number of classes, if nothing says it, is that of the stored classifier.
 Model load_model(const ModelOptions& options);
 /// `arch` with what the options say instead.
 ArchConfig apply(const ModelOptions& options, ArchConfig arch);
+/// The lines of a text file.
+std::vector<std::string> read_class_names(const std::string& path);
 
 /// --backend, --isa, --threads. `default_threads` 0: one per physical core.
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads);
@@ -53,6 +61,9 @@ void add_check_finite_flag(CLI::App& app, bool& check);
 std::string describe(const Session& session);
 /// "resnet18 x0.5, S 4-4-2-1".
 std::string describe(const ArchConfig& arch);
+
+/// {"name", "width", "classes", "stem", "granularity"}, and "se_pool" of a network that has one.
+Json arch_json(const ModelSpec& spec);
 
 /// How photographs become inputs of another size than the model's own.
 struct InputOptions {

@@ -14,7 +14,7 @@ namespace {
 Json collect() {
   Json isas = Json::array();
   for (const Isa isa : available_isas()) isas.push_back(to_string(isa));
-  return {{"version", LASNET_VERSION},
+  return {{"version", version()},
           {"cpu",
            {{"name", processor_name()},
             {"physical_cores", physical_cores()},
@@ -38,7 +38,7 @@ int info(bool json) {
     return 0;
   }
   const Json& cpu = facts["cpu"];
-  print(fmt::format("lasnet         {}\n", LASNET_VERSION) +
+  print(fmt::format("lasnet         {}\n", version()) +
         fmt::format("processor      {}, {} cores, {} threads\n", cpu["name"].get<std::string>(),
                     cpu["physical_cores"].get<int>(), cpu["processors"].get<int>()) +
         fmt::format("features       {}\n", words(cpu["features"])) +

@@ -59,12 +59,7 @@ Json to_json(const std::string& path, const Model& model, MapSize input) {
     blocks.push_back(block_json(spec.blocks[i], geometry.blocks[i]));
   const Preprocessing& preprocessing = model.preprocessing;
   return {{"model", path},
-          {"arch",
-           {{"name", spec.arch.name},
-            {"width", spec.arch.width},
-            {"classes", spec.arch.classes},
-            {"stem", to_string(spec.arch.stem)},
-            {"granularity", granularity_to_string(spec.arch.granularity)}}},
+          {"arch", arch_json(spec)},
           {"class_names", model.class_names},
           {"preprocessing",
            {{"resize", preprocessing.resize},

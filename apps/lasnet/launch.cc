@@ -19,8 +19,10 @@ namespace {
   std::string program = (self.parent_path() / ("lasnet-" + command)).string();
   arguments[0] = program.data();
   execv(program.c_str(), arguments);
-  fail("{}: cannot start {}: {}. It belongs beside lasnet; `make build` builds it", command, program,
-       std::strerror(errno));
+  fail(
+      "{}: cannot start {}: {}. It belongs beside lasnet; `make build` builds it, the package lasnet-{} has "
+      "it",
+      command, program, std::strerror(errno), command);
 }
 
 }  // namespace

@@ -22,6 +22,7 @@ int run_command(int argc, char** argv) {
   add_eval(app, action);
   app.add_subcommand("train", "Train a dynamic network on an image folder");
   app.add_subcommand("bench", "Time dense and sparse runs, beside another library's");
+  add_convert(app, action);
   add_inspect(app, action);
   add_info(app, action);
   if (const int code = parse(app, argc, argv); code >= 0) return code;

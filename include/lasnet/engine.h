@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "lasnet/executor.h"
 #include "lasnet/model.h"
 #include "lasnet/tensor.h"
 
@@ -15,21 +16,25 @@ namespace lasnet {
 
 /// `reference`: plain loops over the masked dense network, the oracle. `cpu`: fused sparse kernels.
 enum class Backend { reference, cpu };
-std::string to_string(Backend backend);
-Backend parse_backend(const std::string& text);
+/// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
+LASNET_EXPORT std::string to_string(Backend backend);
+LASNET_EXPORT Backend parse_backend(const std::string& text);
 
 /// Instruction sets of the CPU kernels. `scalar` is portable C++.
 enum class Isa { scalar, avx2, avx512 };
-std::string to_string(Isa isa);
-Isa parse_isa(const std::string& text);
+/// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
+LASNET_EXPORT std::string to_string(Isa isa);
+LASNET_EXPORT Isa parse_isa(const std::string& text);
 /// Sets compiled into this library that this processor can run, slowest first; never empty.
-std::vector<Isa> available_isas();
+LASNET_EXPORT std::vector<Isa> available_isas();
 
 struct SessionOptions {
   Backend backend = Backend::cpu;
   std::optional<Isa> isa =
       std::nullopt;  ///< default: the fastest available. Forcing one the machine lacks throws Error.
   int threads = 1;   ///< >= 1, at most 1024; results do not depend on it
+  /// Runs the session's loops instead of threads of its own; `threads` then has no meaning.
+  std::shared_ptr<Executor> executor = nullptr;
 };
 
 /// Masks by block name, uint8 [N, H', W'] with one value per patch.
@@ -81,30 +86,35 @@ class Executable;
 
 /// Compiles `model` for a backend. `isa`: of the cpu backend; default the fastest available. Throws Error on
 /// weights that do not fit the spec or an instruction set that cannot run here.
-std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend = Backend::cpu,
-                                                  std::optional<Isa> isa = std::nullopt);
+LASNET_EXPORT std::shared_ptr<const Executable> make_executable(const Model& model,
+                                                                Backend backend = Backend::cpu,
+                                                                std::optional<Isa> isa = std::nullopt);
 
-/// Runs a network. Not thread safe itself; several sessions run concurrently, also over one Executable.
+/// Runs a network. Used by one thread at a time; several sessions run concurrently, also over one Executable.
 /// Reusable for any sequence of batch and input sizes; a repeated size allocates no activation memory.
-class Session {
+class LASNET_EXPORT Session {
  public:
   /// Throws Error on options the machine cannot serve or weights that do not fit the spec.
   Session(const Model& model, const SessionOptions& options = {});
+  /// `threads`: 1 to 1024, the one that calls run() included.
   Session(std::shared_ptr<const Executable> executable, int threads);
+  Session(std::shared_ptr<const Executable> executable, std::shared_ptr<Executor> executor);
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
   ~Session();
 
-  /// input: float32 [N, 3, H, W], H and W >= 32, N >= 1, preprocessed. Throws Error on a wrong shape, or
+  /// input: float32 [N, 3, H, W], H and W >= 32, N >= 1, preprocessed; a Tensor, or {shape, values} over
+  /// memory of the caller, which is only read, and only during the call. Throws Error on a wrong shape, or
   /// forced masks that name unknown blocks, have the wrong shape or vary within a patch. Subnormal floats
   /// count as zero inside; the calling thread's own setting is restored. Logits are the same bit for bit for
-  /// any number of threads and any split of a batch; instruction sets differ by rounding.
-  Result run(const Tensor& input, const RunOptions& options = {});
+  /// any number of threads, any executor and any split of a batch; instruction sets differ by rounding.
+  Result run(const TensorView& input, const RunOptions& options = {});
 
   std::shared_ptr<const Executable> executable() const;
   Backend backend() const;
   /// The instruction set whose kernels run (scalar for the reference backend).
   Isa isa() const;
+  /// Its own, or its executor's.
   int threads() const;
   const ModelSpec& spec() const;
 

@@ -4,11 +4,13 @@
 #include <stdexcept>
 #include <string>
 
+#include "lasnet/export.h"
+
 namespace lasnet {
 
 /// Thrown by every public function on bad input or a failed system call. The message names the operator or
 /// file, what was expected, what was got, and what to do about it.
-class Error : public std::runtime_error {
+class LASNET_EXPORT Error : public std::runtime_error {
  public:
   explicit Error(const std::string& message) : std::runtime_error(message) {}
 };

@@ -26,10 +26,10 @@ struct NetworkGeometry {
 };
 
 /// Throws Error if the image is smaller than 32 px on a side.
-NetworkGeometry network_geometry(const ModelSpec& spec, MapSize image);
+LASNET_EXPORT NetworkGeometry network_geometry(const ModelSpec& spec, MapSize image);
 
 /// MACs of one block for one image (pooling and additions are not counted; paper section 3.2).
-struct BlockMacs {
+struct LASNET_EXPORT BlockMacs {
   int64_t masker = 0;          ///< 2 * Cin per patch; 0 in a static block
   int64_t projection = 0;      ///< dense
   std::vector<int64_t> convs;  ///< dense MACs of each body convolution
@@ -52,12 +52,12 @@ struct BlockMacs {
   double dynamic_total(double rate, double dilated_rate) const;
 };
 
-BlockMacs block_macs(const BlockSpec& block, const BlockGeometry& geometry);
+LASNET_EXPORT BlockMacs block_macs(const BlockSpec& block, const BlockGeometry& geometry);
 
 /// Stem and head MACs for one image: never dynamic.
-int64_t fixed_macs(const ModelSpec& spec, const NetworkGeometry& geometry);
+LASNET_EXPORT int64_t fixed_macs(const ModelSpec& spec, const NetworkGeometry& geometry);
 
 /// MACs of the static network (no maskers) for one image: the denominator of every MAC ratio.
-int64_t static_macs(const ModelSpec& spec, MapSize image);
+LASNET_EXPORT int64_t static_macs(const ModelSpec& spec, MapSize image);
 
 }  // namespace lasnet

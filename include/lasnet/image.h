@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -10,6 +11,18 @@
 
 namespace lasnet {
 
+/// Order of the bytes of a pixel; the fourth of rgba and bgra is ignored.
+enum class PixelFormat { rgb, bgr, rgba, bgra };
+
+/// An 8-bit image that somebody else owns, e.g. a camera's frame: what functions read. Images convert to it.
+struct ImageView {
+  const uint8_t* data = nullptr;  ///< first byte of the top row
+  int width = 0;
+  int height = 0;
+  PixelFormat format = PixelFormat::rgb;
+  int64_t stride = 0;  ///< bytes from a row to the one below it, negative in bottom-up images; 0: no gaps
+};
+
 /// 8-bit RGB, interleaved, row-major [height, width, 3].
 struct Image {
   int width = 0;
@@ -17,6 +30,8 @@ struct Image {
   std::vector<uint8_t> rgb;
 
   bool empty() const { return rgb.empty(); }
+  /// Throws Error if `rgb` does not hold width * height pixels.
+  LASNET_EXPORT operator ImageView() const;
   bool operator==(const Image&) const = default;
 };
 
@@ -26,23 +41,33 @@ inline constexpr int64_t kMaxImagePixels = 256LL << 20;
 /// Decodes a JPEG (grey, YCbCr, RGB, CMYK, YCCK) or PNG (grey, palette, RGB; 1 to 16 bit; alpha over white)
 /// file, recognised by content, and turns it upright as EXIF says. Throws Error naming the file and the
 /// reason; a truncated file is one.
-Image load_image(const std::string& path);
-Image decode_image(const uint8_t* bytes, size_t size, const std::string& origin);
+LASNET_EXPORT Image load_image(const std::string& path);
+/// The same from memory; `origin` names it in errors.
+LASNET_EXPORT Image decode_image(const uint8_t* bytes, size_t size, const std::string& origin);
 
-/// Writes atomically.
-void save_png(const Image& image, const std::string& path);
+/// Writes atomically. Throws Error on an empty image or a failed write.
+LASNET_EXPORT void save_png(const Image& image, const std::string& path);
 
-/// Bilinear with antialiasing (triangle filter widened when shrinking), as torchvision/Pillow.
-Image resize(const Image& image, int width, int height);
+/// Bilinear with antialiasing (triangle filter widened when shrinking), as torchvision/Pillow. This and all
+/// functions below throw Error on an empty image, a null pointer or a stride shorter than a row.
+LASNET_EXPORT Image resize(const ImageView& image, int width, int height);
 /// Pixels [top, top + height) x [left, left + width); must lie inside.
-Image crop(const Image& image, int top, int left, int height, int width);
+LASNET_EXPORT Image crop(const ImageView& image, int top, int left, int height, int width);
 
 /// Resize of the shorter side to `resize` and centre crop; the image that the network sees.
-Image resize_and_crop(const Image& image, const Preprocessing& preprocessing);
+LASNET_EXPORT Image resize_and_crop(const ImageView& image, const Preprocessing& preprocessing);
 /// (value / 255 - mean) / std as [1, 3, H, W].
-Tensor to_input(const Image& image, const Preprocessing& preprocessing);
+LASNET_EXPORT Tensor to_input(const ImageView& image, const Preprocessing& preprocessing);
+
+/// Size of resize_and_crop's result for an image of this size.
+LASNET_EXPORT MapSize preprocessed_size(MapSize image, const Preprocessing& preprocessing);
+/// to_input(resize_and_crop(image)) into memory of the caller, [3, H, W] with H x W = preprocessed_size:
+/// reads the pixels where they lie. Throws Error if `input` has another size.
+LASNET_EXPORT void preprocess(const ImageView& image, const Preprocessing& preprocessing,
+                              std::span<float> input);
+
 /// Stacks [1, 3, H, W] tensors of one size to [N, 3, H, W].
-Tensor stack(const std::vector<Tensor>& inputs);
+LASNET_EXPORT Tensor stack(const std::vector<Tensor>& inputs);
 
 /// An image classification folder: DIR/<class>/*.{jpg,jpeg,png}, classes and files in name order. Other files
 /// and names that begin with a dot are ignored.
@@ -56,10 +81,10 @@ struct ImageFolder {
 };
 
 /// Throws Error if DIR is missing, has fewer than two classes, or a class without images (naming it).
-ImageFolder open_image_folder(const std::string& dir);
+LASNET_EXPORT ImageFolder open_image_folder(const std::string& dir);
 
 /// Paths of the .jpg, .jpeg and .png files in DIR and its subfolders, at any depth, in path order; names that
 /// begin with a dot are ignored. Throws Error if DIR is missing or holds none.
-std::vector<std::string> list_images(const std::string& dir);
+LASNET_EXPORT std::vector<std::string> list_images(const std::string& dir);
 
 }  // namespace lasnet

@@ -30,26 +30,29 @@ struct PixelRect {
 };
 
 /// Output pixels of patch (row, col), clipped to the map.
-PixelRect patch_pixels(const PatchGrid& grid, int64_t row, int64_t col);
+LASNET_EXPORT PixelRect patch_pixels(const PatchGrid& grid, int64_t row, int64_t col);
 
 /// Pixels of the block input, of size `input`, under patch (row, col) of a block with this stride, clipped:
 /// what the masker pools.
-PixelRect patch_window(const PatchGrid& grid, int64_t row, int64_t col, int stride, MapSize input);
+LASNET_EXPORT PixelRect patch_window(const PatchGrid& grid, int64_t row, int64_t col, int stride,
+                                     MapSize input);
 
 /// Repeats patch decisions [rows * cols] over their pixels into mask [map.height * map.width]. Values 0 or 1.
-void expand_patches(const PatchGrid& grid, std::span<const uint8_t> patches, std::span<uint8_t> mask);
+/// This and the two functions below throw Error on spans of a wrong size.
+LASNET_EXPORT void expand_patches(const PatchGrid& grid, std::span<const uint8_t> patches,
+                                  std::span<uint8_t> mask);
 
 /// Inverse of expand_patches. Throws Error if the mask is not constant over some patch or has values other
 /// than 0, 1.
-std::vector<uint8_t> patches_of_mask(const PatchGrid& grid, std::span<const uint8_t> mask);
+LASNET_EXPORT std::vector<uint8_t> patches_of_mask(const PatchGrid& grid, std::span<const uint8_t> mask);
 
 /// D = {(s*y + dy, s*x + dx) : M(y, x) = 1, dy, dx in {-1, 0, 1}} inside `input`: the pixels that a 3x3
 /// stride-s convolution with padding 1 reads for the active outputs. mask: [output.pixels()], with output =
 /// ceil(input / stride); dilated: [input.pixels()], every entry is written.
-void dilate_mask(std::span<const uint8_t> mask, MapSize output, int stride, MapSize input,
-                 std::span<uint8_t> dilated);
+LASNET_EXPORT void dilate_mask(std::span<const uint8_t> mask, MapSize output, int stride, MapSize input,
+                               std::span<uint8_t> dilated);
 
-/// Share of ones.
-double activation_rate(std::span<const uint8_t> mask);
+/// Share of ones in [0, 1]; 0 for an empty mask.
+LASNET_EXPORT double activation_rate(std::span<const uint8_t> mask);
 
 }  // namespace lasnet

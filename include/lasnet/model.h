@@ -27,16 +27,18 @@ struct MapSize {
 /// one 3x3 stride-2 convolution without pooling (like conv1 of the CIFAR ResNets, but strided).
 enum class StemKind { imagenet, small };
 
-std::string to_string(StemKind kind);
-StemKind parse_stem(const std::string& text);
+/// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
+LASNET_EXPORT std::string to_string(StemKind kind);
+LASNET_EXPORT StemKind parse_stem(const std::string& text);
 
 /// What Squeeze-and-Excitation averages in a dynamic block: the active pixels of the image, or (as networks
 /// trained with the authors' code expect) all of them, for which every convolution before it has to compute
 /// the whole map. A static block has only active pixels.
 enum class SePool { active, dense };
 
-std::string to_string(SePool pool);
-SePool parse_se_pool(const std::string& text);
+/// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
+LASNET_EXPORT std::string to_string(SePool pool);
+LASNET_EXPORT SePool parse_se_pool(const std::string& text);
 
 /// What a user chooses: enough to derive the whole ModelSpec.
 struct ArchConfig {
@@ -52,9 +54,9 @@ struct ArchConfig {
 };
 
 /// "4-4-2-1" -> {4, 4, 2, 1}; "static" or "" -> {}. Throws Error if an entry is not an integer >= 1.
-std::vector<int> parse_granularity(const std::string& text);
+LASNET_EXPORT std::vector<int> parse_granularity(const std::string& text);
 /// {4, 4, 2, 1} -> "4-4-2-1"; {} -> "static".
-std::string granularity_to_string(const std::vector<int>& granularity);
+LASNET_EXPORT std::string granularity_to_string(const std::vector<int>& granularity);
 
 /// One convolution followed by BatchNorm. Weight [out, in / groups, kernel, kernel], no bias.
 struct ConvSpec {
@@ -126,15 +128,15 @@ struct ModelSpec {
 };
 
 /// Names accepted by make_spec, e.g. "resnet18", "regnet_y_400mf".
-std::vector<std::string> architecture_names();
+LASNET_EXPORT std::vector<std::string> architecture_names();
 
 /// Bias of logit 0 that fresh maskers of this architecture start with, so that all patches are active at
 /// first (method: 5 for ResNets, 10 for RegNets).
-float fresh_masker_bias(const ArchConfig& arch);
+LASNET_EXPORT float fresh_masker_bias(const ArchConfig& arch);
 
 /// Expands a configuration. Throws Error on an unknown name (suggesting the nearest), a width or class count
 /// that is not positive, or a granularity whose length is neither the number of stages nor of blocks.
-ModelSpec make_spec(const ArchConfig& arch);
+LASNET_EXPORT ModelSpec make_spec(const ArchConfig& arch);
 
 /// Unfolded float32 parameters and BatchNorm buffers by torchvision name.
 using Weights = std::map<std::string, Tensor>;
@@ -144,15 +146,15 @@ struct TensorSpec {
   std::string name;
   Shape shape;
 };
-std::vector<TensorSpec> required_tensors(const ModelSpec& spec);
+LASNET_EXPORT std::vector<TensorSpec> required_tensors(const ModelSpec& spec);
 
 /// Random weights of the seed: Kaiming-normal (fan-out) convolutions, BatchNorm (1, 0, 0, 1), linear uniform,
 /// maskers as init_maskers. The same on every platform.
-Weights random_weights(const ModelSpec& spec, uint64_t seed);
+LASNET_EXPORT Weights random_weights(const ModelSpec& spec, uint64_t seed);
 
 /// Writes fresh maskers into `weights`: Conv2d's usual uniform(+-1/sqrt(Cin)) weight and bias (bias0, 0)
 /// (method: all patches active at first).
-void init_maskers(const ModelSpec& spec, uint64_t seed, float bias0, Weights& weights);
+LASNET_EXPORT void init_maskers(const ModelSpec& spec, uint64_t seed, float bias0, Weights& weights);
 
 /// How an image becomes the network's input.
 struct Preprocessing {
@@ -173,25 +175,33 @@ struct Model {
   std::string training_json = "{}";  ///< a JSON object of facts about the training, free form
 };
 
+/// How parameters are stored in a file; in memory they are float32.
 enum class DType { f32, f16, bf16 };
-std::string to_string(DType dtype);
-DType parse_dtype(const std::string& text);
+/// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
+LASNET_EXPORT std::string to_string(DType dtype);
+LASNET_EXPORT DType parse_dtype(const std::string& text);
 
 /// The architecture that a model file's metadata describes; nullopt for a file without it (e.g. plain
 /// torchvision weights). Throws Error when the file is malformed.
-std::optional<ArchConfig> described_architecture(const std::string& path);
+LASNET_EXPORT std::optional<ArchConfig> described_architecture(const std::string& path);
 
-/// Reads a .safetensors model file. With `arch`, the file may lack lasnet metadata (e.g. plain torchvision
-/// weights), and maskers absent from it are made fresh. Without, metadata is required. Throws Error when the
-/// file is malformed, or listing together all tensors that are missing, unexpected, wrongly shaped or not
-/// finite.
-Model load_model(const std::string& path, const std::optional<ArchConfig>& arch = std::nullopt);
+/// The number of classes that the classifier in a weight file has, to complete an ArchConfig with; nullopt if
+/// it has no `fc.weight`. Throws Error when the file is malformed.
+LASNET_EXPORT std::optional<int> stored_classes(const std::string& path);
+
+/// Reads a .safetensors model file, or plain weights: .safetensors or a PyTorch checkpoint (.pth, .pt), told
+/// apart by their content. With `arch`, the file may lack lasnet metadata (as PyTorch checkpoints and
+/// torchvision's weights do), and maskers absent from it are made fresh. Without, metadata is required.
+/// Reading a checkpoint never executes anything of it, and values are read only once all names and shapes
+/// fit. Throws Error when the file is malformed or holds more than plain data, or listing together all
+/// tensors that are missing, unexpected, wrongly shaped or not finite.
+LASNET_EXPORT Model load_model(const std::string& path, const std::optional<ArchConfig>& arch = std::nullopt);
 
 /// Writes `model` atomically (temporary file, then rename), parameters stored as `dtype`.
-void save_model(const Model& model, const std::string& path, DType dtype = DType::f32);
+LASNET_EXPORT void save_model(const Model& model, const std::string& path, DType dtype = DType::f32);
 
 /// Throws Error listing every missing, unexpected, wrongly shaped or non-finite tensor, `origin` naming the
 /// source.
-void check_weights(const ModelSpec& spec, const Weights& weights, const std::string& origin);
+LASNET_EXPORT void check_weights(const ModelSpec& spec, const Weights& weights, const std::string& origin);
 
 }  // namespace lasnet

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
+#include <span>
 #include <string>
 #include <vector>
+
+#include "lasnet/export.h"
 
 namespace lasnet {
 
@@ -12,10 +14,19 @@ using Shape = std::vector<int64_t>;
 
 /// Product of the dimensions (1 for the empty shape). Throws Error if a dimension is negative or the product
 /// does not fit int64.
-int64_t element_count(const Shape& shape);
+LASNET_EXPORT int64_t element_count(const Shape& shape);
 
 /// "[1, 3, 224, 224]".
-std::string to_string(const Shape& shape);
+LASNET_EXPORT std::string to_string(const Shape& shape);
+
+/// Contiguous row-major values of T that somebody else owns: what functions read. Arrays convert to it.
+template <typename T>
+struct ArrayView {
+  Shape shape;
+  std::span<const T> data;
+
+  int64_t size() const { return static_cast<int64_t>(data.size()); }
+};
 
 /// A contiguous row-major array of T with value semantics.
 template <typename T>
@@ -28,11 +39,13 @@ struct Array {
       : shape(std::move(dims)), data(static_cast<size_t>(element_count(shape)), value) {}
 
   int64_t size() const { return static_cast<int64_t>(data.size()); }
+  operator ArrayView<T>() const { return {shape, data}; }
   bool operator==(const Array&) const = default;
 };
 
 /// float32 values.
 using Tensor = Array<float>;
+using TensorView = ArrayView<float>;
 /// uint8 values; masks are 0 or 1.
 using ByteTensor = Array<uint8_t>;
 

@@ -4,11 +4,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <new>
 #include <stdexcept>
 #include <streambuf>
@@ -136,27 +138,59 @@ std::vector<uint8_t> allocate(uint64_t size, const std::string& path) try {
   fail("{}: not enough memory for its {} bytes", path, size);
 }
 
-}  // namespace
-
-std::vector<uint8_t> read_file(const std::string& path, uint64_t limit) {
-  Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!file) fail("{}: cannot be opened: {}", path, reason(errno));
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) fail("{}: cannot be read: {}", path, reason(errno));
-  if (S_ISDIR(status.st_mode)) fail("{}: expected a file, got a folder", path);
-  if (!S_ISREG(status.st_mode)) fail("{}: expected a regular file, got a device or pipe", path);
-  auto size = static_cast<uint64_t>(status.st_size);
-  if (size > limit) fail("{}: {} bytes, expected at most {}", path, size, limit);
-
-  std::vector<uint8_t> bytes = allocate(size, path);
-  for (size_t offset = 0; offset < bytes.size();) {
-    ssize_t got = ::read(file.get(), bytes.data() + offset, bytes.size() - offset);
+void read_from_file(int fd, const std::string& path, uint64_t offset, std::span<uint8_t> to) {
+  while (!to.empty()) {
+    ssize_t got = ::pread(fd, to.data(), to.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail("{}: cannot be read: {}", path, reason(errno));
     if (got == 0) fail("{}: became shorter while it was read", path);
-    offset += static_cast<size_t>(got);
+    offset += static_cast<uint64_t>(got);
+    to = to.subspan(static_cast<size_t>(got));
   }
+}
+
+}  // namespace
+
+ByteSource ByteSource::open(const std::string& path) {
+  auto file = std::make_shared<Descriptor>(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (!*file) fail("{}: cannot be opened: {}", path, reason(errno));
+  struct stat status {};
+  if (::fstat(file->get(), &status) != 0) fail("{}: cannot be read: {}", path, reason(errno));
+  if (S_ISDIR(status.st_mode)) fail("{}: expected a file, got a folder", path);
+  if (!S_ISREG(status.st_mode)) fail("{}: expected a regular file, got a device or pipe", path);
+  return {path, static_cast<uint64_t>(status.st_size), [file, path](uint64_t offset, std::span<uint8_t> to) {
+            read_from_file(file->get(), path, offset, to);
+          }};
+}
+
+ByteSource ByteSource::memory(std::span<const uint8_t> bytes, std::string origin) {
+  return {std::move(origin), bytes.size(), [bytes](uint64_t offset, std::span<uint8_t> to) {
+            std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(offset), to.size(), to.begin());
+          }};
+}
+
+void ByteSource::check_inside(uint64_t offset, uint64_t count) const {
+  if (offset > size_ || count > size_ - offset) {
+    fail("{}: {} bytes at byte {} are needed, the file ends at byte {}", origin_, count, offset, size_);
+  }
+}
+
+void ByteSource::read(uint64_t offset, std::span<uint8_t> to) const {
+  check_inside(offset, to.size());
+  reader_(offset, to);
+}
+
+std::vector<uint8_t> ByteSource::read(uint64_t offset, uint64_t count) const {
+  check_inside(offset, count);
+  std::vector<uint8_t> bytes = allocate(count, origin_);
+  reader_(offset, bytes);
   return bytes;
+}
+
+std::vector<uint8_t> read_file(const std::string& path, uint64_t limit) {
+  const ByteSource file = ByteSource::open(path);
+  if (file.size() > limit) fail("{}: {} bytes, expected at most {}", path, file.size(), limit);
+  return file.read(0, file.size());
 }
 
 void write_file_atomically(const std::string& path, const std::function<void(std::ostream&)>& write) {

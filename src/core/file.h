@@ -1,13 +1,44 @@
-// Whole-file reading and atomic writing.
+// Reading files whole or in pieces, and atomic writing.
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <ostream>
+#include <span>
 #include <string>
 #include <vector>
 
 namespace lasnet {
+
+/// A regular file, or bytes in memory, read piece by piece, so that only what is used is held. A value whose
+/// copies share the file.
+class ByteSource {
+ public:
+  /// Throws Error naming the path and the reason.
+  static ByteSource open(const std::string& path);
+  /// Bytes that the caller keeps; `origin` names them in errors.
+  static ByteSource memory(std::span<const uint8_t> bytes, std::string origin);
+
+  uint64_t size() const { return size_; }
+  const std::string& origin() const { return origin_; }
+
+  /// Fills `to` from `offset`. Throws Error if that is not inside, or reading fails.
+  void read(uint64_t offset, std::span<uint8_t> to) const;
+  /// The same into a new buffer, which is allocated only if the bytes are inside.
+  std::vector<uint8_t> read(uint64_t offset, uint64_t count) const;
+
+ private:
+  using Reader = std::function<void(uint64_t offset, std::span<uint8_t> to)>;
+
+  ByteSource(std::string origin, uint64_t size, Reader reader)
+      : origin_(std::move(origin)), size_(size), reader_(std::move(reader)) {}
+
+  void check_inside(uint64_t offset, uint64_t count) const;
+
+  std::string origin_;
+  uint64_t size_ = 0;
+  Reader reader_;
+};
 
 /// Reads a regular file of at most `limit` bytes. Throws Error naming the path and the reason.
 std::vector<uint8_t> read_file(const std::string& path, uint64_t limit = UINT64_MAX);

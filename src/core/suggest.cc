@@ -23,6 +23,9 @@ std::string nearest_name(std::string_view name, const std::vector<std::string>& 
   std::string best;
   size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
+    size_t longer = std::max(name.size(), candidate.size()),
+           shorter = std::min(name.size(), candidate.size());
+    if (longer - shorter >= best_distance) continue;  // that many edits at least
     size_t distance = edit_distance(name, candidate);
     if (distance < best_distance) {
       best_distance = distance;

@@ -33,6 +33,8 @@ void spin_then_sleep(Changed&& changed, Sleep&& sleep) {
 
 }  // namespace
 
+Executor::~Executor() = default;
+
 ThreadPool::ThreadPool(int threads) {
   try {
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { worker_loop(i); });
@@ -52,8 +54,12 @@ void ThreadPool::stop() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-void ThreadPool::run(Task task, int64_t count) {
-  task_ = task;
+void ThreadPool::parallel_for(int64_t count, LoopBody body) {
+  if (workers_.empty() || count <= 1) {
+    for (int64_t i = 0; i < count; ++i) body(i, 0);
+    return;
+  }
+  body_ = &body;
   count_ = count;
   next_.store(0, std::memory_order_relaxed);
   running_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
@@ -68,8 +74,7 @@ void ThreadPool::run(Task task, int64_t count) {
 }
 
 void ThreadPool::work(int thread) {
-  for (int64_t i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1))
-    task_.call(task_.context, i, thread);
+  for (int64_t i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1)) (*body_)(i, thread);
 }
 
 void ThreadPool::worker_loop(int thread) {

@@ -60,9 +60,9 @@ CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const Weights& wei
   return compiled;
 }
 
-std::unique_ptr<Runner> CpuExecutable::make_runner(int threads) const {
+std::unique_ptr<Runner> CpuExecutable::make_runner(std::shared_ptr<Executor> executor) const {
   return std::make_unique<CpuRunner>(std::static_pointer_cast<const CpuExecutable>(shared_from_this()),
-                                     threads);
+                                     std::move(executor));
 }
 
 std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa) {

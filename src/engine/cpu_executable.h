@@ -45,7 +45,7 @@ class CpuExecutable final : public Executable {
   /// `plan` has an entry per block.
   CpuExecutable(const Model& model, const CpuKernels& kernels, NetworkPlan plan);
 
-  std::unique_ptr<Runner> make_runner(int threads) const override;
+  std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
 
   const CpuKernels& kernels() const { return kernels_; }
   const CpuConv& stem() const { return stem_; }

@@ -33,9 +33,9 @@ std::vector<ImageRange> nonempty_images(const PixelList& list, int64_t images) {
 
 }  // namespace
 
-CpuRunner::CpuRunner(std::shared_ptr<const CpuExecutable> executable, int threads)
-    : executable_(std::move(executable)), pool_(threads) {
-  for (int i = 0; i < threads; ++i) scratch_.emplace_back(conv_scratch_size(executable_->kernels()));
+CpuRunner::CpuRunner(std::shared_ptr<const CpuExecutable> executable, std::shared_ptr<Executor> executor)
+    : executable_(std::move(executable)), executor_(std::move(executor)), pool_(*executor_) {
+  for (int i = 0; i < pool_.threads(); ++i) scratch_.emplace_back(conv_scratch_size(executable_->kernels()));
 }
 
 CpuMemory& CpuRunner::memory_for(const RunRequest& request) {
@@ -90,7 +90,7 @@ void CpuRunner::run_conv(const ConvCall& call) {
   });
 }
 
-void CpuRunner::copy_image_row(const Tensor& input, int64_t row, StemMemory& stem) const {
+void CpuRunner::copy_image_row(const TensorView& input, int64_t row, StemMemory& stem) const {
   int64_t channels = input.shape[1], height = input.shape[2], width = input.shape[3];
   int64_t image = row / height, y = row % height, border = executable_->stem().spec.padding();
   float* out =
@@ -101,7 +101,7 @@ void CpuRunner::copy_image_row(const Tensor& input, int64_t row, StemMemory& ste
   }
 }
 
-void CpuRunner::run_stem(const Tensor& input, CpuMemory& memory) {
+void CpuRunner::run_stem(const TensorView& input, CpuMemory& memory) {
   StemMemory& stem = memory.stem;
   for_each(input.shape[0] * input.shape[2], [&](int64_t row, int) { copy_image_row(input, row, stem); });
   const CpuConv& conv = executable_->stem();

@@ -5,8 +5,8 @@
 #include <memory>
 
 #include "core/denormals.h"
-#include "core/thread_pool.h"
 #include "engine/cpu_memory.h"
+#include "lasnet/executor.h"
 
 namespace lasnet {
 
@@ -19,7 +19,7 @@ struct ImageRange {
 
 class CpuRunner final : public Runner {
  public:
-  CpuRunner(std::shared_ptr<const CpuExecutable> executable, int threads);
+  CpuRunner(std::shared_ptr<const CpuExecutable> executable, std::shared_ptr<Executor> executor);
 
   Result run(const RunRequest& request) override;
 
@@ -31,8 +31,8 @@ class CpuRunner final : public Runner {
   };
 
   CpuMemory& memory_for(const RunRequest& request);
-  void run_stem(const Tensor& input, CpuMemory& memory);
-  void copy_image_row(const Tensor& input, int64_t row, StemMemory& stem) const;
+  void run_stem(const TensorView& input, CpuMemory& memory);
+  void copy_image_row(const TensorView& input, int64_t row, StemMemory& stem) const;
   void run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace);
   /// Fills memory.patches; false if every patch is active (or the run is dense).
   bool decide(size_t index, const RunRequest& request, BlockMemory& memory);
@@ -61,7 +61,8 @@ class CpuRunner final : public Runner {
   }
 
   std::shared_ptr<const CpuExecutable> executable_;
-  ThreadPool pool_;
+  std::shared_ptr<Executor> executor_;
+  Executor& pool_;
   std::vector<AlignedBuffer> scratch_;  ///< partial sums, one per thread
   std::deque<Entry> memories_;          ///< most recently used first
   bool check_finite_ = false;           ///< of the run in progress

@@ -13,7 +13,7 @@ namespace lasnet {
 
 /// One validated run.
 struct RunRequest {
-  const Tensor* input = nullptr;  ///< [N, 3, H, W]
+  const TensorView* input = nullptr;  ///< [N, 3, H, W]
   NetworkGeometry geometry;
   bool dense = false;
   bool record_masks = true;
@@ -24,7 +24,7 @@ struct RunRequest {
   int64_t batch() const { return input->shape[0]; }
 };
 
-/// A backend's per-session state: activation memory and threads.
+/// A backend's per-session state: activation memory, and where its loops run.
 class Runner {
  public:
   virtual ~Runner() = default;
@@ -42,7 +42,7 @@ class Executable : public std::enable_shared_from_this<Executable> {
   const ModelSpec& spec() const { return spec_; }
   Backend backend() const { return backend_; }
   Isa isa() const { return isa_; }
-  virtual std::unique_ptr<Runner> make_runner(int threads) const = 0;
+  virtual std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const = 0;
 
  private:
   ModelSpec spec_;

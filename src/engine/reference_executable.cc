@@ -25,7 +25,7 @@ class ReferenceExecutable final : public Executable {
   explicit ReferenceExecutable(const Model& model)
       : Executable(model.spec, Backend::reference, Isa::scalar), weights_(model.weights) {}
 
-  std::unique_ptr<Runner> make_runner(int threads) const override;
+  std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
 
   ReferenceConv conv(const ConvSpec& spec) const { return {fold(spec, weights_), spec}; }
   const Tensor& weight(const std::string& name) const { return weights_.at(name); }
@@ -121,7 +121,7 @@ class ReferenceRunner final : public Runner {
   std::shared_ptr<const ReferenceExecutable> executable_;
 };
 
-std::unique_ptr<Runner> ReferenceExecutable::make_runner(int) const {
+std::unique_ptr<Runner> ReferenceExecutable::make_runner(std::shared_ptr<Executor>) const {
   return std::make_unique<ReferenceRunner>(
       std::static_pointer_cast<const ReferenceExecutable>(shared_from_this()));
 }

@@ -4,6 +4,7 @@
 
 #include "core/fail.h"
 #include "core/suggest.h"
+#include "core/thread_pool.h"
 #include "engine/check_finite.h"
 #include "engine/executable.h"
 
@@ -13,7 +14,7 @@ namespace {
 constexpr int kMaxThreads = 1024;
 constexpr int64_t kMaxBatch = 1 << 16;
 
-void check_input(const Tensor& input) {
+void check_input(const TensorView& input) {
   const Shape& shape = input.shape;
   if (shape.size() != 4 || shape[1] != 3 || shape[0] < 1 || shape[0] > kMaxBatch) {
     fail("input: shape {}; expected [N, 3, H, W] with N from 1 to {}", to_string(shape), kMaxBatch);
@@ -21,6 +22,10 @@ void check_input(const Tensor& input) {
   if (input.size() != element_count(shape)) {
     fail("input: {} values do not fill shape {}", input.size(), to_string(shape));
   }
+}
+
+void check_threads(int threads) {
+  if (threads < 1 || threads > kMaxThreads) fail("{} threads; expected 1 to {}", threads, kMaxThreads);
 }
 
 /// Forced masks of the whole batch for one block as patch decisions.
@@ -44,6 +49,11 @@ std::vector<uint8_t> forced_patches(const std::string& name, const ByteTensor& m
   return patches;
 }
 
+std::shared_ptr<Executor> start_threads(int threads) {
+  check_threads(threads);
+  return std::make_shared<ThreadPool>(threads);
+}
+
 void check_mask_names(const ModelSpec& spec, const MaskSet& masks) {
   std::vector<std::string> dynamic;
   for (const BlockSpec& block : spec.blocks) {
@@ -63,23 +73,25 @@ struct Session::Impl {
   std::shared_ptr<const Executable> executable;
   int threads;
   std::unique_ptr<Runner> runner;
-
-  Impl(std::shared_ptr<const Executable> shared, int thread_count)
-      : executable(std::move(shared)), threads(thread_count) {
-    if (threads < 1 || threads > kMaxThreads) fail("{} threads; expected 1 to {}", threads, kMaxThreads);
-    runner = executable->make_runner(threads);
-  }
 };
 
 Session::Session(const Model& model, const SessionOptions& options)
-    : Session(make_executable(model, options.backend, options.isa), options.threads) {}
+    : Session(make_executable(model, options.backend, options.isa),
+              options.executor ? options.executor : start_threads(options.threads)) {}
 Session::Session(std::shared_ptr<const Executable> executable, int threads)
-    : impl_(std::make_unique<Impl>(std::move(executable), threads)) {}
+    : Session(std::move(executable), start_threads(threads)) {}
+Session::Session(std::shared_ptr<const Executable> executable, std::shared_ptr<Executor> executor) {
+  if (!executable || !executor) fail("session: the executable or executor is null");
+  int threads = executor->threads();
+  check_threads(threads);
+  std::unique_ptr<Runner> runner = executable->make_runner(std::move(executor));
+  impl_ = std::make_unique<Impl>(Impl{std::move(executable), threads, std::move(runner)});
+}
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
-Result Session::run(const Tensor& input, const RunOptions& options) {
+Result Session::run(const TensorView& input, const RunOptions& options) {
   check_input(input);
   RunRequest request;
   request.input = &input;

@@ -5,14 +5,15 @@
 #include <cmath>
 
 #include "core/fail.h"
-#include "lasnet/image.h"
+#include "image/pixels.h"
 
 namespace lasnet {
 namespace {
 
 /// The longer side when the shorter becomes `target`, rounded down as torchvision does.
-int longer_side(int target, int longer, int shorter) {
-  double side = std::floor(static_cast<double>(target) * longer / shorter);
+int longer_side(int target, int64_t longer, int64_t shorter) {
+  double side =
+      std::floor(static_cast<double>(target) * static_cast<double>(longer) / static_cast<double>(shorter));
   if (side * target > static_cast<double>(kMaxImagePixels)) {
     fail("resize: a side ratio of {}:{} is too extreme for a shorter side of {}", longer, shorter, target);
   }
@@ -29,36 +30,77 @@ std::array<float, 256> normalisation_table(float mean, float std) {
   return table;
 }
 
-}  // namespace
-
-Image resize_and_crop(const Image& image, const Preprocessing& preprocessing) {
-  if (image.width < 1 || image.height < 1) fail("preprocessing: the image is empty");
+/// Size after resizing the shorter side.
+MapSize resized_size(MapSize image, const Preprocessing& preprocessing) {
   auto [target, size] = std::pair(preprocessing.resize, preprocessing.crop);
   if (target < 1 || size < 0 || size > target) {
     fail("preprocessing: resize {} and crop {}, expected resize >= 1 and 0 <= crop <= resize", target, size);
   }
-  bool portrait = image.height > image.width;
-  int longer = portrait ? longer_side(target, image.height, image.width)
-                        : longer_side(target, image.width, image.height);
-  Image resized = portrait ? resize(image, target, longer) : resize(image, longer, target);
-  if (size == 0) return resized;
-  return crop(resized, centre_offset(resized.height, size), centre_offset(resized.width, size), size, size);
+  if (image.height < 1 || image.width < 1) {
+    fail("preprocessing: the image is empty ({} x {} pixels)", image.width, image.height);
+  }
+  if (image.height > image.width) return {longer_side(target, image.height, image.width), target};
+  return {target, longer_side(target, image.width, image.height)};
 }
 
-Tensor to_input(const Image& image, const Preprocessing& preprocessing) {
+/// Centre crop; all of it when `size` is 0.
+Pixels centre(const Pixels& image, int size) {
+  if (size == 0) return image;
+  return image.window(centre_offset(image.height, size), centre_offset(image.width, size), size, size);
+}
+
+/// What the network sees of `image`, as pixels of `image` itself or, if it has another size, of `resized`.
+Pixels seen_pixels(const ImageView& image, const Preprocessing& preprocessing, Image& resized) {
+  Pixels source = pixels_of(image, "preprocessing");
+  MapSize size = resized_size({source.height, source.width}, preprocessing);
+  if (size == MapSize{source.height, source.width}) return centre(source, preprocessing.crop);
+  resized = resize(image, static_cast<int>(size.width), static_cast<int>(size.height));
+  return centre(pixels_of(resized, "preprocessing"), preprocessing.crop);
+}
+
+/// Writes the planes [3, H, W].
+void normalise(const Pixels& image, const Preprocessing& preprocessing, float* to) {
   if (preprocessing.mean.size() != 3 || preprocessing.std.size() != 3) {
     fail("preprocessing: expected 3 means and standard deviations, got {} and {}", preprocessing.mean.size(),
          preprocessing.std.size());
   }
-  Tensor input({1, 3, image.height, image.width});
-  size_t pixels = static_cast<size_t>(image.height) * image.width;
   for (int c = 0; c < 3; ++c) {
     std::array<float, 256> table = normalisation_table(preprocessing.mean[c], preprocessing.std[c]);
-    float* to = input.data.data() + c * pixels;
-    const uint8_t* from = image.rgb.data() + c;
-    for (size_t i = 0; i < pixels; ++i) to[i] = table[from[i * 3]];
+    for (int y = 0; y < image.height; ++y) {
+      const uint8_t* from = image.at(y, 0) + image.channels[c];
+      for (int x = 0; x < image.width; ++x, from += image.bytes) *to++ = table[*from];
+    }
   }
+}
+
+}  // namespace
+
+Image resize_and_crop(const ImageView& image, const Preprocessing& preprocessing) {
+  Image resized;
+  return to_image(seen_pixels(image, preprocessing, resized));
+}
+
+Tensor to_input(const ImageView& image, const Preprocessing& preprocessing) {
+  Pixels pixels = pixels_of(image, "to_input");
+  Tensor input({1, 3, pixels.height, pixels.width});
+  normalise(pixels, preprocessing, input.data.data());
   return input;
+}
+
+MapSize preprocessed_size(MapSize image, const Preprocessing& preprocessing) {
+  MapSize resized = resized_size(image, preprocessing);
+  return preprocessing.crop == 0 ? resized : MapSize{preprocessing.crop, preprocessing.crop};
+}
+
+void preprocess(const ImageView& image, const Preprocessing& preprocessing, std::span<float> input) {
+  Image resized;
+  Pixels seen = seen_pixels(image, preprocessing, resized);
+  int64_t expected = int64_t{3} * seen.height * seen.width;
+  if (static_cast<int64_t>(input.size()) != expected) {
+    fail("preprocess: room for {} values; expected {}, [3, {}, {}]", input.size(), expected, seen.height,
+         seen.width);
+  }
+  normalise(seen, preprocessing, input.data());
 }
 
 Tensor stack(const std::vector<Tensor>& inputs) {

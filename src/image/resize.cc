@@ -3,10 +3,9 @@
 // arithmetic.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include "core/fail.h"
-#include "lasnet/image.h"
+#include "image/pixels.h"
 
 namespace lasnet {
 namespace {
@@ -52,20 +51,20 @@ Filter triangle_filter(int in, int out) {
 
 uint8_t to_byte(int32_t sum) { return static_cast<uint8_t>(std::clamp(sum >> kPrecision, 0, 255)); }
 
-Image resize_rows(const Image& image, int width) {
+Image resize_rows(const Pixels& image, int width) {
   Filter filter = triangle_filter(image.width, width);
   Image result{width, image.height, std::vector<uint8_t>(static_cast<size_t>(width) * image.height * 3)};
   uint8_t* to = result.rgb.data();
+  auto [r, g, b] = image.channels;
   for (int y = 0; y < image.height; ++y) {
-    const uint8_t* row = image.rgb.data() + static_cast<size_t>(y) * image.width * 3;
     for (const Taps& taps : filter.taps) {
-      const uint8_t* from = row + static_cast<size_t>(taps.first) * 3;
+      const uint8_t* from = image.at(y, taps.first);
       const int32_t* weights = filter.weights.data() + taps.offset;
       int32_t red = kHalf, green = kHalf, blue = kHalf;
-      for (int i = 0; i < taps.count; ++i, from += 3) {
-        red += from[0] * weights[i];
-        green += from[1] * weights[i];
-        blue += from[2] * weights[i];
+      for (int i = 0; i < taps.count; ++i, from += image.bytes) {
+        red += from[r] * weights[i];
+        green += from[g] * weights[i];
+        blue += from[b] * weights[i];
       }
       *to++ = to_byte(red);
       *to++ = to_byte(green);
@@ -95,8 +94,8 @@ Image resize_columns(const Image& image, int height) {
 
 }  // namespace
 
-Image resize(const Image& image, int width, int height) {
-  if (image.width < 1 || image.height < 1) fail("resize: the image is empty");
+Image resize(const ImageView& view, int width, int height) {
+  Pixels image = pixels_of(view, "resize");
   auto refuse_size = [&](int64_t w, int64_t h) {
     if (w < 1 || h < 1 || w > kMaxImagePixels / h) {
       fail("resize: {} x {} to {} x {} pixels, expected 1 to {} in all", image.width, image.height, width,
@@ -108,23 +107,18 @@ Image resize(const Image& image, int width, int height) {
   bool rows = width != image.width, columns = height != image.height;
   if (rows && columns) return resize_columns(resize_rows(image, width), height);
   if (rows) return resize_rows(image, width);
-  return columns ? resize_columns(image, height) : image;
+  return columns ? resize_columns(to_image(image), height) : to_image(image);
 }
 
-Image crop(const Image& image, int top, int left, int height, int width) {
+Image crop(const ImageView& view, int top, int left, int height, int width) {
+  Pixels image = pixels_of(view, "crop");
   bool inside = top >= 0 && left >= 0 && height >= 1 && width >= 1 && height <= image.height - top &&
                 width <= image.width - left;
   if (!inside) {
     fail("crop: rows {} + {} and columns {} + {} leave the image of {} x {} pixels", top, height, left, width,
          image.width, image.height);
   }
-  Image result{width, height, std::vector<uint8_t>(static_cast<size_t>(width) * height * 3)};
-  size_t bytes = static_cast<size_t>(width) * 3;
-  for (int y = 0; y < height; ++y) {
-    const uint8_t* from = image.rgb.data() + (static_cast<size_t>(top + y) * image.width + left) * 3;
-    std::memcpy(result.rgb.data() + y * bytes, from, bytes);
-  }
-  return result;
+  return to_image(image.window(top, left, height, width));
 }
 
 }  // namespace lasnet

@@ -1,8 +1,12 @@
-// Model files: a .safetensors container whose metadata describes the network.
+// Model files: a .safetensors container whose metadata describes the network. Plain weights are read from any
+// format of weight_file.h.
+#include <utility>
+
 #include "core/fail.h"
 #include "lasnet/model.h"
 #include "model/metadata.h"
 #include "model/safetensors.h"
+#include "model/weight_file.h"
 
 namespace lasnet {
 namespace {
@@ -23,22 +27,18 @@ void check_same_network(const ArchConfig& file, const ArchConfig& wanted, const 
       path, describe(file), describe(wanted));
 }
 
-/// Gives every dynamic block without masker a fresh one, and drops the maskers of blocks that are static in
-/// `spec`.
-void fit_maskers(const ModelSpec& spec, Weights& weights) {
+/// Maskers for the dynamic blocks that have none in the file.
+Weights fresh_maskers(const ModelSpec& spec, const WeightFile& file) {
   Weights fresh;
   init_maskers(spec, 0, fresh_masker_bias(spec.arch), fresh);
   for (const BlockSpec& block : spec.blocks) {
     std::string weight = block.masker_name() + ".weight";
     std::string bias = block.masker_name() + ".bias";
-    if (!block.is_dynamic()) {
-      weights.erase(weight);
-      weights.erase(bias);
-    } else if (!weights.contains(weight) && !weights.contains(bias)) {
-      weights[weight] = std::move(fresh.at(weight));
-      weights[bias] = std::move(fresh.at(bias));
-    }
+    if (!file.tensors().contains(weight) && !file.tensors().contains(bias)) continue;
+    fresh.erase(weight);
+    fresh.erase(bias);
   }
+  return fresh;
 }
 
 }  // namespace
@@ -56,28 +56,35 @@ DType parse_dtype(const std::string& text) {
 }
 
 std::optional<ArchConfig> described_architecture(const std::string& path) {
-  const Safetensors content = read_safetensors(path);
-  const auto metadata = content.metadata.find(kMetadataKey);
-  if (metadata == content.metadata.end()) return std::nullopt;
-  return parse_metadata(metadata->second, path).spec.arch;
+  const auto metadata = open_weight_file(path)->metadata();
+  if (!metadata) return std::nullopt;
+  return parse_metadata(*metadata, path).spec.arch;
+}
+
+std::optional<int> stored_classes(const std::string& path) {
+  const auto file = open_weight_file(path);
+  const auto head = file->tensors().find(ModelSpec{}.head_name + ".weight");
+  if (head == file->tensors().end() || head->second.shape.size() != 2) return std::nullopt;
+  const int64_t rows = head->second.shape.front();
+  if (!std::in_range<int>(rows)) return std::nullopt;
+  return static_cast<int>(rows);
 }
 
 Model load_model(const std::string& path, const std::optional<ArchConfig>& arch) {
-  Safetensors content = read_safetensors(path);
-  auto metadata = content.metadata.find(kMetadataKey);
-  bool described = metadata != content.metadata.end();
-  if (!described && !arch) {
+  const auto file = open_weight_file(path);
+  const auto metadata = file->metadata();
+  if (!metadata && !arch) {
     fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", path);
   }
   Model model;
-  if (described) model = parse_metadata(metadata->second, path);
-  if (described && arch) check_same_network(model.spec.arch, *arch, path);
+  if (metadata) model = parse_metadata(*metadata, path);
+  if (metadata && arch) check_same_network(model.spec.arch, *arch, path);
+  Weights fresh;
   if (arch) {
     model.spec = make_spec(*arch);
-    fit_maskers(model.spec, content.tensors);
+    fresh = fresh_maskers(model.spec, *file);
   }
-  check_weights(model.spec, content.tensors, path);
-  model.weights = std::move(content.tensors);
+  model.weights = read_weights(*file, model.spec, std::move(fresh), UnknownTensors::refuse);
   return model;
 }
 

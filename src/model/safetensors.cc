@@ -9,7 +9,7 @@
 #include "core/fail.h"
 #include "core/file.h"
 #include "model/float_formats.h"
-#include "model/safetensors_header.h"
+#include "model/metadata.h"
 
 namespace lasnet {
 namespace {
@@ -34,9 +34,8 @@ bool is_float(const std::string& dtype) {
   return dtype == "F32" || dtype == "F16" || dtype == "BF16" || dtype == "F64";
 }
 
-Tensor read_tensor(const TensorEntry& entry, const uint8_t* data) {
+Tensor to_tensor(const TensorEntry& entry, const uint8_t* from) {
   Tensor tensor(entry.shape);
-  const uint8_t* from = data + entry.begin;
   if (entry.dtype == "F16") {
     convert<uint16_t>(from, tensor, f16_to_f32);
   } else if (entry.dtype == "BF16") {
@@ -91,28 +90,64 @@ void write_values(std::ostream& out, const std::vector<T>& values) {
 
 }  // namespace
 
-Safetensors parse_safetensors(const uint8_t* bytes, size_t size, const std::string& origin) {
-  if (size < kLengthBytes) fail("{}: {} bytes are too few for a safetensors file", origin, size);
+bool is_safetensors(std::string_view head) {
+  if (head.size() <= kLengthBytes || head[kLengthBytes] != '{') return false;
   uint64_t length = 0;
-  std::memcpy(&length, bytes, kLengthBytes);
+  std::memcpy(&length, head.data(), kLengthBytes);
+  return length <= kMaxHeader;
+}
+
+SafetensorsFile::SafetensorsFile(ByteSource source) : source_(std::move(source)) {
+  const uint64_t size = source_.size();
+  if (size < kLengthBytes) fail("{}: {} bytes are too few for a safetensors file", origin(), size);
+  uint64_t length = 0;
+  std::memcpy(&length, source_.read(0, kLengthBytes).data(), kLengthBytes);
   if (length > kMaxHeader || length > size - kLengthBytes) {
-    fail("{}: not a safetensors file, or truncated: header of {} bytes in a file of {}", origin, length,
+    fail("{}: not a safetensors file, or truncated: header of {} bytes in a file of {}", origin(), length,
          size);
   }
-  std::string_view json(reinterpret_cast<const char*>(bytes) + kLengthBytes, length);
-  const uint8_t* data = bytes + kLengthBytes + length;
-  SafetensorsHeader header = parse_safetensors_header(json, size - kLengthBytes - length, origin);
+  std::vector<uint8_t> json = source_.read(kLengthBytes, length);
+  data_begin_ = kLengthBytes + length;
+  header_ = parse_safetensors_header({reinterpret_cast<const char*>(json.data()), json.size()},
+                                     size - data_begin_, origin());
+  for (const auto& [name, entry] : header_.tensors) {
+    tensors_[name] = {entry.shape, entry.dtype, is_float(entry.dtype)};
+  }
+}
+
+std::optional<std::string> SafetensorsFile::metadata() const {
+  auto found = header_.metadata.find(kMetadataKey);
+  if (found == header_.metadata.end()) return std::nullopt;
+  return found->second;
+}
+
+Tensor SafetensorsFile::read(const std::string& name) {
+  const TensorEntry& entry = header_.tensors.at(name);
+  if (!is_float(entry.dtype)) {
+    fail("{}: tensor '{}' holds {}, expected floating point", origin(), name, entry.dtype);
+  }
+  return to_tensor(entry, source_.read(data_begin_ + entry.begin, entry.end - entry.begin).data());
+}
+
+namespace {
+
+Safetensors read_all(SafetensorsFile file) {
   Safetensors content;
-  content.metadata = std::move(header.metadata);
-  for (const auto& [name, entry] : header.tensors) {
-    if (is_float(entry.dtype)) content.tensors.emplace(name, read_tensor(entry, data));
+  content.metadata = file.all_metadata();
+  for (const auto& [name, tensor] : file.tensors()) {
+    if (tensor.is_float) content.tensors.emplace(name, file.read(name));
   }
   return content;
 }
 
+}  // namespace
+
+Safetensors parse_safetensors(const uint8_t* bytes, size_t size, const std::string& origin) {
+  return read_all(SafetensorsFile(ByteSource::memory({bytes, size}, origin)));
+}
+
 Safetensors read_safetensors(const std::string& path) {
-  std::vector<uint8_t> bytes = read_file(path);
-  return parse_safetensors(bytes.data(), bytes.size(), path);
+  return read_all(SafetensorsFile(ByteSource::open(path)));
 }
 
 void write_safetensors(const Safetensors& content, const std::string& path, DType dtype) {

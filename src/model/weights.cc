@@ -142,7 +142,9 @@ void check_weights(const ModelSpec& spec, const Weights& weights, const std::str
   }
   std::vector<std::string> problems;
   for (const TensorSpec& tensor : needed) {
-    std::string problem = problem_of(tensor, weights, unexpected);
+    // Near names are looked for only where they will be read.
+    bool listed = problems.size() < kMaxListedProblems;
+    std::string problem = problem_of(tensor, weights, listed ? unexpected : std::vector<std::string>{});
     if (!problem.empty()) problems.push_back(std::move(problem));
   }
   for (const std::string& name : unexpected) {

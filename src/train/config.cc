@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "core/fail.h"
+#include "core/file.h"
 #include "core/suggest.h"
 
 namespace lasnet {
@@ -84,9 +85,16 @@ void require_weight(std::string_view key, double value) {
 }  // namespace
 
 TrainConfig load_train_config(const std::string& path, TrainConfig base) {
+  constexpr uint64_t kMaxBytes = 1 << 20;
+  const std::vector<uint8_t> bytes = read_file(path, kMaxBytes);
+  return parse_train_config({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, path,
+                            std::move(base));
+}
+
+TrainConfig parse_train_config(std::string_view text, const std::string& path, TrainConfig base) {
   toml::table table;
   try {
-    table = toml::parse_file(path);
+    table = toml::parse(text, path);
   } catch (const toml::parse_error& error) {
     fail("{}:{}: {}", path, error.source().begin.line, error.description());
   }

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "lasnet/train.h"
 
@@ -50,6 +51,9 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("output", config.output);
   visit("resume", config.resume);
 }
+
+/// load_train_config on text; `path` names it in errors.
+TrainConfig parse_train_config(std::string_view text, const std::string& path, TrainConfig base);
 
 /// All keys and values.
 nlohmann::json to_json(const TrainConfig& config);

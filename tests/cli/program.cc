@@ -83,7 +83,12 @@ ProgramResult run_program(const std::vector<std::string>& arguments, const Progr
     }
   }
   int status = 0;
-  waitpid(child, &status, 0);
+  rusage usage{};
+  wait4(child, &status, 0, &usage);
+  for (const timeval& time : {usage.ru_utime, usage.ru_stime}) {
+    result.cpu_seconds += static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+  }
+  result.peak_mb = static_cast<double>(usage.ru_maxrss) * 1024 / 1e6;
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;
 }

@@ -13,6 +13,8 @@ namespace lasnet::test {
 struct ProgramResult {
   int exit_code = -1;  ///< 128 + signal if one ended it
   std::string out, err;
+  double cpu_seconds = 0;
+  double peak_mb = 0;  ///< most memory held at once, 10^6 bytes
 
   nlohmann::json json() const { return nlohmann::json::parse(out); }
 };

@@ -21,13 +21,13 @@ TEST_P(CommandHelp, IsPrintedOnStandardOutput) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Commands, CommandHelp,
-                         testing::Values("run", "forward", "eval", "bench", "inspect", "info"),
+                         testing::Values("run", "forward", "eval", "bench", "convert", "inspect", "info"),
                          [](const auto& command) { return std::string(command.param); });
 
 TEST(Usage, ProgramHelpNamesEveryCommand) {
   const auto result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"run", "forward", "eval", "train", "bench", "inspect", "info"}) {
+  for (const char* command : {"run", "forward", "eval", "train", "bench", "convert", "inspect", "info"}) {
     EXPECT_THAT(result.out, HasSubstr(std::string("  ") + command + " "));
   }
 }
@@ -49,18 +49,23 @@ TEST_P(WrongUsage, ExitsWithTwoAndSaysWhy) {
 
 INSTANTIATE_TEST_SUITE_P(
     Cases, WrongUsage,
-    testing::Values(WrongUse{"NoCommand", {}, "no command"}, WrongUse{"UnknownCommand", {"fly"}, "fly"},
-                    WrongUse{"UnknownOption", {"info", "--fast"}, "--fast"},
-                    WrongUse{"NoModel", {"run"}, "MODEL"},
-                    WrongUse{"NoImage", {"run", "m.safetensors"}, "IMAGE"},
-                    WrongUse{"UnknownIsa", {"run", "m", "i", "--isa", "sse9"}, "sse9"},
-                    WrongUse{"UnknownBackend", {"run", "m", "i", "--backend", "gpu"}, "gpu"},
-                    WrongUse{"NoThreads", {"run", "m", "i", "--threads", "0"}, "--threads"},
-                    WrongUse{"ThreadsNotANumber", {"run", "m", "i", "--threads", "many"}, "many"},
-                    WrongUse{"GranularityZero", {"inspect", "m", "--granularity", "4-0-2-1"}, "4-0-2-1"},
-                    WrongUse{"GranularityText", {"inspect", "m", "--granularity", "big"}, "big"},
-                    WrongUse{"NoInput", {"forward", "m", "--output", "y.npy"}, "--input"},
-                    WrongUse{"EvalWithoutFolder", {"eval", "m"}, "DIR"}),
+    testing::Values(
+        WrongUse{"NoCommand", {}, "no command"}, WrongUse{"UnknownCommand", {"fly"}, "fly"},
+        WrongUse{"UnknownOption", {"info", "--fast"}, "--fast"}, WrongUse{"NoModel", {"run"}, "MODEL"},
+        WrongUse{"NoImage", {"run", "m.safetensors"}, "IMAGE"},
+        WrongUse{"UnknownIsa", {"run", "m", "i", "--isa", "sse9"}, "sse9"},
+        WrongUse{"UnknownBackend", {"run", "m", "i", "--backend", "gpu"}, "gpu"},
+        WrongUse{"NoThreads", {"run", "m", "i", "--threads", "0"}, "--threads"},
+        WrongUse{"ThreadsNotANumber", {"run", "m", "i", "--threads", "many"}, "many"},
+        WrongUse{"GranularityZero", {"inspect", "m", "--granularity", "4-0-2-1"}, "4-0-2-1"},
+        WrongUse{"GranularityText", {"inspect", "m", "--granularity", "big"}, "big"},
+        WrongUse{"NoInput", {"forward", "m", "--output", "y.npy"}, "--input"},
+        WrongUse{"ConvertToPth", {"convert", "m.pth", "out.pth"}, ".safetensors"},
+        WrongUse{"ConvertUnknownType", {"convert", "m.pth", "o.safetensors", "--dtype", "int8"}, "int8"},
+        WrongUse{"UnknownPool", {"inspect", "m", "--se", "some"}, "some"},
+        WrongUse{"ClassesZero", {"inspect", "m", "--classes", "0"}, "0 classes"},
+        WrongUse{"ClassesMissing", {"inspect", "m", "--classes", "none.txt"}, "none.txt"},
+        WrongUse{"EvalWithoutFolder", {"eval", "m"}, "DIR"}),
     [](const auto& use) { return std::string(use.param.name); });
 
 TEST(Usage, VersionIsPrinted) {

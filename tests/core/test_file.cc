@@ -41,6 +41,24 @@ TEST(ReadFile, RefusesMoreThanTheLimit) {
   EXPECT_ERROR(read_file(dir / "file", 4), HasSubstr("5 bytes, expected at most 4"));
 }
 
+TEST(ByteSource, ReadsPiecesOfFilesAndMemoryAndNothingOutside) {
+  TemporaryDir dir;
+  write_text(dir / "file", "0123456789");
+  const std::vector<uint8_t> bytes = read_file(dir / "file");
+  for (const ByteSource& source : {ByteSource::open(dir / "file"), ByteSource::memory(bytes, dir / "file")}) {
+    EXPECT_EQ(source.size(), 10u);
+    EXPECT_EQ(text_of(source.read(3, uint64_t{4})), "3456");
+    EXPECT_TRUE(source.read(10, uint64_t{0}).empty());
+    for (const auto& [offset, count] : {std::pair<uint64_t, uint64_t>{8, 3},
+                                        {11, 0},
+                                        {UINT64_MAX, 1},
+                                        {1, UINT64_MAX},
+                                        {0, uint64_t{1} << 62}}) {
+      EXPECT_ERROR(source.read(offset, count), AllOf(HasSubstr(dir / "file"), HasSubstr("ends at byte 10")));
+    }
+  }
+}
+
 TEST(WriteFile, ReplacesOnlyOnSuccess) {
   TemporaryDir dir;
   std::string path = dir / "file";

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 #include <thread>
 
@@ -248,6 +249,90 @@ TEST(Session, TwoRunConcurrentlyWithIdenticalResults) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_THAT(equal, testing::Each(5));
+}
+
+TEST(Session, ReadsTheCallersMemory) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 27);
+  Tensor x = test::random_input(2, {64, 48}, 28);
+  std::vector<float> buffer(x.data.size() + 7, std::nanf(""));
+  std::copy(x.data.begin(), x.data.end(), buffer.begin() + 5);
+  TensorView view{x.shape, std::span(buffer).subspan(5, x.data.size())};
+  for (Backend backend : {Backend::reference, Backend::cpu}) {
+    Session session(model, {.backend = backend, .threads = 2});
+    EXPECT_EQ(session.run(view).logits, session.run(x).logits);
+    view.data = view.data.first(x.data.size() - 1);
+    EXPECT_THROW(session.run(view), Error);
+    view.data = std::span(buffer).subspan(5, x.data.size());
+  }
+}
+
+/// Runs loops backwards on fresh threads, and counts them.
+class BackwardsExecutor final : public Executor {
+ public:
+  explicit BackwardsExecutor(int threads) : threads_(threads) {}
+
+  int threads() const override { return threads_; }
+  void parallel_for(int64_t count, LoopBody body) override {
+    ++loops;
+    std::atomic<int64_t> left = count;
+    std::vector<std::thread> workers;
+    for (int thread = 0; thread < threads_; ++thread) {
+      workers.emplace_back([&, thread] {
+        for (int64_t i = --left; i >= 0; i = --left) body(i, thread);
+      });
+    }
+    for (std::thread& worker : workers) worker.join();
+  }
+
+  std::atomic<int> loops = 0;
+
+ private:
+  int threads_;
+};
+
+TEST(Session, RunsOnTheCallersThreadsWithTheSameBits) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1", 0.5), 29);
+  Tensor x = test::random_input(2, {97, 64}, 30);
+  Result expected = Session(model).run(x);
+  for (int threads : {1, 3}) {
+    auto executor = std::make_shared<BackwardsExecutor>(threads);
+    Session session(model, {.executor = executor});
+    EXPECT_EQ(session.threads(), threads);
+    Result got = session.run(x);
+    EXPECT_EQ(got.logits, expected.logits);
+    for (size_t b = 0; b < got.trace.blocks.size(); ++b) {
+      EXPECT_EQ(got.trace.blocks[b].mask, expected.trace.blocks[b].mask);
+    }
+    EXPECT_GT(executor->loops, 17);  // stem, 8 blocks of 2, head
+  }
+}
+
+TEST(Session, SessionsShareAnExecutor) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 31);
+  std::shared_ptr<const Executable> executable = make_executable(model);
+  Tensor x = test::random_input(1, {64, 64}, 32);
+  Tensor expected = Session(executable, 1).run(x).logits;
+  auto executor = std::make_shared<BackwardsExecutor>(2);
+  std::vector<int> equal(2);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&, i] {
+      Session session(executable, executor);
+      for (int repeat = 0; repeat < 3; ++repeat) equal[i] += session.run(x).logits == expected;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(equal, testing::Each(3));
+}
+
+TEST(Session, RefusesExecutorsThatCannotServe) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 33);
+  std::shared_ptr<const Executable> executable = make_executable(model);
+  for (int threads : {-1, 0, 1025}) {
+    EXPECT_THROW(Session(executable, std::make_shared<BackwardsExecutor>(threads)), Error) << threads;
+  }
+  EXPECT_THROW(Session(executable, std::shared_ptr<Executor>()), Error);
+  EXPECT_THROW(Session(std::shared_ptr<const Executable>(), 1), Error);
 }
 
 TEST(Session, ThrowsOnBadRequests) {

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <set>
 
 #include "core/random.h"
@@ -17,10 +18,22 @@ struct MapCase {
   int granularity;
 };
 
-const MapCase kMaps[] = {{{56, 56}, 4}, {{7, 7}, 1},  {{13, 9}, 3},   {{9, 13}, 5}, {{4, 6}, 9},
-                         {{1, 1}, 1},   {{1, 17}, 2}, {{12, 12}, 12}, {{5, 5}, 4}};
+/// Sizes with a history of trouble, and 200 that nobody chose.
+std::vector<MapCase> map_cases() {
+  std::vector<MapCase> cases = {{{56, 56}, 4}, {{7, 7}, 1},  {{13, 9}, 3},   {{9, 13}, 5}, {{4, 6}, 9},
+                                {{1, 1}, 1},   {{1, 17}, 2}, {{12, 12}, 12}, {{5, 5}, 4}};
+  Random random(4);
+  auto side = [&] { return static_cast<int64_t>(1 + random.below(24)); };
+  for (int i = 0; i < 200; ++i) {
+    MapSize map{side(), side()};
+    cases.push_back({map, static_cast<int>(1 + random.below(i % 2 == 0 ? 4 : 26))});
+  }
+  return cases;
+}
 
-std::vector<uint8_t> random_patches(const PatchGrid& grid, Random& random, double rate = 0.5) {
+/// Decisions at a rate that is itself random, now and then 0 or 1.
+std::vector<uint8_t> random_patches(const PatchGrid& grid, Random& random) {
+  double rate = std::clamp(random.uniform(-0.15, 1.15), 0.0, 1.0);
   std::vector<uint8_t> patches(grid.patches());
   for (uint8_t& patch : patches) patch = random.uniform() < rate;
   return patches;
@@ -44,7 +57,7 @@ std::vector<uint8_t> brute_force_dilation(const std::vector<uint8_t>& mask, MapS
 }
 
 TEST(Patches, CoverTheMapExactlyOnce) {
-  for (const MapCase& c : kMaps) {
+  for (const MapCase& c : map_cases()) {
     PatchGrid grid{c.map, c.granularity};
     std::vector<int> covered(c.map.pixels());
     for (int64_t row = 0; row < grid.rows(); ++row) {
@@ -61,7 +74,7 @@ TEST(Patches, CoverTheMapExactlyOnce) {
 }
 
 TEST(Patches, WindowsOfStridedBlocksCoverTheInputExactlyOnce) {
-  for (const MapCase& c : kMaps) {
+  for (const MapCase& c : map_cases()) {
     for (int64_t odd = 0; odd < 2; ++odd) {
       MapSize input{c.map.height * 2 - odd, c.map.width * 2 - odd};
       PatchGrid grid{c.map, c.granularity};
@@ -80,7 +93,7 @@ TEST(Patches, WindowsOfStridedBlocksCoverTheInputExactlyOnce) {
 
 TEST(Patches, ExpansionIsInvertible) {
   Random random(1);
-  for (const MapCase& c : kMaps) {
+  for (const MapCase& c : map_cases()) {
     PatchGrid grid{c.map, c.granularity};
     std::vector<uint8_t> patches = random_patches(grid, random);
     std::vector<uint8_t> mask(c.map.pixels());
@@ -100,8 +113,8 @@ TEST(Patches, MasksThatVaryWithinAPatchAreRefused) {
 
 TEST(Dilation, AgreesWithBruteForce) {
   Random random(2);
-  for (const MapCase& c : kMaps) {
-    for (int stride : {1, 2}) {
+  for (const MapCase& c : map_cases()) {
+    for (int stride : {1, 2, 3}) {
       for (int64_t odd = 0; odd < stride; ++odd) {
         MapSize input{c.map.height * stride - odd, c.map.width * stride - odd};
         std::vector<uint8_t> mask(c.map.pixels());
@@ -137,43 +150,130 @@ struct BlockCase {
   int first_stride, second_stride;  // of convs[0], convs[1]
 };
 
+/// A block whose maps are as odd as they can be: one pixel short of the strides' multiples.
+BlockGeometry geometry_of(const MapCase& c, BlockCase strides, bool odd) {
+  auto before = [&](MapSize map, int stride) -> MapSize {
+    int64_t missing = odd ? stride - 1 : 0;
+    return {map.height * stride - missing, map.width * stride - missing};
+  };
+  BlockGeometry geometry;
+  geometry.output = c.map;
+  geometry.middle = before(geometry.output, strides.second_stride);
+  geometry.input = before(geometry.middle, strides.first_stride);
+  geometry.dilation_stride = strides.second_stride;
+  geometry.grid = {c.map, c.granularity};
+  return geometry;
+}
+
+struct ExpectedLists {
+  Pairs dilated, active, projected_active, projected_inactive;
+  std::vector<int64_t> dilated_counts, active_counts;
+};
+
+/// The lists of the masks that `patches` [images, rows, cols] mean, pixel by pixel.
+ExpectedLists expected_lists(const BlockGeometry& g, int first_stride, const std::vector<uint8_t>& patches,
+                             int64_t images) {
+  ExpectedLists lists;
+  int stride = first_stride * g.dilation_stride;
+  for (int64_t n = 0; n < images; ++n) {
+    std::vector<uint8_t> mask(g.output.pixels());
+    expand_patches(g.grid, std::span(patches).subspan(n * g.grid.patches(), g.grid.patches()), mask);
+    std::vector<uint8_t> dilated = brute_force_dilation(mask, g.output, g.dilation_stride, g.middle);
+    append_expected(dilated, 1, g.input, first_stride, g.middle, n, lists.dilated);
+    append_expected(mask, 1, g.middle, g.dilation_stride, g.output, n, lists.active);
+    append_expected(mask, 1, g.input, stride, g.output, n, lists.projected_active);
+    append_expected(mask, 0, g.input, stride, g.output, n, lists.projected_inactive);
+    lists.dilated_counts.push_back(std::count(dilated.begin(), dilated.end(), uint8_t{1}));
+    lists.active_counts.push_back(std::count(mask.begin(), mask.end(), uint8_t{1}));
+  }
+  return lists;
+}
+
+std::vector<uint8_t> random_batch(const PatchGrid& grid, int64_t images, Random& random) {
+  std::vector<uint8_t> patches;
+  for (int64_t n = 0; n < images; ++n) {
+    std::vector<uint8_t> image = random_patches(grid, random);
+    patches.insert(patches.end(), image.begin(), image.end());
+  }
+  return patches;
+}
+
+const BlockCase kStrides[] = {{1, 1}, {1, 2}, {2, 1}, {2, 2}, {1, 3}};
+
 TEST(ActiveLists, AgreeWithMasks) {
   constexpr int64_t kImages = 3;
   Random random(3);
-  for (const MapCase& c : kMaps) {
-    for (BlockCase strides : {BlockCase{1, 1}, BlockCase{1, 2}, BlockCase{2, 1}}) {
-      int stride = strides.first_stride * strides.second_stride;
-      BlockGeometry geometry;
-      geometry.output = c.map;
-      geometry.middle = {c.map.height * strides.second_stride, c.map.width * strides.second_stride};
-      geometry.input = {geometry.middle.height * strides.first_stride,
-                        geometry.middle.width * strides.first_stride};
-      geometry.dilation_stride = strides.second_stride;
-      geometry.grid = {c.map, c.granularity};
-      ActiveListBuilder builder(geometry, stride, true, kImages);
+  for (const MapCase& c : map_cases()) {
+    for (BlockCase strides : kStrides) {
+      BlockGeometry geometry = geometry_of(c, strides, random.below(2) == 0);
+      bool has_projection = random.below(4) != 0;
+      ActiveListBuilder builder(geometry, strides.first_stride * strides.second_stride, has_projection,
+                                kImages);
       ActiveLists lists;
-      Pairs dilated_pairs, active, projected_active, projected_inactive;
-      std::vector<uint8_t> patches;
-      for (int64_t n = 0; n < kImages; ++n) {
-        std::vector<uint8_t> image = random_patches(geometry.grid, random, 0.4);
-        patches.insert(patches.end(), image.begin(), image.end());
-        std::vector<uint8_t> mask(c.map.pixels());
-        expand_patches(geometry.grid, image, mask);
-        std::vector<uint8_t> dilated =
-            brute_force_dilation(mask, geometry.output, strides.second_stride, geometry.middle);
-        append_expected(dilated, 1, geometry.input, strides.first_stride, geometry.middle, n, dilated_pairs);
-        append_expected(mask, 1, geometry.middle, strides.second_stride, geometry.output, n, active);
-        append_expected(mask, 1, geometry.input, stride, geometry.output, n, projected_active);
-        append_expected(mask, 0, geometry.input, stride, geometry.output, n, projected_inactive);
-      }
       for (int repeat = 0; repeat < 2; ++repeat) {  // a second build starts from nothing
+        std::vector<uint8_t> patches = random_batch(geometry.grid, kImages, random);
+        ExpectedLists expected = expected_lists(geometry, strides.first_stride, patches, kImages);
         builder.build(patches, lists);
-        EXPECT_EQ(to_pairs(lists.dilated), dilated_pairs);
-        EXPECT_EQ(to_pairs(lists.active), active);
-        EXPECT_EQ(to_pairs(lists.projected_active), projected_active);
-        EXPECT_EQ(to_pairs(lists.projected_inactive), projected_inactive);
+        EXPECT_EQ(to_pairs(lists.dilated), expected.dilated);
+        EXPECT_EQ(to_pairs(lists.active), expected.active);
+        EXPECT_EQ(to_pairs(lists.projected_active), has_projection ? expected.projected_active : Pairs{});
+        EXPECT_EQ(to_pairs(lists.projected_inactive), has_projection ? expected.projected_inactive : Pairs{});
+        EXPECT_EQ(builder.dilated_counts(), expected.dilated_counts);
+        EXPECT_EQ(builder.active_counts(), expected.active_counts);
       }
     }
+  }
+}
+
+/// The projection computes every output pixel exactly once, whatever the mask.
+TEST(ActiveLists, ProjectionsPartitionTheMap) {
+  constexpr int64_t kImages = 2;
+  Random random(5);
+  for (const MapCase& c : map_cases()) {
+    BlockGeometry geometry = geometry_of(c, {1, 2}, random.below(2) == 0);
+    ActiveListBuilder builder(geometry, 2, true, kImages);
+    ActiveLists lists;
+    builder.build(random_batch(geometry.grid, kImages, random), lists);
+    std::vector<int32_t> computed, everything;
+    for (const PixelList* list : {&lists.projected_active, &lists.projected_inactive}) {
+      for (auto [in, out] : to_pairs(*list)) computed.push_back(out);
+    }
+    for (int64_t n = 0; n < kImages; ++n) {
+      for (int64_t y = 0; y < c.map.height; ++y) {
+        for (int64_t x = 0; x < c.map.width; ++x) everything.push_back(bordered_index(c.map, n, y, x));
+      }
+    }
+    std::sort(computed.begin(), computed.end());
+    EXPECT_EQ(computed, everything);
+  }
+}
+
+/// Every pixel that the 3x3 reads for an active output is in D, or outside the map; and D holds no other.
+TEST(ActiveLists, DilatedIsWhatTheSecondConvolutionReads) {
+  Random random(6);
+  for (const MapCase& c : map_cases()) {
+    BlockCase strides = kStrides[random.below(std::size(kStrides))];
+    BlockGeometry geometry = geometry_of(c, strides, random.below(2) == 0);
+    ActiveListBuilder builder(geometry, strides.first_stride * strides.second_stride, false, 1);
+    ActiveLists lists;
+    builder.build(random_batch(geometry.grid, 1, random), lists);
+    std::set<int32_t> inside, read, written;
+    for (int64_t v = 0; v < geometry.middle.height; ++v) {
+      for (int64_t u = 0; u < geometry.middle.width; ++u) {
+        inside.insert(static_cast<int32_t>(bordered_index(geometry.middle, 0, v, u)));
+      }
+    }
+    int64_t row = geometry.middle.width + 2;
+    for (auto [in, out] : to_pairs(lists.active)) {
+      for (int64_t dy = -1; dy <= 1; ++dy) {
+        for (int64_t dx = -1; dx <= 1; ++dx) {
+          int32_t tap = static_cast<int32_t>(in + dy * row + dx);
+          if (inside.count(tap) != 0) read.insert(tap);
+        }
+      }
+    }
+    for (auto [in, out] : to_pairs(lists.dilated)) written.insert(out);
+    EXPECT_EQ(written, read);
   }
 }
 

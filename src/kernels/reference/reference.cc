@@ -18,7 +18,7 @@ void add_tap(const float* x, const Tensor& weight, int64_t tap, int groups, std:
 
 }  // namespace
 
-Tensor nchw_to_nhwc(const Tensor& x) {
+Tensor nchw_to_nhwc(const TensorView& x) {
   int64_t batch = x.shape[0], channels = x.shape[1], pixels = x.shape[2] * x.shape[3];
   Tensor y({batch, x.shape[2], x.shape[3], channels});
   for (int64_t n = 0; n < batch; ++n) {

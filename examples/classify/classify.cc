@@ -1,0 +1,22 @@
+// Classifies a photograph: classify MODEL PHOTO
+#include <lasnet/engine.h>
+#include <lasnet/error.h>
+#include <lasnet/image.h>
+
+#include <algorithm>
+#include <cstdio>
+
+int main(int argc, char** argv) try {
+  if (argc != 3) return std::fprintf(stderr, "usage: classify MODEL PHOTO\n"), 2;
+  lasnet::Model model = lasnet::load_model(argv[1]);
+  lasnet::Session session(model, {.threads = 2});
+  lasnet::Image photo = lasnet::resize_and_crop(lasnet::load_image(argv[2]), model.preprocessing);
+  lasnet::Result result = session.run(lasnet::to_input(photo, model.preprocessing));
+  auto best = std::max_element(result.logits.data.begin(), result.logits.data.end());
+  std::printf("%s, from %.1f %% of the MACs\n",
+              model.class_names.at(best - result.logits.data.begin()).c_str(),
+              100 * result.trace.macs_ratio());
+} catch (const lasnet::Error& error) {
+  std::fprintf(stderr, "%s\n", error.what());
+  return 1;
+}

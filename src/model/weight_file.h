@@ -1,0 +1,47 @@
+// A file of named tensors, whatever its format: described on opening, read tensor by tensor.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "lasnet/model.h"
+
+namespace lasnet {
+
+struct StoredTensor {
+  Shape shape;
+  std::string dtype;      ///< the file's own word, e.g. "BF16" or "bfloat16"
+  bool is_float = false;  ///< f16, bf16, f32 or f64
+};
+
+class WeightFile {
+ public:
+  virtual ~WeightFile() = default;
+
+  virtual std::string origin() const = 0;
+  /// "safetensors" or "pytorch"
+  virtual std::string format() const = 0;
+  virtual const std::map<std::string, StoredTensor>& tensors() const = 0;
+  /// The JSON text of model/metadata.h; nullopt where the file has none.
+  virtual std::optional<std::string> metadata() const = 0;
+  /// A tensor of tensors(), converted to float32. Throws Error if it is not of a floating-point type, or its
+  /// bytes are damaged.
+  virtual Tensor read(const std::string& name) = 0;
+};
+
+/// Opens a .safetensors file or a PyTorch checkpoint, told apart by their content. Throws Error saying what
+/// the file is otherwise (where that can be known, e.g. a checkpoint from before PyTorch 1.6), and what to
+/// do.
+std::unique_ptr<WeightFile> open_weight_file(const std::string& path);
+
+/// What to do with tensors of a file that a network does not know.
+enum class UnknownTensors { refuse, ignore };
+
+/// The tensors that `spec` needs: those of `given`, the others from `file`. Names and shapes are checked by
+/// check_weights before any value is read, so that nothing larger than the network is allocated. Maskers of
+/// blocks that are static in `spec`, and unknown integer tensors, are always ignored.
+Weights read_weights(WeightFile& file, const ModelSpec& spec, Weights given, UnknownTensors unknown);
+
+}  // namespace lasnet

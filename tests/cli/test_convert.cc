@@ -1,0 +1,216 @@
+// `lasnet convert`, and PyTorch checkpoints given to every command that takes a model.
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "core/npy.h"
+#include "fixtures.h"
+#include "hostile_checkpoints.h"
+#include "program.h"
+#include "support/pth_writer.h"
+#include "support/random_model.h"
+
+namespace lasnet::test {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool kSanitized = true;  // which keeps freed memory, and is slow
+#else
+constexpr bool kSanitized = false;
+#endif
+
+class ConvertTest : public ProgramTest {
+ protected:
+  std::vector<std::string> described(std::vector<std::string> arguments) const {
+    for (const char* argument : {"--arch", "resnet18", "--width", "0.125", "--stem", "small"}) {
+      arguments.emplace_back(argument);
+    }
+    return arguments;
+  }
+
+  std::string save_checkpoint(const std::string& name, const Weights& weights) const {
+    write_text(folder_.path(name), make_zip(checkpoint_items(state_dict_pickle(weights), weights)));
+    return folder_.path(name);
+  }
+
+  ProgramResult convert(const std::string& input, const std::vector<std::string>& options = {}) const {
+    auto arguments = described({"convert", input, out_});
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    return run_program(arguments);
+  }
+
+  std::string out_ = folder_.path("out.safetensors");
+};
+
+TEST_F(ConvertTest, ACheckpointBecomesAModelThatDescribesItself) {
+  const Model model = tiny_model();
+  write_text(folder_.path("names.txt"), "disc\nstripes\n");
+  const auto result = convert(save_checkpoint("m.pth", model.weights),
+                              {"--granularity", "4-4-2-1", "--classes", folder_.path("names.txt"), "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  const auto facts = result.json();
+  EXPECT_EQ(facts.at("format"), "pytorch");
+  EXPECT_EQ(facts.at("maskers"), "file");
+  EXPECT_EQ(facts.at("dtype"), "fp32");
+  EXPECT_EQ(facts.at("arch").at("granularity"), "4-4-2-1");
+  EXPECT_EQ(facts.at("bytes"), std::filesystem::file_size(out_));
+  const Model back = load_model(out_);
+  EXPECT_EQ(back.spec, model.spec);
+  EXPECT_EQ(back.weights, model.weights);
+  EXPECT_EQ(back.class_names, model.class_names);
+  EXPECT_EQ(back.preprocessing, Preprocessing{});
+}
+
+TEST_F(ConvertTest, StaticWeightsGetFreshMaskersAndTheirOwnNumberOfClasses) {
+  const Model plain = tiny_model({});
+  const std::string input = save_checkpoint("m.pt", plain.weights);
+  const auto fixed = convert(input);
+  ASSERT_EQ(fixed.exit_code, 0) << fixed.err;
+  EXPECT_EQ(load_model(out_).weights, plain.weights);
+  EXPECT_EQ(load_model(out_).spec.arch.classes, 2);
+
+  const auto dynamic = convert(input, {"--granularity", "4-4-2-1"});
+  ASSERT_EQ(dynamic.exit_code, 0) << dynamic.err;
+  EXPECT_THAT(dynamic.out, AllOf(HasSubstr("maskers  fresh"), HasSubstr("lasnet train --init")));
+  EXPECT_EQ(load_model(out_).spec.arch.granularity, (std::vector<int>{4, 4, 2, 1}));
+}
+
+TEST_F(ConvertTest, ASafetensorsFileChangesTypeGranularityAndNamesInPlace) {
+  const std::string path = save_tiny_model();
+  write_text(folder_.path("names.txt"), "round\r\nstriped\r\n");
+  const auto result = run_program({"convert", path, path, "--dtype", "bf16", "--granularity", "1-1-1-1",
+                                   "--classes", folder_.path("names.txt")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Model model = load_model(path);
+  EXPECT_EQ(model.spec.arch.granularity, (std::vector<int>{1, 1, 1, 1}));
+  EXPECT_EQ(model.class_names, (std::vector<std::string>{"round", "striped"}));
+  EXPECT_EQ(model.preprocessing, tiny_model().preprocessing);
+  for (const auto& [name, tensor] : tiny_model().weights) {
+    for (size_t i = 0; i < tensor.data.size(); ++i) {
+      ASSERT_NEAR(model.weights.at(name).data[i], tensor.data[i], std::abs(tensor.data[i]) / 256) << name;
+    }
+  }
+}
+
+TEST_F(ConvertTest, WrongNamesAreListedAndNothingIsWritten) {
+  Weights weights = tiny_model().weights;
+  weights["layer1.0.conv1.weights"] = weights.at("layer1.0.conv1.weight");
+  weights.erase("layer1.0.conv1.weight");
+  const std::string input = save_checkpoint("m.pth", weights);
+  const auto before = folder_.entries();
+  const auto result = convert(input, {"--granularity", "4-4-2-1"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("missing    layer1.0.conv1.weight"),
+                                HasSubstr("the file has 'layer1.0.conv1.weights'")));
+  EXPECT_EQ(folder_.entries(), before);
+}
+
+TEST_F(ConvertTest, AFullDiskLeavesTheOldFile) {
+  const std::string input = save_checkpoint("m.pth", tiny_model().weights);
+  write_text(out_, "old");
+  const auto before = folder_.entries();
+  const auto result = run_program(described({"convert", input, out_}), {.file_size_limit = 50'000});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("writing failed"));
+  EXPECT_EQ(read_text(out_), "old");
+  EXPECT_EQ(folder_.entries(), before);
+}
+
+TEST_F(ConvertTest, EveryCommandTakesCheckpoints) {
+  const std::string input = save_checkpoint("m.pth", tiny_model().weights);
+  save_npy(random_input(1, {48, 48}, 3), folder_.path("x.npy"));
+  const auto forward = [&](const std::vector<std::string>& model, const std::string& output) {
+    std::vector<std::string> arguments = {"forward", "--input", folder_.path("x.npy"), "--output",
+                                          folder_.path(output)};
+    arguments.insert(arguments.end(), model.begin(), model.end());
+    return run_program(arguments);
+  };
+  auto checkpoint = described({input, "--granularity", "4-4-2-1"});
+  ASSERT_EQ(forward(checkpoint, "a.npy").exit_code, 0);
+  ASSERT_EQ(forward({save_tiny_model()}, "b.npy").exit_code, 0);
+  EXPECT_EQ(load_npy_f32(folder_.path("a.npy")), load_npy_f32(folder_.path("b.npy")));
+
+  write_image_folder(folder_.path("data"), 0, 1);
+  for (const auto& command :
+       {std::vector<std::string>{"run", "--input-size", "48"}, {"eval", "--input-size", "48"}, {"inspect"}}) {
+    auto arguments = command;
+    arguments.insert(arguments.end(), checkpoint.begin(), checkpoint.end());
+    if (command[0] == "run") arguments.insert(arguments.end(), save_photo("a.png"));
+    if (command[0] == "eval") arguments.insert(arguments.end(), folder_.path("data"));
+    const auto result = run_program(arguments);
+    EXPECT_EQ(result.exit_code, 0) << command[0] << ": " << result.err;
+  }
+}
+
+// Hostile files.
+
+class HostileTest : public ConvertTest {
+ protected:
+  void expect_refused(const std::string& input, const std::string& message) const {
+    const auto before = folder_.entries();
+    const auto result = convert(input);
+    EXPECT_EQ(result.exit_code, 1) << result.err;
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, AllOf(testing::StartsWith("error:"), HasSubstr(input), HasSubstr(message)));
+    EXPECT_LT(result.err.size(), 4000u);
+    EXPECT_EQ(folder_.entries(), before);
+    if (kSanitized) return;
+    EXPECT_LT(result.cpu_seconds, 1);
+    EXPECT_LT(result.peak_mb, 100);
+  }
+
+  Weights weights_ = tiny_model({}).weights;
+};
+
+TEST_F(HostileTest, AGoodFileBesideThemConverts) {
+  const auto result = convert(save_checkpoint("good.pth", weights_));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(load_model(out_).weights, weights_);
+}
+
+TEST_F(HostileTest, EachIsRefusedBriefly) {
+  const auto hostile = hostile_checkpoints(weights_, folder_.path("executed"));
+  EXPECT_GE(hostile.size(), 25u);
+  for (const HostileCheckpoint& checkpoint : hostile) {
+    SCOPED_TRACE(checkpoint.name);
+    write_text(folder_.path("bad.pth"), checkpoint.bytes);
+    expect_refused(folder_.path("bad.pth"), checkpoint.message);
+  }
+}
+
+TEST_F(HostileTest, EverySixteenthOfAFileIsRefused) {
+  const std::string whole = read_text(save_checkpoint("good.pth", weights_));
+  for (size_t part = 0; part < 16; ++part) {
+    SCOPED_TRACE(part);
+    write_text(folder_.path("bad.pth"), whole.substr(0, whole.size() * part / 16));
+    expect_refused(folder_.path("bad.pth"), "truncated");
+  }
+}
+
+TEST_F(HostileTest, ManyLongNamesCostLittle) {
+  // Near names are looked for among the unexpected ones: 5,000 of 200 characters.
+  Pickle pickle;
+  pickle.raw("}(");
+  for (int i = 0; i < 5000; ++i) {
+    pickle.text(std::string(190, 'x') + std::to_string(i)).tensor({.key = "0", .shape = {1}});
+  }
+  write_text(folder_.path("bad.pth"),
+             make_zip(checkpoint_items(pickle.raw("u").done(), {{"x", Tensor({1})}})));
+  expect_refused(folder_.path("bad.pth"), "... and ");
+}
+
+TEST_F(HostileTest, AMemoBombBesideTheWeightsIsHarmless) {
+  const std::string pickle =
+      Pickle().raw("}(").entries(weights_).text("bomb").raw(memo_bomb()).raw("u").done();
+  write_text(folder_.path("m.pth"), make_zip(checkpoint_items(pickle, weights_)));
+  const auto result = convert(folder_.path("m.pth"));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(load_model(out_).weights, weights_);
+}
+
+}  // namespace
+}  // namespace lasnet::test
