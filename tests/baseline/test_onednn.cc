@@ -32,7 +32,7 @@ void expect_the_engines_logits(const ArchConfig& arch, const BaselineShape& shap
 class OnednnNetworks : public testing::TestWithParam<std::string> {};
 
 TEST_P(OnednnNetworks, GiveTheEnginesLogitsAtOddSizes) {
-  expect_the_engines_logits({.name = GetParam(), .width = 0.5, .classes = 37}, {2, {97, 131}}, 1);
+  expect_the_engines_logits({.name = GetParam(), .width = 0.25, .classes = 37}, {2, {97, 131}}, 1);
 }
 
 TEST_P(OnednnNetworks, GiveTheEnginesLogitsWithTheSmallStem) {
