@@ -35,6 +35,11 @@ struct Pipe {
     setrlimit(RLIMIT_FSIZE, &both);
     signal(SIGXFSZ, SIG_IGN);  // writes then fail, as on a full disk
   }
+  if (options.memory_limit >= 0) {
+    const auto limit = static_cast<rlim_t>(options.memory_limit);
+    const rlimit both{limit, limit};
+    setrlimit(RLIMIT_DATA, &both);
+  }
   std::vector<char*> argv = {const_cast<char*>("lasnet")};
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
@@ -88,7 +93,6 @@ ProgramResult run_program(const std::vector<std::string>& arguments, const Progr
   for (const timeval& time : {usage.ru_utime, usage.ru_stime}) {
     result.cpu_seconds += static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
   }
-  result.peak_mb = static_cast<double>(usage.ru_maxrss) * 1024 / 1e6;
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return result;
 }

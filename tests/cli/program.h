@@ -14,7 +14,6 @@ struct ProgramResult {
   int exit_code = -1;  ///< 128 + signal if one ended it
   std::string out, err;
   double cpu_seconds = 0;
-  double peak_mb = 0;  ///< most memory held at once, 10^6 bytes
 
   nlohmann::json json() const { return nlohmann::json::parse(out); }
 };
@@ -22,6 +21,7 @@ struct ProgramResult {
 struct ProgramOptions {
   std::string stdout_path = {};  ///< instead of collecting standard output
   int64_t file_size_limit = -1;  ///< bytes the program can write to one file: a disk that fills up
+  int64_t memory_limit = -1;     ///< bytes of heap and other private memory the program can have
   std::function<bool(const std::string& err)> interrupt_when = {};  ///< send SIGINT once this holds
 };
 
