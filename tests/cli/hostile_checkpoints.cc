@@ -132,7 +132,10 @@ class Catalogue {
     add_beside("marks", repeated("(", 200'000), "values on its stack");
     add_beside("many_values", "]" + repeated("(" + repeated("N", 1000) + "e", 500),
                "more than 400000 values");
-    add_beside("many_opcodes", "]q\x01" + repeated("(" + repeated("h\x01", 1000) + "e", 2100),
+    add_beside("many_opcodes",
+               "](Nq\x01"
+               "e" +
+                   repeated("(" + repeated("h\x01", 1000) + "e", 2100),
                "more than 2000000 opcodes");
     add_beside("large_pickle", "B" + std::string("\0\0\x10\x01", 4) + std::string(0x1100000, 'x'),
                "expected at most");
