@@ -23,6 +23,7 @@ std::span<const uint8_t> bytes_of(const std::string& text) {
   return {reinterpret_cast<const uint8_t*>(text.data()), text.size()};
 }
 
+/// Over the caller's bytes, which must outlive it.
 PyTorchFile parse(const std::string& archive) {
   return PyTorchFile(ByteSource::memory(bytes_of(archive), "x.pth"));
 }
@@ -224,7 +225,8 @@ TEST(PyTorchFile, PrefersTheNestedStateDict) {
   Pickle pickle;
   pickle.raw("}(").text("best_accuracy").tensor({.key = "0", .shape = {6}});
   pickle.text("state_dict").raw("}(").entries(weights).raw("uu");
-  PyTorchFile file = parse(make_zip(checkpoint_items(pickle.done(), weights)));
+  const std::string archive = make_zip(checkpoint_items(pickle.done(), weights));
+  PyTorchFile file = parse(archive);
   EXPECT_EQ(file.tensors().size(), 2u);
   EXPECT_EQ(file.read("a"), weights.at("a"));
 }
