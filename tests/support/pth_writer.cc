@@ -22,9 +22,14 @@ std::string joined(std::initializer_list<std::string_view> parts) {
   return result;
 }
 
+/// Products of hostile shapes wrap around.
+int64_t wrapping_product(int64_t a, int64_t b) {
+  return static_cast<int64_t>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+}
+
 std::vector<int64_t> contiguous_strides(const Shape& shape) {
   std::vector<int64_t> strides(shape.size(), 1);
-  for (size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+  for (size_t i = shape.size(); i-- > 1;) strides[i - 1] = wrapping_product(strides[i], shape[i]);
   return strides;
 }
 
@@ -95,7 +100,7 @@ Pickle& Pickle::tensor(const PickledTensor& tensor) {
   global("torch._utils", "_rebuild_tensor_v2").raw("((");
   text("storage").global("torch", tensor.storage).text(tensor.key).text("cpu");
   int64_t elements = 1;
-  for (int64_t size : tensor.shape) elements *= size;
+  for (int64_t size : tensor.shape) elements = wrapping_product(elements, size);
   integer(tensor.count.value_or(elements)).raw("tQ");
   integer(tensor.offset).integers(tensor.shape);
   integers(tensor.strides.value_or(contiguous_strides(tensor.shape)));
