@@ -33,10 +33,12 @@ struct SessionOptions {
   Backend backend = Backend::cpu;
   std::optional<Isa> isa =
       std::nullopt;  ///< default: the fastest available. Forcing one the machine lacks throws Error.
-  int threads = 1;                                 ///< >= 1, at most 1024; results do not depend on it
+  int threads = 1;   ///< >= 1, at most 1024; results do not depend on it
   /// Runs the session's loops instead of threads of its own; `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
-  std::optional<NetworkPlan> plan = std::nullopt;  ///< schedule of each block; default: chosen by the library
+  /// Of every block, as far as it can run it; default: chosen by the library. make_executable takes one per
+  /// block.
+  std::optional<BlockPlan> schedule = std::nullopt;
 };
 
 /// Masks by block name, uint8 [N, H', W'] with one value per patch.
