@@ -117,6 +117,10 @@ class LASNET_EXPORT Session {
   /// any number of threads, any executor and any split of a batch; instruction sets differ by rounding.
   Result run(const TensorView& input, const RunOptions& options = {});
 
+  /// The same into `result`, whose memory is used again: with a result of an earlier run of the same sizes,
+  /// and no forced masks, nothing is allocated (cpu backend).
+  void run(const TensorView& input, const RunOptions& options, Result& result);
+
   std::shared_ptr<const Executable> executable() const;
   Backend backend() const;
   /// The instruction set whose kernels run (scalar for the reference backend).
