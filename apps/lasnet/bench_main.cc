@@ -1,6 +1,7 @@
 // lasnet-bench, which `lasnet bench` becomes: how fast a network runs dense, sparse and in another library.
 #include "bench_options.h"
 #include "bench_report.h"
+#include "bench_sweep.h"
 #include "core/fail.h"
 #include "lasnet/geometry.h"
 #include "progress.h"
@@ -57,13 +58,21 @@ std::string progress_note(const Measurements& m) {
   return note;
 }
 
-Measurements measure_all(const BenchOptions& options, Session& session, Baseline* baseline,
-                         BenchInputs& inputs, const std::optional<double>& rate) {
-  Progress progress("bench", options.repeat, "repetitions");
-  return measure(session, baseline, inputs, {.repeat = options.repeat, .rate = rate, .seed = options.seed},
-                 [&](const Measurements& m) {
-                   progress.update(static_cast<int64_t>(m.dense_ms.size()), progress_note(m));
-                 });
+BenchReport report_of(const BenchOptions& options, const Model& model, const Session& session, MapSize size,
+                      const std::optional<double>& rate) {
+  return {.model = options.model.path,
+          .arch = model.spec.arch,
+          .size = size,
+          .batch = options.batch,
+          .threads = session.threads(),
+          .isa = session.isa(),
+          .schedule = options.session.schedule,
+          .rate = rate,
+          .photographs = 0,
+          .static_macs = static_macs(model.spec, size),
+          .measured = {},
+          .baseline = {},
+          .reproduce = reproduce(options, session.isa(), size)};
 }
 
 BenchReport bench(const BenchOptions& options) {
@@ -77,20 +86,50 @@ BenchReport bench(const BenchOptions& options) {
   }
   BenchInputs inputs(options.images, preprocessing, size, options.batch, options.seed);
   Session session(model, options.session);
-  ChosenBaseline chosen = open_baseline(options, model, size, session, inputs.next());
-  return BenchReport{.model = options.model.path,
-                     .arch = model.spec.arch,
-                     .size = size,
-                     .batch = options.batch,
-                     .threads = session.threads(),
-                     .isa = session.isa(),
-                     .schedule = options.session.schedule,
-                     .rate = rate,
-                     .photographs = inputs.photographs(),
-                     .static_macs = static_macs(model.spec, size),
-                     .measured = measure_all(options, session, chosen.baseline.get(), inputs, rate),
-                     .baseline = std::move(chosen),
-                     .reproduce = reproduce(options, session.isa(), size)};
+  BenchReport report = report_of(options, model, session, size, rate);
+  report.photographs = inputs.photographs();
+  report.baseline = open_baseline(options, model, size, session, inputs.next());
+  Progress progress("bench", options.repeat, "repetitions");
+  report.measured =
+      measure(session, report.baseline.baseline.get(), inputs,
+              {.repeat = options.repeat, .rate = rate, .seed = options.seed}, [&](const Measurements& m) {
+                progress.update(static_cast<int64_t>(m.dense_ms.size()), progress_note(m));
+              });
+  return report;
+}
+
+/// Every granularity and rate; writes the files and prints a table.
+void sweep(BenchOptions options) {
+  constexpr int kGranularities[] = {1, 2, 4, 7, 8};
+  constexpr int kRates = 10;
+  std::vector<SweepRow> rows;
+  Progress progress("sweep", std::size(kGranularities) * kRates, "points");
+  std::string title;
+  for (const int granularity : kGranularities) {
+    options.model.granularity = {granularity, granularity, granularity, granularity};
+    const Model model = open_model(options);
+    const Preprocessing preprocessing = preprocessing_for(options, model);
+    const MapSize size = options.size.value_or(MapSize{preprocessing.crop, preprocessing.crop});
+    BenchInputs inputs(options.images, preprocessing, size, options.batch, options.seed);
+    Session session(model, options.session);
+    title = fmt::format("{}, {} x {} px, batch {}, {}, {} thread{}: sparse over dense", options.model.path,
+                        size.height, size.width, options.batch, to_string(session.isa()), session.threads(),
+                        session.threads() == 1 ? "" : "s");
+    for (int step = 1; step <= kRates; ++step) {
+      const double rate = static_cast<double>(step) / kRates;
+      BenchReport report = report_of(options, model, session, size, rate);
+      report.measured =
+          measure(session, nullptr, inputs, {.repeat = options.repeat, .rate = rate, .seed = options.seed},
+                  [](const Measurements&) {});
+      const std::vector<SweepRow> of_point = sweep_rows(report, granularity);
+      rows.insert(rows.end(), of_point.begin(), of_point.end());
+      progress.update(static_cast<int64_t>(rows.size() / of_point.size()),
+                      fmt::format("S {}, rate {:.1f}: {:.2f}x", granularity, rate, of_point.back().speedup));
+    }
+  }
+  write_sweep(rows, title, options.sweep, options.model.path);
+  print(fmt::format("{}\n\n{}\n  written {}/{}.csv and .svg\n", bold(title), to_text(rows), options.sweep,
+                    options.model.path));
 }
 
 int run_command(int argc, char** argv) {
@@ -99,6 +138,10 @@ int run_command(int argc, char** argv) {
   add_bench_options(app, options);
   if (const int code = parse(app, argc, argv); code >= 0) return code;
   resolve(options);
+  if (!options.sweep.empty()) {
+    sweep(options);
+    return 0;
+  }
   const BenchReport report = bench(options);
   if (options.json) {
     print_json(to_json(report));

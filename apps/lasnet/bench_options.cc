@@ -76,6 +76,11 @@ void add_network_options(CLI::App& app, BenchOptions& options) {
   app.add_option("--images", options.images,
                  "Folder of JPEG and PNG files, at any depth: the inputs, in turn; needs a model file")
       ->type_name("DIR");
+  app.add_option(
+         "--sweep", options.sweep,
+         "Instead: speed-up against density, rates 0.1 ... 1 at S = 1, 2, 4, 7, 8 in every stage; writes "
+         "a CSV file and a plot (SVG) into DIR. Needs an architecture; --repeat counts for every point")
+      ->type_name("DIR");
   app.add_option("--save", options.save, "Also write the network that is measured, for other programs")
       ->type_name("FILE");
   const auto rate = app.add_option("--rate", options.rate, "Random masks: probability of a patch")
@@ -119,9 +124,19 @@ void resolve(BenchOptions& options) {
           fmt::format("--images: random weights find nothing in photographs; give a model file instead of {}",
                       model.path));
     }
+    if (!options.sweep.empty() && (model.granularity || options.rate || options.macs || options.json ||
+                                   options.baseline != BaselineKind::none)) {
+      throw UsageError(
+          "--sweep goes through granularities and rates by itself, beside dense runs; leave out "
+          "--granularity, --rate, --macs, --baseline and --json");
+    }
     if (!model.granularity) model.granularity = {4, 4, 2, 1};
     if (!options.rate && !options.macs) options.macs = kDefaultMacs;
     return;
+  }
+  if (!options.sweep.empty()) {
+    throw UsageError(fmt::format("--sweep: {} is not an architecture; known: {}", model.path,
+                                 fmt::join(architecture_names(), ", ")));
   }
   if (!std::filesystem::exists(model.path)) {
     const std::string near = nearest_name(model.path, architecture_names());

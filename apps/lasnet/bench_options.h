@@ -21,6 +21,7 @@ struct BenchOptions {
   uint64_t seed = 0;
   BaselineKind baseline = BaselineKind::none;
   std::string images;  ///< folder; empty: random inputs
+  std::string sweep;   ///< folder for CSV and SVG of speed-up against density; empty: one measurement
   std::string save;    ///< file for the network that is measured; empty: none
   bool json = false;
 

@@ -1,6 +1,7 @@
 // `lasnet bench`: what it reports, not how fast anything is.
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <sstream>
 
 #include "fixtures.h"
@@ -34,6 +35,47 @@ void expect_quartiles(const json& q) {
 }
 
 class BenchTest : public ProgramTest {};
+
+TEST_F(BenchTest, ReportsStagesAndTheMaskersShare) {
+  const auto result =
+      run_program(with(kTiny, {"--rate", "0.5", "--schedule", "masker=separate,gather=copied"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json report = result.json();
+  EXPECT_THAT(report.at("schedule"), HasSubstr("masker=separate,gather=copied,scatter=in_place"));
+  EXPECT_GT(report.at("masking_share").at("median"), 0.0);
+  EXPECT_LT(report.at("masking_share").at("median"), 1.0);
+  ASSERT_EQ(report.at("stages").size(), 4);
+  double dense = 0, of_blocks = 0;
+  for (const json& stage : report.at("stages")) dense += stage.at("dense_ms").get<double>();
+  for (const json& block : report.at("blocks")) of_blocks += block.at("dense_ms").get<double>();
+  EXPECT_NEAR(dense, of_blocks, 0.5 * of_blocks);
+}
+
+TEST_F(BenchTest, SweepWritesATableAndAPlot) {
+  const auto result = run_program({"bench", "resnet18", "--width", "0.125", "--classes", "5", "--stem",
+                                   "small", "--size", "32", "--repeat", "1", "--sweep", folder_.path("sweep")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("faster up to r"));
+  std::istringstream csv(read_text(folder_.path("sweep/resnet18.csv")));
+  std::string line;
+  int rows = 0;
+  std::getline(csv, line);
+  EXPECT_EQ(line, "stage,granularity,rate,dilated_rate,dense_ms,sparse_ms,speedup,theory_speedup");
+  while (std::getline(csv, line)) ++rows;
+  EXPECT_EQ(rows, 5 * 10 * 5);  // granularities, rates, stages and the network
+  EXPECT_THAT(read_text(folder_.path("sweep/resnet18.svg")), HasSubstr("break-even"));
+  for (const char* conflict : {"--rate", "--macs"}) {
+    const auto refused = run_program({"bench", "resnet18", "--sweep", folder_.path("other"), conflict, "0.5"});
+    EXPECT_EQ(refused.exit_code, 2);
+    EXPECT_FALSE(std::filesystem::exists(folder_.path("other")));
+  }
+}
+
+TEST_F(BenchTest, BadSchedulesAreRefused) {
+  const auto result = run_program(with(kTiny, {"--schedule", "masker=fast"}));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("separate, pooled, with_conv1"));
+}
 
 TEST_F(BenchTest, JsonHasEveryField) {
   const auto result = run_program(with(kTiny, {"--granularity", "4-2-2-1", "--macs", "0.6", "--batch", "4"}));
