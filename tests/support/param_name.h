@@ -13,8 +13,8 @@ inline void PrintTo(Isa isa, std::ostream* out) { *out << to_string(isa); }
 
 namespace test {
 
-/// Last argument of INSTANTIATE_TEST_SUITE_P: what PrintTo writes of the parameter, with _ for all but letters and
-/// digits.
+/// Last argument of INSTANTIATE_TEST_SUITE_P: what PrintTo writes of the parameter, with _ for all but
+/// letters and digits.
 struct ParamName {
   template <typename T>
   std::string operator()(const testing::TestParamInfo<T>& info) const {
