@@ -8,6 +8,7 @@ CMAKE_ARGS ?=
 FUZZ_SECONDS ?= 60
 CTEST_ARGS ?=
 PREFIX ?= /usr/local
+export CTEST_PARALLEL_LEVEL ?= $(shell nproc)
 
 MODEL ?= models/demo.safetensors
 SAMPLES ?= $(wildcard samples/*.jpg)

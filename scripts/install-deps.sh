@@ -7,10 +7,10 @@
 set -eu
 
 # The compiler and tools; the libraries of engine and program; tests and benchmarks; Python for scripts/.
-packages='g++ cmake ninja-build clang-format
+packages='g++ cmake ninja-build ccache clang-format
   libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libtomlplusplus-dev libjpeg-dev libpng-dev zlib1g-dev
   libgtest-dev libgmock-dev libbenchmark-dev libdnnl-dev
-  python3 python3-numpy python3-pil'
+  python3 python3-numpy python3-pil python3-onnx'
 # Training. OpenMP's OpenBLAS shares its thread pool with libtorch; the pthread one fights it for the cores.
 train_packages='libtorch-dev libopenblas0-openmp'
 fuzz_packages='clang'

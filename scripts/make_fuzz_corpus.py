@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes tests/fuzz/corpus/<reader>/*: small valid inputs from which fuzzing starts.
 
-Needs: pip install pillow numpy.
+Needs python3-numpy and python3-pil.
 """
 
 import io
@@ -13,7 +13,9 @@ import zipfile
 import numpy as np
 from PIL import Image
 
-CORPUS = pathlib.Path(__file__).parent.parent / "tests" / "fuzz" / "corpus"
+TESTS = pathlib.Path(__file__).parent.parent / "tests"
+CORPUS = TESTS / "fuzz" / "corpus"
+CHECKPOINTS = TESTS / "model" / "data" / "torch-2.15"
 
 
 def write(name: str, content: bytes) -> None:
@@ -71,9 +73,12 @@ def archive(pickle: bytes) -> bytes:
 
 def image(mode: str, kind: str, **options) -> bytes:
     pixels = np.random.default_rng(0).integers(0, 256, (9, 11, 4), dtype=np.uint8)
-    picture = Image.fromarray(pixels, "CMYK" if mode == "CMYK" else "RGBA")
+    if mode == "I;16":
+        picture = Image.fromarray(pixels[..., 0].astype(np.uint16) * 257)
+    else:
+        picture = Image.fromarray(pixels, "CMYK" if mode == "CMYK" else "RGBA").convert(mode)
     buffer = io.BytesIO()
-    (picture if picture.mode == mode else picture.convert(mode)).save(buffer, kind, **options)
+    picture.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
@@ -94,7 +99,13 @@ def main() -> None:
     write("pickle/checkpoint", state_dict_pickle())
     write("pickle/protocol4", b"\x80\x04\x95\x12\x00\x00\x00\x00\x00\x00\x00}\x94(\x8c\x05torch\x8c\x04Size\x93Nu.")
     write("pytorch/checkpoint", archive(state_dict_pickle()))
-    write("config/demo", (CORPUS.parent.parent.parent / "models" / "demo.toml").read_bytes())
+    for name in ("nested", "parameters", "strided"):
+        checkpoint = (CHECKPOINTS / f"{name}.pth").read_bytes()
+        write(f"pytorch/{name}", checkpoint)
+        with zipfile.ZipFile(io.BytesIO(checkpoint)) as file:
+            write(f"pickle/{name}", file.read(f"{name}/data.pkl"))
+    write("pytorch/legacy", (CHECKPOINTS / "legacy.pth").read_bytes())
+    write("config/demo", (TESTS.parent / "models" / "demo.toml").read_bytes())
     write("config/arrays", b"granularity = [4, 4, 2, 1]\nlr = 1e-3\nflip = false\nseed = 0x10\n")
 
     exif = Image.Exif()

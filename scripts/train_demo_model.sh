@@ -11,6 +11,8 @@ run=${2:-runs/demo}
 scripts/install-deps.sh --data
 [ -d "$data" ] || /usr/bin/python3 scripts/build_demo_data.py --out "$data" --seed 0
 
+# Threads of libtorch that wait for others sleep: spinning, they would slow each other down on a busy machine.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
 resume=
 [ ! -d "$run" ] || resume=--resume
 build/lasnet train --config models/demo.toml --data "$data" -o "$run" $resume

@@ -17,10 +17,11 @@ constexpr int kBarWidth = 24;
 
 }  // namespace
 
-Progress::Progress(std::string label, int64_t total, std::string unit)
+Progress::Progress(std::string label, int64_t total, std::string unit, int64_t begun)
     : label_(std::move(label)),
       unit_(std::move(unit)),
       total_(std::max<int64_t>(total, 1)),
+      begun_(begun),
       terminal_(isatty(STDERR_FILENO) != 0),
       start_(Clock::now()),
       last_(start_) {}
@@ -48,12 +49,13 @@ void Progress::clear() {
 
 std::string Progress::line(int64_t done, const std::string& note, double elapsed_s) const {
   const double fraction = static_cast<double>(done) / static_cast<double>(total_);
-  const double rate = done / std::max(elapsed_s, 1e-9);
+  const double rate = static_cast<double>(done - begun_) / std::max(elapsed_s, 1e-9);
   std::string text = label_ + " ";
   if (terminal_) text += "▕" + bar(fraction, kBarWidth) + "▏ ";
   text += fmt::format("{:3.0f} %  {}/{}  {:.{}f} {}/s", 100 * fraction, done, total_, rate, rate < 10 ? 1 : 0,
                       unit_);
-  if (done > 0 && done < total_) text += fmt::format("  {} left", format_duration((total_ - done) / rate));
+  if (done > begun_ && done < total_)
+    text += fmt::format("  {} left", format_duration((total_ - done) / rate));
   return note.empty() ? text : text + "  " + note;
 }
 

@@ -11,8 +11,9 @@ namespace lasnet::cli {
 /// then, so that log files stay short. Not thread safe.
 class Progress {
  public:
-  /// `unit` is what is counted, e.g. "images".
-  Progress(std::string label, int64_t total, std::string unit);
+  /// `unit` is what is counted, e.g. "images"; `begun` of them were finished before, and say nothing about
+  /// the rate.
+  Progress(std::string label, int64_t total, std::string unit, int64_t begun = 0);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -28,7 +29,7 @@ class Progress {
   std::string line(int64_t done, const std::string& note, double elapsed_s) const;
 
   std::string label_, unit_;
-  int64_t total_;
+  int64_t total_, begun_;
   bool terminal_;
   bool drawn_ = false;
   Clock::time_point start_, last_;

@@ -36,7 +36,7 @@ void TrainProgress::finish() { bar_.reset(); }
 void TrainProgress::on_step(const StepInfo& step) {
   const std::string label = fmt::format("{} {}/{}", step.phase, step.epoch, step.epochs);
   if (!bar_ || label != bar_label_) {
-    bar_ = std::make_unique<Progress>(label, step.steps, "steps");
+    bar_ = std::make_unique<Progress>(label, step.steps, "steps", /*begun=*/step.step);
     bar_label_ = label;
   }
   std::string note = fmt::format("loss {:.3f}", step.loss);

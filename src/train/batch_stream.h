@@ -1,7 +1,7 @@
 // Batches made ahead of the training step by background threads, in order.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include <deque>
 #include <functional>

@@ -82,20 +82,24 @@ std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& 
 }
 
 std::vector<std::string> mask_warnings(const MaskStatistics& masks, double progress) {
-  std::vector<std::string> warnings;
+  std::vector<std::string> collapsed, saturated;
   for (size_t i = 0; i < masks.blocks.size(); ++i) {
     if (masks.std[i] > kConstantStd) continue;
-    if (masks.mean[i] < kCollapsedRate) {
-      warnings.push_back(fmt::format(
-          "block {}: the mask has collapsed (r = {:.3f}, the same for every image), and an empty mask "
-          "gets little gradient; lower lr, raise masker_bias, or give more epochs or a higher target",
-          masks.blocks[i], masks.mean[i]));
-    } else if (masks.mean[i] > kSaturatedRate && progress > 1.0 / 3) {
-      warnings.push_back(fmt::format(
-          "block {}: the mask is saturated (r = {:.3f}, the same for every image): nothing is skipped "
-          "there; raise masker_lr_multiplier or lambda_flops, or lower masker_bias or the target",
-          masks.blocks[i], masks.mean[i]));
-    }
+    if (masks.mean[i] < kCollapsedRate) collapsed.push_back(masks.blocks[i]);
+    if (masks.mean[i] > kSaturatedRate && progress > 1.0 / 3) saturated.push_back(masks.blocks[i]);
+  }
+  std::vector<std::string> warnings;
+  if (!collapsed.empty()) {
+    warnings.push_back(
+        fmt::format("collapsed, the same for every image: the mask of {}; an empty mask gets little "
+                    "gradient: lower lr, raise masker_bias, or give more epochs or a higher target",
+                    fmt::join(collapsed, ", ")));
+  }
+  if (!saturated.empty()) {
+    warnings.push_back(
+        fmt::format("saturated, the same for every image: the mask of {}; nothing is skipped there: raise "
+                    "masker_lr_multiplier or lambda_flops, or lower masker_bias or the target",
+                    fmt::join(saturated, ", ")));
   }
   return warnings;
 }

@@ -27,8 +27,8 @@ struct EvaluationDetail {
 std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& data,
                                          const std::function<bool(int64_t)>& proceed);
 
-/// One sentence per block whose mask is (nearly) the same for every image: collapsed to 0, or, once
-/// `progress` e/E has passed the first third, saturated at 1; with what to do about it.
+/// A sentence on the blocks whose masks are (nearly) the same for every image: on those collapsed to 0 and,
+/// once `progress` e/E has passed the first third, on those saturated at 1; with what to do about it.
 std::vector<std::string> mask_warnings(const MaskStatistics& masks, double progress);
 
 }  // namespace lasnet

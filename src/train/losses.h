@@ -1,7 +1,7 @@
 // Compute accounting and the loss terms of dynamic fine-tuning (paper section 3.4; method).
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "lasnet/geometry.h"
 #include "train/masked_net.h"

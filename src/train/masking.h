@@ -3,7 +3,7 @@
 // gradients.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "core/random.h"
 #include "lasnet/model.h"

@@ -1,7 +1,7 @@
 // Crossing between lasnet's plain arrays and libtorch's tensors. Both directions copy.
 #pragma once
 
-#include <torch/torch.h>
+#include <torch/types.h>
 
 #include "lasnet/model.h"
 

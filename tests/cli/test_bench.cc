@@ -231,6 +231,8 @@ struct WrongBench {
   int exit_code = 2;
 };
 
+void PrintTo(const WrongBench& use, std::ostream* out) { *out << use.name; }
+
 class WrongBenchUse : public testing::TestWithParam<WrongBench> {};
 
 TEST_P(WrongBenchUse, SaysWhy) {

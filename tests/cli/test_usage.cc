@@ -38,6 +38,8 @@ struct WrongUse {
   const char* message;
 };
 
+void PrintTo(const WrongUse& use, std::ostream* out) { *out << use.name; }
+
 class WrongUsage : public testing::TestWithParam<WrongUse> {};
 
 TEST_P(WrongUsage, ExitsWithTwoAndSaysWhy) {

@@ -9,6 +9,7 @@
 #include "kernels/cpu/kernels.h"
 #include "kernels/reference/reference.h"
 #include "schedule/schedule.h"
+#include "support/param_name.h"
 
 namespace lasnet {
 namespace {
@@ -376,8 +377,7 @@ TEST_P(Kernels, Pools) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, Kernels, testing::ValuesIn(available_isas()),
-                         [](const auto& param) { return to_string(param.param); });
+INSTANTIATE_TEST_SUITE_P(Isas, Kernels, testing::ValuesIn(available_isas()), test::ParamName());
 
 TEST(Tiling, CoversTheWorkWithinTheScratch) {
   for (int64_t pixels : {1, 5, 24, 49, 196, 784, 3136, 100352}) {

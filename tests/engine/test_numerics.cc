@@ -7,6 +7,7 @@
 
 #include "core/denormals.h"
 #include "lasnet/error.h"
+#include "support/param_name.h"
 #include "support/random_model.h"
 
 namespace lasnet {
@@ -30,6 +31,10 @@ std::vector<EngineCase> engines() {
   std::vector<EngineCase> cases = {{Backend::reference, {}}};
   for (Isa isa : available_isas()) cases.push_back({Backend::cpu, isa});
   return cases;
+}
+
+void PrintTo(const EngineCase& c, std::ostream* out) {
+  *out << (c.isa ? to_string(*c.isa) : to_string(c.backend));
 }
 
 class EveryEngine : public testing::TestWithParam<EngineCase> {
@@ -88,9 +93,7 @@ TEST_P(EveryEngine, NegativeVarianceIsRefused) {
               HasSubstr("layer1.0.bn2: channel 3 has running_var -1"));
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, EveryEngine, testing::ValuesIn(engines()), [](const auto& param) {
-  return param.param.isa ? to_string(*param.param.isa) : to_string(param.param.backend);
-});
+INSTANTIATE_TEST_SUITE_P(Engines, EveryEngine, testing::ValuesIn(engines()), test::ParamName());
 
 /// A network whose first layer scales by 1e-40 computes with subnormals throughout.
 Model subnormal_model() {

@@ -9,6 +9,7 @@
 #include "engine/cpu_executable.h"
 #include "kernels/cpu/kernels.h"
 #include "lasnet/error.h"
+#include "support/param_name.h"
 #include "support/random_model.h"
 
 namespace lasnet {
@@ -37,6 +38,11 @@ struct NetworkCase {
   int64_t images;
   int threads;
 };
+
+void PrintTo(const NetworkCase& c, std::ostream* out) {
+  *out << c.architecture << " S " << c.granularity << ", " << c.images << " of " << c.size.height << "x"
+       << c.size.width << ", " << c.threads << " threads";
+}
 
 class AgainstReference : public testing::TestWithParam<NetworkCase> {};
 
@@ -69,7 +75,8 @@ INSTANTIATE_TEST_SUITE_P(Networks, AgainstReference,
                                          NetworkCase{"regnet_y_400mf:dense", "3-5-2-9", {97, 67}, 3, 3},
                                          NetworkCase{"regnet_y_800mf", "1-1-1-1", {64, 64}, 1, 2},
                                          NetworkCase{"regnet_y_1_6gf", "static", {33, 47}, 2, 1},
-                                         NetworkCase{"resnext50_32x4d", "4-4-2-1", {64, 48}, 2, 2}));
+                                         NetworkCase{"resnext50_32x4d", "4-4-2-1", {64, 48}, 2, 2}),
+                         test::ParamName());
 
 /// Test masks must exercise something: mixed decisions in most blocks.
 TEST(RandomModel, MasksAreMixed) {
@@ -202,8 +209,7 @@ TEST_P(EveryIsa, ForcedInstructionSetRuns) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, EveryIsa, testing::ValuesIn(available_isas()),
-                         [](const auto& param) { return to_string(param.param); });
+INSTANTIATE_TEST_SUITE_P(Isas, EveryIsa, testing::ValuesIn(available_isas()), test::ParamName());
 
 TEST(Session, IsReusableAcrossSizesAndModes) {
   Model model = test::random_model(config("resnet18", "4-4-2-1"), 16);

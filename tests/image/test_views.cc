@@ -7,8 +7,15 @@
 #include "core/random.h"
 #include "lasnet/image.h"
 #include "support/expect_error.h"
+#include "support/param_name.h"
 
-namespace lasnet::test {
+namespace lasnet {
+
+void PrintTo(PixelFormat format, std::ostream* out) {
+  *out << std::array{"rgb", "bgr", "rgba", "bgra"}[static_cast<size_t>(format)];
+}
+
+namespace test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -90,7 +97,8 @@ TEST_P(EveryFormat, IsPreprocessedIntoTheCallersMemory) {
 
 INSTANTIATE_TEST_SUITE_P(Formats, EveryFormat,
                          testing::Values(PixelFormat::rgb, PixelFormat::bgr, PixelFormat::rgba,
-                                         PixelFormat::bgra));
+                                         PixelFormat::bgra),
+                         ParamName());
 
 TEST(Views, ThatCannotBeAreRefused) {
   std::array<uint8_t, 30> bytes{};
@@ -112,4 +120,5 @@ TEST(Views, ThatCannotBeAreRefused) {
 }
 
 }  // namespace
-}  // namespace lasnet::test
+}  // namespace test
+}  // namespace lasnet

@@ -29,6 +29,8 @@ struct Published {
   double giga_macs;  ///< at 224 px
 };
 
+void PrintTo(const Published& p, std::ostream* out) { *out << p.name; }
+
 class TorchvisionFigures : public testing::TestWithParam<Published> {};
 
 /// "num_params" and "_ops" of torchvision's model pages.

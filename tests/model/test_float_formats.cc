@@ -30,6 +30,8 @@ struct Format {
   uint16_t (*narrow)(float);
 };
 
+void PrintTo(const Format& format, std::ostream* out) { *out << format.name; }
+
 class FloatFormats : public ::testing::TestWithParam<Format> {};
 
 TEST_P(FloatFormats, WidensEveryValueExactly) {

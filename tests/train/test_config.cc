@@ -1,4 +1,5 @@
 // The training configuration: TOML files and what is refused before training starts.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -110,6 +111,8 @@ struct BadValue {
   void (*set)(TrainConfig&);
 };
 
+void PrintTo(const BadValue& value, std::ostream* out) { *out << value.key; }
+
 class CheckTrainConfigTest : public testing::TestWithParam<BadValue> {};
 
 TEST_P(CheckTrainConfigTest, NamesTheBadValue) {
@@ -146,7 +149,8 @@ INSTANTIATE_TEST_SUITE_P(
                     BadValue{"gumbel_end", [](TrainConfig& c) { c.gumbel_end = 0; }},
                     BadValue{"temperature_distill", [](TrainConfig& c) { c.temperature_distill = 0; }},
                     BadValue{"crop_min_scale", [](TrainConfig& c) { c.crop_min_scale = 0; }},
-                    BadValue{"threads", [](TrainConfig& c) { c.threads = -1; }}));
+                    BadValue{"threads", [](TrainConfig& c) { c.threads = -1; }}),
+    [](const auto& value) { return fmt::format("{}_{}", value.param.key, value.index); });
 
 TEST(ConfigJson, RecordsEveryKeyAndTheRecipeLeavesOutPaths) {
   TrainConfig config = valid_config();

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "support/param_name.h"
 #include "support/random_model.h"
 #include "train/losses.h"
 
@@ -44,6 +45,11 @@ struct AccountCase {
   SePool se_pool = SePool::active;
 };
 
+void PrintTo(const AccountCase& c, std::ostream* out) {
+  *out << c.arch << " S " << c.granularity << ", " << c.size.height << "x" << c.size.width
+       << (c.se_pool == SePool::dense ? ", dense pool" : "");
+}
+
 class MacAccountTest : public testing::TestWithParam<AccountCase> {};
 
 TEST_P(MacAccountTest, AgreesWithTheCountOverMasks) {
@@ -72,7 +78,8 @@ INSTANTIATE_TEST_SUITE_P(Networks, MacAccountTest,
                                          AccountCase{"resnet50", "8-4-7-1", {64, 96}},
                                          AccountCase{"resnet50", "1-1-1-1", {33, 50}},
                                          AccountCase{"regnet_y_400mf", "4-4-2-1", {64, 64}},
-                                         AccountCase{"regnet_y_400mf", "4-4-2-1", {97, 64}, SePool::dense}));
+                                         AccountCase{"regnet_y_400mf", "4-4-2-1", {97, 64}, SePool::dense}),
+                         test::ParamName());
 
 TEST(MacAccount, FullMasksCostTheStaticNetworkAndItsMaskers) {
   MapSize size{64, 64};

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "lasnet/error.h"
+#include "support/param_name.h"
 #include "support/random_model.h"
 #include "train/masked_net.h"
 #include "train/oracle.h"
@@ -30,6 +31,12 @@ struct OracleCase {
     return config;
   }
 };
+
+void PrintTo(const OracleCase& c, std::ostream* out) {
+  *out << c.arch << " S " << c.granularity << ", " << c.images << " of " << c.size.height << "x"
+       << c.size.width << (c.stem == StemKind::small ? ", small stem" : "")
+       << (c.se_pool == SePool::dense ? ", dense pool" : "");
+}
 
 class OracleTest : public testing::TestWithParam<OracleCase> {};
 
@@ -81,7 +88,8 @@ INSTANTIATE_TEST_SUITE_P(
         OracleCase{"resnet101", "4-4-2-1", {64, 40}, 1}, OracleCase{"regnet_y_400mf", "4-4-2-1", {64, 97}, 3},
         OracleCase{"regnet_y_400mf", "3-5-2-9", {96, 64}, 3, StemKind::imagenet, SePool::dense},
         OracleCase{"regnet_y_800mf", "1-1-1-1", {48, 32}, 2, StemKind::small},
-        OracleCase{"resnext50_32x4d", "4-4-2-1", {64, 64}, 2}));
+        OracleCase{"resnext50_32x4d", "4-4-2-1", {64, 64}, 2}),
+    test::ParamName());
 
 TEST(Oracle, MaskIsTheSignOfTheLogitDifference) {
   Model model = test::random_model(arch_config("resnet18", "1-1-1-1"), 1);

@@ -1,5 +1,6 @@
 // The optimiser against libtorch's own, and the schedules.
 #include <gtest/gtest.h>
+#include <torch/optim.h>
 
 #include "lasnet/error.h"
 #include "train/sgd.h"

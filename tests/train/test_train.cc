@@ -349,13 +349,14 @@ TEST_F(TrainTest, AFullDiskKeepsTheOldCheckpoint) {
 }
 
 TEST(MaskWarnings, NameConstantMasksOnly) {
-  MaskStatistics masks{.blocks = {"collapsed", "saturated", "varied", "middle"},
-                       .mean = {0.0, 1.0, 0.995, 0.5},
-                       .std = {0.0, 0.0, 0.05, 0.0}};
-  std::vector<std::string> early = mask_warnings(masks, 0.1), late = mask_warnings(masks, 0.9);
-  EXPECT_THAT(early, ElementsAre(AllOf(HasSubstr("collapsed"), HasSubstr("masker_bias"))));
-  EXPECT_THAT(late, ElementsAre(HasSubstr("block collapsed"),
-                                AllOf(HasSubstr("block saturated"), HasSubstr("lambda_flops"))));
+  MaskStatistics masks{.blocks = {"empty", "full", "varied", "middle", "nearly"},
+                       .mean = {0.0, 1.0, 0.995, 0.5, 0.999},
+                       .std = {0.0, 0.0, 0.05, 0.0, 0.001}};
+  auto collapsed = AllOf(HasSubstr("collapsed"), HasSubstr("the mask of empty;"), HasSubstr("masker_bias"));
+  auto saturated =
+      AllOf(HasSubstr("saturated"), HasSubstr("the mask of full, nearly;"), HasSubstr("lambda_flops"));
+  EXPECT_THAT(mask_warnings(masks, 0.1), ElementsAre(collapsed));
+  EXPECT_THAT(mask_warnings(masks, 0.9), ElementsAre(collapsed, saturated));
 }
 
 }  // namespace
