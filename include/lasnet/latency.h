@@ -1,0 +1,113 @@
+// Predicting how long a network takes: a model of algorithm (granularity S, activation rate r), schedule (which
+// operators are fused) and hardware (paper section 3.3). Nothing is run and no GPU is needed.
+//
+//   HardwareProfile v100 = load_hardware("v100");
+//   NetworkLatency latency = predict_latency(spec, v100, {.batch = 128, .rate = 0.5});
+//   latency.speedup();  // static over dynamic
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lasnet/engine.h"
+#include "lasnet/hardware.h"
+#include "lasnet/model.h"
+
+namespace lasnet {
+
+/// Which equations predict. `standard`: of GPUs the paper's three-level model with the faults of its published
+/// simulator mended; of CPUs a model of this library's kernels. `paper`: the simulator's equations as they are
+/// (GPUs only), to reproduce what the paper reports.
+enum class LatencyModelKind { standard, paper };
+/// Its name on command lines: "default" or "paper"; parse_ functions throw Error on any other text.
+LASNET_EXPORT std::string to_string(LatencyModelKind kind);
+LASNET_EXPORT LatencyModelKind parse_latency_model(const std::string& text);
+
+/// How the masker's pooled map comes about: a pass over x of its own, one more output channel of a dense conv1
+/// (paper section 3.2), or kept up to date by the block before.
+enum class MaskerSchedule { separate, fused, carried };
+/// How conv2 finds its input: through a list of pixels, or copied to a buffer of patches first.
+enum class GatherSchedule { indirect, copied };
+/// Where conv3's output is added to the identity: in its epilogue, or by a pass of its own.
+enum class ScatterSchedule { fused, separate };
+/// What the convolutions before the last compute.
+enum class BodySchedule { sparse, whole_map };
+
+/// The schedule of one dynamic block.
+struct BlockSchedule {
+  MaskerSchedule masker = MaskerSchedule::separate;
+  GatherSchedule gather = GatherSchedule::indirect;
+  ScatterSchedule scatter = ScatterSchedule::fused;
+  BodySchedule body = BodySchedule::sparse;
+
+  bool operator==(const BlockSchedule&) const = default;
+};
+/// "masker=separate,gather=indirect,scatter=fused,body=sparse".
+LASNET_EXPORT std::string to_string(const BlockSchedule& schedule);
+
+/// What a user fixes of a schedule; the model chooses the rest.
+struct ScheduleConstraint {
+  std::optional<MaskerSchedule> masker = std::nullopt;
+  std::optional<GatherSchedule> gather = std::nullopt;
+  std::optional<ScatterSchedule> scatter = std::nullopt;
+  std::optional<BodySchedule> body = std::nullopt;
+
+  bool allows(const BlockSchedule& schedule) const;
+};
+/// "auto", or any of "masker=...,gather=...,scatter=...,body=..." with commas. Throws Error on any other text.
+LASNET_EXPORT ScheduleConstraint parse_schedule(const std::string& text);
+
+/// One operator. The parts need not add up to `seconds` where they overlap.
+struct OperatorLatency {
+  std::string name;     ///< e.g. "conv2", "masker", "gather"
+  double seconds = 0;
+  double compute_s = 0;  ///< arithmetic, at the utilisation of the tiling
+  double offchip_s = 0;  ///< moving weights and maps from and to memory, once each
+  double onchip_s = 0;   ///< what tiles load and store again, from shared caches
+  double launch_s = 0;   ///< starting the operator, and joining its threads
+  double utilisation = 1;  ///< share of the lanes that work, or of full register tiles
+  std::string tile = {};   ///< e.g. "64 channels x 8 x 8 pixels x 2 patches"
+
+  /// The largest part: "compute", "offchip", "onchip" or "launch".
+  std::string bound() const;
+};
+
+struct BlockLatency {
+  std::string name;
+  int stage = 0;
+  double static_s = 0;   ///< without masker, everything computed
+  double dynamic_s = 0;  ///< expectation over the masks; static_s in a static block
+  BlockSchedule schedule;
+  std::vector<OperatorLatency> operators;  ///< of the dynamic block
+};
+
+struct NetworkLatency {
+  double static_s = 0, dynamic_s = 0;  ///< of a batch
+  std::vector<BlockLatency> blocks;
+  std::vector<OperatorLatency> fixed;  ///< stem, pooling and head: the same in both
+
+  double speedup() const { return static_s / dynamic_s; }
+};
+
+/// What is run.
+struct LatencyQuery {
+  MapSize size = {224, 224};
+  int64_t batch = 1;
+  int threads = 1;            ///< of a CPU; GPUs ignore it
+  DType precision = DType::f32;  ///< f32 or f16; CPUs compute in f32
+  /// Masks: every patch active by itself with this probability. Times are expectations, not times of the mean.
+  double rate = 1;
+  const MaskSet* masks = nullptr;  ///< recorded masks of dynamic blocks, instead of `rate`
+  ScheduleConstraint schedule = {};
+  LatencyModelKind model = LatencyModelKind::standard;
+};
+
+/// Predicts one run. Throws Error on a rate outside [0, 1], a batch or thread count < 1, a precision or model
+/// that the hardware does not have, masks that do not fit, or an image under 32 px; and when no schedule
+/// satisfies the constraint.
+LASNET_EXPORT NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
+                                             const LatencyQuery& query);
+
+}  // namespace lasnet
