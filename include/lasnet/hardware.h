@@ -43,8 +43,9 @@ enum class WorkUnit {
   weight_l2,      ///< kB of weights read from the second-level cache
   weight_l3,      ///< kB of weights read from the last-level cache
   weight_memory,  ///< kB of weights read from memory
-  input,          ///< kB of input maps read for the first time by an operator
-  output,         ///< kB of output maps written or added to
+  map_l2,          ///< kB of maps read or written that fit the second-level cache
+  map_l3,          ///< kB of maps read or written that fit the last-level cache
+  map_memory,      ///< kB of larger maps read or written
   masker_value,   ///< 1000 values pooled by a masker
   masker_patch,   ///< 1000 channels of a patch multiplied with the masker's weights
   list_pixel,     ///< 1000 pixels of a map turned into lists

@@ -1,5 +1,5 @@
-// Predicting how long a network takes: a model of algorithm (granularity S, activation rate r), schedule (which
-// operators are fused) and hardware (paper section 3.3). Nothing is run and no GPU is needed.
+// Predicting how long a network takes: a model of algorithm (granularity S, activation rate r), schedule
+// (which operators are fused) and hardware (paper section 3.3). Nothing is run and no GPU is needed.
 //
 //   HardwareProfile v100 = load_hardware("v100");
 //   NetworkLatency latency = predict_latency(spec, v100, {.batch = 128, .rate = 0.5});
@@ -17,16 +17,16 @@
 
 namespace lasnet {
 
-/// Which equations predict. `standard`: of GPUs the paper's three-level model with the faults of its published
-/// simulator mended; of CPUs a model of this library's kernels. `paper`: the simulator's equations as they are
-/// (GPUs only), to reproduce what the paper reports.
+/// Which equations predict. `standard`: of GPUs the paper's three-level model with the faults of its
+/// published simulator mended; of CPUs a model of this library's kernels. `paper`: the simulator's equations
+/// as they are (GPUs only), to reproduce what the paper reports.
 enum class LatencyModelKind { standard, paper };
 /// Its name on command lines: "default" or "paper"; parse_ functions throw Error on any other text.
 LASNET_EXPORT std::string to_string(LatencyModelKind kind);
 LASNET_EXPORT LatencyModelKind parse_latency_model(const std::string& text);
 
-/// How the masker's pooled map comes about: a pass over x of its own, one more output channel of a dense conv1
-/// (paper section 3.2), or kept up to date by the block before.
+/// How the masker's pooled map comes about: a pass over x of its own, one more output channel of a dense
+/// conv1 (paper section 3.2), or kept up to date by the block before.
 enum class MaskerSchedule { separate, fused, carried };
 /// How conv2 finds its input: through a list of pixels, or copied to a buffer of patches first.
 enum class GatherSchedule { indirect, copied };
@@ -56,17 +56,18 @@ struct ScheduleConstraint {
 
   bool allows(const BlockSchedule& schedule) const;
 };
-/// "auto", or any of "masker=...,gather=...,scatter=...,body=..." with commas. Throws Error on any other text.
+/// "auto", or any of "masker=...,gather=...,scatter=...,body=..." with commas. Throws Error on any other
+/// text.
 LASNET_EXPORT ScheduleConstraint parse_schedule(const std::string& text);
 
 /// One operator. The parts need not add up to `seconds` where they overlap.
 struct OperatorLatency {
-  std::string name;     ///< e.g. "conv2", "masker", "gather"
+  std::string name;  ///< e.g. "conv2", "masker", "gather"
   double seconds = 0;
-  double compute_s = 0;  ///< arithmetic, at the utilisation of the tiling
-  double offchip_s = 0;  ///< moving weights and maps from and to memory, once each
-  double onchip_s = 0;   ///< what tiles load and store again, from shared caches
-  double launch_s = 0;   ///< starting the operator, and joining its threads
+  double compute_s = 0;    ///< arithmetic, at the utilisation of the tiling
+  double offchip_s = 0;    ///< moving weights and maps from and to memory, once each
+  double onchip_s = 0;     ///< what tiles load and store again, from shared caches
+  double launch_s = 0;     ///< starting the operator, and joining its threads
   double utilisation = 1;  ///< share of the lanes that work, or of full register tiles
   std::string tile = {};   ///< e.g. "64 channels x 8 x 8 pixels x 2 patches"
 
@@ -95,9 +96,10 @@ struct NetworkLatency {
 struct LatencyQuery {
   MapSize size = {224, 224};
   int64_t batch = 1;
-  int threads = 1;            ///< of a CPU; GPUs ignore it
+  int threads = 1;               ///< of a CPU; GPUs ignore it
   DType precision = DType::f32;  ///< f32 or f16; CPUs compute in f32
-  /// Masks: every patch active by itself with this probability. Times are expectations, not times of the mean.
+  /// Masks: every patch active by itself with this probability. Times are expectations, not times of the
+  /// mean.
   double rate = 1;
   const MaskSet* masks = nullptr;  ///< recorded masks of dynamic blocks, instead of `rate`
   ScheduleConstraint schedule = {};

@@ -195,10 +195,12 @@ std::string to_string(WorkUnit unit) {
       return "weight_l3_kb";
     case WorkUnit::weight_memory:
       return "weight_memory_kb";
-    case WorkUnit::input:
-      return "input_kb";
-    case WorkUnit::output:
-      return "output_kb";
+    case WorkUnit::map_l2:
+      return "map_l2_kb";
+    case WorkUnit::map_l3:
+      return "map_l3_kb";
+    case WorkUnit::map_memory:
+      return "map_memory_kb";
     case WorkUnit::masker_value:
       return "masker_kvalue";
     case WorkUnit::masker_patch:

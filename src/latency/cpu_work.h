@@ -1,0 +1,61 @@
+// What this library's CPU kernels have to do for a block, counted in the units whose cost is fitted
+// (WorkUnit): a list of operators, each a vector of counts. Latency is the counts times the profile's
+// seconds.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "lasnet/latency.h"
+#include "latency/activity.h"
+
+namespace lasnet {
+
+using WorkCounts = std::array<double, kWorkUnits>;
+
+struct OperatorWork {
+  std::string name;
+  WorkCounts counts = {};
+  double utilisation = 1;  ///< of the register tiles
+  std::string tile = {};
+
+  double& operator[](WorkUnit unit) { return counts[static_cast<size_t>(unit)]; }
+};
+
+/// What the counts depend on beside the block.
+struct CpuContext {
+  CpuHardware hardware;
+  int64_t batch = 1;
+  int threads = 1;
+  /// The network's weights and maps exceed the last-level cache, so every operator finds its weights in
+  /// memory.
+  bool cold_weights = true;
+};
+
+/// The context of a run of this network.
+CpuContext cpu_context(const ModelSpec& spec, const CpuHardware& hardware, int64_t batch, int threads);
+
+/// A block without masker.
+std::vector<OperatorWork> static_work(const BlockSpec& block, const BlockGeometry& geometry,
+                                      const CpuContext& context);
+
+/// A dynamic block under one outcome of its masks. Operators are the same for every outcome.
+std::vector<OperatorWork> dynamic_work(const BlockSpec& block, const BlockGeometry& geometry,
+                                       const CpuContext& context, const ActiveCounts& counts,
+                                       const BlockSchedule& schedule);
+
+/// Stem, its pool, and the head.
+std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,
+                                     const CpuContext& context);
+
+/// Schedules that the CPU engine offers for this block.
+std::vector<BlockSchedule> cpu_schedules(const BlockSpec& block);
+
+/// Sum over the operators.
+WorkCounts total(const std::vector<OperatorWork>& operators);
+
+/// counts . seconds_per.
+double seconds(const WorkCounts& counts, const CpuHardware& hardware);
+
+}  // namespace lasnet
