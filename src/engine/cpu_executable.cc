@@ -11,20 +11,20 @@ namespace {
 CpuConv compile_conv(const ConvSpec& spec, const Weights& weights, int64_t pitch, const CpuKernels& kernels) {
   FoldedConv folded = fold(spec, weights);
   bool merge_rows = spec.kernel > 1 && spec.groups == 1 && pitch == spec.in_channels;
-  return {spec, pack_conv(folded.weight, folded.bias, {spec.groups, merge_rows}, kernels), merge_rows};
+  return {spec, pack_conv({folded.weight, folded.bias, spec.groups, merge_rows}, kernels), merge_rows};
 }
 
 PackedConv compile_head(const ModelSpec& spec, const Weights& weights, const CpuKernels& kernels) {
   Tensor weight = weights.at(spec.head_name + ".weight");
   weight.shape = {spec.arch.classes, spec.features, 1, 1};
-  return pack_conv(weight, weights.at(spec.head_name + ".bias").data, {}, kernels);
+  return pack_conv({weight, weights.at(spec.head_name + ".bias").data}, kernels);
 }
 
 CpuSqueezeExcite compile_squeeze_excite(const SqueezeExciteSpec& spec, const Weights& weights,
                                         const CpuKernels& kernels) {
   auto layer = [&](const char* name) {
-    return pack_conv(weights.at(spec.name + name + ".weight"), weights.at(spec.name + name + ".bias").data,
-                     {}, kernels);
+    return pack_conv({weights.at(spec.name + name + ".weight"), weights.at(spec.name + name + ".bias").data},
+                     kernels);
   };
   return {spec.name, layer(".fc1"), layer(".fc2"), spec.pool};
 }

@@ -97,7 +97,7 @@ void check_conv(const ConvCase& c, Epilogue epilogue, const CpuKernels& kernels)
     }
   }
   bool merge_rows = c.kernel > 1 && c.groups == 1 && pitch_of(c.in) == c.in;
-  PackedConv packed = pack_conv(weight, bias, {c.groups, merge_rows}, kernels);
+  PackedConv packed = pack_conv({weight, bias, c.groups, merge_rows}, kernels);
   std::vector<int64_t> taps = tap_offsets(c.kernel, c.size.width + 2, pitch_of(c.in), merge_rows);
   AlignedBuffer in = to_map(x), scratch(conv_scratch_size(kernels));
   Tensor before = random_tensor({c.images, output.height, output.width, c.out}, random);
@@ -143,8 +143,8 @@ TEST_P(Kernels, GroupedConvolutionMultipliesFewZeros) {
   Random random(7);
   for (auto [width, channels] : {std::pair{8, 104}, std::pair{16, 320}, std::pair{24, 336}}) {
     Tensor weight = random_tensor({channels, width, 3, 3}, random);
-    PackedConv packed =
-        pack_conv(weight, std::vector<float>(channels), {.groups = channels / width}, kernels());
+    std::vector<float> bias(channels);
+    PackedConv packed = pack_conv({weight, bias, channels / width}, kernels());
     // A vector of output channels reads the groups it touches, and never more.
     EXPECT_LE(packed.reduction(), 9 * width * (kernels().vector_width / width + 2)) << width;
     EXPECT_LE(packed.weights.size(), static_cast<size_t>(2 * weight.size() + 9 * 48 * 64)) << width;

@@ -15,6 +15,7 @@
 #include "lasnet/mask.h"
 #include "mask/active_lists.h"
 #include "schedule/channel_blocks.h"
+#include "schedule/schedule.h"
 
 // Fully unrolls the next loop over a register tile, whose trip count is a constant.
 #if defined(__clang__)
@@ -39,10 +40,24 @@ struct PackedConv {
   std::vector<ChannelBlock> blocks;
   AlignedBuffer weights;
   AlignedBuffer bias;  ///< out_channels
+  /// A second convolution summed into some of the pixels; its [extra_taps][extra_run][width] weights follow
+  /// each block's own. 0 taps: none.
+  int extra_taps = 0;
+  int extra_run = 0;
+  AlignedBuffer extra_bias;  ///< of the pixels that have it: both biases
 
   int channel_blocks() const { return static_cast<int>(blocks.size()); }
   /// MACs per output value, zero weights included.
   int64_t reduction() const;
+};
+
+/// What the first `count` pixels of a ConvCall also sum: windows of a second map.
+struct ExtraInput {
+  const float* in = nullptr;
+  int64_t in_pitch = 0;
+  const int64_t* tap_offsets = nullptr;  ///< [conv->extra_taps]
+  const int32_t* pixels = nullptr;       ///< centres
+  int64_t count = 0;
 };
 
 struct ConvCall {
@@ -54,6 +69,7 @@ struct ConvCall {
   int64_t out_pitch = 0;
   PixelPairs pixels;
   Epilogue epilogue = Epilogue::bias;
+  ExtraInput extra = {};
 };
 
 /// A share of a ConvCall: pixels [pixel_begin, pixel_end) x channel blocks [block_begin, block_end).
@@ -136,17 +152,20 @@ const CpuKernels* avx512_kernels();
 /// The table for `isa`. Throws Error, listing the available ones, if the processor or the build lacks it.
 const CpuKernels& cpu_kernels(Isa isa);
 
-/// How a convolution's input lies in memory.
-struct ConvLayout {
+/// A convolution to pack: weight [out, in / groups, k, k] and bias [out], BatchNorm folded.
+struct ConvWeights {
+  const Tensor& weight;
+  const std::vector<float>& bias;
   int groups = 1;
-  /// The floats from pixel to pixel are the input channels, so that a kernel row is one contiguous run.
-  /// Needs groups = 1.
+  /// The floats from pixel to pixel of the input are its channels, so that a kernel row is one contiguous
+  /// run. Needs groups = 1.
   bool merge_rows = false;
 };
 
-/// Packs weight [out, in / groups, k, k] and bias [out].
-PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const ConvLayout& layout,
-                     const CpuKernels& kernels);
+PackedConv pack_conv(const ConvWeights& conv, const CpuKernels& kernels);
+
+/// Packs two ungrouped convolutions with the same outputs that are summed.
+PackedConv pack_conv_sum(const ConvWeights& conv, const ConvWeights& extra, const CpuKernels& kernels);
 
 /// Offsets of the taps of a kernel x kernel convolution packed like this, on a map of this row length (in
 /// pixels).

@@ -1,0 +1,176 @@
+#include "calibrate/measure.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/random.h"
+#include "core/stopwatch.h"
+#include "kernels/cpu/kernels.h"
+#include "lasnet/geometry.h"
+#include "latency/cpu_work.h"
+
+namespace lasnet {
+namespace {
+
+/// Steps of one run of the reference kernel: about 30 microseconds, shorter than a scheduler's slice.
+constexpr int64_t kReferenceSteps = 8000;
+/// The quickest of so many runs tells the processor's pace now.
+constexpr int kReferenceRuns = 5;
+
+double time_reference(const CpuKernels& kernels, int runs) {
+  volatile float sink = 0;
+  double best = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < runs; ++i) {
+    Stopwatch watch;
+    sink = kernels.fma_chains(kReferenceSteps);
+    best = std::min(best, watch.seconds());
+  }
+  (void)sink;
+  return best;
+}
+
+/// Minima of two interleaved halves of the repetitions.
+struct QuietPair {
+  double halves[2] = {std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity()};
+
+  void add(int repetition, double units) {
+    double& half = halves[repetition % 2];
+    half = std::min(half, units);
+  }
+};
+
+Tensor noise_input(const MeasuredCase& measured, Random& random) {
+  Tensor input({measured.batch, 3, measured.size.height, measured.size.width});
+  for (float& value : input.data) value = static_cast<float>(random.uniform(-1, 1));
+  return input;
+}
+
+/// Masks in which block b's patches are active by themselves with probability rates[b].
+MaskSet draw_masks(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t batch,
+                   const std::vector<double>& rates, Random& random, std::vector<BlockActivity>& activities) {
+  MaskSet masks;
+  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+    const BlockGeometry& block = geometry.blocks[b];
+    if (!spec.blocks[b].is_dynamic()) {
+      activities.push_back({.rate = 1, .scenarios = {full_counts(block, batch)}});
+      continue;
+    }
+    std::vector<uint8_t> patches(static_cast<size_t>(block.grid.patches() * batch));
+    for (uint8_t& patch : patches) patch = random.uniform() < rates[b];
+    ByteTensor mask({batch, block.output.height, block.output.width});
+    const auto pixels = static_cast<size_t>(block.output.pixels());
+    const auto per_image = static_cast<size_t>(block.grid.patches());
+    for (size_t n = 0; n < static_cast<size_t>(batch); ++n) {
+      expand_patches(block.grid, std::span(patches).subspan(n * per_image, per_image),
+                     std::span(mask.data).subspan(n * pixels, pixels));
+    }
+    activities.push_back(recorded_activity(block, batch, patches));
+    masks[spec.blocks[b].name] = std::move(mask);
+  }
+  return masks;
+}
+
+/// Times of a run under one deal of rates.
+class RunTimer {
+ public:
+  RunTimer(Session& session, const Tensor& input, const MaskSet* masks)
+      : session_(session),
+        input_(input),
+        options_{.dense = masks == nullptr, .force_masks = masks, .record_masks = false},
+        kernels_(cpu_kernels(session.isa())),
+        blocks_(session.spec().blocks.size()) {}
+
+  void repeat(int repetition) {
+    if (repetition == 0) session_.run(input_, options_);
+    const double before = time_reference(kernels_, kReferenceRuns);
+    const Trace trace = session_.run(input_, options_).trace;
+    const double reference = std::min(before, time_reference(kernels_, kReferenceRuns));
+    double rest = trace.seconds;
+    for (size_t b = 0; b < blocks_.size(); ++b) {
+      blocks_[b].add(repetition, trace.blocks[b].seconds / reference);
+      rest -= trace.blocks[b].seconds;
+    }
+    fixed_.add(repetition, rest / reference);
+    whole_.add(repetition, trace.seconds / reference);
+  }
+
+  const QuietPair& block(size_t index) const { return blocks_[index]; }
+  const QuietPair& fixed() const { return fixed_; }
+  const QuietPair& whole() const { return whole_; }
+
+ private:
+  Session& session_;
+  const Tensor& input_;
+  RunOptions options_;
+  const CpuKernels& kernels_;
+  std::vector<QuietPair> blocks_;
+  QuietPair fixed_, whole_;
+};
+
+std::vector<double> as_vector(const WorkCounts& counts) { return {counts.begin(), counts.end()}; }
+
+}  // namespace
+
+double reference_seconds(Isa isa) { return time_reference(cpu_kernels(isa), 200); }
+
+std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, int repeat, uint64_t seed,
+                                      const CpuHardware& machine, const MeasureProgress& progress) {
+  const ModelSpec spec = make_spec(measured.arch);
+  const NetworkGeometry geometry = network_geometry(spec, measured.size);
+  Model model;
+  model.spec = spec;
+  model.weights = random_weights(spec, seed);
+  Session session(model, {.isa = machine.isa, .threads = measured.threads});
+  Random random(seed, "measure");
+  const Tensor input = noise_input(measured, random);
+  const CpuContext context = cpu_context(spec, machine, measured.batch, measured.threads);
+  const bool dynamic = !measured.rates.empty();
+
+  std::vector<MeasuredRun> runs;
+  for (size_t deal = 0; deal < measured.offsets.size(); ++deal) {
+    MeasuredRun run{.of = measured, .rates = {}, .samples = {}};
+    for (size_t b = 0; b < spec.blocks.size(); ++b) {
+      const size_t turn = b + static_cast<size_t>(measured.offsets[deal]);
+      run.rates.push_back(dynamic ? measured.rates[turn % measured.rates.size()] : 1.0);
+    }
+    std::vector<BlockActivity> activities;
+    const MaskSet masks = draw_masks(spec, geometry, measured.batch, run.rates, random, activities);
+    RunTimer timer(session, input, dynamic ? &masks : nullptr);
+    for (int i = 0; i < repeat; ++i) {
+      timer.repeat(i);
+      progress((static_cast<double>(deal) + static_cast<double>(i + 1) / repeat) /
+               static_cast<double>(measured.offsets.size()));
+    }
+    const auto add = [&](std::optional<size_t> block, bool of_masks, const WorkCounts& counts,
+                         const QuietPair& quiet) {
+      Sample sample{.network = spec.arch.name,
+                    .size = measured.size,
+                    .batch = measured.batch,
+                    .threads = measured.threads,
+                    .block = block,
+                    .dynamic = of_masks,
+                    .spec = block ? spec.blocks[*block] : BlockSpec{},
+                    .geometry = block ? geometry.blocks[*block] : BlockGeometry{},
+                    .activity = block ? activities[*block] : BlockActivity{},
+                    .counts = as_vector(counts),
+                    .units = quiet.halves[0],
+                    .units_again = quiet.halves[1]};
+      run.samples.push_back(std::move(sample));
+    };
+    for (size_t b = 0; b < spec.blocks.size(); ++b) {
+      const bool masked = dynamic && spec.blocks[b].is_dynamic();
+      const auto work =
+          masked ? dynamic_work(spec.blocks[b], geometry.blocks[b], context, activities[b].scenarios[0], {})
+                 : static_work(spec.blocks[b], geometry.blocks[b], context);
+      add(b, masked, total(work), timer.block(b));
+    }
+    add(std::nullopt, false, total(fixed_work(spec, geometry, context)), timer.fixed());
+    run.units = timer.whole().halves[0];
+    run.units_again = timer.whole().halves[1];
+    runs.push_back(std::move(run));
+  }
+  return runs;
+}
+
+}  // namespace lasnet
