@@ -112,4 +112,49 @@ struct LatencyQuery {
 LASNET_EXPORT NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
                                              const LatencyQuery& query);
 
+/// Multiply-accumulates of a run over the static network's, expected over independent patches of this rate,
+/// halo included.
+LASNET_EXPORT double expected_macs_ratio(const ModelSpec& spec, MapSize size, double rate);
+
+/// The rate at which expected_macs_ratio is `macs`. Throws Error, naming the range, if no rate is.
+LASNET_EXPORT double rate_for_macs_ratio(const ModelSpec& spec, MapSize size, double macs);
+
+/// What a search for granularities looks for (paper section 3.3: S per stage, chosen from predicted latency).
+struct SearchOptions {
+  /// Candidates; those larger than a stage's map stand for one patch per image, once.
+  std::vector<int> granularities = {1, 2, 4, 7, 8, 14, 28};
+  /// Chosen is the smallest S (small patches are more flexible) within this share of the least latency.
+  double tolerance = 0.03;
+  bool per_block = false;  ///< else one S per stage
+  /// Instead of LatencyQuery::rate: the rate that gives the network this MAC ratio with the chosen S ...
+  std::optional<double> macs = std::nullopt;
+  /// ... or the largest rate at which a batch takes no longer than this.
+  std::optional<double> budget_s = std::nullopt;
+};
+
+/// Latency of one stage's blocks (or of one block) with one S, at the rates of GranularitySearch.
+struct SearchCurve {
+  int stage = 0;
+  std::string name;  ///< "stage 1", or the block's
+  int granularity = 0;
+  std::vector<double> seconds;
+  double seconds_at_rate = 0;  ///< at the rate that the choice is made for
+  bool chosen = false;
+};
+
+struct GranularitySearch {
+  std::vector<int> granularity;  ///< chosen: per stage, or per block
+  double rate = 1;               ///< that it was chosen for
+  double macs_ratio = 1;         ///< expected there
+  NetworkLatency latency;        ///< predicted there
+  std::vector<double> rates;     ///< of the curves
+  std::vector<SearchCurve> curves;
+};
+
+/// Predicts the architecture with every candidate and chooses. `arch.granularity` is ignored. Throws Error as
+/// predict_latency does, on a tolerance < 0, no or wrong candidates, and a MAC ratio or budget that no rate
+/// meets.
+LASNET_EXPORT GranularitySearch search_granularity(const ArchConfig& arch, const HardwareProfile& hardware,
+                                                   const LatencyQuery& query, const SearchOptions& options);
+
 }  // namespace lasnet

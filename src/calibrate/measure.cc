@@ -8,7 +8,6 @@
 #include "core/stopwatch.h"
 #include "kernels/cpu/kernels.h"
 #include "lasnet/geometry.h"
-#include "latency/cpu_work.h"
 
 namespace lasnet {
 namespace {
@@ -46,7 +45,7 @@ Tensor noise_input(const MeasuredCase& measured, Random& random) {
   return input;
 }
 
-/// Masks in which block b's patches are active by themselves with probability rates[b].
+/// Masks in which that share rates[b] of block b's patches is active, at random places.
 MaskSet draw_masks(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t batch,
                    const std::vector<double>& rates, Random& random, std::vector<BlockActivity>& activities) {
   MaskSet masks;
@@ -57,7 +56,9 @@ MaskSet draw_masks(const ModelSpec& spec, const NetworkGeometry& geometry, int64
       continue;
     }
     std::vector<uint8_t> patches(static_cast<size_t>(block.grid.patches() * batch));
-    for (uint8_t& patch : patches) patch = random.uniform() < rates[b];
+    const auto active = static_cast<size_t>(std::llround(rates[b] * static_cast<double>(patches.size())));
+    std::fill_n(patches.begin(), active, uint8_t{1});
+    random.shuffle(patches);
     ByteTensor mask({batch, block.output.height, block.output.width});
     const auto pixels = static_cast<size_t>(block.output.pixels());
     const auto per_image = static_cast<size_t>(block.grid.patches());
@@ -108,64 +109,69 @@ class RunTimer {
   QuietPair fixed_, whole_;
 };
 
-std::vector<double> as_vector(const WorkCounts& counts) { return {counts.begin(), counts.end()}; }
+std::vector<double> deal_rates(const MeasuredCase& measured, size_t blocks, size_t deal) {
+  std::vector<double> rates(blocks, 1.0);
+  for (size_t b = 0; b < blocks && !measured.rates.empty(); ++b) {
+    rates[b] = measured.rates[(b + static_cast<size_t>(measured.offsets[deal])) % measured.rates.size()];
+  }
+  return rates;
+}
+
+WorkCounts block_work(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
+                      const BlockActivity& activity, bool dynamic) {
+  return total(dynamic && block.is_dynamic()
+                   ? dynamic_work(block, geometry, context, activity.scenarios.front(), {})
+                   : static_work(block, geometry, context));
+}
 
 }  // namespace
 
 double reference_seconds(Isa isa) { return time_reference(cpu_kernels(isa), 200); }
 
-std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, int repeat, uint64_t seed,
+std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const MeasureOptions& options,
                                       const CpuHardware& machine, const MeasureProgress& progress) {
+  Stopwatch watch;
   const ModelSpec spec = make_spec(measured.arch);
   const NetworkGeometry geometry = network_geometry(spec, measured.size);
   Model model;
   model.spec = spec;
-  model.weights = random_weights(spec, seed);
+  model.weights = random_weights(spec, options.seed);
   Session session(model, {.isa = machine.isa, .threads = measured.threads});
-  Random random(seed, "measure");
+  Random random(options.seed, "measure");
   const Tensor input = noise_input(measured, random);
   const CpuContext context = cpu_context(spec, machine, measured.batch, measured.threads);
   const bool dynamic = !measured.rates.empty();
+  const auto deals = static_cast<double>(measured.offsets.size());
 
   std::vector<MeasuredRun> runs;
   for (size_t deal = 0; deal < measured.offsets.size(); ++deal) {
-    MeasuredRun run{.of = measured, .rates = {}, .samples = {}};
-    for (size_t b = 0; b < spec.blocks.size(); ++b) {
-      const size_t turn = b + static_cast<size_t>(measured.offsets[deal]);
-      run.rates.push_back(dynamic ? measured.rates[turn % measured.rates.size()] : 1.0);
-    }
+    MeasuredRun run{.of = measured, .rates = deal_rates(measured, spec.blocks.size(), deal), .samples = {}};
     std::vector<BlockActivity> activities;
     const MaskSet masks = draw_masks(spec, geometry, measured.batch, run.rates, random, activities);
     RunTimer timer(session, input, dynamic ? &masks : nullptr);
-    for (int i = 0; i < repeat; ++i) {
+    const double until = (static_cast<double>(deal) + 1) / deals * options.budget_s;
+    for (int i = 0; i < options.max_repeat && (i < options.min_repeat || watch.seconds() < until); ++i) {
       timer.repeat(i);
-      progress((static_cast<double>(deal) + static_cast<double>(i + 1) / repeat) /
-               static_cast<double>(measured.offsets.size()));
+      progress((static_cast<double>(deal) + static_cast<double>(i + 1) / options.max_repeat) / deals);
     }
-    const auto add = [&](std::optional<size_t> block, bool of_masks, const WorkCounts& counts,
-                         const QuietPair& quiet) {
-      Sample sample{.network = spec.arch.name,
-                    .size = measured.size,
-                    .batch = measured.batch,
-                    .threads = measured.threads,
-                    .block = block,
-                    .dynamic = of_masks,
-                    .spec = block ? spec.blocks[*block] : BlockSpec{},
-                    .geometry = block ? geometry.blocks[*block] : BlockGeometry{},
-                    .activity = block ? activities[*block] : BlockActivity{},
-                    .counts = as_vector(counts),
-                    .units = quiet.halves[0],
-                    .units_again = quiet.halves[1]};
-      run.samples.push_back(std::move(sample));
+    const auto add = [&](std::optional<size_t> block, const WorkCounts& counts, const QuietPair& quiet) {
+      run.samples.push_back({.network = spec.arch.name,
+                             .size = measured.size,
+                             .batch = measured.batch,
+                             .threads = measured.threads,
+                             .block = block,
+                             .dynamic = dynamic && block && spec.blocks[*block].is_dynamic(),
+                             .spec = block ? spec.blocks[*block] : BlockSpec{},
+                             .geometry = block ? geometry.blocks[*block] : BlockGeometry{},
+                             .activity = block ? activities[*block] : BlockActivity{},
+                             .counts = counts,
+                             .units = quiet.halves[0],
+                             .units_again = quiet.halves[1]});
     };
     for (size_t b = 0; b < spec.blocks.size(); ++b) {
-      const bool masked = dynamic && spec.blocks[b].is_dynamic();
-      const auto work =
-          masked ? dynamic_work(spec.blocks[b], geometry.blocks[b], context, activities[b].scenarios[0], {})
-                 : static_work(spec.blocks[b], geometry.blocks[b], context);
-      add(b, masked, total(work), timer.block(b));
+      add(b, block_work(spec.blocks[b], geometry.blocks[b], context, activities[b], dynamic), timer.block(b));
     }
-    add(std::nullopt, false, total(fixed_work(spec, geometry, context)), timer.fixed());
+    add(std::nullopt, total(fixed_work(spec, geometry, context)), timer.fixed());
     run.units = timer.whole().halves[0];
     run.units_again = timer.whole().halves[1];
     runs.push_back(std::move(run));

@@ -2,6 +2,8 @@
 // beside them, so that a processor that others use disturbs little. Quiet minima over repetitions count.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <functional>
 #include <optional>
 #include <string>
@@ -9,6 +11,7 @@
 
 #include "lasnet/latency.h"
 #include "latency/activity.h"
+#include "latency/cpu_work.h"
 
 namespace lasnet {
 
@@ -18,8 +21,9 @@ struct MeasuredCase {
   MapSize size = {224, 224};
   int64_t batch = 1;
   int threads = 1;
-  /// Activation rates of the random patches, dealt to the blocks in turn, once for each entry of `offsets`
-  /// with another beginning: so every block meets several rates. Empty: the static network.
+  /// Activation rates, dealt to the blocks in turn, once for each entry of `offsets` with another beginning:
+  /// so every block meets several rates. Of each block's patches that share, rounded, is active, at random
+  /// places. Empty: the static network.
   std::vector<double> rates = {};
   std::vector<int> offsets = {0};
 };
@@ -34,8 +38,8 @@ struct Sample {
   bool dynamic = false;
   BlockSpec spec;
   BlockGeometry geometry;
-  BlockActivity activity;      ///< recorded
-  std::vector<double> counts;  ///< work in WorkUnits, of the schedule that ran
+  BlockActivity activity;  ///< recorded
+  WorkCounts counts = {};  ///< of the schedule that ran
   /// Quiet minima of the odd and the even repetitions, in runs of the reference kernel.
   double units = 0, units_again = 0;
 
@@ -50,6 +54,14 @@ struct MeasuredRun {
   std::vector<double> rates;  ///< of each block
   std::vector<Sample> samples;
   double units = 0, units_again = 0;  ///< the whole run
+
+  double quiet() const { return std::min(units, units_again); }
+};
+
+struct MeasureOptions {
+  int min_repeat = 4, max_repeat = 12;  ///< of every run
+  double budget_s = 1e9;                ///< repetitions beyond the fewest end then
+  uint64_t seed = 0;                    ///< of weights, inputs and masks
 };
 
 /// Told the share of a case that is done.
@@ -58,8 +70,8 @@ using MeasureProgress = std::function<void(double share)>;
 /// Seconds that the reference kernel takes here when nothing disturbs it: multiply-adds in registers.
 double reference_seconds(Isa isa);
 
-/// Measures a case on this machine's CPU, `repeat` times each. Masks come from `seed`.
-std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, int repeat, uint64_t seed,
+/// Measures a case on this machine's CPU.
+std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const MeasureOptions& options,
                                       const CpuHardware& machine, const MeasureProgress& progress);
 
 }  // namespace lasnet
