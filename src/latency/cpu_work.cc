@@ -347,6 +347,13 @@ std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometr
   return operators;
 }
 
+double expected_seconds(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
+                        const BlockActivity& activity, const BlockSchedule& schedule) {
+  return activity.mean([&](const ActiveCounts& counts) {
+    return seconds(total(dynamic_work(block, geometry, context, counts, schedule)), context.hardware);
+  });
+}
+
 std::vector<BlockSchedule> cpu_schedules(const BlockSpec& block) {
   if (!block.is_dynamic()) return {{}};
   return {{.body = BodySchedule::sparse}, {.body = BodySchedule::whole_map}};

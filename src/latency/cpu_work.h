@@ -49,6 +49,10 @@ std::vector<OperatorWork> dynamic_work(const BlockSpec& block, const BlockGeomet
 std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,
                                      const CpuContext& context);
 
+/// Expected time of a dynamic block under a schedule.
+double expected_seconds(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
+                        const BlockActivity& activity, const BlockSchedule& schedule = {});
+
 /// Schedules that the CPU engine offers for this block.
 std::vector<BlockSchedule> cpu_schedules(const BlockSpec& block);
 

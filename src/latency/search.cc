@@ -2,6 +2,7 @@
 // once, and each stage (or block) takes the one that suits it.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include "core/fail.h"
