@@ -47,10 +47,11 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
              [&](const std::string& text) { options.query.precision = parse_precision(text); });
   add_parsed(app, "--model", "Equations: default, or paper (the published simulator's, of GPUs)",
              [&](const std::string& text) { options.query.model = parse_latency_model(text); });
-  add_parsed(app, "--schedule",
-             "auto (default: the fastest), or any of masker=separate|fused|carried, "
-             "gather=indirect|copied, scatter=fused|separate, body=sparse|whole_map, with commas",
-             [&](const std::string& text) { options.query.schedule = parse_schedule(text); });
+  add_parsed(
+      app, "--schedule",
+      "auto (default: the fastest), or any of masker=separate|pooled|with_conv1, gather=indirect|copied, "
+      "scatter=in_place|separate, traversal=whole_map|row_bands, with commas",
+      [&](const std::string& text) { options.query.schedule = parse_schedule_constraint(text); });
   add_json_flag(app, options.json);
 }
 

@@ -10,6 +10,7 @@
 
 #include "lasnet/executor.h"
 #include "lasnet/model.h"
+#include "lasnet/schedule.h"
 #include "lasnet/tensor.h"
 
 namespace lasnet {
@@ -35,6 +36,7 @@ struct SessionOptions {
   int threads = 1;   ///< >= 1, at most 1024; results do not depend on it
   /// Runs the session's loops instead of threads of its own; `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
+  std::optional<NetworkPlan> plan = std::nullopt;  ///< schedule of each block; default: chosen by the library
 };
 
 /// Masks by block name, uint8 [N, H', W'] with one value per patch.
@@ -63,6 +65,8 @@ struct BlockTrace {
   double macs = 0;                ///< mean multiply-accumulates per image, masker included
   int64_t static_macs = 0;        ///< of the static block
   double seconds = 0;             ///< wall time of the block for the batch
+  /// Of it: masker, decisions, dilation and lists (with MaskerSchedule::with_conv1 also convs[0]).
+  double masking_seconds = 0;
 };
 
 struct Trace {
@@ -84,11 +88,12 @@ struct Result {
 /// number of sessions share it.
 class Executable;
 
-/// Compiles `model` for a backend. `isa`: of the cpu backend; default the fastest available. Throws Error on
-/// weights that do not fit the spec or an instruction set that cannot run here.
-LASNET_EXPORT std::shared_ptr<const Executable> make_executable(const Model& model,
-                                                                Backend backend = Backend::cpu,
-                                                                std::optional<Isa> isa = std::nullopt);
+/// Compiles `model` for a backend. `isa` and `plan` are of the cpu backend; default the fastest available,
+/// and lasnet/schedule.h's defaults. Throws Error on weights that do not fit the spec, an instruction set
+/// that cannot run here, or a plan with another number of blocks.
+LASNET_EXPORT std::shared_ptr<const Executable> make_executable(
+    const Model& model, Backend backend = Backend::cpu, std::optional<Isa> isa = std::nullopt,
+    const std::optional<NetworkPlan>& plan = std::nullopt);
 
 /// Runs a network. Used by one thread at a time; several sessions run concurrently, also over one Executable.
 /// Reusable for any sequence of batch and input sizes; a repeated size allocates no activation memory.

@@ -43,12 +43,14 @@ enum class WorkUnit {
   weight_l2,      ///< kB of weights read from the second-level cache
   weight_l3,      ///< kB of weights read from the last-level cache
   weight_memory,  ///< kB of weights read from memory
-  map_l2,          ///< kB of maps read or written that fit the second-level cache
-  map_l3,          ///< kB of maps read or written that fit the last-level cache
-  map_memory,      ///< kB of larger maps read or written
-  masker_value,   ///< 1000 values pooled by a masker
+  map_l2,         ///< kB of maps read or written that fit the second-level cache
+  map_l3,         ///< kB of maps read or written that fit the last-level cache
+  map_memory,     ///< kB of larger maps read or written
+  masker_value,   ///< 1000 values pooled by a masker's own pass over the map
+  patch_sum,      ///< 1000 values added to the sums of patches that are kept beside the map
   masker_patch,   ///< 1000 channels of a patch multiplied with the masker's weights
-  list_pixel,     ///< 1000 pixels of a map turned into lists
+  list_pixel,     ///< 1000 pixels listed
+  list_row,       ///< rows of patches and of the map that lists are built from
   channel_value,  ///< 1000 values pooled or scaled
   loop,           ///< a parallel loop: waking and joining threads
   block,          ///< a block: what does not depend on its size

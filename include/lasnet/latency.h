@@ -14,6 +14,7 @@
 #include "lasnet/engine.h"
 #include "lasnet/hardware.h"
 #include "lasnet/model.h"
+#include "lasnet/schedule.h"
 
 namespace lasnet {
 
@@ -25,40 +26,18 @@ enum class LatencyModelKind { standard, paper };
 LASNET_EXPORT std::string to_string(LatencyModelKind kind);
 LASNET_EXPORT LatencyModelKind parse_latency_model(const std::string& text);
 
-/// How the masker's pooled map comes about: a pass over x of its own, one more output channel of a dense
-/// conv1 (paper section 3.2), or kept up to date by the block before.
-enum class MaskerSchedule { separate, fused, carried };
-/// How conv2 finds its input: through a list of pixels, or copied to a buffer of patches first.
-enum class GatherSchedule { indirect, copied };
-/// Where conv3's output is added to the identity: in its epilogue, or by a pass of its own.
-enum class ScatterSchedule { fused, separate };
-/// What the convolutions before the last compute.
-enum class BodySchedule { sparse, whole_map };
-
-/// The schedule of one dynamic block.
-struct BlockSchedule {
-  MaskerSchedule masker = MaskerSchedule::separate;
-  GatherSchedule gather = GatherSchedule::indirect;
-  ScatterSchedule scatter = ScatterSchedule::fused;
-  BodySchedule body = BodySchedule::sparse;
-
-  bool operator==(const BlockSchedule&) const = default;
-};
-/// "masker=separate,gather=indirect,scatter=fused,body=sparse".
-LASNET_EXPORT std::string to_string(const BlockSchedule& schedule);
-
-/// What a user fixes of a schedule; the model chooses the rest.
+/// What a user fixes of the blocks' schedules (lasnet/schedule.h); the model chooses the rest.
 struct ScheduleConstraint {
   std::optional<MaskerSchedule> masker = std::nullopt;
   std::optional<GatherSchedule> gather = std::nullopt;
   std::optional<ScatterSchedule> scatter = std::nullopt;
-  std::optional<BodySchedule> body = std::nullopt;
+  std::optional<Traversal> traversal = std::nullopt;
 
-  bool allows(const BlockSchedule& schedule) const;
+  bool allows(const BlockPlan& plan) const;
 };
-/// "auto", or any of "masker=...,gather=...,scatter=...,body=..." with commas. Throws Error on any other
-/// text.
-LASNET_EXPORT ScheduleConstraint parse_schedule(const std::string& text);
+/// "auto", or any of "masker=...,gather=...,scatter=...,traversal=..." with commas, as parse_block_plan reads
+/// them. Throws Error on any other text.
+LASNET_EXPORT ScheduleConstraint parse_schedule_constraint(const std::string& text);
 
 /// One operator. The parts need not add up to `seconds` where they overlap.
 struct OperatorLatency {
@@ -78,9 +57,9 @@ struct OperatorLatency {
 struct BlockLatency {
   std::string name;
   int stage = 0;
-  double static_s = 0;   ///< without masker, everything computed
-  double dynamic_s = 0;  ///< expectation over the masks; static_s in a static block
-  BlockSchedule schedule;
+  double static_s = 0;                     ///< without masker, everything computed
+  double dynamic_s = 0;                    ///< expectation over the masks; static_s in a static block
+  BlockPlan schedule;                      ///< of the dynamic block; a GPU has no whole-map break-even
   std::vector<OperatorLatency> operators;  ///< of the dynamic block
 };
 

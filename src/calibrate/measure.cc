@@ -118,9 +118,10 @@ std::vector<double> deal_rates(const MeasuredCase& measured, size_t blocks, size
 }
 
 WorkCounts block_work(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
-                      const BlockActivity& activity, bool dynamic) {
+                      const BlockActivity& activity, const BlockPlan& plan, const SumsRole& sums,
+                      bool dynamic) {
   return total(dynamic && block.is_dynamic()
-                   ? dynamic_work(block, geometry, context, activity.scenarios.front(), {})
+                   ? dynamic_work(block, geometry, context, activity.scenarios.front(), plan, sums)
                    : static_work(block, geometry, context));
 }
 
@@ -136,7 +137,9 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
   Model model;
   model.spec = spec;
   model.weights = random_weights(spec, options.seed);
-  Session session(model, {.isa = machine.isa, .threads = measured.threads});
+  const NetworkPlan plan = uniform_plan(spec);
+  Session session(model, {.isa = machine.isa, .threads = measured.threads, .plan = plan});
+  const std::vector<SumsRole> sums = sums_roles(spec, geometry, plan);
   Random random(options.seed, "measure");
   const Tensor input = noise_input(measured, random);
   const CpuContext context = cpu_context(spec, machine, measured.batch, measured.threads);
@@ -164,12 +167,16 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
                              .spec = block ? spec.blocks[*block] : BlockSpec{},
                              .geometry = block ? geometry.blocks[*block] : BlockGeometry{},
                              .activity = block ? activities[*block] : BlockActivity{},
+                             .sums = block ? sums[*block] : SumsRole{},
                              .counts = counts,
                              .units = quiet.halves[0],
                              .units_again = quiet.halves[1]});
     };
     for (size_t b = 0; b < spec.blocks.size(); ++b) {
-      add(b, block_work(spec.blocks[b], geometry.blocks[b], context, activities[b], dynamic), timer.block(b));
+      add(b,
+          block_work(spec.blocks[b], geometry.blocks[b], context, activities[b], plan.blocks[b], sums[b],
+                     dynamic),
+          timer.block(b));
     }
     add(std::nullopt, total(fixed_work(spec, geometry, context)), timer.fixed());
     run.units = timer.whole().halves[0];

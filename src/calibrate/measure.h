@@ -39,6 +39,7 @@ struct Sample {
   BlockSpec spec;
   BlockGeometry geometry;
   BlockActivity activity;  ///< recorded
+  SumsRole sums;
   WorkCounts counts = {};  ///< of the schedule that ran
   /// Quiet minima of the odd and the even repetitions, in runs of the reference kernel.
   double units = 0, units_again = 0;

@@ -95,7 +95,8 @@ std::vector<GranularityChoice> choices_from(const std::vector<MeasuredRun>& runs
         const BlockActivity activity = independent_activity(sample.geometry, sample.batch, rate);
         const auto patches = static_cast<double>(sample.geometry.grid.patches() * sample.batch);
         measured.push_back(curve.curve.expected(activity, patches));
-        predicted.push_back(expected_seconds(sample.spec, sample.geometry, context, activity));
+        predicted.push_back(expected_seconds(sample.spec, sample.geometry, context, activity,
+                                             fit_plan(sample.spec, {}), sample.sums));
         choice.measured_s[granularity] = measured.back();
         choice.predicted_s[granularity] = predicted.back();
       }

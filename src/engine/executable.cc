@@ -12,10 +12,14 @@ Backend parse_backend(const std::string& text) {
   fail("backend '{}' is unknown; expected cpu or reference", text);
 }
 
-std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend,
-                                                  std::optional<Isa> isa) {
+std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend, std::optional<Isa> isa,
+                                                  const std::optional<NetworkPlan>& plan) {
   check_weights(model.spec, model.weights, "model");
-  if (backend == Backend::cpu) return make_cpu_executable(model, isa);
+  if (plan && plan->blocks.size() != model.spec.blocks.size()) {
+    fail("plan: schedules of {} blocks; {} has {}", plan->blocks.size(), model.spec.arch.name,
+         model.spec.blocks.size());
+  }
+  if (backend == Backend::cpu) return make_cpu_executable(model, isa, plan);
   if (isa && *isa != Isa::scalar) {
     fail("the reference backend runs scalar loops only; it cannot be forced to {}", to_string(*isa));
   }

@@ -52,6 +52,7 @@ class Executable : public std::enable_shared_from_this<Executable> {
 
 /// Backends' factories; `model` has passed check_weights.
 std::shared_ptr<const Executable> make_reference_executable(const Model& model);
-std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa);
+std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa,
+                                                      const std::optional<NetworkPlan>& plan);
 
 }  // namespace lasnet

@@ -76,7 +76,7 @@ struct Session::Impl {
 };
 
 Session::Session(const Model& model, const SessionOptions& options)
-    : Session(make_executable(model, options.backend, options.isa),
+    : Session(make_executable(model, options.backend, options.isa, options.plan),
               options.executor ? options.executor : start_threads(options.threads)) {}
 Session::Session(std::shared_ptr<const Executable> executable, int threads)
     : Session(std::move(executable), start_threads(threads)) {}

@@ -167,12 +167,18 @@ class BlockCounter {
     return finish();
   }
 
-  std::vector<OperatorWork> dynamic_block(const ActiveCounts& counts, const BlockSchedule& schedule) {
-    masker();
-    lists(counts);
+  std::vector<OperatorWork> dynamic_block(const ActiveCounts& counts, const BlockPlan& plan,
+                                          const SumsRole& sums) {
+    plan_ = plan;
+    sums_ = sums;
     const ActiveCounts all = full_counts(geometry_, context_.batch);
-    const bool nothing = counts.active == 0;
-    const bool whole = schedule.body == BodySchedule::whole_map && !nothing;
+    const bool whole = counts.active > 0 && counts.active >= plan.whole_map_above * all.active;
+    const bool bands = plan.traversal == Traversal::row_bands && !counts.everything && !whole;
+    if (bands) {
+      bands_ = context_.batch * ceil_div(geometry_.grid.rows(), band_patch_rows(block_, geometry_));
+    }
+    masker(all);
+    lists(counts);
     body(whole ? all : counts, counts);
     return finish();
   }
@@ -186,39 +192,72 @@ class BlockCounter {
     const auto pitch = static_cast<double>(padded(channels));
     const double kib = kBytesPerFloat * static_cast<double>(context_.batch * map.pixels()) * pitch / 1024;
     const CpuHardware& cpu = context_.hardware;
-    const WorkUnit level = kib <= kUsableCache * cpu.l2_kib   ? WorkUnit::map_l2
-                           : kib <= kUsableCache * cpu.l3_kib ? WorkUnit::map_l3
-                                                              : WorkUnit::map_memory;
+    const WorkUnit level = bands_ > 1 || kib <= kUsableCache * cpu.l2_kib ? WorkUnit::map_l2
+                           : kib <= kUsableCache * cpu.l3_kib             ? WorkUnit::map_l3
+                                                                          : WorkUnit::map_memory;
     const double share = level == WorkUnit::map_memory ? 1 : per_thread();
     work[level] += kBytesPerFloat * pixels * pitch / kKilo * share;
   }
 
   OperatorWork& add_conv(const ConvSpec& conv, const std::string& name, double pixels) {
     const ConvShape shape = conv_shape(conv, padded(conv.in_channels), tile_);
-    operators_.push_back(ConvCounter(shape, context_, whole(pixels)).count(name));
+    const auto bands = static_cast<double>(bands_);
+    OperatorWork work = ConvCounter(shape, context_, whole(std::ceil(pixels / bands))).count(name);
+    for (double& count : work.counts) count *= bands;
+    if (bands_ > 1) {  // weights come from memory once, for the other bands from nearer
+      const WorkUnit first = context_.cold_weights ? WorkUnit::weight_memory : WorkUnit::weight_l3;
+      const double again = work[first] * (1 - 1 / bands);
+      work[first] -= again;
+      work[WorkUnit::weight_l2] += again;
+    }
+    operators_.push_back(std::move(work));
     return operators_.back();
   }
 
-  void masker() {
+  void masker(const ActiveCounts& all) {
+    if (plan_.masker == MaskerSchedule::with_conv1) {
+      conv1_with_dots(all);
+      return;
+    }
     OperatorWork& work = operators_.emplace_back(OperatorWork{.name = "masker"});
     const auto channels = static_cast<double>(block_.in_channels);
     const auto images = static_cast<double>(context_.batch);
-    const double values = images * static_cast<double>(geometry_.input.pixels()) * channels;
-    work[WorkUnit::masker_value] = values / kKilo * per_thread();
-    work[WorkUnit::masker_patch] =
-        images * static_cast<double>(geometry_.grid.patches()) * channels / kKilo * per_thread();
-    add_map(work, images * static_cast<double>(geometry_.input.pixels()), geometry_.input,
-            block_.in_channels);
+    const double pixels = images * static_cast<double>(geometry_.input.pixels());
+    const double patches = images * static_cast<double>(geometry_.grid.patches());
+    work[WorkUnit::masker_patch] = patches * channels / kKilo * per_thread();
     work[WorkUnit::loop] = parallel_loop();
+    if (!sums_.reads) {
+      work[WorkUnit::masker_value] = pixels * channels / kKilo * per_thread();
+      add_map(work, pixels, geometry_.input, block_.in_channels);
+      return;
+    }
+    work[WorkUnit::masker_value] = patches * sums_.cells * channels / kKilo * per_thread();
+    if (!sums_.computes) return;
+    work[WorkUnit::patch_sum] = pixels * channels / kKilo * per_thread();
+    work[WorkUnit::loop] += parallel_loop();
+    add_map(work, pixels, geometry_.input, block_.in_channels);
+  }
+
+  /// convs[0] on every pixel, with each pixel's dot product.
+  void conv1_with_dots(const ActiveCounts& all) {
+    const ConvSpec& conv = block_.convs[0];
+    OperatorWork& work = add_conv(conv, "masker_conv1", all.dilated);
+    work[WorkUnit::masker_patch] += all.dilated * block_.in_channels / kKilo * per_thread();
+    work[WorkUnit::list_pixel] += all.dilated / kKilo;  // averaged over patches by one thread
+    add_map(work, all.dilated, geometry_.input, conv.in_channels);
+    add_map(work, all.dilated, geometry_.middle, conv.out_channels);
   }
 
   void lists(const ActiveCounts& counts) {
     OperatorWork& work = operators_.emplace_back(OperatorWork{.name = "lists"});
     if (counts.everything) return;
-    const int64_t passes = block_.projection ? 3 : 1;
-    work[WorkUnit::list_pixel] = static_cast<double>(context_.batch * (geometry_.middle.pixels() +
-                                                                       passes * geometry_.output.pixels())) /
-                                 kKilo;
+    const auto images = static_cast<double>(context_.batch);
+    const double projected = block_.projection ? images * static_cast<double>(geometry_.output.pixels()) : 0;
+    work[WorkUnit::list_pixel] = (counts.active + counts.dilated + projected) / kKilo;
+    work[WorkUnit::list_row] =
+        counts.patches *
+            std::min<double>(geometry_.grid.granularity, static_cast<double>(geometry_.output.height)) +
+        images * static_cast<double>(geometry_.middle.height + geometry_.grid.rows());
   }
 
   /// `inner`: what all convolutions but the last compute; `outer`: the last.
@@ -229,37 +268,70 @@ class BlockCounter {
       computed.active = outer.images * static_cast<double>(geometry_.output.pixels());
       computed.dilated = outer.images * static_cast<double>(geometry_.middle.pixels());
     }
-    inner_convs(computed);
+    inner_convs(computed, outer);
     if (block_.squeeze_excite) squeeze_excite(*block_.squeeze_excite, dense_pool ? computed : outer, outer);
-    if (block_.projection) projection();
-    const ConvSpec& last = block_.convs.back();
-    OperatorWork& work = add_conv(last, fmt::format("conv{}", block_.convs.size()), outer.active);
-    add_map(work, outer.active, geometry_.output, last.in_channels);
-    add_map(work, 2 * outer.active, geometry_.output, last.out_channels);  // added to in place
+    last_conv(outer);
   }
 
-  void inner_convs(const ActiveCounts& computed) {
+  void last_conv(const ActiveCounts& outer) {
+    const ConvSpec& last = block_.convs.back();
+    const std::string name = fmt::format("conv{}", block_.convs.size());
+    const auto all = static_cast<double>(context_.batch * geometry_.output.pixels());
+    const bool separate = plan_.scatter == ScatterSchedule::separate;
+    if (block_.projection) {
+      OperatorWork& projection = add_conv(*block_.projection, "projection", all);
+      add_map(projection, all, geometry_.input, block_.projection->in_channels);
+      add_map(projection, all, geometry_.output, block_.projection->out_channels);
+    }
+    if (block_.convs.size() == 2) copy_patches(outer);
+    OperatorWork& work = add_conv(last, name, outer.active);
+    add_map(work, outer.active, geometry_.output, last.in_channels);
+    // Added to in place; a projection's sum is still in the registers.
+    if (!block_.projection || separate) {
+      add_map(work, (separate ? 1 : 2) * outer.active, geometry_.output, last.out_channels);
+    } else if (work[WorkUnit::loop] > 0) {
+      work[WorkUnit::loop] -= 1;  // one loop with the projection
+    }
+    if (sums_.keeps) {
+      work[WorkUnit::patch_sum] += outer.active * last.out_channels / kKilo * per_thread();
+      work[WorkUnit::list_row] += outer.patches * per_thread();
+    }
+    if (!separate) return;
+    OperatorWork& add = operators_.emplace_back(OperatorWork{.name = "scatter_add"});
+    add[WorkUnit::channel_value] = 2 * all * last.out_channels / kKilo * per_thread();  // zeros, then the sum
+    add_map(add, 4 * all, geometry_.output, last.out_channels);
+    add[WorkUnit::loop] = 2 * parallel_loop();
+  }
+
+  /// Patches with their halo, for the 3x3 after the dilated mask.
+  void copy_patches(const ActiveCounts& counts) {
+    if (plan_.gather != GatherSchedule::copied || counts.everything) return;
+    OperatorWork& work = operators_.emplace_back(OperatorWork{.name = "gather"});
+    const ConvSpec& conv = block_.convs[1];
+    const double side = (geometry_.grid.granularity - 1) * conv.stride + 3;
+    add_map(work, 2 * counts.patches * side * side, geometry_.middle, conv.in_channels);
+    work[WorkUnit::list_row] = counts.patches * side * per_thread();
+    work[WorkUnit::list_pixel] = counts.active / kKilo * per_thread();
+    work[WorkUnit::loop] = parallel_loop();
+  }
+
+  void inner_convs(const ActiveCounts& computed, const ActiveCounts& outer) {
     double pixels = computed.dilated, input_pixels = computed.dilated;
     MapSize in = geometry_.input, out = geometry_.middle;
     for (size_t i = 0; i + 1 < block_.convs.size(); ++i) {
       const ConvSpec& conv = block_.convs[i];
-      OperatorWork& work = add_conv(conv, fmt::format("conv{}", i + 1), pixels);
-      add_map(work, conv.kernel > 1 && i == 0 ? input_pixels * conv.stride * conv.stride : input_pixels, in,
-              conv.in_channels);
-      add_map(work, pixels, out, conv.out_channels);
+      if (i == 1) copy_patches(outer);
+      if (i > 0 || plan_.masker != MaskerSchedule::with_conv1) {
+        OperatorWork& work = add_conv(conv, fmt::format("conv{}", i + 1), pixels);
+        add_map(work, conv.kernel > 1 && i == 0 ? input_pixels * conv.stride * conv.stride : input_pixels, in,
+                conv.in_channels);
+        add_map(work, pixels, out, conv.out_channels);
+      }
       input_pixels = pixels;
       pixels = computed.active;
       in = out;
       out = geometry_.output;
     }
-  }
-
-  void projection() {
-    const auto all = static_cast<double>(context_.batch * geometry_.output.pixels());
-    OperatorWork& work = add_conv(*block_.projection, "projection", all);
-    add_map(work, all, geometry_.input, block_.projection->in_channels);
-    add_map(work, all, geometry_.output, block_.projection->out_channels);
-    work[WorkUnit::loop] += parallel_loop();  // of the second list
   }
 
   void squeeze_excite(const SqueezeExciteSpec& spec, const ActiveCounts& pooled, const ActiveCounts& scaled) {
@@ -286,6 +358,9 @@ class BlockCounter {
   const BlockGeometry& geometry_;
   const CpuContext& context_;
   RegisterTile tile_;
+  BlockPlan plan_ = {.masker = MaskerSchedule::separate};
+  SumsRole sums_;
+  int64_t bands_ = 1;
   std::vector<OperatorWork> operators_;
 };
 
@@ -317,8 +392,49 @@ std::vector<OperatorWork> static_work(const BlockSpec& block, const BlockGeometr
 
 std::vector<OperatorWork> dynamic_work(const BlockSpec& block, const BlockGeometry& geometry,
                                        const CpuContext& context, const ActiveCounts& counts,
-                                       const BlockSchedule& schedule) {
-  return BlockCounter(block, geometry, context).dynamic_block(counts, schedule);
+                                       const BlockPlan& plan, const SumsRole& sums) {
+  return BlockCounter(block, geometry, context).dynamic_block(counts, plan, sums);
+}
+
+std::vector<SumsRole> sums_roles(const ModelSpec& spec, const NetworkGeometry& geometry,
+                                 const NetworkPlan& plan) {
+  std::vector<SumsRole> roles(spec.blocks.size());
+  std::vector<int> map_cells;       // side of the sums' cells on each map; 0: none are kept
+  std::vector<size_t> map_of;       // the map that each block reads
+  std::vector<size_t> last_reader;  // of each map's sums
+  map_cells.push_back(0), last_reader.push_back(0);
+  size_t map = 0;
+  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+    const BlockSpec& block = spec.blocks[b];
+    map_of.push_back(map);
+    if (block.is_dynamic() && plan.blocks[b].masker == MaskerSchedule::pooled) {
+      if (map_cells[map] == 0 && block.stride == 1) map_cells[map] = block.granularity;
+      const int window = block.granularity * block.stride;
+      if (map_cells[map] > 0 && window % map_cells[map] == 0) {
+        const double cells = window / map_cells[map];
+        roles[b].reads = true;
+        roles[b].cells = cells * cells;
+        last_reader[map] = b;
+      }
+    }
+    if (!block.projection) continue;
+    map = map_cells.size();
+    map_cells.push_back(0), last_reader.push_back(0);
+  }
+  std::vector<bool> valid(map_cells.size(), false);
+  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+    const size_t x = map_of[b];
+    if (roles[b].reads) {
+      roles[b].computes = !valid[x];
+      valid[x] = true;
+    }
+    const BlockSpec& block = spec.blocks[b];
+    if (block.projection || map_cells[x] == 0) continue;
+    const bool same_grid = geometry.blocks[b].grid.granularity == map_cells[x];
+    roles[b].keeps = valid[x] && same_grid && last_reader[x] > b;
+    if (!same_grid) valid[x] = false;
+  }
+  return roles;
 }
 
 std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,
@@ -348,15 +464,38 @@ std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometr
 }
 
 double expected_seconds(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
-                        const BlockActivity& activity, const BlockSchedule& schedule) {
+                        const BlockActivity& activity, const BlockPlan& plan, const SumsRole& sums) {
   return activity.mean([&](const ActiveCounts& counts) {
-    return seconds(total(dynamic_work(block, geometry, context, counts, schedule)), context.hardware);
+    return seconds(total(dynamic_work(block, geometry, context, counts, plan, sums)), context.hardware);
   });
 }
 
-std::vector<BlockSchedule> cpu_schedules(const BlockSpec& block) {
-  if (!block.is_dynamic()) return {{}};
-  return {{.body = BodySchedule::sparse}, {.body = BodySchedule::whole_map}};
+double whole_map_break_even(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
+                            const BlockPlan& plan, const SumsRole& sums) {
+  constexpr int kBisections = 7;
+  constexpr double kNever = 2;
+  if (plan.masker == MaskerSchedule::with_conv1 && block.convs.size() == 2) return kNever;
+  const DilationHistogram dilation(geometry);
+  const auto images = static_cast<double>(context.batch);
+  const auto gain = [&](double rate) {
+    ActiveCounts counts = full_counts(geometry, context.batch);
+    counts.patches *= rate;
+    counts.active *= rate;
+    counts.dilated = images * dilation.expected(rate);
+    counts.everything = false;
+    BlockPlan sparse = plan, whole = plan;
+    sparse.whole_map_above = kNever;
+    whole.whole_map_above = 0;
+    return seconds(total(dynamic_work(block, geometry, context, counts, sparse, sums)), context.hardware) -
+           seconds(total(dynamic_work(block, geometry, context, counts, whole, sums)), context.hardware);
+  };
+  double low = 0.5, high = 1;
+  if (gain(high) < 0) return kNever;
+  for (int i = 0; i < kBisections; ++i) {
+    const double rate = (low + high) / 2;
+    (gain(rate) < 0 ? low : high) = rate;
+  }
+  return high;
 }
 
 WorkCounts total(const std::vector<OperatorWork>& operators) {

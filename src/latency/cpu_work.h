@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lasnet/latency.h"
+#include "lasnet/schedule.h"
 #include "latency/activity.h"
 
 namespace lasnet {
@@ -33,6 +34,19 @@ struct CpuContext {
   bool cold_weights = true;
 };
 
+/// What a block has to do with the sums of patches that are kept beside the residual map
+/// (MaskerSchedule::pooled): decided by the plans of all blocks together.
+struct SumsRole {
+  bool reads = false;     ///< the masker reads sums, else the map itself
+  bool computes = false;  ///< and has to make them first: no block before kept them
+  bool keeps = false;     ///< refreshes the sums of patches that it writes
+  double cells = 1;       ///< sums per patch
+
+  bool operator==(const SumsRole&) const = default;
+};
+std::vector<SumsRole> sums_roles(const ModelSpec& spec, const NetworkGeometry& geometry,
+                                 const NetworkPlan& plan);
+
 /// The context of a run of this network.
 CpuContext cpu_context(const ModelSpec& spec, const CpuHardware& hardware, int64_t batch, int threads);
 
@@ -43,18 +57,20 @@ std::vector<OperatorWork> static_work(const BlockSpec& block, const BlockGeometr
 /// A dynamic block under one outcome of its masks. Operators are the same for every outcome.
 std::vector<OperatorWork> dynamic_work(const BlockSpec& block, const BlockGeometry& geometry,
                                        const CpuContext& context, const ActiveCounts& counts,
-                                       const BlockSchedule& schedule);
+                                       const BlockPlan& plan, const SumsRole& sums);
 
 /// Stem, its pool, and the head.
 std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,
                                      const CpuContext& context);
 
-/// Expected time of a dynamic block under a schedule.
+/// Expected time of a dynamic block.
 double expected_seconds(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
-                        const BlockActivity& activity, const BlockSchedule& schedule = {});
+                        const BlockActivity& activity, const BlockPlan& plan, const SumsRole& sums);
 
-/// Schedules that the CPU engine offers for this block.
-std::vector<BlockSchedule> cpu_schedules(const BlockSpec& block);
+/// BlockPlan::whole_map_above for which the block is fastest: the share of active pixels at which computing
+/// the whole map takes no longer than following the lists; 2 if following them always wins.
+double whole_map_break_even(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
+                            const BlockPlan& plan, const SumsRole& sums);
 
 /// Sum over the operators.
 WorkCounts total(const std::vector<OperatorWork>& operators);

@@ -179,12 +179,12 @@ class GpuBlock {
   std::vector<OperatorLatency> masker_and_conv1(const BlockActivity& activity,
                                                 MaskerSchedule schedule) const {
     const ConvSpec& conv = block_.convs[0];
-    if (schedule == MaskerSchedule::fused) {
+    if (schedule == MaskerSchedule::with_conv1) {
       return {dense_conv("masker_conv1", conv, geometry_.input, geometry_.middle, 1, 1)};
     }
-    const bool carried = schedule == MaskerSchedule::carried;
+    const bool pooled_sums = schedule == MaskerSchedule::pooled;
     const double pooled =
-        images_ * static_cast<double>(carried ? geometry_.grid.patches() : geometry_.input.pixels());
+        images_ * static_cast<double>(pooled_sums ? geometry_.grid.patches() : geometry_.input.pixels());
     const double floats = pooled * block_.in_channels;
     const double window = static_cast<double>(conv.stride * conv.stride);
     return {costs_.stream("masker", floats, floats, block_.in_channels),
@@ -334,17 +334,15 @@ std::vector<OperatorLatency> gpu_static_block(const BlockSpec& block, const Bloc
 ScheduledOperators gpu_dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                      const GpuContext& context, const BlockActivity& activity,
                                      const ScheduleConstraint& constraint) {
-  if (constraint.body == BodySchedule::whole_map) {
-    fail("schedule body=whole_map: GPU kernels always follow the lists; leave it out");
-  }
   const GpuBlock costs(block, geometry, context);
   ScheduledOperators result;
+  result.schedule.masker = MaskerSchedule::separate;
   // The masker that the block before keeps up to date is offered on request: it depends on that block.
   append(result.operators,
-         constraint.masker == MaskerSchedule::carried
-             ? quickest({MaskerSchedule::carried}, constraint.masker, result.schedule.masker,
+         constraint.masker == MaskerSchedule::pooled
+             ? quickest({MaskerSchedule::pooled}, constraint.masker, result.schedule.masker,
                         [&](MaskerSchedule s) { return costs.masker_and_conv1(activity, s); })
-             : quickest({MaskerSchedule::separate, MaskerSchedule::fused}, constraint.masker,
+             : quickest({MaskerSchedule::separate, MaskerSchedule::with_conv1}, constraint.masker,
                         result.schedule.masker,
                         [&](MaskerSchedule s) { return costs.masker_and_conv1(activity, s); }));
   result.operators.insert(result.operators.begin() + 1, costs.lists(activity));
@@ -352,7 +350,7 @@ ScheduledOperators gpu_dynamic_block(const BlockSpec& block, const BlockGeometry
   std::vector<OperatorLatency> inner =
       quickest({GatherSchedule::indirect, GatherSchedule::copied}, constraint.gather, result.schedule.gather,
                [&](GatherSchedule s) {
-                 return basic ? costs.last_and_scatter(activity, ScatterSchedule::fused, s)
+                 return basic ? costs.last_and_scatter(activity, ScatterSchedule::in_place, s)
                               : costs.gather_and_inner(activity, s);
                });
   if (!basic) append(result.operators, std::move(inner));
@@ -360,8 +358,8 @@ ScheduledOperators gpu_dynamic_block(const BlockSpec& block, const BlockGeometry
     const double pixels = activity.mean([](const ActiveCounts& c) { return c.active; });
     result.operators.push_back(costs.squeeze_excite(*block.squeeze_excite, pixels));
   }
-  append(result.operators, quickest({ScatterSchedule::fused, ScatterSchedule::separate}, constraint.scatter,
-                                    result.schedule.scatter, [&](ScatterSchedule s) {
+  append(result.operators, quickest({ScatterSchedule::in_place, ScatterSchedule::separate},
+                                    constraint.scatter, result.schedule.scatter, [&](ScatterSchedule s) {
                                       return costs.last_and_scatter(activity, s, result.schedule.gather);
                                     }));
   if (block.projection) result.operators.push_back(costs.projection());

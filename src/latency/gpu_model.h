@@ -26,12 +26,11 @@ std::vector<OperatorLatency> gpu_static_block(const BlockSpec& block, const Bloc
                                               const GpuContext& context);
 
 struct ScheduledOperators {
-  BlockSchedule schedule;
+  BlockPlan schedule;
   std::vector<OperatorLatency> operators;
 };
 
-/// The fastest schedule that the constraint allows; each pair of operators is chosen by itself. Throws Error
-/// if the constraint asks for a whole-map body, which the GPU engine does not have.
+/// The fastest schedule that the constraint allows; each pair of operators is chosen by itself.
 ScheduledOperators gpu_dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                      const GpuContext& context, const BlockActivity& activity,
                                      const ScheduleConstraint& constraint);

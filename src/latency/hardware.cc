@@ -203,10 +203,14 @@ std::string to_string(WorkUnit unit) {
       return "map_memory_kb";
     case WorkUnit::masker_value:
       return "masker_kvalue";
+    case WorkUnit::patch_sum:
+      return "patch_sum_kvalue";
     case WorkUnit::masker_patch:
       return "masker_patch_kchannel";
     case WorkUnit::list_pixel:
       return "list_kpixel";
+    case WorkUnit::list_row:
+      return "list_row";
     case WorkUnit::channel_value:
       return "channel_kvalue";
     case WorkUnit::loop:

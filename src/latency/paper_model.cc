@@ -430,7 +430,7 @@ std::vector<OperatorLatency> paper_dynamic_block(const BlockSpec& block, const B
   };
   std::vector<OperatorLatency> operators;
   const Conv first = conv_of(block.convs[0], geometry.middle);
-  if (masker == MaskerSchedule::fused) {
+  if (masker == MaskerSchedule::with_conv1) {
     Conv fused = first;
     fused.out += 1;
     operators.push_back(simulator.conv("masker_conv1", fused));

@@ -24,7 +24,7 @@ class BlockModel {
   virtual std::vector<OperatorLatency> static_block(const BlockSpec& block,
                                                     const BlockGeometry& geometry) const = 0;
   virtual ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
-                                           const BlockActivity& activity,
+                                           const BlockActivity& activity, const SumsRole& sums,
                                            const ScheduleConstraint& constraint) const = 0;
   virtual std::vector<OperatorLatency> fixed(const ModelSpec& spec,
                                              const NetworkGeometry& geometry) const = 0;
@@ -39,8 +39,9 @@ class GpuBlockModel final : public BlockModel {
     return gpu_static_block(block, geometry, context_);
   }
   ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
-                                   const BlockActivity& activity,
+                                   const BlockActivity& activity, const SumsRole& sums,
                                    const ScheduleConstraint& constraint) const override {
+    (void)sums;
     return gpu_dynamic_block(block, geometry, context_, activity, constraint);
   }
   std::vector<OperatorLatency> fixed(const ModelSpec& spec, const NetworkGeometry& geometry) const override {
@@ -61,14 +62,12 @@ class PaperBlockModel final : public BlockModel {
   }
 
   ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
-                                   const BlockActivity& activity,
+                                   const BlockActivity& activity, const SumsRole& sums,
                                    const ScheduleConstraint& constraint) const override {
+    (void)sums;
     ScheduledOperators best;
-    for (const MaskerSchedule masker : {MaskerSchedule::separate, MaskerSchedule::fused}) {
-      const BlockSchedule schedule{.masker = masker,
-                                   .gather = GatherSchedule::indirect,
-                                   .scatter = ScatterSchedule::separate,
-                                   .body = BodySchedule::sparse};
+    for (const MaskerSchedule masker : {MaskerSchedule::separate, MaskerSchedule::with_conv1}) {
+      const BlockPlan schedule{.masker = masker, .scatter = ScatterSchedule::separate};
       if (!constraint.allows(schedule)) continue;
       std::vector<OperatorLatency> operators =
           paper_dynamic_block(block, geometry, gpu_, batch_, activity.rate, masker);
@@ -76,7 +75,9 @@ class PaperBlockModel final : public BlockModel {
       best = {schedule, std::move(operators)};
     }
     if (best.operators.empty()) {
-      fail("the paper's equations know conv2 through indices, a separate scatter-add and a sparse body only");
+      fail(
+          "the paper's equations know conv2 through indices, a separate scatter-add and a masker of its own "
+          "or with conv1 only");
     }
     return best;
   }
@@ -134,20 +135,40 @@ class CpuBlockModel final : public BlockModel {
   }
 
   ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
-                                   const BlockActivity& activity,
+                                   const BlockActivity& activity, const SumsRole& sums,
                                    const ScheduleConstraint& constraint) const override {
     ScheduledOperators best;
-    for (const BlockSchedule& schedule : cpu_schedules(block)) {
-      if (!constraint.allows(schedule)) continue;
-      std::vector<OperatorLatency> operators = expected(block, geometry, activity, schedule);
-      if (!best.operators.empty() && seconds_of(operators) >= seconds_of(best.operators)) continue;
-      best = {schedule, std::move(operators)};
-    }
+    // One choice after the other: they hardly depend on each other, and all combinations take too long.
+    const auto try_plan = [&](const BlockPlan& wanted) {
+      const BlockPlan plan = fit_plan(block, wanted);
+      if (!constraint.allows(plan)) return;
+      std::vector<OperatorLatency> operators = expected(block, geometry, activity, plan, sums);
+      if (!best.operators.empty() && seconds_of(operators) >= seconds_of(best.operators)) return;
+      best = {plan, std::move(operators)};
+    };
+    BlockPlan start;
+    start.masker = constraint.masker.value_or(start.masker);
+    start.gather = constraint.gather.value_or(start.gather);
+    start.scatter = constraint.scatter.value_or(start.scatter);
+    start.traversal = constraint.traversal.value_or(start.traversal);
+    try_plan(start);
     if (best.operators.empty()) {
-      std::vector<std::string> offered;
-      for (const BlockSchedule& schedule : cpu_schedules(block)) offered.push_back(to_string(schedule));
-      fail("the CPU engine has no such schedule; it has {}", fmt::join(offered, "; "));
+      fail("block {} cannot run with the schedule {}; the nearest is {}", block.name, to_string(start),
+           to_string(fit_plan(block, start)));
     }
+    const auto vary = [&](auto member, auto option) {
+      BlockPlan plan = best.schedule;
+      if (plan.*member == option) return;
+      plan.*member = option;
+      try_plan(plan);
+    };
+    vary(&BlockPlan::masker, MaskerSchedule::separate);
+    vary(&BlockPlan::masker, MaskerSchedule::with_conv1);
+    vary(&BlockPlan::gather, GatherSchedule::copied);
+    vary(&BlockPlan::scatter, ScatterSchedule::separate);
+    vary(&BlockPlan::traversal, Traversal::row_bands);
+    best.schedule.whole_map_above = whole_map_break_even(block, geometry, context_, best.schedule, sums);
+    best.operators = expected(block, geometry, activity, best.schedule, sums);
     return best;
   }
 
@@ -158,10 +179,11 @@ class CpuBlockModel final : public BlockModel {
  private:
   /// The mean over the masks' outcomes, operator by operator: the same operators run in all of them.
   std::vector<OperatorLatency> expected(const BlockSpec& block, const BlockGeometry& geometry,
-                                        const BlockActivity& activity, const BlockSchedule& schedule) const {
+                                        const BlockActivity& activity, const BlockPlan& plan,
+                                        const SumsRole& sums) const {
     std::vector<OperatorWork> mean;
     for (const ActiveCounts& counts : activity.scenarios) {
-      std::vector<OperatorWork> work = dynamic_work(block, geometry, context_, counts, schedule);
+      std::vector<OperatorWork> work = dynamic_work(block, geometry, context_, counts, plan, sums);
       const bool first = mean.empty();
       if (first) mean.resize(work.size());
       for (size_t i = 0; i < work.size(); ++i) {
@@ -236,49 +258,19 @@ bool same_work(const BlockSpec& a, const BlockSpec& b) {
 }
 
 BlockLatency predict_block(const BlockModel& model, const BlockSpec& block, const BlockGeometry& geometry,
-                           const LatencyQuery& query) {
+                           const SumsRole& sums, const LatencyQuery& query) {
   BlockLatency latency{.name = block.name, .stage = block.stage, .schedule = {}, .operators = {}};
   std::vector<OperatorLatency> operators = model.static_block(block, geometry);
   latency.static_s = seconds_of(operators);
   if (block.is_dynamic()) {
     ScheduledOperators best =
-        model.dynamic_block(block, geometry, activity_of(block, geometry, query), query.schedule);
+        model.dynamic_block(block, geometry, activity_of(block, geometry, query), sums, query.schedule);
     latency.schedule = best.schedule;
     operators = std::move(best.operators);
   }
   latency.dynamic_s = seconds_of(operators);
   latency.operators = std::move(operators);
   return latency;
-}
-
-template <typename Option>
-struct OptionName {
-  Option option;
-  const char* name;
-};
-constexpr OptionName<MaskerSchedule> kMaskers[] = {{MaskerSchedule::separate, "separate"},
-                                                   {MaskerSchedule::fused, "fused"},
-                                                   {MaskerSchedule::carried, "carried"}};
-constexpr OptionName<GatherSchedule> kGathers[] = {{GatherSchedule::indirect, "indirect"},
-                                                   {GatherSchedule::copied, "copied"}};
-constexpr OptionName<ScatterSchedule> kScatters[] = {{ScatterSchedule::fused, "fused"},
-                                                     {ScatterSchedule::separate, "separate"}};
-constexpr OptionName<BodySchedule> kBodies[] = {{BodySchedule::sparse, "sparse"},
-                                                {BodySchedule::whole_map, "whole_map"}};
-
-template <typename Option, size_t N>
-const char* name_of(const OptionName<Option> (&names)[N], Option option) {
-  return std::find_if(names, names + N, [&](const auto& n) { return n.option == option; })->name;
-}
-
-template <typename Option, size_t N>
-Option option_of(const OptionName<Option> (&names)[N], const std::string& key, const std::string& text) {
-  std::vector<std::string> known;
-  for (const auto& [option, name] : names) {
-    if (text == name) return option;
-    known.emplace_back(name);
-  }
-  fail("schedule: {}={} is unknown; expected {}", key, text, fmt::join(known, " or "));
 }
 
 }  // namespace
@@ -291,41 +283,24 @@ LatencyModelKind parse_latency_model(const std::string& text) {
   fail("latency model '{}' is unknown; expected default or paper", text);
 }
 
-std::string to_string(const BlockSchedule& schedule) {
-  return fmt::format("masker={},gather={},scatter={},body={}", name_of(kMaskers, schedule.masker),
-                     name_of(kGathers, schedule.gather), name_of(kScatters, schedule.scatter),
-                     name_of(kBodies, schedule.body));
+bool ScheduleConstraint::allows(const BlockPlan& plan) const {
+  return masker.value_or(plan.masker) == plan.masker && gather.value_or(plan.gather) == plan.gather &&
+         scatter.value_or(plan.scatter) == plan.scatter &&
+         traversal.value_or(plan.traversal) == plan.traversal;
 }
 
-bool ScheduleConstraint::allows(const BlockSchedule& schedule) const {
-  return masker.value_or(schedule.masker) == schedule.masker &&
-         gather.value_or(schedule.gather) == schedule.gather &&
-         scatter.value_or(schedule.scatter) == schedule.scatter &&
-         body.value_or(schedule.body) == schedule.body;
-}
-
-ScheduleConstraint parse_schedule(const std::string& text) {
+ScheduleConstraint parse_schedule_constraint(const std::string& text) {
   ScheduleConstraint constraint;
   if (text == "auto") return constraint;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    const std::string part = text.substr(begin, end - begin);
-    begin = end + 1;
-    const size_t equals = part.find('=');
-    const std::string key = part.substr(0, equals);
-    const std::string value = equals == std::string::npos ? "" : part.substr(equals + 1);
-    if (key == "masker") {
-      constraint.masker = option_of(kMaskers, key, value);
-    } else if (key == "gather") {
-      constraint.gather = option_of(kGathers, key, value);
-    } else if (key == "scatter") {
-      constraint.scatter = option_of(kScatters, key, value);
-    } else if (key == "body") {
-      constraint.body = option_of(kBodies, key, value);
-    } else {
-      fail("schedule '{}': expected auto, or masker=, gather=, scatter=, body= separated by commas", part);
-    }
-  }
+  const BlockPlan plan = parse_block_plan(text);
+  const auto names = [&](const char* key) {
+    return ("," + text).find(fmt::format(",{}=", key)) != std::string::npos;
+  };
+  if (names("whole_map_above")) fail("schedule: whole_map_above is what the model works out; leave it out");
+  if (names("masker")) constraint.masker = plan.masker;
+  if (names("gather")) constraint.gather = plan.gather;
+  if (names("scatter")) constraint.scatter = plan.scatter;
+  if (names("traversal")) constraint.traversal = plan.traversal;
   return constraint;
 }
 
@@ -342,6 +317,7 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
   check(query, hardware);
   const NetworkGeometry geometry = network_geometry(spec, query.size);
   const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
+  const std::vector<SumsRole> sums = sums_roles(spec, geometry, uniform_plan(spec));
   NetworkLatency network;
   network.fixed = model->fixed(spec, geometry);
   network.static_s = network.dynamic_s = seconds_of(network.fixed);
@@ -349,12 +325,12 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
     const BlockSpec& block = spec.blocks[b];
     // Most blocks of a stage are alike; masks that were recorded differ from block to block.
     const bool alike = b > 0 && query.masks == nullptr && geometry.blocks[b] == geometry.blocks[b - 1] &&
-                       same_work(block, spec.blocks[b - 1]);
+                       sums[b] == sums[b - 1] && same_work(block, spec.blocks[b - 1]);
     if (alike) {
       network.blocks.push_back(network.blocks.back());
       network.blocks.back().name = block.name;
     } else {
-      network.blocks.push_back(predict_block(*model, block, geometry.blocks[b], query));
+      network.blocks.push_back(predict_block(*model, block, geometry.blocks[b], sums[b], query));
     }
     network.static_s += network.blocks.back().static_s;
     network.dynamic_s += network.blocks.back().dynamic_s;

@@ -8,15 +8,15 @@
 
 #include "kernels/cpu/conv_impl.h"
 
-/// Dot product of the weight with the sum over a window of pixels.
+/// Dot product of the weight with the sum over a window of cells.
 template <class V>
-float pooled_dot(const MaskerCall& call, int64_t image, const PixelRect& window) {
+float summed_dot(const MaskerCall& call, const float* image, const PixelRect& cells) {
   typename V::Register dot = V::zero();
   for (int c = 0; c < call.channels; c += V::kWidth) {
     typename V::Register sum = V::zero();
-    for (int64_t y = window.top; y < window.bottom; ++y) {
-      const float* x = call.x + bordered_index(call.input, image, y, window.left) * call.pitch + c;
-      for (int64_t i = window.left; i < window.right; ++i, x += call.pitch) sum = V::add(sum, V::load(x));
+    for (int64_t y = cells.top; y < cells.bottom; ++y) {
+      const float* x = image + y * call.sums.row + cells.left * call.sums.pitch + c;
+      for (int64_t i = cells.left; i < cells.right; ++i, x += call.sums.pitch) sum = V::add(sum, V::load(x));
     }
     dot = V::fma(sum, V::load(call.weight + c), dot);
   }
@@ -26,9 +26,60 @@ float pooled_dot(const MaskerCall& call, int64_t image, const PixelRect& window)
 template <class V>
 void masker(const MaskerCall& call, int64_t image, int64_t patch_row) noexcept {
   float* out = call.differences + (image * call.grid.rows() + patch_row) * call.grid.cols();
+  int64_t side = call.sums.side;
   for (int64_t col = 0; col < call.grid.cols(); ++col) {
     PixelRect window = patch_window(call.grid, patch_row, col, call.stride, call.input);
-    out[col] = pooled_dot<V>(call, image, window) / static_cast<float>(window.pixels()) + call.bias;
+    PixelRect cells{window.top / side, window.left / side, (window.bottom + side - 1) / side,
+                    (window.right + side - 1) / side};
+    float dot = summed_dot<V>(call, call.sums.data + image * call.sums.image, cells);
+    out[col] = dot / static_cast<float>(window.pixels()) + call.bias;
+  }
+}
+
+/// NV vectors of channels at once, so that a pixel's cache lines are read once.
+template <class V, int NV>
+void patch_sum_of_vectors(const PatchSumCall& call, int channel) {
+  typename V::Register sums[NV];
+  LASNET_UNROLL
+  for (int j = 0; j < NV; ++j) sums[j] = V::zero();
+  for (int64_t y = call.pixels.top; y < call.pixels.bottom; ++y) {
+    const float* in =
+        call.in + bordered_index(call.map, call.image, y, call.pixels.left) * call.pitch + channel;
+    for (int64_t x = call.pixels.left; x < call.pixels.right; ++x, in += call.pitch) {
+      LASNET_UNROLL
+      for (int j = 0; j < NV; ++j) sums[j] = V::add(sums[j], V::load(in + j * V::kWidth));
+    }
+  }
+  LASNET_UNROLL
+  for (int j = 0; j < NV; ++j) V::store(call.out + channel + j * V::kWidth, sums[j]);
+}
+
+template <class V>
+void patch_sum(const PatchSumCall& call, int begin, int end) noexcept {
+  constexpr int kVectors = 8;
+  int channel = begin;
+  for (; channel + kVectors * V::kWidth <= end; channel += kVectors * V::kWidth) {
+    patch_sum_of_vectors<V, kVectors>(call, channel);
+  }
+  for (; channel < end; channel += V::kWidth) patch_sum_of_vectors<V, 1>(call, channel);
+}
+
+template <class V>
+void dot(const DotCall& call) noexcept {
+  for (int64_t p = 0; p < call.count; ++p) {
+    const float* in = call.in + call.pixels[p] * call.pitch;
+    typename V::Register sum = V::zero();
+    for (int c = 0; c < call.channels; c += V::kWidth)
+      sum = V::fma(V::load(in + c), V::load(call.weight + c), sum);
+    call.out[call.pixels[p]] = V::sum(sum);
+  }
+}
+
+template <class V>
+void add_relu(const AddCall& call) noexcept {
+  for (int64_t i = 0; i < call.floats; i += V::kWidth) {
+    typename V::Register sum = V::add(V::load(call.addend + i), V::load(call.out + i));
+    V::store(call.out + i, V::max(V::zero(), sum));
   }
 }
 
@@ -106,8 +157,17 @@ uint64_t conv_tasks() noexcept { return conv_task_count.load(std::memory_order_r
 
 template <class V>
 constexpr CpuKernels make_kernels(Isa isa) {
-  return {isa,        V::kWidth,  V::kWidth * V::kRegisterChannels,
-          &conv<V>,   &masker<V>, &max_pool<V>,
-          &mean<V>,   &scale<V>,  &fma_chains<V>,
-          &conv_tasks};
+  return {.isa = isa,
+          .vector_width = V::kWidth,
+          .block_width = V::kWidth * V::kRegisterChannels,
+          .conv = &conv<V>,
+          .masker = &masker<V>,
+          .max_pool = &max_pool<V>,
+          .patch_sum = &patch_sum<V>,
+          .dot = &dot<V>,
+          .add_relu = &add_relu<V>,
+          .mean = &mean<V>,
+          .scale = &scale<V>,
+          .fma_chains = &fma_chains<V>,
+          .conv_tasks = &conv_tasks};
 }
