@@ -84,6 +84,7 @@ BenchReport bench(const BenchOptions& options) {
                      .batch = options.batch,
                      .threads = session.threads(),
                      .isa = session.isa(),
+                     .schedule = options.session.schedule,
                      .rate = rate,
                      .photographs = inputs.photographs(),
                      .static_macs = static_macs(model.spec, size),

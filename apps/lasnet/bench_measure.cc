@@ -31,6 +31,7 @@ void begin_blocks(const ModelSpec& spec, Measurements& m) {
     BlockMeasurements& entry = m.blocks.emplace_back();
     entry.name = block.name;
     entry.granularity = block.granularity;
+    entry.stage = block.stage;
   }
 }
 
@@ -49,6 +50,7 @@ void add_sparse(const Trace& trace, int repeat, Measurements& m) {
     m.blocks[b].macs += block.macs / repeat;
     m.blocks[b].static_macs = block.static_macs;
     m.blocks[b].sparse_ms.push_back(1e3 * block.seconds);
+    m.blocks[b].masking_ms.push_back(1e3 * block.masking_seconds);
   }
 }
 

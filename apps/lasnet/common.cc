@@ -198,12 +198,34 @@ void add_session_options(CLI::App& app, SessionOptions& options, int default_thr
   add_kernel_options(app, options, default_threads);
 }
 
+namespace {
+
+/// Threads beyond the processors wait for each other at the end of every convolution.
+void warn_of_threads(const std::string& text) {
+  const long threads = std::strtol(text.c_str(), nullptr, 10);
+  if (threads <= logical_processors()) return;
+  log_warning(
+      fmt::format("--threads {}: this process may use {} processor{}, and more threads than that only "
+                  "wait for each other",
+                  threads, logical_processors(), logical_processors() == 1 ? "" : "s"));
+}
+
+}  // namespace
+
 void add_kernel_options(CLI::App& app, SessionOptions& options, int default_threads) {
   options.threads = default_threads > 0 ? default_threads : physical_cores();
   add_parsed(app, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
              [&](const std::string& text) { options.isa = parse_isa(text); })
       ->group(kEngineGroup);
-  add_number(app, "--threads", options.threads, 1, 1024, "Threads")->group(kEngineGroup);
+  add_parsed(app, "--schedule",
+             "How blocks are executed, as KEY=CHOICE,...: masker=separate|pooled|with_conv1, "
+             "gather=indirect|copied, scatter=in_place|separate, traversal=whole_map|row_bands, "
+             "whole_map_above=R. Default: chosen for each block. Results do not depend on it",
+             [&](const std::string& text) { options.schedule = parse_block_plan(text); })
+      ->group(kEngineGroup);
+  add_number(app, "--threads", options.threads, 1, 1024, "Threads")
+      ->group(kEngineGroup)
+      ->each(warn_of_threads);
 }
 
 void add_check_finite_flag(CLI::App& app, bool& check) {

@@ -36,7 +36,9 @@ struct SessionOptions {
   int threads = 1;   ///< >= 1, at most 1024; results do not depend on it
   /// Runs the session's loops instead of threads of its own; `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
-  std::optional<NetworkPlan> plan = std::nullopt;  ///< schedule of each block; default: chosen by the library
+  /// Of every block, as far as it can run it; default: chosen by the library. make_executable takes one per
+  /// block.
+  std::optional<BlockPlan> schedule = std::nullopt;
 };
 
 /// Masks by block name, uint8 [N, H', W'] with one value per patch.
@@ -114,6 +116,10 @@ class LASNET_EXPORT Session {
   /// count as zero inside; the calling thread's own setting is restored. Logits are the same bit for bit for
   /// any number of threads, any executor and any split of a batch; instruction sets differ by rounding.
   Result run(const TensorView& input, const RunOptions& options = {});
+
+  /// The same into `result`, whose memory is used again: with a result of an earlier run of the same sizes,
+  /// and no forced masks, nothing is allocated (cpu backend).
+  void run(const TensorView& input, const RunOptions& options, Result& result);
 
   std::shared_ptr<const Executable> executable() const;
   Backend backend() const;

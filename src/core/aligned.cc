@@ -6,12 +6,16 @@
 #include <cstring>
 
 #include "core/fail.h"
+#include "core/memory.h"
 
 namespace lasnet {
 namespace {
 
 constexpr int64_t kVectorAlignment = 64;
 constexpr int64_t kHugePage = 2 << 20;
+/// Buffers from here on are checked against the memory there is: touching it would not fail, but have the
+/// system end the process.
+constexpr int64_t kCheckedBytes = 32 << 20;
 
 }  // namespace
 
@@ -22,6 +26,7 @@ AlignedBuffer::AlignedBuffer(int64_t size) : size_(size) {
   int64_t bytes = size * static_cast<int64_t>(sizeof(float));
   int64_t alignment = bytes >= kHugePage ? kHugePage : kVectorAlignment;
   bytes = (bytes + alignment - 1) / alignment * alignment;
+  if (bytes >= kCheckedBytes) require_memory(bytes, "a buffer", "use a smaller batch, input size or network");
   void* memory = std::aligned_alloc(alignment, bytes);
   if (memory == nullptr) fail("cannot allocate {} MiB; use a smaller batch or input size", bytes >> 20);
   if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);  // fewer TLB misses; only a hint

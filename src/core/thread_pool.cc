@@ -18,10 +18,10 @@ void pause() {
 #endif
 }
 
-/// Waits until `changed` is true, polling for kSpin before `sleep`.
+/// Waits until `changed` is true, polling for `spin` before `sleep`.
 template <typename Changed, typename Sleep>
-void spin_then_sleep(Changed&& changed, Sleep&& sleep) {
-  auto deadline = std::chrono::steady_clock::now() + kSpin;
+void spin_then_sleep(std::chrono::microseconds spin, Changed&& changed, Sleep&& sleep) {
+  auto deadline = std::chrono::steady_clock::now() + spin;
   while (std::chrono::steady_clock::now() < deadline) {
     for (int i = 0; i < 64; ++i) {
       if (changed()) return;
@@ -35,7 +35,10 @@ void spin_then_sleep(Changed&& changed, Sleep&& sleep) {
 
 Executor::~Executor() = default;
 
-ThreadPool::ThreadPool(int threads) {
+// Polling where threads outnumber the processors keeps the one that is waited for from running.
+ThreadPool::ThreadPool(int threads)
+    : spin_(threads <= static_cast<int>(std::thread::hardware_concurrency()) ? kSpin
+                                                                             : std::chrono::microseconds(0)) {
   try {
     for (int i = 1; i < threads; ++i) workers_.emplace_back([this, i] { worker_loop(i); });
   } catch (const std::system_error& error) {
@@ -66,11 +69,12 @@ void ThreadPool::parallel_for(int64_t count, LoopBody body) {
   generation_.fetch_add(1);
   generation_.notify_all();
   work(0);
-  spin_then_sleep([&] { return running_.load() == 0; },
-                  [&] {
-                    int seen = running_.load();
-                    if (seen != 0) running_.wait(seen);
-                  });
+  spin_then_sleep(
+      spin_, [&] { return running_.load() == 0; },
+      [&] {
+        int seen = running_.load();
+        if (seen != 0) running_.wait(seen);
+      });
 }
 
 void ThreadPool::work(int thread) {
@@ -80,7 +84,8 @@ void ThreadPool::work(int thread) {
 void ThreadPool::worker_loop(int thread) {
   uint32_t seen = 0;
   while (true) {
-    spin_then_sleep([&] { return generation_.load() != seen; }, [&] { generation_.wait(seen); });
+    spin_then_sleep(
+        spin_, [&] { return generation_.load() != seen; }, [&] { generation_.wait(seen); });
     if (stopping_) return;
     seen = generation_.load();
     work(thread);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <thread>
 #include <vector>
@@ -29,6 +30,7 @@ class ThreadPool final : public Executor {
   void worker_loop(int thread);
   void stop();
 
+  const std::chrono::microseconds spin_;  ///< how long a thread polls before it sleeps
   std::vector<std::thread> workers_;
   const LoopBody* body_ = nullptr;
   int64_t count_ = 0;

@@ -10,20 +10,6 @@
 namespace lasnet {
 namespace {
 
-/// Runs of images that have a pixel in the list.
-std::vector<ImageRange> nonempty_images(const PixelList& list, int64_t images) {
-  std::vector<ImageRange> ranges;
-  for (int64_t n = 0; n < images; ++n) {
-    if (list.images(n, n + 1).count == 0) continue;
-    if (!ranges.empty() && ranges.back().last == n) {
-      ranges.back().last = n + 1;
-    } else {
-      ranges.push_back({n, n + 1});
-    }
-  }
-  return ranges;
-}
-
 bool uses_dense_pool(const CpuBlock& block) {
   return block.squeeze_excite && block.squeeze_excite->pool == SePool::dense;
 }
@@ -55,7 +41,9 @@ void CpuBody::run() {
   }
   if (lists_.active.count() > 0) {
     if (uses_dense_pool(block_)) {
-      for (ImageRange range : nonempty_images(lists_.active, memory_.images)) run_inner(everything_, range);
+      for (int64_t n = 0; n < memory_.images; ++n) {
+        if (lists_.active.images(n, n + 1).count > 0) run_inner(everything_, {n, n + 1});
+      }
     } else {
       run_inner(whole_map ? everything_ : lists_, {0, memory_.images});
     }

@@ -45,15 +45,15 @@ CpuMemory& CpuRunner::memory_for(const RunRequest& request) {
   return *memories_.front().memory;
 }
 
-Result CpuRunner::run(const RunRequest& request) {
+void CpuRunner::run(const RunRequest& request, Result& result) {
   CpuMemory& memory = memory_for(request);
   Stopwatch watch;
-  TraceBuilder trace(executable_->spec(), request);
+  TraceBuilder trace(executable_->spec(), request, result.trace);
   memory.start_run();
   run_stem(request, memory);
   for (size_t i = 0; i < memory.blocks.size(); ++i) run_block(i, request, memory, trace);
-  Tensor logits = run_head(request, memory);
-  return {std::move(logits), trace.finish(watch.seconds())};
+  run_head(request, memory, result.logits);
+  trace.finish(watch.seconds());
 }
 
 void CpuRunner::run_stem(const RunRequest& request, CpuMemory& memory) {
@@ -105,7 +105,7 @@ void CpuRunner::run_block(size_t index, const RunRequest& request, CpuMemory& me
   trace.add_block(outcome);
 }
 
-Tensor CpuRunner::run_head(const RunRequest& request, CpuMemory& memory) {
+void CpuRunner::run_head(const RunRequest& request, CpuMemory& memory, Tensor& logits) {
   const BlockMemory& last = memory.blocks.back();
   int features = executable_->padded(executable_->spec().features);
   PixelPairs images = memory.head_pixels.pairs();
@@ -121,12 +121,12 @@ Tensor CpuRunner::run_head(const RunRequest& request, CpuMemory& memory) {
                .pixels = images,
                .epilogue = Epilogue::bias});
   int64_t classes = executable_->spec().arch.classes;
-  Tensor logits({request.batch(), classes});
+  logits.shape = {request.batch(), classes};
+  logits.data.resize(request.batch() * classes);
   for (int64_t n = 0; n < request.batch(); ++n) {
     std::copy_n(memory.logits.data() + n * head.out_channels, classes, logits.data.data() + n * classes);
   }
   if (request.check_finite) check_finite(executable_->spec().head_name, logits);
-  return logits;
 }
 
 }  // namespace lasnet

@@ -16,7 +16,7 @@ class CpuRunner final : public Runner {
  public:
   CpuRunner(std::shared_ptr<const CpuExecutable> executable, std::shared_ptr<Executor> executor);
 
-  Result run(const RunRequest& request) override;
+  void run(const RunRequest& request, Result& result) override;
 
  private:
   struct Entry {
@@ -28,7 +28,7 @@ class CpuRunner final : public Runner {
   CpuMemory& memory_for(const RunRequest& request);
   void run_stem(const RunRequest& request, CpuMemory& memory);
   void run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace);
-  Tensor run_head(const RunRequest& request, CpuMemory& memory);
+  void run_head(const RunRequest& request, CpuMemory& memory, Tensor& logits);
 
   std::shared_ptr<const CpuExecutable> executable_;
   CpuLoops loops_;

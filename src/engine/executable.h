@@ -15,6 +15,7 @@ namespace lasnet {
 struct RunRequest {
   const TensorView* input = nullptr;  ///< [N, 3, H, W]
   NetworkGeometry geometry;
+  std::vector<BlockMacs> macs;  ///< of each block
   bool dense = false;
   bool record_masks = true;
   bool check_finite = false;
@@ -28,7 +29,8 @@ struct RunRequest {
 class Runner {
  public:
   virtual ~Runner() = default;
-  virtual Result run(const RunRequest& request) = 0;
+  /// Overwrites `result`, whose memory it uses again.
+  virtual void run(const RunRequest& request, Result& result) = 0;
 };
 
 class Executable : public std::enable_shared_from_this<Executable> {

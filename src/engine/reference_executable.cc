@@ -93,10 +93,10 @@ class ReferenceRunner final : public Runner {
   explicit ReferenceRunner(std::shared_ptr<const ReferenceExecutable> executable)
       : executable_(std::move(executable)) {}
 
-  Result run(const RunRequest& request) override {
+  void run(const RunRequest& request, Result& result) override {
     Stopwatch watch;
     const ModelSpec& spec = executable_->spec();
-    TraceBuilder trace(spec, request);
+    TraceBuilder trace(spec, request, result.trace);
     Tensor x = executable_->conv(spec.stem)(reference::nchw_to_nhwc(*request.input));
     reference::relu(x);
     if (request.check_finite) check_finite(spec.stem.name, x);
@@ -107,14 +107,17 @@ class ReferenceRunner final : public Runner {
           *executable_, spec.blocks[i], request.geometry.blocks[i], request, i, {}, {}, {}, {}, {}};
       x = block.run(x);
       if (request.check_finite) check_finite(spec.blocks[i].name, x);
-      trace.add_block({block.patches, block.differences.data, block.active_counts, block.dilated_counts,
-                       block_watch.seconds()});
+      trace.add_block({.patches = block.patches,
+                       .differences = block.differences.data,
+                       .active_counts = block.active_counts,
+                       .dilated_counts = block.dilated_counts,
+                       .seconds = block_watch.seconds()});
     }
-    Tensor logits =
+    result.logits =
         reference::linear(reference::average_pool(x), executable_->weight(spec.head_name + ".weight"),
                           executable_->weight(spec.head_name + ".bias"));
-    if (request.check_finite) check_finite(spec.head_name, logits);
-    return {std::move(logits), trace.finish(watch.seconds())};
+    if (request.check_finite) check_finite(spec.head_name, result.logits);
+    trace.finish(watch.seconds());
   }
 
  private:

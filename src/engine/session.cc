@@ -49,6 +49,11 @@ std::vector<uint8_t> forced_patches(const std::string& name, const ByteTensor& m
   return patches;
 }
 
+std::optional<NetworkPlan> plan_of(const ModelSpec& spec, const SessionOptions& options) {
+  if (!options.schedule) return std::nullopt;
+  return uniform_plan(spec, *options.schedule);
+}
+
 std::shared_ptr<Executor> start_threads(int threads) {
   check_threads(threads);
   return std::make_shared<ThreadPool>(threads);
@@ -73,10 +78,11 @@ struct Session::Impl {
   std::shared_ptr<const Executable> executable;
   int threads;
   std::unique_ptr<Runner> runner;
+  RunRequest request = {};  ///< of the last run: its memory is used again
 };
 
 Session::Session(const Model& model, const SessionOptions& options)
-    : Session(make_executable(model, options.backend, options.isa, options.plan),
+    : Session(make_executable(model, options.backend, options.isa, plan_of(model.spec, options)),
               options.executor ? options.executor : start_threads(options.threads)) {}
 Session::Session(std::shared_ptr<const Executable> executable, int threads)
     : Session(std::move(executable), start_threads(threads)) {}
@@ -92,14 +98,28 @@ Session& Session::operator=(Session&&) noexcept = default;
 Session::~Session() = default;
 
 Result Session::run(const TensorView& input, const RunOptions& options) {
+  Result result;
+  run(input, options, result);
+  return result;
+}
+
+void Session::run(const TensorView& input, const RunOptions& options, Result& result) {
   check_input(input);
-  RunRequest request;
+  RunRequest& request = impl_->request;
+  MapSize size{input.shape[2], input.shape[3]};
+  if (!(request.geometry.input == size)) {
+    request.geometry = network_geometry(spec(), size);
+    request.macs.clear();
+    for (size_t i = 0; i < spec().blocks.size(); ++i) {
+      request.macs.push_back(block_macs(spec().blocks[i], request.geometry.blocks[i]));
+    }
+  }
   request.input = &input;
-  request.geometry = network_geometry(spec(), {input.shape[2], input.shape[3]});
   request.dense = options.dense;
   request.record_masks = options.record_masks;
   request.check_finite = options.check_finite;
   request.forced_patches.resize(spec().blocks.size());
+  for (std::vector<uint8_t>& patches : request.forced_patches) patches.clear();
   if (options.force_masks != nullptr) {
     check_mask_names(spec(), *options.force_masks);
     for (size_t i = 0; i < spec().blocks.size(); ++i) {
@@ -110,7 +130,7 @@ Result Session::run(const TensorView& input, const RunOptions& options) {
     }
   }
   if (options.check_finite) check_finite_input(input.data.data(), input.shape);
-  return impl_->runner->run(request);
+  impl_->runner->run(request, result);
 }
 
 std::shared_ptr<const Executable> Session::executable() const { return impl_->executable; }

@@ -19,20 +19,21 @@ struct BlockOutcome {
   double seconds = 0;
 };
 
-/// Collects the outcomes of one run, block by block.
+/// Collects the outcomes of one run, block by block, in a trace that may hold those of an earlier one.
 class TraceBuilder {
  public:
-  TraceBuilder(const ModelSpec& spec, const RunRequest& request);
+  TraceBuilder(const ModelSpec& spec, const RunRequest& request, Trace& trace);
 
   void add_block(const BlockOutcome& outcome);
-  Trace finish(double seconds);
+  void finish(double seconds);
 
  private:
   void record(const BlockOutcome& outcome, const BlockGeometry& geometry, BlockTrace& block) const;
 
   const ModelSpec& spec_;
   const RunRequest& request_;
-  Trace trace_;
+  Trace& trace_;
+  size_t blocks_ = 0;  ///< added so far
 };
 
 }  // namespace lasnet

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/fail.h"
+#include "core/memory.h"
 #include "lasnet/model.h"
 #include "model/metadata.h"
 #include "model/safetensors.h"
@@ -39,6 +40,13 @@ Weights fresh_maskers(const ModelSpec& spec, const WeightFile& file) {
     fresh.erase(bias);
   }
   return fresh;
+}
+
+/// The weights as float32, once as read and once as packed for a backend.
+void check_memory(const ModelSpec& spec, const std::string& path) {
+  int64_t floats = 0;
+  for (const TensorSpec& tensor : required_tensors(spec)) floats += element_count(tensor.shape);
+  require_memory(2 * floats * static_cast<int64_t>(sizeof(float)), path, "use a smaller network");
 }
 
 }  // namespace
@@ -84,6 +92,7 @@ Model load_model(const std::string& path, const std::optional<ArchConfig>& arch)
     model.spec = make_spec(*arch);
     fresh = fresh_maskers(model.spec, *file);
   }
+  check_memory(model.spec, path);
   model.weights = read_weights(*file, model.spec, std::move(fresh), UnknownTensors::refuse);
   return model;
 }

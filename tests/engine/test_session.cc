@@ -255,8 +255,7 @@ TEST_P(EverySchedule, GivesTheSameBits) {
   const ScheduleCase& c = GetParam();
   Model model = test::random_model(config(c.architecture, c.granularity), 24);
   Tensor x = test::random_input(c.images, c.size, 25);
-  Session plain(model,
-                {.plan = uniform_plan(model.spec, parse_block_plan("masker=separate,whole_map_above=2"))});
+  Session plain(model, {.schedule = parse_block_plan("masker=separate,whole_map_above=2")});
   std::vector<MaskSet> masks;
   std::vector<Tensor> expected;
   for (MaskPattern pattern : {MaskPattern::random, MaskPattern::full, MaskPattern::empty}) {
@@ -272,7 +271,8 @@ TEST_P(EverySchedule, GivesTheSameBits) {
     if (std::find(tried.begin(), tried.end(), plan) != tried.end()) continue;
     tried.push_back(plan);
     bool sums_apart = plan.blocks[0].scatter == ScatterSchedule::separate;
-    Session session(model, {.threads = tried.size() % 2 == 0 ? 1 : 3, .plan = plan});
+    Session session(model,
+                    {.threads = tried.size() % 2 == 0 ? 1 : 3, .schedule = parse_block_plan(schedule)});
     for (size_t i = 0; i < masks.size(); ++i) {
       Tensor logits = session.run(x, {.force_masks = &masks[i]}).logits;
       if (sums_apart) {
@@ -309,7 +309,7 @@ INSTANTIATE_TEST_SUITE_P(Networks, EverySchedule,
 TEST(Schedules, GranularityMayChangeWithinAStage) {
   Model model = test::random_model(config("resnet18", "4-2-2-4-8-4-1-2"), 27);
   Tensor x = test::random_input(2, {96, 64}, 28);
-  Session plain(model, {.plan = uniform_plan(model.spec, parse_block_plan("masker=separate"))});
+  Session plain(model, {.schedule = parse_block_plan("masker=separate")});
   Trace expected = plain.run(x).trace;
   MaskSet masks = test::masks_of(expected);
   Trace trace = Session(model).run(x, {.force_masks = &masks}).trace;
@@ -324,7 +324,7 @@ TEST(Schedules, TextsRoundTripAndBadOnesAreNamed) {
     EXPECT_THROW(parse_block_plan(bad), Error) << bad;
   }
   Model model = test::random_model(config("resnet18", "4-4-2-1"), 1);
-  EXPECT_THROW(Session(model, {.plan = NetworkPlan{}}), Error);
+  EXPECT_THROW(make_executable(model, Backend::cpu, std::nullopt, NetworkPlan{}), Error);
 }
 
 TEST(Session, TwoRunConcurrentlyWithIdenticalResults) {

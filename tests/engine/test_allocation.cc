@@ -1,0 +1,55 @@
+// A session that runs the same size again takes no memory: counting_new.h counts.
+#include <gtest/gtest.h>
+
+#include <cctype>
+
+#include "counting_new.h"
+#include "lasnet/engine.h"
+#include "support/random_model.h"
+
+namespace lasnet {
+namespace {
+
+class Allocation : public testing::TestWithParam<const char*> {};
+
+TEST_P(Allocation, NoneInSteadyState) {
+  std::string text = GetParam();
+  for (const char* architecture : {"resnet18", "resnet50", "regnet_y_400mf"}) {
+    ArchConfig arch{.name = architecture, .width = 0.25, .classes = 10, .granularity = {4, 4, 2, 1}};
+    Model model = test::random_model(arch, 1);
+    Tensor x = test::random_input(2, {64, 96}, 2);
+    TensorView view = x;
+    Session session(model, {.threads = 2, .schedule = parse_block_plan(text)});
+    Result result;
+    for (bool dense : {false, true}) {
+      for (bool record : {true, false}) {
+        RunOptions options{.dense = dense, .record_masks = record};
+        session.run(view, options, result);
+        session.run(view, options, result);
+        int64_t before = test::allocations();
+        session.run(view, options, result);
+        EXPECT_EQ(test::allocations() - before, 0) << architecture << (dense ? ", dense" : ", sparse");
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Schedules, Allocation,
+                         testing::Values("", "masker=separate", "masker=with_conv1", "gather=copied",
+                                         "scatter=separate", "traversal=row_bands"),
+                         [](const auto& param) {
+                           std::string name = param.param;
+                           for (char& c : name) c = std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
+                           return name.empty() ? "default" : name;
+                         });
+
+/// The counter counts.
+TEST(AllocationCounter, Counts) {
+  int64_t before = test::allocations();
+  std::vector<int> values(1000, 1);
+  EXPECT_EQ(values.back(), 1);
+  EXPECT_GT(test::allocations(), before);
+}
+
+}  // namespace
+}  // namespace lasnet
