@@ -1,7 +1,6 @@
 #include "bench_options.h"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 
 #include "core/fail.h"
@@ -11,7 +10,6 @@ namespace lasnet::cli {
 namespace {
 
 constexpr double kDefaultMacs = 0.5;
-constexpr int kMinSide = 32, kMaxSide = 8192;
 
 constexpr const char* kFooter =
     R"(What is measured
@@ -35,20 +33,6 @@ Baseline
 Examples
   lasnet bench resnet50 --granularity 4-4-2-1 --macs 0.5 --baseline onednn
   lasnet bench models/demo.safetensors --images samples --json)";
-
-MapSize parse_size(const std::string& text) {
-  const auto side = [&](size_t begin, size_t end) -> int64_t {
-    int value = 0;
-    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
-    if (error != std::errc() || stop != text.data() + end || value < kMinSide || value > kMaxSide) {
-      fail("'{}': expected a side in px or HEIGHTxWIDTH, each from {} to {}", text, kMinSide, kMaxSide);
-    }
-    return value;
-  };
-  const size_t cross = text.find('x');
-  if (cross == std::string::npos) return {side(0, text.size()), side(0, text.size())};
-  return {side(0, cross), side(cross + 1, text.size())};
-}
 
 BaselineKind parse_baseline(const std::string& text) {
   if (text == "none") return BaselineKind::none;
@@ -95,10 +79,7 @@ void add_network_options(CLI::App& app, BenchOptions& options) {
 
 }  // namespace
 
-bool BenchOptions::is_architecture() const {
-  const auto names = architecture_names();
-  return std::find(names.begin(), names.end(), model.path) != names.end();
-}
+bool BenchOptions::is_architecture() const { return cli::is_architecture(model.path); }
 
 void add_bench_options(CLI::App& app, BenchOptions& options) {
   add_network_options(app, options);

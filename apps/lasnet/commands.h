@@ -16,6 +16,10 @@ void add_forward(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
+void add_predict(CLI::App& app, Action& action);
+void add_search(CLI::App& app, Action& action);
+void add_calibrate(CLI::App& app, Action& action);
+void add_validate_predictor(CLI::App& app, Action& action);
 void add_info(CLI::App& app, Action& action);
 
 /// `lasnet train ...` becomes the program lasnet-train beside it, which alone loads libtorch. `arguments`

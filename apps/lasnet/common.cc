@@ -10,6 +10,8 @@
 
 #include "core/fail.h"
 #include "core/file.h"
+#include "core/npy.h"
+#include "core/suggest.h"
 #include "log.h"
 #include "machine.h"
 
@@ -124,6 +126,55 @@ ArchConfig apply(const ModelOptions& options, ArchConfig arch) {
     throw UsageError(error.what());
   }
   return arch;
+}
+
+bool is_architecture(const std::string& name) {
+  const auto names = architecture_names();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+ModelSpec described_spec(const ModelOptions& options) {
+  if (is_architecture(options.path)) {
+    if (options.arch)
+      throw UsageError(fmt::format("--arch: {} already names the architecture", options.path));
+    ArchConfig arch;
+    arch.name = options.path;
+    return make_spec(apply(options, arch));
+  }
+  if (!std::filesystem::exists(options.path)) {
+    const std::string near = nearest_name(options.path, architecture_names());
+    throw UsageError(fmt::format("MODEL {}: no such file, and no architecture{}; known: {}", options.path,
+                                 near.empty() ? "" : fmt::format(" (did you mean {}?)", near),
+                                 fmt::join(architecture_names(), ", ")));
+  }
+  return make_spec(apply(options, described_or_plain(options)));
+}
+
+MaskSet load_masks(const std::string& dir, const std::string& option) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(dir)) fail("{} {}: expected a folder with one <block>.npy per block", option, dir);
+  MaskSet masks;
+  for (const auto& entry : fs::directory_iterator(dir)) {
+    if (entry.path().extension() != ".npy") continue;
+    masks[entry.path().stem().string()] = load_npy_u8(entry.path().string());
+  }
+  if (masks.empty()) fail("{} {}: there is no .npy file in it; expected <block>.npy per block", option, dir);
+  return masks;
+}
+
+MapSize parse_size(const std::string& text) {
+  constexpr int kMinSide = 32, kMaxSide = 8192;
+  const auto side = [&](size_t begin, size_t end) -> int64_t {
+    int value = 0;
+    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
+    if (error != std::errc() || stop != text.data() + end || value < kMinSide || value > kMaxSide) {
+      fail("'{}': expected a side in px or HEIGHTxWIDTH, each from {} to {}", text, kMinSide, kMaxSide);
+    }
+    return value;
+  };
+  const size_t cross = text.find('x');
+  if (cross == std::string::npos) return {side(0, text.size()), side(0, text.size())};
+  return {side(0, cross), side(cross + 1, text.size())};
 }
 
 std::vector<std::string> read_class_names(const std::string& path) {

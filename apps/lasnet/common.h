@@ -48,6 +48,15 @@ void add_model_options(CLI::App& app, ModelOptions& options);
 Model load_model(const ModelOptions& options);
 /// `arch` with what the options say instead.
 ArchConfig apply(const ModelOptions& options, ArchConfig arch);
+/// The name of an architecture: a network with random weights where a model file could stand.
+bool is_architecture(const std::string& name);
+/// What MODEL describes, be it a file or the name of an architecture, without reading weights. Throws
+/// UsageError if it is neither, suggesting the nearest architecture.
+ModelSpec described_spec(const ModelOptions& options);
+/// Every <block>.npy of the folder that `lasnet forward --masks` wrote. `option` names it in errors.
+MaskSet load_masks(const std::string& dir, const std::string& option);
+/// A side in px or HEIGHTxWIDTH. Throws Error.
+MapSize parse_size(const std::string& text);
 /// The lines of a text file.
 std::vector<std::string> read_class_names(const std::string& path);
 

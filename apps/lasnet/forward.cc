@@ -23,19 +23,6 @@ struct ForwardCommand {
   std::string force_masks;
 };
 
-/// Every <block>.npy of the folder. Session::run refuses names that are not blocks, and wrong shapes.
-MaskSet load_masks(const std::string& dir) {
-  if (!fs::is_directory(dir)) fail("--force-masks {}: expected a folder with one <block>.npy per block", dir);
-  MaskSet masks;
-  for (const auto& entry : fs::directory_iterator(dir)) {
-    if (entry.path().extension() != ".npy") continue;
-    masks[entry.path().stem().string()] = load_npy_u8(entry.path().string());
-  }
-  if (masks.empty())
-    fail("--force-masks {}: there is no .npy file in it; expected <block>.npy per block", dir);
-  return masks;
-}
-
 void save_masks(const Trace& trace, const std::string& dir) {
   create_directory(dir);
   for (const BlockTrace& block : trace.blocks) {
@@ -46,7 +33,8 @@ void save_masks(const Trace& trace, const std::string& dir) {
 int forward(const ForwardCommand& command) {
   const Model model = load_model(command.model);
   const Tensor input = load_npy_f32(command.input);
-  const MaskSet forced = command.force_masks.empty() ? MaskSet{} : load_masks(command.force_masks);
+  const MaskSet forced =
+      command.force_masks.empty() ? MaskSet{} : load_masks(command.force_masks, "--force-masks");
   Session session(model, command.session);
   const Result result = session.run(input, {.force_masks = forced.empty() ? nullptr : &forced,
                                             .check_finite = command.check_finite,

@@ -74,4 +74,40 @@ std::vector<std::string> processor_features() {
   return features;
 }
 
+namespace {
+
+/// Size of a processor's cache of this level in KiB, instruction caches apart; 0 if the system does not say.
+double cache_kib(int processor, int level) {
+  const std::string folder = "/sys/devices/system/cpu/cpu" + std::to_string(processor) + "/cache/index";
+  for (int index = 0; index < 8; ++index) {
+    const std::string cache = folder + std::to_string(index) + "/";
+    if (first_line(cache + "level") != std::to_string(level) || first_line(cache + "type") == "Instruction")
+      continue;
+    const std::string size = first_line(cache + "size");  // e.g. "32768K"
+    try {
+      return std::stod(size) * (size.ends_with('M') ? 1024 : 1);
+    } catch (const std::exception&) {
+      return 0;
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+CpuHardware this_machine(Isa isa, const CpuHardware& costs_of) {
+  CpuHardware machine;
+  machine.processor = processor_name();
+  machine.isa = isa;
+  machine.cores = physical_cores();
+  machine.seconds_per = costs_of.seconds_per;
+  const auto allowed = allowed_processors();
+  const int processor = allowed.empty() ? 0 : allowed.front();
+  double* sizes[] = {&machine.l1_kib, &machine.l2_kib, &machine.l3_kib};
+  for (int level = 1; level <= 3; ++level) {
+    if (const double kib = cache_kib(processor, level); kib > 0) *sizes[level - 1] = kib;
+  }
+  return machine;
+}
+
 }  // namespace lasnet::cli

@@ -4,6 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "lasnet/hardware.h"
+
 namespace lasnet::cli {
 
 /// Physical cores among the processors that this process may use, at least 1. Two hardware threads of a core
@@ -18,5 +20,9 @@ std::string processor_name();
 
 /// Of the features that kernels here can use, those this processor has, e.g. {"avx2", "fma"}.
 std::vector<std::string> processor_features();
+
+/// Processor, cores and caches of this machine, for kernels of this instruction set. Where the system does
+/// not say how large a cache is, the struct's default stays. Costs are those of `costs_of`.
+CpuHardware this_machine(Isa isa, const CpuHardware& costs_of = {});
 
 }  // namespace lasnet::cli

@@ -24,6 +24,10 @@ int run_command(int argc, char** argv) {
   app.add_subcommand("bench", "Time dense and sparse runs, beside another library's");
   add_convert(app, action);
   add_inspect(app, action);
+  add_predict(app, action);
+  add_search(app, action);
+  add_calibrate(app, action);
+  add_validate_predictor(app, action);
   add_info(app, action);
   if (const int code = parse(app, argc, argv); code >= 0) return code;
   if (!action) throw UsageError("no command given; see lasnet --help");

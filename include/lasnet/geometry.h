@@ -16,6 +16,8 @@ struct BlockGeometry {
   MapSize output;           ///< block output y: the map of the mask M
   int dilation_stride = 1;  ///< stride of convs[1], which relates M to D
   PatchGrid grid;           ///< patches of M; granularity 0 in a static block
+
+  bool operator==(const BlockGeometry&) const = default;
 };
 
 struct NetworkGeometry {

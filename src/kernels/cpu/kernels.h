@@ -14,6 +14,7 @@
 #include "lasnet/engine.h"
 #include "lasnet/mask.h"
 #include "mask/active_lists.h"
+#include "schedule/channel_blocks.h"
 #include "schedule/schedule.h"
 
 // Fully unrolls the next loop over a register tile, whose trip count is a constant.
@@ -30,16 +31,6 @@ enum class Epilogue {
   bias,           ///< out = sum + b
   bias_relu,      ///< out = max(0, sum + b)
   bias_add_relu,  ///< out = max(0, out + sum + b): the residual addition, in place
-};
-
-/// Output channels that one register tile computes, and the input channels that they read: of a grouped
-/// convolution those of all groups that the tile touches, with zero weights between.
-struct ChannelBlock {
-  int channel = 0;      ///< first output channel
-  int width = 0;        ///< output channels, a multiple of the vector width
-  int input = 0;        ///< first input channel
-  int run = 0;          ///< contiguous floats read per tap
-  int64_t weights = 0;  ///< offset of the block's [taps][run][width] array
 };
 
 /// A convolution's weights for one instruction set, cut into blocks of output channels.

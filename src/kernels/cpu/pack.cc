@@ -6,45 +6,6 @@
 namespace lasnet {
 namespace {
 
-int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
-
-struct GroupedShape {
-  int groups, out, group_in;
-
-  int group_out() const { return out / groups; }
-};
-
-/// Blocks of at most `width` output channels.
-std::vector<ChannelBlock> cut_blocks(const GroupedShape& shape, int width, int vector_width) {
-  std::vector<ChannelBlock> blocks;
-  for (int channel = 0; channel < shape.out; channel += width) {
-    int end = std::min(channel + width, shape.out);
-    int first_group = channel / shape.group_out(), last_group = (end - 1) / shape.group_out();
-    blocks.push_back({.channel = channel,
-                      .width = round_up(end - channel, vector_width),
-                      .input = first_group * shape.group_in,
-                      .run = (last_group - first_group + 1) * shape.group_in});
-  }
-  return blocks;
-}
-
-int64_t macs_per_tap(const std::vector<ChannelBlock>& blocks) {
-  int64_t macs = 0;
-  for (const ChannelBlock& block : blocks) macs += int64_t{block.width} * block.run;
-  return macs;
-}
-
-/// The widest blocks among those with the fewest multiplications by zero.
-std::vector<ChannelBlock> best_blocks(const GroupedShape& shape, const CpuKernels& kernels) {
-  std::vector<ChannelBlock> best = cut_blocks(shape, kernels.block_width, kernels.vector_width);
-  if (shape.groups == 1) return best;
-  for (int width = kernels.block_width - kernels.vector_width; width > 0; width -= kernels.vector_width) {
-    std::vector<ChannelBlock> blocks = cut_blocks(shape, width, kernels.vector_width);
-    if (macs_per_tap(blocks) < macs_per_tap(best)) best = std::move(blocks);
-  }
-  return best;
-}
-
 /// Fills a zeroed [taps][run][width] array.
 void pack_block(const Tensor& weight, const GroupedShape& shape, const ChannelBlock& block, float* packed) {
   int64_t taps = weight.shape[2] * weight.shape[3];
@@ -87,7 +48,7 @@ AlignedBuffer padded_bias(const PackedConv& packed, const std::vector<float>& bi
 /// Blocks, biases and zeroed weights; `extra_reduction` more weights per output channel in each block.
 PackedConv lay_out(const ConvWeights& conv, int64_t extra_reduction, const CpuKernels& kernels) {
   PackedConv packed;
-  packed.blocks = best_blocks(shape_of(conv), kernels);
+  packed.blocks = cut_channel_blocks(shape_of(conv), kernels.block_width, kernels.vector_width);
   packed.out_channels = packed.blocks.back().channel + packed.blocks.back().width;
   packed.bias = padded_bias(packed, conv.bias);
   packed.extra_bias = padded_bias(packed, conv.bias);

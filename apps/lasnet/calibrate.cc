@@ -1,0 +1,111 @@
+// `lasnet calibrate`: the latency model's constants, fitted to this machine.
+#include "calibrate/calibrate.h"
+
+#include <cmath>
+#include <filesystem>
+#include <memory>
+
+#include "commands.h"
+#include "common.h"
+#include "core/fail.h"
+#include "core/file.h"
+#include "latency/host_profile.h"
+#include "log.h"
+#include "machine.h"
+#include "progress.h"
+#include "terminal.h"
+
+namespace lasnet::cli {
+namespace {
+
+struct CalibrateCommand {
+  std::string device = "cpu";
+  std::string output;
+  std::optional<Isa> isa;
+  int seconds = 75;
+  bool json = false;
+};
+
+Json quality_json(const FitQuality& quality) {
+  return {{"points", quality.points},     {"mape", quality.mape},           {"rmspe", quality.rmspe},
+          {"within_5", quality.within_5}, {"within_10", quality.within_10}, {"within_15", quality.within_15}};
+}
+
+Json to_json(const Calibration& calibration, const std::string& output) {
+  Json costs;
+  for (int i = 0; i < kWorkUnits; ++i) {
+    const auto unit = static_cast<WorkUnit>(i);
+    costs[to_string(unit)] = calibration.profile.cpu.cost(unit);
+  }
+  return {{"output", output},
+          {"processor", calibration.profile.cpu.processor},
+          {"isa", to_string(calibration.profile.cpu.isa)},
+          {"seconds", calibration.seconds},
+          {"noise", calibration.noise},
+          {"fit", quality_json(calibration.fit)},
+          {"held_out", quality_json(calibration.held_out)},
+          {"seconds_per", costs}};
+}
+
+std::string quality_text(const FitQuality& quality) {
+  return fmt::format("{} block runs: mean error {}, {} within 10 %", quality.points,
+                     format_percent(quality.mape), format_percent(quality.within_10));
+}
+
+std::string to_text(const Calibration& calibration, const std::string& output) {
+  return fmt::format(
+      "{}  {}\n\n  fitted    {}\n  held out  {}\n  noise     {} between two measurements\n  took      "
+      "{:.0f} s\n",
+      bold(output), dim(calibration.profile.description), quality_text(calibration.fit),
+      quality_text(calibration.held_out), format_percent(calibration.noise), calibration.seconds);
+}
+
+void write_profile(const HardwareProfile& profile, const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  if (!folder.empty()) create_directory(folder);
+  write_file_atomically(path, [&](std::ostream& out) { out << hardware_to_toml(profile); });
+}
+
+int calibrate(const CalibrateCommand& command) {
+  if (command.device == "cuda") {
+    fail(
+        "calibrate --device cuda: this build has no CUDA kernels to measure; --hardware names published "
+        "GPUs");
+  }
+  const Isa isa = command.isa.value_or(available_isas().back());
+  const std::string output = command.output.empty() ? cached_profile_path(isa) : command.output;
+  if (output.empty())
+    throw UsageError("-o: neither XDG_CACHE_HOME nor HOME is set; say where the profile goes");
+  const HardwareProfile shipped = load_hardware("cpu-" + to_string(isa));
+  Progress progress("calibrate", 1000, "steps");
+  const Calibration calibration = calibrate_cpu(
+      this_machine(isa, shipped.cpu), {.budget_s = static_cast<double>(command.seconds)},
+      [&](double share, const std::string& now) { progress.update(std::lround(1000 * share), now); });
+  progress.clear();
+  write_profile(calibration.profile, output);
+  if (command.json) {
+    print_json(to_json(calibration, output));
+  } else {
+    print(to_text(calibration, output));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_calibrate(CLI::App& app, Action& action) {
+  auto* sub = app.add_subcommand("calibrate", "Fit the latency model's constants to this machine");
+  const auto command = std::make_shared<CalibrateCommand>();
+  sub->add_option("--device", command->device, "cpu or cuda")
+      ->check(CLI::IsMember({"cpu", "cuda"}))
+      ->capture_default_str();
+  sub->add_option("-o,--output", command->output, "Profile to write; default: where the engine finds it")
+      ->type_name("FILE.toml");
+  add_parsed(*sub, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
+             [command](const std::string& text) { command->isa = parse_isa(text); });
+  add_number(*sub, "--seconds", command->seconds, 5, 85, "Time for measuring");
+  add_json_flag(*sub, command->json);
+  sub->callback([command, &action] { action = [command] { return calibrate(*command); }; });
+}
+
+}  // namespace lasnet::cli

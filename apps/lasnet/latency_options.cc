@@ -1,0 +1,95 @@
+#include "latency_options.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "core/fail.h"
+#include "latency/host_profile.h"
+#include "log.h"
+#include "machine.h"
+
+namespace lasnet::cli {
+namespace {
+
+DType parse_precision(const std::string& text) {
+  if (text == "fp32") return DType::f32;
+  if (text == "fp16") return DType::f16;
+  throw Error(fmt::format("precision '{}' is unknown; expected fp32 or fp16", text));
+}
+
+}  // namespace
+
+void add_hardware_option(CLI::App& app, std::string& hardware) {
+  app.add_option(
+         "--hardware", hardware,
+         fmt::format("Hardware: {}; or a profile's file. Default: this machine, as `lasnet calibrate` left "
+                     "it, else as shipped",
+                     fmt::join(hardware_names(), ", ")))
+      ->type_name("NAME|FILE");
+}
+
+void add_latency_options(CLI::App& app, LatencyOptions& options) {
+  add_model_options(app, options.model);
+  app.get_option("MODEL")->description(
+      "The name of an architecture, or a model file: its description is read");
+  add_hardware_option(app, options.hardware);
+  app.add_option("--batch", options.batch, "Images per run; default: the hardware's (1 on a CPU)")
+      ->check(CLI::Range(1, 4096).description(""))
+      ->type_name("N");
+  add_number(app, "--threads", options.threads, 1, 1024, "Threads, of a CPU");
+  add_parsed(app, "--size", "Input side in px, or HEIGHTxWIDTH; default 224", [&](const std::string& text) {
+    options.size = parse_size(text);
+  })->type_name("PX");
+  app.add_option("--rate", options.rate, "Probability that a patch is active; default 0.5")
+      ->check(CLI::Range(0.0, 1.0).description(""))
+      ->type_name("R");
+  add_parsed(app, "--precision", "fp32 (default) or fp16",
+             [&](const std::string& text) { options.query.precision = parse_precision(text); });
+  add_parsed(app, "--model", "Equations: default, or paper (the published simulator's, of GPUs)",
+             [&](const std::string& text) { options.query.model = parse_latency_model(text); });
+  add_parsed(
+      app, "--schedule",
+      "auto (default: the fastest), or any of masker=separate|pooled|with_conv1, gather=indirect|copied, "
+      "scatter=in_place|separate, traversal=whole_map|row_bands, with commas",
+      [&](const std::string& text) { options.query.schedule = parse_schedule_constraint(text); });
+  add_json_flag(app, options.json);
+}
+
+HardwareProfile open_hardware(const std::string& name) {
+  HardwareProfile profile;
+  const Isa isa = available_isas().back();
+  if (name.empty()) {
+    profile = host_profile(isa);
+  } else {
+    const auto names = hardware_names();
+    const bool known = std::find(names.begin(), names.end(), name) != names.end();
+    if (known || std::filesystem::exists(name)) {
+      profile = load_hardware(name);
+    } else {
+      try {
+        load_hardware(name);
+      } catch (const Error& error) {
+        throw UsageError(fmt::format("--hardware: {}", error.what()));
+      }
+    }
+  }
+  for (const std::string& difference : hardware_mismatches(profile, this_machine(isa))) {
+    log_warning(difference + (name.empty() ? "; lasnet calibrate makes one of this machine" : ""));
+  }
+  return profile;
+}
+
+LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile& hardware) {
+  LatencyQuery query = options.query;
+  query.size = options.size.value_or(MapSize{224, 224});
+  query.batch = options.batch.value_or(hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1);
+  query.threads = options.threads;
+  query.rate = options.rate.value_or(0.5);
+  return query;
+}
+
+std::string describe(const HardwareProfile& hardware) {
+  return fmt::format("{} ({})", hardware.description, hardware.name);
+}
+
+}  // namespace lasnet::cli

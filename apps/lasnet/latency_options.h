@@ -1,0 +1,42 @@
+// What `lasnet predict`, `lasnet search` and `lasnet train --granularity auto` share: which network, on which
+// hardware.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "common.h"
+#include "lasnet/latency.h"
+
+namespace lasnet::cli {
+
+struct LatencyOptions {
+  ModelOptions model;
+  std::string hardware;  ///< name, file, or "" for this machine
+  std::optional<int> batch;
+  int threads = 1;
+  std::optional<MapSize> size;
+  std::optional<double> rate;
+  LatencyQuery query;  ///< the rest
+  bool json = false;
+};
+
+/// MODEL and its description, --hardware, --batch, --threads, --size, --rate, --precision, --model,
+/// --schedule,
+/// --json.
+void add_latency_options(CLI::App& app, LatencyOptions& options);
+
+/// --hardware NAME|FILE.
+void add_hardware_option(CLI::App& app, std::string& hardware);
+
+/// The profile that is named, or of this machine. Warns where a CPU profile was made on another machine.
+/// Throws UsageError on an unknown name, Error on a file that is no profile.
+HardwareProfile open_hardware(const std::string& name);
+
+/// The query for this hardware: its batch and the model's size unless the options say otherwise.
+LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile& hardware);
+
+/// "Tesla V100 (v100)".
+std::string describe(const HardwareProfile& hardware);
+
+}  // namespace lasnet::cli

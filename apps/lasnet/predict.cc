@@ -1,0 +1,137 @@
+// `lasnet predict`: how long a network takes on hardware that need not be here.
+#include <algorithm>
+#include <memory>
+
+#include "commands.h"
+#include "core/fail.h"
+#include "latency_options.h"
+#include "terminal.h"
+
+namespace lasnet::cli {
+namespace {
+
+constexpr const char* kFooter =
+    R"(Examples
+  lasnet predict resnet101 --hardware v100 --granularity 4-4-2-1 --rate 0.5
+  lasnet predict resnet50 --hardware tx2 --model paper --json
+  lasnet predict models/demo.safetensors --trace masks/)";
+
+struct PredictCommand {
+  LatencyOptions latency;
+  std::string trace;
+};
+
+Json operator_json(const OperatorLatency& latency) {
+  return {{"name", latency.name},
+          {"us", 1e6 * latency.seconds},
+          {"compute_us", 1e6 * latency.compute_s},
+          {"offchip_us", 1e6 * latency.offchip_s},
+          {"onchip_us", 1e6 * latency.onchip_s},
+          {"launch_us", 1e6 * latency.launch_s},
+          {"utilisation", latency.utilisation},
+          {"tile", latency.tile},
+          {"bound", latency.bound()}};
+}
+
+Json operators_json(const std::vector<OperatorLatency>& operators) {
+  Json json = Json::array();
+  for (const OperatorLatency& latency : operators) json.push_back(operator_json(latency));
+  return json;
+}
+
+Json to_json(const ModelSpec& spec, const HardwareProfile& hardware, const LatencyQuery& query,
+             const NetworkLatency& network) {
+  Json blocks = Json::array();
+  for (size_t b = 0; b < network.blocks.size(); ++b) {
+    const BlockLatency& block = network.blocks[b];
+    const bool dynamic = spec.blocks[b].is_dynamic();
+    blocks.push_back({{"name", block.name},
+                      {"stage", block.stage + 1},
+                      {"granularity", spec.blocks[b].granularity},
+                      {"static_us", 1e6 * block.static_s},
+                      {"dynamic_us", 1e6 * block.dynamic_s},
+                      {"schedule", dynamic ? Json(to_string(block.schedule)) : Json(nullptr)},
+                      {"operators", operators_json(block.operators)}});
+  }
+  Json json = {{"arch", arch_json(spec)},         {"hardware", hardware.name},
+               {"model", to_string(query.model)}, {"batch", query.batch},
+               {"threads", query.threads},        {"size", {query.size.height, query.size.width}}};
+  json["rate"] = query.masks == nullptr ? Json(query.rate) : Json(nullptr);
+  json["static_ms"] = 1e3 * network.static_s;
+  json["dynamic_ms"] = 1e3 * network.dynamic_s;
+  json["speedup"] = network.speedup();
+  json["blocks"] = blocks;
+  json["fixed"] = operators_json(network.fixed);
+  return json;
+}
+
+/// The operator that takes longest.
+const OperatorLatency& slowest(const std::vector<OperatorLatency>& operators) {
+  return *std::max_element(operators.begin(), operators.end(),
+                           [](const auto& a, const auto& b) { return a.seconds < b.seconds; });
+}
+
+std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, const LatencyQuery& query,
+                    const NetworkLatency& network) {
+  std::string text = fmt::format(
+      "{}  {}\n\n", bold(describe(spec.arch)),
+      dim(fmt::format("{} x {} px, batch {}{}, {}", query.size.height, query.size.width, query.batch,
+                      query.masks == nullptr ? fmt::format(", r {:g}", query.rate) : ", recorded masks",
+                      describe(hardware))));
+  Table table({"block", ">S", ">static", ">dynamic", ">speed-up", "slowest operator", "schedule"});
+  for (size_t b = 0; b < network.blocks.size(); ++b) {
+    const BlockLatency& block = network.blocks[b];
+    const OperatorLatency& longest = slowest(block.operators);
+    const bool dynamic = spec.blocks[b].is_dynamic();
+    table.add_row({block.name, dynamic ? std::to_string(spec.blocks[b].granularity) : "-",
+                   format_ms(1e3 * block.static_s), format_ms(1e3 * block.dynamic_s),
+                   fmt::format("{:.2f}x", block.static_s / block.dynamic_s),
+                   fmt::format("{} ({})", longest.name, longest.bound()),
+                   dynamic ? to_string(block.schedule) : "-"});
+  }
+  double fixed_s = 0;
+  for (const OperatorLatency& latency : network.fixed) fixed_s += latency.seconds;
+  table.add_row({"stem and head", "", format_ms(1e3 * fixed_s), format_ms(1e3 * fixed_s), "", "", ""});
+  table.add_rule();
+  table.add_row({"network", "", format_ms(1e3 * network.static_s), format_ms(1e3 * network.dynamic_s),
+                 fmt::format("{:.2f}x", network.speedup()), "", ""});
+  return text + table.to_string(2);
+}
+
+int predict(PredictCommand command) {
+  ModelOptions& model = command.latency.model;
+  if (is_architecture(model.path) && !model.granularity) model.granularity = {4, 4, 2, 1};
+  const ModelSpec spec = described_spec(model);
+  const HardwareProfile hardware = open_hardware(command.latency.hardware);
+  LatencyQuery query = resolve_query(command.latency, hardware);
+  MaskSet masks;
+  if (!command.trace.empty()) {
+    masks = load_masks(command.trace, "--trace");
+    query.masks = &masks;
+    if (!command.latency.batch) query.batch = masks.begin()->second.shape.at(0);
+  }
+  const NetworkLatency network = predict_latency(spec, hardware, query);
+  if (command.latency.json) {
+    print_json(to_json(spec, hardware, query, network));
+  } else {
+    print(to_text(spec, hardware, query, network));
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_predict(CLI::App& app, Action& action) {
+  auto* sub = app.add_subcommand("predict", "Predict latency on hardware that need not be here");
+  const auto command = std::make_shared<PredictCommand>();
+  add_latency_options(*sub, command->latency);
+  sub->get_option("--granularity")
+      ->description("S per stage or block; default 4-4-2-1 for an architecture, else the file's");
+  sub->add_option("--trace", command->trace, "Recorded masks, as `lasnet forward --masks` writes them")
+      ->type_name("DIR")
+      ->excludes(sub->get_option("--rate"));
+  sub->footer(kFooter);
+  sub->callback([command, &action] { action = [command] { return predict(*command); }; });
+}
+
+}  // namespace lasnet::cli

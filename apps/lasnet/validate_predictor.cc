@@ -1,0 +1,205 @@
+// `lasnet validate-predictor`: the latency model against measurements on this machine.
+#include <cmath>
+#include <memory>
+
+#include "calibrate/validation.h"
+#include "commands.h"
+#include "core/fail.h"
+#include "latency_options.h"
+#include "log.h"
+#include "machine.h"
+#include "progress.h"
+#include "report/plot.h"
+#include "terminal.h"
+
+namespace lasnet::cli {
+namespace {
+
+constexpr const char* kFooter =
+    R"(Networks run at their usual sizes, which no calibration uses, each run beside a reference kernel; quiet minima
+count. Noise is the difference of two measurements of the same thing. Choices of S compare expected times over
+independent patches, measured ones interpolated between the shares of active patches that ran.)";
+
+struct ValidateCommand {
+  std::string hardware;
+  std::string plot;
+  ValidationOptions options;
+  bool json = false;
+};
+
+struct Group {
+  const char* name;
+  const char* prefix;
+};
+constexpr Group kGroups[] = {{"ResNet blocks", "resnet"}, {"RegNetY blocks", "regnet"}};
+
+Json quality_json(const FitQuality& quality) {
+  return {{"points", quality.points},     {"mape", quality.mape},           {"rmspe", quality.rmspe},
+          {"within_5", quality.within_5}, {"within_10", quality.within_10}, {"within_15", quality.within_15}};
+}
+
+Json to_json(const Validation& validation, const HardwareProfile& hardware) {
+  Json json = {{"hardware", hardware.name}, {"noise", validation.noise}};
+  for (const Group& group : kGroups)
+    json[group.prefix] = quality_json(quality_of(validation.points, group.prefix));
+  Json points = Json::array(), choices = Json::array(), networks = Json::array();
+  for (const ValidationPoint& point : validation.points) {
+    points.push_back({{"network", point.network},
+                      {"stage", point.stage + 1},
+                      {"granularity", point.granularity},
+                      {"rate", point.rate},
+                      {"batch", point.batch},
+                      {"threads", point.threads},
+                      {"measured_us", 1e6 * point.measured_s},
+                      {"predicted_us", 1e6 * point.predicted_s},
+                      {"noise", point.noise}});
+  }
+  for (const GranularityChoice& choice : validation.choices) {
+    choices.push_back({{"stage", choice.stage + 1},
+                       {"rate", choice.rate},
+                       {"chosen", choice.chosen},
+                       {"best", choice.best},
+                       {"regret", choice.regret(choice.chosen)},
+                       {"spearman", choice.rank_correlation}});
+  }
+  for (const NetworkComparison& network : validation.networks) {
+    networks.push_back({{"network", network.network},
+                        {"batch", network.batch},
+                        {"threads", network.threads},
+                        {"rate", network.rate},
+                        {"measured_static_ms", 1e3 * network.measured_static_s},
+                        {"measured_dynamic_ms", 1e3 * network.measured_dynamic_s},
+                        {"predicted_static_ms", 1e3 * network.predicted_static_s},
+                        {"predicted_dynamic_ms", 1e3 * network.predicted_dynamic_s},
+                        {"speedup_error", network.speedup_error()}});
+  }
+  const Regret regret = regret_of(validation.choices);
+  json["regret"] = {{"chosen_mean", regret.chosen_mean},
+                    {"chosen_max", regret.chosen_max},
+                    {"best_fixed_mean", regret.fixed_mean}};
+  json["choices"] = choices;
+  json["networks"] = networks;
+  json["points"] = points;
+  return json;
+}
+
+std::string blocks_table(const Validation& validation) {
+  Table table({"dynamic blocks", ">runs", ">MAPE", ">RMSPE", ">within 5 %", ">10 %", ">15 %"});
+  for (const Group& group : kGroups) {
+    const FitQuality quality = quality_of(validation.points, group.prefix);
+    table.add_row({group.name, std::to_string(quality.points), format_percent(quality.mape),
+                   format_percent(quality.rmspe), format_percent(quality.within_5),
+                   format_percent(quality.within_10), format_percent(quality.within_15)});
+  }
+  return table.to_string(2);
+}
+
+std::string choices_table(const Validation& validation) {
+  Table table({"stage", ">Spearman over S", ">least", ">regret", ">largest"});
+  for (size_t i = 0; i < validation.choices.size();) {
+    const int stage = validation.choices[i].stage;
+    double rank = 0, least = 1, count = 0;
+    std::vector<GranularityChoice> of_stage;
+    for (; i < validation.choices.size() && validation.choices[i].stage == stage; ++i) {
+      const GranularityChoice& choice = validation.choices[i];
+      rank += choice.rank_correlation;
+      least = std::min(least, choice.rank_correlation);
+      count += 1;
+      of_stage.push_back(choice);
+    }
+    const Regret regret = regret_of(of_stage);
+    table.add_row({std::to_string(stage + 1), fmt::format("{:.3f}", rank / count),
+                   fmt::format("{:.3f}", least), format_percent(regret.chosen_mean),
+                   format_percent(regret.chosen_max)});
+  }
+  const Regret regret = regret_of(validation.choices);
+  return table.to_string(2) + fmt::format("\n  regret of the chosen S {}, of the best fixed S per stage {}\n",
+                                          format_percent(regret.chosen_mean),
+                                          format_percent(regret.fixed_mean));
+}
+
+std::string networks_table(const Validation& validation) {
+  Table table({"network", ">batch", ">threads", ">static", ">dynamic", ">speed-up", ">predicted", ">error"});
+  for (const NetworkComparison& network : validation.networks) {
+    table.add_row({network.network, std::to_string(network.batch), std::to_string(network.threads),
+                   format_ms(1e3 * network.measured_static_s), format_ms(1e3 * network.measured_dynamic_s),
+                   fmt::format("{:.2f}x", network.measured_speedup()),
+                   fmt::format("{:.2f}x", network.predicted_speedup()),
+                   format_percent(network.speedup_error())});
+  }
+  return table.to_string(2);
+}
+
+/// Predicted against measured, a plot for each stage.
+void plot_points(const Validation& validation, const HardwareProfile& hardware, const std::string& path) {
+  std::vector<Plot> plots;
+  for (int stage = 0; stage < 4; ++stage) {
+    Plot plot{.title = fmt::format("stage {}", stage + 1),
+              .x = {.label = "measured (us)", .scale = AxisScale::log},
+              .y = {.label = "predicted (us)", .scale = AxisScale::log}};
+    std::map<std::string, PlotSeries> by_network;
+    double low = INFINITY, high = 0;
+    for (const ValidationPoint& point : validation.points) {
+      if (point.stage != stage || point.granularity == 0) continue;
+      PlotSeries& series = by_network[point.network];
+      series.x.push_back(1e6 * point.measured_s);
+      series.y.push_back(1e6 * point.predicted_s);
+      low = std::min(low, series.x.back());
+      high = std::max(high, series.x.back());
+    }
+    for (auto& [name, series] : by_network) {
+      series.label = name;
+      series.mark = SeriesMark::points;
+      plot.series.push_back(std::move(series));
+    }
+    if (high > 0) {
+      plot.series.push_back({.label = "equal",
+                             .x = {low, high},
+                             .y = {low, high},
+                             .mark = SeriesMark::dashed_line,
+                             .colour = 7});
+    }
+    plots.push_back(std::move(plot));
+  }
+  write_svg(plots, {.title = "Predicted against measured latency, " + describe(hardware)}, path);
+  log_info(fmt::format("{}: predicted against measured, per stage", path));
+}
+
+int validate(const ValidateCommand& command) {
+  const HardwareProfile hardware = open_hardware(command.hardware);
+  if (hardware.kind == HardwareKind::gpu) {
+    fail("validate-predictor: {} is a GPU, and this build has no GPU kernels to measure", hardware.name);
+  }
+  Progress progress("validate", 1000, "steps");
+  const Validation validation = validate_cpu(
+      hardware.cpu, command.options,
+      [&](double share, const std::string& now) { progress.update(std::lround(1000 * share), now); });
+  progress.clear();
+  if (!command.plot.empty()) plot_points(validation, hardware, command.plot);
+  if (command.json) {
+    print_json(to_json(validation, hardware));
+    return 0;
+  }
+  print(fmt::format("{}\n\n  noise {} (median difference of two measurements of the same block)\n\n",
+                    bold(describe(hardware)), format_percent(validation.noise)) +
+        blocks_table(validation) + "\n" + choices_table(validation) + "\n" + networks_table(validation));
+  return 0;
+}
+
+}  // namespace
+
+void add_validate_predictor(CLI::App& app, Action& action) {
+  auto* sub = app.add_subcommand("validate-predictor", "Hold predictions to measurements on this machine");
+  const auto command = std::make_shared<ValidateCommand>();
+  add_hardware_option(*sub, command->hardware);
+  add_number(*sub, "--repeat", command->options.repeat, 2, 1000, "Repetitions of each run");
+  sub->add_option("--seed", command->options.seed, "Of masks, weights and inputs")->capture_default_str();
+  sub->add_flag("--quick", command->options.quick, "A coarse grid on few networks");
+  sub->add_option("--plot", command->plot, "Write predicted against measured latency, per stage, as SVG")
+      ->type_name("FILE.svg");
+  add_json_flag(*sub, command->json);
+  sub->footer(kFooter);
+  sub->callback([command, &action] { action = [command] { return validate(*command); }; });
+}
+
+}  // namespace lasnet::cli

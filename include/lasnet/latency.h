@@ -1,0 +1,139 @@
+// Predicting how long a network takes: a model of algorithm (granularity S, activation rate r), schedule
+// (which operators are fused) and hardware (paper section 3.3). Nothing is run and no GPU is needed.
+//
+//   HardwareProfile v100 = load_hardware("v100");
+//   NetworkLatency latency = predict_latency(spec, v100, {.batch = 128, .rate = 0.5});
+//   latency.speedup();  // static over dynamic
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lasnet/engine.h"
+#include "lasnet/hardware.h"
+#include "lasnet/model.h"
+#include "lasnet/schedule.h"
+
+namespace lasnet {
+
+/// Which equations predict. `standard`: of GPUs the paper's three-level model with the faults of its
+/// published simulator mended; of CPUs a model of this library's kernels. `paper`: the simulator's equations
+/// as they are (GPUs only), to reproduce what the paper reports.
+enum class LatencyModelKind { standard, paper };
+/// Its name on command lines: "default" or "paper"; parse_ functions throw Error on any other text.
+LASNET_EXPORT std::string to_string(LatencyModelKind kind);
+LASNET_EXPORT LatencyModelKind parse_latency_model(const std::string& text);
+
+/// What a user fixes of the blocks' schedules (lasnet/schedule.h); the model chooses the rest.
+struct ScheduleConstraint {
+  std::optional<MaskerSchedule> masker = std::nullopt;
+  std::optional<GatherSchedule> gather = std::nullopt;
+  std::optional<ScatterSchedule> scatter = std::nullopt;
+  std::optional<Traversal> traversal = std::nullopt;
+
+  bool allows(const BlockPlan& plan) const;
+};
+/// "auto", or any of "masker=...,gather=...,scatter=...,traversal=..." with commas, as parse_block_plan reads
+/// them. Throws Error on any other text.
+LASNET_EXPORT ScheduleConstraint parse_schedule_constraint(const std::string& text);
+
+/// One operator. The parts need not add up to `seconds` where they overlap.
+struct OperatorLatency {
+  std::string name;  ///< e.g. "conv2", "masker", "gather"
+  double seconds = 0;
+  double compute_s = 0;    ///< arithmetic, at the utilisation of the tiling
+  double offchip_s = 0;    ///< moving weights and maps from and to memory, once each
+  double onchip_s = 0;     ///< what tiles load and store again, from shared caches
+  double launch_s = 0;     ///< starting the operator, and joining its threads
+  double utilisation = 1;  ///< share of the lanes that work, or of full register tiles
+  std::string tile = {};   ///< e.g. "64 channels x 8 x 8 pixels x 2 patches"
+
+  /// The largest part: "compute", "offchip", "onchip" or "launch".
+  std::string bound() const;
+};
+
+struct BlockLatency {
+  std::string name;
+  int stage = 0;
+  double static_s = 0;                     ///< without masker, everything computed
+  double dynamic_s = 0;                    ///< expectation over the masks; static_s in a static block
+  BlockPlan schedule;                      ///< of the dynamic block; a GPU has no whole-map break-even
+  std::vector<OperatorLatency> operators;  ///< of the dynamic block
+};
+
+struct NetworkLatency {
+  double static_s = 0, dynamic_s = 0;  ///< of a batch
+  std::vector<BlockLatency> blocks;
+  std::vector<OperatorLatency> fixed;  ///< stem, pooling and head: the same in both
+
+  double speedup() const { return static_s / dynamic_s; }
+};
+
+/// What is run.
+struct LatencyQuery {
+  MapSize size = {224, 224};
+  int64_t batch = 1;
+  int threads = 1;               ///< of a CPU; GPUs ignore it
+  DType precision = DType::f32;  ///< f32 or f16; CPUs compute in f32
+  /// Masks: every patch active by itself with this probability. Times are expectations, not times of the
+  /// mean.
+  double rate = 1;
+  const MaskSet* masks = nullptr;  ///< recorded masks of dynamic blocks, instead of `rate`
+  ScheduleConstraint schedule = {};
+  LatencyModelKind model = LatencyModelKind::standard;
+};
+
+/// Predicts one run. Throws Error on a rate outside [0, 1], a batch or thread count < 1, a precision or model
+/// that the hardware does not have, masks that do not fit, or an image under 32 px; and when no schedule
+/// satisfies the constraint.
+LASNET_EXPORT NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
+                                             const LatencyQuery& query);
+
+/// Multiply-accumulates of a run over the static network's, expected over independent patches of this rate,
+/// halo included.
+LASNET_EXPORT double expected_macs_ratio(const ModelSpec& spec, MapSize size, double rate);
+
+/// The rate at which expected_macs_ratio is `macs`. Throws Error, naming the range, if no rate is.
+LASNET_EXPORT double rate_for_macs_ratio(const ModelSpec& spec, MapSize size, double macs);
+
+/// What a search for granularities looks for (paper section 3.3: S per stage, chosen from predicted latency).
+struct SearchOptions {
+  /// Candidates; those larger than a stage's map stand for one patch per image, once.
+  std::vector<int> granularities = {1, 2, 4, 7, 8, 14, 28};
+  /// Chosen is the smallest S (small patches are more flexible) within this share of the least latency.
+  double tolerance = 0.03;
+  bool per_block = false;  ///< else one S per stage
+  /// Instead of LatencyQuery::rate: the rate that gives the network this MAC ratio with the chosen S ...
+  std::optional<double> macs = std::nullopt;
+  /// ... or the largest rate at which a batch takes no longer than this.
+  std::optional<double> budget_s = std::nullopt;
+};
+
+/// Latency of one stage's blocks (or of one block) with one S, at the rates of GranularitySearch.
+struct SearchCurve {
+  int stage = 0;
+  std::string name;  ///< "stage 1", or the block's
+  int granularity = 0;
+  std::vector<double> seconds;
+  double seconds_at_rate = 0;  ///< at the rate that the choice is made for
+  bool chosen = false;
+};
+
+struct GranularitySearch {
+  std::vector<int> granularity;  ///< chosen: per stage, or per block
+  double rate = 1;               ///< that it was chosen for
+  double macs_ratio = 1;         ///< expected there
+  NetworkLatency latency;        ///< predicted there
+  std::vector<double> rates;     ///< of the curves
+  std::vector<SearchCurve> curves;
+};
+
+/// Predicts the architecture with every candidate and chooses. `arch.granularity` is ignored. Throws Error as
+/// predict_latency does, on a tolerance < 0, no or wrong candidates, and a MAC ratio or budget that no rate
+/// meets.
+LASNET_EXPORT GranularitySearch search_granularity(const ArchConfig& arch, const HardwareProfile& hardware,
+                                                   const LatencyQuery& query, const SearchOptions& options);
+
+}  // namespace lasnet

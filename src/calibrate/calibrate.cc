@@ -1,0 +1,145 @@
+#include "calibrate/calibrate.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/fail.h"
+#include "core/stopwatch.h"
+
+namespace lasnet {
+namespace {
+
+/// Fewest and most repetitions of a run: minima of fewer are not quiet, more add nothing.
+constexpr int kMinRepeat = 4, kMaxRepeat = 24;
+/// Blocks whose masks are empty or full are measured too: there, what does not depend on the mask shows.
+const std::vector<double> kRates = {0.15, 0.35, 0, 0.55, 0.8, 0.25, 1};
+
+ArchConfig network(const char* name, double width, std::vector<int> granularity) {
+  ArchConfig arch;
+  arch.name = name;
+  arch.width = width;
+  arch.granularity = std::move(granularity);
+  return arch;
+}
+
+/// Widths and sizes that no ordinary network has. Static runs beside dynamic ones; the later cases show
+/// Squeeze-and-Excitation-free BasicBlocks, batches and threads.
+std::vector<MeasuredCase> cases(int cores) {
+  const MapSize small{160, 160}, large{192, 192};
+  std::vector<MeasuredCase> all = {
+      {.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
+       .size = large,
+       .rates = kRates,
+       .offsets = {0, 1, 2, 3}},
+      {.arch = network("resnet50", 0.75, {1, 2, 1, 2}), .size = large, .rates = kRates, .offsets = {0, 2}},
+      {.arch = network("resnet50", 0.75, {16, 12, 12, 6}), .size = large, .rates = kRates, .offsets = {0, 3}},
+      {.arch = network("resnet50", 0.75, {}), .size = large},
+      {.arch = network("resnet50", 1.25, {8, 5, 5, 5}), .size = small, .rates = kRates, .offsets = {0, 1}},
+      {.arch = network("resnet50", 1.25, {}), .size = small},
+      {.arch = network("resnet18", 1.25, {2, 2, 2, 2}), .size = small, .rates = kRates, .offsets = {0, 1}},
+      {.arch = network("resnet18", 1.25, {}), .size = small},
+      {.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
+       .size = small,
+       .batch = 6,
+       .rates = kRates,
+       .offsets = {0, 2}},
+      {.arch = network("resnet50", 0.75, {}), .size = small, .batch = 6},
+  };
+  if (cores > 1) {
+    all.push_back({.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
+                   .size = large,
+                   .threads = cores,
+                   .rates = kRates,
+                   .offsets = {0, 1, 2}});
+    all.push_back({.arch = network("resnet50", 0.75, {}), .size = large, .threads = cores});
+    all.push_back({.arch = network("resnet50", 0.75, {2, 2, 2, 2}),
+                   .size = small,
+                   .batch = 6,
+                   .threads = cores,
+                   .rates = kRates,
+                   .offsets = {0, 2}});
+  }
+  return all;
+}
+
+FitRow row_of(const Sample& sample, double reference_s) {
+  return {sample.counts, sample.quiet() * reference_s};
+}
+
+FitQuality quality(const std::vector<FitRow>& rows, const CpuHardware& cpu) {
+  std::vector<double> predicted, measured;
+  for (const FitRow& row : rows) {
+    predicted.push_back(seconds(row.counts, cpu));
+    measured.push_back(row.seconds);
+  }
+  return fit_quality(predicted, measured);
+}
+
+/// Every run of a case but its last goes to the fit where there are several.
+void split(const std::vector<std::vector<MeasuredRun>>& runs, double reference_s, std::vector<FitRow>& fitted,
+           std::vector<FitRow>& held_out) {
+  for (const std::vector<MeasuredRun>& of_case : runs) {
+    for (size_t deal = 0; deal < of_case.size(); ++deal) {
+      const bool hold = of_case.size() > 1 && deal + 1 == of_case.size();
+      for (const Sample& sample : of_case[deal].samples) {
+        (hold ? held_out : fitted).push_back(row_of(sample, reference_s));
+      }
+    }
+  }
+}
+
+double median_noise(const std::vector<std::vector<MeasuredRun>>& runs) {
+  std::vector<double> noises;
+  for (const auto& of_case : runs) {
+    for (const MeasuredRun& run : of_case) {
+      for (const Sample& sample : run.samples) noises.push_back(sample.noise());
+    }
+  }
+  std::nth_element(noises.begin(), noises.begin() + static_cast<std::ptrdiff_t>(noises.size() / 2),
+                   noises.end());
+  return noises[noises.size() / 2];
+}
+
+}  // namespace
+
+Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& options,
+                          const CalibrationProgress& progress) {
+  const std::vector<MeasuredCase> all = cases(machine.cores);
+  Stopwatch watch;
+  const double reference_s = reference_seconds(machine.isa);
+  std::vector<std::vector<MeasuredRun>> runs;
+  for (size_t i = 0; i < all.size(); ++i) {
+    const auto done = static_cast<double>(i), cases = static_cast<double>(all.size());
+    // Each case may take its share of what is left.
+    const double until = watch.seconds() + (options.budget_s - watch.seconds()) / (cases - done);
+    const std::string name =
+        fmt::format("{} x{:g}, batch {}, {} thread{}", all[i].arch.name, all[i].arch.width, all[i].batch,
+                    all[i].threads, all[i].threads == 1 ? "" : "s");
+    runs.push_back(measure_case(all[i],
+                                {.min_repeat = kMinRepeat,
+                                 .max_repeat = kMaxRepeat,
+                                 .budget_s = until - watch.seconds(),
+                                 .seed = options.seed},
+                                machine, [&](double share) { progress((done + share) / cases, name); }));
+  }
+  std::vector<FitRow> fitted, held_out;
+  split(runs, reference_s, fitted, held_out);
+  Calibration calibration;
+  CpuHardware& cpu = calibration.profile.cpu;
+  cpu = machine;
+  cpu.seconds_per = fit_costs(fitted, machine.seconds_per);
+  calibration.profile.name = "cpu-" + to_string(machine.isa);
+  calibration.profile.kind = HardwareKind::cpu;
+  calibration.profile.description = fmt::format("{}, {} kernels", machine.processor, to_string(machine.isa));
+  calibration.fitted = fitted.size();
+  calibration.fit = quality(fitted, cpu);
+  calibration.held_out = quality(held_out, cpu);
+  calibration.noise = median_noise(runs);
+  calibration.seconds = watch.seconds();
+  calibration.profile.source = fmt::format(
+      "measured: lasnet calibrate, {} block runs; on {} others MAPE {:.1f} %, {:.0f} % within 10 %",
+      fitted.size(), held_out.size(), 100 * calibration.held_out.mape, 100 * calibration.held_out.within_10);
+  return calibration;
+}
+
+}  // namespace lasnet

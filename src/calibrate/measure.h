@@ -1,0 +1,78 @@
+// Measuring blocks where they run: in whole networks, block by block, against a reference kernel that runs
+// beside them, so that a processor that others use disturbs little. Quiet minima over repetitions count.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "lasnet/latency.h"
+#include "latency/activity.h"
+#include "latency/cpu_work.h"
+
+namespace lasnet {
+
+/// Runs of one network under fixed masks.
+struct MeasuredCase {
+  ArchConfig arch;
+  MapSize size = {224, 224};
+  int64_t batch = 1;
+  int threads = 1;
+  /// Activation rates, dealt to the blocks in turn, once for each entry of `offsets` with another beginning:
+  /// so every block meets several rates. Of each block's patches that share, rounded, is active, at random
+  /// places. Empty: the static network.
+  std::vector<double> rates = {};
+  std::vector<int> offsets = {0};
+};
+
+/// What a measured time belongs to: a block, or stem and head together.
+struct Sample {
+  std::string network;  ///< the architecture's name
+  MapSize size;
+  int64_t batch = 1;
+  int threads = 1;
+  std::optional<size_t> block;  ///< index; nullopt: stem, its pool and the head
+  bool dynamic = false;
+  BlockSpec spec;
+  BlockGeometry geometry;
+  BlockActivity activity;  ///< recorded
+  SumsRole sums;
+  WorkCounts counts = {};  ///< of the schedule that ran
+  /// Quiet minima of the odd and the even repetitions, in runs of the reference kernel.
+  double units = 0, units_again = 0;
+
+  double quiet() const { return std::min(units, units_again); }
+  /// How far two measurements of the same thing differ.
+  double noise() const { return std::abs(units - units_again) / quiet(); }
+};
+
+/// The samples of one case under one deal of rates, and the run as a whole.
+struct MeasuredRun {
+  MeasuredCase of;
+  std::vector<double> rates;  ///< of each block
+  std::vector<Sample> samples;
+  double units = 0, units_again = 0;  ///< the whole run
+
+  double quiet() const { return std::min(units, units_again); }
+};
+
+struct MeasureOptions {
+  int min_repeat = 4, max_repeat = 12;  ///< of every run
+  double budget_s = 1e9;                ///< repetitions beyond the fewest end then
+  uint64_t seed = 0;                    ///< of weights, inputs and masks
+};
+
+/// Told the share of a case that is done.
+using MeasureProgress = std::function<void(double share)>;
+
+/// Seconds that the reference kernel takes here when nothing disturbs it: multiply-adds in registers.
+double reference_seconds(Isa isa);
+
+/// Measures a case on this machine's CPU.
+std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const MeasureOptions& options,
+                                      const CpuHardware& machine, const MeasureProgress& progress);
+
+}  // namespace lasnet

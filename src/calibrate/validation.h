@@ -1,0 +1,85 @@
+// Holding the latency model to measurements: predicted against measured blocks and networks, and whether the
+// model's choices are the ones that measurements would make (method: MAPE, Spearman, regret).
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "calibrate/fit.h"
+#include "calibrate/measure.h"
+#include "lasnet/hardware.h"
+
+namespace lasnet {
+
+/// Rank correlation of Spearman, equal values sharing their mean rank; 1 for fewer than two points.
+double spearman(const std::vector<double>& a, const std::vector<double>& b);
+
+/// A block that ran.
+struct ValidationPoint {
+  std::string network;
+  int stage = 0;
+  int granularity = 0;  ///< 0: static
+  double rate = 1;      ///< of its patches
+  int64_t batch = 1;
+  int threads = 1;
+  double measured_s = 0, predicted_s = 0;
+  double noise = 0;  ///< relative difference of two measurements
+};
+
+/// Choosing S in one stage at one rate.
+struct GranularityChoice {
+  int stage = 0;
+  double rate = 0;
+  std::map<int, double> measured_s, predicted_s;  ///< by S: expected over independent patches
+  int chosen = 0, best = 0;                       ///< S with the least predicted, measured time
+  double rank_correlation = 1;
+
+  /// Time of S over that of the best, minus 1.
+  double regret(int granularity) const { return measured_s.at(granularity) / measured_s.at(best) - 1; }
+};
+
+/// A whole network, dynamic beside static.
+struct NetworkComparison {
+  std::string network;
+  int64_t batch = 1;
+  int threads = 1;
+  double rate = 0;
+  double measured_static_s = 0, measured_dynamic_s = 0;
+  double predicted_static_s = 0, predicted_dynamic_s = 0;
+
+  double measured_speedup() const { return measured_static_s / measured_dynamic_s; }
+  double predicted_speedup() const { return predicted_static_s / predicted_dynamic_s; }
+  double speedup_error() const { return predicted_speedup() / measured_speedup() - 1; }
+};
+
+struct Validation {
+  std::vector<ValidationPoint> points;  ///< dynamic and static blocks
+  std::vector<GranularityChoice> choices;
+  std::vector<NetworkComparison> networks;
+  double noise = 0;  ///< median over the points
+};
+
+/// Errors of the dynamic points whose network's name begins with `prefix`.
+FitQuality quality_of(const std::vector<ValidationPoint>& points, const std::string& prefix);
+
+/// Regrets of the model's S, and of the fixed S (per stage, for all rates) that has the least.
+struct Regret {
+  double chosen_mean = 0, chosen_max = 0, fixed_mean = 0;
+};
+Regret regret_of(const std::vector<GranularityChoice>& choices);
+
+struct ValidationOptions {
+  int repeat = 8;      ///< of each run
+  bool quick = false;  ///< one small network and a coarse grid
+  uint64_t seed = 1;
+};
+
+/// Told the share that is done and what runs now.
+using ValidationProgress = std::function<void(double share, const std::string& now)>;
+
+/// Runs networks at their usual sizes, none of which a calibration uses, on this machine.
+Validation validate_cpu(const CpuHardware& hardware, const ValidationOptions& options,
+                        const ValidationProgress& progress);
+
+}  // namespace lasnet

@@ -1,0 +1,296 @@
+#include "lasnet/hardware.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "core/fail.h"
+#include "core/file.h"
+#include "core/suggest.h"
+#include "latency/embedded_profiles.h"
+
+namespace lasnet {
+namespace {
+
+constexpr uint64_t kMaxProfileBytes = 1 << 20;
+constexpr double kUnbounded = std::numeric_limits<double>::max();
+
+/// Bounds of a number, both included.
+struct Bounds {
+  double low, high;
+};
+constexpr Bounds kPositive{std::numeric_limits<double>::min(), kUnbounded};
+constexpr Bounds kNotNegative{0, kUnbounded};
+
+/// One table of a profile. Every key must be read, and nothing else may be there.
+class ProfileTable {
+ public:
+  ProfileTable(const toml::table& table, std::string prefix, const std::string& origin)
+      : table_(table), prefix_(std::move(prefix)), origin_(origin) {}
+
+  void read(std::string_view key, std::string& out) { out = value<std::string>(key, "a string"); }
+  void read(std::string_view key, bool& out) { out = value<bool>(key, "true or false"); }
+  void read(std::string_view key, double& out, Bounds bounds) {
+    out = value<double>(key, "a number");
+    check_bounds(key, out, bounds);
+  }
+  void read(std::string_view key, int& out, Bounds bounds = {1, 1 << 20}) {
+    out = static_cast<int>(whole(key, bounds));
+  }
+  void read(std::string_view key, int64_t& out, Bounds bounds = {1, 1 << 30}) { out = whole(key, bounds); }
+
+  ProfileTable table(std::string_view key) {
+    const toml::table* inner = node(key, "a table").as_table();
+    if (inner == nullptr) fail("{}: [{}{}] must be a table", place(key), prefix_, key);
+    return {*inner, fmt::format("{}{}.", prefix_, key), origin_};
+  }
+
+  /// Throws Error if there is a key that was not read.
+  void finish() const {
+    for (const auto& [key, unused] : table_) {
+      const std::string name(key.str());
+      if (std::find(known_.begin(), known_.end(), name) != known_.end()) continue;
+      const std::string near = nearest_name(name, known_);
+      fail("{}: unknown key '{}{}'{}", place(name), prefix_, name,
+           near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
+    }
+  }
+
+ private:
+  const toml::node& node(std::string_view key, std::string_view expected) {
+    known_.emplace_back(key);
+    const toml::node* found = table_.get(key);
+    if (found == nullptr) fail("{}: key '{}{}' is missing; expected {}", origin_, prefix_, key, expected);
+    return *found;
+  }
+
+  template <typename T>
+  T value(std::string_view key, std::string_view expected) {
+    const toml::node& found = node(key, expected);
+    std::optional<T> result;
+    if constexpr (std::is_same_v<T, double>) {
+      if (found.is_number()) result = found.value<T>();
+    } else {
+      result = found.value_exact<T>();
+    }
+    if (!result) fail("{}: '{}{}' must be {}", place(key), prefix_, key, expected);
+    return *result;
+  }
+
+  int64_t whole(std::string_view key, Bounds bounds) {
+    const auto result = value<int64_t>(key, "an integer");
+    check_bounds(key, static_cast<double>(result), bounds);
+    return result;
+  }
+
+  void check_bounds(std::string_view key, double number, Bounds bounds) const {
+    if (number >= bounds.low && number <= bounds.high) return;  // false for NaN
+    const std::string allowed = bounds.high < kUnbounded
+                                    ? fmt::format("from {:g} to {:g}", bounds.low, bounds.high)
+                                    : (bounds.low > 0 ? "greater than 0" : "at least 0");
+    fail("{}: '{}{}' is {:g}; expected a number {}", place(key), prefix_, key, number, allowed);
+  }
+
+  std::string place(std::string_view key) const {
+    const toml::node* found = table_.get(key);
+    return found == nullptr ? origin_ : fmt::format("{}:{}", origin_, found->source().begin.line);
+  }
+
+  const toml::table& table_;
+  std::string prefix_;
+  const std::string& origin_;
+  std::vector<std::string> known_;
+};
+
+void read_gpu(ProfileTable table, GpuHardware& gpu) {
+  table.read("processing_engines", gpu.processing_engines);
+  table.read("fp32_lanes_per_engine", gpu.fp32_lanes_per_engine);
+  table.read("pipeline_depth", gpu.pipeline_depth);
+  table.read("frequency_hz", gpu.frequency_hz, kPositive);
+  table.read("bandwidth_bytes_per_s", gpu.bandwidth_bytes_per_s, kPositive);
+  table.read("onchip_bandwidth_factor", gpu.onchip_bandwidth_factor, kPositive);
+  table.read("request_bytes", gpu.request_bytes);
+  table.read("launch_s", gpu.launch_s, kNotNegative);
+  table.read("fp16_rate", gpu.fp16_rate, kPositive);
+  table.read("accumulators_per_engine", gpu.accumulators_per_engine);
+  table.read("overlap", gpu.overlap);
+  table.read("batch", gpu.batch);
+  table.finish();
+}
+
+void read_cpu(ProfileTable table, CpuHardware& cpu) {
+  std::string isa;
+  table.read("processor", cpu.processor);
+  table.read("isa", isa);
+  cpu.isa = parse_isa(isa);
+  table.read("cores", cpu.cores);
+  table.read("l1_kib", cpu.l1_kib, kPositive);
+  table.read("l2_kib", cpu.l2_kib, kPositive);
+  table.read("l3_kib", cpu.l3_kib, kPositive);
+  ProfileTable costs = table.table("seconds_per");
+  for (int unit = 0; unit < kWorkUnits; ++unit) {
+    costs.read(to_string(static_cast<WorkUnit>(unit)), cpu.seconds_per[static_cast<size_t>(unit)],
+               kNotNegative);
+  }
+  costs.finish();
+  table.finish();
+}
+
+std::string quoted(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') result += '\\';
+    result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  }
+  return result + "\"";
+}
+
+/// A float, also where its shortest form would be a TOML integer.
+std::string number(double value) {
+  const std::string text = fmt::format("{}", value);
+  return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
+}
+
+std::string gpu_to_toml(const GpuHardware& gpu) {
+  return fmt::format(
+      "\n[gpu]\nprocessing_engines = {}\nfp32_lanes_per_engine = {}\npipeline_depth = {}\n"
+      "frequency_hz = {}\nbandwidth_bytes_per_s = {}\nonchip_bandwidth_factor = {}\nrequest_bytes = {}\n"
+      "launch_s = {}\nfp16_rate = {}\naccumulators_per_engine = {}\noverlap = {}\nbatch = {}\n",
+      gpu.processing_engines, gpu.fp32_lanes_per_engine, gpu.pipeline_depth, number(gpu.frequency_hz),
+      number(gpu.bandwidth_bytes_per_s), number(gpu.onchip_bandwidth_factor), gpu.request_bytes,
+      number(gpu.launch_s), number(gpu.fp16_rate), gpu.accumulators_per_engine, gpu.overlap, gpu.batch);
+}
+
+std::string cpu_to_toml(const CpuHardware& cpu) {
+  std::string text = fmt::format(
+      "\n[cpu]\nprocessor = {}\nisa = {}\ncores = {}\nl1_kib = {}\nl2_kib = {}\nl3_kib = {}\n"
+      "\n[cpu.seconds_per]\n",
+      quoted(cpu.processor), quoted(to_string(cpu.isa)), cpu.cores, number(cpu.l1_kib), number(cpu.l2_kib),
+      number(cpu.l3_kib));
+  for (int unit = 0; unit < kWorkUnits; ++unit) {
+    const auto work = static_cast<WorkUnit>(unit);
+    text += fmt::format("{} = {}\n", to_string(work), number(cpu.cost(work)));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string to_string(HardwareKind kind) { return kind == HardwareKind::gpu ? "gpu" : "cpu"; }
+
+std::string to_string(WorkUnit unit) {
+  switch (unit) {
+    case WorkUnit::tile_step:
+      return "tile_step";
+    case WorkUnit::tile:
+      return "tile";
+    case WorkUnit::run:
+      return "run";
+    case WorkUnit::weight_l2:
+      return "weight_l2_kb";
+    case WorkUnit::weight_l3:
+      return "weight_l3_kb";
+    case WorkUnit::weight_memory:
+      return "weight_memory_kb";
+    case WorkUnit::map_l2:
+      return "map_l2_kb";
+    case WorkUnit::map_l3:
+      return "map_l3_kb";
+    case WorkUnit::map_memory:
+      return "map_memory_kb";
+    case WorkUnit::masker_value:
+      return "masker_kvalue";
+    case WorkUnit::patch_sum:
+      return "patch_sum_kvalue";
+    case WorkUnit::masker_patch:
+      return "masker_patch_kchannel";
+    case WorkUnit::list_pixel:
+      return "list_kpixel";
+    case WorkUnit::list_row:
+      return "list_row";
+    case WorkUnit::channel_value:
+      return "channel_kvalue";
+    case WorkUnit::loop:
+      return "loop";
+    case WorkUnit::block:
+      return "block";
+  }
+  fail("work unit {} is unknown", static_cast<int>(unit));
+}
+
+std::vector<std::string> hardware_names() {
+  std::vector<std::string> names;
+  for (const EmbeddedProfile& profile : embedded_profiles()) names.emplace_back(profile.name);
+  return names;
+}
+
+HardwareProfile load_hardware(const std::string& name_or_path) {
+  for (const EmbeddedProfile& profile : embedded_profiles()) {
+    if (profile.name == name_or_path)
+      return parse_hardware(profile.toml, "hardware/" + name_or_path + ".toml");
+  }
+  if (!std::filesystem::exists(name_or_path)) {
+    const std::string near = nearest_name(name_or_path, hardware_names());
+    fail("hardware '{}' is unknown and no file{}; known: {}", name_or_path,
+         near.empty() ? "" : fmt::format(" (did you mean {}?)", near), fmt::join(hardware_names(), ", "));
+  }
+  const std::vector<uint8_t> bytes = read_file(name_or_path, kMaxProfileBytes);
+  return parse_hardware({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, name_or_path);
+}
+
+HardwareProfile parse_hardware(std::string_view text, const std::string& origin) {
+  toml::table root;
+  try {
+    root = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    fail("{}:{}: {}", origin, error.source().begin.line, error.description());
+  }
+  HardwareProfile profile;
+  ProfileTable table(root, "", origin);
+  std::string kind;
+  table.read("name", profile.name);
+  table.read("kind", kind);
+  table.read("description", profile.description);
+  table.read("source", profile.source);
+  if (kind == "gpu") {
+    profile.kind = HardwareKind::gpu;
+    read_gpu(table.table("gpu"), profile.gpu);
+  } else if (kind == "cpu") {
+    profile.kind = HardwareKind::cpu;
+    read_cpu(table.table("cpu"), profile.cpu);
+  } else {
+    fail("{}: 'kind' is '{}'; expected gpu or cpu", origin, kind);
+  }
+  table.finish();
+  return profile;
+}
+
+std::string hardware_to_toml(const HardwareProfile& profile) {
+  return fmt::format("name = {}\nkind = {}\ndescription = {}\nsource = {}\n", quoted(profile.name),
+                     quoted(to_string(profile.kind)), quoted(profile.description), quoted(profile.source)) +
+         (profile.kind == HardwareKind::gpu ? gpu_to_toml(profile.gpu) : cpu_to_toml(profile.cpu));
+}
+
+std::vector<std::string> hardware_mismatches(const HardwareProfile& profile, const CpuHardware& machine) {
+  std::vector<std::string> differences;
+  if (profile.kind == HardwareKind::gpu) return differences;
+  const CpuHardware& cpu = profile.cpu;
+  if (cpu.processor != machine.processor) {
+    differences.push_back(fmt::format("profile {} was made on '{}', this processor is '{}'", profile.name,
+                                      cpu.processor, machine.processor));
+  }
+  if (cpu.isa != machine.isa) {
+    differences.push_back(fmt::format("profile {} is of the {} kernels, here the {} kernels run",
+                                      profile.name, to_string(cpu.isa), to_string(machine.isa)));
+  }
+  if (cpu.cores != machine.cores) {
+    differences.push_back(fmt::format("profile {} was made with {} cores, here are {}", profile.name,
+                                      cpu.cores, machine.cores));
+  }
+  return differences;
+}
+
+}  // namespace lasnet

@@ -1,0 +1,34 @@
+#include "latency/host_profile.h"
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "core/fail.h"
+
+namespace lasnet {
+
+std::string cached_profile_path(Isa isa) {
+  const auto in = [&](const char* variable, const char* below) -> std::string {
+    const char* folder = std::getenv(variable);
+    if (folder == nullptr || *folder == '\0') return "";
+    return fmt::format("{}{}/lasnet/cpu-{}.toml", folder, below, to_string(isa));
+  };
+  const std::string cache = in("XDG_CACHE_HOME", "");
+  return cache.empty() ? in("HOME", "/.cache") : cache;
+}
+
+HardwareProfile host_profile(Isa isa) {
+  const std::string path = cached_profile_path(isa);
+  std::error_code error;
+  if (!path.empty() && std::filesystem::is_regular_file(path, error)) {
+    try {
+      HardwareProfile profile = load_hardware(path);
+      if (profile.kind == HardwareKind::cpu && profile.cpu.isa == isa) return profile;
+    } catch (const Error&) {
+      // A cache may be stale or damaged; what is shipped serves as well.
+    }
+  }
+  return load_hardware("cpu-" + to_string(isa));
+}
+
+}  // namespace lasnet

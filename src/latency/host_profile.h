@@ -1,0 +1,17 @@
+// The profile of the machine at hand: calibrated and cached, or shipped.
+#pragma once
+
+#include <string>
+
+#include "lasnet/hardware.h"
+
+namespace lasnet {
+
+/// Where `lasnet calibrate` leaves the profile of this machine and the engine finds it:
+/// $XDG_CACHE_HOME/lasnet/cpu-<isa>.toml, or under ~/.cache. "" if neither variable is set.
+std::string cached_profile_path(Isa isa);
+
+/// The cached profile if there is a readable one for this instruction set, else the shipped cpu-<isa>.
+HardwareProfile host_profile(Isa isa);
+
+}  // namespace lasnet

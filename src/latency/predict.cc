@@ -1,0 +1,341 @@
+// predict_latency: checks the query, and for each block asks the model that the hardware and the query name.
+#include <algorithm>
+#include <memory>
+
+#include "core/fail.h"
+#include "lasnet/geometry.h"
+#include "latency/cpu_work.h"
+#include "latency/gpu_model.h"
+#include "latency/paper_model.h"
+
+namespace lasnet {
+namespace {
+
+double seconds_of(const std::vector<OperatorLatency>& operators) {
+  double sum = 0;
+  for (const OperatorLatency& latency : operators) sum += latency.seconds;
+  return sum;
+}
+
+/// One set of equations on one piece of hardware.
+class BlockModel {
+ public:
+  virtual ~BlockModel() = default;
+  virtual std::vector<OperatorLatency> static_block(const BlockSpec& block,
+                                                    const BlockGeometry& geometry) const = 0;
+  virtual ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
+                                           const BlockActivity& activity, const SumsRole& sums,
+                                           const ScheduleConstraint& constraint) const = 0;
+  virtual std::vector<OperatorLatency> fixed(const ModelSpec& spec,
+                                             const NetworkGeometry& geometry) const = 0;
+};
+
+class GpuBlockModel final : public BlockModel {
+ public:
+  explicit GpuBlockModel(GpuContext context) : context_(std::move(context)) {}
+
+  std::vector<OperatorLatency> static_block(const BlockSpec& block,
+                                            const BlockGeometry& geometry) const override {
+    return gpu_static_block(block, geometry, context_);
+  }
+  ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
+                                   const BlockActivity& activity, const SumsRole& sums,
+                                   const ScheduleConstraint& constraint) const override {
+    (void)sums;
+    return gpu_dynamic_block(block, geometry, context_, activity, constraint);
+  }
+  std::vector<OperatorLatency> fixed(const ModelSpec& spec, const NetworkGeometry& geometry) const override {
+    return gpu_fixed(spec, geometry, context_);
+  }
+
+ private:
+  GpuContext context_;
+};
+
+class PaperBlockModel final : public BlockModel {
+ public:
+  PaperBlockModel(const GpuHardware& gpu, int64_t batch) : gpu_(gpu), batch_(batch) {}
+
+  std::vector<OperatorLatency> static_block(const BlockSpec& block,
+                                            const BlockGeometry& geometry) const override {
+    return paper_static_block(block, geometry, gpu_, batch_);
+  }
+
+  ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
+                                   const BlockActivity& activity, const SumsRole& sums,
+                                   const ScheduleConstraint& constraint) const override {
+    (void)sums;
+    ScheduledOperators best;
+    for (const MaskerSchedule masker : {MaskerSchedule::separate, MaskerSchedule::with_conv1}) {
+      const BlockPlan schedule{.masker = masker, .scatter = ScatterSchedule::separate};
+      if (!constraint.allows(schedule)) continue;
+      std::vector<OperatorLatency> operators =
+          paper_dynamic_block(block, geometry, gpu_, batch_, activity.rate, masker);
+      if (!best.operators.empty() && seconds_of(operators) >= seconds_of(best.operators)) continue;
+      best = {schedule, std::move(operators)};
+    }
+    if (best.operators.empty()) {
+      fail(
+          "the paper's equations know conv2 through indices, a separate scatter-add and a masker of its own "
+          "or with conv1 only");
+    }
+    return best;
+  }
+
+  std::vector<OperatorLatency> fixed(const ModelSpec& spec, const NetworkGeometry& geometry) const override {
+    return paper_fixed(spec, geometry, gpu_, batch_);
+  }
+
+ private:
+  const GpuHardware& gpu_;
+  int64_t batch_;
+};
+
+/// Operators as times: the units by the resource they load.
+std::vector<OperatorLatency> to_latencies(const std::vector<OperatorWork>& operators,
+                                          const CpuHardware& cpu) {
+  std::vector<OperatorLatency> latencies;
+  for (const OperatorWork& work : operators) {
+    OperatorLatency latency{.name = work.name, .utilisation = work.utilisation, .tile = work.tile};
+    for (int i = 0; i < kWorkUnits; ++i) {
+      const auto unit = static_cast<WorkUnit>(i);
+      const double seconds = work.counts[static_cast<size_t>(i)] * cpu.cost(unit);
+      switch (unit) {
+        case WorkUnit::weight_memory:
+        case WorkUnit::map_memory:
+          latency.offchip_s += seconds;
+          break;
+        case WorkUnit::weight_l2:
+        case WorkUnit::weight_l3:
+        case WorkUnit::map_l2:
+        case WorkUnit::map_l3:
+          latency.onchip_s += seconds;
+          break;
+        case WorkUnit::loop:
+        case WorkUnit::block:
+          latency.launch_s += seconds;
+          break;
+        default:
+          latency.compute_s += seconds;
+      }
+      latency.seconds += seconds;
+    }
+    latencies.push_back(std::move(latency));
+  }
+  return latencies;
+}
+
+class CpuBlockModel final : public BlockModel {
+ public:
+  explicit CpuBlockModel(CpuContext context) : context_(std::move(context)) {}
+
+  std::vector<OperatorLatency> static_block(const BlockSpec& block,
+                                            const BlockGeometry& geometry) const override {
+    return to_latencies(static_work(block, geometry, context_), context_.hardware);
+  }
+
+  ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
+                                   const BlockActivity& activity, const SumsRole& sums,
+                                   const ScheduleConstraint& constraint) const override {
+    ScheduledOperators best;
+    // One choice after the other: they hardly depend on each other, and all combinations take too long.
+    const auto try_plan = [&](const BlockPlan& wanted) {
+      const BlockPlan plan = fit_plan(block, wanted);
+      if (!constraint.allows(plan)) return;
+      std::vector<OperatorLatency> operators = expected(block, geometry, activity, plan, sums);
+      if (!best.operators.empty() && seconds_of(operators) >= seconds_of(best.operators)) return;
+      best = {plan, std::move(operators)};
+    };
+    BlockPlan start;
+    start.masker = constraint.masker.value_or(start.masker);
+    start.gather = constraint.gather.value_or(start.gather);
+    start.scatter = constraint.scatter.value_or(start.scatter);
+    start.traversal = constraint.traversal.value_or(start.traversal);
+    try_plan(start);
+    if (best.operators.empty()) {
+      fail("block {} cannot run with the schedule {}; the nearest is {}", block.name, to_string(start),
+           to_string(fit_plan(block, start)));
+    }
+    const auto vary = [&](auto member, auto option) {
+      BlockPlan plan = best.schedule;
+      if (plan.*member == option) return;
+      plan.*member = option;
+      try_plan(plan);
+    };
+    vary(&BlockPlan::masker, MaskerSchedule::separate);
+    vary(&BlockPlan::masker, MaskerSchedule::with_conv1);
+    vary(&BlockPlan::gather, GatherSchedule::copied);
+    vary(&BlockPlan::scatter, ScatterSchedule::separate);
+    vary(&BlockPlan::traversal, Traversal::row_bands);
+    best.schedule.whole_map_above = whole_map_break_even(block, geometry, context_, best.schedule, sums);
+    best.operators = expected(block, geometry, activity, best.schedule, sums);
+    return best;
+  }
+
+  std::vector<OperatorLatency> fixed(const ModelSpec& spec, const NetworkGeometry& geometry) const override {
+    return to_latencies(fixed_work(spec, geometry, context_), context_.hardware);
+  }
+
+ private:
+  /// The mean over the masks' outcomes, operator by operator: the same operators run in all of them.
+  std::vector<OperatorLatency> expected(const BlockSpec& block, const BlockGeometry& geometry,
+                                        const BlockActivity& activity, const BlockPlan& plan,
+                                        const SumsRole& sums) const {
+    std::vector<OperatorWork> mean;
+    for (const ActiveCounts& counts : activity.scenarios) {
+      std::vector<OperatorWork> work = dynamic_work(block, geometry, context_, counts, plan, sums);
+      const bool first = mean.empty();
+      if (first) mean.resize(work.size());
+      for (size_t i = 0; i < work.size(); ++i) {
+        for (size_t u = 0; u < work[i].counts.size(); ++u) {
+          mean[i].counts[u] += counts.probability * work[i].counts[u];
+        }
+        mean[i].utilisation += counts.probability * work[i].utilisation - (first ? 1 : 0);
+        mean[i].name = std::move(work[i].name);
+        if (!work[i].tile.empty()) mean[i].tile = std::move(work[i].tile);
+      }
+    }
+    return to_latencies(mean, context_.hardware);
+  }
+
+  CpuContext context_;
+};
+
+void check(const LatencyQuery& query, const HardwareProfile& hardware) {
+  if (!(query.rate >= 0 && query.rate <= 1))
+    fail("activation rate {:g}; expected a number from 0 to 1", query.rate);
+  if (query.batch < 1 || query.batch > 4096) fail("batch {}; expected 1 to 4096 images", query.batch);
+  if (query.threads < 1 || query.threads > 1024) fail("{} threads; expected 1 to 1024", query.threads);
+  if (query.precision == DType::bf16) fail("precision bf16: latency is predicted for f32 and f16");
+  if (hardware.kind == HardwareKind::gpu) return;
+  if (query.precision != DType::f32) fail("hardware {}: the CPU kernels compute in f32", hardware.name);
+  if (query.model == LatencyModelKind::paper) {
+    fail("hardware {}: the paper's equations describe GPUs only; use the default model", hardware.name);
+  }
+}
+
+std::unique_ptr<BlockModel> make_model(const ModelSpec& spec, const HardwareProfile& hardware,
+                                       const LatencyQuery& query) {
+  if (hardware.kind == HardwareKind::cpu) {
+    return std::make_unique<CpuBlockModel>(cpu_context(spec, hardware.cpu, query.batch, query.threads));
+  }
+  if (query.model == LatencyModelKind::paper) {
+    return std::make_unique<PaperBlockModel>(hardware.gpu, query.batch);
+  }
+  return std::make_unique<GpuBlockModel>(
+      GpuContext{.hardware = hardware.gpu, .batch = query.batch, .precision = query.precision});
+}
+
+BlockActivity activity_of(const BlockSpec& block, const BlockGeometry& geometry, const LatencyQuery& query) {
+  if (query.masks == nullptr) return independent_activity(geometry, query.batch, query.rate);
+  const auto found = query.masks->find(block.name);
+  if (found == query.masks->end()) fail("masks: none for block {}", block.name);
+  const ByteTensor& mask = found->second;
+  const Shape expected = {query.batch, geometry.output.height, geometry.output.width};
+  if (mask.shape != expected) {
+    fail("masks: block {} has shape [{}]; expected [{}]", block.name, fmt::join(mask.shape, ", "),
+         fmt::join(expected, ", "));
+  }
+  std::vector<uint8_t> patches;
+  const auto pixels = static_cast<size_t>(geometry.output.pixels());
+  for (size_t n = 0; n < static_cast<size_t>(query.batch); ++n) {
+    const auto of_image = patches_of_mask(geometry.grid, std::span(mask.data).subspan(n * pixels, pixels));
+    patches.insert(patches.end(), of_image.begin(), of_image.end());
+  }
+  return recorded_activity(geometry, query.batch, patches);
+}
+
+/// Whether two blocks have the same work: all but their names.
+bool same_work(const BlockSpec& a, const BlockSpec& b) {
+  const auto anonymous = [](BlockSpec block) {
+    block.name.clear();
+    for (ConvSpec& conv : block.convs) conv.name.clear(), conv.norm_name.clear();
+    if (block.projection) block.projection->name.clear(), block.projection->norm_name.clear();
+    if (block.squeeze_excite) block.squeeze_excite->name.clear();
+    return block;
+  };
+  return anonymous(a) == anonymous(b);
+}
+
+BlockLatency predict_block(const BlockModel& model, const BlockSpec& block, const BlockGeometry& geometry,
+                           const SumsRole& sums, const LatencyQuery& query) {
+  BlockLatency latency{.name = block.name, .stage = block.stage, .schedule = {}, .operators = {}};
+  std::vector<OperatorLatency> operators = model.static_block(block, geometry);
+  latency.static_s = seconds_of(operators);
+  if (block.is_dynamic()) {
+    ScheduledOperators best =
+        model.dynamic_block(block, geometry, activity_of(block, geometry, query), sums, query.schedule);
+    latency.schedule = best.schedule;
+    operators = std::move(best.operators);
+  }
+  latency.dynamic_s = seconds_of(operators);
+  latency.operators = std::move(operators);
+  return latency;
+}
+
+}  // namespace
+
+std::string to_string(LatencyModelKind kind) { return kind == LatencyModelKind::paper ? "paper" : "default"; }
+
+LatencyModelKind parse_latency_model(const std::string& text) {
+  if (text == "default") return LatencyModelKind::standard;
+  if (text == "paper") return LatencyModelKind::paper;
+  fail("latency model '{}' is unknown; expected default or paper", text);
+}
+
+bool ScheduleConstraint::allows(const BlockPlan& plan) const {
+  return masker.value_or(plan.masker) == plan.masker && gather.value_or(plan.gather) == plan.gather &&
+         scatter.value_or(plan.scatter) == plan.scatter &&
+         traversal.value_or(plan.traversal) == plan.traversal;
+}
+
+ScheduleConstraint parse_schedule_constraint(const std::string& text) {
+  ScheduleConstraint constraint;
+  if (text == "auto") return constraint;
+  const BlockPlan plan = parse_block_plan(text);
+  const auto names = [&](const char* key) {
+    return ("," + text).find(fmt::format(",{}=", key)) != std::string::npos;
+  };
+  if (names("whole_map_above")) fail("schedule: whole_map_above is what the model works out; leave it out");
+  if (names("masker")) constraint.masker = plan.masker;
+  if (names("gather")) constraint.gather = plan.gather;
+  if (names("scatter")) constraint.scatter = plan.scatter;
+  if (names("traversal")) constraint.traversal = plan.traversal;
+  return constraint;
+}
+
+std::string OperatorLatency::bound() const {
+  const std::pair<double, const char*> parts[] = {
+      {compute_s, "compute"}, {offchip_s, "offchip"}, {onchip_s, "onchip"}, {launch_s, "launch"}};
+  return std::max_element(std::begin(parts), std::end(parts),
+                          [](const auto& a, const auto& b) { return a.first < b.first; })
+      ->second;
+}
+
+NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
+                               const LatencyQuery& query) {
+  check(query, hardware);
+  const NetworkGeometry geometry = network_geometry(spec, query.size);
+  const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
+  const std::vector<SumsRole> sums = sums_roles(spec, geometry, uniform_plan(spec));
+  NetworkLatency network;
+  network.fixed = model->fixed(spec, geometry);
+  network.static_s = network.dynamic_s = seconds_of(network.fixed);
+  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+    const BlockSpec& block = spec.blocks[b];
+    // Most blocks of a stage are alike; masks that were recorded differ from block to block.
+    const bool alike = b > 0 && query.masks == nullptr && geometry.blocks[b] == geometry.blocks[b - 1] &&
+                       sums[b] == sums[b - 1] && same_work(block, spec.blocks[b - 1]);
+    if (alike) {
+      network.blocks.push_back(network.blocks.back());
+      network.blocks.back().name = block.name;
+    } else {
+      network.blocks.push_back(predict_block(*model, block, geometry.blocks[b], sums[b], query));
+    }
+    network.static_s += network.blocks.back().static_s;
+    network.dynamic_s += network.blocks.back().dynamic_s;
+  }
+  return network;
+}
+
+}  // namespace lasnet

@@ -1,0 +1,40 @@
+// The shape of the kernels' register tile per instruction set, and its cost in issue slots: what the latency
+// model knows of the inner loop.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "lasnet/engine.h"
+
+namespace lasnet {
+
+/// Reduction steps whose weights stay in the first-level cache while a task's pixels pass over them.
+inline constexpr int64_t kReductionSlice = 256;
+
+/// A tile holds `pixels[v - 1]` pixels x v vectors of output channels, v <= vectors.
+struct RegisterTile {
+  int vector_width = 4;  ///< floats
+  int vectors = 2;
+  std::array<int, 4> pixels = {6, 4, 0, 0};
+
+  int block_width() const { return vector_width * vectors; }
+  int full_pixels(int vectors_used) const { return pixels[static_cast<size_t>(vectors_used - 1)]; }
+  /// Cycles per reduction step of m pixels x v vectors: two multiply-adds start per cycle, each sum waits
+  /// four cycles for its previous one, and two loads start per cycle (weights, and a broadcast per pixel).
+  static double cycles(int m, int v) { return std::max({m * v / 2.0, 4.0, (m + v) / 2.0}); }
+};
+
+constexpr RegisterTile register_tile(Isa isa) {
+  switch (isa) {
+    case Isa::avx512:
+      return {16, 4, {14, 12, 8, 6}};
+    case Isa::avx2:
+      return {8, 2, {12, 6, 0, 0}};
+    default:
+      return {4, 2, {6, 4, 0, 0}};
+  }
+}
+
+}  // namespace lasnet

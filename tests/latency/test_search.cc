@@ -1,0 +1,82 @@
+// Choosing granularities from predicted latency.
+#include <gmock/gmock.h>
+
+#include "lasnet/latency.h"
+#include "support/expect_error.h"
+
+namespace lasnet::test {
+namespace {
+
+using testing::Each;
+using testing::HasSubstr;
+using testing::SizeIs;
+
+ArchConfig resnet50() {
+  ArchConfig arch;
+  arch.name = "resnet50";
+  return arch;
+}
+
+GranularitySearch search(const SearchOptions& options, const char* hardware = "v100") {
+  return search_granularity(resnet50(), load_hardware(hardware), {.batch = 128, .rate = 0.5}, options);
+}
+
+TEST(Search, ChoosesTheSmallestWithinTheTolerance) {
+  for (const double tolerance : {0.0, 0.05, 0.2}) {
+    const GranularitySearch found = search({.tolerance = tolerance});
+    ASSERT_THAT(found.granularity, SizeIs(4));
+    for (int stage = 0; stage < 4; ++stage) {
+      double least = 1e9;
+      for (const SearchCurve& curve : found.curves) {
+        if (curve.stage == stage) least = std::min(least, curve.seconds_at_rate);
+      }
+      for (const SearchCurve& curve : found.curves) {
+        if (curve.stage != stage) continue;
+        const bool within = curve.seconds_at_rate <= least * (1 + tolerance);
+        if (curve.chosen) {
+          EXPECT_TRUE(within);
+        } else if (curve.granularity < found.granularity[static_cast<size_t>(stage)]) {
+          EXPECT_FALSE(within) << curve.name << " S " << curve.granularity;
+        }
+      }
+    }
+  }
+}
+
+TEST(Search, AnyToleranceAllowsThePixel) { EXPECT_THAT(search({.tolerance = 10}).granularity, Each(1)); }
+
+TEST(Search, LargePatchesStandForTheMapOnce) {
+  for (const SearchCurve& curve : search({}).curves) {
+    if (curve.stage == 3) {
+      EXPECT_LE(curve.granularity, 7);
+    }
+  }
+}
+
+TEST(Search, PerBlockHasAnSForEveryBlock) {
+  EXPECT_THAT(search({.per_block = true}).granularity, SizeIs(16));
+}
+
+TEST(Search, AMacRatioGivesTheRate) {
+  const GranularitySearch found = search({.macs = 0.5});
+  EXPECT_NEAR(found.macs_ratio, 0.5, 1e-3);
+  EXPECT_LT(found.rate, 0.5) << "the halo and what is never sparse come on top";
+}
+
+TEST(Search, ABudgetGivesTheLargestRateWithinIt) {
+  const double budget_s = 0.07;
+  const GranularitySearch found = search({.budget_s = budget_s});
+  EXPECT_LE(found.latency.dynamic_s, budget_s);
+  EXPECT_GT(found.latency.dynamic_s, 0.98 * budget_s);
+  EXPECT_ERROR(search({.budget_s = 1e-3}), HasSubstr("budget of 1 ms"));
+  EXPECT_EQ(search({.budget_s = 100}).rate, 1);
+}
+
+TEST(Search, WrongCandidatesAreRefused) {
+  EXPECT_ERROR(search({.granularities = {4, 0}}), HasSubstr("granularity 0"));
+  EXPECT_ERROR(search({.granularities = {}}), HasSubstr("no granularities"));
+  EXPECT_ERROR(search({.tolerance = -1}), HasSubstr("tolerance"));
+}
+
+}  // namespace
+}  // namespace lasnet::test
