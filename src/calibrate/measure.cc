@@ -138,7 +138,7 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
   model.spec = spec;
   model.weights = random_weights(spec, options.seed);
   const NetworkPlan plan = uniform_plan(spec);
-  Session session(model, {.isa = machine.isa, .threads = measured.threads, .plan = plan});
+  Session session(make_executable(model, Backend::cpu, machine.isa, plan), measured.threads);
   const std::vector<SumsRole> sums = sums_roles(spec, geometry, plan);
   Random random(options.seed, "measure");
   const Tensor input = noise_input(measured, random);
