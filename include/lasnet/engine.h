@@ -52,6 +52,9 @@ struct RunOptions {
   /// through the network as arithmetic has it.
   bool check_finite = false;
   bool record_masks = true;  ///< keep masks and logit differences in the trace
+  /// The trace's times are processor time of the calling thread instead of wall time: with one thread, what
+  /// the run costs however busy the machine is.
+  bool thread_time = false;
 };
 
 /// What one block computed, over the whole batch.

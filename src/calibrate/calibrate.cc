@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 
 #include "core/fail.h"
 #include "core/stopwatch.h"
@@ -66,6 +67,21 @@ FitRow row_of(const Sample& sample, double reference_s) {
   return {sample.counts, sample.quiet() * reference_s};
 }
 
+/// What a parallel loop costs beyond the work that is dealt: the median over the rows, at least 0. It is kept
+/// out of the other fit, because wall times of several threads are far noisier than processor time of one.
+double loop_cost(const std::vector<FitRow>& rows, CpuHardware cpu) {
+  constexpr auto kLoop = static_cast<size_t>(WorkUnit::loop);
+  const double prior = cpu.seconds_per[kLoop];
+  cpu.seconds_per[kLoop] = 0;
+  std::vector<double> costs;
+  for (const FitRow& row : rows) {
+    if (row.counts[kLoop] > 0) costs.push_back((row.seconds - seconds(row.counts, cpu)) / row.counts[kLoop]);
+  }
+  if (costs.empty()) return prior;
+  std::nth_element(costs.begin(), costs.begin() + static_cast<std::ptrdiff_t>(costs.size() / 2), costs.end());
+  return std::max(0.0, costs[costs.size() / 2]);
+}
+
 FitQuality quality(const std::vector<FitRow>& rows, const CpuHardware& cpu) {
   std::vector<double> predicted, measured;
   for (const FitRow& row : rows) {
@@ -127,7 +143,11 @@ Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& 
   Calibration calibration;
   CpuHardware& cpu = calibration.profile.cpu;
   cpu = machine;
-  cpu.seconds_per = fit_costs(fitted, machine.seconds_per);
+  std::vector<FitRow> of_one_thread;
+  std::copy_if(fitted.begin(), fitted.end(), std::back_inserter(of_one_thread),
+               [](const FitRow& row) { return row.counts[static_cast<size_t>(WorkUnit::loop)] == 0; });
+  cpu.seconds_per = fit_costs(of_one_thread, machine.seconds_per);
+  cpu.seconds_per[static_cast<size_t>(WorkUnit::loop)] = loop_cost(fitted, cpu);
   calibration.profile.name = "cpu-" + to_string(machine.isa);
   calibration.profile.kind = HardwareKind::cpu;
   calibration.profile.description = fmt::format("{}, {} kernels", machine.processor, to_string(machine.isa));

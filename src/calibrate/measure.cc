@@ -17,11 +17,11 @@ constexpr int64_t kReferenceSteps = 8000;
 /// The quickest of so many runs tells the processor's pace now.
 constexpr int kReferenceRuns = 5;
 
-double time_reference(const CpuKernels& kernels, int runs) {
+double time_reference(const CpuKernels& kernels, int runs, TimeSource time) {
   volatile float sink = 0;
   double best = std::numeric_limits<double>::infinity();
   for (int i = 0; i < runs; ++i) {
-    Stopwatch watch;
+    Stopwatch watch(time);
     sink = kernels.fma_chains(kReferenceSteps);
     best = std::min(best, watch.seconds());
   }
@@ -78,15 +78,19 @@ class RunTimer {
   RunTimer(Session& session, const Tensor& input, const MaskSet* masks)
       : session_(session),
         input_(input),
-        options_{.dense = masks == nullptr, .force_masks = masks, .record_masks = false},
+        options_{.dense = masks == nullptr,
+                 .force_masks = masks,
+                 .record_masks = false,
+                 .thread_time = session.threads() == 1},
+        time_(options_.thread_time ? TimeSource::thread : TimeSource::wall),
         kernels_(cpu_kernels(session.isa())),
         blocks_(session.spec().blocks.size()) {}
 
   void repeat(int repetition) {
     if (repetition == 0) session_.run(input_, options_);
-    const double before = time_reference(kernels_, kReferenceRuns);
+    const double before = time_reference(kernels_, kReferenceRuns, time_);
     const Trace trace = session_.run(input_, options_).trace;
-    const double reference = std::min(before, time_reference(kernels_, kReferenceRuns));
+    const double reference = std::min(before, time_reference(kernels_, kReferenceRuns, time_));
     double rest = trace.seconds;
     for (size_t b = 0; b < blocks_.size(); ++b) {
       blocks_[b].add(repetition, trace.blocks[b].seconds / reference);
@@ -104,6 +108,7 @@ class RunTimer {
   Session& session_;
   const Tensor& input_;
   RunOptions options_;
+  TimeSource time_;
   const CpuKernels& kernels_;
   std::vector<QuietPair> blocks_;
   QuietPair fixed_, whole_;
@@ -127,7 +132,7 @@ WorkCounts block_work(const BlockSpec& block, const BlockGeometry& geometry, con
 
 }  // namespace
 
-double reference_seconds(Isa isa) { return time_reference(cpu_kernels(isa), 200); }
+double reference_seconds(Isa isa) { return time_reference(cpu_kernels(isa), 200, TimeSource::thread); }
 
 std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const MeasureOptions& options,
                                       const CpuHardware& machine, const MeasureProgress& progress) {

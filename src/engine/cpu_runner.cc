@@ -47,7 +47,7 @@ CpuMemory& CpuRunner::memory_for(const RunRequest& request) {
 
 void CpuRunner::run(const RunRequest& request, Result& result) {
   CpuMemory& memory = memory_for(request);
-  Stopwatch watch;
+  Stopwatch watch(request.time);
   TraceBuilder trace(executable_->spec(), request, result.trace);
   memory.start_run();
   run_stem(request, memory);
@@ -84,7 +84,7 @@ void CpuRunner::run_stem(const RunRequest& request, CpuMemory& memory) {
 }
 
 void CpuRunner::run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace) {
-  Stopwatch watch;
+  Stopwatch watch(request.time);
   BlockMemory& block = memory.blocks[index];
   bool masked = !request.dense && executable_->spec().blocks[index].is_dynamic();
   bool sparse = masked && decide(*executable_, index, request, block, loops_);

@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "core/stopwatch.h"
 #include "lasnet/engine.h"
 #include "lasnet/geometry.h"
 
@@ -19,6 +20,7 @@ struct RunRequest {
   bool dense = false;
   bool record_masks = true;
   bool check_finite = false;
+  TimeSource time = TimeSource::wall;
   /// Forced patch decisions [N, rows, cols] per block; empty: the masker decides.
   std::vector<std::vector<uint8_t>> forced_patches;
 

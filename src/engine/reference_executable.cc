@@ -94,7 +94,7 @@ class ReferenceRunner final : public Runner {
       : executable_(std::move(executable)) {}
 
   void run(const RunRequest& request, Result& result) override {
-    Stopwatch watch;
+    Stopwatch watch(request.time);
     const ModelSpec& spec = executable_->spec();
     TraceBuilder trace(spec, request, result.trace);
     Tensor x = executable_->conv(spec.stem)(reference::nchw_to_nhwc(*request.input));
@@ -102,7 +102,7 @@ class ReferenceRunner final : public Runner {
     if (request.check_finite) check_finite(spec.stem.name, x);
     if (spec.stem_pool) x = reference::max_pool(x);
     for (size_t i = 0; i < spec.blocks.size(); ++i) {
-      Stopwatch block_watch;
+      Stopwatch block_watch(request.time);
       ReferenceBlock block{
           *executable_, spec.blocks[i], request.geometry.blocks[i], request, i, {}, {}, {}, {}, {}};
       x = block.run(x);
