@@ -52,8 +52,9 @@ TEST_F(BenchTest, ReportsStagesAndTheMaskersShare) {
 }
 
 TEST_F(BenchTest, SweepWritesATableAndAPlot) {
-  const auto result = run_program({"bench", "resnet18", "--width", "0.125", "--classes", "5", "--stem",
-                                   "small", "--size", "32", "--repeat", "1", "--sweep", folder_.path("sweep")});
+  const auto result =
+      run_program({"bench", "resnet18", "--width", "0.125", "--classes", "5", "--stem", "small", "--size",
+                   "32", "--repeat", "1", "--sweep", folder_.path("sweep")});
   ASSERT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, HasSubstr("faster up to r"));
   std::istringstream csv(read_text(folder_.path("sweep/resnet18.csv")));
@@ -65,7 +66,8 @@ TEST_F(BenchTest, SweepWritesATableAndAPlot) {
   EXPECT_EQ(rows, 5 * 10 * 5);  // granularities, rates, stages and the network
   EXPECT_THAT(read_text(folder_.path("sweep/resnet18.svg")), HasSubstr("break-even"));
   for (const char* conflict : {"--rate", "--macs"}) {
-    const auto refused = run_program({"bench", "resnet18", "--sweep", folder_.path("other"), conflict, "0.5"});
+    const auto refused =
+        run_program({"bench", "resnet18", "--sweep", folder_.path("other"), conflict, "0.5"});
     EXPECT_EQ(refused.exit_code, 2);
     EXPECT_FALSE(std::filesystem::exists(folder_.path("other")));
   }
