@@ -76,7 +76,7 @@ struct Session::Impl {
 };
 
 Session::Session(const Model& model, const SessionOptions& options)
-    : Session(make_executable(model, options.backend, options.isa),
+    : Session(make_executable(model, options.backend, options.isa, options.precision),
               options.executor ? options.executor : start_threads(options.threads)) {}
 Session::Session(std::shared_ptr<const Executable> executable, int threads)
     : Session(std::move(executable), start_threads(threads)) {}
@@ -99,6 +99,7 @@ Result Session::run(const TensorView& input, const RunOptions& options) {
   request.dense = options.dense;
   request.record_masks = options.record_masks;
   request.check_finite = options.check_finite;
+  request.time_blocks = options.time_blocks;
   request.forced_patches.resize(spec().blocks.size());
   if (options.force_masks != nullptr) {
     check_mask_names(spec(), *options.force_masks);
@@ -116,6 +117,7 @@ Result Session::run(const TensorView& input, const RunOptions& options) {
 std::shared_ptr<const Executable> Session::executable() const { return impl_->executable; }
 Backend Session::backend() const { return impl_->executable->backend(); }
 Isa Session::isa() const { return impl_->executable->isa(); }
+Precision Session::precision() const { return impl_->executable->precision(); }
 int Session::threads() const { return impl_->threads; }
 const ModelSpec& Session::spec() const { return impl_->executable->spec(); }
 
