@@ -3,10 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <memory>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 
 #include "core/random.h"
 #include "cuda_emulation.h"

@@ -1,8 +1,11 @@
-// Whole networks on the emulated device against the CPU backend: every mask pattern, schedule and precision.
+// Whole networks of the cuda backend against the CPU backend: every mask pattern, schedule and precision.
+// Built twice: over the emulated device, and over a real one, where these tests are skipped if there is none.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "cuda_emulation.h"
+#include <cmath>
+#include <thread>
+
 #include "engine/cuda_executable.h"
 #include "lasnet/error.h"
 #include "support/random_model.h"
@@ -36,23 +39,34 @@ double tolerance(Precision precision) {
   return 0;
 }
 
+/// Named by the build: EmulatedNetwork or GpuNetwork.
+class LASNET_TEST_SUITE : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (cuda_devices().empty()) GTEST_SKIP() << "no CUDA device: " << cuda_unavailable_reason();
+  }
+};
+
+// TEST_F after the suite's name is expanded.
+#define DEVICE_TEST_OF(suite, name) TEST_F(suite, name)
+#define DEVICE_TEST(name) DEVICE_TEST_OF(LASNET_TEST_SUITE, name)
+
 struct NetworkCase {
   const char* architecture;
   const char* granularity;
   MapSize size;
   int64_t images;
-  Precision precision;
+  Precision precision = Precision::fp32;
 };
 
-class CudaNetworks : public testing::TestWithParam<NetworkCase> {};
-
-TEST_P(CudaNetworks, SameMasksAndLogitsAsTheCpu) {
-  const NetworkCase& c = GetParam();
+void expect_same_as_cpu(const NetworkCase& c) {
+  SCOPED_TRACE(std::string(c.architecture) + " " + c.granularity + " " + to_string(c.precision));
   Model model = test::random_model(config(c.architecture, c.granularity), 1);
   Tensor x = test::random_input(c.images, c.size, 2);
-  Result expected = Session(model).run(x);
+  Session cpu(model), session(model, {.backend = Backend::cuda, .precision = c.precision});
+  EXPECT_EQ(session.precision(), c.precision);
+  Result expected = cpu.run(x);
   MaskSet masks = test::masks_of(expected.trace);
-  Session session(model, {.backend = Backend::cuda, .precision = c.precision});
   Result got = session.run(x, {.force_masks = &masks});
   EXPECT_LE(test::relative_error(got.logits, expected.logits), tolerance(c.precision));
   EXPECT_EQ(test::count_wrong_decisions(got.trace, expected.trace, tolerance(c.precision)), 0);
@@ -62,27 +76,30 @@ TEST_P(CudaNetworks, SameMasksAndLogitsAsTheCpu) {
     EXPECT_EQ(got.trace.blocks[b].dilated_rate, expected.trace.blocks[b].dilated_rate);
   }
   Result dense = session.run(x, {.dense = true});
-  EXPECT_LE(test::relative_error(dense.logits, Session(model).run(x, {.dense = true}).logits),
-            tolerance(c.precision));
+  EXPECT_LE(test::relative_error(dense.logits, cpu.run(x, {.dense = true}).logits), tolerance(c.precision));
+  EXPECT_DOUBLE_EQ(dense.trace.macs_ratio(), 1.0);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Emulated, CudaNetworks,
-    testing::Values(NetworkCase{"resnet18", "4-4-2-1", {64, 64}, 1, Precision::fp32},
-                    NetworkCase{"resnet18", "3-5-2-9", {65, 47}, 3, Precision::fp32},
-                    NetworkCase{"resnet50", "1-1-1-1", {32, 64}, 2, Precision::fp32},
-                    NetworkCase{"resnet50", "8-4-7-1", {49, 67}, 1, Precision::fp32},
-                    NetworkCase{"resnet34", "static", {33, 47}, 2, Precision::fp32},
-                    NetworkCase{"regnet_y_400mf", "4-4-2-1", {64, 32}, 3, Precision::fp32},
-                    NetworkCase{"regnet_y_400mf:dense", "3-5-2-9", {49, 67}, 3, Precision::fp32},
-                    NetworkCase{"resnext50_32x4d", "4-4-2-1", {64, 48}, 2, Precision::fp32},
-                    NetworkCase{"resnet50", "4-4-2-1", {49, 67}, 2, Precision::tf32},
-                    NetworkCase{"resnet50", "4-4-2-1", {49, 67}, 2, Precision::fp16},
-                    NetworkCase{"resnet18", "4-4-2-1", {64, 48}, 2, Precision::fp16},
-                    NetworkCase{"regnet_y_400mf", "4-4-2-1", {64, 48}, 2, Precision::fp16},
-                    NetworkCase{"resnet50", "4-4-2-1", {49, 67}, 2, Precision::bf16}));
+DEVICE_TEST(SameMasksAndLogitsAsTheCpu) {
+  expect_same_as_cpu({"resnet18", "4-4-2-1", {64, 64}, 1});
+  expect_same_as_cpu({"resnet18", "3-5-2-9", {65, 47}, 3});
+  expect_same_as_cpu({"resnet50", "1-1-1-1", {32, 64}, 2});
+  expect_same_as_cpu({"resnet50", "8-4-7-1", {49, 67}, 1});
+  expect_same_as_cpu({"resnet34", "static", {33, 47}, 2});
+  expect_same_as_cpu({"regnet_y_400mf", "4-4-2-1", {64, 32}, 3});
+  expect_same_as_cpu({"regnet_y_400mf:dense", "3-5-2-9", {49, 67}, 3});
+  expect_same_as_cpu({"resnext50_32x4d", "4-4-2-1", {64, 48}, 2});
+}
 
-TEST(CudaNetwork, EveryMaskPatternAgreesWithTheCpu) {
+DEVICE_TEST(TensorCorePrecisionsAgreeWithinTheirRounding) {
+  for (Precision precision : {Precision::tf32, Precision::fp16, Precision::bf16}) {
+    expect_same_as_cpu({"resnet50", "4-4-2-1", {49, 67}, 2, precision});
+    expect_same_as_cpu({"resnet18", "4-4-2-1", {64, 48}, 2, precision});
+    expect_same_as_cpu({"regnet_y_400mf", "4-4-2-1", {64, 48}, 2, precision});
+  }
+}
+
+DEVICE_TEST(EveryMaskPatternAgreesWithTheCpu) {
   for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
     Model model = test::random_model(config(name, "4-3-2-1"), 9);
     MapSize size{48, 64};
@@ -96,6 +113,122 @@ TEST(CudaNetwork, EveryMaskPatternAgreesWithTheCpu) {
           << name << " " << static_cast<int>(pattern);
     }
   }
+}
+
+DEVICE_TEST(SchedulesAreChoicesOfSpeedNotOfResult) {
+  const CudaBlockPlan plans[] = {
+      {.fuse_masker = true},    {.fuse_gather = false},
+      {.fuse_scatter = false},  {.fuse_masker = true, .fuse_gather = false, .fuse_scatter = false},
+      {.whole_map_above = 0.0}, {.whole_map_above = 0.5, .expected_rate = 0.9}};
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
+    for (Precision precision : {Precision::fp32, Precision::fp16}) {
+      Model model = test::random_model(config(name, "4-3-2-1"), 24);
+      Tensor x = test::random_input(2, {48, 64}, 25);
+      MaskSet masks = test::make_masks(model.spec, 2, {48, 64}, MaskPattern::random, 26);
+      RunOptions options{.force_masks = &masks};
+      Result expected = Session(model, {.backend = Backend::cuda, .precision = precision}).run(x, options);
+      for (const CudaBlockPlan& plan : plans) {
+        auto executable = std::make_shared<CudaExecutable>(
+            model, precision, CudaPlan{std::vector<CudaBlockPlan>(model.spec.blocks.size(), plan)});
+        Result got = Session(executable, 1).run(x, options);
+        // Only the unfused addition rounds once more.
+        double bound = plan.fuse_scatter ? 0.0 : tolerance(precision);
+        EXPECT_LE(test::relative_error(got.logits, expected.logits), bound)
+            << name << " " << to_string(precision);
+        EXPECT_EQ(test::count_wrong_decisions(got.trace, expected.trace, tolerance(precision)), 0);
+      }
+    }
+  }
+}
+
+DEVICE_TEST(FullMaskIsTheStaticNetworkBitForBit) {
+  for (Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
+    for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
+      Model model = test::random_model(config(name, "3-5-2-9"), 3);
+      Tensor x = test::random_input(2, {49, 64}, 4);
+      MaskSet full = test::make_masks(model.spec, 2, {49, 64}, MaskPattern::full, 5);
+      Session session(model, {.backend = Backend::cuda, .precision = precision});
+      EXPECT_EQ(session.run(x, {.force_masks = &full}).logits, session.run(x, {.dense = true}).logits)
+          << name;
+    }
+  }
+}
+
+DEVICE_TEST(ResultsDoNotDependOnTheBatch) {
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf"}) {
+    Model model = test::random_model(config(name, "4-4-2-1"), 12);
+    Tensor x = test::random_input(3, {49, 64}, 13);
+    Session session(model, {.backend = Backend::cuda, .precision = Precision::fp16});
+    Result whole = session.run(x);
+    int64_t values = x.size() / 3;
+    for (int64_t n = 0; n < 3; ++n) {
+      Tensor image({1, 3, 49, 64});
+      std::copy_n(x.data.begin() + n * values, values, image.data.begin());
+      Result one = session.run(image);
+      EXPECT_TRUE(
+          std::equal(one.logits.data.begin(), one.logits.data.end(), whole.logits.data.begin() + n * 10));
+      EXPECT_DOUBLE_EQ(one.trace.macs, whole.trace.image_macs[n]);
+    }
+  }
+}
+
+DEVICE_TEST(IsReusableAcrossSizesModesAndMasks) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 16);
+  Session session(model, {.backend = Backend::cuda});
+  for (MapSize size : {MapSize{64, 64}, {32, 96}, {64, 64}, {47, 61}, {96, 32}, {33, 33}, {64, 64}}) {
+    Tensor x = test::random_input(2, size, 17);
+    MaskSet empty = test::make_masks(model.spec, 2, size, MaskPattern::empty, 18);
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      for (RunOptions options : {RunOptions{}, RunOptions{.dense = true}, RunOptions{.force_masks = &empty},
+                                 RunOptions{.time_blocks = true}}) {
+        Result fresh = Session(model, {.backend = Backend::cuda}).run(x, options);
+        EXPECT_EQ(session.run(x, options).logits, fresh.logits);
+      }
+    }
+  }
+}
+
+DEVICE_TEST(SessionsShareAnExecutable) {
+  Model model = test::random_model(config("resnet50", "4-4-2-1"), 18);
+  auto executable = make_executable(model, Backend::cuda);
+  Tensor x = test::random_input(1, {48, 48}, 19);
+  Tensor expected = Session(executable, 1).run(x).logits;
+  std::vector<int> equal(2);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&, i] {
+      Session session(executable, 1);
+      for (int repeat = 0; repeat < 3; ++repeat) equal[i] += session.run(x).logits == expected;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(equal, testing::Each(3));
+}
+
+DEVICE_TEST(NamesTheLayerThatLeavesTheFiniteNumbers) {
+  for (const char* name : {"resnet50", "regnet_y_400mf"}) {
+    Model model = test::random_model(config(name, "4-4-2-1"), 20);
+    const ConvSpec& conv = model.spec.blocks[2].convs[1];
+    model.weights.at(conv.norm_name + ".bias").data[3] = 3e38f;
+    model.weights.at(conv.norm_name + ".running_mean").data[3] = -3e38f;
+    Tensor x = test::random_input(1, {48, 48}, 21);
+    auto message = [&](Backend backend) -> std::string {
+      try {
+        Session(model, {.backend = backend}).run(x, {.dense = true, .check_finite = true});
+      } catch (const Error& error) {
+        return error.what();
+      }
+      return "no error";
+    };
+    EXPECT_THAT(message(Backend::cuda),
+                testing::StartsWith(conv.name + ": its output is infinite at image 0, channel 3"));
+    EXPECT_EQ(message(Backend::cuda), message(Backend::cpu));
+  }
+}
+
+DEVICE_TEST(RefusesAnInstructionSet) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 22);
+  EXPECT_THROW(Session(model, {.backend = Backend::cuda, .isa = Isa::scalar}), Error);
 }
 
 }  // namespace
