@@ -140,7 +140,7 @@ __device__ void compute_tile(const ConvCall& call, const TileGrid& grid, const T
 
 template <class Tile, Precision P>
 __global__ void __launch_bounds__(Tile::kThreads, 2) conv_tensor_kernel(ConvCall call) {
-  if constexpr (kHasTensorCores) {
+  if (kHasTensorCores) {  // instantiated in every case, so that all constants are used
     TileGrid grid = tile_grid(call, Tile::kPixels, Tile::kChannels);
     for (int64_t tile = blockIdx.x; tile < grid.tiles; tile += gridDim.x) {
       compute_tile<Tile, P>(call, grid, tile_place(grid, tile, Tile::kPixels, Tile::kChannels));
