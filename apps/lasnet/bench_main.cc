@@ -83,6 +83,7 @@ BenchReport bench(const BenchOptions& options) {
                      .size = size,
                      .batch = options.batch,
                      .kernels = {session.backend(), session.isa(), session.precision(), session.threads()},
+                     .schedule = options.session.schedule,
                      .rate = rate,
                      .photographs = inputs.photographs(),
                      .static_macs = static_macs(model.spec, size),

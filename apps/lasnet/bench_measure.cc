@@ -31,6 +31,7 @@ void begin_blocks(const ModelSpec& spec, Measurements& m) {
     BlockMeasurements& entry = m.blocks.emplace_back();
     entry.name = block.name;
     entry.granularity = block.granularity;
+    entry.stage = block.stage;
   }
 }
 
@@ -41,7 +42,10 @@ Trace timed_run(Session& session, const Tensor& input, RunOptions options) {
   if (session.backend() != Backend::cuda) return trace;
   options.time_blocks = true;
   const Trace blocks = session.run(input, options).trace;
-  for (size_t b = 0; b < trace.blocks.size(); ++b) trace.blocks[b].seconds = blocks.blocks[b].seconds;
+  for (size_t b = 0; b < trace.blocks.size(); ++b) {
+    trace.blocks[b].seconds = blocks.blocks[b].seconds;
+    trace.blocks[b].masking_seconds = blocks.blocks[b].masking_seconds;
+  }
   return trace;
 }
 
@@ -60,6 +64,7 @@ void add_sparse(const Trace& trace, int repeat, Measurements& m) {
     m.blocks[b].macs += block.macs / repeat;
     m.blocks[b].static_macs = block.static_macs;
     m.blocks[b].sparse_ms.push_back(1e3 * block.seconds);
+    m.blocks[b].masking_ms.push_back(1e3 * block.masking_seconds);
   }
 }
 

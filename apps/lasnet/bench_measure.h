@@ -23,7 +23,9 @@ struct BlockMeasurements {
   int granularity = 0;
   double rate = 0, dilated_rate = 0, macs = 0;  ///< of sparse runs, mean over the repetitions
   int64_t static_macs = 0;
+  int stage = 0;
   std::vector<double> dense_ms, sparse_ms;
+  std::vector<double> masking_ms;  ///< of sparse runs: masker, decisions, dilation and lists
 };
 
 /// One entry for each repetition, in step.

@@ -169,6 +169,7 @@ std::string reproduce(const BenchOptions& options, Isa isa, MapSize size) {
     add("--threads", std::to_string(options.session.threads));
     add("--isa", to_string(isa));
   }
+  if (options.session.schedule) add("--schedule", to_string(*options.session.schedule));
   add("--baseline", options.baseline == BaselineKind::none ? "none" : "onednn");
   add("--repeat", std::to_string(options.repeat));
   add("--seed", std::to_string(options.seed));

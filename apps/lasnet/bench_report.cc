@@ -23,6 +23,7 @@ Json block_json(const BlockMeasurements& block) {
           {"static_macs", block.static_macs},
           {"dense_ms", median(block.dense_ms)},
           {"sparse_ms", median(block.sparse_ms)},
+          {"masking_ms", median(block.masking_ms)},
           {"speedup", to_json(quartiles(ratios(block.dense_ms, block.sparse_ms)))}};
 }
 
@@ -86,6 +87,18 @@ std::string block_table(const BenchReport& report) {
   return table.to_string(2);
 }
 
+/// One row for each stage: how much of its saved MACs became saved time.
+std::string stage_table(const BenchReport& report) {
+  Table table({"stage", ">dense", ">sparse", ">speed-up", ">theory", ">efficiency", ">masker and lists"});
+  for (const StageSummary& stage : report.stages()) {
+    table.add_row({std::to_string(stage.stage + 1), format_ms(stage.dense_ms), format_ms(stage.sparse_ms),
+                   fmt::format("{:.2f}x", stage.speedup), fmt::format("{:.2f}x", stage.theory_speedup),
+                   format_percent(stage.speedup / stage.theory_speedup),
+                   format_percent(stage.masking_share)});
+  }
+  return table.to_string(2);
+}
+
 std::string heading(const BenchReport& report) {
   const std::string masks =
       report.rate ? fmt::format("random masks, patch rate {:.3f}", *report.rate) : "the network's own masks";
@@ -106,8 +119,48 @@ Quartiles BenchReport::peak_share(const std::vector<double>& ms) const {
   return quartiles(shares);
 }
 
+std::vector<StageSummary> BenchReport::stages() const {
+  std::vector<StageSummary> stages;
+  for (const BlockMeasurements& first : measured.blocks) {
+    if (!stages.empty() && stages.back().stage == first.stage) continue;
+    std::vector<double> dense(measured.dense_ms.size()), sparse(dense.size()), masking(dense.size());
+    double macs = 0, all_macs = 0;
+    for (const BlockMeasurements& block : measured.blocks) {
+      if (block.stage != first.stage) continue;
+      macs += block.macs;
+      all_macs += static_cast<double>(block.static_macs);
+      for (size_t i = 0; i < dense.size(); ++i) {
+        dense[i] += block.dense_ms[i];
+        sparse[i] += block.sparse_ms[i];
+        masking[i] += block.masking_ms[i];
+      }
+    }
+    stages.push_back({first.stage, median(dense), median(sparse), median(ratios(dense, sparse)),
+                      all_macs / macs, median(ratios(masking, sparse))});
+  }
+  return stages;
+}
+
+Quartiles BenchReport::masking_share() const {
+  std::vector<double> masking(measured.sparse_ms.size());
+  for (const BlockMeasurements& block : measured.blocks) {
+    for (size_t i = 0; i < masking.size(); ++i) masking[i] += block.masking_ms[i];
+  }
+  return quartiles(ratios(masking, measured.sparse_ms));
+}
+
 Json to_json(const BenchReport& report) {
   const Measurements& m = report.measured;
+  Json stages = Json::array();
+  for (const StageSummary& stage : report.stages()) {
+    stages.push_back({{"stage", stage.stage + 1},
+                      {"dense_ms", stage.dense_ms},
+                      {"sparse_ms", stage.sparse_ms},
+                      {"speedup", stage.speedup},
+                      {"theory_speedup", stage.theory_speedup},
+                      {"efficiency", stage.speedup / stage.theory_speedup},
+                      {"masking_share", stage.masking_share}});
+  }
   Json blocks = Json::array();
   for (const BlockMeasurements& block : m.blocks) blocks.push_back(block_json(block));
   const Quartiles speedup = quartiles(ratios(m.dense_ms, m.sparse_ms));
@@ -119,6 +172,7 @@ Json to_json(const BenchReport& report) {
           {"precision", to_string(report.kernels.precision)},
           {"threads", report.kernels.threads},
           {"isa", to_string(report.kernels.isa)},
+          {"schedule", report.schedule ? Json(to_string(*report.schedule)) : Json(nullptr)},
           {"masks", report.rate ? "random" : "own"},
           {"rate", report.rate ? Json(*report.rate) : Json(nullptr)},
           {"photographs", report.photographs},
@@ -131,6 +185,8 @@ Json to_json(const BenchReport& report) {
           {"efficiency", speedup.median / report.theory_speedup()},
           {"peak_gflops", report.has_peak() ? Json(median(m.peak_gflops)) : Json(nullptr)},
           {"dense_peak_share", report.has_peak() ? to_json(report.peak_share(m.dense_ms)) : Json(nullptr)},
+          {"masking_share", to_json(report.masking_share())},
+          {"stages", stages},
           {"blocks", blocks},
           {"baseline", baseline_json(report)},
           {"reproduce", report.reproduce}};
@@ -148,7 +204,10 @@ std::string to_text(const BenchReport& report) {
     text += fmt::format("  {} {}: {}; logits differ by {:.1g}\n", baseline->name(), baseline->version(),
                         baseline->note(), report.baseline.logits_error);
   }
-  return text + "\n" + block_table(report) + "\n  " + dim("reproduce: ") + report.reproduce + "\n";
+  text += fmt::format("  masker, dilation and lists take {} of the sparse run\n",
+                      format_percent(report.masking_share().median));
+  return text + "\n" + stage_table(report) + "\n" + block_table(report) + "\n  " + dim("reproduce: ") +
+         report.reproduce + "\n";
 }
 
 }  // namespace lasnet::cli

@@ -9,15 +9,23 @@
 
 namespace lasnet::cli {
 
+/// The blocks of one stage together; times are medians, of paired runs where they are compared.
+struct StageSummary {
+  int stage = 0;
+  double dense_ms = 0, sparse_ms = 0, speedup = 1, theory_speedup = 1;
+  double masking_share = 0;  ///< of the sparse time
+};
+
 struct BenchReport {
   std::string model;  ///< file or architecture
   ArchConfig arch;
   MapSize size;
   int batch = 1;
   Kernels kernels;
-  std::optional<double> rate;  ///< of random masks; absent: the network's own
-  size_t photographs = 0;      ///< 0: noise
-  int64_t static_macs = 0;     ///< per image
+  std::optional<BlockPlan> schedule;  ///< forced on every block
+  std::optional<double> rate;         ///< of random masks; absent: the network's own
+  size_t photographs = 0;             ///< 0: noise
+  int64_t static_macs = 0;            ///< per image
   Measurements measured;
   ChosenBaseline baseline;  ///< empty without one
   std::string reproduce;
@@ -26,6 +34,9 @@ struct BenchReport {
   bool has_peak() const { return !measured.peak_gflops.empty(); }
   double mean_macs_ratio() const { return mean(measured.macs_ratio); }
   double theory_speedup() const { return 1 / mean_macs_ratio(); }
+  std::vector<StageSummary> stages() const;
+  /// What masker, decisions, dilation and lists take of a sparse run.
+  Quartiles masking_share() const;
   /// What times of runs that compute everything are of the FMA peak measured beside them.
   Quartiles peak_share(const std::vector<double>& ms) const;
 };

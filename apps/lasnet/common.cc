@@ -153,6 +153,12 @@ void add_session_options(CLI::App& app, SessionOptions& options, int default_thr
              "Of the cpu backend: scalar, avx2 or avx512; default: the fastest that this machine has",
              [&](const std::string& text) { options.isa = parse_isa(text); })
       ->group(kEngineGroup);
+  add_parsed(app, "--schedule",
+             "How blocks are executed, as KEY=CHOICE,...: masker=separate|pooled|with_conv1, "
+             "gather=indirect|copied, scatter=in_place|separate, traversal=whole_map|row_bands, "
+             "whole_map_above=R. Default: chosen for each block. Results do not depend on it",
+             [&](const std::string& text) { options.schedule = parse_block_plan(text); })
+      ->group(kEngineGroup);
   add_number(app, "--threads", options.threads, 1, 1024, "Threads")->group(kEngineGroup);
 }
 

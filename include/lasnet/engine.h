@@ -11,6 +11,7 @@
 #include "lasnet/executor.h"
 #include "lasnet/model.h"
 #include "lasnet/precision.h"
+#include "lasnet/schedule.h"
 #include "lasnet/tensor.h"
 
 namespace lasnet {
@@ -50,6 +51,9 @@ struct SessionOptions {
   Precision precision = Precision::fp32;  ///< anything but fp32 needs the cuda backend
   /// Runs the session's loops instead of threads of its own; `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
+  /// Of every block, as far as it can run it; default: chosen by the library. make_executable takes one per
+  /// block.
+  std::optional<BlockPlan> schedule = std::nullopt;
 };
 
 /// Masks by block name, uint8 [N, H', W'] with one value per patch.
@@ -81,6 +85,8 @@ struct BlockTrace {
   double macs = 0;                ///< mean multiply-accumulates per image, masker included
   int64_t static_macs = 0;        ///< of the static block
   double seconds = 0;             ///< wall time of the block for the batch; cuda: 0 unless time_blocks
+  /// Of it: masker, decisions, dilation and lists (with MaskerSchedule::with_conv1 also convs[0]).
+  double masking_seconds = 0;
 };
 
 struct Trace {
@@ -104,13 +110,13 @@ struct Result {
 /// number of sessions share it.
 class Executable;
 
-/// Compiles `model` for a backend. `isa`: of the cpu backend; default the fastest available. `precision`: of
-/// the cuda backend; the others have fp32 only. Throws Error on weights that do not fit the spec, or on a
-/// backend, instruction set or precision that cannot run here.
-LASNET_EXPORT std::shared_ptr<const Executable> make_executable(const Model& model,
-                                                                Backend backend = Backend::cpu,
-                                                                std::optional<Isa> isa = std::nullopt,
-                                                                Precision precision = Precision::fp32);
+/// Compiles `model` for a backend. `isa` is of the cpu backend, default the fastest available; `precision` of
+/// the cuda backend, the others have fp32 only; `plan` of both, default lasnet/schedule.h's. Throws Error on
+/// weights that do not fit the spec, a backend, instruction set or precision that cannot run here, or a plan
+/// with another number of blocks.
+LASNET_EXPORT std::shared_ptr<const Executable> make_executable(
+    const Model& model, Backend backend = Backend::cpu, std::optional<Isa> isa = std::nullopt,
+    const std::optional<NetworkPlan>& plan = std::nullopt, Precision precision = Precision::fp32);
 
 /// Runs a network. Used by one thread at a time; several sessions run concurrently, also over one Executable.
 /// Reusable for any sequence of batch and input sizes; a repeated size allocates no activation memory.

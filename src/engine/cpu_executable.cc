@@ -8,23 +8,28 @@
 namespace lasnet {
 namespace {
 
+/// Whether a kernel row of the convolution is contiguous in a map of this pitch.
+bool merges_rows(const ConvSpec& spec, int64_t pitch) {
+  return spec.kernel > 1 && spec.groups == 1 && pitch == spec.in_channels;
+}
+
 CpuConv compile_conv(const ConvSpec& spec, const Weights& weights, int64_t pitch, const CpuKernels& kernels) {
   FoldedConv folded = fold(spec, weights);
-  bool merge_rows = spec.kernel > 1 && spec.groups == 1 && pitch == spec.in_channels;
-  return {spec, pack_conv(folded.weight, folded.bias, {spec.groups, merge_rows}, kernels), merge_rows};
+  bool merge_rows = merges_rows(spec, pitch);
+  return {spec, pack_conv({folded.weight, folded.bias, spec.groups, merge_rows}, kernels), merge_rows};
 }
 
 PackedConv compile_head(const ModelSpec& spec, const Weights& weights, const CpuKernels& kernels) {
   Tensor weight = weights.at(spec.head_name + ".weight");
   weight.shape = {spec.arch.classes, spec.features, 1, 1};
-  return pack_conv(weight, weights.at(spec.head_name + ".bias").data, {}, kernels);
+  return pack_conv({weight, weights.at(spec.head_name + ".bias").data}, kernels);
 }
 
 CpuSqueezeExcite compile_squeeze_excite(const SqueezeExciteSpec& spec, const Weights& weights,
                                         const CpuKernels& kernels) {
   auto layer = [&](const char* name) {
-    return pack_conv(weights.at(spec.name + name + ".weight"), weights.at(spec.name + name + ".bias").data,
-                     {}, kernels);
+    return pack_conv({weights.at(spec.name + name + ".weight"), weights.at(spec.name + name + ".bias").data},
+                     kernels);
   };
   return {spec.name, layer(".fc1"), layer(".fc2"), spec.pool};
 }
@@ -37,19 +42,33 @@ CpuExecutable::CpuExecutable(const Model& model, const CpuKernels& kernels, Netw
       stem_(compile_conv(model.spec.stem, model.weights, model.spec.stem.in_channels, kernels)),
       head_(compile_head(model.spec, model.weights, kernels)),
       plan_(std::move(plan)) {
-  for (const BlockSpec& block : model.spec.blocks) blocks_.push_back(compile_block(block, model.weights));
+  for (size_t i = 0; i < model.spec.blocks.size(); ++i) {
+    plan_.blocks[i] = fit_plan(model.spec.blocks[i], plan_.blocks[i]);
+    blocks_.push_back(compile_block(model.spec.blocks[i], plan_.blocks[i], model.weights));
+  }
 }
 
-CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const Weights& weights) const {
+CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const BlockPlan& plan,
+                                      const Weights& weights) const {
   CpuBlock compiled;
+  bool fused = block.projection && plan.scatter == ScatterSchedule::in_place;
   for (const ConvSpec& conv : block.convs) {
-    compiled.convs.push_back(compile_conv(conv, weights, map_pitch(conv.in_channels), kernels_));
+    bool last = &conv == &block.convs.back();
+    compiled.convs.push_back(fused && last
+                                 ? CpuConv{conv, {}, merges_rows(conv, map_pitch(conv.in_channels))}
+                                 : compile_conv(conv, weights, map_pitch(conv.in_channels), kernels_));
+  }
+  if (fused) {
+    FoldedConv projection = fold(*block.projection, weights), last = fold(block.convs.back(), weights);
+    compiled.projection = CpuConv{*block.projection, {}, false};
+    compiled.projected_last = pack_conv_sum(
+        {projection.weight, projection.bias},
+        {last.weight, last.bias, block.convs.back().groups, compiled.convs.back().merge_rows}, kernels_);
+  } else if (block.projection) {
+    compiled.projection = compile_conv(*block.projection, weights, map_pitch(block.in_channels), kernels_);
   }
   if (block.squeeze_excite) {
     compiled.squeeze_excite = compile_squeeze_excite(*block.squeeze_excite, weights, kernels_);
-  }
-  if (block.projection) {
-    compiled.projection = compile_conv(*block.projection, weights, map_pitch(block.in_channels), kernels_);
   }
   if (block.is_dynamic()) {
     FoldedMasker masker = fold_masker(block, weights);
@@ -65,9 +84,10 @@ std::unique_ptr<Runner> CpuExecutable::make_runner(std::shared_ptr<Executor> exe
                                      std::move(executor));
 }
 
-std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa) {
+std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa,
+                                                      const std::optional<NetworkPlan>& plan) {
   return std::make_shared<CpuExecutable>(model, cpu_kernels(isa.value_or(available_isas().back())),
-                                         default_plan(model.spec));
+                                         plan.value_or(uniform_plan(model.spec)));
 }
 
 }  // namespace lasnet

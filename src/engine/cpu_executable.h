@@ -33,16 +33,18 @@ struct CpuSqueezeExcite {
 };
 
 struct CpuBlock {
-  std::vector<CpuConv> convs;
+  std::vector<CpuConv> convs;  ///< the last one without weights if projected_last has them
   std::optional<CpuSqueezeExcite> squeeze_excite;
-  std::optional<CpuConv> projection;
+  std::optional<CpuConv> projection;  ///< without weights if projected_last has them
+  /// Projection plus, as the extra input of active pixels, the last of the convs.
+  std::optional<PackedConv> projected_last;
   AlignedBuffer masker_weight;  ///< [padded input channels]; empty in a static block
   float masker_bias = 0;
 };
 
 class CpuExecutable final : public Executable {
  public:
-  /// `plan` has an entry per block.
+  /// `plan` has an entry per block, which is fitted to it.
   CpuExecutable(const Model& model, const CpuKernels& kernels, NetworkPlan plan);
 
   std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
@@ -59,7 +61,7 @@ class CpuExecutable final : public Executable {
   }
 
  private:
-  CpuBlock compile_block(const BlockSpec& block, const Weights& weights) const;
+  CpuBlock compile_block(const BlockSpec& block, const BlockPlan& plan, const Weights& weights) const;
 
   const CpuKernels& kernels_;
   CpuConv stem_;

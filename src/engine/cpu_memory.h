@@ -24,7 +24,22 @@ struct CpuMap {
   int64_t row_pixels() const { return size.width + 2; }
 };
 
-/// Lists of blocks with equal map sizes: blocks run one after the other, so they share memory.
+/// Sums of a map over the cells of a grid, kept up to date by the blocks that write the map.
+struct PatchSums {
+  const CpuMap* map = nullptr;
+  PatchGrid grid;
+  int channels = 0;    ///< padded to the kernels' vectors
+  AlignedBuffer data;  ///< [N, rows, cols, map->pitch]
+  bool valid = false;  ///< for the map as it is now
+};
+
+/// Active patches copied with their halo, one after the other: [patches, height, width, pitch].
+struct GatherBuffer {
+  AlignedBuffer data;
+  std::vector<int32_t> centres;  ///< of each active pixel's window, in pixels of the buffer
+};
+
+/// Lists of blocks with equal maps and grids: blocks run one after the other, so they share memory.
 struct BlockLists {
   ActiveLists everything;  ///< every pixel
   ActiveLists current;     ///< of the masks of the block that runs now
@@ -45,6 +60,14 @@ struct BlockMemory {
   std::vector<std::vector<int64_t>> taps;  ///< tap offsets of each of the convs
   std::vector<int64_t> projection_taps;
   SqueezeExciteMemory squeeze_excite;
+  PatchSums* sums = nullptr;       ///< what the masker reads; null: x itself
+  PatchSums* kept_sums = nullptr;  ///< of y, that a later masker reads; null: none
+  AlignedBuffer* pixel_dots =
+      nullptr;                       ///< of MaskerSchedule::with_conv1, indexed as x; null: another schedule
+  GatherBuffer* gathered = nullptr;  ///< of GatherSchedule::copied
+  std::vector<int64_t> gathered_taps;
+  int64_t band_patch_rows = 1;  ///< of Traversal::row_bands
+  CpuMap* addend = nullptr;  ///< of ScatterSchedule::separate: the last convolution's output, zero elsewhere
   BlockLists* lists = nullptr;
   ActiveListBuilder builder;
   std::vector<float> differences;  ///< masker output [N, rows, cols]
@@ -66,28 +89,42 @@ class CpuMemory {
   CpuMemory(const CpuMemory&) = delete;
   CpuMemory& operator=(const CpuMemory&) = delete;
 
+  /// What the last run left is no longer of use: its maps will be written again.
+  void start_run() {
+    for (auto& [map, sums] : sums_) sums.valid = false;
+  }
+
   StemMemory stem;
   CpuMap* trunk = nullptr;  ///< input of the first block
   std::vector<BlockMemory> blocks;
-  AlignedBuffer pooled;  ///< [N, features padded]
-  AlignedBuffer logits;  ///< [N, classes padded]
-  PixelList head_pixels;
+  AlignedBuffer pooled;   ///< [N, features padded]
+  AlignedBuffer logits;   ///< [N, classes padded]
+  PixelList head_pixels;  ///< one "pixel" per image
+  PixelList last_pixels;  ///< of the last map, for the average pool
 
  private:
   CpuMap* new_map(MapSize size, int64_t channels);
   CpuMap* scratch_map(size_t role, MapSize size, int64_t channels);
-  BlockLists* shared_lists(const BlockGeometry& geometry, int stride, bool has_projection);
+  BlockLists* shared_lists(const BlockGeometry& geometry, const ListOptions& options);
+  void plan_masker(const CpuExecutable& executable, size_t index, const PatchGrid& grid, BlockMemory& block);
+  void plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMemory& block);
+  /// Tells each block which sums later blocks read.
+  void plan_kept_sums();
   void plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry);
   void plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry, CpuMap* x);
   void plan_head(const CpuExecutable& executable);
 
-  using ScratchKey = std::tuple<size_t, int64_t, int64_t, int64_t>;           // role, height, width, channels
-  using ListKey = std::tuple<int64_t, int64_t, int64_t, int64_t, int, bool>;  // maps, stride, projection
+  using ListKey =  // maps, granularity
+      std::tuple<int64_t, int64_t, int64_t, int64_t, int, ListOptions>;
+  using ScratchKey = std::tuple<size_t, int64_t, int64_t, int64_t>;  // role, height, width, channels
 
   int64_t images_;
   std::deque<CpuMap> maps_;
   std::map<ScratchKey, CpuMap*> scratch_;
   std::map<ListKey, BlockLists> lists_;
+  std::map<const CpuMap*, PatchSums> sums_;
+  AlignedBuffer pixel_dots_;
+  GatherBuffer gathered_;
 };
 
 }  // namespace lasnet

@@ -39,11 +39,13 @@ void CudaWeights::upload() {
   staged_ = {};
 }
 
-CudaExecutable::CudaExecutable(const Model& model, Precision precision, CudaPlan plan)
+CudaExecutable::CudaExecutable(const Model& model, Precision precision, const NetworkPlan& plan)
     : Executable(model.spec, Backend::cuda, Isa::scalar, precision),
-      device_(cuda::require_device(precision)),
-      plan_(std::move(plan)) {
+      device_(cuda::require_device(precision)) {
   const ModelSpec& spec = model.spec;
+  for (size_t i = 0; i < spec.blocks.size(); ++i) {
+    plan_.blocks.push_back(fit_cuda_plan(spec.blocks[i], plan.blocks[i]));
+  }
   stem_ = add_conv(spec.stem, fold(spec.stem, model.weights), precision, true);
   for (const BlockSpec& block : spec.blocks) blocks_.push_back(add_block(block, model.weights));
   ConvSpec head{.name = spec.head_name,
@@ -101,10 +103,9 @@ std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) c
   return std::make_unique<CudaRunner>(std::static_pointer_cast<const CudaExecutable>(shared_from_this()));
 }
 
-CudaPlan default_cuda_plan(const ModelSpec& spec) { return {std::vector<CudaBlockPlan>(spec.blocks.size())}; }
-
-std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision) {
-  return std::make_shared<CudaExecutable>(model, precision, default_cuda_plan(model.spec));
+std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
+                                                       const std::optional<NetworkPlan>& plan) {
+  return std::make_shared<CudaExecutable>(model, precision, plan ? *plan : uniform_plan(model.spec));
 }
 
 }  // namespace lasnet

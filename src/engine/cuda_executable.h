@@ -51,8 +51,9 @@ struct CudaBlock {
 
 class CudaExecutable final : public Executable {
  public:
-  /// `plan` has an entry per block. Throws Error without a device that can run `precision`.
-  CudaExecutable(const Model& model, Precision precision, CudaPlan plan);
+  /// `plan` has an entry per block; fit_cuda_plan makes of each what runs. Throws Error without a device that
+  /// can run `precision`.
+  CudaExecutable(const Model& model, Precision precision, const NetworkPlan& plan);
 
   std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
 
@@ -61,7 +62,7 @@ class CudaExecutable final : public Executable {
   const std::vector<CudaBlock>& blocks() const { return blocks_; }
   /// In fp32, over the pooled features.
   const CudaConv& head() const { return head_; }
-  const CudaPlan& plan() const { return plan_; }
+  const NetworkPlan& plan() const { return plan_; }
   const cuda::DeviceLimits& device() const { return device_; }
 
  private:
@@ -69,14 +70,11 @@ class CudaExecutable final : public Executable {
   CudaBlock add_block(const BlockSpec& block, const Weights& weights);
 
   cuda::DeviceLimits device_;
-  CudaPlan plan_;
+  NetworkPlan plan_;
   CudaWeights weights_;
   CudaConv stem_;
   std::vector<CudaBlock> blocks_;
   CudaConv head_;
 };
-
-/// Everything fused but the masker.
-CudaPlan default_cuda_plan(const ModelSpec& spec);
 
 }  // namespace lasnet

@@ -153,12 +153,12 @@ class CudaLayoutBuilder {
 
   /// Buffers that only unusual schedules need; all blocks share each.
   void plan_schedule(size_t index, CudaBlockMemory& block) {
-    const CudaBlockPlan& plan = executable_.plan().blocks[index];
+    const BlockPlan& plan = executable_.plan().blocks[index];
     const ListGeometry& g = block.geometry;
-    if (plan.fuse_masker) {
+    if (plan.masker == MaskerSchedule::with_conv1) {
       block.dots = arenas_.work.take<float>(bordered_pixels({g.input_height, g.input_width}, images_));
     }
-    if (!plan.fuse_gather) {
+    if (plan.gather == GatherSchedule::copied) {
       int64_t side = cuda::gather_side(g), pixels = images_ * g.patches() * side * side;
       if (pixels > std::numeric_limits<int32_t>::max()) {
         fail("a batch of {} images gathers more than 2^31 pixels; use a smaller batch", images_);
@@ -167,7 +167,7 @@ class CudaLayoutBuilder {
       block.gathered = arenas_.work.take<uint8_t>(pixels * middle.pitch * element_bytes());
       block.gathered_pixels = arenas_.work.take<int32_t>(images_ * g.output_height * g.output_width);
     }
-    if (!plan.fuse_scatter) {
+    if (plan.scatter == ScatterSchedule::separate) {
       block.body = scratch_map(executable_.spec().blocks[index].convs.size(), {block.y.height, block.y.width},
                                block.y.channels)
                        .data;

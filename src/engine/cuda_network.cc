@@ -147,14 +147,15 @@ void CudaNetwork::run_stem() {
 void CudaNetwork::run_block(size_t index) {
   const CudaBlockMemory& block = memory_.blocks[index];
   bool sparse = !launch_.dense && executable_.spec().blocks[index].is_dynamic();
-  if (sparse) decide(index);
+  if (sparse) {
+    decide(index);
+    if (launch_.after_masking) launch_.after_masking(index);
+  }
   run_body(index, sparse ? block.current : block.everything, sparse);
 }
 
 bool CudaNetwork::masker_rides(size_t index) const {
-  const ConvSpec& first = executable_.spec().blocks[index].convs[0];
-  return executable_.plan().blocks[index].fuse_masker && first.kernel == 1 && first.stride == 1 &&
-         first.groups == 1;
+  return executable_.plan().blocks[index].masker == MaskerSchedule::with_conv1;
 }
 
 CudaNetwork::Layer CudaNetwork::first_layer(size_t index, const DeviceList& list, double rate) const {
@@ -197,17 +198,18 @@ void CudaNetwork::decide(size_t index) {
 void CudaNetwork::run_body(size_t index, const CudaLists& lists, bool sparse) {
   const CudaBlock& block = executable_.blocks()[index];
   const CudaBlockMemory& memory = memory_.blocks[index];
-  const CudaBlockPlan& plan = executable_.plan().blocks[index];
+  const BlockPlan& plan = executable_.plan().blocks[index];
   if (!sparse || !masker_rides(index)) {
     const cuda::ListGeometry& g = memory.geometry;
-    double rate = sparse ? expected_dilated_rate(plan.expected_rate, g.granularity, g.dilation_stride) : 1.0;
+    double rate = sparse ? expected_dilated_rate(kExpectedRate, g.granularity, g.dilation_stride) : 1.0;
     run_layer(first_layer(index, lists.first, rate));
   }
   if (block.convs.size() > 2) run_second(index, lists, sparse);
   if (block.squeeze_excite) squeeze_excite(index, lists);
   if (block.projection) {
     // Inactive pixels end here; active ones wait for the body.
-    Epilogue epilogue = sparse && !plan.fuse_scatter ? Epilogue::bias : Epilogue::projection;
+    Epilogue epilogue =
+        sparse && plan.scatter == ScatterSchedule::separate ? Epilogue::bias : Epilogue::projection;
     run_layer({*block.projection, memory.x, memory.y, lists.projected, output_pixels(index), 1.0, epilogue});
   }
   run_last(index, lists, sparse);
@@ -216,29 +218,24 @@ void CudaNetwork::run_body(size_t index, const CudaLists& lists, bool sparse) {
 CudaNetwork::Layer CudaNetwork::windowed_layer(size_t index, size_t conv, const CudaLists& lists,
                                                bool sparse) {
   const CudaBlockMemory& memory = memory_.blocks[index];
-  const CudaBlockPlan& plan = executable_.plan().blocks[index];
+  const BlockPlan& plan = executable_.plan().blocks[index];
   bool is_last = conv + 1 == executable_.blocks()[index].convs.size();
   Layer layer{executable_.blocks()[index].convs[conv],
               memory.inner[0],
               is_last ? memory.y : memory.inner[1],
               lists.second,
               output_pixels(index),
-              sparse ? plan.expected_rate : 1.0,
+              sparse ? kExpectedRate : 1.0,
               Epilogue::bias_relu};
-  if (!sparse || plan.fuse_gather) return layer;
+  if (!sparse || plan.gather == GatherSchedule::indirect) return layer;
   cuda::gather_patches(stream_, executable_.precision(),
-                       {memory.geometry, memory.inner[0], gathered_patches(index), memory.gathered});
+                       {memory.geometry, memory.inner[0], memory.patches, memory.gathered});
   cuda::gathered_pixels(stream_, memory.geometry, lists.second, memory.gathered_pixels);
   int side = cuda::gather_side(memory.geometry);
   layer.in.data = memory.gathered;
   layer.in.height = layer.in.width = side - 2;
   layer.list.in = memory.gathered_pixels;
   return layer;
-}
-
-const uint8_t* CudaNetwork::gathered_patches(size_t index) const {
-  // A dense pool computes whole images, whose patches are then all wanted.
-  return pools_densely(executable_.spec().blocks[index]) ? nullptr : memory_.blocks[index].patches;
 }
 
 void CudaNetwork::run_second(size_t index, const CudaLists& lists, bool sparse) {
@@ -248,14 +245,14 @@ void CudaNetwork::run_second(size_t index, const CudaLists& lists, bool sparse) 
 void CudaNetwork::run_last(size_t index, const CudaLists& lists, bool sparse) {
   const CudaBlock& block = executable_.blocks()[index];
   const CudaBlockMemory& memory = memory_.blocks[index];
-  const CudaBlockPlan& plan = executable_.plan().blocks[index];
+  const BlockPlan& plan = executable_.plan().blocks[index];
   Layer layer = block.convs.size() > 2
                     ? Layer{block.convs[2],         memory.inner[1],      memory.y,
-                            lists.result,           output_pixels(index), sparse ? plan.expected_rate : 1.0,
+                            lists.result,           output_pixels(index), sparse ? kExpectedRate : 1.0,
                             Epilogue::bias_add_relu}
                     : windowed_layer(index, 1, lists, sparse);
   layer.epilogue = Epilogue::bias_add_relu;
-  if (!sparse || plan.fuse_scatter) return run_layer(layer);
+  if (!sparse || plan.scatter == ScatterSchedule::in_place) return run_layer(layer);
   layer.out.data = memory.body;
   layer.epilogue = Epilogue::bias;
   stream_.fill(memory.body, 0, bordered_bytes(memory.y));

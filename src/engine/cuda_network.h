@@ -15,6 +15,8 @@ struct CudaLaunch {
   bool check_finite = false;  ///< look for NaN and infinity after every layer
   /// Called before each block and after the last; may be empty.
   std::function<void(size_t index)> before_block = {};
+  /// Called after masker and lists of a block that has them; may be empty.
+  std::function<void(size_t index)> after_masking = {};
 };
 
 /// A layer that was looked at, in order of CudaLayout::not_finite.
@@ -63,7 +65,6 @@ class CudaNetwork {
   Layer first_layer(size_t index, const cuda::DeviceList& list, double rate) const;
   /// The 3x3 that reads the middle map, or the patches gathered from it.
   Layer windowed_layer(size_t index, size_t conv, const CudaLists& lists, bool sparse);
-  const uint8_t* gathered_patches(size_t index) const;
 
   /// Whether the first convolution computes the masker's dot products too.
   bool masker_rides(size_t index) const;

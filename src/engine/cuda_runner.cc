@@ -53,6 +53,9 @@ void send_fixed_lists(const CudaExecutable& executable, const CudaLayout& layout
   send(layout.head_pixels);
 }
 
+/// Whether kernels are launched one by one instead of as a graph.
+bool steps_one_by_one(const RunRequest& request) { return request.time_blocks || request.check_finite; }
+
 /// Sums of the chunks of each image.
 std::vector<int64_t> image_counts(const int32_t* chunks, int images, int per_image) {
   std::vector<int64_t> counts(images);
@@ -77,7 +80,9 @@ void report_not_finite(const CudaMemory& memory, const std::vector<CudaCheckedLa
 }  // namespace
 
 CudaRunner::CudaRunner(std::shared_ptr<const CudaExecutable> executable)
-    : executable_(std::move(executable)), block_events_(executable_->blocks().size() + 1) {}
+    : executable_(std::move(executable)),
+      block_events_(executable_->blocks().size() + 1),
+      masking_events_(executable_->blocks().size()) {}
 
 CudaMemory& CudaRunner::memory_for(const RunRequest& request) {
   auto found = std::find_if(memories_.begin(), memories_.end(), [&](const Entry& entry) {
@@ -126,8 +131,7 @@ const cuda::Graph& CudaRunner::graph_for(const RunRequest& request, CudaMemory& 
 Result CudaRunner::run(const RunRequest& request) {
   CudaMemory& memory = memory_for(request);
   CudaNetwork network(*executable_, memory, stream_);
-  bool step_by_step = request.time_blocks || request.check_finite;
-  const cuda::Graph* graph = step_by_step ? nullptr : &graph_for(request, memory);
+  const cuda::Graph* graph = steps_one_by_one(request) ? nullptr : &graph_for(request, memory);
   send_request(request, memory);
   begin_.record(stream_);
   if (graph != nullptr) {
@@ -135,22 +139,18 @@ Result CudaRunner::run(const RunRequest& request) {
   } else {
     network.launch({.dense = request.dense,
                     .check_finite = request.check_finite,
-                    .before_block = [&](size_t i) { block_events_[i].record(stream_); }});
+                    .before_block = [&](size_t i) { block_events_[i].record(stream_); },
+                    .after_masking = [&](size_t i) { masking_events_[i].record(stream_); }});
   }
   end_.record(stream_);
   const CudaMirror& report = memory.report();
   stream_.copy_to_host(report.host.data(), report.device.data(), report.device.bytes());
   stream_.synchronize();
   if (request.check_finite) report_not_finite(memory, network.checked_layers());
-  std::vector<double> block_seconds(executable_->blocks().size());
-  for (size_t i = 0; step_by_step && i < block_seconds.size(); ++i) {
-    block_seconds[i] = cuda::Event::seconds_between(block_events_[i], block_events_[i + 1]);
-  }
-  return read_report(request, memory, block_seconds);
+  return read_report(request, memory);
 }
 
-Result CudaRunner::read_report(const RunRequest& request, const CudaMemory& memory,
-                               const std::vector<double>& block_seconds) {
+Result CudaRunner::read_report(const RunRequest& request, const CudaMemory& memory) {
   const CudaLayout& layout = memory.layout();
   const CudaMirror& report = memory.report();
   TraceBuilder trace(executable_->spec(), request);
@@ -158,9 +158,14 @@ Result CudaRunner::read_report(const RunRequest& request, const CudaMemory& memo
     const CudaBlockMemory& block = layout.blocks[i];
     const cuda::ListGeometry& g = block.geometry;
     BlockOutcome outcome;
-    outcome.seconds = block_seconds[i];
+    bool is_masked = !request.dense && executable_->spec().blocks[i].is_dynamic();
+    if (steps_one_by_one(request)) {
+      outcome.seconds = cuda::Event::seconds_between(block_events_[i], block_events_[i + 1]);
+      if (is_masked)
+        outcome.masking_seconds = cuda::Event::seconds_between(block_events_[i], masking_events_[i]);
+    }
     std::vector<int64_t> active, dilated;
-    if (!request.dense && executable_->spec().blocks[i].is_dynamic()) {
+    if (is_masked) {
       size_t patches = static_cast<size_t>(layout.images) * g.patches();
       outcome.patches = {report.on_host(block.patches), patches};
       outcome.differences = {report.on_host(block.differences), patches};

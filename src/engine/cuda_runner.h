@@ -26,14 +26,14 @@ class CudaRunner final : public Runner {
   void send_request(const RunRequest& request, CudaMemory& memory);
   /// The recorded network, recorded now if it was not.
   const cuda::Graph& graph_for(const RunRequest& request, CudaMemory& memory);
-  Result read_report(const RunRequest& request, const CudaMemory& memory,
-                     const std::vector<double>& block_seconds);
+  Result read_report(const RunRequest& request, const CudaMemory& memory);
 
   std::shared_ptr<const CudaExecutable> executable_;
   cuda::Stream stream_;
   cuda::Event begin_, end_;
-  std::vector<cuda::Event> block_events_;  ///< before each block and after the last
-  std::deque<Entry> memories_;             ///< most recently used first
+  std::vector<cuda::Event> block_events_;    ///< before each block and after the last
+  std::vector<cuda::Event> masking_events_;  ///< after masker and lists of each block
+  std::deque<Entry> memories_;               ///< most recently used first
 };
 
 }  // namespace lasnet

@@ -45,17 +45,22 @@ Precision parse_precision(const std::string& text) {
 }
 
 std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend, std::optional<Isa> isa,
+                                                  const std::optional<NetworkPlan>& plan,
                                                   Precision precision) {
   check_weights(model.spec, model.weights, "model");
+  if (plan && plan->blocks.size() != model.spec.blocks.size()) {
+    fail("plan: schedules of {} blocks; {} has {}", plan->blocks.size(), model.spec.arch.name,
+         model.spec.blocks.size());
+  }
   if (backend == Backend::cuda) {
     if (isa) fail("the cuda backend has no instruction sets to choose from; leave {} out", to_string(*isa));
-    return make_cuda_executable(model, precision);
+    return make_cuda_executable(model, precision, plan);
   }
   if (precision != Precision::fp32) {
     fail("the {} backend computes in fp32; {} needs the cuda backend", to_string(backend),
          to_string(precision));
   }
-  if (backend == Backend::cpu) return make_cpu_executable(model, isa);
+  if (backend == Backend::cpu) return make_cpu_executable(model, isa, plan);
   if (isa && *isa != Isa::scalar) {
     fail("the reference backend runs scalar loops only; it cannot be forced to {}", to_string(*isa));
   }

@@ -49,6 +49,11 @@ std::vector<uint8_t> forced_patches(const std::string& name, const ByteTensor& m
   return patches;
 }
 
+std::optional<NetworkPlan> plan_of(const ModelSpec& spec, const SessionOptions& options) {
+  if (!options.schedule) return std::nullopt;
+  return uniform_plan(spec, *options.schedule);
+}
+
 std::shared_ptr<Executor> start_threads(int threads) {
   check_threads(threads);
   return std::make_shared<ThreadPool>(threads);
@@ -76,7 +81,8 @@ struct Session::Impl {
 };
 
 Session::Session(const Model& model, const SessionOptions& options)
-    : Session(make_executable(model, options.backend, options.isa, options.precision),
+    : Session(make_executable(model, options.backend, options.isa, plan_of(model.spec, options),
+                              options.precision),
               options.executor ? options.executor : start_threads(options.threads)) {}
 Session::Session(std::shared_ptr<const Executable> executable, int threads)
     : Session(std::move(executable), start_threads(threads)) {}

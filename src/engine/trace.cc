@@ -21,6 +21,7 @@ void TraceBuilder::add_block(const BlockOutcome& outcome) {
   block.granularity = spec.granularity;
   block.height = geometry.output.height;
   block.width = geometry.output.width;
+  block.masking_seconds = outcome.masking_seconds;
   block.seconds = outcome.seconds;
   block.static_macs = macs.static_total();
   bool everything = outcome.patches.empty();

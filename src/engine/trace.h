@@ -15,6 +15,7 @@ struct BlockOutcome {
   std::span<const float> differences;       ///< [N, rows, cols]; empty: the masker did not run
   std::span<const int64_t> active_counts;   ///< active pixels of M per image
   std::span<const int64_t> dilated_counts;  ///< active pixels of D per image
+  double masking_seconds = 0;               ///< masker, masks and lists
   double seconds = 0;
 };
 

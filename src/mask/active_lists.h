@@ -27,13 +27,20 @@ struct PixelPairs {
   const int32_t* in = nullptr;
   const int32_t* out = nullptr;
   int64_t count = 0;
+
+  PixelPairs range(int64_t begin, int64_t end) const { return {in + begin, out + begin, end - begin}; }
+};
+
+/// Neighbouring pixels of a row: (in + i * in_step, out + i) for 0 <= i < length.
+struct PixelRun {
+  int64_t in = 0, in_step = 1, out = 0, length = 0;
 };
 
 /// A growing list of pairs, image by image, that keeps its memory.
 class PixelList {
  public:
-  /// Room for `capacity` pairs and the branchless append's slack.
-  void reserve(int64_t capacity);
+  /// Room for `capacity` pairs of `images` images.
+  void reserve(int64_t capacity, int64_t images);
   void clear() {
     count_ = 0;
     image_ends_.clear();
@@ -43,52 +50,114 @@ class PixelList {
   /// The pairs of images [first, last).
   PixelPairs images(int64_t first, int64_t last) const {
     int64_t begin = first == 0 ? 0 : image_ends_[first - 1];
-    return {in_.data() + begin, out_.data() + begin, (last == 0 ? 0 : image_ends_[last - 1]) - begin};
+    return pairs().range(begin, last == 0 ? 0 : image_ends_[last - 1]);
   }
 
+  void append(const PixelRun& run) {
+    write(run, count_);
+    count_ += run.length;
+  }
   /// What follows belongs to the next image.
   void end_image() { image_ends_.push_back(count_); }
-  /// Appends (in + i * in_step, out + i) for each i < flags.size() whose flag equals `wanted`.
-  void append(std::span<const uint8_t> flags, uint8_t wanted, int64_t in, int64_t in_step, int64_t out);
+
+  /// Makes the list complete: pairs that complement the appended ones up to the capacity are written from its
+  /// end backwards, `run` after `run`, and count as appended once all are there.
+  void fill_from_end(const PixelRun& run, int64_t& filled) {
+    filled += run.length;
+    write(run, capacity() - filled);
+  }
+  /// Appended and filled pairs.
+  PixelPairs all() const { return {in_.data(), out_.data(), capacity()}; }
+  int64_t capacity() const { return static_cast<int64_t>(in_.size()); }
 
  private:
+  void write(const PixelRun& run, int64_t at) {
+    for (int64_t i = 0; i < run.length; ++i) {
+      in_[at + i] = static_cast<int32_t>(run.in + i * run.in_step);
+      out_[at + i] = static_cast<int32_t>(run.out + i);
+    }
+  }
+
   std::vector<int32_t> in_, out_;
   std::vector<int64_t> image_ends_;
   int64_t count_ = 0;
 };
 
-/// What one block of a batch computes.
-struct ActiveLists {
-  PixelList dilated;             ///< D for convs[0]: block input -> middle map
-  PixelList active;              ///< M for convs[1]: middle map -> output map
-  PixelList projected_active;    ///< M for the projection: block input -> output map
-  PixelList projected_inactive;  ///< complement of M for the projection
+/// An active patch: which it is and where its pixels begin in ActiveLists::active.
+struct ActivePatch {
+  int32_t image = 0, row = 0, col = 0;
+  int64_t begin = 0;
 };
 
-/// Turns patch decisions into lists, image by image, row by row. Holds the row buffers; reused across runs.
+/// What one block of a batch computes. D is listed row by row, M patch by patch: the pixels of a patch are
+/// neighbours in the list.
+struct ActiveLists {
+  PixelList dilated;                  ///< D for convs[0]: block input -> middle map
+  std::vector<int64_t> dilated_rows;  ///< [images * middle height + 1] where each row of D begins
+  PixelList active;                   ///< M for convs[1]: middle map -> output map
+  std::vector<ActivePatch> patches;   ///< in the order of `active`, and one more that begins at its end
+  std::vector<int64_t>
+      patch_rows;  ///< [images * grid rows + 1] where each row of patches begins in `patches`
+  /// For the projection: block input -> output map. Every pixel: first the active ones in the order of
+  /// `active`, then the others. Empty without a projection.
+  PixelList projected;
+  /// M again, row by row: the order in which Squeeze-and-Excitation sums, whatever the granularity. Empty
+  /// without it.
+  PixelList active_by_row;
+
+  int64_t active_patches() const { return static_cast<int64_t>(patches.size()) - 1; }
+  /// Range of `active` that patches [first, last) fill.
+  PixelPairs of_patches(int64_t first, int64_t last) const {
+    return active.pairs().range(patches[first].begin, patches[last].begin);
+  }
+};
+
+/// Which lists a block needs beside D and M.
+struct ListOptions {
+  int stride = 1;          ///< of the block
+  bool projected = false;  ///< it has a projection
+  bool by_row = false;     ///< it has Squeeze-and-Excitation
+  auto operator<=>(const ListOptions&) const = default;
+};
+
+/// Turns patch decisions into lists: runs of neighbouring pixels, found once for the rows of a map that see
+/// the same rows of patches. Holds its buffers; reused across runs.
 class ActiveListBuilder {
  public:
-  /// `stride` is the block's. Throws Error if the batch is too large for 32-bit pixel indices.
-  ActiveListBuilder(const BlockGeometry& geometry, int stride, bool has_projection, int64_t images);
+  /// A geometry without a grid is one patch per image. Throws Error if the batch is
+  /// too large for 32-bit pixel indices.
+  ActiveListBuilder(const BlockGeometry& geometry, const ListOptions& options, int64_t images);
 
-  /// patches: [images, rows, cols], 0 or 1. Fills `lists` (reserved on first use) in image and row order.
+  /// patches: [images, rows, cols], 0 or 1. Fills `lists`, whose memory is allocated on first use.
   void build(std::span<const uint8_t> patches, ActiveLists& lists);
 
+  const PatchGrid& grid() const { return geometry_.grid; }
   /// Active pixels of D and of M in each image of the last build.
   const std::vector<int64_t>& dilated_counts() const { return dilated_counts_; }
   const std::vector<int64_t>& active_counts() const { return active_counts_; }
 
  private:
-  void build_image(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists);
-  void dilate_row(int64_t row);
+  struct Range {
+    int64_t begin = 0, end = 0;
+    bool operator==(const Range&) const = default;
+  };
+
+  void reserve(ActiveLists& lists) const;
+  void list_active(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists);
+  void list_patch(const ActivePatch& patch, ActiveLists& lists) const;
+  void list_by_row(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists) const;
+  void list_inactive(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists);
+  void list_dilated(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists);
+  /// Rows of patches that hold outputs which read row `v` of the middle map.
+  Range patch_rows_reading(int64_t v) const;
+  /// Columns of D of rows that read these rows of patches, as runs, into runs_.
+  void find_runs(std::span<const uint8_t> patches, Range rows);
 
   BlockGeometry geometry_;
-  int stride_;
-  bool has_projection_;
+  ListOptions options_;
   int64_t images_;
-  std::vector<uint8_t> mask_;      ///< one image's M
-  std::vector<uint8_t> combined_;  ///< rows of M that one row of D sees, OR-ed
-  std::vector<uint8_t> dilated_row_;
+  int64_t filled_ = 0;  ///< inactive pixels listed so far
+  std::vector<Range> runs_;
   std::vector<int64_t> dilated_counts_, active_counts_;
 };
 

@@ -59,4 +59,11 @@ double expected_dilated_rate(double rate, int granularity, int dilation_stride) 
   return expected;
 }
 
+BlockPlan fit_cuda_plan(const BlockSpec& block, const BlockPlan& wanted) {
+  BlockPlan plan = fit_plan(block, wanted);
+  if (plan.masker == MaskerSchedule::pooled) plan.masker = MaskerSchedule::separate;
+  plan.traversal = Traversal::whole_map;
+  return plan;
+}
+
 }  // namespace lasnet

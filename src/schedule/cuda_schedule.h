@@ -3,9 +3,8 @@
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
-#include "lasnet/precision.h"
+#include "lasnet/schedule.h"
 
 namespace lasnet {
 
@@ -43,28 +42,11 @@ CudaTile choose_cuda_tile(const CudaConvWork& work);
 /// outputs whose 3x3 stride-s windows contain it. Larger S means fewer patches seen, hence less halo.
 double expected_dilated_rate(double rate, int granularity, int dilation_stride);
 
-/// The schedule of one block: which operators are fused (paper section 3.3).
-struct CudaBlockPlan {
-  /// The masker rides in the first convolution, which then computes every pixel; needs a 1x1 first
-  /// convolution.
-  bool fuse_masker = false;
-  /// The second convolution reads through the list; else patches are first copied, halo and all, to a buffer.
-  bool fuse_gather = true;
-  /// The last convolution adds into the identity in place; else it writes to zeros and a pass over the map
-  /// adds.
-  bool fuse_scatter = true;
-  /// Share of active patches of an image at and above which its first convolution computes every pixel.
-  double whole_map_above = 1.0;
-  /// Of patches; chooses tiles.
-  double expected_rate = 0.5;
+/// Activation rate that tiles are chosen for, as long as nothing measured says better.
+inline constexpr double kExpectedRate = 0.5;
 
-  bool operator==(const CudaBlockPlan&) const = default;
-};
-
-struct CudaPlan {
-  std::vector<CudaBlockPlan> blocks;
-
-  bool operator==(const CudaPlan&) const = default;
-};
+/// What the cuda backend runs for a plan: it keeps no pooled maps (a separate masker instead) and passes over
+/// whole maps. Its whole_map_above counts the patches of each image, and decides about the first convolution.
+BlockPlan fit_cuda_plan(const BlockSpec& block, const BlockPlan& wanted);
 
 }  // namespace lasnet

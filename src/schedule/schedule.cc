@@ -7,6 +7,8 @@ namespace {
 
 /// Floats of input a task's pixels may span: a quarter of a 1 MiB L2, beside weights and partial sums.
 constexpr int64_t kInputFloats = 64 << 10;
+/// Floats of a band of rows that stay in L2.
+constexpr int64_t kBandFloats = 128 << 10;
 /// Tasks per thread that even out their unequal speed.
 constexpr int64_t kTasksPerThread = 4;
 /// Fewer pixels than this in a task waste register tiles.
@@ -15,8 +17,6 @@ constexpr int64_t kMinTaskPixels = 24;
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
-
-NetworkPlan default_plan(const ModelSpec& spec) { return {std::vector<BlockPlan>(spec.blocks.size())}; }
 
 ConvTiling tile_conv(const ConvWork& work) {
   int64_t by_cache =
@@ -34,6 +34,12 @@ ConvTiling tile_conv(const ConvWork& work) {
         std::max(std::min(kMinTaskPixels, tiling.pixels), ceil_div(tiling.pixels, ceil_div(wanted, tasks)));
   }
   return tiling;
+}
+
+int64_t band_patch_rows(const BlockSpec& block, const BlockGeometry& geometry) {
+  int64_t row = geometry.grid.granularity * geometry.output.width *
+                (block.in_channels + block.convs[0].out_channels + block.convs[1].out_channels);
+  return std::clamp<int64_t>(kBandFloats / row, 1, geometry.grid.rows());
 }
 
 }  // namespace lasnet

@@ -1,40 +1,13 @@
-// How a network is executed: plain values and pure functions, shared by the engine and (later) the latency
-// model.
+// How the work of a convolution is cut into tasks: plain values and pure functions, shared by the engine and
+// the latency model. The choices of a block are in lasnet/schedule.h.
 #pragma once
 
 #include <cstdint>
-#include <vector>
 
-#include "lasnet/model.h"
+#include "lasnet/geometry.h"
+#include "lasnet/schedule.h"
 
 namespace lasnet {
-
-/// Which pixels the convolutions before the last one compute.
-enum class BodyPath {
-  sparse,    ///< convs[0] on the dilated mask, the next ones on the mask
-  whole_map  ///< every pixel, without building their lists; the last convolution still follows the mask
-};
-
-/// The schedule of one block.
-struct BlockPlan {
-  /// Activation rate of the batch at and above which the body takes the whole-map path. The result is the
-  /// same bit for bit; lists are not built.
-  double whole_map_above = 1.0;
-
-  BodyPath path(double rate) const {
-    return rate >= whole_map_above ? BodyPath::whole_map : BodyPath::sparse;
-  }
-  bool operator==(const BlockPlan&) const = default;
-};
-
-/// The schedule of a network, a BlockPlan per block.
-struct NetworkPlan {
-  std::vector<BlockPlan> blocks;
-
-  bool operator==(const NetworkPlan&) const = default;
-};
-
-NetworkPlan default_plan(const ModelSpec& spec);
 
 /// What decides the tiling of one convolution.
 struct ConvWork {
@@ -59,5 +32,9 @@ inline constexpr int64_t kMaxTaskPixels = 240;
 /// Deals a convolution to the threads. Large weights (late stages) are split by output channel so that each
 /// is streamed once per batch; small ones by pixel so that the input is read once.
 ConvTiling tile_conv(const ConvWork& work);
+
+/// Rows of patches in one band of Traversal::row_bands: as few as keep x, h1 and h2 of the band in half of a
+/// 1 MiB L2; at least one.
+int64_t band_patch_rows(const BlockSpec& block, const BlockGeometry& geometry);
 
 }  // namespace lasnet

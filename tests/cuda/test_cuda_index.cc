@@ -1,6 +1,7 @@
 // The device's index, tile and packing logic on the host, against the CPU's definitions.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -57,6 +58,13 @@ std::vector<std::pair<int, int>> pairs_of(const PixelList& list) {
   return pairs;
 }
 
+std::vector<std::pair<int, int>> sorted_pairs(const PixelPairs& list) {
+  std::vector<std::pair<int, int>> pairs;
+  for (int64_t i = 0; i < list.count; ++i) pairs.emplace_back(list.in[i], list.out[i]);
+  std::sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return pairs;
+}
+
 TEST(CudaLists, AreTheCpusForEveryBlockAndMask) {
   const Case cases[] = {{"resnet18", {97, 131}, "3-5-2-9"},
                         {"resnet50", {64, 96}, "4-4-2-1"},
@@ -71,16 +79,22 @@ TEST(CudaLists, AreTheCpusForEveryBlockAndMask) {
     for (size_t b = 0; b < spec.blocks.size(); ++b) {
       const BlockSpec& block = spec.blocks[b];
       ListGeometry g = geometry_of(block, geometry.blocks[b], 2);
-      ActiveListBuilder builder(geometry.blocks[b], block.stride, true, 2);
+      ActiveListBuilder builder(geometry.blocks[b],
+                                {.stride = block.stride, .projected = true, .by_row = true}, 2);
       for (double rate : {0.0, 0.1, 0.5, 1.0}) {
         std::vector<uint8_t> patches(2 * g.patches());
         for (uint8_t& patch : patches) patch = random.uniform() < rate;
         ActiveLists lists;
         builder.build(patches, lists);
         EXPECT_EQ(pairs_of(g, ListKind::dilated, patches), pairs_of(lists.dilated));
-        EXPECT_EQ(pairs_of(g, ListKind::active, patches), pairs_of(lists.active));
-        EXPECT_EQ(pairs_of(g, ListKind::projected, patches), pairs_of(lists.projected_active));
-        EXPECT_EQ(pairs_of(g, ListKind::projected, patches, true), pairs_of(lists.projected_inactive));
+        EXPECT_EQ(pairs_of(g, ListKind::active, patches), sorted_pairs(lists.active.pairs()));
+        EXPECT_EQ(pairs_of(g, ListKind::result, patches), pairs_of(lists.active_by_row));
+        // The CPU lists the projection's pixels patch by patch: active ones, then the others.
+        PixelPairs all = lists.projected.all();
+        int64_t active = lists.projected.count();
+        EXPECT_EQ(pairs_of(g, ListKind::projected, patches), sorted_pairs(all.range(0, active)));
+        EXPECT_EQ(pairs_of(g, ListKind::projected, patches, true),
+                  sorted_pairs(all.range(active, all.count)));
       }
       for (int row = 0; row < g.patch_rows; ++row) {
         Window window = masker_window(g, row, 0);
@@ -113,7 +127,7 @@ TEST(CudaTiles, ExpectedDilationIsTheMeanOverRandomMasks) {
       geometry.middle = geometry.input = {56 * stride, 56 * stride};
       geometry.dilation_stride = stride;
       geometry.grid = {geometry.output, granularity};
-      ActiveListBuilder builder(geometry, stride, false, 40);
+      ActiveListBuilder builder(geometry, {.stride = stride}, 40);
       Random random(3);
       std::vector<uint8_t> patches(40 * geometry.grid.patches());
       for (uint8_t& patch : patches) patch = random.uniform() < rate;

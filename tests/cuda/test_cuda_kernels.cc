@@ -334,24 +334,26 @@ TEST(CudaMask, ListsAreTheCpusForEveryMask) {
         Stream stream;
         build_lists(stream, got.call);
         ActiveLists want;
-        ActiveListBuilder builder(b, stride, true, 3);
+        ActiveListBuilder builder(b, {.stride = stride, .projected = true, .by_row = true}, 3);
         builder.build(patches, want);
-        auto check = [&](const List& list, const PixelList& cpu, bool same_pixels) {
+        // Row by row, where the CPU lists M patch by patch.
+        auto check = [&](const List& list, const PixelList& cpu) {
           ASSERT_EQ(list.begin.back(), cpu.count());
+          std::vector<std::pair<int, int>> wanted;
+          for (int64_t i = 0; i < cpu.count(); ++i)
+            wanted.emplace_back(cpu.pairs().out[i], cpu.pairs().in[i]);
+          std::sort(wanted.begin(), wanted.end());
           for (int64_t image = 0; image < 3; ++image) {
             EXPECT_EQ(list.begin[image + 1] - list.begin[image], cpu.images(image, image + 1).count);
           }
-          for (int64_t i = 0; i < cpu.count(); ++i) {
-            ASSERT_EQ(list.out[i], cpu.pairs().out[i]);
-            ASSERT_EQ(list.in[i], same_pixels ? cpu.pairs().out[i] : cpu.pairs().in[i]);
-          }
+          for (int64_t i = 0; i < cpu.count(); ++i) ASSERT_EQ(std::pair(list.out[i], list.in[i]), wanted[i]);
         };
-        check(got.lists[0], want.dilated, false);
-        check(got.lists[1], want.active, false);
-        check(got.lists[2], want.active, true);
+        check(got.lists[0], want.dilated);
+        check(got.lists[1], want.active);
+        check(got.lists[2], want.active_by_row);
         int64_t active = 0;
         for (size_t i = 0; i < got.lists[3].out.size(); ++i) active += got.lists[3].out[i] < 0;
-        EXPECT_EQ(active, want.projected_active.count());
+        EXPECT_EQ(active, want.projected.count());
         int64_t counted = 0;
         for (int32_t chunk : got.masked[0]) counted += chunk;
         EXPECT_EQ(counted, want.dilated.count());

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <thread>
 
-#include "engine/cuda_executable.h"
+#include "lasnet/engine.h"
 #include "lasnet/error.h"
 #include "support/random_model.h"
 
@@ -116,10 +116,14 @@ DEVICE_TEST(EveryMaskPatternAgreesWithTheCpu) {
 }
 
 DEVICE_TEST(SchedulesAreChoicesOfSpeedNotOfResult) {
-  const CudaBlockPlan plans[] = {
-      {.fuse_masker = true},    {.fuse_gather = false},
-      {.fuse_scatter = false},  {.fuse_masker = true, .fuse_gather = false, .fuse_scatter = false},
-      {.whole_map_above = 0.0}, {.whole_map_above = 0.5, .expected_rate = 0.9}};
+  const BlockPlan plans[] = {{.masker = MaskerSchedule::with_conv1},
+                             {.gather = GatherSchedule::copied},
+                             {.scatter = ScatterSchedule::separate},
+                             {.masker = MaskerSchedule::with_conv1,
+                              .gather = GatherSchedule::copied,
+                              .scatter = ScatterSchedule::separate},
+                             {.traversal = Traversal::row_bands, .whole_map_above = 0.0},
+                             {.masker = MaskerSchedule::separate, .whole_map_above = 0.5}};
   for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
     for (Precision precision : {Precision::fp32, Precision::fp16}) {
       Model model = test::random_model(config(name, "4-3-2-1"), 24);
@@ -127,12 +131,12 @@ DEVICE_TEST(SchedulesAreChoicesOfSpeedNotOfResult) {
       MaskSet masks = test::make_masks(model.spec, 2, {48, 64}, MaskPattern::random, 26);
       RunOptions options{.force_masks = &masks};
       Result expected = Session(model, {.backend = Backend::cuda, .precision = precision}).run(x, options);
-      for (const CudaBlockPlan& plan : plans) {
-        auto executable = std::make_shared<CudaExecutable>(
-            model, precision, CudaPlan{std::vector<CudaBlockPlan>(model.spec.blocks.size(), plan)});
+      for (const BlockPlan& plan : plans) {
+        auto executable =
+            make_executable(model, Backend::cuda, std::nullopt, uniform_plan(model.spec, plan), precision);
         Result got = Session(executable, 1).run(x, options);
         // Only the unfused addition rounds once more.
-        double bound = plan.fuse_scatter ? 0.0 : tolerance(precision);
+        double bound = plan.scatter == ScatterSchedule::in_place ? 0.0 : tolerance(precision);
         EXPECT_LE(test::relative_error(got.logits, expected.logits), bound)
             << name << " " << to_string(precision);
         EXPECT_EQ(test::count_wrong_decisions(got.trace, expected.trace, tolerance(precision)), 0);

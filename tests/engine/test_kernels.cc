@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <random>
 
 #include "core/random.h"
 #include "kernels/cpu/kernels.h"
@@ -85,19 +86,22 @@ void check_conv(const ConvCase& c, Epilogue epilogue, const CpuKernels& kernels)
   MapSize output{expected.shape[1], expected.shape[2]};
 
   PixelList pixels;
-  pixels.reserve(c.images * output.pixels());
+  pixels.reserve(c.images * output.pixels(), c.images);
   std::vector<uint8_t> computed;
   for (int64_t n = 0; n < c.images; ++n) {
     for (int64_t y = 0; y < output.height; ++y) {
       std::vector<uint8_t> row(output.width);
       for (uint8_t& flag : row) flag = random.uniform() < c.rate;
-      pixels.append(row, 1, bordered_index(c.size, n, y * c.stride, 0), c.stride,
-                    bordered_index(output, n, y, 0));
+      for (int64_t col = 0; col < output.width; ++col) {
+        if (row[col] == 0) continue;
+        pixels.append({bordered_index(c.size, n, y * c.stride, col * c.stride), 1,
+                       bordered_index(output, n, y, col), 1});
+      }
       computed.insert(computed.end(), row.begin(), row.end());
     }
   }
   bool merge_rows = c.kernel > 1 && c.groups == 1 && pitch_of(c.in) == c.in;
-  PackedConv packed = pack_conv(weight, bias, {c.groups, merge_rows}, kernels);
+  PackedConv packed = pack_conv({weight, bias, c.groups, merge_rows}, kernels);
   std::vector<int64_t> taps = tap_offsets(c.kernel, c.size.width + 2, pitch_of(c.in), merge_rows);
   AlignedBuffer in = to_map(x), scratch(conv_scratch_size(kernels));
   Tensor before = random_tensor({c.images, output.height, output.width, c.out}, random);
@@ -143,8 +147,8 @@ TEST_P(Kernels, GroupedConvolutionMultipliesFewZeros) {
   Random random(7);
   for (auto [width, channels] : {std::pair{8, 104}, std::pair{16, 320}, std::pair{24, 336}}) {
     Tensor weight = random_tensor({channels, width, 3, 3}, random);
-    PackedConv packed =
-        pack_conv(weight, std::vector<float>(channels), {.groups = channels / width}, kernels());
+    std::vector<float> bias(channels);
+    PackedConv packed = pack_conv({weight, bias, channels / width}, kernels());
     // A vector of output channels reads the groups it touches, and never more.
     EXPECT_LE(packed.reduction(), 9 * width * (kernels().vector_width / width + 2)) << width;
     EXPECT_LE(packed.weights.size(), static_cast<size_t>(2 * weight.size() + 9 * 48 * 64)) << width;
@@ -196,20 +200,137 @@ TEST_P(Kernels, Masker) {
         for (int c = 0; c < channels; ++c) difference.data()[c] = weight.data[c] - weight.data[channels + c];
         Tensor got(expected.shape);
         int width = kernels().vector_width;
-        MaskerCall call{map.data(),
-                        pitch_of(channels),
-                        {11, 14},
-                        grid,
-                        stride,
-                        (channels + width - 1) / width * width,
-                        difference.data(),
-                        bias.data[0] - bias.data[1],
-                        got.data.data()};
-        for (int64_t n = 0; n < 2; ++n) {
-          for (int64_t row = 0; row < grid.rows(); ++row) kernels().masker(call, n, row);
+        int64_t pitch = pitch_of(channels);
+        MaskerCall call{.sums = {map.data() + bordered_index({11, 14}, 0, 0, 0) * pitch, pitch, 16 * pitch,
+                                 bordered_pixels({11, 14}, 1) * pitch, 1},
+                        .input = {11, 14},
+                        .grid = grid,
+                        .stride = stride,
+                        .channels = (channels + width - 1) / width * width,
+                        .weight = difference.data(),
+                        .bias = bias.data[0] - bias.data[1],
+                        .differences = got.data.data()};
+        auto run_masker = [&] {
+          for (int64_t n = 0; n < 2; ++n) {
+            for (int64_t row = 0; row < grid.rows(); ++row) kernels().masker(call, n, row);
+          }
+          for (int64_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got.data[i], expected.data[i], 1e-4);
+        };
+        run_masker();
+        // The same over sums of cells that divide the patches' windows.
+        for (int side = 1; side <= granularity * stride; ++side) {
+          if (granularity * stride % side != 0) continue;
+          PatchGrid cells{{11, 14}, side};
+          AlignedBuffer sums(2 * cells.patches() * pitch);
+          for (int64_t p = 0; p < 2 * cells.patches(); ++p) {
+            int64_t cell = p % cells.patches();
+            PatchSumCall sum{map.data(),
+                             pitch,
+                             {11, 14},
+                             p / cells.patches(),
+                             patch_pixels(cells, cell / cells.cols(), cell % cells.cols()),
+                             sums.data() + p * pitch};
+            int middle = call.channels / 2 / width * width;
+            kernels().patch_sum(sum, 0, middle);
+            kernels().patch_sum(sum, middle, call.channels);
+          }
+          call.sums = {sums.data(), pitch, cells.cols() * pitch, cells.patches() * pitch, side};
+          std::fill(got.data.begin(), got.data.end(), NAN);
+          run_masker();
         }
-        for (int64_t i = 0; i < got.size(); ++i) EXPECT_NEAR(got.data[i], expected.data[i], 1e-4);
       }
+    }
+  }
+}
+
+/// Two convolutions summed in the registers: all pixels have the first, some also the second.
+TEST_P(Kernels, SumOfTwoConvolutions) {
+  struct Case {
+    int in, out, extra_in, extra_kernel;
+    MapSize size;
+    double share;
+  };
+  for (const Case& c : {Case{64, 64, 64, 1, {7, 9}, 0.4}, Case{24, 72, 16, 3, {6, 5}, 0.7},
+                        Case{300, 40, 520, 1, {8, 8}, 0.0}, Case{520, 136, 300, 3, {5, 7}, 1.0}}) {
+    Random random(c.in + c.out);
+    Tensor x = random_tensor({1, c.size.height, c.size.width, c.in}, random);
+    Tensor h = random_tensor({1, c.size.height, c.size.width, c.extra_in}, random);
+    Tensor weight = random_tensor({c.out, c.in, 1, 1}, random);
+    Tensor extra_weight = random_tensor({c.out, c.extra_in, c.extra_kernel, c.extra_kernel}, random);
+    std::vector<float> bias = random_tensor({c.out}, random).data,
+                       extra_bias = random_tensor({c.out}, random).data;
+    Tensor first = reference::conv2d(x, weight, bias, 1, 1);
+    Tensor second = reference::conv2d(h, extra_weight, extra_bias, 1, 1);
+
+    std::vector<int32_t> order;  // those with both come first
+    for (int64_t p = 0; p < c.size.pixels(); ++p) order.push_back(static_cast<int32_t>(p));
+    std::shuffle(order.begin(), order.end(), std::mt19937(1));
+    auto extra = static_cast<int64_t>(c.share * static_cast<double>(c.size.pixels()));
+    std::vector<int32_t> pixels;
+    for (int32_t p : order) {
+      pixels.push_back(static_cast<int32_t>(bordered_index(c.size, 0, p / c.size.width, p % c.size.width)));
+    }
+    bool merge_rows = c.extra_kernel > 1 && pitch_of(c.extra_in) == c.extra_in;
+    PackedConv packed = pack_conv_sum({weight, bias}, {extra_weight, extra_bias, 1, merge_rows}, kernels());
+    AlignedBuffer in = to_map(x), extra_map = to_map(h), scratch(conv_scratch_size(kernels()));
+    AlignedBuffer out(bordered_pixels(c.size, 1) * pitch_of(c.out));
+    std::vector<int64_t> taps = tap_offsets(1, c.size.width + 2, pitch_of(c.in), false);
+    std::vector<int64_t> extra_taps =
+        tap_offsets(c.extra_kernel, c.size.width + 2, pitch_of(c.extra_in), merge_rows);
+    ConvCall call{.conv = &packed,
+                  .in = in.data(),
+                  .in_pitch = pitch_of(c.in),
+                  .tap_offsets = taps.data(),
+                  .out = out.data(),
+                  .out_pitch = pitch_of(c.out),
+                  .pixels = {pixels.data(), pixels.data(), c.size.pixels()},
+                  .epilogue = Epilogue::bias_relu,
+                  .extra = {extra_map.data(), pitch_of(c.extra_in), extra_taps.data(), pixels.data(), extra}};
+    for (int64_t begin = 0; begin < c.size.pixels(); begin += 13) {
+      kernels().conv(call, {begin, std::min(begin + 13, c.size.pixels()), 0, packed.channel_blocks()},
+                     scratch.data());
+    }
+    double bound = tolerance(packed.reduction()) * std::sqrt(static_cast<double>(packed.reduction()));
+    for (int64_t i = 0; i < c.size.pixels(); ++i) {
+      for (int o = 0; o < c.out; ++o) {
+        float want =
+            first.data[order[i] * c.out + o] + (i < extra ? second.data[order[i] * c.out + o] : 0.0f);
+        EXPECT_NEAR(out.data()[pixels[i] * pitch_of(c.out) + o], std::max(want, 0.0f), bound);
+      }
+    }
+  }
+}
+
+TEST_P(Kernels, DotAndAddRelu) {
+  Random random(9);
+  int width = kernels().vector_width;
+  for (int channels : {8, 24, 136}) {
+    int padded = (channels + width - 1) / width * width;
+    Tensor x = random_tensor({1, 5, 6, channels}, random), weight = random_tensor({padded}, random);
+    std::fill(weight.data.begin() + channels, weight.data.end(), 0.0f);
+    AlignedBuffer map = to_map(x);
+    int64_t size = bordered_pixels({5, 6}, 1);
+    std::vector<float> got(size, NAN);
+    std::vector<int32_t> pixels;
+    for (int64_t p = 0; p < 30; p += 4)
+      pixels.push_back(static_cast<int32_t>(bordered_index({5, 6}, 0, p / 6, p % 6)));
+    kernels().dot({map.data(), pitch_of(channels), pixels.data(), static_cast<int64_t>(pixels.size()), padded,
+                   weight.data.data(), got.data()});
+    for (int64_t p = 0; p < 30; ++p) {
+      float value = got[bordered_index({5, 6}, 0, p / 6, p % 6)];
+      double want = 0;
+      for (int c = 0; c < channels; ++c) want += double{x.data[p * channels + c]} * weight.data[c];
+      if (p % 4 == 0) {
+        EXPECT_NEAR(value, want, tolerance(channels) * std::sqrt(channels));
+      } else {
+        EXPECT_TRUE(std::isnan(value)) << "a pixel that is not in the list was written";
+      }
+    }
+    AlignedBuffer sum = to_map(x), addend = to_map(random_tensor({1, 5, 6, channels}, random));
+    int64_t floats = size * pitch_of(channels) / width * width;
+    kernels().add_relu({addend.data(), sum.data(), floats});
+    for (int64_t i = 0; i < floats; ++i) {
+      ASSERT_EQ(sum.data()[i], std::max(0.0f, addend.data()[i] + map.data()[i]));
     }
   }
 }

@@ -219,19 +219,112 @@ TEST(Session, IsReusableAcrossSizesAndModes) {
   }
 }
 
-/// The schedule is a choice of speed, not of result.
-TEST(Session, WholeMapPathGivesTheSameBits) {
-  for (const char* name : {"resnet18", "resnet50"}) {
-    Model model = test::random_model(config(name, "4-3-2-1"), 24);
-    Tensor x = test::random_input(2, {64, 80}, 25);
-    MaskSet masks = test::make_masks(model.spec, 2, {64, 80}, MaskPattern::random, 26);
-    NetworkPlan plan = default_plan(model.spec);
-    for (BlockPlan& block : plan.blocks) block.whole_map_above = 0.0;
-    auto executable = std::make_shared<CpuExecutable>(model, cpu_kernels(available_isas().back()), plan);
-    Session whole_map(executable, 2);
-    EXPECT_EQ(whole_map.run(x, {.force_masks = &masks}).logits,
-              Session(model).run(x, {.force_masks = &masks}).logits);
+/// Every combination of choices, as texts.
+std::vector<std::string> all_schedules() {
+  std::vector<std::string> schedules;
+  for (const char* masker : {"separate", "pooled", "with_conv1"}) {
+    for (const char* gather : {"indirect", "copied"}) {
+      for (const char* scatter : {"in_place", "separate"}) {
+        for (const char* traversal : {"whole_map", "row_bands"}) {
+          for (const char* above : {"0", "0.97", "2"}) {
+            schedules.push_back(std::string("masker=") + masker + ",gather=" + gather + ",scatter=" +
+                                scatter + ",traversal=" + traversal + ",whole_map_above=" + above);
+          }
+        }
+      }
+    }
   }
+  return schedules;
+}
+
+struct ScheduleCase {
+  const char* architecture;
+  const char* granularity;
+  MapSize size;
+  int64_t images;
+};
+
+std::ostream& operator<<(std::ostream& out, const ScheduleCase& c) {
+  return out << c.architecture << ", S " << c.granularity << ", " << c.size.height << " x " << c.size.width;
+}
+
+class EverySchedule : public testing::TestWithParam<ScheduleCase> {};
+
+/// The schedule is a choice of speed, not of result: the same bits for forced masks, full, empty and mixed.
+TEST_P(EverySchedule, GivesTheSameBits) {
+  const ScheduleCase& c = GetParam();
+  Model model = test::random_model(config(c.architecture, c.granularity), 24);
+  Tensor x = test::random_input(c.images, c.size, 25);
+  Session plain(model, {.schedule = parse_block_plan("masker=separate,whole_map_above=2")});
+  std::vector<MaskSet> masks;
+  std::vector<Tensor> expected;
+  for (MaskPattern pattern : {MaskPattern::random, MaskPattern::full, MaskPattern::empty}) {
+    masks.push_back(test::make_masks(model.spec, c.images, c.size, pattern, 26));
+    // Scatter-add fused with a projection sums both in one register: other rounding than a separate addition.
+    expected.push_back(plain.run(x, {.force_masks = &masks.back()}).logits);
+  }
+  Tensor dense = plain.run(x, {.dense = true}).logits;
+  Trace decided = plain.run(x).trace;
+  std::vector<NetworkPlan> tried;  // schedules that come to the same for these blocks run once
+  for (const std::string& schedule : all_schedules()) {
+    NetworkPlan plan = uniform_plan(model.spec, parse_block_plan(schedule));
+    if (std::find(tried.begin(), tried.end(), plan) != tried.end()) continue;
+    tried.push_back(plan);
+    bool sums_apart = plan.blocks[0].scatter == ScatterSchedule::separate;
+    Session session(model,
+                    {.threads = tried.size() % 2 == 0 ? 1 : 3, .schedule = parse_block_plan(schedule)});
+    for (size_t i = 0; i < masks.size(); ++i) {
+      Tensor logits = session.run(x, {.force_masks = &masks[i]}).logits;
+      if (sums_apart) {
+        EXPECT_LE(test::relative_error(logits, expected[i]), 1e-5) << schedule << ", pattern " << i;
+      } else {
+        EXPECT_EQ(logits, expected[i]) << schedule << ", pattern " << i;
+      }
+    }
+    if (!sums_apart) {
+      EXPECT_EQ(session.run(x, {.dense = true}).logits, dense) << schedule;
+    }
+    // The masker's own decisions, whose sums each schedule takes in its own order.
+    MaskSet own = test::masks_of(decided);
+    Trace trace = session.run(x, {.force_masks = &own}).trace;
+    EXPECT_EQ(test::count_wrong_decisions(trace, decided, 1e-4), 0) << schedule;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Networks, EverySchedule,
+                         testing::Values(ScheduleCase{"resnet18", "4-3-2-1", {64, 80}, 2},
+                                         ScheduleCase{"resnet50", "4-4-2-1", {64, 64}, 1},
+                                         ScheduleCase{"resnet50", "3-5-2-9", {97, 67}, 3},
+                                         ScheduleCase{"resnet50", "16-1-7-2", {96, 96}, 1},
+                                         ScheduleCase{"regnet_y_400mf", "4-4-2-1", {64, 96}, 2},
+                                         ScheduleCase{"regnet_y_400mf:dense", "2-4-2-1", {65, 64}, 2}),
+                         [](const auto& param) {
+                           std::string name =
+                               testing::PrintToString(param.index) + "_" + param.param.architecture;
+                           std::replace(name.begin(), name.end(), ':', '_');
+                           return name;
+                         });
+
+/// S that changes between blocks of a stage: sums are kept for one grid and computed again for the other.
+TEST(Schedules, GranularityMayChangeWithinAStage) {
+  Model model = test::random_model(config("resnet18", "4-2-2-4-8-4-1-2"), 27);
+  Tensor x = test::random_input(2, {96, 64}, 28);
+  Session plain(model, {.schedule = parse_block_plan("masker=separate")});
+  Trace expected = plain.run(x).trace;
+  MaskSet masks = test::masks_of(expected);
+  Trace trace = Session(model).run(x, {.force_masks = &masks}).trace;
+  EXPECT_EQ(test::count_wrong_decisions(trace, expected, 1e-4), 0);
+}
+
+TEST(Schedules, TextsRoundTripAndBadOnesAreNamed) {
+  for (const std::string& text : all_schedules()) EXPECT_EQ(to_string(parse_block_plan(text)), text);
+  EXPECT_EQ(parse_block_plan(""), BlockPlan());
+  for (const char* bad : {"masker", "masker=", "masker=fused", "gather=maybe", "speed=high",
+                          "whole_map_above=-1", "whole_map_above=half", "masker=pooled,,"}) {
+    EXPECT_THROW(parse_block_plan(bad), Error) << bad;
+  }
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 1);
+  EXPECT_THROW(make_executable(model, Backend::cpu, std::nullopt, NetworkPlan{}), Error);
 }
 
 TEST(Session, TwoRunConcurrentlyWithIdenticalResults) {

@@ -129,9 +129,9 @@ TEST(Dilation, AgreesWithBruteForce) {
 
 using Pairs = std::vector<std::pair<int32_t, int32_t>>;
 
-Pairs to_pairs(const PixelList& list) {
+Pairs to_pairs(PixelPairs list) {
   Pairs pairs;
-  for (int64_t i = 0; i < list.count(); ++i) pairs.emplace_back(list.pairs().in[i], list.pairs().out[i]);
+  for (int64_t i = 0; i < list.count; ++i) pairs.emplace_back(list.in[i], list.out[i]);
   return pairs;
 }
 
@@ -165,6 +165,21 @@ BlockGeometry geometry_of(const MapCase& c, BlockCase strides, bool odd) {
   return geometry;
 }
 
+/// Pairs of the pixels of patches decided `wanted`, patch by patch.
+void append_patches(const PatchGrid& grid, std::span<const uint8_t> patches, uint8_t wanted, MapSize in,
+                    int stride, int64_t image, Pairs& pairs) {
+  for (int64_t p = 0; p < grid.patches(); ++p) {
+    if (patches[p] != wanted) continue;
+    PixelRect rect = patch_pixels(grid, p / grid.cols(), p % grid.cols());
+    for (int64_t y = rect.top; y < rect.bottom; ++y) {
+      for (int64_t x = rect.left; x < rect.right; ++x) {
+        pairs.emplace_back(bordered_index(in, image, y * stride, x * stride),
+                           bordered_index(grid.map, image, y, x));
+      }
+    }
+  }
+}
+
 struct ExpectedLists {
   Pairs dilated, active, projected_active, projected_inactive;
   std::vector<int64_t> dilated_counts, active_counts;
@@ -180,9 +195,10 @@ ExpectedLists expected_lists(const BlockGeometry& g, int first_stride, const std
     expand_patches(g.grid, std::span(patches).subspan(n * g.grid.patches(), g.grid.patches()), mask);
     std::vector<uint8_t> dilated = brute_force_dilation(mask, g.output, g.dilation_stride, g.middle);
     append_expected(dilated, 1, g.input, first_stride, g.middle, n, lists.dilated);
-    append_expected(mask, 1, g.middle, g.dilation_stride, g.output, n, lists.active);
-    append_expected(mask, 1, g.input, stride, g.output, n, lists.projected_active);
-    append_expected(mask, 0, g.input, stride, g.output, n, lists.projected_inactive);
+    std::span of_image = std::span(patches).subspan(n * g.grid.patches(), g.grid.patches());
+    append_patches(g.grid, of_image, 1, g.middle, g.dilation_stride, n, lists.active);
+    append_patches(g.grid, of_image, 1, g.input, stride, n, lists.projected_active);
+    append_patches(g.grid, of_image, 0, g.input, stride, n, lists.projected_inactive);
     lists.dilated_counts.push_back(std::count(dilated.begin(), dilated.end(), uint8_t{1}));
     lists.active_counts.push_back(std::count(mask.begin(), mask.end(), uint8_t{1}));
   }
@@ -198,6 +214,57 @@ std::vector<uint8_t> random_batch(const PatchGrid& grid, int64_t images, Random&
   return patches;
 }
 
+/// Active pixels first, in the order of M, then the others in any order.
+void check_projected(const ActiveLists& lists, const ExpectedLists& expected, bool has_projection) {
+  if (!has_projection) {
+    EXPECT_EQ(lists.projected.all().count, 0);
+    return;
+  }
+  EXPECT_EQ(to_pairs(lists.projected.pairs()), expected.projected_active);
+  PixelPairs all = lists.projected.all();
+  Pairs others = to_pairs(all.range(lists.active.count(), all.count)), wanted = expected.projected_inactive;
+  std::sort(others.begin(), others.end());
+  std::sort(wanted.begin(), wanted.end());
+  EXPECT_EQ(others, wanted);
+}
+
+using Outputs = std::vector<int32_t>;
+
+Outputs outputs_of(const PixelList& list) { return {list.pairs().out, list.pairs().out + list.count()}; }
+
+/// Row by row, image by image.
+Outputs sorted_outputs_of(const PixelList& list) {
+  Outputs outputs = outputs_of(list);
+  std::sort(outputs.begin(), outputs.end());
+  return outputs;
+}
+
+/// Each active patch, its rows and the rows of D begin where the lists say.
+void check_patches(const ActiveLists& lists, const PatchGrid& grid, const std::vector<uint8_t>& patches) {
+  int64_t found = 0, pixels = 0;
+  for (int64_t p = 0; p < static_cast<int64_t>(patches.size()); ++p) {
+    int64_t image = p / grid.patches(), cell = p % grid.patches();
+    if (cell % grid.cols() == 0) {
+      EXPECT_EQ(lists.patch_rows[p / grid.cols()], found);
+    }
+    if (patches[p] == 0) continue;
+    const ActivePatch& patch = lists.patches[found++];
+    EXPECT_EQ(patch.image, image);
+    EXPECT_EQ(patch.row, cell / grid.cols());
+    EXPECT_EQ(patch.col, cell % grid.cols());
+    EXPECT_EQ(patch.begin, pixels);
+    pixels += patch_pixels(grid, patch.row, patch.col).pixels();
+  }
+  EXPECT_EQ(lists.active_patches(), found);
+  EXPECT_EQ(lists.patch_rows.back(), found);
+  EXPECT_EQ(lists.patches.back().begin, lists.active.count());
+  for (size_t row = 0; row + 1 < lists.dilated_rows.size(); ++row) {
+    PixelPairs of_row = lists.dilated.pairs().range(lists.dilated_rows[row], lists.dilated_rows[row + 1]);
+    for (int64_t i = 1; i < of_row.count; ++i) EXPECT_LT(of_row.out[i - 1], of_row.out[i]);
+  }
+  EXPECT_EQ(lists.dilated_rows.back(), lists.dilated.count());
+}
+
 const BlockCase kStrides[] = {{1, 1}, {1, 2}, {2, 1}, {2, 2}, {1, 3}};
 
 TEST(ActiveLists, AgreeWithMasks) {
@@ -207,17 +274,19 @@ TEST(ActiveLists, AgreeWithMasks) {
     for (BlockCase strides : kStrides) {
       BlockGeometry geometry = geometry_of(c, strides, random.below(2) == 0);
       bool has_projection = random.below(4) != 0;
-      ActiveListBuilder builder(geometry, strides.first_stride * strides.second_stride, has_projection,
-                                kImages);
+      ListOptions options{strides.first_stride * strides.second_stride, has_projection, random.below(2) == 0};
+      ActiveListBuilder builder(geometry, options, kImages);
       ActiveLists lists;
       for (int repeat = 0; repeat < 2; ++repeat) {  // a second build starts from nothing
         std::vector<uint8_t> patches = random_batch(geometry.grid, kImages, random);
         ExpectedLists expected = expected_lists(geometry, strides.first_stride, patches, kImages);
         builder.build(patches, lists);
-        EXPECT_EQ(to_pairs(lists.dilated), expected.dilated);
-        EXPECT_EQ(to_pairs(lists.active), expected.active);
-        EXPECT_EQ(to_pairs(lists.projected_active), has_projection ? expected.projected_active : Pairs{});
-        EXPECT_EQ(to_pairs(lists.projected_inactive), has_projection ? expected.projected_inactive : Pairs{});
+        EXPECT_EQ(to_pairs(lists.dilated.pairs()), expected.dilated);
+        EXPECT_EQ(to_pairs(lists.active.pairs()), expected.active);
+        check_projected(lists, expected, has_projection);
+        check_patches(lists, geometry.grid, patches);
+        EXPECT_EQ(outputs_of(lists.active_by_row),
+                  options.by_row ? sorted_outputs_of(lists.active) : Outputs());
         EXPECT_EQ(builder.dilated_counts(), expected.dilated_counts);
         EXPECT_EQ(builder.active_counts(), expected.active_counts);
       }
@@ -231,13 +300,11 @@ TEST(ActiveLists, ProjectionsPartitionTheMap) {
   Random random(5);
   for (const MapCase& c : map_cases()) {
     BlockGeometry geometry = geometry_of(c, {1, 2}, random.below(2) == 0);
-    ActiveListBuilder builder(geometry, 2, true, kImages);
+    ActiveListBuilder builder(geometry, {.stride = 2, .projected = true}, kImages);
     ActiveLists lists;
     builder.build(random_batch(geometry.grid, kImages, random), lists);
     std::vector<int32_t> computed, everything;
-    for (const PixelList* list : {&lists.projected_active, &lists.projected_inactive}) {
-      for (auto [in, out] : to_pairs(*list)) computed.push_back(out);
-    }
+    for (auto [in, out] : to_pairs(lists.projected.all())) computed.push_back(out);
     for (int64_t n = 0; n < kImages; ++n) {
       for (int64_t y = 0; y < c.map.height; ++y) {
         for (int64_t x = 0; x < c.map.width; ++x) everything.push_back(bordered_index(c.map, n, y, x));
@@ -254,7 +321,7 @@ TEST(ActiveLists, DilatedIsWhatTheSecondConvolutionReads) {
   for (const MapCase& c : map_cases()) {
     BlockCase strides = kStrides[random.below(std::size(kStrides))];
     BlockGeometry geometry = geometry_of(c, strides, random.below(2) == 0);
-    ActiveListBuilder builder(geometry, strides.first_stride * strides.second_stride, false, 1);
+    ActiveListBuilder builder(geometry, {.stride = strides.first_stride * strides.second_stride}, 1);
     ActiveLists lists;
     builder.build(random_batch(geometry.grid, 1, random), lists);
     std::set<int32_t> inside, read, written;
@@ -264,7 +331,7 @@ TEST(ActiveLists, DilatedIsWhatTheSecondConvolutionReads) {
       }
     }
     int64_t row = geometry.middle.width + 2;
-    for (auto [in, out] : to_pairs(lists.active)) {
+    for (auto [in, out] : to_pairs(lists.active.pairs())) {
       for (int64_t dy = -1; dy <= 1; ++dy) {
         for (int64_t dx = -1; dx <= 1; ++dx) {
           int32_t tap = static_cast<int32_t>(in + dy * row + dx);
@@ -272,7 +339,7 @@ TEST(ActiveLists, DilatedIsWhatTheSecondConvolutionReads) {
         }
       }
     }
-    for (auto [in, out] : to_pairs(lists.dilated)) written.insert(out);
+    for (auto [in, out] : to_pairs(lists.dilated.pairs())) written.insert(out);
     EXPECT_EQ(written, read);
   }
 }

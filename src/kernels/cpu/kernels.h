@@ -14,6 +14,7 @@
 #include "lasnet/engine.h"
 #include "lasnet/mask.h"
 #include "mask/active_lists.h"
+#include "schedule/schedule.h"
 
 // Fully unrolls the next loop over a register tile, whose trip count is a constant.
 #if defined(__clang__)
@@ -48,10 +49,24 @@ struct PackedConv {
   std::vector<ChannelBlock> blocks;
   AlignedBuffer weights;
   AlignedBuffer bias;  ///< out_channels
+  /// A second convolution summed into some of the pixels; its [extra_taps][extra_run][width] weights follow
+  /// each block's own. 0 taps: none.
+  int extra_taps = 0;
+  int extra_run = 0;
+  AlignedBuffer extra_bias;  ///< of the pixels that have it: both biases
 
   int channel_blocks() const { return static_cast<int>(blocks.size()); }
   /// MACs per output value, zero weights included.
   int64_t reduction() const;
+};
+
+/// What the first `count` pixels of a ConvCall also sum: windows of a second map.
+struct ExtraInput {
+  const float* in = nullptr;
+  int64_t in_pitch = 0;
+  const int64_t* tap_offsets = nullptr;  ///< [conv->extra_taps]
+  const int32_t* pixels = nullptr;       ///< centres
+  int64_t count = 0;
 };
 
 struct ConvCall {
@@ -63,25 +78,64 @@ struct ConvCall {
   int64_t out_pitch = 0;
   PixelPairs pixels;
   Epilogue epilogue = Epilogue::bias;
+  ExtraInput extra = {};
 };
 
 /// A share of a ConvCall: pixels [pixel_begin, pixel_end) x channel blocks [block_begin, block_end).
 struct ConvTask {
   int64_t pixel_begin = 0, pixel_end = 0;
   int block_begin = 0, block_end = 0;
+  int64_t index = 0;  ///< of its run of pixels
+};
+
+/// Sums of x over the cells of a square grid, [N, rows, cols, pitch]: what maskers pool. A cell of side 1 is
+/// a pixel, and the sums are x itself.
+struct CellSums {
+  const float* data = nullptr;  ///< cell (0, 0) of image 0
+  int64_t pitch = 0;            ///< floats between cells
+  int64_t row = 0, image = 0;   ///< floats between rows of cells and between images
+  int64_t side = 1;             ///< of a cell, pixels of x
 };
 
 /// The masker of one block: logit difference of patches by mean pooling and a dot product (paper eq. 1, 2).
+/// The window of a patch is a whole number of cells, but for the map's last rows and columns.
 struct MaskerCall {
-  const float* x = nullptr;  ///< block input map
-  int64_t pitch = 0;
-  MapSize input;
+  CellSums sums;
+  MapSize input;  ///< block input map, pixels
   PatchGrid grid;
   int stride = 1;                 ///< of the block
   int channels = 0;               ///< padded to the vector width
   const float* weight = nullptr;  ///< w0 - w1, [channels], zero in the padding
   float bias = 0;                 ///< b0 - b1
   float* differences = nullptr;   ///< [N, rows, cols]
+};
+
+/// Sums of a map over the pixels of one patch, per channel, row by row.
+struct PatchSumCall {
+  const float* in = nullptr;
+  int64_t pitch = 0;
+  MapSize map;
+  int64_t image = 0;
+  PixelRect pixels;
+  float* out = nullptr;  ///< [channels]
+};
+
+/// The dot product of listed pixels with a vector, for a masker that follows conv1 over the map.
+struct DotCall {
+  const float* in = nullptr;
+  int64_t pitch = 0;
+  const int32_t* pixels = nullptr;
+  int64_t count = 0;
+  int channels = 0;               ///< padded to the vector width
+  const float* weight = nullptr;  ///< [channels]
+  float* out = nullptr;           ///< indexed by pixel
+};
+
+/// out = max(0, out + addend) over neighbouring pixels of maps of one layout.
+struct AddCall {
+  const float* addend = nullptr;
+  float* out = nullptr;
+  int64_t floats = 0;  ///< a multiple of the vector width
 };
 
 /// 3x3 stride-2 max-pool, padding 1, of a non-negative map (so that the zero border is neutral).
@@ -124,7 +178,10 @@ struct CpuKernels {
   void (*conv)(const ConvCall&, const ConvTask&, float* scratch) noexcept = nullptr;
   void (*masker)(const MaskerCall&, int64_t image, int64_t patch_row) noexcept = nullptr;
   void (*max_pool)(const MaxPoolCall&, int64_t image, int64_t row) noexcept = nullptr;
-  /// Channels [begin, end), both multiples of the vector width.
+  /// Of mean and patch_sum: channels [begin, end), both multiples of the vector width.
+  void (*patch_sum)(const PatchSumCall&, int begin, int end) noexcept = nullptr;
+  void (*dot)(const DotCall&) noexcept = nullptr;
+  void (*add_relu)(const AddCall&) noexcept = nullptr;
   void (*mean)(const MeanCall&, int begin, int end) noexcept = nullptr;
   void (*scale)(const ScaleCall&) noexcept = nullptr;
   /// `steps` dependent multiply-adds on each of kFmaChains vectors: what the processor can do at most. The
@@ -145,17 +202,20 @@ const CpuKernels* avx512_kernels();
 /// The table for `isa`. Throws Error, listing the available ones, if the processor or the build lacks it.
 const CpuKernels& cpu_kernels(Isa isa);
 
-/// How a convolution's input lies in memory.
-struct ConvLayout {
+/// A convolution to pack: weight [out, in / groups, k, k] and bias [out], BatchNorm folded.
+struct ConvWeights {
+  const Tensor& weight;
+  const std::vector<float>& bias;
   int groups = 1;
-  /// The floats from pixel to pixel are the input channels, so that a kernel row is one contiguous run.
-  /// Needs groups = 1.
+  /// The floats from pixel to pixel of the input are its channels, so that a kernel row is one contiguous
+  /// run. Needs groups = 1.
   bool merge_rows = false;
 };
 
-/// Packs weight [out, in / groups, k, k] and bias [out].
-PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const ConvLayout& layout,
-                     const CpuKernels& kernels);
+PackedConv pack_conv(const ConvWeights& conv, const CpuKernels& kernels);
+
+/// Packs two ungrouped convolutions with the same outputs that are summed.
+PackedConv pack_conv_sum(const ConvWeights& conv, const ConvWeights& extra, const CpuKernels& kernels);
 
 /// Offsets of the taps of a kernel x kernel convolution packed like this, on a map of this row length (in
 /// pixels).

@@ -5,8 +5,8 @@
 //
 // Two launches for all lists of a block. The first counts, per chunk of 256 pixels of one image, how many the
 // list takes. In the second every chunk sums the counts before it and writes its pixels from there, ranked by
-// warp ballots and a scan over the block's eight warps. So the order is the CPU's, whatever ran first. A
-// pixel's flag is read from the patch decisions directly (list_geometry.h): no mask is ever stored.
+// warp ballots and a scan over the block's eight warps. So the order is that of the pixels, whatever ran
+// first. A pixel's flag is read from the patch decisions directly (list_geometry.h): no mask is ever stored.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 

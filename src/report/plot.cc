@@ -1,0 +1,281 @@
+#include "report/plot.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "core/fail.h"
+#include "core/file.h"
+
+namespace lasnet {
+namespace {
+
+constexpr std::array kPalette = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
+                                 "#e69f00", "#56b4e9", "#7f3c8d", "#000000"};  // Okabe, Ito 2008
+constexpr int kLeft = 62, kRight = 14, kTop = 30, kBottom = 44;                // margins of a plot, px
+constexpr int kTitleHeight = 34;
+constexpr int kLegendRow = 15, kLegendWidth = 104;
+
+std::string escaped(const std::string& text) {
+  std::string result;
+  for (const char c : text) {
+    switch (c) {
+      case '&':
+        result += "&amp;";
+        break;
+      case '<':
+        result += "&lt;";
+        break;
+      case '>':
+        result += "&gt;";
+        break;
+      case '"':
+        result += "&quot;";
+        break;
+      default:
+        result += c;
+    }
+  }
+  return result;
+}
+
+bool drawable(double value, AxisScale scale) {
+  return std::isfinite(value) && (scale == AxisScale::linear || value > 0);
+}
+
+/// From values to pixels along one axis.
+class AxisMap {
+ public:
+  /// `values` decide the ends that the axis leaves open.
+  AxisMap(const PlotAxis& axis, const std::vector<double>& values, double begin_px, double end_px)
+      : scale_(axis.scale), begin_px_(begin_px), end_px_(end_px) {
+    bool log = scale_ == AxisScale::log;
+    double low = log ? 1 : 0, high = log ? 10 : 1;
+    if (!values.empty()) {
+      const auto [least, most] = std::minmax_element(values.begin(), values.end());
+      low = *least, high = *most;
+    }
+    if (low == high) {
+      low = log ? low / 2 : low - 0.5;
+      high = log ? high * 2 : high + 0.5;
+    }
+    double margin = 0.04 * (position(high) - position(low));
+    low_ = axis.min.value_or(log ? low * std::exp(-margin) : low - margin);
+    high_ = axis.max.value_or(log ? high * std::exp(margin) : high + margin);
+    if (!drawable(low_, scale_) || !drawable(high_, scale_) || low_ >= high_) {
+      fail("plot: axis '{}' from {:g} to {:g}; expected rising, finite ends, positive on a log axis",
+           axis.label, low_, high_);
+    }
+  }
+
+  double pixel(double value) const {
+    double share = (position(value) - position(low_)) / (position(high_) - position(low_));
+    return begin_px_ + share * (end_px_ - begin_px_);
+  }
+  bool contains(double value) const { return drawable(value, scale_) && value >= low_ && value <= high_; }
+  std::vector<double> ticks() const { return axis_ticks(low_, high_, scale_); }
+
+ private:
+  double position(double value) const { return scale_ == AxisScale::log ? std::log(value) : value; }
+
+  AxisScale scale_;
+  double begin_px_, end_px_;
+  double low_ = 0, high_ = 1;
+};
+
+std::vector<double> drawable_values(const Plot& plot, bool of_x) {
+  std::vector<double> values;
+  for (const PlotSeries& series : plot.series) {
+    if (series.x.size() != series.y.size()) {
+      fail("plot '{}': series '{}' has {} x and {} y", plot.title, series.label, series.x.size(),
+           series.y.size());
+    }
+    for (size_t i = 0; i < series.x.size(); ++i) {
+      if (!drawable(series.x[i], plot.x.scale) || !drawable(series.y[i], plot.y.scale)) continue;
+      values.push_back(of_x ? series.x[i] : series.y[i]);
+    }
+  }
+  return values;
+}
+
+std::string text_at(double x, double y, const char* anchor, const std::string& attributes,
+                    const std::string& text) {
+  return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\"{}>{}</text>\n", x, y, anchor,
+                     attributes, escaped(text));
+}
+
+std::string line_between(double x1, double y1, double x2, double y2, const std::string& style) {
+  return fmt::format("<line x1=\"{:.1f}\" y1=\"{:.1f}\" x2=\"{:.1f}\" y2=\"{:.1f}\" {}/>\n", x1, y1, x2, y2,
+                     style);
+}
+
+bool has_line(SeriesMark mark) { return mark != SeriesMark::points; }
+bool has_points(SeriesMark mark) { return mark == SeriesMark::points || mark == SeriesMark::line_and_points; }
+
+std::string line_style(const PlotSeries& series, const char* colour) {
+  return fmt::format("stroke=\"{}\" stroke-width=\"1.6\" fill=\"none\"{}", colour,
+                     series.mark == SeriesMark::dashed_line ? " stroke-dasharray=\"4 3\"" : "");
+}
+
+/// One plot at an offset on the picture.
+class PlotWriter {
+ public:
+  PlotWriter(const Plot& plot, double left, double top, const PlotLayout& layout)
+      : plot_(plot),
+        left_(left + kLeft),
+        right_(left + layout.width - kRight),
+        top_(top + kTop),
+        bottom_(top + layout.height - kBottom),
+        x_(plot.x, drawable_values(plot, true), left_, right_),
+        y_(plot.y, drawable_values(plot, false), bottom_, top_) {}
+
+  std::string svg() const {
+    std::string svg =
+        text_at((left_ + right_) / 2, top_ - 10, "middle", " font-weight=\"bold\"", plot_.title);
+    svg += axes();
+    for (size_t i = 0; i < plot_.series.size(); ++i) svg += series(plot_.series[i], colour(i));
+    return svg + legend();
+  }
+
+ private:
+  const char* colour(size_t place) const {
+    return kPalette[static_cast<size_t>(plot_.series[place].colour.value_or(static_cast<int>(place))) %
+                    kPalette.size()];
+  }
+
+  std::string axes() const {
+    std::string svg;
+    for (const double tick : x_.ticks()) {
+      svg += line_between(x_.pixel(tick), top_, x_.pixel(tick), bottom_, "stroke=\"#e0e0e0\"");
+      svg += text_at(x_.pixel(tick), bottom_ + 15, "middle", "", fmt::format("{:g}", tick));
+    }
+    for (const double tick : y_.ticks()) {
+      svg += line_between(left_, y_.pixel(tick), right_, y_.pixel(tick), "stroke=\"#e0e0e0\"");
+      svg += text_at(left_ - 6, y_.pixel(tick) + 4, "end", "", fmt::format("{:g}", tick));
+    }
+    svg += fmt::format(
+        "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" "
+        "stroke=\"#555\"/>\n",
+        left_, top_, right_ - left_, bottom_ - top_);
+    svg += text_at((left_ + right_) / 2, bottom_ + 33, "middle", "", plot_.x.label);
+    const double x = left_ - 46, y = (top_ + bottom_) / 2;
+    return svg + text_at(x, y, "middle", fmt::format(" transform=\"rotate(-90 {:.1f} {:.1f})\"", x, y),
+                         plot_.y.label);
+  }
+
+  std::string series(const PlotSeries& series, const char* colour) const {
+    std::string lines, points, run;
+    const auto end_run = [&] {
+      if (!run.empty()) {
+        lines += fmt::format("<polyline points=\"{}\" {}/>\n", run, line_style(series, colour));
+      }
+      run.clear();
+    };
+    for (size_t i = 0; i < series.x.size(); ++i) {
+      if (!x_.contains(series.x[i]) || !y_.contains(series.y[i])) {
+        end_run();
+        continue;
+      }
+      const double x = x_.pixel(series.x[i]), y = y_.pixel(series.y[i]);
+      if (has_line(series.mark)) run += fmt::format("{}{:.1f},{:.1f}", run.empty() ? "" : " ", x, y);
+      if (has_points(series.mark)) {
+        points +=
+            fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.6\" fill=\"{}\" fill-opacity=\"0.75\"/>\n",
+                        x, y, colour);
+      }
+    }
+    end_run();
+    return lines + points;
+  }
+
+  std::string legend() const {
+    std::string svg;
+    double y = top_ + 12;
+    for (size_t i = 0; i < plot_.series.size(); ++i) {
+      const PlotSeries& series = plot_.series[i];
+      if (series.label.empty()) continue;
+      const double x = left_ + 8;
+      if (svg.empty()) {
+        const auto rows = std::count_if(plot_.series.begin(), plot_.series.end(),
+                                        [](const PlotSeries& s) { return !s.label.empty(); });
+        svg += fmt::format(
+            "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{}\" height=\"{}\" fill=\"#fff\" "
+            "fill-opacity=\"0.8\"/>\n",
+            x - 4, y - 9, kLegendWidth, kLegendRow * static_cast<int>(rows) + 3);
+      }
+      if (has_line(series.mark)) svg += line_between(x, y, x + 16, y, line_style(series, colour(i)));
+      if (has_points(series.mark)) {
+        svg +=
+            fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.6\" fill=\"{}\"/>\n", x + 8, y, colour(i));
+      }
+      svg += text_at(x + 21, y + 4, "start", "", series.label);
+      y += kLegendRow;
+    }
+    return svg;
+  }
+
+  const Plot& plot_;
+  double left_, right_, top_, bottom_;
+  AxisMap x_, y_;
+};
+
+std::vector<double> linear_ticks(double low, double high, int count) {
+  const double rough = (high - low) / count;
+  const double power = std::pow(10.0, std::floor(std::log10(rough)));
+  double step = 10 * power;
+  for (const double factor : {5.0, 2.0, 1.0}) {
+    if (factor * power >= rough) step = factor * power;
+  }
+  std::vector<double> ticks;
+  for (double i = std::ceil(low / step); i * step <= high * (1 + 1e-12); ++i) ticks.push_back(i * step);
+  return ticks;
+}
+
+std::vector<double> log_ticks(double low, double high, int count) {
+  for (const std::vector<double>& factors : {std::vector{1.0, 2.0, 5.0}, std::vector{1.0}}) {
+    std::vector<double> ticks;
+    for (double decade = std::floor(std::log10(low)); decade <= std::ceil(std::log10(high)); ++decade) {
+      for (const double factor : factors) {
+        const double tick = factor * std::pow(10.0, decade);
+        if (tick >= low && tick <= high) ticks.push_back(tick);
+      }
+    }
+    if (static_cast<int>(ticks.size()) <= 2 * count) {
+      return ticks.size() >= 2 ? ticks : linear_ticks(low, high, count);
+    }
+  }
+  return {low, high};
+}
+
+}  // namespace
+
+std::vector<double> axis_ticks(double low, double high, AxisScale scale, int count) {
+  return scale == AxisScale::log ? log_ticks(low, high, count) : linear_ticks(low, high, count);
+}
+
+std::string to_svg(const std::vector<Plot>& plots, const PlotLayout& layout) {
+  if (layout.columns < 1) fail("plot: {} columns; expected at least 1", layout.columns);
+  const int shown = std::max(1, std::min(layout.columns, static_cast<int>(plots.size())));
+  const int rows = (static_cast<int>(plots.size()) + shown - 1) / shown;
+  const int title = layout.title.empty() ? 0 : kTitleHeight;
+  const int width = shown * layout.width, height = title + rows * layout.height;
+  std::string svg = fmt::format(
+      "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
+      "font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"{0}\" height=\"{1}\" fill=\"#fff\"/>\n",
+      width, height);
+  if (title > 0) {
+    svg += text_at(width / 2.0, 22, "middle", " font-size=\"15\" font-weight=\"bold\"", layout.title);
+  }
+  for (size_t i = 0; i < plots.size(); ++i) {
+    const int row = static_cast<int>(i) / shown, column = static_cast<int>(i) % shown;
+    svg += PlotWriter(plots[i], column * layout.width, title + row * layout.height, layout).svg();
+  }
+  return svg + "</svg>\n";
+}
+
+void write_svg(const std::vector<Plot>& plots, const PlotLayout& layout, const std::string& path) {
+  const std::string svg = to_svg(plots, layout);
+  write_file_atomically(path, [&](std::ostream& out) { out << svg; });
+}
+
+}  // namespace lasnet

@@ -1,0 +1,104 @@
+// SVG plots: where values land, what is left out, and what is refused.
+#include <gmock/gmock.h>
+
+#include <cmath>
+
+#include "report/plot.h"
+#include "support/expect_error.h"
+#include "support/temporary_dir.h"
+
+namespace lasnet::test {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::Not;
+
+Plot diagonal() {
+  return {.title = "d",
+          .x = {.label = "x", .min = 0, .max = 10},
+          .y = {.label = "y", .min = 0, .max = 10},
+          .series = {{.label = "s", .x = {0, 10}, .y = {0, 10}}}};
+}
+
+int count(const std::string& text, const std::string& part) {
+  int found = 0;
+  for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++found;
+  return found;
+}
+
+TEST(AxisTicks, AreRoundNumbersInside) {
+  EXPECT_THAT(axis_ticks(0, 1, AxisScale::linear, 5),
+              ElementsAre(0, 0.2, 0.4, testing::DoubleEq(0.6), 0.8, 1));
+  EXPECT_THAT(axis_ticks(3, 47, AxisScale::linear), ElementsAre(10, 20, 30, 40));
+  EXPECT_THAT(axis_ticks(0.9, 120, AxisScale::log), ElementsAre(1, 2, 5, 10, 20, 50, 100));
+  EXPECT_THAT(axis_ticks(0.9, 2e6, AxisScale::log, 4), ElementsAre(1, 10, 100, 1000, 1e4, 1e5, 1e6));
+}
+
+TEST(Plots, ValuesLandOnTheFramesCorners) {
+  // The frame of a 200 x 100 plot is what the margins leave: x from 62 to 186, y from 56 up to 30.
+  EXPECT_THAT(to_svg({diagonal()}, {.columns = 1, .width = 200, .height = 100}),
+              HasSubstr("points=\"62.0,56.0 186.0,30.0\""));
+}
+
+TEST(Plots, ALogAxisPutsEqualRatiosAtEqualDistances) {
+  Plot plot = diagonal();
+  plot.x = {.label = "x", .scale = AxisScale::log, .min = 1, .max = 100};
+  plot.series = {{.label = "s", .x = {1, 10, 100}, .y = {0, 0, 0}, .mark = SeriesMark::line}};
+  EXPECT_THAT(to_svg({plot}, {.columns = 1, .width = 200, .height = 100}),
+              HasSubstr("points=\"62.0,56.0 124.0,56.0 186.0,56.0\""));
+}
+
+TEST(Plots, ALineBreaksWhereAPointCannotBeDrawn) {
+  Plot plot = diagonal();
+  plot.series = {{.label = "s", .x = {0, 1, 2, 3, 4}, .y = {1, 1, NAN, 1, 1}, .mark = SeriesMark::line}};
+  const std::string svg = to_svg({plot});
+  EXPECT_EQ(count(svg, "<polyline"), 2);
+  EXPECT_THAT(svg, Not(HasSubstr("nan")));
+}
+
+TEST(Plots, TextIsEscaped) {
+  Plot plot = diagonal();
+  plot.title = "a < b & \"c\"";
+  EXPECT_THAT(to_svg({plot}), HasSubstr("a &lt; b &amp; &quot;c&quot;"));
+}
+
+TEST(Plots, AreLaidOutInColumns) {
+  const std::string svg =
+      to_svg({diagonal(), diagonal(), diagonal()}, {.columns = 2, .width = 200, .height = 100});
+  EXPECT_THAT(svg, HasSubstr("width=\"400\" height=\"200\""));
+  EXPECT_THAT(svg, HasSubstr("points=\"262.0,56.0"));
+  EXPECT_THAT(svg, HasSubstr("points=\"62.0,156.0"));
+}
+
+TEST(Plots, SeriesWithoutLabelsHaveNoLegend) {
+  Plot plot = diagonal();
+  const int with = count(to_svg({plot}), "<text");
+  plot.series[0].label = "";
+  EXPECT_EQ(count(to_svg({plot}), "<text"), with - 1);
+}
+
+TEST(Plots, NoValuesStillDrawAxes) {
+  Plot plot{.title = "empty", .x = {.label = "x"}, .y = {.label = "y", .scale = AxisScale::log}};
+  EXPECT_THAT(to_svg({plot}), HasSubstr("empty"));
+}
+
+TEST(Plots, WrongValuesAreRefused) {
+  Plot plot = diagonal();
+  plot.series[0].y.pop_back();
+  EXPECT_ERROR(to_svg({plot}), HasSubstr("2 x and 1 y"));
+  plot = diagonal();
+  plot.x.max = -1;
+  EXPECT_ERROR(to_svg({plot}), HasSubstr("axis 'x'"));
+  EXPECT_ERROR(to_svg({diagonal()}, {.columns = 0}), HasSubstr("columns"));
+}
+
+TEST(Plots, AFileHoldsTheText) {
+  TemporaryDir dir;
+  write_svg({diagonal()}, {}, dir / "p.svg");
+  EXPECT_EQ(read_text(dir / "p.svg"), to_svg({diagonal()}));
+  EXPECT_EQ(dir.entries(), 1);
+}
+
+}  // namespace
+}  // namespace lasnet::test
