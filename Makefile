@@ -46,6 +46,9 @@ package: deps  ## build the Debian packages in build-package/
 bench: deps build  ## time the ResNets, dense, sparse and beside oneDNN
 	@for network in resnet18 resnet50 resnet101; do build/lasnet bench $$network --baseline onednn || exit 1; done
 
+gpu-check: build  ## on a machine with a GPU: check every precision there, then time it beside PyTorch
+	scripts/gpu_check.sh build
+
 fuzz:  ## fuzz the file readers for FUZZ_SECONDS each (needs clang)
 	@scripts/install-deps.sh --no-train --fuzz
 	cmake --preset fuzz $(CMAKE_ARGS)
@@ -58,10 +61,10 @@ fuzz:  ## fuzz the file readers for FUZZ_SECONDS each (needs clang)
 demo-model: deps build  ## rebuild the data set and train the shipped model again
 	scripts/train_demo_model.sh
 
-format:  ## clang-format every C++ file
-	git ls-files '*.cc' '*.h' | xargs clang-format -i
+format:  ## clang-format every C++ and CUDA file
+	git ls-files '*.cc' '*.h' '*.cu' | xargs clang-format -i
 
 clean:  ## remove the build folders
 	rm -rf build build-*/
 
-.PHONY: help deps build demo test test-full install package bench fuzz demo-model format clean
+.PHONY: help deps build demo test test-full install package bench gpu-check fuzz demo-model format clean

@@ -32,7 +32,7 @@ struct BlockMeasurements {
 struct Measurements {
   std::vector<double> dense_ms, sparse_ms, baseline_ms;  ///< the last empty without a baseline
   std::vector<double> macs_ratio;                        ///< of the sparse run
-  std::vector<double> peak_gflops;  ///< FMA peak of all threads, measured beside the runs
+  std::vector<double> peak_gflops;  ///< FMA peak of all threads, measured beside the runs; empty on a GPU
   std::vector<BlockMeasurements> blocks;
 };
 

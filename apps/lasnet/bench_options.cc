@@ -18,7 +18,8 @@ constexpr const char* kFooter =
   fresh inputs and masks; each timed run follows an untimed one of its own kind, so that none meets
   another's caches or its still spinning threads; the order changes from repetition to repetition. Speed-ups
   are medians of ratios within a repetition, with quartiles: a busy machine slows both sides of a ratio.
-  Times are wall times of a batch; the least is what the machine does undisturbed.
+  Times are wall times of a batch; the least is what the machine does undisturbed. With --backend cuda they are
+  times on the device, from the input there to the logits there; blocks are timed in runs of their own.
 
 Masks
   resnet50            random weights; random patches at --rate, or at the rate that gives --macs (0.5)
@@ -87,7 +88,7 @@ void add_bench_options(CLI::App& app, BenchOptions& options) {
   add_parsed(app, "--size", "Input side, or HEIGHTxWIDTH; default the model's, 224 for an architecture",
              [&](const std::string& text) { options.size = parse_size(text); })
       ->type_name("PX");
-  add_kernel_options(app, options.session, 1);
+  add_session_options(app, options.session, 1);
   add_parsed(app, "--baseline", "Another library beside: none (default) or onednn",
              [&](const std::string& text) { options.baseline = parse_baseline(text); });
   add_number(app, "--repeat", options.repeat, 1, 100000, "Repetitions; each runs everything once, timed");
@@ -97,6 +98,11 @@ void add_bench_options(CLI::App& app, BenchOptions& options) {
 }
 
 void resolve(BenchOptions& options) {
+  if (options.baseline != BaselineKind::none && options.session.backend == Backend::cuda) {
+    throw UsageError(
+        "--baseline: its library runs on the processor; for libraries on the GPU see "
+        "bench/peers/cuda_peers.py");
+  }
   ModelOptions& model = options.model;
   if (options.is_architecture()) {
     if (model.arch) throw UsageError(fmt::format("--arch: {} already names the architecture", model.path));
@@ -151,8 +157,14 @@ std::string reproduce(const BenchOptions& options, Isa isa, MapSize size) {
   add("--batch", std::to_string(options.batch));
   add("--size", size.height == size.width ? std::to_string(size.height)
                                           : fmt::format("{}x{}", size.height, size.width));
-  add("--threads", std::to_string(options.session.threads));
-  add("--isa", to_string(isa));
+  if (options.session.backend == Backend::cuda) {
+    add("--backend", "cuda");
+    add("--precision", to_string(options.session.precision));
+  } else {
+    if (options.session.backend == Backend::reference) add("--backend", "reference");
+    add("--threads", std::to_string(options.session.threads));
+    add("--isa", to_string(isa));
+  }
   if (options.session.schedule) add("--schedule", to_string(*options.session.schedule));
   add("--baseline", options.baseline == BaselineKind::none ? "none" : "onednn");
   add("--repeat", std::to_string(options.repeat));

@@ -42,7 +42,7 @@ Json baseline_json(const BenchReport& report) {
   json.update(times_json(m.baseline_ms));
   json["speedup"] = to_json(quartiles(ratios(m.baseline_ms, m.sparse_ms)));
   json["dense_speedup"] = to_json(quartiles(ratios(m.baseline_ms, m.dense_ms)));
-  json["peak_share"] = to_json(report.peak_share(m.baseline_ms));
+  json["peak_share"] = report.has_peak() ? to_json(report.peak_share(m.baseline_ms)) : Json(nullptr);
   return json;
 }
 
@@ -55,17 +55,17 @@ std::string run_table(const BenchReport& report) {
   const Measurements& m = report.measured;
   const bool compared = report.baseline.baseline != nullptr;
   const std::string other = compared ? report.baseline.baseline->name() : "";
-  Table table(
-      {"run", ">min", ">median", ">against dense", compared ? ">against " + other : "", ">of the FMA peak"});
+  Table table({"run", ">min", ">median", ">against dense", compared ? ">against " + other : "",
+               report.has_peak() ? ">of the FMA peak" : ""});
   const auto add = [&](const std::string& name, const std::vector<double>& ms, bool whole) {
-    const Quartiles time = quartiles(ms), peak = report.peak_share(ms);
+    const Quartiles time = quartiles(ms), peak = report.has_peak() ? report.peak_share(ms) : Quartiles{};
     const bool itself = &ms == &m.baseline_ms;
-    table.add_row(
-        {name, format_ms(time.min), format_ms(time.median),
-         &ms == &m.dense_ms ? "" : format_speedup(quartiles(ratios(m.dense_ms, ms))),
-         compared && !itself ? format_speedup(quartiles(ratios(m.baseline_ms, ms))) : "",
-         whole ? fmt::format("{:.0f} % ({:.0f} ... {:.0f})", 100 * peak.median, 100 * peak.q1, 100 * peak.q3)
-               : ""});
+    table.add_row({name, format_ms(time.min), format_ms(time.median),
+                   &ms == &m.dense_ms ? "" : format_speedup(quartiles(ratios(m.dense_ms, ms))),
+                   compared && !itself ? format_speedup(quartiles(ratios(m.baseline_ms, ms))) : "",
+                   whole && report.has_peak() ? fmt::format("{:.0f} % ({:.0f} ... {:.0f})", 100 * peak.median,
+                                                            100 * peak.q1, 100 * peak.q3)
+                                              : ""});
   };
   add("dense", m.dense_ms, true);
   add("sparse", m.sparse_ms, false);
@@ -106,9 +106,8 @@ std::string heading(const BenchReport& report) {
       report.photographs > 0 ? fmt::format("{} photographs", report.photographs) : "random inputs";
   return fmt::format(
       "{}  {}\n", bold(report.model),
-      dim(fmt::format("{} · {} x {} px, batch {} · {}, {} thread{} · {}, {}", describe(report.arch),
-                      report.size.height, report.size.width, report.batch, to_string(report.isa),
-                      report.threads, report.threads == 1 ? "" : "s", masks, inputs)));
+      dim(fmt::format("{} · {} x {} px, batch {} · {} · {}, {}", describe(report.arch), report.size.height,
+                      report.size.width, report.batch, describe_kernels(report.kernels), masks, inputs)));
 }
 
 }  // namespace
@@ -169,8 +168,10 @@ Json to_json(const BenchReport& report) {
           {"architecture", report.arch.name},
           {"granularity", granularity_to_string(report.arch.granularity)},
           {"input", {report.batch, 3, report.size.height, report.size.width}},
-          {"threads", report.threads},
-          {"isa", to_string(report.isa)},
+          {"backend", to_string(report.kernels.backend)},
+          {"precision", to_string(report.kernels.precision)},
+          {"threads", report.kernels.threads},
+          {"isa", to_string(report.kernels.isa)},
           {"schedule", report.schedule ? Json(to_string(*report.schedule)) : Json(nullptr)},
           {"masks", report.rate ? "random" : "own"},
           {"rate", report.rate ? Json(*report.rate) : Json(nullptr)},
@@ -182,8 +183,8 @@ Json to_json(const BenchReport& report) {
           {"macs_ratio", report.mean_macs_ratio()},
           {"theory_speedup", report.theory_speedup()},
           {"efficiency", speedup.median / report.theory_speedup()},
-          {"peak_gflops", median(m.peak_gflops)},
-          {"dense_peak_share", to_json(report.peak_share(m.dense_ms))},
+          {"peak_gflops", report.has_peak() ? Json(median(m.peak_gflops)) : Json(nullptr)},
+          {"dense_peak_share", report.has_peak() ? to_json(report.peak_share(m.dense_ms)) : Json(nullptr)},
           {"masking_share", to_json(report.masking_share())},
           {"stages", stages},
           {"blocks", blocks},
@@ -198,7 +199,7 @@ std::string to_text(const BenchReport& report) {
   text += fmt::format("  computed {} of the MACs: {:.2f}x by theory, of which {} is reached\n",
                       format_percent(report.mean_macs_ratio()), report.theory_speedup(),
                       bold(format_percent(speedup / report.theory_speedup())));
-  text += fmt::format("  FMA peak {:.0f} GFLOP/s, measured\n", median(m.peak_gflops));
+  if (report.has_peak()) text += fmt::format("  FMA peak {:.0f} GFLOP/s, measured\n", median(m.peak_gflops));
   if (const Baseline* baseline = report.baseline.baseline.get()) {
     text += fmt::format("  {} {}: {}; logits differ by {:.1g}\n", baseline->name(), baseline->version(),
                         baseline->note(), report.baseline.logits_error);

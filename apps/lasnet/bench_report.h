@@ -20,8 +20,8 @@ struct BenchReport {
   std::string model;  ///< file or architecture
   ArchConfig arch;
   MapSize size;
-  int batch = 1, threads = 1;
-  Isa isa = Isa::scalar;
+  int batch = 1;
+  Kernels kernels;
   std::optional<BlockPlan> schedule;  ///< forced on every block
   std::optional<double> rate;         ///< of random masks; absent: the network's own
   size_t photographs = 0;             ///< 0: noise
@@ -30,6 +30,8 @@ struct BenchReport {
   ChosenBaseline baseline;  ///< empty without one
   std::string reproduce;
 
+  /// Whether the FMA peak was measured: it is the processor's.
+  bool has_peak() const { return !measured.peak_gflops.empty(); }
   double mean_macs_ratio() const { return mean(measured.macs_ratio); }
   double theory_speedup() const { return 1 / mean_macs_ratio(); }
   std::vector<StageSummary> stages() const;

@@ -191,13 +191,6 @@ std::vector<std::string> read_class_names(const std::string& path) {
   return names;
 }
 
-void add_session_options(CLI::App& app, SessionOptions& options, int default_threads) {
-  add_parsed(app, "--backend", "reference (plain loops) or cpu (sparse kernels, the default)",
-             [&](const std::string& text) { options.backend = parse_backend(text); })
-      ->group(kEngineGroup);
-  add_kernel_options(app, options, default_threads);
-}
-
 namespace {
 
 /// Threads beyond the processors wait for each other at the end of every convolution.
@@ -212,9 +205,17 @@ void warn_of_threads(const std::string& text) {
 
 }  // namespace
 
-void add_kernel_options(CLI::App& app, SessionOptions& options, int default_threads) {
+void add_session_options(CLI::App& app, SessionOptions& options, int default_threads) {
   options.threads = default_threads > 0 ? default_threads : physical_cores();
-  add_parsed(app, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
+  add_parsed(app, "--backend",
+             "cpu (sparse kernels, the default), cuda (the same on a GPU) or reference (plain loops)",
+             [&](const std::string& text) { options.backend = parse_backend(text); })
+      ->group(kEngineGroup);
+  add_parsed(app, "--precision", "Of the cuda backend: fp32 (the default), tf32, fp16 or bf16",
+             [&](const std::string& text) { options.precision = parse_precision(text); })
+      ->group(kEngineGroup);
+  add_parsed(app, "--isa",
+             "Of the cpu backend: scalar, avx2 or avx512; default: the fastest that this machine has",
              [&](const std::string& text) { options.isa = parse_isa(text); })
       ->group(kEngineGroup);
   add_parsed(app, "--schedule",
@@ -233,9 +234,18 @@ void add_check_finite_flag(CLI::App& app, bool& check) {
       ->group("Engine");
 }
 
+std::string describe_kernels(const Kernels& kernels) {
+  if (kernels.backend == Backend::cuda) {
+    const auto devices = cuda_devices();
+    return fmt::format("cuda {}, {}", to_string(kernels.precision),
+                       devices.empty() ? "no device" : devices[0].name);
+  }
+  return fmt::format("{} {}, {} thread{}", to_string(kernels.backend), to_string(kernels.isa),
+                     kernels.threads, kernels.threads == 1 ? "" : "s");
+}
+
 std::string describe(const Session& session) {
-  return fmt::format("{} {}, {} thread{}", to_string(session.backend()), to_string(session.isa()),
-                     session.threads(), session.threads() == 1 ? "" : "s");
+  return describe_kernels({session.backend(), session.isa(), session.precision(), session.threads()});
 }
 
 std::string describe(const ArchConfig& arch) {

@@ -60,13 +60,19 @@ MapSize parse_size(const std::string& text);
 /// The lines of a text file.
 std::vector<std::string> read_class_names(const std::string& path);
 
-/// --backend, --isa, --threads. `default_threads` 0: one per physical core.
+/// --backend, --precision, --isa, --threads. `default_threads` 0: one per physical core.
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads);
-/// The last two alone.
-void add_kernel_options(CLI::App& app, SessionOptions& options, int default_threads);
 /// --check-finite, for RunOptions.
 void add_check_finite_flag(CLI::App& app, bool& check);
-/// "cpu avx2, 1 thread".
+/// What computes.
+struct Kernels {
+  Backend backend = Backend::cpu;
+  Isa isa = Isa::scalar;
+  Precision precision = Precision::fp32;
+  int threads = 1;
+};
+/// "cpu avx2, 1 thread"; "cuda fp16, NVIDIA H100".
+std::string describe_kernels(const Kernels& kernels);
 std::string describe(const Session& session);
 /// "resnet18 x0.5, S 4-4-2-1".
 std::string describe(const ArchConfig& arch);

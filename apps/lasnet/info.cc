@@ -14,17 +14,39 @@ namespace {
 Json collect() {
   Json isas = Json::array();
   for (const Isa isa : available_isas()) isas.push_back(to_string(isa));
+  Json backends = {to_string(Backend::reference), to_string(Backend::cpu)};
+  Json cuda = {{"devices", Json::array()}, {"unavailable", cuda_unavailable_reason()}};
+  for (const CudaDevice& device : cuda_devices()) {
+    cuda["devices"].push_back({{"name", device.name},
+                               {"compute_capability", device.compute_capability / 10.0},
+                               {"multiprocessors", device.multiprocessors},
+                               {"memory_bytes", device.memory_bytes}});
+  }
+  if (!cuda["devices"].empty()) backends.push_back(to_string(Backend::cuda));
   return {{"version", version()},
           {"cpu",
            {{"name", processor_name()},
             {"physical_cores", physical_cores()},
             {"processors", logical_processors()},
             {"features", processor_features()}}},
-          {"backends", {to_string(Backend::reference), to_string(Backend::cpu)}},
+          {"backends", backends},
+          {"cuda", cuda},
           {"isas", isas},
           {"default_isa", to_string(available_isas().back())},
           {"architectures", architecture_names()},
           {"training", kTraining}};
+}
+
+/// "NVIDIA H100 (9.0, 132 multiprocessors, 80 GiB)", or why there is none.
+std::string cuda_text(const Json& cuda) {
+  std::string text;
+  for (const Json& device : cuda["devices"]) {
+    if (!text.empty()) text += ", ";
+    text += fmt::format("{} ({:.1f}, {} multiprocessors, {:.0f} GiB)", device["name"].get<std::string>(),
+                        device["compute_capability"].get<double>(), device["multiprocessors"].get<int>(),
+                        device["memory_bytes"].get<double>() / (1 << 30));
+  }
+  return text.empty() ? "none: " + cuda["unavailable"].get<std::string>() : text;
 }
 
 std::string words(const Json& list) {
@@ -43,6 +65,7 @@ int info(bool json) {
                     cpu["physical_cores"].get<int>(), cpu["processors"].get<int>()) +
         fmt::format("features       {}\n", words(cpu["features"])) +
         fmt::format("backends       {}\n", words(facts["backends"])) +
+        fmt::format("cuda           {}\n", cuda_text(facts["cuda"])) +
         fmt::format("kernels        {} (default {})\n", words(facts["isas"]),
                     facts["default_isa"].get<std::string>()) +
         fmt::format("architectures  {}\n", words(facts["architectures"])) +

@@ -10,13 +10,15 @@
 
 #include "lasnet/executor.h"
 #include "lasnet/model.h"
+#include "lasnet/precision.h"
 #include "lasnet/schedule.h"
 #include "lasnet/tensor.h"
 
 namespace lasnet {
 
-/// `reference`: plain loops over the masked dense network, the oracle. `cpu`: fused sparse kernels.
-enum class Backend { reference, cpu };
+/// `reference`: plain loops over the masked dense network, the oracle. `cpu`: fused sparse kernels. `cuda`:
+/// the same on an NVIDIA GPU, in builds with CUDA.
+enum class Backend { reference, cpu, cuda };
 /// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
 LASNET_EXPORT std::string to_string(Backend backend);
 LASNET_EXPORT Backend parse_backend(const std::string& text);
@@ -29,11 +31,24 @@ LASNET_EXPORT Isa parse_isa(const std::string& text);
 /// Sets compiled into this library that this processor can run, slowest first; never empty.
 LASNET_EXPORT std::vector<Isa> available_isas();
 
+/// A GPU that CUDA shows to this process; sessions use the first one (CUDA_VISIBLE_DEVICES orders them).
+struct CudaDevice {
+  std::string name;
+  int compute_capability = 0;  ///< 10 * major + minor
+  int multiprocessors = 0;
+  int64_t memory_bytes = 0;
+};
+/// Empty without a usable one.
+LASNET_EXPORT std::vector<CudaDevice> cuda_devices();
+/// Why there is none: a build without CUDA, no driver, no device. Empty if there is one.
+LASNET_EXPORT std::string cuda_unavailable_reason();
+
 struct SessionOptions {
   Backend backend = Backend::cpu;
   std::optional<Isa> isa =
       std::nullopt;  ///< default: the fastest available. Forcing one the machine lacks throws Error.
   int threads = 1;   ///< >= 1, at most 1024; results do not depend on it
+  Precision precision = Precision::fp32;  ///< anything but fp32 needs the cuda backend
   /// Runs the session's loops instead of threads of its own; `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
   /// Of every block, as far as it can run it; default: chosen by the library. make_executable takes one per
@@ -55,6 +70,9 @@ struct RunOptions {
   /// The trace's times are processor time of the calling thread instead of wall time: with one thread, what
   /// the run costs however busy the machine is.
   bool thread_time = false;
+  /// Time every block. The cuda backend then launches kernel by kernel with events between blocks, which is
+  /// slower than its graph; the others always time blocks.
+  bool time_blocks = false;
 };
 
 /// What one block computed, over the whole batch.
@@ -69,7 +87,7 @@ struct BlockTrace {
   double dilated_rate = 1;        ///< mean share of active pixels of D
   double macs = 0;                ///< mean multiply-accumulates per image, masker included
   int64_t static_macs = 0;        ///< of the static block
-  double seconds = 0;             ///< wall time of the block for the batch
+  double seconds = 0;             ///< wall time of the block for the batch; cuda: 0 unless time_blocks
   /// Of it: masker, decisions, dilation and lists (with MaskerSchedule::with_conv1 also convs[0]).
   double masking_seconds = 0;
 };
@@ -78,7 +96,9 @@ struct Trace {
   std::vector<BlockTrace> blocks;
   double macs = 0;          ///< whole network, mean per image
   int64_t static_macs = 0;  ///< whole static network, per image
-  double seconds = 0;       ///< wall time of the whole run for the batch, including stem, maskers and head
+  /// Wall time of the whole run for the batch, including stem, maskers and head. cuda: time on the device,
+  /// from the input in its memory to the logits there.
+  double seconds = 0;
   std::vector<double> image_macs;  ///< whole network, of each image
 
   double macs_ratio() const { return macs / static_cast<double>(static_macs); }
@@ -93,12 +113,13 @@ struct Result {
 /// number of sessions share it.
 class Executable;
 
-/// Compiles `model` for a backend. `isa` and `plan` are of the cpu backend; default the fastest available,
-/// and lasnet/schedule.h's defaults. Throws Error on weights that do not fit the spec, an instruction set
-/// that cannot run here, or a plan with another number of blocks.
+/// Compiles `model` for a backend. `isa` is of the cpu backend, default the fastest available; `precision` of
+/// the cuda backend, the others have fp32 only; `plan` of both, default lasnet/schedule.h's. Throws Error on
+/// weights that do not fit the spec, a backend, instruction set or precision that cannot run here, or a plan
+/// with another number of blocks.
 LASNET_EXPORT std::shared_ptr<const Executable> make_executable(
     const Model& model, Backend backend = Backend::cpu, std::optional<Isa> isa = std::nullopt,
-    const std::optional<NetworkPlan>& plan = std::nullopt);
+    const std::optional<NetworkPlan>& plan = std::nullopt, Precision precision = Precision::fp32);
 
 /// Runs a network. Used by one thread at a time; several sessions run concurrently, also over one Executable.
 /// Reusable for any sequence of batch and input sizes; a repeated size allocates no activation memory.
@@ -126,8 +147,9 @@ class LASNET_EXPORT Session {
 
   std::shared_ptr<const Executable> executable() const;
   Backend backend() const;
-  /// The instruction set whose kernels run (scalar for the reference backend).
+  /// The instruction set whose kernels run (scalar for the reference and cuda backends).
   Isa isa() const;
+  Precision precision() const;
   /// Its own, or its executor's.
   int threads() const;
   const ModelSpec& spec() const;

@@ -21,16 +21,19 @@ struct Place {
 
 }  // namespace
 
+void fail_not_finite(const std::string& layer, float value, MapSize map, int64_t index, int64_t channel) {
+  if (map.pixels() == 0) fail_at(layer, value, {index, channel, 0, 0});
+  int64_t row_pixels = map.width + 2, image_pixels = (map.height + 2) * row_pixels;
+  fail_at(layer, value,
+          {index / image_pixels, channel, index % image_pixels / row_pixels - 1, index % row_pixels - 1});
+}
+
 void check_finite(const LayerOutput& output) {
   for (int64_t p = 0; p < output.pixels.count; ++p) {
     int64_t index = output.pixels.out[p];
     const float* values = output.data + index * output.pitch;
     for (int c = 0; c < output.channels; ++c) {
-      if (std::isfinite(values[c])) continue;
-      if (output.map.pixels() == 0) fail_at(output.layer, values[c], {index, c, 0, 0});
-      int64_t row_pixels = output.map.width + 2, image_pixels = (output.map.height + 2) * row_pixels;
-      fail_at(output.layer, values[c],
-              {index / image_pixels, c, index % image_pixels / row_pixels - 1, index % row_pixels - 1});
+      if (!std::isfinite(values[c])) fail_not_finite(output.layer, values[c], output.map, index, c);
     }
   }
 }

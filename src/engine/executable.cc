@@ -4,20 +4,61 @@
 
 namespace lasnet {
 
-std::string to_string(Backend backend) { return backend == Backend::reference ? "reference" : "cpu"; }
+std::string to_string(Backend backend) {
+  switch (backend) {
+    case Backend::reference:
+      return "reference";
+    case Backend::cpu:
+      return "cpu";
+    case Backend::cuda:
+      return "cuda";
+  }
+  return "?";
+}
 
 Backend parse_backend(const std::string& text) {
-  if (text == "reference") return Backend::reference;
-  if (text == "cpu") return Backend::cpu;
-  fail("backend '{}' is unknown; expected cpu or reference", text);
+  for (Backend backend : {Backend::reference, Backend::cpu, Backend::cuda}) {
+    if (text == to_string(backend)) return backend;
+  }
+  fail("backend '{}' is unknown; expected cpu, cuda or reference", text);
+}
+
+std::string to_string(Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return "fp32";
+    case Precision::tf32:
+      return "tf32";
+    case Precision::fp16:
+      return "fp16";
+    case Precision::bf16:
+      return "bf16";
+  }
+  return "?";
+}
+
+Precision parse_precision(const std::string& text) {
+  for (Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
+    if (text == to_string(precision)) return precision;
+  }
+  fail("precision '{}' is unknown; expected fp32, tf32, fp16 or bf16", text);
 }
 
 std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend, std::optional<Isa> isa,
-                                                  const std::optional<NetworkPlan>& plan) {
+                                                  const std::optional<NetworkPlan>& plan,
+                                                  Precision precision) {
   check_weights(model.spec, model.weights, "model");
   if (plan && plan->blocks.size() != model.spec.blocks.size()) {
     fail("plan: schedules of {} blocks; {} has {}", plan->blocks.size(), model.spec.arch.name,
          model.spec.blocks.size());
+  }
+  if (backend == Backend::cuda) {
+    if (isa) fail("the cuda backend has no instruction sets to choose from; leave {} out", to_string(*isa));
+    return make_cuda_executable(model, precision, plan);
+  }
+  if (precision != Precision::fp32) {
+    fail("the {} backend computes in fp32; {} needs the cuda backend", to_string(backend),
+         to_string(precision));
   }
   if (backend == Backend::cpu) return make_cpu_executable(model, isa, plan);
   if (isa && *isa != Isa::scalar) {

@@ -21,6 +21,7 @@ struct RunRequest {
   bool record_masks = true;
   bool check_finite = false;
   TimeSource time = TimeSource::wall;
+  bool time_blocks = false;
   /// Forced patch decisions [N, rows, cols] per block; empty: the masker decides.
   std::vector<std::vector<uint8_t>> forced_patches;
 
@@ -37,8 +38,8 @@ class Runner {
 
 class Executable : public std::enable_shared_from_this<Executable> {
  public:
-  Executable(ModelSpec spec, Backend backend, Isa isa)
-      : spec_(std::move(spec)), backend_(backend), isa_(isa) {}
+  Executable(ModelSpec spec, Backend backend, Isa isa, Precision precision = Precision::fp32)
+      : spec_(std::move(spec)), backend_(backend), isa_(isa), precision_(precision) {}
   virtual ~Executable() = default;
   Executable(const Executable&) = delete;
   Executable& operator=(const Executable&) = delete;
@@ -46,17 +47,22 @@ class Executable : public std::enable_shared_from_this<Executable> {
   const ModelSpec& spec() const { return spec_; }
   Backend backend() const { return backend_; }
   Isa isa() const { return isa_; }
+  Precision precision() const { return precision_; }
   virtual std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const = 0;
 
  private:
   ModelSpec spec_;
   Backend backend_;
   Isa isa_;
+  Precision precision_;
 };
 
 /// Backends' factories; `model` has passed check_weights.
 std::shared_ptr<const Executable> make_reference_executable(const Model& model);
 std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa,
                                                       const std::optional<NetworkPlan>& plan);
+/// Throws Error in builds without CUDA and on machines without a device that can run `precision`.
+std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
+                                                       const std::optional<NetworkPlan>& plan);
 
 }  // namespace lasnet

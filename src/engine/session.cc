@@ -82,7 +82,8 @@ struct Session::Impl {
 };
 
 Session::Session(const Model& model, const SessionOptions& options)
-    : Session(make_executable(model, options.backend, options.isa, plan_of(model.spec, options)),
+    : Session(make_executable(model, options.backend, options.isa, plan_of(model.spec, options),
+                              options.precision),
               options.executor ? options.executor : start_threads(options.threads)) {}
 Session::Session(std::shared_ptr<const Executable> executable, int threads)
     : Session(std::move(executable), start_threads(threads)) {}
@@ -119,6 +120,7 @@ void Session::run(const TensorView& input, const RunOptions& options, Result& re
   request.record_masks = options.record_masks;
   request.check_finite = options.check_finite;
   request.time = options.thread_time ? TimeSource::thread : TimeSource::wall;
+  request.time_blocks = options.time_blocks;
   request.forced_patches.resize(spec().blocks.size());
   for (std::vector<uint8_t>& patches : request.forced_patches) patches.clear();
   if (options.force_masks != nullptr) {
@@ -137,6 +139,7 @@ void Session::run(const TensorView& input, const RunOptions& options, Result& re
 std::shared_ptr<const Executable> Session::executable() const { return impl_->executable; }
 Backend Session::backend() const { return impl_->executable->backend(); }
 Isa Session::isa() const { return impl_->executable->isa(); }
+Precision Session::precision() const { return impl_->executable->precision(); }
 int Session::threads() const { return impl_->threads; }
 const ModelSpec& Session::spec() const { return impl_->executable->spec(); }
 

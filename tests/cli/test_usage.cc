@@ -56,6 +56,10 @@ INSTANTIATE_TEST_SUITE_P(
         WrongUse{"UnknownOption", {"info", "--fast"}, "--fast"}, WrongUse{"NoModel", {"run"}, "MODEL"},
         WrongUse{"NoImage", {"run", "m.safetensors"}, "IMAGE"},
         WrongUse{"UnknownIsa", {"run", "m", "i", "--isa", "sse9"}, "sse9"},
+        WrongUse{"UnknownPrecision", {"run", "m", "i", "--precision", "fp8"}, "fp8"},
+        WrongUse{"BaselineOnAnotherDevice",
+                 {"bench", "resnet18", "--backend", "cuda", "--baseline", "onednn"},
+                 "on the processor"},
         WrongUse{"UnknownBackend", {"run", "m", "i", "--backend", "gpu"}, "gpu"},
         WrongUse{"NoThreads", {"run", "m", "i", "--threads", "0"}, "--threads"},
         WrongUse{"ThreadsNotANumber", {"run", "m", "i", "--threads", "many"}, "many"},
@@ -83,7 +87,11 @@ TEST(Info, JsonSaysWhatTheLibrarySays) {
   std::vector<std::string> isas;
   for (const Isa isa : available_isas()) isas.push_back(to_string(isa));
   EXPECT_EQ(info.at("isas"), isas);
-  EXPECT_EQ(info.at("backends"), (std::vector<std::string>{"reference", "cpu"}));
+  std::vector<std::string> backends = {"reference", "cpu"};
+  if (!cuda_devices().empty()) backends.emplace_back("cuda");
+  EXPECT_EQ(info.at("backends"), backends);
+  EXPECT_EQ(info.at("cuda").at("devices").size(), cuda_devices().size());
+  EXPECT_EQ(info.at("cuda").at("unavailable"), cuda_unavailable_reason());
   EXPECT_EQ(info.at("architectures"), architecture_names());
   EXPECT_GE(info.at("cpu").at("physical_cores"), 1);
   EXPECT_GE(info.at("cpu").at("processors"), info.at("cpu").at("physical_cores"));

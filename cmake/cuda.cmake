@@ -1,0 +1,36 @@
+# LASNET_HAS_CUDA: whether the cuda backend is built. The library's part in C++ does not change with it; a stub takes
+# the backend's place without.
+set(LASNET_HAS_CUDA FALSE)
+if(NOT LASNET_CUDA STREQUAL "OFF")
+  include(CheckLanguage)
+  check_language(CUDA)
+  if(CMAKE_CUDA_COMPILER)
+    set(LASNET_HAS_CUDA TRUE)
+  elseif(LASNET_CUDA STREQUAL "AUTO")
+    message(STATUS "nvcc was not found: building without the cuda backend")
+  else()
+    message(FATAL_ERROR "LASNET_CUDA=ON needs nvcc, which was not found. Install the CUDA toolkit (13.0 is tested) and put "
+                        "nvcc on the PATH or set CMAKE_CUDA_COMPILER, or build with -DLASNET_CUDA=OFF")
+  endif()
+endif()
+
+if(LASNET_HAS_CUDA)
+  # Machine code for each architecture, and for later ones the last one's PTX.
+  set(CMAKE_CUDA_ARCHITECTURES ${LASNET_CUDA_ARCHITECTURES})
+  list(TRANSFORM CMAKE_CUDA_ARCHITECTURES APPEND "-real")
+  list(POP_BACK LASNET_CUDA_ARCHITECTURES newest)
+  list(POP_BACK CMAKE_CUDA_ARCHITECTURES)
+  list(APPEND CMAKE_CUDA_ARCHITECTURES ${newest})
+  list(APPEND LASNET_CUDA_ARCHITECTURES ${newest})
+  if(CCACHE)
+    set(CMAKE_CUDA_COMPILER_LAUNCHER ${CCACHE})
+  endif()
+  enable_language(CUDA)
+  if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know nvcc's C++20 on Linux
+    set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+    set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  endif()
+  set(CMAKE_CUDA_STANDARD 20)
+  find_package(CUDAToolkit REQUIRED)
+  list(JOIN LASNET_CUDA_ARCHITECTURES " " LASNET_CUDA_ARCHITECTURES_TEXT)
+endif()

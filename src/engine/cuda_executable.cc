@@ -1,0 +1,111 @@
+#include "engine/cuda_executable.h"
+
+#include <cstring>
+
+#include "core/fail.h"
+#include "engine/cuda_runner.h"
+
+namespace lasnet {
+namespace {
+
+constexpr int64_t kAlignment = 256;
+
+/// Padded so that a tile may read whole steps of its rows' widest element.
+std::vector<float> padded_to_steps(std::vector<float> values) {
+  constexpr size_t kElements = cuda::kStepBytes / 2;
+  values.resize((values.size() + kElements - 1) / kElements * kElements);
+  return values;
+}
+
+}  // namespace
+
+int64_t CudaWeights::add(const std::vector<uint8_t>& bytes) {
+  auto offset = static_cast<int64_t>(staged_.size());
+  staged_.insert(staged_.end(), bytes.begin(), bytes.end());
+  staged_.resize((staged_.size() + kAlignment - 1) / kAlignment * kAlignment);
+  return offset;
+}
+
+int64_t CudaWeights::add(const std::vector<float>& values) {
+  std::vector<uint8_t> bytes(values.size() * sizeof(float));
+  std::memcpy(bytes.data(), values.data(), bytes.size());
+  return add(bytes);
+}
+
+void CudaWeights::upload() {
+  auto size = static_cast<int64_t>(staged_.size());
+  memory_ = cuda::DeviceBuffer(size, "this network's weights");
+  memory_.upload(staged_.data(), size);
+  staged_ = {};
+}
+
+CudaExecutable::CudaExecutable(const Model& model, Precision precision, const NetworkPlan& plan)
+    : Executable(model.spec, Backend::cuda, Isa::scalar, precision),
+      device_(cuda::require_device(precision)) {
+  const ModelSpec& spec = model.spec;
+  for (size_t i = 0; i < spec.blocks.size(); ++i) {
+    plan_.blocks.push_back(fit_cuda_plan(spec.blocks[i], plan.blocks[i]));
+  }
+  stem_ = add_conv(spec.stem, fold(spec.stem, model.weights), precision, true);
+  for (const BlockSpec& block : spec.blocks) blocks_.push_back(add_block(block, model.weights));
+  ConvSpec head{.name = spec.head_name,
+                .norm_name = "",
+                .in_channels = spec.features,
+                .out_channels = spec.arch.classes};
+  Tensor weight = model.weights.at(spec.head_name + ".weight");
+  weight.shape = {spec.arch.classes, spec.features, 1, 1};
+  head_ = add_conv(head, {std::move(weight), model.weights.at(spec.head_name + ".bias").data},
+                   Precision::fp32, false);
+  weights_.upload();
+}
+
+CudaConv CudaExecutable::add_conv(const ConvSpec& spec, const FoldedConv& folded, Precision precision,
+                                  bool merge_rows) {
+  int pixel_elements = 16 / cuda::element_bytes(precision);
+  cuda::ConvLayout layout{spec.groups, merge_rows ? pixel_elements : cuda::padded_channels(spec.in_channels),
+                          merge_rows};
+  cuda::PackedConv packed = cuda::pack_conv(folded.weight, folded.bias, layout, precision);
+  return {spec,
+          precision,
+          merge_rows,
+          packed.taps,
+          packed.run,
+          packed.group_in,
+          packed.group_out,
+          weights_.add(packed.weights),
+          weights_.add(packed.bias)};
+}
+
+CudaBlock CudaExecutable::add_block(const BlockSpec& block, const Weights& weights) {
+  CudaBlock compiled;
+  for (const ConvSpec& conv : block.convs) {
+    compiled.convs.push_back(add_conv(conv, fold(conv, weights), precision(), false));
+  }
+  if (block.projection) {
+    compiled.projection = add_conv(*block.projection, fold(*block.projection, weights), precision(), false);
+  }
+  if (block.squeeze_excite) {
+    auto add = [&](const char* name) {
+      return weights_.add(weights.at(block.squeeze_excite->name + name).data);
+    };
+    compiled.squeeze_excite = {*block.squeeze_excite, add(".fc1.weight"), add(".fc1.bias"),
+                               add(".fc2.weight"), add(".fc2.bias")};
+  }
+  if (block.is_dynamic()) {
+    FoldedMasker masker = fold_masker(block, weights);
+    compiled.masker_weight = weights_.add(padded_to_steps(masker.weight));
+    compiled.masker_bias = masker.bias;
+  }
+  return compiled;
+}
+
+std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) const {
+  return std::make_unique<CudaRunner>(std::static_pointer_cast<const CudaExecutable>(shared_from_this()));
+}
+
+std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
+                                                       const std::optional<NetworkPlan>& plan) {
+  return std::make_shared<CudaExecutable>(model, precision, plan ? *plan : uniform_plan(model.spec));
+}
+
+}  // namespace lasnet

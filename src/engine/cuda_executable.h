@@ -1,0 +1,80 @@
+// A model compiled for the CUDA kernels: folded, packed, in device memory, with the schedule of each block.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "engine/executable.h"
+#include "engine/fold.h"
+#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/pack.h"
+#include "schedule/cuda_schedule.h"
+
+namespace lasnet {
+
+/// Everything constant that the kernels read, in one allocation.
+class CudaWeights {
+ public:
+  /// Adds bytes; what it returns finds them after upload().
+  int64_t add(const std::vector<uint8_t>& bytes);
+  int64_t add(const std::vector<float>& values);
+  void upload();
+  const void* at(int64_t offset) const { return static_cast<const unsigned char*>(memory_.data()) + offset; }
+  const float* floats(int64_t offset) const { return static_cast<const float*>(at(offset)); }
+
+ private:
+  std::vector<uint8_t> staged_;
+  cuda::DeviceBuffer memory_;
+};
+
+/// A convolution; `weights` and `bias` are places in CudaWeights.
+struct CudaConv {
+  ConvSpec spec;
+  Precision precision = Precision::fp32;
+  bool merge_rows = false;
+  int taps = 1, run = 0, group_in = 0, group_out = 0;
+  int64_t weights = 0, bias = 0;
+};
+
+struct CudaSqueezeExcite {
+  SqueezeExciteSpec spec;
+  int64_t weight1 = 0, bias1 = 0, weight2 = 0, bias2 = 0;
+};
+
+struct CudaBlock {
+  std::vector<CudaConv> convs;
+  std::optional<CudaSqueezeExcite> squeeze_excite;
+  std::optional<CudaConv> projection;
+  int64_t masker_weight = 0;  ///< [input channels, padded to whole steps]
+  float masker_bias = 0;
+};
+
+class CudaExecutable final : public Executable {
+ public:
+  /// `plan` has an entry per block; fit_cuda_plan makes of each what runs. Throws Error without a device that
+  /// can run `precision`.
+  CudaExecutable(const Model& model, Precision precision, const NetworkPlan& plan);
+
+  std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
+
+  const CudaWeights& weights() const { return weights_; }
+  const CudaConv& stem() const { return stem_; }
+  const std::vector<CudaBlock>& blocks() const { return blocks_; }
+  /// In fp32, over the pooled features.
+  const CudaConv& head() const { return head_; }
+  const NetworkPlan& plan() const { return plan_; }
+  const cuda::DeviceLimits& device() const { return device_; }
+
+ private:
+  CudaConv add_conv(const ConvSpec& spec, const FoldedConv& folded, Precision precision, bool merge_rows);
+  CudaBlock add_block(const BlockSpec& block, const Weights& weights);
+
+  cuda::DeviceLimits device_;
+  NetworkPlan plan_;
+  CudaWeights weights_;
+  CudaConv stem_;
+  std::vector<CudaBlock> blocks_;
+  CudaConv head_;
+};
+
+}  // namespace lasnet

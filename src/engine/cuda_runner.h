@@ -1,0 +1,39 @@
+// Runs a CudaExecutable: the whole network as one graph, whatever the masks; the host sends inputs and
+// receives logits and the trace's facts.
+#pragma once
+
+#include <deque>
+#include <memory>
+
+#include "engine/cuda_memory.h"
+
+namespace lasnet {
+
+class CudaRunner final : public Runner {
+ public:
+  explicit CudaRunner(std::shared_ptr<const CudaExecutable> executable);
+
+  void run(const RunRequest& request, Result& result) override;
+
+ private:
+  struct Entry {
+    int64_t images;
+    MapSize size;
+    std::unique_ptr<CudaMemory> memory;
+  };
+
+  CudaMemory& memory_for(const RunRequest& request);
+  void send_request(const RunRequest& request, CudaMemory& memory);
+  /// The recorded network, recorded now if it was not.
+  const cuda::Graph& graph_for(const RunRequest& request, CudaMemory& memory);
+  void read_report(const RunRequest& request, const CudaMemory& memory, Result& result);
+
+  std::shared_ptr<const CudaExecutable> executable_;
+  cuda::Stream stream_;
+  cuda::Event begin_, end_;
+  std::vector<cuda::Event> block_events_;    ///< before each block and after the last
+  std::vector<cuda::Event> masking_events_;  ///< after masker and lists of each block
+  std::deque<Entry> memories_;               ///< most recently used first
+};
+
+}  // namespace lasnet

@@ -1,0 +1,94 @@
+// The language of the kernels: CUDA C++ when nvcc compiles, else what a test-only header emulates of it (one
+// fiber per thread, see tests/cuda/emulation). Kernels use nothing of CUDA but what this header,
+// device_cuda.h and its emulation declare, so each of them also runs on a host.
+#pragma once
+
+#include <cstdint>
+
+#if defined(__CUDACC__)
+#include "kernels/cuda/device_cuda.h"
+#else
+#include "cuda_emulation.h"
+#endif
+
+#include "lasnet/precision.h"
+
+namespace lasnet::cuda {
+
+/// Type of weights and activations in memory.
+template <Precision P>
+struct ElementOf {
+  using Type = float;
+};
+template <>
+struct ElementOf<Precision::fp16> {
+  using Type = Half;
+};
+template <>
+struct ElementOf<Precision::bf16> {
+  using Type = Brain;
+};
+
+/// Elements in the 16 bytes that one load moves.
+template <class T>
+inline constexpr int kVector = 16 / static_cast<int>(sizeof(T));
+
+__device__ inline float as_float(uint32_t bits) { return __uint_as_float(bits); }
+__device__ inline uint32_t as_bits(float value) { return __float_as_uint(value); }
+
+template <class T>
+__device__ inline void unpack_word(uint32_t word, float* values) {
+  if constexpr (sizeof(T) == 4) {
+    values[0] = as_float(word);
+  } else {
+    values[0] = to_float(T{static_cast<uint16_t>(word)});
+    values[1] = to_float(T{static_cast<uint16_t>(word >> 16)});
+  }
+}
+
+template <class T>
+__device__ inline uint32_t pack_word(const float* values) {
+  if constexpr (sizeof(T) == 4) {
+    return as_bits(values[0]);
+  } else {
+    return from_float<T>(values[0]).bits | static_cast<uint32_t>(from_float<T>(values[1]).bits) << 16;
+  }
+}
+
+/// 16 aligned bytes as floats.
+template <class T>
+__device__ inline void load_vector(const T* from, float (&values)[kVector<T>]) {
+  constexpr int kPerWord = kVector<T> / 4;
+  uint4 words = *reinterpret_cast<const uint4*>(from);
+  unpack_word<T>(words.x, values);
+  unpack_word<T>(words.y, values + kPerWord);
+  unpack_word<T>(words.z, values + 2 * kPerWord);
+  unpack_word<T>(words.w, values + 3 * kPerWord);
+}
+
+template <class T>
+__device__ inline void store_vector(T* to, const float (&values)[kVector<T>]) {
+  constexpr int kPerWord = kVector<T> / 4;
+  uint4 words;
+  words.x = pack_word<T>(values);
+  words.y = pack_word<T>(values + kPerWord);
+  words.z = pack_word<T>(values + 2 * kPerWord);
+  words.w = pack_word<T>(values + 3 * kPerWord);
+  *reinterpret_cast<uint4*>(to) = words;
+}
+
+/// max(0, x) that keeps NaN, as the CPU's kernels do.
+__device__ inline float relu(float x) { return x < 0 ? 0.0f : x; }
+
+/// Sum over a warp, the same in every lane; a fixed order.
+__device__ inline float warp_sum(float value) {
+  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(kWholeWarp, value, distance);
+  return value;
+}
+
+__device__ inline int warp_sum(int value) {
+  for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(kWholeWarp, value, distance);
+  return value;
+}
+
+}  // namespace lasnet::cuda

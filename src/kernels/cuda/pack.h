@@ -1,0 +1,45 @@
+// Convolution weights in the order the kernels read them. On the host; no CUDA.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/cuda/conv_shape.h"
+#include "lasnet/precision.h"
+#include "lasnet/tensor.h"
+
+namespace lasnet::cuda {
+
+/// A convolution's packed weights and the numbers that describe them to a kernel.
+struct PackedConv {
+  std::vector<uint8_t> weights;  ///< [slices][steps][kSliceStepBytes], see conv_fp32.cu and conv_tensor.cu
+  std::vector<float> bias;       ///< [slices * kSlice], zero in the padding
+  int taps = 1;
+  int run = 0;                      ///< input elements per tap
+  int group_in = 0, group_out = 0;  ///< 0: one group
+  int slices() const { return static_cast<int>(bias.size()) / kSlice; }
+};
+
+struct ConvLayout {
+  int groups = 1;
+  int in_pitch = 0;  ///< elements between input pixels
+  /// A kernel row is one run of kernel * in_pitch elements (the stem, whose pixels are 16 bytes). Needs one
+  /// group.
+  bool merge_rows = false;
+};
+
+/// Bytes of a weight or activation.
+int element_bytes(Precision precision);
+
+/// Packs weight [out, in / groups, k, k] and bias [out], rounded to `precision`.
+PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const ConvLayout& layout,
+                     Precision precision);
+
+/// Values in the precision's bytes, e.g. for tests and the masker's padding.
+void append_elements(const std::vector<float>& values, Precision precision, std::vector<uint8_t>& bytes);
+
+/// Elements from the centre pixel to each run of a kernel x kernel convolution over a map with rows of
+/// row_pixels pixels.
+std::vector<int> tap_offsets(int kernel, int row_pixels, int pitch, bool merge_rows);
+
+}  // namespace lasnet::cuda

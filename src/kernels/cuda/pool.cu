@@ -1,0 +1,80 @@
+// Pools: the stem's 3x3 stride-2 maximum, and means over each image's listed pixels.
+//
+// Maximum: a thread takes 16 bytes of channels of an output pixel; the zero border is neutral, as its input
+// is not negative. Mean: a block takes 32 channels of an image, eight warps every eighth pixel; the eight
+// partial sums are added in order, so a mean depends on the image alone.
+#include "kernels/cuda/device.h"
+#include "kernels/cuda/kernels.h"
+
+namespace lasnet::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) max_pool_kernel(MaxPoolCall call) {
+  int vectors = call.out.pitch / kVector<T>;
+  int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, pixel = index / vectors;
+  int64_t per_image = static_cast<int64_t>(call.out.height) * call.out.width;
+  if (pixel >= call.images * per_image) return;
+  auto image = static_cast<int>(pixel / per_image), y = static_cast<int>(pixel % per_image) / call.out.width,
+       x = static_cast<int>(pixel % per_image) % call.out.width;
+  int c = static_cast<int>(index % vectors) * kVector<T>;
+  float best[kVector<T>] = {};
+  for (int dy = -1; dy <= 1; ++dy) {
+    int64_t row = bordered(call.in.height, call.in.width, image, 2 * y + dy, 2 * x - 1);
+    // An odd map's last windows reach one pixel beyond it, to the border.
+    const T* in = static_cast<const T*>(call.in.data) + row * call.in.pitch + c;
+    for (int dx = 0; dx < 3; ++dx, in += call.in.pitch) {
+      float values[kVector<T>];
+      load_vector(in, values);
+      for (int k = 0; k < kVector<T>; ++k)
+        best[k] = values[k] > best[k] || values[k] != values[k] ? values[k] : best[k];
+    }
+  }
+  int64_t to = bordered(call.out.height, call.out.width, image, y, x);
+  store_vector(static_cast<T*>(call.out.data) + to * call.out.pitch + c, best);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) mean_kernel(MeanCall call) {
+  auto* partial = shared_memory<float>();
+  int image = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % 32;
+  int warp = static_cast<int>(threadIdx.x) / 32, channel = static_cast<int>(blockIdx.x) * 32 + lane;
+  int begin = call.list.image_begin[image], end = call.list.image_begin[image + 1];
+  float sum = 0;
+  if (channel < call.map.pitch) {
+    for (int p = begin + warp; p < end; p += kWarps) {
+      int64_t pixel = call.list.out[p];
+      sum += to_float(static_cast<const T*>(call.map.data)[pixel * call.map.pitch + channel]);
+    }
+  }
+  partial[threadIdx.x] = sum;
+  __syncthreads();
+  if (warp != 0 || channel >= call.map.pitch) return;
+  for (int i = 1; i < kWarps; ++i) sum += partial[i * 32 + lane];
+  call.out[static_cast<int64_t>(image) * call.map.pitch + channel] =
+      end > begin ? sum / static_cast<float>(end - begin) : 0.0f;
+}
+
+}  // namespace
+
+void max_pool(Stream& stream, Precision precision, const MaxPoolCall& call) {
+  int vectors = call.out.pitch / (precision == Precision::fp32 || precision == Precision::tf32 ? 4 : 8);
+  int64_t work = int64_t{call.images} * call.out.height * call.out.width * vectors;
+  LaunchShape shape{(work + kThreads - 1) / kThreads, kThreads};
+  if (precision == Precision::fp16) return launch(stream, max_pool_kernel<Half>, shape, call);
+  if (precision == Precision::bf16) return launch(stream, max_pool_kernel<Brain>, shape, call);
+  launch(stream, max_pool_kernel<float>, shape, call);
+}
+
+void mean(Stream& stream, Precision precision, const MeanCall& call) {
+  LaunchShape shape{(call.map.pitch + 31) / 32, kThreads, kThreads * static_cast<int>(sizeof(float)),
+                    call.images};
+  if (precision == Precision::fp16) return launch(stream, mean_kernel<Half>, shape, call);
+  if (precision == Precision::bf16) return launch(stream, mean_kernel<Brain>, shape, call);
+  launch(stream, mean_kernel<float>, shape, call);
+}
+
+}  // namespace lasnet::cuda

@@ -1,0 +1,127 @@
+// The device as the engine sees it: memory, streams, graphs and events that free themselves. Names no CUDA
+// type; runtime.cc implements it, and tests replace it by memory of the host.
+//
+// Every function throws Error when CUDA reports a failure.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "lasnet/engine.h"
+
+namespace lasnet::cuda {
+
+/// Properties of the current device that shape launches.
+struct DeviceLimits {
+  int multiprocessors = 1;
+  int64_t shared_bytes_per_block = 0;  ///< with opt-in
+};
+
+/// The device, initialised. Throws Error (no device, old driver, a device that cannot run `precision`),
+/// suggesting the CPU.
+DeviceLimits require_device(Precision precision);
+
+/// Owns device memory. Move-only.
+class DeviceBuffer {
+ public:
+  DeviceBuffer() = default;
+  /// Zeroed. `purpose` completes "... needs N MiB of device memory" when there is too little.
+  DeviceBuffer(int64_t bytes, const std::string& purpose);
+
+  void* data() const { return data_.get(); }
+  int64_t bytes() const { return bytes_; }
+  /// Blocking copies.
+  void upload(const void* from, int64_t bytes);
+
+ private:
+  struct Free {
+    void operator()(void* p) const;
+  };
+  std::unique_ptr<void, Free> data_;
+  int64_t bytes_ = 0;
+};
+
+/// Page-locked host memory, so that copies run at full speed and asynchronously. Move-only.
+class PinnedBuffer {
+ public:
+  PinnedBuffer() = default;
+  explicit PinnedBuffer(int64_t bytes);
+
+  void* data() const { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(void* p) const;
+  };
+  std::unique_ptr<void, Free> data_;
+};
+
+/// A captured sequence of work. Move-only.
+class Graph {
+ public:
+  Graph() = default;
+  explicit operator bool() const { return handle_ != nullptr; }
+
+ private:
+  friend class Stream;
+  struct Destroy {
+    void operator()(void* p) const;
+  };
+  std::unique_ptr<void, Destroy> handle_;
+};
+
+/// An ordered queue of work on the device. Move-only; used by one thread at a time.
+class Stream {
+ public:
+  Stream();
+
+  void copy_to_device(void* to, const void* from, int64_t bytes);
+  void copy_to_host(void* to, const void* from, int64_t bytes);
+  void fill(void* to, uint8_t value, int64_t bytes);
+  /// Waits for everything, and reports what failed on the device.
+  void synchronize();
+
+  /// Until end_capture, work of this stream is recorded instead of run.
+  void begin_capture();
+  Graph end_capture();
+  /// Gives up a capture after an exception; never throws.
+  void abandon_capture() noexcept;
+  void run(const Graph& graph);
+
+  void* handle() const { return handle_.get(); }
+
+ private:
+  struct Destroy {
+    void operator()(void* p) const;
+  };
+  std::unique_ptr<void, Destroy> handle_;
+};
+
+/// A point in a stream's work.
+class Event {
+ public:
+  Event();
+
+  void record(Stream& stream);
+  /// Seconds between two events that have happened.
+  static double seconds_between(const Event& begin, const Event& end);
+
+ private:
+  struct Destroy {
+    void operator()(void* p) const;
+  };
+  std::unique_ptr<void, Destroy> handle_;
+};
+
+/// Whether this build was compiled for the device's architecture (probe.cu).
+bool has_code_for_device();
+
+/// Launch plumbing. `kernel`: address of a __global__ function.
+void allow_shared_memory(const void* kernel, int64_t bytes);
+void check_launch();
+/// Blocks that fill the device, at most `work`: a persistent kernel's grid.
+int64_t persistent_blocks(const void* kernel, int threads, int64_t shared_bytes, int64_t work);
+
+}  // namespace lasnet::cuda

@@ -1,0 +1,231 @@
+// CUDA C++ on the host, for tests: kernels compiled as plain C++ run block by block, the threads of a block
+// as fibers that switch at barriers and warp operations.
+//
+// What it shows: wrong indices and fragment layouts, reads of shared memory that nothing wrote (it starts as
+// NaN), missing barriers between threads (another order of the threads gives another result), copies read
+// before they were waited for or overwritten before they were read (both extremes of their timing can be
+// chosen), threads that disagree on a barrier, misaligned copies. What it cannot show: races between blocks,
+// the memory model (every access is sequentially consistent), real timing, registers, bank conflicts, and
+// instructions this project does not use (wgmma, TMA).
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <stdexcept>
+#include <vector>
+
+#include "kernels/cuda/runtime.h"
+#include "lasnet/precision.h"
+#include "model/float_formats.h"
+
+#define __global__
+#define __device__
+#define __host__
+#define __launch_bounds__(...)
+
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
+
+namespace lasnet::cuda {
+
+namespace emulation {
+
+struct Index {
+  unsigned x = 0, y = 0, z = 0;
+};
+
+/// How a launch is run.
+struct Settings {
+  bool late_copies =
+      true;  ///< asynchronous copies happen when they are waited for, else when they are issued
+  bool descending = false;  ///< threads and blocks run from the last to the first
+  int multiprocessors = 3;  ///< few, so that persistent blocks take several tiles
+};
+/// Of this thread.
+Settings& settings();
+
+/// The running thread of the running block.
+struct Position {
+  Index thread, block, block_size, grid_size;
+};
+extern thread_local Position position;
+
+struct Grid {
+  Index size;
+  int threads = 0;
+  int64_t shared_bytes = 0;
+  std::function<void()> kernel;
+};
+/// Runs all blocks. Throws std::runtime_error on what the head of this file lists.
+void run_grid(const Grid& grid);
+/// Runs it now, or records it if the stream is capturing.
+void enqueue(Stream& stream, std::function<void()> work);
+
+/// Grids run by this thread so far.
+int64_t grids_run();
+
+void block_barrier();
+/// All lanes of the warp meet; the last one to come calls combine(arguments of the 32 lanes).
+void warp_meeting(const char* operation, void* argument, void (*combine)(void* const*));
+int lane_index();
+unsigned char* shared_bytes();
+void issue_copy(void* shared, const void* global, bool valid);
+void commit_copies();
+void wait_copies(int pending);
+
+template <class T>
+struct Shuffle {
+  T value, result;
+  int source;
+};
+template <class T>
+T shuffle(const char* operation, T value, int source) {
+  Shuffle<T> mine{value, value, source};
+  warp_meeting(operation, &mine, [](void* const* lanes) {
+    for (int i = 0; i < 32; ++i) {
+      auto* lane = static_cast<Shuffle<T>*>(lanes[i]);
+      lane->result = static_cast<Shuffle<T>*>(lanes[lane->source])->value;
+    }
+  });
+  return mine.result;
+}
+
+struct MatrixLoad {
+  const unsigned char* row;
+  uint32_t words[4];
+};
+struct MultiplyAdd {
+  float* sums;
+  const uint32_t* a;
+  uint32_t b[2];
+};
+template <Precision P>
+void combine_multiply_add(void* const* lanes);
+
+}  // namespace emulation
+
+inline constexpr unsigned kWholeWarp = 0xffffffffu;
+inline constexpr bool kHasTensorCores = true;
+
+struct Half {
+  uint16_t bits;
+};
+struct Brain {
+  uint16_t bits;
+};
+
+inline float to_float(float value) { return value; }
+inline float to_float(Half value) { return f16_to_f32(value.bits); }
+inline float to_float(Brain value) { return bf16_to_f32(value.bits); }
+
+template <class T>
+T from_float(float value);
+template <>
+inline float from_float<float>(float value) {
+  return value;
+}
+template <>
+inline Half from_float<Half>(float value) {
+  return {f32_to_f16(value)};
+}
+template <>
+inline Brain from_float<Brain>(float value) {
+  return {f32_to_bf16(value)};
+}
+
+template <class T>
+T* shared_memory() {
+  return reinterpret_cast<T*>(emulation::shared_bytes());
+}
+
+inline void copy_async(void* shared, const void* global, bool valid) {
+  emulation::issue_copy(shared, global, valid);
+}
+inline void commit_copies() { emulation::commit_copies(); }
+template <int kPending>
+void wait_copies() {
+  emulation::wait_copies(kPending);
+}
+
+inline void load_matrices(uint32_t (&words)[4], const void* row) {
+  emulation::MatrixLoad mine{static_cast<const unsigned char*>(row), {}};
+  emulation::warp_meeting("load_matrices", &mine, [](void* const* lanes) {
+    for (int i = 0; i < 32; ++i) {
+      for (int m = 0; m < 4; ++m) {
+        const unsigned char* source = static_cast<emulation::MatrixLoad*>(lanes[8 * m + i / 4])->row;
+        std::memcpy(&static_cast<emulation::MatrixLoad*>(lanes[i])->words[m], source + 4 * (i % 4), 4);
+      }
+    }
+  });
+  std::memcpy(words, mine.words, sizeof mine.words);
+}
+
+/// To nearest, ties away from zero; NaN and infinity stay.
+inline void round_to_tf32(uint32_t& word) {
+  if ((word & 0x7f800000u) == 0x7f800000u) return;
+  word = (word + 0x1000u) & 0xffffe000u;
+}
+
+template <Precision P>
+void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  emulation::MultiplyAdd mine{sums, a, {b0, b1}};
+  emulation::warp_meeting("multiply_add", &mine, emulation::combine_multiply_add<P>);
+}
+
+struct LaunchShape {
+  int64_t blocks = 1;
+  int threads = 32;
+  int64_t shared_bytes = 0;
+  int rows = 1;
+};
+
+template <class... Parameters, class... Arguments>
+void launch(Stream& stream, void (*kernel)(Parameters...), const LaunchShape& shape,
+            const Arguments&... arguments) {
+  emulation::Grid grid{{static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.rows), 1},
+                       shape.threads,
+                       shape.shared_bytes,
+                       [=] { kernel(arguments...); }};
+  emulation::enqueue(stream, [grid] { emulation::run_grid(grid); });
+}
+
+}  // namespace lasnet::cuda
+
+#define threadIdx (lasnet::cuda::emulation::position.thread)
+#define blockIdx (lasnet::cuda::emulation::position.block)
+#define blockDim (lasnet::cuda::emulation::position.block_size)
+#define gridDim (lasnet::cuda::emulation::position.grid_size)
+
+inline float __uint_as_float(uint32_t bits) { return std::bit_cast<float>(bits); }
+inline uint32_t __float_as_uint(float value) { return std::bit_cast<uint32_t>(value); }
+inline void __syncthreads() { lasnet::cuda::emulation::block_barrier(); }
+
+inline unsigned __ballot_sync(unsigned, int predicate) {
+  struct Vote {
+    int predicate;
+    unsigned result;
+  } mine{predicate, 0};
+  lasnet::cuda::emulation::warp_meeting("ballot", &mine, [](void* const* lanes) {
+    unsigned votes = 0;
+    for (int i = 0; i < 32; ++i)
+      votes |= static_cast<unsigned>(static_cast<Vote*>(lanes[i])->predicate != 0) << i;
+    for (int i = 0; i < 32; ++i) static_cast<Vote*>(lanes[i])->result = votes;
+  });
+  return mine.result;
+}
+
+template <class T>
+T __shfl_xor_sync(unsigned, T value, int distance) {
+  return lasnet::cuda::emulation::shuffle("shuffle", value, lasnet::cuda::emulation::lane_index() ^ distance);
+}
+
+inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
+inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
+  unsigned long long old = *address;
+  if (value < old) *address = value;
+  return old;
+}

@@ -1,0 +1,247 @@
+// Blocks, barriers, warp operations and asynchronous copies of the emulated device.
+#include <algorithm>
+#include <deque>
+#include <exception>
+#include <string>
+
+#include "cuda_emulation.h"
+#include "fibers.h"
+
+namespace lasnet::cuda::emulation {
+namespace {
+
+struct Copy {
+  void* shared;
+  const void* global;
+  bool valid;
+
+  void run() const {
+    if (valid) {
+      std::memcpy(shared, global, 16);
+    } else {
+      std::memset(shared, 0, 16);
+    }
+  }
+};
+
+/// A meeting of a warp or a block.
+struct Meeting {
+  int arrived = 0;
+  uint64_t generation = 0;
+  std::string operation;
+  void* arguments[32] = {};
+};
+
+struct Thread {
+  std::vector<Copy> open;                ///< copies since the last commit
+  std::deque<std::vector<Copy>> groups;  ///< committed, oldest first
+  const Meeting* waits_for = nullptr;
+  uint64_t generation = 0;
+
+  bool blocked() const { return waits_for != nullptr && waits_for->generation == generation; }
+};
+
+struct Block {
+  const Grid* grid = nullptr;
+  std::vector<Thread> threads;
+  std::vector<Meeting> warps;
+  Meeting barrier;
+  std::vector<unsigned char> memory;
+  std::exception_ptr failure;
+  Fibers fibers;
+  int running = 0;
+};
+
+thread_local Block block;
+thread_local int64_t grid_count = 0;
+
+[[noreturn]] void fail_emulation(const std::string& what) {
+  throw std::runtime_error(what + " (block " + std::to_string(position.block.x) + "." +
+                           std::to_string(position.block.y) + ", thread " + std::to_string(block.running) +
+                           ")");
+}
+
+Index thread_index(int thread) { return {static_cast<unsigned>(thread), 0, 0}; }
+
+void run_thread(int thread, void*) {
+  try {
+    block.grid->kernel();
+    const Thread& state = block.threads[thread];
+    if (!state.open.empty()) fail_emulation("copies were issued and never committed");
+  } catch (...) {
+    block.failure = std::current_exception();
+  }
+}
+
+void wait_for(Meeting& meeting) {
+  Thread& thread = block.threads[block.running];
+  thread.waits_for = &meeting;
+  thread.generation = meeting.generation;
+  block.fibers.leave();
+  thread.waits_for = nullptr;
+}
+
+void release(Meeting& meeting) {
+  meeting.arrived = 0;
+  ++meeting.generation;
+}
+
+void check_same_operation(Meeting& meeting, const char* operation) {
+  if (meeting.arrived == 0) meeting.operation = operation;
+  if (meeting.operation != operation) {
+    fail_emulation("a warp meets for " + meeting.operation + " and for " + operation);
+  }
+}
+
+void prepare_block(const Grid& grid) {
+  int threads = grid.threads;
+  block.grid = &grid;
+  block.threads.assign(threads, {});
+  block.warps.assign(threads / 32, {});
+  block.barrier = {};
+  std::fill(block.memory.begin(), block.memory.end(), 0xff);  // NaN in every format
+  block.failure = nullptr;
+  block.fibers.start(threads, run_thread, nullptr);
+}
+
+void run_block() {
+  int threads = static_cast<int>(block.threads.size()), left = threads;
+  while (left > 0) {
+    bool progress = false;
+    for (int i = 0; i < threads; ++i) {
+      int thread = settings().descending ? threads - 1 - i : i;
+      if (block.fibers.finished(thread) || block.threads[thread].blocked()) continue;
+      progress = true;
+      block.running = thread;
+      position.thread = thread_index(thread);
+      block.fibers.resume(thread);
+      if (block.failure) std::rethrow_exception(block.failure);
+      if (block.fibers.finished(thread)) --left;
+    }
+    if (!progress) fail_emulation("threads wait for each other: a barrier that not all of them reach");
+  }
+}
+
+}  // namespace
+
+thread_local Position position;
+
+Settings& settings() {
+  static thread_local Settings value;
+  return value;
+}
+
+void run_grid(const Grid& grid) {
+  if (grid.threads % 32 != 0 || grid.threads > 1024)
+    throw std::runtime_error("blocks are 32 ... 1024 threads");
+  if (grid.shared_bytes > 99 << 10) throw std::runtime_error("more shared memory than sm_86 has");
+  if (grid.size.x == 0) throw std::runtime_error("an empty grid cannot be launched");
+  ++grid_count;
+  block.memory =
+      std::vector<unsigned char>(grid.shared_bytes);  // of exactly this size, for address sanitizers
+  position.grid_size = grid.size;
+  position.block_size = {static_cast<unsigned>(grid.threads), 1, 1};
+  int64_t blocks = static_cast<int64_t>(grid.size.x) * grid.size.y;
+  for (int64_t i = 0; i < blocks; ++i) {
+    auto index = static_cast<unsigned>(settings().descending ? blocks - 1 - i : i);
+    position.block = {index % grid.size.x, index / grid.size.x, 0};
+    prepare_block(grid);
+    run_block();
+  }
+}
+
+int64_t grids_run() { return grid_count; }
+
+void block_barrier() {
+  check_same_operation(block.barrier, "barrier");
+  if (++block.barrier.arrived == static_cast<int>(block.threads.size())) {
+    release(block.barrier);
+  } else {
+    wait_for(block.barrier);
+  }
+}
+
+void warp_meeting(const char* operation, void* argument, void (*combine)(void* const*)) {
+  Meeting& warp = block.warps[block.running / 32];
+  check_same_operation(warp, operation);
+  warp.arguments[block.running % 32] = argument;
+  if (++warp.arrived < 32) return wait_for(warp);
+  combine(warp.arguments);
+  release(warp);
+}
+
+int lane_index() { return block.running % 32; }
+unsigned char* shared_bytes() { return block.memory.data(); }
+
+void issue_copy(void* shared, const void* global, bool valid) {
+  if (reinterpret_cast<uintptr_t>(shared) % 16 != 0) fail_emulation("a copy to a misaligned shared address");
+  if (valid && reinterpret_cast<uintptr_t>(global) % 16 != 0)
+    fail_emulation("a copy from a misaligned address");
+  auto* begin = static_cast<unsigned char*>(shared);
+  if (begin < block.memory.data() || begin + 16 > block.memory.data() + block.memory.size()) {
+    fail_emulation("a copy that leaves shared memory");
+  }
+  Copy copy{shared, global, valid};
+  if (settings().late_copies) {
+    block.threads[block.running].open.push_back(copy);
+  } else {
+    copy.run();
+  }
+}
+
+void commit_copies() {
+  Thread& thread = block.threads[block.running];
+  thread.groups.push_back(std::move(thread.open));
+  thread.open.clear();
+}
+
+void wait_copies(int pending) {
+  Thread& thread = block.threads[block.running];
+  while (static_cast<int>(thread.groups.size()) > pending) {
+    for (const Copy& copy : thread.groups.front()) copy.run();
+    thread.groups.pop_front();
+  }
+}
+
+namespace {
+
+/// Element `k` of 32 bytes of k, of which a lane holds 4 at 4 * t and 4 at 4 * t + 16.
+template <Precision P>
+float element(uint32_t word, int within) {
+  if constexpr (P == Precision::fp16) return f16_to_f32(static_cast<uint16_t>(word >> (16 * within)));
+  if constexpr (P == Precision::bf16) return bf16_to_f32(static_cast<uint16_t>(word >> (16 * within)));
+  return std::bit_cast<float>(word & 0xffffe000u);  // the hardware ignores the bits below TF32's mantissa
+}
+
+}  // namespace
+
+template <Precision P>
+void combine_multiply_add(void* const* lanes) {
+  constexpr int kPerWord = P == Precision::tf32 ? 1 : 2, kDepth = 8 * kPerWord;
+  float a[16][kDepth], b[kDepth][8];
+  for (int lane = 0; lane < 32; ++lane) {
+    const auto* own = static_cast<MultiplyAdd*>(lanes[lane]);
+    int group = lane / 4, part = lane % 4;
+    for (int half = 0; half < 2; ++half) {
+      for (int within = 0; within < kPerWord; ++within) {
+        int k = (part + 4 * half) * kPerWord + within;
+        a[group][k] = element<P>(own->a[2 * half], within);
+        a[group + 8][k] = element<P>(own->a[2 * half + 1], within);
+        b[k][group] = element<P>(own->b[half], within);
+      }
+    }
+  }
+  for (int lane = 0; lane < 32; ++lane) {
+    float* sums = static_cast<MultiplyAdd*>(lanes[lane])->sums;
+    for (int i = 0; i < 4; ++i) {
+      int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
+      for (int k = 0; k < kDepth; ++k) sums[i] += a[row][k] * b[k][column];
+    }
+  }
+}
+
+template void combine_multiply_add<Precision::tf32>(void* const*);
+template void combine_multiply_add<Precision::fp16>(void* const*);
+template void combine_multiply_add<Precision::bf16>(void* const*);
+
+}  // namespace lasnet::cuda::emulation

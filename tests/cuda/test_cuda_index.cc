@@ -1,0 +1,185 @@
+// The device's index, tile and packing logic on the host, against the CPU's definitions.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/random.h"
+#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/pack.h"
+#include "mask/active_lists.h"
+#include "support/random_model.h"
+
+namespace lasnet::cuda {
+namespace {
+
+struct Case {
+  const char* architecture;
+  MapSize image;
+  const char* granularity;
+};
+
+ListGeometry geometry_of(const BlockSpec& block, const BlockGeometry& g, int images) {
+  auto narrow = [](int64_t v) { return static_cast<int>(v); };
+  return {images,
+          narrow(g.input.height),
+          narrow(g.input.width),
+          narrow(g.middle.height),
+          narrow(g.middle.width),
+          narrow(g.output.height),
+          narrow(g.output.width),
+          block.stride,
+          g.dilation_stride,
+          g.grid.granularity,
+          narrow(g.grid.rows()),
+          narrow(g.grid.cols())};
+}
+
+/// Pairs of a list as the device's functions define them, in its order.
+std::vector<std::pair<int, int>> pairs_of(const ListGeometry& g, ListKind kind,
+                                          const std::vector<uint8_t>& patches, bool inactive = false) {
+  std::vector<std::pair<int, int>> pairs;
+  for (int n = 0; n < g.images; ++n) {
+    for (int y = 0; y < domain_height(g, kind); ++y) {
+      for (int x = 0; x < domain_width(g, kind); ++x) {
+        if (is_masked_in(g, kind, patches.data() + n * g.patches(), y, x) == inactive) continue;
+        PixelPair pair = pixel_pair(g, kind, n, y, x);
+        pairs.emplace_back(pair.in, pair.out);
+      }
+    }
+  }
+  return pairs;
+}
+
+std::vector<std::pair<int, int>> pairs_of(const PixelList& list) {
+  std::vector<std::pair<int, int>> pairs;
+  for (int64_t i = 0; i < list.count(); ++i) pairs.emplace_back(list.pairs().in[i], list.pairs().out[i]);
+  return pairs;
+}
+
+std::vector<std::pair<int, int>> sorted_pairs(const PixelPairs& list) {
+  std::vector<std::pair<int, int>> pairs;
+  for (int64_t i = 0; i < list.count; ++i) pairs.emplace_back(list.in[i], list.out[i]);
+  std::sort(pairs.begin(), pairs.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  return pairs;
+}
+
+TEST(CudaLists, AreTheCpusForEveryBlockAndMask) {
+  const Case cases[] = {{"resnet18", {97, 131}, "3-5-2-9"},
+                        {"resnet50", {64, 96}, "4-4-2-1"},
+                        {"resnet50", {49, 67}, "8-1-7-2"}};
+  for (const Case& c : cases) {
+    ArchConfig arch;
+    arch.name = c.architecture;
+    arch.granularity = parse_granularity(c.granularity);
+    ModelSpec spec = make_spec(arch);
+    NetworkGeometry geometry = network_geometry(spec, c.image);
+    Random random(1);
+    for (size_t b = 0; b < spec.blocks.size(); ++b) {
+      const BlockSpec& block = spec.blocks[b];
+      ListGeometry g = geometry_of(block, geometry.blocks[b], 2);
+      ActiveListBuilder builder(geometry.blocks[b],
+                                {.stride = block.stride, .projected = true, .by_row = true}, 2);
+      for (double rate : {0.0, 0.1, 0.5, 1.0}) {
+        std::vector<uint8_t> patches(2 * g.patches());
+        for (uint8_t& patch : patches) patch = random.uniform() < rate;
+        ActiveLists lists;
+        builder.build(patches, lists);
+        EXPECT_EQ(pairs_of(g, ListKind::dilated, patches), pairs_of(lists.dilated));
+        EXPECT_EQ(pairs_of(g, ListKind::active, patches), sorted_pairs(lists.active.pairs()));
+        EXPECT_EQ(pairs_of(g, ListKind::result, patches), pairs_of(lists.active_by_row));
+        // The CPU lists the projection's pixels patch by patch: active ones, then the others.
+        PixelPairs all = lists.projected.all();
+        int64_t active = lists.projected.count();
+        EXPECT_EQ(pairs_of(g, ListKind::projected, patches), sorted_pairs(all.range(0, active)));
+        EXPECT_EQ(pairs_of(g, ListKind::projected, patches, true),
+                  sorted_pairs(all.range(active, all.count)));
+      }
+      for (int row = 0; row < g.patch_rows; ++row) {
+        Window window = masker_window(g, row, 0);
+        PixelRect rect =
+            patch_window(geometry.blocks[b].grid, row, 0, block.stride, geometry.blocks[b].input);
+        EXPECT_EQ((PixelRect{window.top, window.left, window.bottom, window.right}), rect);
+      }
+    }
+  }
+}
+
+TEST(CudaTiles, GoToTheSizeOfTheWork) {
+  // A large layer takes the widest tile that its channels fill; a small one takes tiles enough to go round.
+  EXPECT_EQ(choose_cuda_tile({128 * 3136, 256, false, 132}).shape, CudaTileShape::wide);
+  EXPECT_EQ(choose_cuda_tile({128 * 3136, 64, false, 132}).shape, CudaTileShape::tall);
+  EXPECT_EQ(choose_cuda_tile({49, 512, false, 132}).shape, CudaTileShape::small);
+  EXPECT_EQ(choose_cuda_tile({128 * 3136, 256, true, 132}).shape, CudaTileShape::small);
+  for (CudaTileShape shape : {CudaTileShape::wide, CudaTileShape::tall, CudaTileShape::small}) {
+    EXPECT_EQ(cuda_tile(shape).shape, shape);
+    EXPECT_EQ(cuda_tile(shape).channels % kSlice, 0);
+    EXPECT_LE(cuda_tile(shape).channels, kSlice * kSliceMultiple);
+  }
+}
+
+TEST(CudaTiles, ExpectedDilationIsTheMeanOverRandomMasks) {
+  for (auto [granularity, stride] : {std::pair{1, 1}, {1, 2}, {2, 1}, {2, 2}, {4, 1}, {4, 2}, {7, 1}}) {
+    for (double rate : {0.2, 0.5, 0.8}) {
+      BlockGeometry geometry;
+      geometry.output = {56, 56};
+      geometry.middle = geometry.input = {56 * stride, 56 * stride};
+      geometry.dilation_stride = stride;
+      geometry.grid = {geometry.output, granularity};
+      ActiveListBuilder builder(geometry, {.stride = stride}, 40);
+      Random random(3);
+      std::vector<uint8_t> patches(40 * geometry.grid.patches());
+      for (uint8_t& patch : patches) patch = random.uniform() < rate;
+      ActiveLists lists;
+      builder.build(patches, lists);
+      double got =
+          static_cast<double>(lists.dilated.count()) / static_cast<double>(40 * geometry.middle.pixels());
+      // Borders see fewer patches; a few patches per image make a noisy mean.
+      EXPECT_NEAR(expected_dilated_rate(rate, granularity, stride), got, 0.03)
+          << granularity << " " << stride << " " << rate;
+    }
+  }
+  EXPECT_DOUBLE_EQ(expected_dilated_rate(0, 2, 1), 0);
+  EXPECT_DOUBLE_EQ(expected_dilated_rate(1, 2, 1), 1);
+}
+
+TEST(CudaPack, HoldsEveryWeightOnceAndZerosElsewhere) {
+  struct Shape {
+    int out, group_in, kernel, groups;
+  };
+  for (Shape s : {Shape{40, 24, 3, 1}, Shape{64, 64, 1, 1}, Shape{104, 8, 3, 13}, Shape{48, 24, 3, 2},
+                  Shape{32, 4, 3, 8}}) {
+    for (Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
+      Tensor weight({s.out, s.group_in, s.kernel, s.kernel});
+      double sum = 0;
+      for (size_t i = 0; i < weight.data.size(); ++i) {
+        weight.data[i] = static_cast<float>(1 + i % 97);
+        sum += weight.data[i];
+      }
+      PackedConv packed = pack_conv(weight, std::vector<float>(s.out, 1.0f),
+                                    {s.groups, padded_channels(s.group_in * s.groups), false}, precision);
+      EXPECT_EQ(packed.slices() % kSliceMultiple, 0);
+      double got = 0;
+      int bytes = element_bytes(precision);
+      for (size_t i = 0; i < packed.weights.size(); i += bytes) {
+        uint32_t bits = 0;
+        std::memcpy(&bits, &packed.weights[i], bytes);
+        // Small integers are exact in every format: their value is the float whose upper bits are stored.
+        if (precision == Precision::fp16) {
+          int exponent = static_cast<int>(bits >> 10 & 0x1f);
+          if (exponent != 0) got += std::ldexp(1 + (bits & 0x3ff) / 1024.0, exponent - 15);
+        } else {
+          float value;
+          bits <<= 8 * (4 - bytes);
+          std::memcpy(&value, &bits, 4);
+          got += value;
+        }
+      }
+      EXPECT_DOUBLE_EQ(got, sum) << s.out << " " << to_string(precision);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lasnet::cuda

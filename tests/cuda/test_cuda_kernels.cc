@@ -1,0 +1,677 @@
+// Every CUDA kernel on the emulated device against plain loops: all tiles and precisions, shapes with tails,
+// both extremes of the copies' timing and both orders of the threads.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+
+#include "core/random.h"
+#include "cuda_emulation.h"
+#include "kernels/cuda/kernels.h"
+#include "kernels/cuda/pack.h"
+#include "kernels/reference/reference.h"
+#include "mask/active_lists.h"
+
+namespace lasnet::cuda {
+namespace {
+
+constexpr Precision kPrecisions[] = {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16};
+
+/// Largest relative rounding error of a stored value.
+double rounding(Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return 0x1p-24;
+    case Precision::tf32:
+    case Precision::fp16:
+      return 0x1p-11;
+    case Precision::bf16:
+      return 0x1p-8;
+  }
+  return 0;
+}
+
+/// Restores the emulation's settings.
+struct WithSettings {
+  explicit WithSettings(emulation::Settings wanted) : saved(emulation::settings()) {
+    emulation::settings() = wanted;
+  }
+  ~WithSettings() { emulation::settings() = saved; }
+  emulation::Settings saved;
+};
+
+const emulation::Settings kSettings[] = {{.late_copies = true, .descending = false},
+                                         {.late_copies = false, .descending = true},
+                                         {.late_copies = true, .descending = true},
+                                         {.late_copies = false, .descending = false, .multiprocessors = 1}};
+
+Tensor random_tensor(Shape shape, Random& random) {
+  Tensor tensor(std::move(shape));
+  for (float& value : tensor.data) value = static_cast<float>(random.normal());
+  return tensor;
+}
+
+float element(const uint8_t* bytes, Precision precision) {
+  if (element_bytes(precision) == 4) {
+    float value;
+    std::memcpy(&value, bytes, 4);
+    return value;
+  }
+  uint16_t half;
+  std::memcpy(&half, bytes, 2);
+  return precision == Precision::fp16 ? f16_to_f32(half) : bf16_to_f32(half);
+}
+
+/// A bordered map in a precision. TF32 maps hold whole floats.
+struct Map {
+  MapSize size;
+  int64_t images;
+  int channels, pitch;
+  Precision precision;
+  DeviceBuffer buffer;
+
+  Map(const Tensor& x, Precision p)
+      : size{x.shape[1], x.shape[2]},
+        images(x.shape[0]),
+        channels(static_cast<int>(x.shape[3])),
+        pitch(padded_channels(channels)),
+        precision(p) {
+    std::vector<float> values(bordered_pixels(size, images) * pitch);
+    for (int64_t i = 0; i < images * size.pixels(); ++i) {
+      int64_t index = bordered_index(size, i / size.pixels(), i % size.pixels() / size.width, i % size.width);
+      std::copy_n(&x.data[i * channels], channels, &values[index * pitch]);
+    }
+    std::vector<uint8_t> bytes;
+    append_elements(values, p == Precision::tf32 ? Precision::fp32 : p, bytes);
+    buffer = DeviceBuffer(static_cast<int64_t>(bytes.size()), "a test");
+    buffer.upload(bytes.data(), buffer.bytes());
+  }
+
+  DeviceMap device() const {
+    return {buffer.data(), pitch, static_cast<int>(size.height), static_cast<int>(size.width), channels};
+  }
+  float at(int64_t index, int channel) const {
+    return element(
+        static_cast<uint8_t*>(buffer.data()) + (index * pitch + channel) * element_bytes(precision),
+        precision);
+  }
+  Tensor tensor() const {
+    Tensor x({images, size.height, size.width, channels});
+    for (int64_t i = 0; i < x.size(); ++i) {
+      int64_t p = i / channels, n = p / size.pixels(), y = p % size.pixels() / size.width,
+              col = p % size.width;
+      x.data[i] = at(bordered_index(size, n, y, col), static_cast<int>(i % channels));
+    }
+    return x;
+  }
+  void expect_zero_border() const {
+    for (int64_t n = 0; n < images; ++n) {
+      for (int64_t y = -1; y <= size.height; ++y) {
+        for (int64_t x = -1; x <= size.width; ++x) {
+          if (y >= 0 && y < size.height && x >= 0 && x < size.width) continue;
+          for (int c = 0; c < pitch; ++c) ASSERT_EQ(at(bordered_index(size, n, y, x), c), 0.0f);
+        }
+      }
+    }
+  }
+};
+
+/// A list in memory, exactly as long as it is.
+struct List {
+  std::vector<int32_t> in, out, begin;
+
+  DeviceList device() { return {in.data(), out.data(), begin.data()}; }
+};
+
+struct ConvCase {
+  int kernel, stride, in, out;
+  MapSize size;
+  int64_t images;
+  double rate;
+  int groups = 1;
+};
+
+const ConvCase kConvCases[] = {
+    {1, 1, 64, 64, {5, 7}, 1, 1.0},      {1, 1, 72, 8, {7, 7}, 2, 0.5},
+    {1, 2, 24, 40, {9, 11}, 1, 1.0},     {3, 1, 24, 72, {8, 8}, 1, 0.4},
+    {3, 2, 32, 136, {13, 9}, 2, 1.0},    {3, 1, 40, 100, {4, 4}, 1, 0.1},
+    {1, 1, 8, 1, {1, 1}, 1, 1.0},        {3, 1, 16, 16, {6, 5}, 1, 0.0},
+    {1, 1, 128, 264, {13, 14}, 1, 0.8},  {3, 1, 104, 104, {7, 6}, 2, 0.6, 13},
+    {3, 2, 144, 144, {9, 8}, 1, 1.0, 9}, {3, 1, 120, 120, {6, 6}, 1, 0.5, 5},
+    {3, 1, 64, 64, {5, 5}, 1, 1.0, 16},  {3, 2, 24, 24, {7, 9}, 1, 1.0, 24},
+    {1, 1, 48, 96, {6, 5}, 1, 0.7, 3},
+};
+
+List random_list(const ConvCase& c, MapSize output, std::vector<uint8_t>& computed, Random& random) {
+  List list;
+  for (int64_t n = 0; n < c.images; ++n) {
+    list.begin.push_back(static_cast<int32_t>(list.in.size()));
+    for (int64_t y = 0; y < output.height; ++y) {
+      for (int64_t x = 0; x < output.width; ++x) {
+        computed.push_back(random.uniform() < c.rate);
+        if (computed.back() == 0) continue;
+        list.in.push_back(static_cast<int32_t>(bordered_index(c.size, n, y * c.stride, x * c.stride)));
+        list.out.push_back(static_cast<int32_t>(bordered_index(output, n, y, x)));
+      }
+    }
+  }
+  list.begin.push_back(static_cast<int32_t>(list.in.size()));
+  return list;
+}
+
+/// max(0, x) unless the epilogue leaves it out for this pixel.
+float finished(float sum, float before, Epilogue epilogue, bool is_inverted) {
+  if (epilogue == Epilogue::bias_add_relu) sum += before;
+  bool linear = epilogue == Epilogue::bias || (epilogue == Epilogue::projection && is_inverted);
+  return linear ? sum : std::max(sum, 0.0f);
+}
+
+/// The convolution of a case with one tile, precision and epilogue; returns the output map's bytes.
+std::vector<uint8_t> check_conv(const ConvCase& c, Precision precision, CudaTileShape shape,
+                                Epilogue epilogue) {
+  Random random(c.in * 131 + c.out);
+  Map in(random_tensor({c.images, c.size.height, c.size.width, c.in}, random), precision);
+  Tensor weight = random_tensor({c.out, c.in / c.groups, c.kernel, c.kernel}, random);
+  std::vector<float> bias = random_tensor({c.out}, random).data;
+  Tensor expected = reference::conv2d(in.tensor(), weight, bias, c.stride, c.groups);
+  MapSize output{expected.shape[1], expected.shape[2]};
+  Map out(random_tensor({c.images, output.height, output.width, c.out}, random), precision);
+  Tensor before = out.tensor();
+  std::vector<uint8_t> computed;
+  List list = random_list(c, output, computed, random);
+  if (epilogue == Epilogue::projection) {
+    for (size_t i = 0; i < list.out.size(); i += 3) list.out[i] = ~list.out[i];
+  }
+  PackedConv packed = pack_conv(weight, bias, {c.groups, in.pitch, false}, precision);
+  ConvCall call;
+  call.in = in.buffer.data();
+  call.out = out.buffer.data();
+  call.weights = packed.weights.data();
+  std::vector<uint8_t> aligned(packed.weights.size() + 16);
+  void* place = aligned.data();
+  size_t space = aligned.size();
+  std::align(16, packed.weights.size(), place, space);
+  std::memcpy(place, packed.weights.data(), packed.weights.size());
+  call.weights = place;
+  call.bias = packed.bias.data();
+  call.in_pixels = list.in.data();
+  call.out_pixels = list.out.data();
+  call.count = &list.begin.back();
+  call.in_pitch = in.pitch;
+  call.out_pitch = out.pitch;
+  call.out_channels = padded_channels(c.out);
+  call.taps = packed.taps;
+  call.run = packed.run;
+  std::vector<int> offsets = tap_offsets(c.kernel, static_cast<int>(c.size.width) + 2, in.pitch, false);
+  std::copy(offsets.begin(), offsets.end(), call.tap_offsets);
+  call.group_in = packed.group_in;
+  call.group_out = packed.group_out;
+  call.epilogue = epilogue;
+  Stream stream;
+  conv(stream, precision, cuda_tile(shape), c.images * output.pixels(), call);
+  out.expect_zero_border();
+
+  int64_t reduction = static_cast<int64_t>(c.kernel) * c.kernel * c.in / c.groups;
+  double scale = std::sqrt(static_cast<double>(reduction)) + 2;
+  // Weights and stored results are rounded, and float32 sums; TF32 rounds inputs too.
+  double bound = (8 * rounding(precision) + 8 * static_cast<double>(reduction) * 0x1p-24) * scale + 1e-6;
+  double worst = 0;
+  Tensor got = out.tensor();
+  size_t entry = 0;
+  for (int64_t p = 0; p < expected.size() / c.out; ++p) {
+    bool is_inverted = computed[p] != 0 && epilogue == Epilogue::projection && entry % 3 == 0;
+    for (int o = 0; o < c.out; ++o) {
+      float old = before.data[p * c.out + o], value = got.data[p * c.out + o];
+      if (computed[p] == 0) {
+        EXPECT_EQ(value, old) << "a pixel that is not in the list was written";
+        if (value != old) return {};
+        continue;
+      }
+      double error = std::abs(static_cast<double>(value) -
+                              finished(expected.data[p * c.out + o], old, epilogue, is_inverted));
+      if (!(error <= worst)) worst = error;
+    }
+    entry += computed[p];
+  }
+  EXPECT_LE(worst, bound) << to_string(precision) << " tile " << static_cast<int>(shape) << " kernel "
+                          << c.kernel << " stride " << c.stride << " " << c.in << " -> " << c.out
+                          << " groups " << c.groups;
+  std::vector<uint8_t> bytes(out.buffer.bytes());
+  std::memcpy(bytes.data(), out.buffer.data(), bytes.size());
+  return bytes;
+}
+
+class CudaConv : public testing::TestWithParam<Precision> {};
+
+TEST_P(CudaConv, OverListsWithEveryTileGivesTheSameBits) {
+  int turn = 0;
+  for (const ConvCase& c : kConvCases) {
+    for (Epilogue epilogue :
+         {Epilogue::bias, Epilogue::bias_relu, Epilogue::bias_add_relu, Epilogue::projection}) {
+      WithSettings settings(kSettings[turn++ % std::size(kSettings)]);
+      std::vector<uint8_t> small = check_conv(c, GetParam(), CudaTileShape::small, epilogue);
+      if (c.groups > 1) continue;
+      EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::tall, epilogue), small);
+      EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::wide, epilogue), small);
+    }
+  }
+}
+
+TEST_P(CudaConv, DoesNotDependOnTimingOrOrder) {
+  for (CudaTileShape shape : {CudaTileShape::small, CudaTileShape::tall, CudaTileShape::wide}) {
+    ConvCase c{3, 1, 72, 136, {13, 14}, 1, 0.9};
+    std::vector<uint8_t> first;
+    for (const emulation::Settings& wanted : kSettings) {
+      WithSettings settings(wanted);
+      std::vector<uint8_t> bytes = check_conv(c, GetParam(), shape, Epilogue::bias_add_relu);
+      if (first.empty()) first = bytes;
+      EXPECT_EQ(bytes, first);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, CudaConv, testing::ValuesIn(kPrecisions),
+                         [](const auto& param) { return to_string(param.param); });
+
+/// Buffers of a ListCall.
+struct Lists {
+  ListGeometry g;
+  std::vector<uint8_t> patches;
+  std::vector<List> lists;
+  std::vector<std::vector<int32_t>> chunks, masked;
+  ListCall call;
+
+  Lists(const ListGeometry& geometry, std::vector<uint8_t> decisions)
+      : g(geometry), patches(std::move(decisions)) {
+    call.geometry = g;
+    call.patches = patches.data();
+    lists.resize(kMaxTargets), chunks.resize(kMaxTargets), masked.resize(kMaxTargets);
+  }
+  void add(ListKind kind, int whole_from = 1 << 30) {
+    int i = call.count++;
+    int64_t capacity = static_cast<int64_t>(g.images) * domain_height(g, kind) * domain_width(g, kind);
+    lists[i].in.assign(capacity, -7), lists[i].out.assign(capacity, -7),
+        lists[i].begin.assign(g.images + 1, -7);
+    chunks[i].assign(g.images * chunks_per_image(g, kind), -7), masked[i] = chunks[i];
+    call.targets[i] = {kind, whole_from, lists[i].device(), chunks[i].data(), masked[i].data()};
+  }
+};
+
+TEST(CudaMask, ListsAreTheCpusForEveryMask) {
+  Random random(4);
+  for (auto [stride, dilation_stride] : {std::pair{1, 1}, {2, 2}, {2, 1}}) {
+    for (int granularity : {1, 2, 3, 4, 40}) {
+      for (double rate : {0.0, 0.15, 0.5, 1.0}) {
+        BlockGeometry b;
+        b.input = {25, 39};
+        b.output = {(25 + stride - 1) / stride, (39 + stride - 1) / stride};
+        b.middle = dilation_stride == stride ? b.input : b.output;
+        b.dilation_stride = dilation_stride;
+        b.grid = {b.output, granularity};
+        auto n = [](int64_t v) { return static_cast<int>(v); };
+        ListGeometry g{3,
+                       25,
+                       39,
+                       n(b.middle.height),
+                       n(b.middle.width),
+                       n(b.output.height),
+                       n(b.output.width),
+                       stride,
+                       dilation_stride,
+                       granularity,
+                       n(b.grid.rows()),
+                       n(b.grid.cols())};
+        std::vector<uint8_t> patches(3 * g.patches());
+        for (uint8_t& patch : patches) patch = random.uniform() < rate;
+        std::fill_n(patches.begin() + g.patches(), g.patches(), uint8_t{0});
+        Lists got(g, patches);
+        got.add(ListKind::dilated), got.add(ListKind::active), got.add(ListKind::result),
+            got.add(ListKind::projected);
+        WithSettings settings(kSettings[granularity % 2]);
+        Stream stream;
+        build_lists(stream, got.call);
+        ActiveLists want;
+        ActiveListBuilder builder(b, {.stride = stride, .projected = true, .by_row = true}, 3);
+        builder.build(patches, want);
+        // Row by row, where the CPU lists M patch by patch.
+        auto check = [&](const List& list, const PixelList& cpu) {
+          ASSERT_EQ(list.begin.back(), cpu.count());
+          std::vector<std::pair<int, int>> wanted;
+          for (int64_t i = 0; i < cpu.count(); ++i)
+            wanted.emplace_back(cpu.pairs().out[i], cpu.pairs().in[i]);
+          std::sort(wanted.begin(), wanted.end());
+          for (int64_t image = 0; image < 3; ++image) {
+            EXPECT_EQ(list.begin[image + 1] - list.begin[image], cpu.images(image, image + 1).count);
+          }
+          for (int64_t i = 0; i < cpu.count(); ++i) ASSERT_EQ(std::pair(list.out[i], list.in[i]), wanted[i]);
+        };
+        check(got.lists[0], want.dilated);
+        check(got.lists[1], want.active);
+        check(got.lists[2], want.active_by_row);
+        int64_t active = 0;
+        for (size_t i = 0; i < got.lists[3].out.size(); ++i) active += got.lists[3].out[i] < 0;
+        EXPECT_EQ(active, want.projected.count());
+        int64_t counted = 0;
+        for (int32_t chunk : got.masked[0]) counted += chunk;
+        EXPECT_EQ(counted, want.dilated.count());
+      }
+    }
+  }
+}
+
+TEST(CudaMask, DenseImagesListEverything) {
+  ListGeometry g{3, 9, 9, 9, 9, 9, 9, 1, 1, 3, 3, 3};
+  std::vector<uint8_t> patches(27);
+  patches[0] = 1;                                    // one of nine
+  std::fill_n(patches.begin() + 18, 7, uint8_t{1});  // seven of nine
+  Lists got(g, patches);
+  got.add(ListKind::dilated, 6), got.add(ListKind::active, 1);
+  Stream stream;
+  build_lists(stream, got.call);
+  EXPECT_EQ(got.lists[0].begin, (std::vector<int32_t>{0, 16, 16, 16 + 81}));
+  EXPECT_EQ(got.lists[1].begin, (std::vector<int32_t>{0, 81, 81, 162}));
+  EXPECT_EQ(got.masked[1], (std::vector<int32_t>{9, 0, 63}));
+}
+
+struct MaskerRun {
+  Tensor differences;
+  std::vector<uint8_t> patches, forced;
+  std::vector<float> weight;
+  int32_t force = 0;
+  MaskerCall call;
+
+  MaskerRun(const ListGeometry& g, const Map& map, const Tensor& w, const Tensor& bias)
+      : differences({g.images, g.patch_rows, g.patch_cols}),
+        patches(g.images * g.patches(), 9),
+        forced(patches.size(), 0) {
+    weight.resize((map.channels + 63) / 32 * 32);
+    for (int c = 0; c < map.channels; ++c) weight[c] = w.data[c] - w.data[map.channels + c];
+    call = {g,
+            map.device(),
+            weight.data(),
+            bias.data[0] - bias.data[1],
+            forced.data(),
+            &force,
+            differences.data.data(),
+            patches.data()};
+  }
+};
+
+TEST(CudaMasker, AgreesWithTheReferenceAloneAndInTheConvolution) {
+  Random random(5);
+  for (Precision precision : kPrecisions) {
+    for (int stride : {1, 2}) {
+      for (int granularity : {1, 3, 4, 20}) {
+        for (int channels : {8, 24, 136}) {
+          Map map(random_tensor({2, 11, 14, channels}, random), precision);
+          PatchGrid grid{{(11 + stride - 1) / stride, 14 / stride}, granularity};
+          auto n = [](int64_t v) { return static_cast<int>(v); };
+          ListGeometry g{2,
+                         11,
+                         14,
+                         11,
+                         14,
+                         n(grid.map.height),
+                         n(grid.map.width),
+                         stride,
+                         stride,
+                         granularity,
+                         n(grid.rows()),
+                         n(grid.cols())};
+          Tensor weight = random_tensor({2, channels, 1, 1}, random), bias = random_tensor({2}, random);
+          Tensor expected = reference::masker_differences(map.tensor(), grid, stride, weight, bias);
+          MaskerRun alone(g, map, weight, bias), riding(g, map, weight, bias);
+          Stream stream;
+          masker(stream, precision, alone.call);
+
+          Lists everything(g, {});
+          everything.call.patches = nullptr;
+          everything.add(ListKind::dilated);
+          build_lists(stream, everything.call);
+          Map out(Tensor({2, 11, 14, 40}), precision);
+          PackedConv packed = pack_conv(random_tensor({40, channels, 1, 1}, random), std::vector<float>(40),
+                                        {1, map.pitch, false}, precision);
+          DeviceBuffer weights(static_cast<int64_t>(packed.weights.size()), "a test");
+          weights.upload(packed.weights.data(), weights.bytes());
+          std::vector<float> dots(bordered_pixels({11, 14}, 2));
+          DeviceList list = everything.lists[0].device();
+          ConvCall call;
+          call.in = map.buffer.data(), call.out = out.buffer.data(), call.weights = weights.data();
+          call.bias = packed.bias.data(), call.in_pixels = list.in, call.out_pixels = list.out;
+          call.count = list.image_begin + 2, call.in_pitch = map.pitch, call.out_pitch = out.pitch;
+          call.out_channels = 40, call.run = packed.run;
+          call.masker_weight = riding.weight.data(), call.dots = dots.data();
+          for (CudaTileShape shape : {CudaTileShape::small, CudaTileShape::tall, CudaTileShape::wide}) {
+            std::fill(dots.begin(), dots.end(), NAN);
+            conv(stream, precision, cuda_tile(shape), 2 * 11 * 14, call);
+            pool_dots(stream, riding.call, dots.data());
+            for (int64_t i = 0; i < expected.size(); ++i) {
+              ASSERT_NEAR(riding.differences.data[i], expected.data[i], 2e-4);
+            }
+          }
+          for (int64_t i = 0; i < expected.size(); ++i) {
+            ASSERT_NEAR(alone.differences.data[i], expected.data[i], 2e-4);
+            ASSERT_EQ(alone.patches[i], alone.differences.data[i] >= 0);
+          }
+          alone.force = 1;
+          masker(stream, precision, alone.call);
+          EXPECT_EQ(alone.patches, alone.forced);
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaPools, AgreeWithTheReference) {
+  Random random(6);
+  for (Precision precision : kPrecisions) {
+    for (MapSize size : {MapSize{16, 16}, MapSize{7, 10}, MapSize{1, 1}}) {
+      for (int channels : {8, 40}) {
+        Tensor x = random_tensor({2, size.height, size.width, channels}, random);
+        reference::relu(x);
+        Map in(x, precision);
+        Tensor expected = reference::max_pool(in.tensor());
+        Map out(Tensor(expected.shape), precision);
+        Stream stream;
+        max_pool(stream, precision, {in.device(), out.device(), 2});
+        EXPECT_EQ(out.tensor(), expected);
+        out.expect_zero_border();
+
+        List list;
+        for (int64_t n = 0; n < 2; ++n) {
+          list.begin.push_back(static_cast<int32_t>(list.out.size()));
+          for (int64_t p = 0; p < size.pixels(); ++p) {
+            list.out.push_back(static_cast<int32_t>(bordered_index(size, n, p / size.width, p % size.width)));
+          }
+        }
+        list.begin.push_back(static_cast<int32_t>(list.out.size()));
+        std::vector<float> got(2 * in.pitch);
+        mean(stream, precision, {in.device(), list.device(), 2, got.data()});
+        Tensor mean_expected = reference::average_pool(in.tensor());
+        for (int c = 0; c < 2 * channels; ++c) {
+          EXPECT_NEAR(got[c / channels * in.pitch + c % channels], mean_expected.data[c], 1e-5);
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaStem, ImagesBecomeBorderedMaps) {
+  Random random(7);
+  Tensor x = random_tensor({2, 3, 9, 11}, random);
+  for (Precision precision : kPrecisions) {
+    int pitch = 16 / element_bytes(precision);
+    DeviceBuffer out(2 * 15 * 17 * 16, "a test");
+    Stream stream;
+    image_to_map(stream, precision, {x.data.data(), out.data(), 2, 3, 9, 11, 3, pitch});
+    for (int64_t n = 0; n < 2; ++n) {
+      for (int64_t y = -3; y < 12; ++y) {
+        for (int64_t col = -3; col < 14; ++col) {
+          for (int c = 0; c < pitch; ++c) {
+            bool inside = y >= 0 && y < 9 && col >= 0 && col < 11 && c < 3;
+            float want = inside ? x.data[((n * 3 + c) * 9 + y) * 11 + col] : 0.0f;
+            float got = element(static_cast<uint8_t*>(out.data()) + ((n * 15 + y + 3) * 17 + col + 3) * 16 +
+                                    c * element_bytes(precision),
+                                precision);
+            ASSERT_NEAR(got, want, std::abs(want) * rounding(precision));
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaSqueezeExcite, AgreesWithTheReference) {
+  Random random(8);
+  const int channels = 104, squeezed = 12;
+  Tensor w1 = random_tensor({squeezed, channels, 1, 1}, random), b1 = random_tensor({squeezed}, random);
+  Tensor w2 = random_tensor({channels, squeezed, 1, 1}, random), b2 = random_tensor({channels}, random);
+  for (Precision precision : kPrecisions) {
+    Map z(random_tensor({3, 6, 7, channels}, random), precision);
+    Tensor before = z.tensor();
+    ByteTensor mask({3, 6, 7});
+    List list;
+    for (int64_t p = 0; p < 3 * 42; ++p) {
+      if (p % 42 == 0) list.begin.push_back(static_cast<int32_t>(list.out.size()));
+      if (p / 42 == 1 || p % 3 != 0) continue;  // nothing of the second image
+      mask.data[p] = 1;
+      list.out.push_back(static_cast<int32_t>(bordered_index({6, 7}, p / 42, p % 42 / 7, p % 7)));
+    }
+    list.begin.push_back(static_cast<int32_t>(list.out.size()));
+    std::vector<float> pooled(3 * z.pitch), scale(3 * z.pitch);
+    Tensor expected = reference::squeeze_excite(before, mask, {w1, b1, w2, b2});
+    Stream stream;
+    mean(stream, precision, {z.device(), list.device(), 3, pooled.data()});
+    excite(stream, {pooled.data(), w1.data.data(), b1.data.data(), w2.data.data(), b2.data.data(),
+                    scale.data(), 3, channels, squeezed, z.pitch});
+    scale_pixels(stream, precision, {z.device(), list.device(), 3, scale.data()});
+    Tensor got = z.tensor();
+    for (int64_t i = 0; i < got.size(); ++i) {
+      float want = mask.data[i / channels] != 0 ? expected.data[i] : before.data[i];
+      ASSERT_NEAR(got.data[i], want, std::abs(want) * 2 * rounding(precision) + 1e-5);
+    }
+  }
+}
+
+TEST(CudaUnfused, GatheredPatchesHoldTheWindows) {
+  Random random(9);
+  for (Precision precision : kPrecisions) {
+    for (auto [granularity, stride] : {std::pair{1, 1}, {4, 1}, {3, 2}}) {
+      MapSize middle{13, 10}, output{(13 + stride - 1) / stride, (10 + stride - 1) / stride};
+      PatchGrid grid{output, granularity};
+      auto n = [](int64_t v) { return static_cast<int>(v); };
+      ListGeometry g{2,
+                     13,
+                     10,
+                     13,
+                     10,
+                     n(output.height),
+                     n(output.width),
+                     stride,
+                     stride,
+                     granularity,
+                     n(grid.rows()),
+                     n(grid.cols())};
+      Map map(random_tensor({2, 13, 10, 16}, random), precision);
+      std::vector<uint8_t> patches(2 * g.patches());
+      for (uint8_t& patch : patches) patch = random.uniform() < 0.5;
+      int side = gather_side(g);
+      DeviceBuffer buffer(int64_t{2} * g.patches() * side * side * map.pitch * element_bytes(precision),
+                          "a test");
+      Lists lists(g, patches);
+      lists.add(ListKind::active);
+      Stream stream;
+      build_lists(stream, lists.call);
+      gather_patches(stream, precision, {g, map.device(), patches.data(), buffer.data()});
+      std::vector<int32_t> in(lists.lists[0].in.size());
+      gathered_pixels(stream, g, lists.lists[0].device(), in.data());
+      for (int64_t p = 0; p < lists.lists[0].begin.back(); ++p) {
+        for (int dy = -1; dy <= 1; ++dy) {
+          for (int dx = -1; dx <= 1; ++dx) {
+            int64_t from = lists.lists[0].in[p] + dy * (middle.width + 2) + dx, to = in[p] + dy * side + dx;
+            for (int c = 0; c < 16; ++c) {
+              float got = element(
+                  static_cast<uint8_t*>(buffer.data()) + (to * map.pitch + c) * element_bytes(precision),
+                  precision);
+              ASSERT_EQ(got, map.at(from, c));
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaUnfused, AddsOverTheWholeMap) {
+  Random random(10);
+  for (Precision precision : kPrecisions) {
+    Map y(random_tensor({2, 5, 4, 24}, random), precision),
+        body(random_tensor({2, 5, 4, 24}, random), precision);
+    Tensor before = y.tensor(), added = body.tensor();
+    Stream stream;
+    add_relu(stream, precision, {y.device(), body.buffer.data(), 2});
+    Tensor got = y.tensor();
+    for (int64_t i = 0; i < got.size(); ++i) {
+      float want = std::max(before.data[i] + added.data[i], 0.0f);
+      ASSERT_NEAR(got.data[i], want, want * rounding(precision));
+    }
+    y.expect_zero_border();
+  }
+}
+
+TEST(CudaFinite, FindsTheFirstBadValue) {
+  Random random(11);
+  for (Precision precision : kPrecisions) {
+    Tensor x = random_tensor({1, 4, 5, 8}, random);
+    x.data[(2 * 5 + 1) * 8 + 3] = INFINITY;
+    x.data[(2 * 5 + 1) * 8 + 5] = NAN;
+    x.data[0] = NAN;  // not listed
+    Map map(x, precision);
+    std::vector<int32_t> pixels;
+    for (int64_t p = 1; p < 20; ++p)
+      pixels.push_back(static_cast<int32_t>(bordered_index({4, 5}, 0, p / 5, p % 5)));
+    pixels[4] = ~pixels[4];
+    int32_t count = 19;
+    unsigned long long first = ~0ull;
+    Stream stream;
+    find_not_finite(stream, precision, 19, {map.buffer.data(), map.pitch, 8, pixels.data(), &count, &first});
+    EXPECT_EQ(first, 2u * (static_cast<unsigned long long>(bordered_index({4, 5}, 0, 2, 1)) * 8 + 3));
+  }
+}
+
+// ---- the emulation itself: it must see what it claims to see ----
+
+__global__ void copies_without_wait(const float* in, float* out) {
+  auto* shared = shared_memory<float>();
+  copy_async(shared + 4 * threadIdx.x, in + 4 * threadIdx.x, true);
+  commit_copies();
+  out[threadIdx.x] = shared[4 * threadIdx.x];
+}
+__global__ void reads_without_barrier(float* out) {
+  auto* shared = shared_memory<float>();
+  shared[threadIdx.x] = 1;
+  out[threadIdx.x] = shared[63 - threadIdx.x];
+}
+__global__ void half_a_barrier(float*) {
+  if (threadIdx.x < 40) __syncthreads();
+}
+
+TEST(Emulation, ShowsMissingWaitsAndBarriers) {
+  alignas(16) float in[256] = {}, out[64];
+  Stream stream;
+  LaunchShape shape{1, 64, 1024};
+  {
+    WithSettings settings({.late_copies = true});
+    launch(stream, copies_without_wait, shape, static_cast<const float*>(in), static_cast<float*>(out));
+    EXPECT_TRUE(std::isnan(out[5]));
+  }
+  launch(stream, reads_without_barrier, shape, static_cast<float*>(out));
+  EXPECT_TRUE(std::isnan(out[0]));
+  EXPECT_THROW(launch(stream, half_a_barrier, shape, static_cast<float*>(out)), std::runtime_error);
+}
+
+}  // namespace
+}  // namespace lasnet::cuda

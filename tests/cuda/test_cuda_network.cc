@@ -1,0 +1,239 @@
+// Whole networks of the cuda backend against the CPU backend: every mask pattern, schedule and precision.
+// Built twice: over the emulated device, and over a real one, where these tests are skipped if there is none.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <thread>
+
+#include "lasnet/engine.h"
+#include "lasnet/error.h"
+#include "support/random_model.h"
+
+namespace lasnet {
+namespace {
+
+using test::MaskPattern;
+
+ArchConfig config(const std::string& name, const std::string& granularity, double width = 0.125) {
+  ArchConfig arch;
+  arch.name = name.substr(0, name.find(':'));
+  if (name.find(':') != std::string::npos) arch.se_pool = parse_se_pool(name.substr(name.find(':') + 1));
+  arch.width = width;
+  arch.classes = 10;
+  arch.granularity = parse_granularity(granularity);
+  return arch;
+}
+
+/// Rounding through a whole network relative to the largest logit, by the precision of products.
+double tolerance(Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return 1e-4;
+    case Precision::tf32:
+    case Precision::fp16:
+      return 1e-2;
+    case Precision::bf16:
+      return 8e-2;
+  }
+  return 0;
+}
+
+/// Named by the build: EmulatedNetwork or GpuNetwork.
+class LASNET_TEST_SUITE : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (cuda_devices().empty()) GTEST_SKIP() << "no CUDA device: " << cuda_unavailable_reason();
+  }
+};
+
+// TEST_F after the suite's name is expanded.
+#define DEVICE_TEST_OF(suite, name) TEST_F(suite, name)
+#define DEVICE_TEST(name) DEVICE_TEST_OF(LASNET_TEST_SUITE, name)
+
+struct NetworkCase {
+  const char* architecture;
+  const char* granularity;
+  MapSize size;
+  int64_t images;
+  Precision precision = Precision::fp32;
+};
+
+void expect_same_as_cpu(const NetworkCase& c) {
+  SCOPED_TRACE(std::string(c.architecture) + " " + c.granularity + " " + to_string(c.precision));
+  Model model = test::random_model(config(c.architecture, c.granularity), 1);
+  Tensor x = test::random_input(c.images, c.size, 2);
+  Session cpu(model), session(model, {.backend = Backend::cuda, .precision = c.precision});
+  EXPECT_EQ(session.precision(), c.precision);
+  Result expected = cpu.run(x);
+  MaskSet masks = test::masks_of(expected.trace);
+  Result got = session.run(x, {.force_masks = &masks});
+  EXPECT_LE(test::relative_error(got.logits, expected.logits), tolerance(c.precision));
+  EXPECT_EQ(test::count_wrong_decisions(got.trace, expected.trace, tolerance(c.precision)), 0);
+  EXPECT_EQ(got.trace.image_macs, expected.trace.image_macs);
+  for (size_t b = 0; b < got.trace.blocks.size(); ++b) {
+    EXPECT_EQ(got.trace.blocks[b].mask, expected.trace.blocks[b].mask);
+    EXPECT_EQ(got.trace.blocks[b].dilated_rate, expected.trace.blocks[b].dilated_rate);
+  }
+  Result dense = session.run(x, {.dense = true});
+  EXPECT_LE(test::relative_error(dense.logits, cpu.run(x, {.dense = true}).logits), tolerance(c.precision));
+  EXPECT_DOUBLE_EQ(dense.trace.macs_ratio(), 1.0);
+}
+
+DEVICE_TEST(SameMasksAndLogitsAsTheCpu) {
+  expect_same_as_cpu({"resnet18", "4-4-2-1", {64, 64}, 1});
+  expect_same_as_cpu({"resnet18", "3-5-2-9", {65, 47}, 3});
+  expect_same_as_cpu({"resnet50", "1-1-1-1", {32, 64}, 2});
+  expect_same_as_cpu({"resnet50", "8-4-7-1", {49, 67}, 1});
+  expect_same_as_cpu({"resnet34", "static", {33, 47}, 2});
+  expect_same_as_cpu({"regnet_y_400mf", "4-4-2-1", {64, 32}, 3});
+  expect_same_as_cpu({"regnet_y_400mf:dense", "3-5-2-9", {49, 67}, 3});
+  expect_same_as_cpu({"resnext50_32x4d", "4-4-2-1", {64, 48}, 2});
+}
+
+DEVICE_TEST(TensorCorePrecisionsAgreeWithinTheirRounding) {
+  for (Precision precision : {Precision::tf32, Precision::fp16, Precision::bf16}) {
+    expect_same_as_cpu({"resnet50", "4-4-2-1", {49, 67}, 2, precision});
+    expect_same_as_cpu({"resnet18", "4-4-2-1", {64, 48}, 2, precision});
+    expect_same_as_cpu({"regnet_y_400mf", "4-4-2-1", {64, 48}, 2, precision});
+  }
+}
+
+DEVICE_TEST(EveryMaskPatternAgreesWithTheCpu) {
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
+    Model model = test::random_model(config(name, "4-3-2-1"), 9);
+    MapSize size{48, 64};
+    Tensor x = test::random_input(2, size, 10);
+    Session session(model, {.backend = Backend::cuda}), cpu(model);
+    for (MaskPattern pattern : {MaskPattern::empty, MaskPattern::full, MaskPattern::single,
+                                MaskPattern::border, MaskPattern::random}) {
+      MaskSet masks = test::make_masks(model.spec, 2, size, pattern, 11);
+      RunOptions options{.force_masks = &masks};
+      EXPECT_LE(test::relative_error(session.run(x, options).logits, cpu.run(x, options).logits), 1e-4)
+          << name << " " << static_cast<int>(pattern);
+    }
+  }
+}
+
+DEVICE_TEST(SchedulesAreChoicesOfSpeedNotOfResult) {
+  const BlockPlan plans[] = {{.masker = MaskerSchedule::with_conv1},
+                             {.gather = GatherSchedule::copied},
+                             {.scatter = ScatterSchedule::separate},
+                             {.masker = MaskerSchedule::with_conv1,
+                              .gather = GatherSchedule::copied,
+                              .scatter = ScatterSchedule::separate},
+                             {.traversal = Traversal::row_bands, .whole_map_above = 0.0},
+                             {.masker = MaskerSchedule::separate, .whole_map_above = 0.5}};
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
+    for (Precision precision : {Precision::fp32, Precision::fp16}) {
+      Model model = test::random_model(config(name, "4-3-2-1"), 24);
+      Tensor x = test::random_input(2, {48, 64}, 25);
+      MaskSet masks = test::make_masks(model.spec, 2, {48, 64}, MaskPattern::random, 26);
+      RunOptions options{.force_masks = &masks};
+      Result expected = Session(model, {.backend = Backend::cuda, .precision = precision}).run(x, options);
+      for (const BlockPlan& plan : plans) {
+        auto executable =
+            make_executable(model, Backend::cuda, std::nullopt, uniform_plan(model.spec, plan), precision);
+        Result got = Session(executable, 1).run(x, options);
+        // Only the unfused addition rounds once more.
+        double bound = plan.scatter == ScatterSchedule::in_place ? 0.0 : tolerance(precision);
+        EXPECT_LE(test::relative_error(got.logits, expected.logits), bound)
+            << name << " " << to_string(precision);
+        EXPECT_EQ(test::count_wrong_decisions(got.trace, expected.trace, tolerance(precision)), 0);
+      }
+    }
+  }
+}
+
+DEVICE_TEST(FullMaskIsTheStaticNetworkBitForBit) {
+  for (Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
+    for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
+      Model model = test::random_model(config(name, "3-5-2-9"), 3);
+      Tensor x = test::random_input(2, {49, 64}, 4);
+      MaskSet full = test::make_masks(model.spec, 2, {49, 64}, MaskPattern::full, 5);
+      Session session(model, {.backend = Backend::cuda, .precision = precision});
+      EXPECT_EQ(session.run(x, {.force_masks = &full}).logits, session.run(x, {.dense = true}).logits)
+          << name;
+    }
+  }
+}
+
+DEVICE_TEST(ResultsDoNotDependOnTheBatch) {
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf"}) {
+    Model model = test::random_model(config(name, "4-4-2-1"), 12);
+    Tensor x = test::random_input(3, {49, 64}, 13);
+    Session session(model, {.backend = Backend::cuda, .precision = Precision::fp16});
+    Result whole = session.run(x);
+    int64_t values = x.size() / 3;
+    for (int64_t n = 0; n < 3; ++n) {
+      Tensor image({1, 3, 49, 64});
+      std::copy_n(x.data.begin() + n * values, values, image.data.begin());
+      Result one = session.run(image);
+      EXPECT_TRUE(
+          std::equal(one.logits.data.begin(), one.logits.data.end(), whole.logits.data.begin() + n * 10));
+      EXPECT_DOUBLE_EQ(one.trace.macs, whole.trace.image_macs[n]);
+    }
+  }
+}
+
+DEVICE_TEST(IsReusableAcrossSizesModesAndMasks) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 16);
+  Session session(model, {.backend = Backend::cuda});
+  for (MapSize size : {MapSize{64, 64}, {32, 96}, {64, 64}, {47, 61}, {96, 32}, {33, 33}, {64, 64}}) {
+    Tensor x = test::random_input(2, size, 17);
+    MaskSet empty = test::make_masks(model.spec, 2, size, MaskPattern::empty, 18);
+    for (int repeat = 0; repeat < 2; ++repeat) {
+      for (RunOptions options : {RunOptions{}, RunOptions{.dense = true}, RunOptions{.force_masks = &empty},
+                                 RunOptions{.time_blocks = true}}) {
+        Result fresh = Session(model, {.backend = Backend::cuda}).run(x, options);
+        EXPECT_EQ(session.run(x, options).logits, fresh.logits);
+      }
+    }
+  }
+}
+
+DEVICE_TEST(SessionsShareAnExecutable) {
+  Model model = test::random_model(config("resnet50", "4-4-2-1"), 18);
+  auto executable = make_executable(model, Backend::cuda);
+  Tensor x = test::random_input(1, {48, 48}, 19);
+  Tensor expected = Session(executable, 1).run(x).logits;
+  std::vector<int> equal(2);
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 2; ++i) {
+    threads.emplace_back([&, i] {
+      Session session(executable, 1);
+      for (int repeat = 0; repeat < 3; ++repeat) equal[i] += session.run(x).logits == expected;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(equal, testing::Each(3));
+}
+
+DEVICE_TEST(NamesTheLayerThatLeavesTheFiniteNumbers) {
+  for (const char* name : {"resnet50", "regnet_y_400mf"}) {
+    Model model = test::random_model(config(name, "4-4-2-1"), 20);
+    const ConvSpec& conv = model.spec.blocks[2].convs[1];
+    model.weights.at(conv.norm_name + ".bias").data[3] = 3e38f;
+    model.weights.at(conv.norm_name + ".running_mean").data[3] = -3e38f;
+    Tensor x = test::random_input(1, {48, 48}, 21);
+    auto message = [&](Backend backend) -> std::string {
+      try {
+        Session(model, {.backend = backend}).run(x, {.dense = true, .check_finite = true});
+      } catch (const Error& error) {
+        return error.what();
+      }
+      return "no error";
+    };
+    EXPECT_THAT(message(Backend::cuda),
+                testing::StartsWith(conv.name + ": its output is infinite at image 0, channel 3"));
+    EXPECT_EQ(message(Backend::cuda), message(Backend::cpu));
+  }
+}
+
+DEVICE_TEST(RefusesAnInstructionSet) {
+  Model model = test::random_model(config("resnet18", "4-4-2-1"), 22);
+  EXPECT_THROW(Session(model, {.backend = Backend::cuda, .isa = Isa::scalar}), Error);
+}
+
+}  // namespace
+}  // namespace lasnet
