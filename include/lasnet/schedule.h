@@ -38,8 +38,9 @@ enum class Traversal {
               ///< identity block whose convs[0] is a 1x1, without Squeeze-and-Excitation
 };
 
-/// The schedule of one block. Results are the same bit for bit, but for the masker's logits, whose sums are
-/// taken in an order of each MaskerSchedule's own (float rounding).
+/// The schedule of one block. Results are the same bit for bit, with two exceptions by float rounding: the
+/// masker's logits, whose sums each MaskerSchedule takes in its own order, and ScatterSchedule in blocks with
+/// a projection, which is summed in registers or added afterwards.
 struct BlockPlan {
   MaskerSchedule masker = MaskerSchedule::pooled;
   GatherSchedule gather = GatherSchedule::indirect;
