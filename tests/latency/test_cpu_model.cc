@@ -19,7 +19,7 @@ ModelSpec network(const std::string& name, const std::string& granularity) {
 
 double count(const OperatorWork& work, WorkUnit unit) { return work.counts[static_cast<size_t>(unit)]; }
 
-const OperatorWork& find(const std::vector<OperatorWork>& operators, const std::string& name) {
+OperatorWork find(const std::vector<OperatorWork>& operators, const std::string& name) {
   for (const OperatorWork& work : operators) {
     if (work.name == name) return work;
   }
@@ -46,7 +46,7 @@ TEST(CpuWork, APointwiseConvolutionByHand) {
   const ModelSpec spec = network("resnet50", "static");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
   const CpuContext context = cpu_context(spec, kMachine, 1, 1);
-  const OperatorWork& conv1 = find(static_work(spec.blocks[1], geometry.blocks[1], context), "conv1");
+  const OperatorWork conv1 = find(static_work(spec.blocks[1], geometry.blocks[1], context), "conv1");
   EXPECT_DOUBLE_EQ(count(conv1, WorkUnit::tile), 14 * 38 * 4);
   EXPECT_DOUBLE_EQ(count(conv1, WorkUnit::run), 14 * 38 * 4);
   EXPECT_NEAR(count(conv1, WorkUnit::tile_step), 14 * (34 * 6 + 4 * 5) / 6.0 * 256 * 4, 1e-6);
