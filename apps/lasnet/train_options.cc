@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/fail.h"
+#include "lasnet/hardware.h"
 #include "train/config.h"
 
 namespace lasnet::cli {
@@ -33,7 +34,8 @@ constexpr std::array kHelp = {
     Help{"arch", kNetwork, "Architecture, e.g. resnet50 or regnet_y_400mf; lasnet info lists them"},
     Help{"width", kNetwork, "Channel multiplier"},
     Help{"stem", kNetwork, "imagenet, or small for 32 to 128 px"},
-    Help{"granularity", kNetwork, "S per stage or block, e.g. 4-4-2-1"},
+    Help{"granularity", kNetwork, "S per stage or block, e.g. 4-4-2-1; auto: what `lasnet search` chooses"},
+    Help{"hardware", kNetwork, "Of --granularity auto: hardware to be fast on; default: this machine"},
     Help{"se", kNetwork, "What Squeeze-and-Excitation (RegNetY) averages: active or dense (all pixels)"},
     Help{"target", kNetwork, "MAC ratio of the whole network"},
     Help{"init", kNetwork,
@@ -113,7 +115,7 @@ class FieldDeclarer {
   }
 
   void operator()(const char* key, const std::vector<int>&) const {
-    parsed(key, "", [](const std::string& text) { return parse_granularity(text); });
+    parsed(key, "", [](const std::string& text) { return parse_train_granularity(text); });
   }
 
   template <typename T>
@@ -145,7 +147,10 @@ class FieldDeclarer {
 void check(const TrainConfig& config) {
   try {
     check_train_config(config);
-    make_spec(config.arch);
+    ArchConfig arch = config.arch;
+    if (arch.granularity == kAutoGranularity) arch.granularity.clear();
+    make_spec(arch);
+    if (!config.hardware.empty()) load_hardware(config.hardware);
   } catch (const Error& error) {
     throw UsageError(error.what());
   }

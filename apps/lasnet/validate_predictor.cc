@@ -1,5 +1,7 @@
 // `lasnet validate-predictor`: the latency model against measurements on this machine.
+#include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <memory>
 
 #include "calibrate/validation.h"
@@ -17,8 +19,9 @@ namespace {
 
 constexpr const char* kFooter =
     R"(Networks run at their usual sizes, which no calibration uses, each run beside a reference kernel; quiet minima
-count. Noise is the difference of two measurements of the same thing. Choices of S compare expected times over
-independent patches, measured ones interpolated between the shares of active patches that ran.)";
+count. Noise is the difference of two measurements of the same thing. Choices compare expected times over independent
+patches, measured ones interpolated between the shares of active patches that ran; regret is the chosen option's time
+over the best one's, fixed the regret of the best option that stays the same in a stage.)";
 
 struct ValidateCommand {
   std::string hardware;
@@ -38,29 +41,53 @@ Json quality_json(const FitQuality& quality) {
           {"within_5", quality.within_5}, {"within_10", quality.within_10}, {"within_15", quality.within_15}};
 }
 
+/// The lists of choices by their JSON names.
+std::vector<std::pair<const char*, const std::vector<Choice>*>> choice_lists(const Validation& validation) {
+  return {{"granularities", &validation.granularities},
+          {"schedules", &validation.schedules},
+          {"granularities_and_schedules", &validation.everything}};
+}
+
+Json choices_json(const std::vector<Choice>& choices) {
+  const Regret regret = regret_of(choices);
+  Json list = Json::array();
+  for (const Choice& choice : choices) {
+    Json options = Json::array();
+    for (const Choice::Option& option : choice.options) {
+      options.push_back({{"name", option.name},
+                         {"measured_us", 1e6 * option.measured_s},
+                         {"predicted_us", 1e6 * option.predicted_s}});
+    }
+    list.push_back({{"stage", choice.stage + 1},
+                    {"rate", choice.rate},
+                    {"chosen", choice.options[choice.chosen].name},
+                    {"best", choice.options[choice.best()].name},
+                    {"regret", choice.regret(choice.chosen)},
+                    {"spearman", choice.rank_correlation()},
+                    {"options", options}});
+  }
+  return {{"regret_mean", regret.chosen_mean},
+          {"regret_max", regret.chosen_max},
+          {"best_fixed_regret_mean", regret.fixed_mean},
+          {"choices", list}};
+}
+
 Json to_json(const Validation& validation, const HardwareProfile& hardware) {
   Json json = {{"hardware", hardware.name}, {"noise", validation.noise}};
   for (const Group& group : kGroups)
     json[group.prefix] = quality_json(quality_of(validation.points, group.prefix));
-  Json points = Json::array(), choices = Json::array(), networks = Json::array();
+  Json points = Json::array(), networks = Json::array();
   for (const ValidationPoint& point : validation.points) {
     points.push_back({{"network", point.network},
                       {"stage", point.stage + 1},
                       {"granularity", point.granularity},
+                      {"schedule", point.schedule},
                       {"rate", point.rate},
                       {"batch", point.batch},
                       {"threads", point.threads},
                       {"measured_us", 1e6 * point.measured_s},
                       {"predicted_us", 1e6 * point.predicted_s},
                       {"noise", point.noise}});
-  }
-  for (const GranularityChoice& choice : validation.choices) {
-    choices.push_back({{"stage", choice.stage + 1},
-                       {"rate", choice.rate},
-                       {"chosen", choice.chosen},
-                       {"best", choice.best},
-                       {"regret", choice.regret(choice.chosen)},
-                       {"spearman", choice.rank_correlation}});
   }
   for (const NetworkComparison& network : validation.networks) {
     networks.push_back({{"network", network.network},
@@ -73,11 +100,7 @@ Json to_json(const Validation& validation, const HardwareProfile& hardware) {
                         {"predicted_dynamic_ms", 1e3 * network.predicted_dynamic_s},
                         {"speedup_error", network.speedup_error()}});
   }
-  const Regret regret = regret_of(validation.choices);
-  json["regret"] = {{"chosen_mean", regret.chosen_mean},
-                    {"chosen_max", regret.chosen_max},
-                    {"best_fixed_mean", regret.fixed_mean}};
-  json["choices"] = choices;
+  for (const auto& [name, choices] : choice_lists(validation)) json[name] = choices_json(*choices);
   json["networks"] = networks;
   json["points"] = points;
   return json;
@@ -94,28 +117,45 @@ std::string blocks_table(const Validation& validation) {
   return table.to_string(2);
 }
 
-std::string choices_table(const Validation& validation) {
-  Table table({"stage", ">Spearman over S", ">least", ">regret", ">largest"});
-  for (size_t i = 0; i < validation.choices.size();) {
-    const int stage = validation.choices[i].stage;
-    double rank = 0, least = 1, count = 0;
-    std::vector<GranularityChoice> of_stage;
-    for (; i < validation.choices.size() && validation.choices[i].stage == stage; ++i) {
-      const GranularityChoice& choice = validation.choices[i];
-      rank += choice.rank_correlation;
-      least = std::min(least, choice.rank_correlation);
-      count += 1;
-      of_stage.push_back(choice);
-    }
-    const Regret regret = regret_of(of_stage);
-    table.add_row({std::to_string(stage + 1), fmt::format("{:.3f}", rank / count),
-                   fmt::format("{:.3f}", least), format_percent(regret.chosen_mean),
-                   format_percent(regret.chosen_max)});
+std::vector<Choice> of_stage(const std::vector<Choice>& choices, int stage) {
+  std::vector<Choice> found;
+  std::copy_if(choices.begin(), choices.end(), std::back_inserter(found),
+               [&](const Choice& choice) { return choice.stage == stage; });
+  return found;
+}
+
+/// Mean and least rank correlation.
+std::string ranks_text(const std::vector<Choice>& choices) {
+  double sum = 0, least = 1;
+  for (const Choice& choice : choices) {
+    const double rank = choice.rank_correlation();
+    sum += rank;
+    least = std::min(least, rank);
   }
-  const Regret regret = regret_of(validation.choices);
-  return table.to_string(2) + fmt::format("\n  regret of the chosen S {}, of the best fixed S per stage {}\n",
-                                          format_percent(regret.chosen_mean),
-                                          format_percent(regret.fixed_mean));
+  return fmt::format("{:.3f} ({:.3f})", sum / static_cast<double>(choices.size()), least);
+}
+
+/// Mean and largest regret, and that of the best fixed option.
+std::string regret_text(const std::vector<Choice>& choices) {
+  const Regret regret = regret_of(choices);
+  return fmt::format("{} ({}), fixed {}", format_percent(regret.chosen_mean),
+                     format_percent(regret.chosen_max), format_percent(regret.fixed_mean));
+}
+
+std::string choices_table(const Validation& validation) {
+  Table table({"stage", ">Spearman over S, schedule (least)", ">regret of S (largest)",
+               ">regret of schedule (largest)"});
+  for (int stage = 0; stage < 4; ++stage) {
+    const std::vector<Choice> everything = of_stage(validation.everything, stage);
+    if (everything.empty()) continue;
+    table.add_row({std::to_string(stage + 1), ranks_text(everything),
+                   regret_text(of_stage(validation.granularities, stage)),
+                   regret_text(of_stage(validation.schedules, stage))});
+  }
+  table.add_rule();
+  table.add_row({"all", ranks_text(validation.everything), regret_text(validation.granularities),
+                 regret_text(validation.schedules)});
+  return table.to_string(2);
 }
 
 std::string networks_table(const Validation& validation) {

@@ -51,8 +51,9 @@ struct SessionOptions {
   Precision precision = Precision::fp32;  ///< anything but fp32 needs the cuda backend
   /// Runs the session's loops instead of threads of its own; `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
-  /// Of every block, as far as it can run it; default: chosen by the library. make_executable takes one per
-  /// block.
+  /// Of every block, as far as it can run it; default, on the cpu backend: per block what choose_plan
+  /// (lasnet/latency.h) predicts to be fastest on this machine, by the profile that `lasnet calibrate` left, or
+  /// the one that is shipped. make_executable takes one per block.
   std::optional<BlockPlan> schedule = std::nullopt;
 };
 
@@ -114,7 +115,7 @@ struct Result {
 class Executable;
 
 /// Compiles `model` for a backend. `isa` is of the cpu backend, default the fastest available; `precision` of
-/// the cuda backend, the others have fp32 only; `plan` of both, default lasnet/schedule.h's. Throws Error on
+/// the cuda backend, the others have fp32 only; `plan` of both, default as SessionOptions::schedule for one thread. Throws Error on
 /// weights that do not fit the spec, a backend, instruction set or precision that cannot run here, or a plan
 /// with another number of blocks.
 LASNET_EXPORT std::shared_ptr<const Executable> make_executable(

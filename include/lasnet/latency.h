@@ -33,6 +33,8 @@ struct ScheduleConstraint {
   std::optional<ScatterSchedule> scatter = std::nullopt;
   std::optional<Traversal> traversal = std::nullopt;
 
+  /// What is fixed, the rest as the default plan has it.
+  BlockPlan start() const;
   bool allows(const BlockPlan& plan) const;
 };
 /// "auto", or any of "masker=...,gather=...,scatter=...,traversal=..." with commas, as parse_block_plan reads
@@ -90,6 +92,12 @@ struct LatencyQuery {
 /// satisfies the constraint.
 LASNET_EXPORT NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
                                              const LatencyQuery& query);
+
+/// The schedules that are predicted to be fastest, and each block's break-even between lists and whole map, as
+/// predict_latency reports them: a schedule other than the default must be clearly faster to be chosen. What
+/// sessions run unless told otherwise. Throws Error as predict_latency does.
+LASNET_EXPORT NetworkPlan choose_plan(const ModelSpec& spec, const HardwareProfile& hardware,
+                                      const LatencyQuery& query);
 
 /// Multiply-accumulates of a run over the static network's, expected over independent patches of this rate,
 /// halo included.

@@ -12,11 +12,16 @@
 
 namespace lasnet {
 
+/// As TrainConfig::arch.granularity, "auto" in files: S per stage as search_granularity (lasnet/latency.h)
+/// chooses it for TrainConfig::hardware at the MAC ratio TrainConfig::target.
+inline const std::vector<int> kAutoGranularity = {0};
+
 /// What to train, on what, and how. Defaults are the paper's where it gives any.
 struct TrainConfig {
   std::string data;           ///< folder with train/ and val/, or classes only (then split by the seed)
   double val_fraction = 0.1;  ///< share held out per class when there is no val/
   ArchConfig arch;            ///< classes are taken from the data
+  std::string hardware;       ///< of kAutoGranularity: name or file of a profile; empty: this machine
   int size = 128;             ///< training crop = evaluation crop, px
   int resize = 0;             ///< evaluation resize of the shorter side; 0: size * 256 / 224
   double target = 0.5;        ///< t: MAC ratio of the whole network

@@ -46,6 +46,16 @@ std::vector<MeasuredCase> cases(int cores) {
        .offsets = {0, 2}},
       {.arch = network("resnet50", 0.75, {}), .size = small, .batch = 6},
   };
+  for (const BlockPlan& schedule :
+       {BlockPlan{.masker = MaskerSchedule::separate}, BlockPlan{.masker = MaskerSchedule::with_conv1},
+        BlockPlan{.gather = GatherSchedule::copied}, BlockPlan{.scatter = ScatterSchedule::separate},
+        BlockPlan{.traversal = Traversal::row_bands}}) {
+    all.push_back({.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
+                   .size = large,
+                   .schedule = schedule,
+                   .rates = kRates,
+                   .offsets = {0, 3}});
+  }
   if (cores > 1) {
     all.push_back({.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
                    .size = large,

@@ -142,7 +142,7 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
   Model model;
   model.spec = spec;
   model.weights = random_weights(spec, options.seed);
-  const NetworkPlan plan = uniform_plan(spec);
+  const NetworkPlan plan = uniform_plan(spec, measured.schedule);
   Session session(make_executable(model, Backend::cpu, machine.isa, plan), measured.threads);
   const std::vector<SumsRole> sums = sums_roles(spec, geometry, plan);
   Random random(options.seed, "measure");
@@ -172,6 +172,7 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
                              .spec = block ? spec.blocks[*block] : BlockSpec{},
                              .geometry = block ? geometry.blocks[*block] : BlockGeometry{},
                              .activity = block ? activities[*block] : BlockActivity{},
+                             .plan = block ? plan.blocks[*block] : BlockPlan{},
                              .sums = block ? sums[*block] : SumsRole{},
                              .counts = counts,
                              .units = quiet.halves[0],

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "core/fail.h"
@@ -65,53 +66,110 @@ class Curve {
   std::map<double, Sum> points_;
 };
 
-/// The curves of one stage's identity blocks with one S.
-struct StageCurve {
-  Curve curve;
-  const Sample* sample = nullptr;  ///< any of them: the same spec and geometry
+/// One way to run a stage's identity blocks.
+struct Way {
+  int granularity = 1;
+  BlockPlan plan;
+
+  std::string schedule_name() const {
+    const std::string names = to_string(plan);
+    return names.substr(0, names.rfind(','));  // without the break-even
+  }
+  std::string name() const { return fmt::format("S {}, {}", granularity, schedule_name()); }
 };
 
-/// Choices between the S of a stage, from runs of one network with every S.
-std::vector<GranularityChoice> choices_from(const std::vector<MeasuredRun>& runs, double reference_s,
-                                            const CpuContext& context) {
-  std::map<int, std::map<int, StageCurve>> stages;
+/// What is known of a way in one stage: measured times against the rate, and the blocks that they were
+/// measured on, one sample of each.
+struct WayCurve {
+  Way way;
+  Curve curve;
+  std::map<size_t, const Sample*> blocks;
+
+  Choice::Option option(std::string name, double rate, const CpuContext& context) const {
+    const Sample& any = *blocks.begin()->second;
+    const BlockActivity activity = independent_activity(any.geometry, any.batch, rate);
+    const auto patches = static_cast<double>(any.geometry.grid.patches() * any.batch);
+    double predicted = 0;
+    for (const auto& [index, sample] : blocks) {  // blocks differ in what they do with the sums of patches
+      predicted +=
+          expected_seconds(sample->spec, sample->geometry, context, activity, sample->plan, sample->sums);
+    }
+    return {std::move(name), curve.expected(activity, patches),
+            predicted / static_cast<double>(blocks.size())};
+  }
+};
+
+/// By stage: the default schedule of every S first.
+std::map<int, std::vector<WayCurve>> way_curves(const std::vector<MeasuredRun>& runs, double reference_s) {
+  std::map<int, std::vector<WayCurve>> stages;
   for (const MeasuredRun& run : runs) {
     for (const Sample& sample : run.samples) {
       if (!sample.dynamic || sample.spec.projection) continue;
       const int granularity = sample.spec.granularity;
       if (granularity > std::max(sample.geometry.output.height, sample.geometry.output.width)) continue;
-      StageCurve& stage = stages[sample.spec.stage][granularity];
-      stage.curve.add(sample.activity.rate, sample.quiet() * reference_s);
-      stage.sample = &sample;
-    }
-  }
-  std::vector<GranularityChoice> choices;
-  for (const auto& [stage, curves] : stages) {
-    for (const double rate : kChoiceRates) {
-      GranularityChoice choice{.stage = stage, .rate = rate, .measured_s = {}, .predicted_s = {}};
-      std::vector<double> measured, predicted;
-      for (const auto& [granularity, curve] : curves) {
-        const Sample& sample = *curve.sample;
-        const BlockActivity activity = independent_activity(sample.geometry, sample.batch, rate);
-        const auto patches = static_cast<double>(sample.geometry.grid.patches() * sample.batch);
-        measured.push_back(curve.curve.expected(activity, patches));
-        predicted.push_back(expected_seconds(sample.spec, sample.geometry, context, activity,
-                                             fit_plan(sample.spec, {}), sample.sums));
-        choice.measured_s[granularity] = measured.back();
-        choice.predicted_s[granularity] = predicted.back();
+      if (sample.plan != fit_plan(sample.spec, run.of.schedule)) continue;
+      if (sample.plan == BlockPlan{} && run.of.schedule != BlockPlan{}) continue;  // could not run it
+      std::vector<WayCurve>& ways = stages[sample.spec.stage];
+      auto found = std::find_if(ways.begin(), ways.end(), [&](const WayCurve& known) {
+        return known.way.granularity == granularity && known.way.plan == sample.plan;
+      });
+      if (found == ways.end()) {
+        found = ways.insert(ways.end(), {.way = {granularity, sample.plan}, .curve = {}, .blocks = {}});
       }
-      const auto least = [](const std::map<int, double>& times) {
-        return std::min_element(times.begin(), times.end(),
-                                [](const auto& a, const auto& b) { return a.second < b.second; })
-            ->first;
-      };
-      choice.chosen = least(choice.predicted_s);
-      choice.best = least(choice.measured_s);
-      choice.rank_correlation = spearman(predicted, measured);
-      choices.push_back(std::move(choice));
+      found->curve.add(sample.activity.rate, sample.quiet() * reference_s);
+      found->blocks[*sample.block] = &sample;
     }
   }
-  return choices;
+  return stages;
+}
+
+size_t least_predicted(const std::vector<Choice::Option>& options) {
+  const auto less = [](const Choice::Option& a, const Choice::Option& b) {
+    return a.predicted_s < b.predicted_s;
+  };
+  return static_cast<size_t>(std::min_element(options.begin(), options.end(), less) - options.begin());
+}
+
+/// As the engine chooses: the default, which comes first, unless another is clearly faster.
+size_t chosen_schedule(const std::vector<Choice::Option>& options) {
+  const size_t least = least_predicted(options);
+  return options[least].predicted_s < (1 - kClearGain) * options[0].predicted_s ? least : 0;
+}
+
+/// The choices of one stage at one rate.
+void add_choices(int stage, double rate, const std::vector<WayCurve>& ways, const CpuContext& context,
+                 Validation& validation) {
+  Choice granularities{.stage = stage, .rate = rate, .options = {}};
+  Choice everything = granularities;
+  std::map<int, Choice> schedules;
+  for (const WayCurve& way : ways) {
+    const Choice::Option option = way.option(way.way.name(), rate, context);
+    everything.options.push_back(option);
+    if (way.way.plan == BlockPlan{}) {
+      granularities.options.push_back(option);
+      granularities.options.back().name = fmt::format("S {}", way.way.granularity);
+    }
+    Choice& of_granularity = schedules.try_emplace(way.way.granularity, Choice{stage, rate, {}}).first->second;
+    of_granularity.options.push_back(option);
+    of_granularity.options.back().name = way.way.schedule_name();
+  }
+  granularities.chosen = least_predicted(granularities.options);
+  everything.chosen = least_predicted(everything.options);
+  validation.granularities.push_back(std::move(granularities));
+  validation.everything.push_back(std::move(everything));
+  for (auto& [granularity, choice] : schedules) {
+    choice.chosen = chosen_schedule(choice.options);
+    validation.schedules.push_back(std::move(choice));
+  }
+}
+
+/// Other schedules than the default: one choice changed in each.
+std::vector<BlockPlan> other_schedules() {
+  return {{.masker = MaskerSchedule::separate},
+          {.masker = MaskerSchedule::with_conv1},
+          {.gather = GatherSchedule::copied},
+          {.scatter = ScatterSchedule::separate},
+          {.traversal = Traversal::row_bands}};
 }
 
 double predicted_seconds(const MeasuredRun& run, const CpuHardware& hardware) {
@@ -138,16 +196,29 @@ class Validator {
   Validation run() {
     const std::vector<int> granularities =
         options_.quick ? std::vector{1, 4, 7} : std::vector{1, 2, 4, 7, 8, 14};
-    const std::vector<int> offsets = options_.quick ? std::vector{0, 4} : std::vector{0, 2, 4, 6, 8};
+    // With all offsets every block meets every rate, so that curves compare blocks with themselves.
+    std::vector<int> offsets(options_.quick ? 2 : kRates.size());
+    std::iota(offsets.begin(), offsets.end(), 0);
+    std::vector<BlockPlan> schedules = other_schedules();
+    if (options_.quick) schedules.resize(1);
+    schedules.insert(schedules.begin(), BlockPlan{});
     const std::vector<NetworkCase> networks = network_cases();
-    steps_ = granularities.size() + networks.size() + 2;
+    steps_ = granularities.size() * schedules.size() + networks.size() + 2;
     std::vector<MeasuredRun> resnet;
     for (const int s : granularities) {
-      append(resnet,
-             measure({.arch = network("resnet50", {s, s, s, s}), .rates = kRates, .offsets = offsets}));
+      for (const BlockPlan& schedule : schedules) {
+        append(resnet, measure({.arch = network("resnet50", {s, s, s, s}),
+                                .schedule = schedule,
+                                .rates = kRates,
+                                .offsets = offsets}));
+      }
     }
     add_points(resnet);
-    validation_.choices = choices_from(resnet, reference_s_, context_of(resnet.front()));
+    for (const auto& [stage, ways] : way_curves(resnet, reference_s_)) {
+      for (const double rate : kChoiceRates) {
+        add_choices(stage, rate, ways, context_of(resnet.front()), validation_);
+      }
+    }
     add_points(
         measure({.arch = network("regnet_y_800mf", {4, 4, 7, 1}), .rates = kRates, .offsets = {0, 4, 7}}));
     add_points(
@@ -198,6 +269,7 @@ class Validator {
         validation_.points.push_back({.network = sample.network,
                                       .stage = sample.spec.stage,
                                       .granularity = sample.dynamic ? sample.spec.granularity : 0,
+                                      .schedule = to_string(sample.plan),
                                       .rate = sample.activity.rate,
                                       .batch = sample.batch,
                                       .threads = sample.threads,
@@ -264,25 +336,42 @@ FitQuality quality_of(const std::vector<ValidationPoint>& points, const std::str
   return fit_quality(predicted, measured);
 }
 
-Regret regret_of(const std::vector<GranularityChoice>& choices) {
+size_t Choice::best() const {
+  const auto less = [](const Option& a, const Option& b) { return a.measured_s < b.measured_s; };
+  return static_cast<size_t>(std::min_element(options.begin(), options.end(), less) - options.begin());
+}
+
+double Choice::rank_correlation() const {
+  std::vector<double> measured, predicted;
+  for (const Option& option : options) {
+    measured.push_back(option.measured_s);
+    predicted.push_back(option.predicted_s);
+  }
+  return spearman(predicted, measured);
+}
+
+Regret regret_of(const std::vector<Choice>& choices) {
   Regret regret;
-  std::map<int, std::map<int, std::pair<double, int>>> fixed;  // stage, S: sum, count
+  std::map<int, std::map<std::string, double>> fixed;  // stage, option: sum
+  std::map<int, std::map<std::string, size_t>> offered;
+  std::map<int, size_t> of_stage;
   const auto count = static_cast<double>(choices.size());
-  for (const GranularityChoice& choice : choices) {
+  for (const Choice& choice : choices) {
     const double chosen = choice.regret(choice.chosen);
     regret.chosen_mean += chosen / count;
     regret.chosen_max = std::max(regret.chosen_max, chosen);
-    for (const auto& [granularity, seconds] : choice.measured_s) {
-      auto& [sum, times] = fixed[choice.stage][granularity];
-      sum += choice.regret(granularity);
-      times += 1;
+    ++of_stage[choice.stage];
+    for (size_t i = 0; i < choice.options.size(); ++i) {
+      fixed[choice.stage][choice.options[i].name] += choice.regret(i);
+      ++offered[choice.stage][choice.options[i].name];
     }
   }
   for (const auto& [stage, sums] : fixed) {
-    const auto least = std::min_element(sums.begin(), sums.end(), [](const auto& a, const auto& b) {
-      return a.second.first < b.second.first;
-    });
-    regret.fixed_mean += least->second.first / count;
+    double least = std::numeric_limits<double>::infinity();
+    for (const auto& [name, sum] : sums) {
+      if (offered[stage][name] == of_stage[stage]) least = std::min(least, sum);
+    }
+    regret.fixed_mean += least / count;
   }
   return regret;
 }

@@ -19,7 +19,8 @@ double spearman(const std::vector<double>& a, const std::vector<double>& b);
 struct ValidationPoint {
   std::string network;
   int stage = 0;
-  int granularity = 0;  ///< 0: static
+  int granularity = 0;   ///< 0: static
+  std::string schedule;  ///< that ran
   double rate = 1;      ///< of its patches
   int64_t batch = 1;
   int threads = 1;
@@ -27,16 +28,23 @@ struct ValidationPoint {
   double noise = 0;  ///< relative difference of two measurements
 };
 
-/// Choosing S in one stage at one rate.
-struct GranularityChoice {
+/// Options for the identity blocks of one stage at one rate of independent patches, expected times of each.
+struct Choice {
+  struct Option {
+    std::string name;  ///< e.g. "S 4", "gather=copied"
+    double measured_s = 0, predicted_s = 0;
+  };
   int stage = 0;
   double rate = 0;
-  std::map<int, double> measured_s, predicted_s;  ///< by S: expected over independent patches
-  int chosen = 0, best = 0;                       ///< S with the least predicted, measured time
-  double rank_correlation = 1;
+  std::vector<Option> options;
+  size_t chosen = 0;  ///< what the model takes
 
-  /// Time of S over that of the best, minus 1.
-  double regret(int granularity) const { return measured_s.at(granularity) / measured_s.at(best) - 1; }
+  /// Index of the option with the least measured time.
+  size_t best() const;
+  /// Time of an option over that of the best, minus 1.
+  double regret(size_t option) const { return options[option].measured_s / options[best()].measured_s - 1; }
+  /// Spearman's, of predicted and measured times over the options.
+  double rank_correlation() const;
 };
 
 /// A whole network, dynamic beside static.
@@ -55,7 +63,9 @@ struct NetworkComparison {
 
 struct Validation {
   std::vector<ValidationPoint> points;  ///< dynamic and static blocks
-  std::vector<GranularityChoice> choices;
+  std::vector<Choice> granularities;  ///< between every S, default schedule
+  std::vector<Choice> schedules;      ///< between the schedules of one S; the first is the default
+  std::vector<Choice> everything;     ///< between all pairs of S and schedule
   std::vector<NetworkComparison> networks;
   double noise = 0;  ///< median over the points
 };
@@ -63,11 +73,12 @@ struct Validation {
 /// Errors of the dynamic points whose network's name begins with `prefix`.
 FitQuality quality_of(const std::vector<ValidationPoint>& points, const std::string& prefix);
 
-/// Regrets of the model's S, and of the fixed S (per stage, for all rates) that has the least.
+/// Regrets of the model's choices, and of the fixed option (per stage, for all its choices) that has the
+/// least.
 struct Regret {
   double chosen_mean = 0, chosen_max = 0, fixed_mean = 0;
 };
-Regret regret_of(const std::vector<GranularityChoice>& choices);
+Regret regret_of(const std::vector<Choice>& choices);
 
 struct ValidationOptions {
   int repeat = 8;      ///< of each run

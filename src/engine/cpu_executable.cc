@@ -84,10 +84,8 @@ std::unique_ptr<Runner> CpuExecutable::make_runner(std::shared_ptr<Executor> exe
                                      std::move(executor));
 }
 
-std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa,
-                                                      const std::optional<NetworkPlan>& plan) {
-  return std::make_shared<CpuExecutable>(model, cpu_kernels(isa.value_or(available_isas().back())),
-                                         plan.value_or(uniform_plan(model.spec)));
+std::shared_ptr<const Executable> make_cpu_executable(const Model& model, Isa isa, const NetworkPlan& plan) {
+  return std::make_shared<CpuExecutable>(model, cpu_kernels(isa), plan);
 }
 
 }  // namespace lasnet

@@ -1,6 +1,7 @@
 #include "engine/executable.h"
 
 #include "core/fail.h"
+#include "engine/default_plan.h"
 
 namespace lasnet {
 
@@ -60,7 +61,10 @@ std::shared_ptr<const Executable> make_executable(const Model& model, Backend ba
     fail("the {} backend computes in fp32; {} needs the cuda backend", to_string(backend),
          to_string(precision));
   }
-  if (backend == Backend::cpu) return make_cpu_executable(model, isa, plan);
+  if (backend == Backend::cpu) {
+    const Isa kernels = isa.value_or(available_isas().back());
+    return make_cpu_executable(model, kernels, plan ? *plan : default_plan(model, kernels, 1));
+  }
   if (isa && *isa != Isa::scalar) {
     fail("the reference backend runs scalar loops only; it cannot be forced to {}", to_string(*isa));
   }

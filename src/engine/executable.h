@@ -59,8 +59,7 @@ class Executable : public std::enable_shared_from_this<Executable> {
 
 /// Backends' factories; `model` has passed check_weights.
 std::shared_ptr<const Executable> make_reference_executable(const Model& model);
-std::shared_ptr<const Executable> make_cpu_executable(const Model& model, std::optional<Isa> isa,
-                                                      const std::optional<NetworkPlan>& plan);
+std::shared_ptr<const Executable> make_cpu_executable(const Model& model, Isa isa, const NetworkPlan& plan);
 /// Throws Error in builds without CUDA and on machines without a device that can run `precision`.
 std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
                                                        const std::optional<NetworkPlan>& plan);

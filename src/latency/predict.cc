@@ -11,6 +11,9 @@
 namespace lasnet {
 namespace {
 
+/// Rounds in which the blocks' schedules and the sums that they leave to each other settle.
+constexpr int kSumsRounds = 2;
+
 double seconds_of(const std::vector<OperatorLatency>& operators) {
   double sum = 0;
   for (const OperatorLatency& latency : operators) sum += latency.seconds;
@@ -138,24 +141,21 @@ class CpuBlockModel final : public BlockModel {
                                    const BlockActivity& activity, const SumsRole& sums,
                                    const ScheduleConstraint& constraint) const override {
     ScheduledOperators best;
-    // One choice after the other: they hardly depend on each other, and all combinations take too long.
     const auto try_plan = [&](const BlockPlan& wanted) {
       const BlockPlan plan = fit_plan(block, wanted);
       if (!constraint.allows(plan)) return;
       std::vector<OperatorLatency> operators = expected(block, geometry, activity, plan, sums);
-      if (!best.operators.empty() && seconds_of(operators) >= seconds_of(best.operators)) return;
+      const double limit = (1 - kClearGain) * seconds_of(best.operators);
+      if (!best.operators.empty() && seconds_of(operators) >= limit) return;
       best = {plan, std::move(operators)};
     };
-    BlockPlan start;
-    start.masker = constraint.masker.value_or(start.masker);
-    start.gather = constraint.gather.value_or(start.gather);
-    start.scatter = constraint.scatter.value_or(start.scatter);
-    start.traversal = constraint.traversal.value_or(start.traversal);
+    const BlockPlan start = constraint.start();
     try_plan(start);
     if (best.operators.empty()) {
       fail("block {} cannot run with the schedule {}; the nearest is {}", block.name, to_string(start),
            to_string(fit_plan(block, start)));
     }
+    // One choice after the other: they hardly depend on each other, and all combinations take too long.
     const auto vary = [&](auto member, auto option) {
       BlockPlan plan = best.schedule;
       if (plan.*member == option) return;
@@ -273,6 +273,34 @@ BlockLatency predict_block(const BlockModel& model, const BlockSpec& block, cons
   return latency;
 }
 
+NetworkLatency predict_network(const BlockModel& model, const ModelSpec& spec, const NetworkGeometry& geometry,
+                               const std::vector<SumsRole>& sums, const LatencyQuery& query) {
+  NetworkLatency network;
+  network.fixed = model.fixed(spec, geometry);
+  network.static_s = network.dynamic_s = seconds_of(network.fixed);
+  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+    const BlockSpec& block = spec.blocks[b];
+    // Most blocks of a stage are alike; masks that were recorded differ from block to block.
+    const bool alike = b > 0 && query.masks == nullptr && geometry.blocks[b] == geometry.blocks[b - 1] &&
+                       sums[b] == sums[b - 1] && same_work(block, spec.blocks[b - 1]);
+    if (alike) {
+      network.blocks.push_back(network.blocks.back());
+      network.blocks.back().name = block.name;
+    } else {
+      network.blocks.push_back(predict_block(model, block, geometry.blocks[b], sums[b], query));
+    }
+    network.static_s += network.blocks.back().static_s;
+    network.dynamic_s += network.blocks.back().dynamic_s;
+  }
+  return network;
+}
+
+NetworkPlan plan_of(const NetworkLatency& network) {
+  NetworkPlan plan;
+  for (const BlockLatency& block : network.blocks) plan.blocks.push_back(block.schedule);
+  return plan;
+}
+
 }  // namespace
 
 std::string to_string(LatencyModelKind kind) { return kind == LatencyModelKind::paper ? "paper" : "default"; }
@@ -281,6 +309,15 @@ LatencyModelKind parse_latency_model(const std::string& text) {
   if (text == "default") return LatencyModelKind::standard;
   if (text == "paper") return LatencyModelKind::paper;
   fail("latency model '{}' is unknown; expected default or paper", text);
+}
+
+BlockPlan ScheduleConstraint::start() const {
+  BlockPlan plan;
+  plan.masker = masker.value_or(plan.masker);
+  plan.gather = gather.value_or(plan.gather);
+  plan.scatter = scatter.value_or(plan.scatter);
+  plan.traversal = traversal.value_or(plan.traversal);
+  return plan;
 }
 
 bool ScheduleConstraint::allows(const BlockPlan& plan) const {
@@ -317,25 +354,21 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
   check(query, hardware);
   const NetworkGeometry geometry = network_geometry(spec, query.size);
   const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
-  const std::vector<SumsRole> sums = sums_roles(spec, geometry, uniform_plan(spec));
-  NetworkLatency network;
-  network.fixed = model->fixed(spec, geometry);
-  network.static_s = network.dynamic_s = seconds_of(network.fixed);
-  for (size_t b = 0; b < spec.blocks.size(); ++b) {
-    const BlockSpec& block = spec.blocks[b];
-    // Most blocks of a stage are alike; masks that were recorded differ from block to block.
-    const bool alike = b > 0 && query.masks == nullptr && geometry.blocks[b] == geometry.blocks[b - 1] &&
-                       sums[b] == sums[b - 1] && same_work(block, spec.blocks[b - 1]);
-    if (alike) {
-      network.blocks.push_back(network.blocks.back());
-      network.blocks.back().name = block.name;
-    } else {
-      network.blocks.push_back(predict_block(*model, block, geometry.blocks[b], sums[b], query));
-    }
-    network.static_s += network.blocks.back().static_s;
-    network.dynamic_s += network.blocks.back().dynamic_s;
+  // Which sums of patches are at hand depends on all blocks' schedules, which are chosen block by block.
+  std::vector<SumsRole> sums = sums_roles(spec, geometry, uniform_plan(spec, query.schedule.start()));
+  NetworkLatency network = predict_network(*model, spec, geometry, sums, query);
+  for (int round = 0; round < kSumsRounds; ++round) {
+    std::vector<SumsRole> chosen = sums_roles(spec, geometry, plan_of(network));
+    if (chosen == sums) break;
+    sums = std::move(chosen);
+    network = predict_network(*model, spec, geometry, sums, query);
   }
   return network;
+}
+
+NetworkPlan choose_plan(const ModelSpec& spec, const HardwareProfile& hardware, const LatencyQuery& query) {
+  if (!spec.arch.is_dynamic()) return uniform_plan(spec, query.schedule.start());
+  return plan_of(predict_latency(spec, hardware, query));
 }
 
 }  // namespace lasnet

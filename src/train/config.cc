@@ -32,7 +32,8 @@ class TomlValue {
   void read(std::vector<int>& out) const {
     const toml::array* array = node_.as_array();
     if (array == nullptr) {
-      out = parse_granularity(required<std::string>("a string like \"4-4-2-1\" or an array of integers"));
+      out = parse_train_granularity(
+          required<std::string>("a string like \"4-4-2-1\" or \"auto\", or an array of integers"));
       return;
     }
     out.clear();
@@ -113,6 +114,10 @@ TrainConfig parse_train_config(std::string_view text, const std::string& path, T
   return base;
 }
 
+std::vector<int> parse_train_granularity(const std::string& text) {
+  return text == "auto" ? kAutoGranularity : parse_granularity(text);
+}
+
 nlohmann::json to_json(const TrainConfig& config) {
   nlohmann::json json;
   visit_fields(config, [&](const char* key, const auto& member) {
@@ -120,7 +125,7 @@ nlohmann::json to_json(const TrainConfig& config) {
     if constexpr (std::is_same_v<Member, StemKind> || std::is_same_v<Member, SePool>) {
       json[key] = to_string(member);
     } else if constexpr (std::is_same_v<Member, std::vector<int>>) {
-      json[key] = granularity_to_string(member);
+      json[key] = member == kAutoGranularity ? "auto" : granularity_to_string(member);
     } else {
       json[key] = member;
     }
@@ -130,14 +135,16 @@ nlohmann::json to_json(const TrainConfig& config) {
 
 nlohmann::json recipe_json(const TrainConfig& config) {
   nlohmann::json json = to_json(config);
-  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume"}) json.erase(key);
+  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "hardware"}) json.erase(key);
   return json;
 }
 
 void check_train_config(const TrainConfig& config) {
   require(!config.data.empty(), "data", "''", "the image folder");
   require(!config.output.empty(), "output", "''", "a directory for the results");
-  require(config.arch.is_dynamic(), "granularity", "static", "S per stage, for example 4-4-2-1");
+  require(config.arch.is_dynamic(), "granularity", "static", "S per stage, for example 4-4-2-1, or auto");
+  require(config.hardware.empty() || config.arch.granularity == kAutoGranularity, "hardware", config.hardware,
+          "it only for granularity auto");
   require(config.size >= 32, "size", config.size, "at least 32 px");
   require(config.resize == 0 || config.resize >= config.size, "resize", config.resize, "0 or at least size");
   require(config.target > 0 && config.target <= 1, "target", config.target, "a MAC ratio in (0, 1]");

@@ -20,6 +20,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("width", config.arch.width);
   visit("stem", config.arch.stem);
   visit("granularity", config.arch.granularity);
+  visit("hardware", config.hardware);
   visit("se", config.arch.se_pool);
   visit("size", config.size);
   visit("resize", config.resize);
@@ -51,6 +52,9 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("output", config.output);
   visit("resume", config.resume);
 }
+
+/// parse_granularity, and "auto": kAutoGranularity.
+std::vector<int> parse_train_granularity(const std::string& text);
 
 /// load_train_config on text; `path` names it in errors.
 TrainConfig parse_train_config(std::string_view text, const std::string& path, TrainConfig base);

@@ -8,6 +8,7 @@
 
 #include "core/fail.h"
 #include "lasnet/train.h"
+#include "train/auto_granularity.h"
 #include "train/config.h"
 #include "train/heap.h"
 #include "train/phase.h"
@@ -289,10 +290,11 @@ TrainResult Trainer::result(bool completed) const {
 
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_train_config(config);
-  spec_for(config.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
+  const TrainConfig settled = with_granularity(config, observer);
+  spec_for(settled.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
   KeepFreedMemory keep_freed_memory;
   try {
-    return Trainer(config, observer).run();
+    return Trainer(settled, observer).run();
   } catch (const c10::Error& error) {
     fail("training: libtorch: {}", error.what_without_backtrace());
   }

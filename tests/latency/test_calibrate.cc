@@ -74,22 +74,24 @@ TEST(Spearman, ComparesRanks) {
 }
 
 TEST(Regret, ComparesWithTheBestFixedChoice) {
-  const std::vector<GranularityChoice> choices = {{.stage = 0,
-                                                   .rate = 0.2,
-                                                   .measured_s = {{1, 2.0}, {4, 1.0}},
-                                                   .predicted_s = {},
-                                                   .chosen = 4,
-                                                   .best = 4},
-                                                  {.stage = 0,
-                                                   .rate = 0.8,
-                                                   .measured_s = {{1, 1.0}, {4, 1.5}},
-                                                   .predicted_s = {},
-                                                   .chosen = 4,
-                                                   .best = 1}};
+  const std::vector<Choice> choices = {
+      {.stage = 0, .rate = 0.2, .options = {{"S 1", 2.0, 2.2}, {"S 4", 1.0, 1.1}}, .chosen = 1},
+      {.stage = 0, .rate = 0.8, .options = {{"S 1", 1.0, 1.6}, {"S 4", 1.5, 1.5}}, .chosen = 1}};
+  EXPECT_EQ(choices[0].best(), 1U);
+  EXPECT_EQ(choices[1].best(), 0U);
+  EXPECT_DOUBLE_EQ(choices[0].rank_correlation(), 1);
+  EXPECT_DOUBLE_EQ(choices[1].rank_correlation(), -1);
   const Regret regret = regret_of(choices);
   EXPECT_DOUBLE_EQ(regret.chosen_mean, 0.25);
   EXPECT_DOUBLE_EQ(regret.chosen_max, 0.5);
   EXPECT_DOUBLE_EQ(regret.fixed_mean, 0.25) << "S 4 everywhere";
+}
+
+TEST(Regret, AFixedOptionIsOneThatEveryChoiceOffers) {
+  const std::vector<Choice> choices = {
+      {.stage = 2, .rate = 0.2, .options = {{"S 1", 2.0, 0}, {"S 14", 1.0, 0}}, .chosen = 0},
+      {.stage = 2, .rate = 0.8, .options = {{"S 1", 1.0, 0}}, .chosen = 0}};
+  EXPECT_DOUBLE_EQ(regret_of(choices).fixed_mean, 0.5);
 }
 
 TEST(MeasureCase, SamplesEveryBlockWithItsMask) {

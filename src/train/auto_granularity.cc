@@ -1,0 +1,44 @@
+#include "train/auto_granularity.h"
+
+#include "core/fail.h"
+#include "lasnet/latency.h"
+#include "latency/host_profile.h"
+#include "train/checkpoint.h"
+#include "train/run_files.h"
+
+namespace lasnet {
+namespace {
+
+/// Of the run in config.output, if that is to go on.
+std::optional<std::vector<int>> resumed_granularity(const TrainConfig& config) {
+  if (!config.resume) return std::nullopt;
+  const std::optional<Checkpoint> checkpoint = load_checkpoint(RunFiles(config.output).checkpoint());
+  if (!checkpoint || !checkpoint->recipe.contains("granularity")) return std::nullopt;
+  return parse_granularity(checkpoint->recipe.at("granularity").get<std::string>());
+}
+
+}  // namespace
+
+TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer) {
+  if (config.arch.granularity != kAutoGranularity) return config;
+  std::vector<int>& granularity = config.arch.granularity;
+  if (const auto resumed = resumed_granularity(config)) {
+    granularity = *resumed;
+    return config;
+  }
+  const HardwareProfile hardware =
+      config.hardware.empty() ? host_profile(available_isas().back()) : load_hardware(config.hardware);
+  const LatencyQuery query{.size = {config.size, config.size},
+                           .batch = hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1};
+  const GranularitySearch found =
+      search_granularity(config.arch, hardware, query, {.macs = config.target});
+  granularity = found.granularity;
+  if (observer.on_message) {
+    observer.on_message(fmt::format("granularity {} chosen for {}: {:.2f}x predicted at MAC ratio {:.2f}",
+                                    granularity_to_string(granularity), hardware.name,
+                                    found.latency.speedup(), found.macs_ratio));
+  }
+  return config;
+}
+
+}  // namespace lasnet

@@ -1,0 +1,13 @@
+// `granularity = "auto"`: S per stage from predicted latency (paper section 3.3, "guide the choice of S").
+#pragma once
+
+#include "lasnet/train.h"
+
+namespace lasnet {
+
+/// `config` with its granularity settled: kAutoGranularity becomes that of the run which is resumed, else what
+/// search_granularity chooses for config.hardware at the MAC ratio config.target; the observer is told which.
+/// Throws Error on hardware that is unknown, and a target that no rate meets.
+TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer);
+
+}  // namespace lasnet
