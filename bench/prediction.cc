@@ -1,7 +1,7 @@
 // How long a prediction takes: a whole network, on a GPU's and a CPU's profile.
 #include <benchmark/benchmark.h>
 
-#include "latency/predict.h"
+#include "lasnet/latency.h"
 
 namespace lasnet {
 namespace {
