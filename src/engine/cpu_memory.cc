@@ -46,7 +46,7 @@ BlockLists* CpuMemory::shared_lists(const BlockGeometry& geometry, const ListOpt
     ActiveListBuilder builder(geometry, options, images_);
     std::vector<uint8_t> all(images_ * builder.grid().patches(), 1);
     builder.build(all, entry->second.everything);
-    builder.build(all, entry->second.current);
+    builder.reserve(entry->second.current);
   }
   return &entry->second;
 }
