@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/fail.h"
+#include "kernels/tap_offsets.h"
 
 namespace lasnet {
 namespace {
