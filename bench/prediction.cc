@@ -18,7 +18,8 @@ void predict_network(benchmark::State& state, const std::string& network, const 
 BENCHMARK_CAPTURE(predict_network, resnet50_v100, "resnet50", "v100")->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(predict_network, resnet50_cpu_avx2, "resnet50", "cpu-avx2")->Unit(benchmark::kMillisecond);
 BENCHMARK_CAPTURE(predict_network, resnet101_v100, "resnet101", "v100")->Unit(benchmark::kMillisecond);
-BENCHMARK_CAPTURE(predict_network, resnet101_cpu_avx2, "resnet101", "cpu-avx2")->Unit(benchmark::kMillisecond);
+BENCHMARK_CAPTURE(predict_network, resnet101_cpu_avx2, "resnet101", "cpu-avx2")
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace lasnet

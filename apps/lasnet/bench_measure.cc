@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <utility>
 
 #include "core/fail.h"
 #include "fma_peak.h"
@@ -37,16 +38,17 @@ void begin_blocks(const ModelSpec& spec, Measurements& m) {
 
 /// Runs once for its memory and caches, once timed, and on the GPU once more for the times of the blocks.
 Trace timed_run(Session& session, const Tensor& input, RunOptions options) {
-  session.run(input, options);
-  Trace trace = session.run(input, options).trace;
-  if (session.backend() != Backend::cuda) return trace;
+  Result result;
+  session.run(input, options, result);
+  session.run(input, options, result);
+  if (session.backend() != Backend::cuda) return std::move(result.trace);
   options.time_blocks = true;
   const Trace blocks = session.run(input, options).trace;
-  for (size_t b = 0; b < trace.blocks.size(); ++b) {
-    trace.blocks[b].seconds = blocks.blocks[b].seconds;
-    trace.blocks[b].masking_seconds = blocks.blocks[b].masking_seconds;
+  for (size_t b = 0; b < blocks.blocks.size(); ++b) {
+    result.trace.blocks[b].seconds = blocks.blocks[b].seconds;
+    result.trace.blocks[b].masking_seconds = blocks.blocks[b].masking_seconds;
   }
-  return trace;
+  return std::move(result.trace);
 }
 
 void add_dense(const Trace& trace, Measurements& m) {

@@ -18,8 +18,7 @@ bool uses_dense_pool(const CpuBlock& block) {
 
 CpuBody::CpuBody(const CpuExecutable& executable, size_t index, BlockMemory& memory, const BodyRun& run,
                  CpuLoops& loops)
-    : spec_(executable.spec().blocks[index]),
-      block_(executable.blocks()[index]),
+    : block_(executable.blocks()[index]),
       plan_(executable.plan().blocks[index]),
       memory_(memory),
       everything_(memory.lists->everything),
@@ -54,33 +53,18 @@ void CpuBody::run() {
 
 void CpuBody::run_conv1(PixelPairs pixels) {
   const CpuConv& conv = block_.convs[0];
-  const CpuMap& x = *memory_.x;
   CpuMap& out = *memory_.inner[0];
   if (!run_.conv1_done) {
-    loops_.conv({.conv = &conv.packed,
-                 .in = x.data.data(),
-                 .in_pitch = x.pitch,
-                 .tap_offsets = memory_.taps[0].data(),
-                 .out = out.data.data(),
-                 .out_pitch = out.pitch,
-                 .pixels = pixels,
-                 .epilogue = Epilogue::bias_relu});
+    ConvSource in = windows_of(*memory_.x, memory_.taps[0], pixels.in);
+    loops_.conv(conv_call(conv.packed, in, out, pixels, Epilogue::bias_relu));
   }
   check(conv.spec, out, pixels);
 }
 
 void CpuBody::run_conv2(const ActiveLists& lists, PixelPairs pixels) {
   const CpuConv& conv = block_.convs[1];
-  Source in = second_input(lists, pixels);
   CpuMap& out = *memory_.inner[1];
-  loops_.conv({.conv = &conv.packed,
-               .in = in.data,
-               .in_pitch = in.pitch,
-               .tap_offsets = in.taps,
-               .out = out.data.data(),
-               .out_pitch = out.pitch,
-               .pixels = {in.pixels, pixels.out, pixels.count},
-               .epilogue = Epilogue::bias_relu});
+  loops_.conv(conv_call(conv.packed, second_input(lists, pixels), out, pixels, Epilogue::bias_relu));
   check(conv.spec, out, pixels);
 }
 
@@ -108,10 +92,9 @@ void CpuBody::run_row_bands() {
   }
 }
 
-CpuBody::Source CpuBody::second_input(const ActiveLists& lists, PixelPairs pixels) {
+ConvSource CpuBody::second_input(const ActiveLists& lists, PixelPairs pixels) {
   const CpuMap& in = *memory_.inner[0];
-  if (memory_.gathered == nullptr || !run_.sparse)
-    return {in.data.data(), in.pitch, memory_.taps[1].data(), pixels.in};
+  if (memory_.gathered == nullptr || !run_.sparse) return windows_of(in, memory_.taps[1], pixels.in);
   GatherBuffer& buffer = *memory_.gathered;
   const PatchGrid& grid = memory_.builder.grid();
   int64_t stride = block_.convs[1].spec.stride, side = (grid.granularity - 1) * stride + 3;
@@ -137,11 +120,10 @@ CpuBody::Source CpuBody::second_input(const ActiveLists& lists, PixelPairs pixel
   return {data, in.pitch, memory_.gathered_taps.data(), buffer.centres.data()};
 }
 
-CpuBody::Source CpuBody::last_input(int64_t first) {
+ConvSource CpuBody::last_input(int64_t first) {
   PixelPairs pixels = lists_.active.pairs();
   if (memory_.inner.size() == 1) return second_input(lists_, pixels);
-  const CpuMap& in = *memory_.inner[1];  // of y's size
-  return {in.data.data(), in.pitch, memory_.taps[2].data(), pixels.out + first};
+  return windows_of(*memory_.inner[1], memory_.taps[2], pixels.out + first);  // inner[1] is of y's size
 }
 
 void CpuBody::run_last() {
@@ -159,15 +141,8 @@ void CpuBody::run_last() {
 void CpuBody::add_in_place(int64_t first_patch, int64_t last_patch) {
   CpuMap& y = *memory_.y;
   PixelPairs pixels = lists_.of_patches(first_patch, last_patch);
-  Source in = last_input(lists_.patches[first_patch].begin);
-  ConvCall call{.conv = &block_.convs.back().packed,
-                .in = in.data,
-                .in_pitch = in.pitch,
-                .tap_offsets = in.taps,
-                .out = y.data.data(),
-                .out_pitch = y.pitch,
-                .pixels = {in.pixels, pixels.out, pixels.count},
-                .epilogue = Epilogue::bias_add_relu};
+  ConvSource in = last_input(lists_.patches[first_patch].begin);
+  ConvCall call = conv_call(block_.convs.back().packed, in, y, pixels, Epilogue::bias_add_relu);
   PatchSums* sums = memory_.kept_sums;
   const PatchGrid& grid = memory_.builder.grid();
   bool keep = sums != nullptr && sums->valid && sums->grid == grid;
@@ -200,19 +175,16 @@ void CpuBody::keep_sums_later() {
   });
 }
 
+ConvCall CpuBody::projection_call(const PackedConv& conv, Epilogue epilogue) const {
+  PixelPairs all = lists_.projected.all();
+  return conv_call(conv, windows_of(*memory_.x, memory_.projection_taps, all.in), *memory_.y, all, epilogue);
+}
+
 void CpuBody::add_projected() {
-  const CpuMap& x = *memory_.x;
   CpuMap& y = *memory_.y;
-  Source in = last_input(0);
-  ConvCall call{.conv = &*block_.projected_last,
-                .in = x.data.data(),
-                .in_pitch = x.pitch,
-                .tap_offsets = memory_.projection_taps.data(),
-                .out = y.data.data(),
-                .out_pitch = y.pitch,
-                .pixels = lists_.projected.all(),
-                .epilogue = Epilogue::bias_relu,
-                .extra = {in.data, in.pitch, in.taps, in.pixels, lists_.active.count()}};
+  ConvCall call = projection_call(*block_.projected_last, Epilogue::bias_relu);
+  ConvSource in = last_input(0);
+  call.extra = {in.data, in.pitch, in.taps, in.centres, lists_.active.count()};
   if (run_.check_finite) {  // of the projection alone, to tell it from the last convolution
     ConvCall alone = call;
     alone.extra.count = 0;
@@ -226,33 +198,17 @@ void CpuBody::add_projected() {
 void CpuBody::add_separately() {
   CpuMap &y = *memory_.y, &addend = *memory_.addend;
   if (block_.projection) {
-    const CpuMap& x = *memory_.x;
-    PixelPairs all = lists_.projected.all();
-    loops_.conv({.conv = &block_.projection->packed,
-                 .in = x.data.data(),
-                 .in_pitch = x.pitch,
-                 .tap_offsets = memory_.projection_taps.data(),
-                 .out = y.data.data(),
-                 .out_pitch = y.pitch,
-                 .pixels = all,
-                 .epilogue = Epilogue::bias});
-    check(block_.projection->spec, y, all);
+    ConvCall call = projection_call(block_.projection->packed, Epilogue::bias);
+    loops_.conv(call);
+    check(block_.projection->spec, y, call.pixels);
   }
   int64_t rows = memory_.images * y.size.height, floats = y.size.width * y.pitch;
   auto row_of = [&](CpuMap& map, int64_t row) {
     return map.data.data() + bordered_index(y.size, row / y.size.height, row % y.size.height, 0) * map.pitch;
   };
   loops_.for_each(rows, [&](int64_t row, int) { std::fill_n(row_of(addend, row), floats, 0.0f); });
-  Source in = last_input(0);
   PixelPairs pixels = lists_.active.pairs();
-  loops_.conv({.conv = &block_.convs.back().packed,
-               .in = in.data,
-               .in_pitch = in.pitch,
-               .tap_offsets = in.taps,
-               .out = addend.data.data(),
-               .out_pitch = addend.pitch,
-               .pixels = {in.pixels, pixels.out, pixels.count},
-               .epilogue = Epilogue::bias});
+  loops_.conv(conv_call(block_.convs.back().packed, last_input(0), addend, pixels, Epilogue::bias));
   check(block_.convs.back().spec, addend, pixels);
   loops_.for_each(rows, [&](int64_t row, int) {
     loops_.kernels().add_relu({row_of(addend, row), row_of(y, row), floats});

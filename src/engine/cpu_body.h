@@ -2,6 +2,7 @@
 // identity path that they end in.
 #pragma once
 
+#include "engine/cpu_conv.h"
 #include "engine/cpu_loops.h"
 #include "engine/cpu_memory.h"
 
@@ -32,16 +33,12 @@ class CpuBody {
   /// All convolutions of an identity bottleneck, a few rows of patches at a time.
   void run_row_bands();
   /// What convs[1], the 3x3, reads for `pixels`: inner[0], or a copy of the active patches.
-  struct Source {
-    const float* data;
-    int64_t pitch;
-    const int64_t* taps;
-    const int32_t* pixels;
-  };
-  Source second_input(const ActiveLists& lists, PixelPairs pixels);
+  ConvSource second_input(const ActiveLists& lists, PixelPairs pixels);
   /// What the last convolution reads for active pixels from `first` on.
-  Source last_input(int64_t first);
+  ConvSource last_input(int64_t first);
   void run_last();
+  /// From x to every pixel of y.
+  ConvCall projection_call(const PackedConv& conv, Epilogue epilogue) const;
   void add_in_place(int64_t first_patch, int64_t last_patch);
   void add_projected();
   void add_separately();
@@ -51,7 +48,6 @@ class CpuBody {
   void run_conv2(const ActiveLists& lists, PixelPairs pixels);
   void check(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels) const;
 
-  const BlockSpec& spec_;
   const CpuBlock& block_;
   const BlockPlan& plan_;
   BlockMemory& memory_;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "engine/cpu_conv.h"
+
 namespace lasnet {
 namespace {
 
@@ -61,14 +63,8 @@ void run_masker(const CpuBlock& block, const CellSums& cells, int stride, const 
 void run_conv1_with_dots(const CpuBlock& block, BlockMemory& memory, CpuLoops& loops) {
   const CpuMap& x = *memory.x;
   PixelPairs pixels = memory.lists->everything.dilated.pairs();
-  ConvCall call{.conv = &block.convs[0].packed,
-                .in = x.data.data(),
-                .in_pitch = x.pitch,
-                .tap_offsets = memory.taps[0].data(),
-                .out = memory.inner[0]->data.data(),
-                .out_pitch = memory.inner[0]->pitch,
-                .pixels = pixels,
-                .epilogue = Epilogue::bias_relu};
+  ConvCall call = conv_call(block.convs[0].packed, windows_of(x, memory.taps[0], pixels.in), *memory.inner[0],
+                            pixels, Epilogue::bias_relu);
   loops.conv_then(call, [&](const ConvTask& task) {
     if (task.block_begin != 0) return;
     loops.kernels().dot({.in = x.data.data(),

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/fail.h"
+#include "kernels/tap_offsets.h"
 
 namespace lasnet {
 namespace {
@@ -46,7 +47,7 @@ BlockLists* CpuMemory::shared_lists(const BlockGeometry& geometry, const ListOpt
     ActiveListBuilder builder(geometry, options, images_);
     std::vector<uint8_t> all(images_ * builder.grid().patches(), 1);
     builder.build(all, entry->second.everything);
-    builder.build(all, entry->second.current);
+    builder.reserve(entry->second.current);
   }
   return &entry->second;
 }

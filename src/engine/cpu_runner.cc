@@ -5,6 +5,7 @@
 #include "core/stopwatch.h"
 #include "engine/check_finite.h"
 #include "engine/cpu_body.h"
+#include "engine/cpu_conv.h"
 #include "engine/cpu_masking.h"
 #include "engine/trace.h"
 
@@ -63,17 +64,11 @@ void CpuRunner::run_stem(const RunRequest& request, CpuMemory& memory) {
   loops_.for_each(input.shape[0] * input.shape[2],
                   [&](int64_t row, int) { copy_image_row(input, row, conv.spec.padding(), stem); });
   CpuMap& out = *stem.output;
-  loops_.conv({.conv = &conv.packed,
-               .in = stem.image.data(),
-               .in_pitch = conv.spec.in_channels,
-               .tap_offsets = stem.taps.data(),
-               .out = out.data.data(),
-               .out_pitch = out.pitch,
-               .pixels = stem.pixels.pairs(),
-               .epilogue = Epilogue::bias_relu});
+  PixelPairs pixels = stem.pixels.pairs();
+  ConvSource image{stem.image.data(), conv.spec.in_channels, stem.taps.data(), pixels.in};
+  loops_.conv(conv_call(conv.packed, image, out, pixels, Epilogue::bias_relu));
   if (request.check_finite) {
-    check_finite(
-        {conv.spec.name, out.data.data(), out.pitch, conv.spec.out_channels, out.size, stem.pixels.pairs()});
+    check_finite({conv.spec.name, out.data.data(), out.pitch, conv.spec.out_channels, out.size, pixels});
   }
   if (!executable_->spec().stem_pool) return;
   MaxPoolCall call{out.data.data(), memory.trunk->data.data(), out.pitch,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/tap_offsets.h"
+
 namespace lasnet {
 namespace {
 
@@ -99,8 +101,8 @@ cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
   call.out_channels = cuda::padded_channels(conv.spec.out_channels);
   call.taps = conv.taps;
   call.run = conv.run;
-  std::vector<int> offsets =
-      cuda::tap_offsets(conv.spec.kernel, layer.in.width + 2, layer.in.pitch, conv.merge_rows);
+  std::vector<int64_t> offsets =
+      tap_offsets(conv.spec.kernel, layer.in.width + 2, layer.in.pitch, conv.merge_rows);
   std::copy(offsets.begin(), offsets.end(), call.tap_offsets);
   call.group_in = conv.group_in;
   call.group_out = conv.group_out;

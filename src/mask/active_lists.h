@@ -128,7 +128,9 @@ class ActiveListBuilder {
   /// too large for 32-bit pixel indices.
   ActiveListBuilder(const BlockGeometry& geometry, const ListOptions& options, int64_t images);
 
-  /// patches: [images, rows, cols], 0 or 1. Fills `lists`, whose memory is allocated on first use.
+  /// Allocates what `lists` need for any patches.
+  void reserve(ActiveLists& lists) const;
+  /// patches: [images, rows, cols], 0 or 1. Fills `lists`, and reserves them if nobody has.
   void build(std::span<const uint8_t> patches, ActiveLists& lists);
 
   const PatchGrid& grid() const { return geometry_.grid; }
@@ -142,7 +144,6 @@ class ActiveListBuilder {
     bool operator==(const Range&) const = default;
   };
 
-  void reserve(ActiveLists& lists) const;
   void list_active(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists);
   void list_patch(const ActivePatch& patch, ActiveLists& lists) const;
   void list_by_row(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists) const;

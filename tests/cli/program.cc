@@ -97,4 +97,15 @@ ProgramResult run_program(const std::vector<std::string>& arguments, const Progr
   return result;
 }
 
+std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more) {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  return arguments;
+}
+
+nlohmann::json report_of(const std::vector<std::string>& arguments) {
+  const auto result = run_program(with(arguments, {"--json"}));
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  return result.json();
+}
+
 }  // namespace lasnet::test

@@ -28,4 +28,10 @@ struct ProgramOptions {
 /// Arguments after the program's name. Ends the program if it runs for more than two minutes.
 ProgramResult run_program(const std::vector<std::string>& arguments, const ProgramOptions& options = {});
 
+/// `arguments`, then `more`.
+std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more);
+
+/// What the program prints with --json; fails the test unless it ends well.
+nlohmann::json report_of(const std::vector<std::string>& arguments);
+
 }  // namespace lasnet::test

@@ -18,11 +18,6 @@ const std::vector<std::string> kTiny = {"bench",    "resnet18", "--width", "0.12
                                         "5",        "--stem",   "small",   "--size", "64x48",
                                         "--repeat", "3",        "--json"};
 
-std::vector<std::string> with(std::vector<std::string> arguments, const std::vector<std::string>& more) {
-  arguments.insert(arguments.end(), more.begin(), more.end());
-  return arguments;
-}
-
 void expect_times(const json& times) {
   EXPECT_GT(times.at("min_ms"), 0.0);
   EXPECT_GE(times.at("median_ms"), times.at("min_ms"));

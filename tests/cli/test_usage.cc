@@ -1,6 +1,8 @@
 // Help, wrong use, and where output goes.
 #include <gmock/gmock.h>
 
+#include <algorithm>
+
 #include "fixtures.h"
 #include "lasnet/engine.h"
 #include "program.h"
@@ -21,13 +23,19 @@ TEST_P(CommandHelp, IsPrintedOnStandardOutput) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Commands, CommandHelp,
-                         testing::Values("run", "forward", "eval", "bench", "convert", "inspect", "info"),
-                         [](const auto& command) { return std::string(command.param); });
+                         testing::Values("run", "forward", "eval", "bench", "convert", "inspect", "info",
+                                         "predict", "search", "calibrate", "validate-predictor"),
+                         [](const auto& command) {
+                           std::string name = command.param;
+                           std::replace(name.begin(), name.end(), '-', '_');
+                           return name;
+                         });
 
 TEST(Usage, ProgramHelpNamesEveryCommand) {
   const auto result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"run", "forward", "eval", "train", "bench", "convert", "inspect", "info"}) {
+  for (const char* command : {"run", "forward", "eval", "train", "bench", "convert", "inspect", "info",
+                              "predict", "search", "calibrate", "validate-predictor"}) {
     EXPECT_THAT(result.out, HasSubstr(std::string("  ") + command + " "));
   }
 }

@@ -13,6 +13,7 @@
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/reference/reference.h"
+#include "kernels/tap_offsets.h"
 #include "mask/active_lists.h"
 
 namespace lasnet::cuda {
@@ -205,7 +206,7 @@ std::vector<uint8_t> check_conv(const ConvCase& c, Precision precision, CudaTile
   call.out_channels = padded_channels(c.out);
   call.taps = packed.taps;
   call.run = packed.run;
-  std::vector<int> offsets = tap_offsets(c.kernel, static_cast<int>(c.size.width) + 2, in.pitch, false);
+  std::vector<int64_t> offsets = tap_offsets(c.kernel, c.size.width + 2, in.pitch, false);
   std::copy(offsets.begin(), offsets.end(), call.tap_offsets);
   call.group_in = packed.group_in;
   call.group_out = packed.group_out;

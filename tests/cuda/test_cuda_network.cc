@@ -13,30 +13,12 @@
 namespace lasnet {
 namespace {
 
+using test::logits_tolerance;
 using test::MaskPattern;
 
-ArchConfig config(const std::string& name, const std::string& granularity, double width = 0.125) {
-  ArchConfig arch;
-  arch.name = name.substr(0, name.find(':'));
-  if (name.find(':') != std::string::npos) arch.se_pool = parse_se_pool(name.substr(name.find(':') + 1));
-  arch.width = width;
-  arch.classes = 10;
-  arch.granularity = parse_granularity(granularity);
-  return arch;
-}
-
-/// Rounding through a whole network relative to the largest logit, by the precision of products.
-double tolerance(Precision precision) {
-  switch (precision) {
-    case Precision::fp32:
-      return 1e-4;
-    case Precision::tf32:
-    case Precision::fp16:
-      return 1e-2;
-    case Precision::bf16:
-      return 8e-2;
-  }
-  return 0;
+/// Narrower than elsewhere: the emulated device is slow.
+ArchConfig config(const std::string& name, const std::string& granularity) {
+  return test::narrow_arch(name, granularity, 0.125);
 }
 
 /// Named by the build: EmulatedNetwork or GpuNetwork.
@@ -68,15 +50,16 @@ void expect_same_as_cpu(const NetworkCase& c) {
   Result expected = cpu.run(x);
   MaskSet masks = test::masks_of(expected.trace);
   Result got = session.run(x, {.force_masks = &masks});
-  EXPECT_LE(test::relative_error(got.logits, expected.logits), tolerance(c.precision));
-  EXPECT_EQ(test::count_wrong_decisions(got.trace, expected.trace, tolerance(c.precision)), 0);
+  EXPECT_LE(test::relative_error(got.logits, expected.logits), logits_tolerance(c.precision));
+  EXPECT_EQ(test::count_wrong_decisions(got.trace, expected.trace, logits_tolerance(c.precision)), 0);
   EXPECT_EQ(got.trace.image_macs, expected.trace.image_macs);
   for (size_t b = 0; b < got.trace.blocks.size(); ++b) {
     EXPECT_EQ(got.trace.blocks[b].mask, expected.trace.blocks[b].mask);
     EXPECT_EQ(got.trace.blocks[b].dilated_rate, expected.trace.blocks[b].dilated_rate);
   }
   Result dense = session.run(x, {.dense = true});
-  EXPECT_LE(test::relative_error(dense.logits, cpu.run(x, {.dense = true}).logits), tolerance(c.precision));
+  EXPECT_LE(test::relative_error(dense.logits, cpu.run(x, {.dense = true}).logits),
+            logits_tolerance(c.precision));
   EXPECT_DOUBLE_EQ(dense.trace.macs_ratio(), 1.0);
 }
 
@@ -109,7 +92,8 @@ DEVICE_TEST(EveryMaskPatternAgreesWithTheCpu) {
                                 MaskPattern::border, MaskPattern::random}) {
       MaskSet masks = test::make_masks(model.spec, 2, size, pattern, 11);
       RunOptions options{.force_masks = &masks};
-      EXPECT_LE(test::relative_error(session.run(x, options).logits, cpu.run(x, options).logits), 1e-4)
+      EXPECT_LE(test::relative_error(session.run(x, options).logits, cpu.run(x, options).logits),
+                logits_tolerance(Precision::fp32))
           << name << " " << static_cast<int>(pattern);
     }
   }
@@ -136,10 +120,10 @@ DEVICE_TEST(SchedulesAreChoicesOfSpeedNotOfResult) {
             make_executable(model, Backend::cuda, std::nullopt, uniform_plan(model.spec, plan), precision);
         Result got = Session(executable, 1).run(x, options);
         // Only the unfused addition rounds once more.
-        double bound = plan.scatter == ScatterSchedule::in_place ? 0.0 : tolerance(precision);
+        double bound = plan.scatter == ScatterSchedule::in_place ? 0.0 : logits_tolerance(precision);
         EXPECT_LE(test::relative_error(got.logits, expected.logits), bound)
             << name << " " << to_string(precision);
-        EXPECT_EQ(test::count_wrong_decisions(got.trace, expected.trace, tolerance(precision)), 0);
+        EXPECT_EQ(test::count_wrong_decisions(got.trace, expected.trace, logits_tolerance(precision)), 0);
       }
     }
   }

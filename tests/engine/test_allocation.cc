@@ -34,6 +34,24 @@ TEST_P(Allocation, NoneInSteadyState) {
   }
 }
 
+/// Memory is made for any masks when a size is first seen, be it by a dense run.
+TEST_P(Allocation, NoneInTheFirstSparseRunAfterADenseOne) {
+  ArchConfig arch{.name = "resnet50", .width = 0.25, .classes = 10, .granularity = {4, 4, 2, 1}};
+  Model model = test::random_model(arch, 1);
+  Tensor x = test::random_input(2, {64, 96}, 2);
+  TensorView view = x;
+  auto executable = make_executable(model, Backend::cpu, std::nullopt,
+                                    uniform_plan(model.spec, parse_block_plan(GetParam())));
+  Result sparse, dense;
+  Session(executable, 1).run(view, {}, sparse);
+  Session session(executable, 1);
+  session.run(view, {.dense = true}, dense);
+  int64_t before = test::allocations();
+  session.run(view, {}, sparse);
+  EXPECT_EQ(test::allocations() - before, 0);
+  EXPECT_LT(sparse.trace.macs_ratio(), 1);
+}
+
 INSTANTIATE_TEST_SUITE_P(Schedules, Allocation,
                          testing::Values("", "masker=separate", "masker=with_conv1", "gather=copied",
                                          "scatter=separate", "traversal=row_bands"),

@@ -8,6 +8,7 @@
 #include "core/random.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/reference/reference.h"
+#include "kernels/tap_offsets.h"
 #include "schedule/schedule.h"
 #include "support/param_name.h"
 

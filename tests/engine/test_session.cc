@@ -16,20 +16,9 @@ namespace lasnet {
 namespace {
 
 using test::MaskPattern;
+using test::narrow_arch;
 
-/// `name` may ask for the dense pool: "regnet_y_400mf:dense".
-ArchConfig config(const std::string& name, const std::string& granularity, double width = 0.25) {
-  ArchConfig arch;
-  arch.name = name.substr(0, name.find(':'));
-  if (name.find(':') != std::string::npos) arch.se_pool = parse_se_pool(name.substr(name.find(':') + 1));
-  arch.width = width;
-  arch.classes = 10;
-  arch.granularity = parse_granularity(granularity);
-  return arch;
-}
-
-/// Rounding through a whole network, relative to the largest logit.
-constexpr double kTolerance = 1e-4;
+const double kTolerance = test::logits_tolerance(Precision::fp32);
 
 struct NetworkCase {
   const char* architecture;
@@ -48,7 +37,7 @@ class AgainstReference : public testing::TestWithParam<NetworkCase> {};
 
 TEST_P(AgainstReference, SameMasksAndLogits) {
   const NetworkCase& c = GetParam();
-  Model model = test::random_model(config(c.architecture, c.granularity), 1);
+  Model model = test::random_model(narrow_arch(c.architecture, c.granularity), 1);
   Tensor x = test::random_input(c.images, c.size, 2);
   Result expected = Session(model, {.backend = Backend::reference}).run(x);
   MaskSet masks = test::masks_of(expected.trace);
@@ -80,7 +69,7 @@ INSTANTIATE_TEST_SUITE_P(Networks, AgainstReference,
 
 /// Test masks must exercise something: mixed decisions in most blocks.
 TEST(RandomModel, MasksAreMixed) {
-  Model model = test::random_model(config("resnet50", "1-1-1-1"), 1);
+  Model model = test::random_model(narrow_arch("resnet50", "1-1-1-1"), 1);
   Result result = Session(model).run(test::random_input(2, {64, 96}, 2));
   int mixed = 0;
   for (const BlockTrace& block : result.trace.blocks) mixed += block.rate > 0.05 && block.rate < 0.95;
@@ -91,7 +80,7 @@ class EveryIsa : public testing::TestWithParam<Isa> {};
 
 TEST_P(EveryIsa, FullMaskIsTheStaticNetworkBitForBit) {
   for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
-    Model model = test::random_model(config(name, "3-5-2-9"), 3);
+    Model model = test::random_model(narrow_arch(name, "3-5-2-9"), 3);
     Tensor x = test::random_input(2, {65, 96}, 4);
     MaskSet full = test::make_masks(model.spec, 2, {65, 96}, MaskPattern::full, 5);
     Session session(model, {.isa = GetParam()});
@@ -112,7 +101,7 @@ TEST_P(EveryIsa, FullMaskIsTheStaticNetworkBitForBit) {
 /// A network whose identity blocks are skipped by empty masks equals the network without these blocks.
 TEST_P(EveryIsa, EmptyMaskIsTheIdentityBitForBit) {
   for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
-    Model model = test::random_model(config(name, "4-4-2-1"), 6);
+    Model model = test::random_model(narrow_arch(name, "4-4-2-1"), 6);
     Tensor x = test::random_input(3, {64, 64}, 7);
     MaskSet masks = test::make_masks(model.spec, 3, {64, 64}, MaskPattern::random, 8);
     Model shorter = model;
@@ -137,7 +126,7 @@ TEST_P(EveryIsa, EmptyMaskIsTheIdentityBitForBit) {
 
 TEST_P(EveryIsa, EveryMaskPatternAgreesWithTheReference) {
   for (const char* name : {"resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
-    Model model = test::random_model(config(name, "4-3-2-1"), 9);
+    Model model = test::random_model(narrow_arch(name, "4-3-2-1"), 9);
     Tensor x = test::random_input(2, {64, 80}, 10);
     Session session(model, {.isa = GetParam(), .threads = 2});
     Session reference(model, {.backend = Backend::reference});
@@ -156,7 +145,7 @@ TEST_P(EveryIsa, EveryMaskPatternAgreesWithTheReference) {
 /// when some have nothing to average.
 TEST_P(EveryIsa, ImagesWithoutActivePixelsShareABatchWithOthers) {
   for (const char* name : {"regnet_y_400mf", "regnet_y_400mf:dense"}) {
-    Model model = test::random_model(config(name, "4-3-2-1"), 14);
+    Model model = test::random_model(narrow_arch(name, "4-3-2-1"), 14);
     Tensor x = test::random_input(4, {64, 64}, 15);
     MaskSet masks = test::make_masks(model.spec, 4, {64, 64}, MaskPattern::random, 16);
     for (auto& [block, mask] : masks) {
@@ -173,7 +162,7 @@ TEST_P(EveryIsa, ImagesWithoutActivePixelsShareABatchWithOthers) {
 
 TEST_P(EveryIsa, ResultsDoNotDependOnThreadsOrBatch) {
   for (const char* name : {"resnet18", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
-    Model model = test::random_model(config(name, "4-4-2-1", 0.5), 12);
+    Model model = test::random_model(narrow_arch(name, "4-4-2-1", 0.5), 12);
     Tensor x = test::random_input(3, {97, 64}, 13);
     Result one = Session(model, {.isa = GetParam(), .threads = 1}).run(x);
     for (int threads : {2, 3}) {
@@ -193,7 +182,7 @@ TEST_P(EveryIsa, ResultsDoNotDependOnThreadsOrBatch) {
 }
 
 TEST_P(EveryIsa, ForcedInstructionSetRuns) {
-  Model model = test::random_model(config("resnet18", "4-4-2-1"), 14);
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 14);
   std::vector<uint64_t> before;
   for (Isa isa : available_isas()) before.push_back(cpu_kernels(isa).conv_tasks());
   Session session(model, {.isa = GetParam()});
@@ -212,7 +201,7 @@ TEST_P(EveryIsa, ForcedInstructionSetRuns) {
 INSTANTIATE_TEST_SUITE_P(Isas, EveryIsa, testing::ValuesIn(available_isas()), test::ParamName());
 
 TEST(Session, IsReusableAcrossSizesAndModes) {
-  Model model = test::random_model(config("resnet18", "4-4-2-1"), 16);
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 16);
   Session session(model, {.threads = 2});
   const MapSize sizes[] = {{64, 64}, {32, 96}, {64, 64}, {47, 61}, {96, 32}, {80, 80}, {33, 33}, {64, 64}};
   for (MapSize size : sizes) {
@@ -259,7 +248,7 @@ class EverySchedule : public testing::TestWithParam<ScheduleCase> {};
 /// The schedule is a choice of speed, not of result: the same bits for forced masks, full, empty and mixed.
 TEST_P(EverySchedule, GivesTheSameBits) {
   const ScheduleCase& c = GetParam();
-  Model model = test::random_model(config(c.architecture, c.granularity), 24);
+  Model model = test::random_model(narrow_arch(c.architecture, c.granularity), 24);
   Tensor x = test::random_input(c.images, c.size, 25);
   Session plain(model, {.schedule = parse_block_plan("masker=separate,whole_map_above=2")});
   std::vector<MaskSet> masks;
@@ -313,7 +302,7 @@ INSTANTIATE_TEST_SUITE_P(Networks, EverySchedule,
 
 /// S that changes between blocks of a stage: sums are kept for one grid and computed again for the other.
 TEST(Schedules, GranularityMayChangeWithinAStage) {
-  Model model = test::random_model(config("resnet18", "4-2-2-4-8-4-1-2"), 27);
+  Model model = test::random_model(narrow_arch("resnet18", "4-2-2-4-8-4-1-2"), 27);
   Tensor x = test::random_input(2, {96, 64}, 28);
   Session plain(model, {.schedule = parse_block_plan("masker=separate")});
   Trace expected = plain.run(x).trace;
@@ -329,12 +318,12 @@ TEST(Schedules, TextsRoundTripAndBadOnesAreNamed) {
                           "whole_map_above=-1", "whole_map_above=half", "masker=pooled,,"}) {
     EXPECT_THROW(parse_block_plan(bad), Error) << bad;
   }
-  Model model = test::random_model(config("resnet18", "4-4-2-1"), 1);
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 1);
   EXPECT_THROW(make_executable(model, Backend::cpu, std::nullopt, NetworkPlan{}), Error);
 }
 
 TEST(Session, TwoRunConcurrentlyWithIdenticalResults) {
-  Model model = test::random_model(config("resnet50", "4-4-2-1"), 18);
+  Model model = test::random_model(narrow_arch("resnet50", "4-4-2-1"), 18);
   std::shared_ptr<const Executable> executable = make_executable(model);
   Tensor x = test::random_input(2, {64, 64}, 19);
   Tensor expected = Session(executable, 1).run(x).logits;
@@ -351,7 +340,7 @@ TEST(Session, TwoRunConcurrentlyWithIdenticalResults) {
 }
 
 TEST(Session, ReadsTheCallersMemory) {
-  Model model = test::random_model(config("resnet18", "4-4-2-1"), 27);
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 27);
   Tensor x = test::random_input(2, {64, 48}, 28);
   std::vector<float> buffer(x.data.size() + 7, std::nanf(""));
   std::copy(x.data.begin(), x.data.end(), buffer.begin() + 5);
@@ -390,7 +379,7 @@ class BackwardsExecutor final : public Executor {
 };
 
 TEST(Session, RunsOnTheCallersThreadsWithTheSameBits) {
-  Model model = test::random_model(config("resnet18", "4-4-2-1", 0.5), 29);
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1", 0.5), 29);
   Tensor x = test::random_input(2, {97, 64}, 30);
   Result expected = Session(model).run(x);
   for (int threads : {1, 3}) {
@@ -407,7 +396,7 @@ TEST(Session, RunsOnTheCallersThreadsWithTheSameBits) {
 }
 
 TEST(Session, SessionsShareAnExecutor) {
-  Model model = test::random_model(config("resnet18", "4-4-2-1"), 31);
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 31);
   std::shared_ptr<const Executable> executable = make_executable(model);
   Tensor x = test::random_input(1, {64, 64}, 32);
   Tensor expected = Session(executable, 1).run(x).logits;
@@ -425,7 +414,7 @@ TEST(Session, SessionsShareAnExecutor) {
 }
 
 TEST(Session, RefusesExecutorsThatCannotServe) {
-  Model model = test::random_model(config("resnet18", "4-4-2-1"), 33);
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 33);
   std::shared_ptr<const Executable> executable = make_executable(model);
   for (int threads : {-1, 0, 1025}) {
     EXPECT_THROW(Session(executable, std::make_shared<BackwardsExecutor>(threads)), Error) << threads;
@@ -435,7 +424,7 @@ TEST(Session, RefusesExecutorsThatCannotServe) {
 }
 
 TEST(Session, ThrowsOnBadRequests) {
-  Model model = test::random_model(config("resnet18", "4-4-2-1"), 20);
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 20);
   Session session(model);
   EXPECT_THROW(session.run(Tensor({1, 1, 64, 64})), Error);
   EXPECT_THROW(session.run(Tensor({3, 64, 64})), Error);
@@ -464,7 +453,7 @@ TEST(Session, ThrowsOnBadRequests) {
 }
 
 TEST(Session, TraceAddsUp) {
-  Model model = test::random_model(config("resnet18", "4-4-2-1"), 22);
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 22);
   Result result = Session(model).run(test::random_input(3, {64, 64}, 23));
   EXPECT_EQ(result.trace.static_macs, static_macs(model.spec, {64, 64}));
   double macs = static_cast<double>(fixed_macs(model.spec, network_geometry(model.spec, {64, 64})));

@@ -52,6 +52,16 @@ std::vector<uint8_t> make_patches(const PatchGrid& grid, MaskPattern pattern, Ra
 
 }  // namespace
 
+ArchConfig narrow_arch(const std::string& name, const std::string& granularity, double width) {
+  ArchConfig arch;
+  arch.name = name.substr(0, name.find(':'));
+  if (name.find(':') != std::string::npos) arch.se_pool = parse_se_pool(name.substr(name.find(':') + 1));
+  arch.width = width;
+  arch.classes = 10;
+  arch.granularity = parse_granularity(granularity);
+  return arch;
+}
+
 Model random_model(const ArchConfig& arch, uint64_t seed) {
   Model model;
   model.spec = make_spec(arch);
@@ -99,6 +109,19 @@ MaskSet masks_of(const Trace& trace) {
     if (block.granularity > 0) masks[block.name] = block.mask;
   }
   return masks;
+}
+
+double logits_tolerance(Precision precision) {
+  switch (precision) {
+    case Precision::fp32:
+      return 1e-4;
+    case Precision::tf32:
+    case Precision::fp16:
+      return 1e-2;
+    case Precision::bf16:
+      return 8e-2;
+  }
+  return 0;
 }
 
 double relative_error(const Tensor& got, const Tensor& expected) {

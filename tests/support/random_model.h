@@ -8,6 +8,9 @@
 
 namespace lasnet::test {
 
+/// A network of ten classes. `name` may ask for the dense pool: "regnet_y_400mf:dense".
+ArchConfig narrow_arch(const std::string& name, const std::string& granularity, double width = 0.25);
+
 /// A model with random weights, non-trivial BatchNorm statistics and maskers whose decisions differ between
 /// patches.
 Model random_model(const ArchConfig& arch, uint64_t seed);
@@ -22,6 +25,9 @@ MaskSet make_masks(const ModelSpec& spec, int64_t images, MapSize image, MaskPat
 
 /// The masks that a run recorded.
 MaskSet masks_of(const Trace& trace);
+
+/// Rounding through a whole network, relative to the largest logit, by the precision of products.
+double logits_tolerance(Precision precision);
 
 /// Largest absolute difference over the largest absolute value of `expected`.
 double relative_error(const Tensor& got, const Tensor& expected);

@@ -208,8 +208,4 @@ PackedConv pack_conv(const ConvWeights& conv, const CpuKernels& kernels);
 /// Packs two ungrouped convolutions with the same outputs that are summed.
 PackedConv pack_conv_sum(const ConvWeights& conv, const ConvWeights& extra, const CpuKernels& kernels);
 
-/// Offsets of the taps of a kernel x kernel convolution packed like this, on a map of this row length (in
-/// pixels).
-std::vector<int64_t> tap_offsets(int kernel, int64_t row_pixels, int64_t pitch, bool merge_rows);
-
 }  // namespace lasnet

@@ -130,8 +130,8 @@ PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const
     packed.group_in = static_cast<int>(weight.shape[1]);
     packed.group_out = static_cast<int>(weight.shape[0]) / layout.groups;
   }
-  packed.bias.assign(int64_t{slices} * kSlice, 0.0f);
-  std::copy(bias.begin(), bias.end(), packed.bias.begin());
+  packed.bias = bias;
+  packed.bias.resize(int64_t{slices} * kSlice);
   std::vector<float> values;
   for (int slice = 0; slice < slices; ++slice) {
     for (int tap = 0; tap < packed.taps; ++tap) {
@@ -148,19 +148,6 @@ PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const
     }
   }
   return packed;
-}
-
-std::vector<int> tap_offsets(int kernel, int row_pixels, int pitch, bool merge_rows) {
-  std::vector<int> offsets;
-  int half = kernel / 2;
-  for (int y = -half; y <= half; ++y) {
-    if (merge_rows) {
-      offsets.push_back((y * row_pixels - half) * pitch);
-      continue;
-    }
-    for (int x = -half; x <= half; ++x) offsets.push_back((y * row_pixels + x) * pitch);
-  }
-  return offsets;
 }
 
 }  // namespace lasnet::cuda

@@ -38,8 +38,4 @@ PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const
 /// Values in the precision's bytes, e.g. for tests and the masker's padding.
 void append_elements(const std::vector<float>& values, Precision precision, std::vector<uint8_t>& bytes);
 
-/// Elements from the centre pixel to each run of a kernel x kernel convolution over a map with rows of
-/// row_pixels pixels.
-std::vector<int> tap_offsets(int kernel, int row_pixels, int pitch, bool merge_rows);
-
 }  // namespace lasnet::cuda

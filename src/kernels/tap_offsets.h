@@ -1,0 +1,13 @@
+// Where the windows of convolutions lie in bordered maps: the same for every backend.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace lasnet {
+
+/// Elements from the centre pixel to each run of a kernel x kernel convolution, over a map with rows of
+/// row_pixels pixels and pixels of `pitch` elements. A run is one tap, or a kernel row where rows are merged.
+std::vector<int64_t> tap_offsets(int kernel, int64_t row_pixels, int64_t pitch, bool merge_rows);
+
+}  // namespace lasnet

@@ -1,0 +1,62 @@
+// `lasnet calibrate` and `validate-predictor` at their least: they measure, so nothing depends on what comes
+// out.
+#include <gmock/gmock.h>
+
+#include "fixtures.h"
+#include "lasnet/hardware.h"
+#include "program.h"
+
+namespace lasnet::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+class CalibrateTest : public ProgramTest {};
+
+TEST_F(CalibrateTest, WritesAProfileThatPredictReads) {
+  const auto path = folder_.path("profiles/here.toml");
+  const json report = report_of({"calibrate", "--seconds", "5", "-o", path});
+  EXPECT_EQ(report.at("output"), path);
+  EXPECT_GT(report.at("fit").at("points"), 0);
+  EXPECT_GT(report.at("held_out").at("points"), 0);
+  const HardwareProfile profile = load_hardware(path);
+  EXPECT_EQ(to_string(profile.cpu.isa), report.at("isa"));
+  for (int unit = 0; unit < kWorkUnits; ++unit) {
+    const std::string name = to_string(static_cast<WorkUnit>(unit));
+    EXPECT_EQ(profile.cpu.cost(static_cast<WorkUnit>(unit)), report.at("seconds_per").at(name));
+  }
+  const auto predicted = run_program({"predict", "resnet18", "--hardware", path, "--json"});
+  EXPECT_EQ(predicted.exit_code, 0);
+  EXPECT_EQ(predicted.err, "") << "made on this machine";
+  EXPECT_GT(predicted.json().at("dynamic_ms"), 0.0);
+}
+
+TEST_F(CalibrateTest, AnUnwritableOutputIsNamed) {
+  write_text(folder_.path("file"), "in the way");
+  const auto result =
+      run_program({"calibrate", "--seconds", "5", "-o", folder_.path("file/here.toml"), "--json"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr(folder_.path("file")));
+}
+
+TEST(ValidatePredictor, JsonComparesBlocksChoicesAndNetworks) {
+  const json report = report_of({"validate-predictor", "--quick", "--repeat", "2"});
+  for (const char* group : {"resnet", "regnet"}) EXPECT_GT(report.at(group).at("points"), 0) << group;
+  EXPECT_GE(report.at("noise"), 0.0);
+  for (const json& point : report.at("points")) {
+    EXPECT_GT(point.at("measured_us"), 0.0);
+    EXPECT_GT(point.at("predicted_us"), 0.0);
+  }
+  for (const json& choice : report.at("choices")) {
+    EXPECT_THAT(choice.at("chosen").get<int>(), testing::AnyOf(1, 4, 7));
+    EXPECT_GE(choice.at("regret"), 0.0);
+  }
+  EXPECT_GE(report.at("regret").at("chosen_max"), report.at("regret").at("chosen_mean"));
+  ASSERT_EQ(report.at("networks").size(), 1u);
+  EXPECT_EQ(report.at("networks").at(0).at("network"), "resnet50");
+}
+
+}  // namespace
+}  // namespace lasnet::test

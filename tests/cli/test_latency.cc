@@ -1,0 +1,438 @@
+// `lasnet predict`, `search`, `calibrate` and `validate-predictor`: what they report and what they refuse,
+// not how near the predictions are.
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <numeric>
+
+#include "core/npy.h"
+#include "core/random.h"
+#include "fixtures.h"
+#include "lasnet/latency.h"
+#include "program.h"
+
+namespace lasnet::test {
+namespace {
+
+using nlohmann::json;
+using testing::AllOf;
+using testing::Each;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsSupersetOf;
+
+std::vector<std::string> keys_of(const json& object) {
+  std::vector<std::string> keys;
+  for (const auto& [key, value] : object.items()) keys.push_back(key);
+  return keys;
+}
+
+double sum_of(const json& objects, const char* key) {
+  return std::accumulate(objects.begin(), objects.end(), 0.0,
+                         [&](double sum, const json& object) { return sum + object.at(key).get<double>(); });
+}
+
+void expect_near(double got, double expected) { EXPECT_NEAR(got, expected, 1e-9 * expected); }
+
+void expect_operators(const json& operators) {
+  EXPECT_FALSE(operators.empty());
+  for (const json& of : operators) {
+    EXPECT_THAT(keys_of(of), IsSupersetOf({"name", "us", "compute_us", "offchip_us", "onchip_us", "launch_us",
+                                           "utilisation", "tile", "bound"}));
+    const double longest = of.at(of.at("bound").get<std::string>() + "_us");
+    for (const char* part : {"compute_us", "offchip_us", "onchip_us", "launch_us"}) {
+      EXPECT_GE(of.at(part), 0.0) << of.dump();
+      EXPECT_LE(of.at(part), longest) << of.dump();
+    }
+    EXPECT_GE(of.at("us"), longest * (1 - 1e-9)) << of.dump();
+  }
+}
+
+struct Prediction {
+  const char* name;
+  std::vector<std::string> arguments;
+};
+
+void PrintTo(const Prediction& prediction, std::ostream* out) { *out << prediction.name; }
+
+class PredictEverywhere : public testing::TestWithParam<Prediction> {
+ protected:
+  static std::vector<std::string> predict(const std::vector<std::string>& more = {}) {
+    return with(with({"predict", "resnet50", "--granularity", "4-4-2-1"}, GetParam().arguments), more);
+  }
+};
+
+TEST_P(PredictEverywhere, JsonAddsUp) {
+  const json report = report_of(predict({"--rate", "0.4"}));
+  EXPECT_EQ(report.at("arch").at("granularity"), "4-4-2-1");
+  EXPECT_EQ(report.at("rate"), 0.4);
+  EXPECT_EQ(report.at("size"), (json{224, 224}));
+  ASSERT_EQ(report.at("blocks").size(), 16u);
+  for (const json& block : report.at("blocks")) {
+    EXPECT_THAT(keys_of(block),
+                IsSupersetOf({"name", "stage", "static_us", "dynamic_us", "schedule", "operators"}));
+    EXPECT_THAT(block.at("schedule").get<std::string>(), HasSubstr("masker="));
+    expect_operators(block.at("operators"));
+    expect_near(sum_of(block.at("operators"), "us"), block.at("dynamic_us"));
+  }
+  EXPECT_EQ(report.at("blocks").at(3).at("name"), "layer2.0");
+  EXPECT_EQ(report.at("blocks").at(3).at("stage"), 2);
+  EXPECT_EQ(report.at("blocks").at(3).at("granularity"), 4);
+  expect_operators(report.at("fixed"));
+  const double fixed = sum_of(report.at("fixed"), "us");
+  expect_near(1e-3 * (fixed + sum_of(report.at("blocks"), "static_us")), report.at("static_ms"));
+  expect_near(1e-3 * (fixed + sum_of(report.at("blocks"), "dynamic_us")), report.at("dynamic_ms"));
+  expect_near(report.at("static_ms").get<double>() / report.at("dynamic_ms").get<double>(),
+              report.at("speedup"));
+}
+
+TEST_P(PredictEverywhere, IsTheSameEveryTime) {
+  const auto once = run_program(predict({"--json"})), again = run_program(predict({"--json"}));
+  ASSERT_EQ(once.exit_code, 0) << once.err;
+  EXPECT_EQ(once.out, again.out);
+}
+
+TEST_P(PredictEverywhere, LatencyFallsWithTheRate) {
+  std::vector<double> dynamic, fixed;
+  for (const char* rate : {"1", "0.75", "0.5", "0.25", "0"}) {
+    const json report = report_of(predict({"--rate", rate}));
+    dynamic.push_back(report.at("dynamic_ms"));
+    fixed.push_back(report.at("static_ms"));
+  }
+  EXPECT_TRUE(std::is_sorted(dynamic.rbegin(), dynamic.rend())) << testing::PrintToString(dynamic);
+  EXPECT_LT(dynamic.back(), 0.7 * dynamic.front());
+  EXPECT_THAT(fixed, Each(fixed.front()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Hardware, PredictEverywhere,
+                         testing::Values(Prediction{"V100", {"--hardware", "v100"}},
+                                         Prediction{"V100OfThePaper",
+                                                    {"--hardware", "v100", "--model", "paper"}},
+                                         Prediction{"Tx2Fp16", {"--hardware", "tx2", "--precision", "fp16"}},
+                                         Prediction{"Cpu", {"--hardware", "cpu-avx2", "--threads", "2"}}),
+                         [](const auto& prediction) { return std::string(prediction.param.name); });
+
+class PredictTest : public ProgramTest {
+ protected:
+  /// Masks that the tiny model decides on for two inputs of 48 x 40 px, as `lasnet forward` writes them.
+  MaskSet write_masks(const std::string& name) const {
+    Random random(5);
+    Tensor input({2, 3, 48, 40});
+    for (float& value : input.data) value = static_cast<float>(random.normal());
+    save_npy(input, folder_.path("x.npy"));
+    const auto result = run_program({"forward", save_tiny_model(), "--input", folder_.path("x.npy"),
+                                     "--output", folder_.path("y.npy"), "--masks", folder_.path(name)});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    MaskSet masks;
+    for (const BlockSpec& block : tiny_model().spec.blocks) {
+      masks[block.name] = load_npy_u8(folder_.path(name + "/" + block.name + ".npy"));
+    }
+    return masks;
+  }
+};
+
+TEST_F(PredictTest, RecordedMasksCountInsteadOfARate) {
+  const MaskSet masks = write_masks("masks");
+  const std::vector<std::string> predict = {"predict",    folder_.path("model.safetensors"),
+                                            "--hardware", "tx2",
+                                            "--size",     "48x40",
+                                            "--trace",    folder_.path("masks")};
+  const json report = report_of(predict);
+  EXPECT_TRUE(report.at("rate").is_null());
+  EXPECT_EQ(report.at("batch"), 2);
+  const NetworkLatency expected = predict_latency(tiny_model().spec, load_hardware("tx2"),
+                                                  {.size = {48, 40}, .batch = 2, .masks = &masks});
+  expect_near(report.at("dynamic_ms"), 1e3 * expected.dynamic_s);
+  EXPECT_NE(report.at("dynamic_ms"), report.at("static_ms"));
+}
+
+TEST_F(PredictTest, MasksOfAnotherNetworkOrSizeAreRefused) {
+  write_masks("masks");
+  const auto refused = [&](const std::vector<std::string>& more) {
+    return run_program(with({"predict", folder_.path("model.safetensors"), "--hardware", "tx2"}, more));
+  };
+  const auto size = refused({"--size", "64", "--trace", folder_.path("masks")});
+  EXPECT_EQ(size.exit_code, 1);
+  EXPECT_THAT(size.err, AllOf(HasSubstr("layer1.0"), HasSubstr("expected [2, ")));
+  std::filesystem::remove(folder_.path("masks/layer3.1.npy"));
+  const auto missing = refused({"--size", "48x40", "--trace", folder_.path("masks")});
+  EXPECT_EQ(missing.exit_code, 1);
+  EXPECT_THAT(missing.err, HasSubstr("layer3.1"));
+  const auto absent = refused({"--trace", folder_.path("none")});
+  EXPECT_EQ(absent.exit_code, 1);
+  EXPECT_THAT(absent.err, HasSubstr(folder_.path("none")));
+  EXPECT_EQ(refused({"--trace", folder_.path("masks"), "--rate", "0.5"}).exit_code, 2);
+}
+
+TEST_F(PredictTest, AProfilesFileIsAsGoodAsItsName) {
+  write_text(folder_.path("copy.toml"), hardware_to_toml(load_hardware("tx2")));
+  EXPECT_EQ(report_of({"predict", "resnet18", "--hardware", folder_.path("copy.toml")}),
+            report_of({"predict", "resnet18", "--hardware", "tx2"}));
+}
+
+TEST_F(PredictTest, ACpusProfileFromElsewhereIsWarnedOf) {
+  std::string toml = hardware_to_toml(load_hardware("cpu-scalar"));
+  toml.replace(toml.find("AMD EPYC"), 8, "Elbrus 8");
+  write_text(folder_.path("elsewhere.toml"), toml);
+  const auto result = run_program({"predict", "resnet18", "--hardware", folder_.path("elsewhere.toml")});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("warning"), HasSubstr("cpu-scalar")));
+}
+
+TEST_F(PredictTest, ThePapersEquationsAreTheirOwnAndOfGpus) {
+  const json paper = report_of({"predict", "resnet50", "--hardware", "v100", "--model", "paper"});
+  const json standard = report_of({"predict", "resnet50", "--hardware", "v100"});
+  EXPECT_EQ(paper.at("model"), "paper");
+  EXPECT_EQ(standard.at("model"), "default");
+  EXPECT_NE(paper.at("dynamic_ms"), standard.at("dynamic_ms"));
+  const auto cpu = run_program({"predict", "resnet50", "--hardware", "cpu-avx2", "--model", "paper"});
+  EXPECT_EQ(cpu.exit_code, 1);
+  EXPECT_EQ(cpu.out, "");
+  EXPECT_THAT(cpu.err, AllOf(HasSubstr("cpu-avx2"), HasSubstr("GPUs only")));
+}
+
+TEST_F(PredictTest, AFixedScheduleIsKeptAndNeverFaster) {
+  const std::vector<std::string> predict = {"predict", "resnet50", "--hardware", "v100", "--rate", "0.3"};
+  const json best = report_of(predict);
+  for (const char* choice : {"masker=separate", "masker=with_conv1", "gather=copied", "scatter=separate"}) {
+    const json fixed = report_of(with(predict, {"--schedule", choice}));
+    for (const json& block : fixed.at("blocks")) EXPECT_THAT(block.at("schedule"), HasSubstr(choice));
+    EXPECT_GE(fixed.at("dynamic_ms"), best.at("dynamic_ms")) << choice;
+  }
+  EXPECT_EQ(report_of(with(predict, {"--schedule", "auto"})), best);
+}
+
+TEST_F(PredictTest, ATableForPeople) {
+  const auto result = run_program({"predict", "resnet18", "--hardware", "v100"});
+  ASSERT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.err, "");
+  for (const char* text : {"V100", "layer4.1", "masker", "stem and head", "network"}) {
+    EXPECT_THAT(result.out, HasSubstr(text));
+  }
+}
+
+class SearchTest : public ProgramTest {
+ protected:
+  static std::vector<std::string> search(const std::vector<std::string>& more = {}) {
+    return with({"search", "resnet18", "--hardware", "v100"}, more);
+  }
+};
+
+std::vector<int> granularity_of(const json& report) {
+  return parse_granularity(report.at("granularity").get<std::string>());
+}
+
+TEST_F(SearchTest, JsonSaysWhatWasChosenAndFromWhat) {
+  const json report = report_of(search({"--rate", "0.3", "--tolerance", "0.1"}));
+  EXPECT_THAT(keys_of(report),
+              IsSupersetOf({"hardware", "batch", "threads", "tolerance", "granularity", "rate", "macs_ratio",
+                            "static_ms", "dynamic_ms", "speedup", "rates", "curves", "schedules"}));
+  EXPECT_EQ(report.at("hardware"), "v100");
+  EXPECT_EQ(report.at("rate"), 0.3);
+  EXPECT_EQ(report.at("schedules").size(), 8u);
+  EXPECT_EQ(report.at("schedules").at(7).at("name"), "layer4.1");
+  const std::vector<int> granularity = granularity_of(report);
+  ASSERT_EQ(granularity.size(), 4u);
+  std::vector<double> least(4, INFINITY);
+  std::map<int, int> chosen;
+  for (const json& curve : report.at("curves")) {
+    const int stage = curve.at("stage").get<int>() - 1;
+    EXPECT_EQ(curve.at("name"), "stage " + std::to_string(stage + 1));
+    EXPECT_EQ(curve.at("us").size(), report.at("rates").size());
+    double& best = least.at(static_cast<size_t>(stage));
+    best = std::min(best, curve.at("us_at_rate").get<double>());
+    if (!curve.at("chosen").get<bool>()) continue;
+    EXPECT_TRUE(chosen.emplace(stage, curve.at("granularity")).second) << "one choice per stage";
+  }
+  for (const json& curve : report.at("curves")) {
+    const int stage = curve.at("stage").get<int>() - 1;
+    const bool good = curve.at("us_at_rate") <= 1.1 * least.at(static_cast<size_t>(stage));
+    EXPECT_EQ(good && curve.at("granularity") <= chosen.at(stage), curve.at("chosen")) << curve.dump();
+  }
+  EXPECT_THAT(granularity, ElementsAre(chosen.at(0), chosen.at(1), chosen.at(2), chosen.at(3)));
+  const json predicted = report_of({"predict", "resnet18", "--hardware", "v100", "--rate", "0.3",
+                                    "--granularity", report.at("granularity")});
+  for (const char* key : {"static_ms", "dynamic_ms", "speedup"})
+    expect_near(report.at(key), predicted.at(key));
+}
+
+TEST_F(SearchTest, AMacRatioIsMet) {
+  const json report = report_of(search({"--macs", "0.5"}));
+  EXPECT_NEAR(report.at("macs_ratio").get<double>(), 0.5, 1e-3);
+  EXPECT_GT(report.at("rate"), 0.0);
+  EXPECT_LT(report.at("rate"), 0.5) << "halo and fixed layers are computed too";
+}
+
+TEST_F(SearchTest, ABudgetGivesTheLargestRateWithinIt) {
+  const double budget = 0.95 * report_of(search({"--rate", "0.5"})).at("dynamic_ms").get<double>();
+  const json report = report_of(search({"--budget-ms", std::to_string(budget)}));
+  EXPECT_LE(report.at("dynamic_ms"), budget);
+  const std::string beyond = std::to_string(report.at("rate").get<double>() + 0.005);
+  const json slower = report_of({"predict", "resnet18", "--hardware", "v100", "--rate", beyond,
+                                 "--granularity", report.at("granularity")});
+  EXPECT_GT(slower.at("dynamic_ms"), budget);
+}
+
+TEST_F(SearchTest, ATooSmallBudgetIsRefusedWithTheLeastThatWouldDo) {
+  const auto refused = run_program(search({"--budget-ms", "0.001"}));
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.out, "");
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("budget of 0.001 ms"), HasSubstr("v100")));
+  const size_t takes = refused.err.find("takes ");
+  ASSERT_NE(takes, std::string::npos) << refused.err;
+  const double least = std::stod(refused.err.substr(takes + 6));
+  EXPECT_GT(least, 0.001);
+  const auto under = run_program(search({"--budget-ms", std::to_string(0.99 * least)}));
+  EXPECT_EQ(under.exit_code, 1);
+  EXPECT_LE(report_of(search({"--budget-ms", std::to_string(1.01 * least)})).at("dynamic_ms"), 1.01 * least);
+}
+
+TEST_F(SearchTest, UnreachableMacRatiosAreRefusedWithTheRange) {
+  const auto refused = run_program(search({"--macs", "0.01"}));
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("0.01"), HasSubstr(" to ")));
+}
+
+TEST_F(SearchTest, OneGranularityPerBlock) {
+  const json report = report_of(search({"--per-block", "--candidates", "2,4"}));
+  EXPECT_EQ(granularity_of(report).size(), 8u);
+  std::map<std::string, int> chosen;
+  for (const json& curve : report.at("curves")) {
+    chosen[curve.at("name")] += curve.at("chosen").get<bool>() ? 1 : 0;
+  }
+  EXPECT_EQ(chosen.size(), 8u);
+  for (const auto& [name, count] : chosen) EXPECT_EQ(count, 1) << name;
+  EXPECT_EQ(chosen.count("layer2.1"), 1u);
+}
+
+TEST_F(SearchTest, OnlyCandidatesAreChosen) {
+  const json report = report_of(search({"--candidates", "5,3"}));
+  EXPECT_THAT(granularity_of(report), Each(testing::AnyOf(3, 5)));
+  for (const json& curve : report.at("curves")) {
+    EXPECT_THAT(curve.at("granularity").get<int>(), testing::AnyOf(3, 5));
+  }
+}
+
+TEST_F(SearchTest, PlotsACurvePerCandidateAndStage) {
+  const auto path = folder_.path("curves.svg");
+  const auto result = run_program(search({"--candidates", "2,4", "--plot", path}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("granularity"), HasSubstr("chosen"), HasSubstr("stage 4")));
+  EXPECT_THAT(result.err, HasSubstr(path));
+  const std::string svg = read_text(path);
+  EXPECT_THAT(svg, AllOf(HasSubstr("<svg"), HasSubstr("</svg>"), HasSubstr("stage 1"), HasSubstr("stage 4")));
+  EXPECT_THAT(svg, AllOf(HasSubstr("S = 2"), HasSubstr("S = 4"), HasSubstr("activation rate")));
+  const auto refused = run_program(search({"--plot", folder_.path("none/curves.svg")}));
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_EQ(refused.out, "");
+  EXPECT_THAT(refused.err, HasSubstr("none/curves.svg"));
+}
+
+/// A damaged copy of the profile of the V100.
+struct BadProfile {
+  const char* name;
+  const char* from;  ///< in the good one
+  const char* to;
+  const char* message;
+};
+
+void PrintTo(const BadProfile& profile, std::ostream* out) { *out << profile.name; }
+
+class BadProfiles : public ProgramTest, public testing::WithParamInterface<BadProfile> {};
+
+TEST_P(BadProfiles, AreRefusedNamingFileAndKey) {
+  std::string toml = hardware_to_toml(load_hardware("v100"));
+  const std::string from = GetParam().from;
+  ASSERT_NE(toml.find(from), std::string::npos);
+  toml.replace(toml.find(from), from.size(), GetParam().to);
+  const auto path = folder_.path("bad.toml");
+  write_text(path, toml);
+  for (const char* command : {"predict", "search"}) {
+    const auto result = run_program({command, "resnet18", "--hardware", path});
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_EQ(result.out, "");
+    EXPECT_THAT(result.err, AllOf(HasSubstr(path), HasSubstr(GetParam().message)));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, BadProfiles,
+    testing::Values(BadProfile{"NegativeBandwidth", "bandwidth_bytes_per_s = ", "bandwidth_bytes_per_s = -",
+                               "gpu.bandwidth_bytes_per_s"},
+                    BadProfile{"UnknownKey", "[gpu]", "[gpu]\nbandwith = 1", "gpu.bandwith"},
+                    BadProfile{"MissingKey", "launch_s", "#", "gpu.launch_s"},
+                    BadProfile{"TextForANumber", "overlap = false", "overlap = \"no\"", "gpu.overlap"},
+                    BadProfile{"UnknownKind", "\"gpu\"", "\"tpu\"", "'kind' is 'tpu'"},
+                    BadProfile{"NoToml", "[gpu]", "{gpu}", ":6: "}),
+    [](const auto& profile) { return std::string(profile.param.name); });
+
+struct WrongPrediction {
+  const char* name;
+  std::vector<std::string> arguments;
+  const char* message;
+  int exit_code = 2;
+};
+
+void PrintTo(const WrongPrediction& use, std::ostream* out) { *out << use.name; }
+
+class WrongPredictions : public testing::TestWithParam<WrongPrediction> {};
+
+TEST_P(WrongPredictions, SayWhy) {
+  const auto result = run_program(GetParam().arguments);
+  EXPECT_EQ(result.exit_code, GetParam().exit_code);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr(GetParam().message));
+}
+
+std::vector<std::string> predict(const std::vector<std::string>& more) {
+  return with({"predict", "resnet18", "--hardware", "v100"}, more);
+}
+
+std::vector<std::string> search(const std::vector<std::string>& more) {
+  return with({"search", "resnet18", "--hardware", "v100"}, more);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, WrongPredictions,
+    testing::Values(
+        WrongPrediction{"NoModel", {"predict"}, "MODEL"},
+        WrongPrediction{"MisspeltModel", {"predict", "resnet5O"}, "did you mean resnet50"},
+        WrongPrediction{
+            "MisspeltHardware", {"predict", "resnet18", "--hardware", "v10"}, "did you mean v100"},
+        WrongPrediction{"UnknownHardware", {"search", "resnet18", "--hardware", "abacus"}, "known: "},
+        WrongPrediction{"GranularityZero", predict({"--granularity", "4-0-2-1"}), "4-0-2-1"},
+        WrongPrediction{"GranularityOfThreeStages", predict({"--granularity", "4-4-2"}), "granularity"},
+        WrongPrediction{"RateBeyondOne", predict({"--rate", "1.5"}), "--rate"},
+        WrongPrediction{"RateBelowZero", predict({"--rate", "-0.1"}), "--rate"},
+        WrongPrediction{"RateNotANumber", search({"--rate", "often"}), "often"},
+        WrongPrediction{"BatchZero", predict({"--batch", "0"}), "--batch"},
+        WrongPrediction{"ThreadsZero", predict({"--threads", "0"}), "--threads"},
+        WrongPrediction{"SmallSize", predict({"--size", "16"}), "from 32"},
+        WrongPrediction{"Schedule", predict({"--schedule", "nonsense"}), "nonsense"},
+        WrongPrediction{"Masker", predict({"--schedule", "masker=fast"}), "separate, pooled, with_conv1"},
+        WrongPrediction{"Equations", predict({"--model", "exact"}), "default or paper"},
+        WrongPrediction{"Precision", predict({"--precision", "fp8"}), "fp8"},
+        WrongPrediction{"PrecisionOfACpu",
+                        {"predict", "resnet18", "--hardware", "cpu-avx2", "--precision", "fp16"},
+                        "f32",
+                        1},
+        WrongPrediction{"CandidateZero", search({"--candidates", "2,0"}), "2,0"},
+        WrongPrediction{"CandidatesMissing", search({"--candidates", "2,,4"}), "2,,4"},
+        WrongPrediction{"BudgetZero", search({"--budget-ms", "0"}), "--budget-ms"},
+        WrongPrediction{"Tolerance", search({"--tolerance", "-1"}), "--tolerance"},
+        WrongPrediction{"RateAndMacs", search({"--rate", "0.5", "--macs", "0.5"}), "--rate"},
+        WrongPrediction{"MacsAndBudget", search({"--macs", "0.5", "--budget-ms", "9"}), "--macs"},
+        WrongPrediction{"StageAndBlock", search({"--per-stage", "--per-block"}), "--per-stage"},
+        WrongPrediction{"CalibrateUnknownDevice", {"calibrate", "--device", "tpu"}, "tpu"},
+        WrongPrediction{"CalibrateNoTime", {"calibrate", "--seconds", "1"}, "--seconds"},
+        WrongPrediction{"CalibrateUnknownIsa", {"calibrate", "--isa", "sse9"}, "sse9"},
+        WrongPrediction{"CalibrateCuda", {"calibrate", "--device", "cuda"}, "CUDA", 1},
+        WrongPrediction{"ValidateOnce", {"validate-predictor", "--repeat", "1"}, "--repeat"},
+        WrongPrediction{"ValidateAGpu", {"validate-predictor", "--hardware", "v100"}, "v100", 1},
+        WrongPrediction{"ValidateUnknown", {"validate-predictor", "--hardware", "v10"}, "did you mean v100"}),
+    [](const auto& use) { return std::string(use.param.name); });
+
+}  // namespace
+}  // namespace lasnet::test
