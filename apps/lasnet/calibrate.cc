@@ -60,10 +60,11 @@ std::string to_text(const Calibration& calibration, const std::string& output) {
       quality_text(calibration.held_out), format_percent(calibration.noise), calibration.seconds);
 }
 
-void write_profile(const HardwareProfile& profile, const std::string& path) {
+/// Makes the folder of `path`. What cannot be written is better known before the measurements than after.
+void prepare_output(const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
   if (!folder.empty()) create_directory(folder);
-  write_file_atomically(path, [&](std::ostream& out) { out << hardware_to_toml(profile); });
+  check_writable(path);
 }
 
 int calibrate(const CalibrateCommand& command) {
@@ -76,13 +77,15 @@ int calibrate(const CalibrateCommand& command) {
   const std::string output = command.output.empty() ? cached_profile_path(isa) : command.output;
   if (output.empty())
     throw UsageError("-o: neither XDG_CACHE_HOME nor HOME is set; say where the profile goes");
+  prepare_output(output);
   const HardwareProfile shipped = load_hardware("cpu-" + to_string(isa));
   Progress progress("calibrate", 1000, "steps");
   const Calibration calibration = calibrate_cpu(
       this_machine(isa, shipped.cpu), {.budget_s = static_cast<double>(command.seconds)},
       [&](double share, const std::string& now) { progress.update(std::lround(1000 * share), now); });
   progress.clear();
-  write_profile(calibration.profile, output);
+  write_file_atomically(output,
+                        [&](std::ostream& out) { out << hardware_to_toml(calibration.profile); });
   if (command.json) {
     print_json(to_json(calibration, output));
   } else {
@@ -103,7 +106,8 @@ void add_calibrate(CLI::App& app, Action& action) {
       ->type_name("FILE.toml");
   add_parsed(*sub, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
              [command](const std::string& text) { command->isa = parse_isa(text); });
-  add_number(*sub, "--seconds", command->seconds, 5, 85, "Time for measuring");
+  add_number(*sub, "--seconds", command->seconds, 5, 85,
+             "Time for measuring, longer where the fewest repetitions need it");
   add_json_flag(*sub, command->json);
   sub->callback([command, &action] { action = [command] { return calibrate(*command); }; });
 }

@@ -17,6 +17,15 @@ DType parse_precision(const std::string& text) {
   throw Error(fmt::format("precision '{}' is unknown; expected fp32 or fp16", text));
 }
 
+/// Of a model file's preprocessing, else of ImageNet.
+MapSize usual_size(const ModelOptions& model) {
+  constexpr int kImageNet = 224;
+  if (is_architecture(model.path)) return {kImageNet, kImageNet};
+  const auto preprocessing = described_preprocessing(model.path);
+  const int side = preprocessing && preprocessing->crop > 0 ? preprocessing->crop : kImageNet;
+  return {side, side};
+}
+
 }  // namespace
 
 void add_hardware_option(CLI::App& app, std::string& hardware) {
@@ -37,7 +46,7 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
       ->check(CLI::Range(1, 4096).description(""))
       ->type_name("N");
   add_number(app, "--threads", options.threads, 1, 1024, "Threads, of a CPU");
-  add_parsed(app, "--size", "Input side in px, or HEIGHTxWIDTH; default 224", [&](const std::string& text) {
+  add_parsed(app, "--size", "Input side in px, or HEIGHTxWIDTH; default: the model file's, else 224", [&](const std::string& text) {
     options.size = parse_size(text);
   })->type_name("PX");
   app.add_option("--rate", options.rate, "Probability that a patch is active; default 0.5")
@@ -81,7 +90,7 @@ HardwareProfile open_hardware(const std::string& name) {
 
 LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile& hardware) {
   LatencyQuery query = options.query;
-  query.size = options.size.value_or(MapSize{224, 224});
+  query.size = options.size ? *options.size : usual_size(options.model);
   query.batch = options.batch.value_or(hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1);
   query.threads = options.threads;
   query.rate = options.rate.value_or(0.5);

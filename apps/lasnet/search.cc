@@ -141,6 +141,7 @@ void add_search(CLI::App& app, Action& action) {
   auto* sub = app.add_subcommand("search", "Choose granularities and schedules from predicted latency");
   const auto command = std::make_shared<SearchCommand>();
   add_latency_options(*sub, command->latency);
+  sub->remove_option(sub->get_option("--granularity"));  // it is what is searched
   const auto rate = sub->get_option("--rate");
   const auto macs =
       sub->add_option("--macs", command->search.macs, "Choose at the rate that gives this MAC ratio")

@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* kFooter =
     R"(Networks run at their usual sizes, which no calibration uses, each run beside a reference kernel; quiet minima
-count. Noise is the difference of two measurements of the same thing. Choices compare expected times over independent
+count. Errors are of blocks with at least a twentieth of their patches active. Noise is the difference of two measurements of the same thing. Choices compare expected times over independent
 patches, measured ones interpolated between the shares of active patches that ran; regret is the chosen option's time
 over the best one's, fixed the regret of the best option that stays the same in a stage.)";
 
@@ -76,6 +76,10 @@ Json to_json(const Validation& validation, const HardwareProfile& hardware) {
   Json json = {{"hardware", hardware.name}, {"noise", validation.noise}};
   for (const Group& group : kGroups)
     json[group.prefix] = quality_json(quality_of(validation.points, group.prefix));
+  const IdleQuality idle = idle_quality(validation.points);
+  json["idle"] = {{"points", idle.points},
+                  {"measured_us", 1e6 * idle.measured_s},
+                  {"error_us", 1e6 * idle.error_s}};
   Json points = Json::array(), networks = Json::array();
   for (const ValidationPoint& point : validation.points) {
     points.push_back({{"network", point.network},
@@ -114,7 +118,10 @@ std::string blocks_table(const Validation& validation) {
                    format_percent(quality.rmspe), format_percent(quality.within_5),
                    format_percent(quality.within_10), format_percent(quality.within_15)});
   }
-  return table.to_string(2);
+  const IdleQuality idle = idle_quality(validation.points);
+  return table.to_string(2) +
+         fmt::format("\n  {} runs with (nearly) nothing active: {:.1f} us measured, {:.1f} us mean error\n",
+                     idle.points, 1e6 * idle.measured_s, 1e6 * idle.error_s);
 }
 
 std::vector<Choice> of_stage(const std::vector<Choice>& choices, int stage) {

@@ -185,6 +185,9 @@ LASNET_EXPORT DType parse_dtype(const std::string& text);
 /// torchvision weights). Throws Error when the file is malformed.
 LASNET_EXPORT std::optional<ArchConfig> described_architecture(const std::string& path);
 
+/// The preprocessing that a model file's metadata describes; nullopt and Error as of described_architecture.
+LASNET_EXPORT std::optional<Preprocessing> described_preprocessing(const std::string& path);
+
 /// The number of classes that the classifier in a weight file has, to complete an ArchConfig with; nullopt if
 /// it has no `fc.weight`. Throws Error when the file is malformed.
 LASNET_EXPORT std::optional<int> stored_classes(const std::string& path);

@@ -39,6 +39,11 @@ std::vector<MeasuredCase> cases(int cores) {
       {.arch = network("resnet50", 1.25, {}), .size = small},
       {.arch = network("resnet18", 1.25, {2, 2, 2, 2}), .size = small, .rates = kRates, .offsets = {0, 1}},
       {.arch = network("resnet18", 1.25, {}), .size = small},
+      // Few channels, so that a tile has little to do; and weights that stay in the last-level cache.
+      {.arch = network("resnet18", 0.25, {2, 4, 1, 2}), .size = large, .rates = kRates, .offsets = {0, 1}},
+      {.arch = network("resnet18", 0.25, {}), .size = large},
+      {.arch = network("resnet50", 0.375, {4, 4, 2, 1}), .size = large, .rates = kRates, .offsets = {0, 3}},
+      {.arch = network("resnet50", 0.375, {}), .size = large},
       {.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
        .size = small,
        .batch = 6,

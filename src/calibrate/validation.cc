@@ -154,13 +154,17 @@ void add_choices(int stage, double rate, const std::vector<WayCurve>& ways, cons
     of_granularity.options.back().name = way.way.schedule_name();
   }
   granularities.chosen = least_predicted(granularities.options);
-  everything.chosen = least_predicted(everything.options);
-  validation.granularities.push_back(std::move(granularities));
-  validation.everything.push_back(std::move(everything));
+  const std::string chosen_granularity = granularities.options[granularities.chosen].name;
   for (auto& [granularity, choice] : schedules) {
     choice.chosen = chosen_schedule(choice.options);
+    if (fmt::format("S {}", granularity) == chosen_granularity) {
+      const std::string pair = chosen_granularity + ", " + choice.options[choice.chosen].name;
+      while (everything.options[everything.chosen].name != pair) ++everything.chosen;
+    }
     validation.schedules.push_back(std::move(choice));
   }
+  validation.granularities.push_back(std::move(granularities));
+  validation.everything.push_back(std::move(everything));
 }
 
 /// Other schedules than the default: one choice changed in each.
@@ -329,11 +333,25 @@ double spearman(const std::vector<double>& a, const std::vector<double>& b) {
 FitQuality quality_of(const std::vector<ValidationPoint>& points, const std::string& prefix) {
   std::vector<double> predicted, measured;
   for (const ValidationPoint& point : points) {
-    if (point.granularity == 0 || !point.network.starts_with(prefix)) continue;
+    if (point.granularity == 0 || point.rate < kLeastRate || !point.network.starts_with(prefix)) continue;
     predicted.push_back(point.predicted_s);
     measured.push_back(point.measured_s);
   }
   return fit_quality(predicted, measured);
+}
+
+IdleQuality idle_quality(const std::vector<ValidationPoint>& points) {
+  IdleQuality quality;
+  for (const ValidationPoint& point : points) {
+    if (point.granularity == 0 || point.rate >= kLeastRate) continue;
+    ++quality.points;
+    quality.error_s += std::abs(point.predicted_s - point.measured_s);
+    quality.measured_s += point.measured_s;
+  }
+  if (quality.points == 0) return quality;
+  quality.error_s /= static_cast<double>(quality.points);
+  quality.measured_s /= static_cast<double>(quality.points);
+  return quality;
 }
 
 size_t Choice::best() const {

@@ -70,8 +70,17 @@ struct Validation {
   double noise = 0;  ///< median over the points
 };
 
-/// Errors of the dynamic points whose network's name begins with `prefix`.
+/// Errors of the dynamic points whose network's name begins with `prefix`, where at least this share of the
+/// patches is active: a block with next to nothing to do takes microseconds, whose relative errors say little.
+inline constexpr double kLeastRate = 0.05;
 FitQuality quality_of(const std::vector<ValidationPoint>& points, const std::string& prefix);
+
+/// Mean absolute error of the dynamic points below kLeastRate, in seconds, and of their measured times.
+struct IdleQuality {
+  size_t points = 0;
+  double error_s = 0, measured_s = 0;
+};
+IdleQuality idle_quality(const std::vector<ValidationPoint>& points);
 
 /// Regrets of the model's choices, and of the fixed option (per stage, for all its choices) that has the
 /// least.

@@ -209,4 +209,12 @@ void write_file_atomically(const std::string& path, const std::function<void(std
   write_and_rename(target.empty() ? path : target, write);
 }
 
+void check_writable(const std::string& path) {
+  struct Opened {};
+  try {
+    write_file_atomically(path, [](std::ostream&) { throw Opened(); });
+  } catch (const Opened&) {
+  }
+}
+
 }  // namespace lasnet

@@ -48,4 +48,7 @@ std::vector<uint8_t> read_file(const std::string& path, uint64_t limit = UINT64_
 /// Error is thrown.
 void write_file_atomically(const std::string& path, const std::function<void(std::ostream&)>& write);
 
+/// Throws the Error that write_file_atomically would, without touching `path`: to be asked before long work.
+void check_writable(const std::string& path);
+
 }  // namespace lasnet

@@ -138,33 +138,36 @@ class Searcher {
     return largest_rate(*options_.budget_s, [&](double rate) { return predict(spec, rate).dynamic_s; });
   }
 
+  /// Name and place of a part's curves.
+  SearchCurve empty_curve(size_t part, int granularity) const {
+    const auto found = std::find(part_of_block_.begin(), part_of_block_.end(), static_cast<int>(part));
+    const BlockSpec& block = plain_.blocks[static_cast<size_t>(found - part_of_block_.begin())];
+    return {.stage = block.stage,
+            .name = options_.per_block ? block.name : fmt::format("stage {}", block.stage + 1),
+            .granularity = granularity,
+            .seconds = {}};
+  }
+
+  /// Part by part, each with its candidates in rising order.
   void add_curves(GranularitySearch& result) const {
+    std::vector<std::vector<SearchCurve>> of_part(parts());
     for (const int s : candidates_) {
       const std::vector<double> at_rate = part_seconds(s, result.rate);
-      std::vector<SearchCurve> curves(parts());
       for (size_t part = 0; part < parts(); ++part) {
-        const size_t block = static_cast<size_t>(
-            std::find(part_of_block_.begin(), part_of_block_.end(), static_cast<int>(part)) -
-            part_of_block_.begin());
-        const int stage = plain_.blocks[block].stage;
-        curves[part] = {
-            .stage = stage,
-            .name = options_.per_block ? plain_.blocks[block].name : fmt::format("stage {}", stage + 1),
-            .granularity = s,
-            .seconds = {},
-            .seconds_at_rate = at_rate[part],
-            .chosen = result.granularity[part] == s};
+        SearchCurve& curve = of_part[part].emplace_back(empty_curve(part, s));
+        curve.seconds_at_rate = at_rate[part];
+        curve.chosen = result.granularity[part] == s;
       }
       for (const double rate : result.rates) {
         const std::vector<double> seconds = part_seconds(s, rate);
-        for (size_t part = 0; part < parts(); ++part) curves[part].seconds.push_back(seconds[part]);
-      }
-      for (size_t part = 0; part < parts(); ++part) {
-        if (offered(s, part)) result.curves.push_back(std::move(curves[part]));
+        for (size_t part = 0; part < parts(); ++part) of_part[part].back().seconds.push_back(seconds[part]);
       }
     }
-    std::stable_sort(result.curves.begin(), result.curves.end(),
-                     [](const SearchCurve& a, const SearchCurve& b) { return a.stage < b.stage; });
+    for (size_t part = 0; part < parts(); ++part) {
+      for (SearchCurve& curve : of_part[part]) {
+        if (offered(curve.granularity, part)) result.curves.push_back(std::move(curve));
+      }
+    }
   }
 
   ArchConfig arch_;

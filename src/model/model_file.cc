@@ -69,6 +69,12 @@ std::optional<ArchConfig> described_architecture(const std::string& path) {
   return parse_metadata(*metadata, path).spec.arch;
 }
 
+std::optional<Preprocessing> described_preprocessing(const std::string& path) {
+  const auto metadata = open_weight_file(path)->metadata();
+  if (!metadata) return std::nullopt;
+  return parse_metadata(*metadata, path).preprocessing;
+}
+
 std::optional<int> stored_classes(const std::string& path) {
   const auto file = open_weight_file(path);
   const auto head = file->tensors().find(ModelSpec{}.head_name + ".weight");

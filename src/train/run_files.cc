@@ -11,9 +11,7 @@ RunFiles::RunFiles(std::string directory) : directory_(std::move(directory)) {
   std::error_code error;
   std::filesystem::create_directories(directory_, error);
   if (error) fail("{}: cannot create the output directory: {}", directory_, error.message());
-  std::string probe = path("write_probe");
-  write_file_atomically(probe, [](std::ostream& out) { out << '\n'; });
-  std::filesystem::remove(probe, error);
+  check_writable(checkpoint());
 }
 
 void check_resumable(const Checkpoint& checkpoint, const nlohmann::json& recipe,
