@@ -43,6 +43,7 @@ enum class WorkUnit {
   weight_l2,      ///< kB of weights read from the second-level cache
   weight_l3,      ///< kB of weights read from the last-level cache
   weight_memory,  ///< kB of weights read from memory
+  weight_single,  ///< kB of weights that meet a single tile of pixels, so that nothing hides their reading
   map_l2,         ///< kB of maps read or written that fit the second-level cache
   map_l3,         ///< kB of maps read or written that fit the last-level cache
   map_memory,     ///< kB of larger maps read or written

@@ -50,6 +50,12 @@ std::vector<MeasuredCase> cases(int cores) {
        .rates = kRates,
        .offsets = {0, 2}},
       {.arch = network("resnet50", 0.75, {}), .size = small, .batch = 6},
+      // Maps that exceed the caches.
+      {.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
+       .size = large,
+       .batch = 16,
+       .rates = kRates,
+       .offsets = {0, 3}},
   };
   for (const BlockPlan& schedule :
        {BlockPlan{.masker = MaskerSchedule::separate}, BlockPlan{.masker = MaskerSchedule::with_conv1},

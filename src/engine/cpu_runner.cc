@@ -14,16 +14,20 @@ namespace {
 
 /// Input sizes whose memory is kept.
 constexpr size_t kKeptSizes = 4;
+constexpr int64_t kImageChannels = 3;
 
 /// One row of one image, NCHW -> NHWC inside the stem's border.
 void copy_image_row(const TensorView& input, int64_t row, int64_t border, StemMemory& stem) {
-  int64_t channels = input.shape[1], height = input.shape[2], width = input.shape[3];
+  int64_t height = input.shape[2], width = input.shape[3];
   int64_t image = row / height, y = row % height;
   float* out =
-      stem.image.data() + (image * stem.image_pixels + (y + border) * stem.row_pixels + border) * channels;
-  for (int64_t c = 0; c < channels; ++c) {
-    const float* in = input.data.data() + ((image * channels + c) * height + y) * width;
-    for (int64_t x = 0; x < width; ++x) out[x * channels + c] = in[x];
+      stem.image.data() + (image * stem.image_pixels + (y + border) * stem.row_pixels + border) * kImageChannels;
+  const float* red = input.data.data() + (image * kImageChannels * height + y) * width;
+  const float *green = red + height * width, *blue = green + height * width;
+  for (int64_t x = 0; x < width; ++x) {
+    out[3 * x] = red[x];
+    out[3 * x + 1] = green[x];
+    out[3 * x + 2] = blue[x];
   }
 }
 

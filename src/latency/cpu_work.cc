@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <numeric>
 
 #include "core/fail.h"
@@ -146,6 +147,7 @@ class ConvCounter {
                            : kib <= kUsableCache * cpu.l3_kib ? WorkUnit::weight_l3
                                                               : WorkUnit::weight_memory;
     work[level] += again;
+    if (pixels_ <= tile_.full_pixels(tile_.vectors)) work[WorkUnit::weight_single] += kilobytes;
   }
 
   const ConvShape& shape_;
@@ -187,16 +189,31 @@ class BlockCounter {
   double per_thread() const { return 1.0 / context_.threads; }
   double parallel_loop() const { return context_.threads > 1 ? 1 : 0; }
 
-  /// Map traffic, at the level that the whole map fits.
-  void add_map(OperatorWork& work, double pixels, MapSize map, int64_t channels) const {
-    const auto pitch = static_cast<double>(padded(channels));
-    const double kib = kBytesPerFloat * static_cast<double>(context_.batch * map.pixels()) * pitch / 1024;
+  /// Pixels of a map that an operator reads or writes.
+  struct MapTraffic {
+    double pixels;
+    MapSize map;
+    int64_t channels;
+
+    double floats() const { return pixels * static_cast<double>(padded(channels)); }
+    double map_kib(int64_t batch) const {
+      return kBytesPerFloat * static_cast<double>(batch * map.pixels() * padded(channels)) / 1024;
+    }
+  };
+
+  /// Map traffic of an operator, at the level that all its maps together fit.
+  void add_maps(OperatorWork& work, std::initializer_list<MapTraffic> maps) const {
+    double kib = 0, floats = 0;
+    for (const MapTraffic& traffic : maps) {
+      kib += traffic.map_kib(context_.batch);
+      floats += traffic.floats();
+    }
     const CpuHardware& cpu = context_.hardware;
     const WorkUnit level = bands_ > 1 || kib <= kUsableCache * cpu.l2_kib ? WorkUnit::map_l2
                            : kib <= kUsableCache * cpu.l3_kib             ? WorkUnit::map_l3
                                                                           : WorkUnit::map_memory;
     const double share = level == WorkUnit::map_memory ? 1 : per_thread();
-    work[level] += kBytesPerFloat * pixels * pitch / kKilo * share;
+    work[level] += kBytesPerFloat * floats / kKilo * share;
   }
 
   OperatorWork& add_conv(const ConvSpec& conv, const std::string& name, double pixels) {
@@ -228,14 +245,14 @@ class BlockCounter {
     work[WorkUnit::loop] = parallel_loop();
     if (!sums_.reads) {
       work[WorkUnit::masker_value] = pixels * channels / kKilo * per_thread();
-      add_map(work, pixels, geometry_.input, block_.in_channels);
+      add_maps(work, {{pixels, geometry_.input, block_.in_channels}});
       return;
     }
     work[WorkUnit::masker_value] = patches * sums_.cells * channels / kKilo * per_thread();
     if (!sums_.computes) return;
     work[WorkUnit::patch_sum] = pixels * channels / kKilo * per_thread();
     work[WorkUnit::loop] += parallel_loop();
-    add_map(work, pixels, geometry_.input, block_.in_channels);
+    add_maps(work, {{pixels, geometry_.input, block_.in_channels}});
   }
 
   /// convs[0] on every pixel, with each pixel's dot product.
@@ -244,8 +261,8 @@ class BlockCounter {
     OperatorWork& work = add_conv(conv, "masker_conv1", all.dilated);
     work[WorkUnit::masker_patch] += all.dilated * block_.in_channels / kKilo * per_thread();
     work[WorkUnit::list_pixel] += all.dilated / kKilo;  // averaged over patches by one thread
-    add_map(work, all.dilated, geometry_.input, conv.in_channels);
-    add_map(work, all.dilated, geometry_.middle, conv.out_channels);
+    add_maps(work, {{all.dilated, geometry_.input, conv.in_channels},
+                    {all.dilated, geometry_.middle, conv.out_channels}});
   }
 
   void lists(const ActiveCounts& counts) {
@@ -280,18 +297,17 @@ class BlockCounter {
     const bool separate = plan_.scatter == ScatterSchedule::separate;
     if (block_.projection) {
       OperatorWork& projection = add_conv(*block_.projection, "projection", all);
-      add_map(projection, all, geometry_.input, block_.projection->in_channels);
-      add_map(projection, all, geometry_.output, block_.projection->out_channels);
+      add_maps(projection, {{all, geometry_.input, block_.projection->in_channels},
+                            {all, geometry_.output, block_.projection->out_channels}});
     }
     if (block_.convs.size() == 2) copy_patches(outer);
     OperatorWork& work = add_conv(last, name, outer.active);
-    add_map(work, outer.active, geometry_.output, last.in_channels);
     // Added to in place; a projection's sum is still in the registers.
-    if (!block_.projection || separate) {
-      add_map(work, (separate ? 1 : 2) * outer.active, geometry_.output, last.out_channels);
-    } else if (work[WorkUnit::loop] > 0) {
-      work[WorkUnit::loop] -= 1;  // one loop with the projection
-    }
+    const bool fused = block_.projection && !separate;
+    const double written = fused ? 0 : (separate ? 1 : 2) * outer.active;
+    add_maps(work, {{outer.active, geometry_.output, last.in_channels},
+                    {written, geometry_.output, last.out_channels}});
+    if (fused && work[WorkUnit::loop] > 0) work[WorkUnit::loop] -= 1;  // one loop with the projection
     if (sums_.keeps) {
       work[WorkUnit::patch_sum] += outer.active * last.out_channels / kKilo * per_thread();
       work[WorkUnit::list_row] += outer.patches * per_thread();
@@ -299,7 +315,8 @@ class BlockCounter {
     if (!separate) return;
     OperatorWork& add = operators_.emplace_back(OperatorWork{.name = "scatter_add"});
     add[WorkUnit::channel_value] = 2 * all * last.out_channels / kKilo * per_thread();  // zeros, then the sum
-    add_map(add, 4 * all, geometry_.output, last.out_channels);
+    const double twice = 2 * all;  // zeros and the sum; the addend and y
+    add_maps(add, {{twice, geometry_.output, last.out_channels}, {twice, geometry_.output, last.out_channels}});
     add[WorkUnit::loop] = 2 * parallel_loop();
   }
 
@@ -309,7 +326,7 @@ class BlockCounter {
     OperatorWork& work = operators_.emplace_back(OperatorWork{.name = "gather"});
     const ConvSpec& conv = block_.convs[1];
     const double side = (geometry_.grid.granularity - 1) * conv.stride + 3;
-    add_map(work, 2 * counts.patches * side * side, geometry_.middle, conv.in_channels);
+    add_maps(work, {{2 * counts.patches * side * side, geometry_.middle, conv.in_channels}});
     work[WorkUnit::list_row] = counts.patches * side * per_thread();
     work[WorkUnit::list_pixel] = counts.active / kKilo * per_thread();
     work[WorkUnit::loop] = parallel_loop();
@@ -323,9 +340,9 @@ class BlockCounter {
       if (i == 1) copy_patches(outer);
       if (i > 0 || plan_.masker != MaskerSchedule::with_conv1) {
         OperatorWork& work = add_conv(conv, fmt::format("conv{}", i + 1), pixels);
-        add_map(work, conv.kernel > 1 && i == 0 ? input_pixels * conv.stride * conv.stride : input_pixels, in,
-                conv.in_channels);
-        add_map(work, pixels, out, conv.out_channels);
+        const double read =
+            conv.kernel > 1 && i == 0 ? input_pixels * conv.stride * conv.stride : input_pixels;
+        add_maps(work, {{read, in, conv.in_channels}, {pixels, out, conv.out_channels}});
       }
       input_pixels = pixels;
       pixels = computed.active;

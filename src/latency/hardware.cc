@@ -195,6 +195,8 @@ std::string to_string(WorkUnit unit) {
       return "weight_l3_kb";
     case WorkUnit::weight_memory:
       return "weight_memory_kb";
+    case WorkUnit::weight_single:
+      return "weight_single_kb";
     case WorkUnit::map_l2:
       return "map_l2_kb";
     case WorkUnit::map_l3:

@@ -105,6 +105,7 @@ std::vector<OperatorLatency> to_latencies(const std::vector<OperatorWork>& opera
       const double seconds = work.counts[static_cast<size_t>(i)] * cpu.cost(unit);
       switch (unit) {
         case WorkUnit::weight_memory:
+        case WorkUnit::weight_single:
         case WorkUnit::map_memory:
           latency.offchip_s += seconds;
           break;
