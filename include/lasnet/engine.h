@@ -115,7 +115,7 @@ struct Result {
 class Executable;
 
 /// Compiles `model` for a backend. `isa` is of the cpu backend, default the fastest available; `precision` of
-/// the cuda backend, the others have fp32 only; `plan` of both, default as SessionOptions::schedule for one thread. Throws Error on
+/// the cuda backend, the others have fp32 only; `plan` of both, default as SessionOptions::schedule. Throws Error on
 /// weights that do not fit the spec, a backend, instruction set or precision that cannot run here, or a plan
 /// with another number of blocks.
 LASNET_EXPORT std::shared_ptr<const Executable> make_executable(

@@ -26,7 +26,8 @@ enum class LatencyModelKind { standard, paper };
 LASNET_EXPORT std::string to_string(LatencyModelKind kind);
 LASNET_EXPORT LatencyModelKind parse_latency_model(const std::string& text);
 
-/// What a user fixes of the blocks' schedules (lasnet/schedule.h); the model chooses the rest.
+/// What a user fixes of the blocks' schedules (lasnet/schedule.h), as far as a block can run it; the model
+/// chooses the rest.
 struct ScheduleConstraint {
   std::optional<MaskerSchedule> masker = std::nullopt;
   std::optional<GatherSchedule> gather = std::nullopt;
@@ -35,6 +36,8 @@ struct ScheduleConstraint {
 
   /// What is fixed, the rest as the default plan has it.
   BlockPlan start() const;
+  /// The same choices fixed, to what `plan` has: for a block that cannot run all that is asked for.
+  ScheduleConstraint fitted(const BlockPlan& plan) const;
   bool allows(const BlockPlan& plan) const;
 };
 /// "auto", or any of "masker=...,gather=...,scatter=...,traversal=..." with commas, as parse_block_plan reads

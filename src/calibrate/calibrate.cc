@@ -39,9 +39,11 @@ std::vector<MeasuredCase> cases(int cores) {
       {.arch = network("resnet50", 1.25, {}), .size = small},
       {.arch = network("resnet18", 1.25, {2, 2, 2, 2}), .size = small, .rates = kRates, .offsets = {0, 1}},
       {.arch = network("resnet18", 1.25, {}), .size = small},
-      // Few channels, so that a tile has little to do; and weights that stay in the last-level cache.
-      {.arch = network("resnet18", 0.25, {2, 4, 1, 2}), .size = large, .rates = kRates, .offsets = {0, 1}},
-      {.arch = network("resnet18", 0.25, {}), .size = large},
+      // Few channels: short runs, and tiles with little to do. Weights that stay in the last-level cache.
+      {.arch = network("resnet18", 0.125, {2, 4, 1, 2}), .size = large, .rates = kRates, .offsets = {0, 1}},
+      {.arch = network("resnet18", 0.125, {}), .size = large},
+      {.arch = network("resnet18", 0.375, {4, 2, 2, 1}), .size = large, .rates = kRates, .offsets = {0, 1}},
+      {.arch = network("resnet18", 0.375, {}), .size = large},
       {.arch = network("resnet50", 0.375, {4, 4, 2, 1}), .size = large, .rates = kRates, .offsets = {0, 3}},
       {.arch = network("resnet50", 0.375, {}), .size = large},
       {.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
@@ -86,21 +88,6 @@ std::vector<MeasuredCase> cases(int cores) {
 
 FitRow row_of(const Sample& sample, double reference_s) {
   return {sample.counts, sample.quiet() * reference_s};
-}
-
-/// What a parallel loop costs beyond the work that is dealt: the median over the rows, at least 0. It is kept
-/// out of the other fit, because wall times of several threads are far noisier than processor time of one.
-double loop_cost(const std::vector<FitRow>& rows, CpuHardware cpu) {
-  constexpr auto kLoop = static_cast<size_t>(WorkUnit::loop);
-  const double prior = cpu.seconds_per[kLoop];
-  cpu.seconds_per[kLoop] = 0;
-  std::vector<double> costs;
-  for (const FitRow& row : rows) {
-    if (row.counts[kLoop] > 0) costs.push_back((row.seconds - seconds(row.counts, cpu)) / row.counts[kLoop]);
-  }
-  if (costs.empty()) return prior;
-  std::nth_element(costs.begin(), costs.begin() + static_cast<std::ptrdiff_t>(costs.size() / 2), costs.end());
-  return std::max(0.0, costs[costs.size() / 2]);
 }
 
 FitQuality quality(const std::vector<FitRow>& rows, const CpuHardware& cpu) {
@@ -168,7 +155,8 @@ Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& 
   std::copy_if(fitted.begin(), fitted.end(), std::back_inserter(of_one_thread),
                [](const FitRow& row) { return row.counts[static_cast<size_t>(WorkUnit::loop)] == 0; });
   cpu.seconds_per = fit_costs(of_one_thread, machine.seconds_per);
-  cpu.seconds_per[static_cast<size_t>(WorkUnit::loop)] = loop_cost(fitted, cpu);
+  // Measured, not fitted: in the wall times of several threads it would drown.
+  if (machine.cores > 1) cpu.seconds_per[static_cast<size_t>(WorkUnit::loop)] = loop_seconds(machine.cores);
   calibration.profile.name = "cpu-" + to_string(machine.isa);
   calibration.profile.kind = HardwareKind::cpu;
   calibration.profile.description = fmt::format("{}, {} kernels", machine.processor, to_string(machine.isa));

@@ -6,6 +6,7 @@
 
 #include "core/random.h"
 #include "core/stopwatch.h"
+#include "core/thread_pool.h"
 #include "kernels/cpu/kernels.h"
 #include "lasnet/geometry.h"
 
@@ -133,6 +134,19 @@ WorkCounts block_work(const BlockSpec& block, const BlockGeometry& geometry, con
 }  // namespace
 
 double reference_seconds(Isa isa) { return time_reference(cpu_kernels(isa), 200, TimeSource::thread); }
+
+double loop_seconds(int threads) {
+  constexpr int kBatches = 200, kLoops = 50;
+  ThreadPool pool(threads);
+  std::vector<double> seconds;
+  for (int batch = 0; batch < kBatches; ++batch) {
+    Stopwatch watch;
+    for (int i = 0; i < kLoops; ++i) pool.parallel_for(threads, [](int64_t, int) {});
+    seconds.push_back(watch.seconds() / kLoops);
+  }
+  std::nth_element(seconds.begin(), seconds.begin() + kBatches / 2, seconds.end());
+  return seconds[kBatches / 2];
+}
 
 std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const MeasureOptions& options,
                                       const CpuHardware& machine, const MeasureProgress& progress) {

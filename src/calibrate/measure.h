@@ -74,6 +74,9 @@ using MeasureProgress = std::function<void(double share)>;
 /// Seconds that the reference kernel takes here when nothing disturbs it: multiply-adds in registers.
 double reference_seconds(Isa isa);
 
+/// Seconds that a session's threads take to start and join a loop that does nothing.
+double loop_seconds(int threads);
+
 /// Measures a case on this machine's CPU.
 std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const MeasureOptions& options,
                                       const CpuHardware& machine, const MeasureProgress& progress);

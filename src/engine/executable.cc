@@ -63,7 +63,7 @@ std::shared_ptr<const Executable> make_executable(const Model& model, Backend ba
   }
   if (backend == Backend::cpu) {
     const Isa kernels = isa.value_or(available_isas().back());
-    return make_cpu_executable(model, kernels, plan ? *plan : default_plan(model, kernels, 1));
+    return make_cpu_executable(model, kernels, plan ? *plan : default_plan(model, kernels));
   }
   if (isa && *isa != Isa::scalar) {
     fail("the reference backend runs scalar loops only; it cannot be forced to {}", to_string(*isa));

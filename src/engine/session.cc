@@ -6,7 +6,6 @@
 #include "core/suggest.h"
 #include "core/thread_pool.h"
 #include "engine/check_finite.h"
-#include "engine/default_plan.h"
 #include "engine/executable.h"
 
 namespace lasnet {
@@ -50,12 +49,9 @@ std::vector<uint8_t> forced_patches(const std::string& name, const ByteTensor& m
   return patches;
 }
 
-std::optional<NetworkPlan> plan_of(const Model& model, const SessionOptions& options) {
-  if (options.schedule) return uniform_plan(model.spec, *options.schedule);
-  if (options.backend != Backend::cpu) return std::nullopt;
-  int threads = options.executor ? options.executor->threads() : options.threads;
-  check_threads(threads);
-  return default_plan(model, options.isa.value_or(available_isas().back()), threads);
+std::optional<NetworkPlan> plan_of(const ModelSpec& spec, const SessionOptions& options) {
+  if (!options.schedule) return std::nullopt;
+  return uniform_plan(spec, *options.schedule);
 }
 
 std::shared_ptr<Executor> start_threads(int threads) {
@@ -86,7 +82,7 @@ struct Session::Impl {
 };
 
 Session::Session(const Model& model, const SessionOptions& options)
-    : Session(make_executable(model, options.backend, options.isa, plan_of(model, options),
+    : Session(make_executable(model, options.backend, options.isa, plan_of(model.spec, options),
                               options.precision),
               options.executor ? options.executor : start_threads(options.threads)) {}
 Session::Session(std::shared_ptr<const Executable> executable, int threads)

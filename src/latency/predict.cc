@@ -142,20 +142,17 @@ class CpuBlockModel final : public BlockModel {
                                    const BlockActivity& activity, const SumsRole& sums,
                                    const ScheduleConstraint& constraint) const override {
     ScheduledOperators best;
+    const BlockPlan start = fit_plan(block, constraint.start());
+    const ScheduleConstraint fitted = constraint.fitted(start);
     const auto try_plan = [&](const BlockPlan& wanted) {
       const BlockPlan plan = fit_plan(block, wanted);
-      if (!constraint.allows(plan)) return;
+      if (!fitted.allows(plan)) return;
       std::vector<OperatorLatency> operators = expected(block, geometry, activity, plan, sums);
       const double limit = (1 - kClearGain) * seconds_of(best.operators);
       if (!best.operators.empty() && seconds_of(operators) >= limit) return;
       best = {plan, std::move(operators)};
     };
-    const BlockPlan start = constraint.start();
     try_plan(start);
-    if (best.operators.empty()) {
-      fail("block {} cannot run with the schedule {}; the nearest is {}", block.name, to_string(start),
-           to_string(fit_plan(block, start)));
-    }
     // One choice after the other: they hardly depend on each other, and all combinations take too long.
     const auto vary = [&](auto member, auto option) {
       BlockPlan plan = best.schedule;
@@ -163,11 +160,11 @@ class CpuBlockModel final : public BlockModel {
       plan.*member = option;
       try_plan(plan);
     };
-    vary(&BlockPlan::masker, MaskerSchedule::separate);
-    vary(&BlockPlan::masker, MaskerSchedule::with_conv1);
+    vary(&BlockPlan::traversal, Traversal::row_bands);
     vary(&BlockPlan::gather, GatherSchedule::copied);
     vary(&BlockPlan::scatter, ScatterSchedule::separate);
-    vary(&BlockPlan::traversal, Traversal::row_bands);
+    vary(&BlockPlan::masker, MaskerSchedule::separate);
+    vary(&BlockPlan::masker, MaskerSchedule::with_conv1);
     best.schedule.whole_map_above = whole_map_break_even(block, geometry, context_, best.schedule, sums);
     best.operators = expected(block, geometry, activity, best.schedule, sums);
     return best;
@@ -302,6 +299,21 @@ NetworkPlan plan_of(const NetworkLatency& network) {
   return plan;
 }
 
+/// Which sums of patches are at hand depends on all blocks' schedules, which are chosen block by block: until
+/// the two agree.
+NetworkLatency predict_settled(const BlockModel& model, const ModelSpec& spec,
+                               const NetworkGeometry& geometry, const LatencyQuery& query) {
+  std::vector<SumsRole> sums = sums_roles(spec, geometry, uniform_plan(spec, query.schedule.start()));
+  NetworkLatency network = predict_network(model, spec, geometry, sums, query);
+  for (int round = 0; round < kSumsRounds; ++round) {
+    std::vector<SumsRole> chosen = sums_roles(spec, geometry, plan_of(network));
+    if (chosen == sums) break;
+    sums = std::move(chosen);
+    network = predict_network(model, spec, geometry, sums, query);
+  }
+  return network;
+}
+
 }  // namespace
 
 std::string to_string(LatencyModelKind kind) { return kind == LatencyModelKind::paper ? "paper" : "default"; }
@@ -319,6 +331,15 @@ BlockPlan ScheduleConstraint::start() const {
   plan.scatter = scatter.value_or(plan.scatter);
   plan.traversal = traversal.value_or(plan.traversal);
   return plan;
+}
+
+ScheduleConstraint ScheduleConstraint::fitted(const BlockPlan& plan) const {
+  ScheduleConstraint constraint;
+  if (masker) constraint.masker = plan.masker;
+  if (gather) constraint.gather = plan.gather;
+  if (scatter) constraint.scatter = plan.scatter;
+  if (traversal) constraint.traversal = plan.traversal;
+  return constraint;
 }
 
 bool ScheduleConstraint::allows(const BlockPlan& plan) const {
@@ -355,16 +376,13 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
   check(query, hardware);
   const NetworkGeometry geometry = network_geometry(spec, query.size);
   const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
-  // Which sums of patches are at hand depends on all blocks' schedules, which are chosen block by block.
-  std::vector<SumsRole> sums = sums_roles(spec, geometry, uniform_plan(spec, query.schedule.start()));
-  NetworkLatency network = predict_network(*model, spec, geometry, sums, query);
-  for (int round = 0; round < kSumsRounds; ++round) {
-    std::vector<SumsRole> chosen = sums_roles(spec, geometry, plan_of(network));
-    if (chosen == sums) break;
-    sums = std::move(chosen);
-    network = predict_network(*model, spec, geometry, sums, query);
-  }
-  return network;
+  NetworkLatency best = predict_settled(*model, spec, geometry, query);
+  if (hardware.kind != HardwareKind::cpu || query.schedule.masker || !spec.arch.is_dynamic()) return best;
+  // Sums of patches pay off for the blocks of a stage together or not at all, which no block sees alone.
+  LatencyQuery without_sums = query;
+  without_sums.schedule.masker = MaskerSchedule::separate;
+  NetworkLatency separate = predict_settled(*model, spec, geometry, without_sums);
+  return separate.dynamic_s < (1 - kClearGain) * best.dynamic_s ? separate : best;
 }
 
 NetworkPlan choose_plan(const ModelSpec& spec, const HardwareProfile& hardware, const LatencyQuery& query) {

@@ -39,6 +39,7 @@ TEST_F(CalibrateTest, AnUnwritableOutputIsNamed) {
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.out, "");
   EXPECT_THAT(result.err, HasSubstr(folder_.path("file")));
+  EXPECT_LT(result.cpu_seconds, 3) << "refused before measuring";
 }
 
 TEST(ValidatePredictor, JsonComparesBlocksChoicesAndNetworks) {
@@ -49,11 +50,22 @@ TEST(ValidatePredictor, JsonComparesBlocksChoicesAndNetworks) {
     EXPECT_GT(point.at("measured_us"), 0.0);
     EXPECT_GT(point.at("predicted_us"), 0.0);
   }
-  for (const json& choice : report.at("choices")) {
-    EXPECT_THAT(choice.at("chosen").get<int>(), testing::AnyOf(1, 4, 7));
-    EXPECT_GE(choice.at("regret"), 0.0);
+  for (const char* list : {"granularities", "schedules", "granularities_and_schedules"}) {
+    const json& choices = report.at(list);
+    EXPECT_GE(choices.at("regret_max"), choices.at("regret_mean")) << list;
+    EXPECT_FALSE(choices.at("choices").empty()) << list;
+    for (const json& choice : choices.at("choices")) {
+      std::vector<std::string> names;
+      for (const json& option : choice.at("options")) names.push_back(option.at("name"));
+      EXPECT_THAT(names, testing::Contains(choice.at("chosen").get<std::string>()));
+      EXPECT_THAT(names, testing::Contains(choice.at("best").get<std::string>()));
+      EXPECT_GE(choice.at("regret"), 0.0);
+    }
   }
-  EXPECT_GE(report.at("regret").at("chosen_max"), report.at("regret").at("chosen_mean"));
+  for (const json& choice : report.at("granularities").at("choices")) {
+    EXPECT_THAT(choice.at("chosen").get<std::string>(), testing::AnyOf("S 1", "S 4", "S 7"));
+  }
+  EXPECT_GT(report.at("idle").at("points"), 0);
   ASSERT_EQ(report.at("networks").size(), 1u);
   EXPECT_EQ(report.at("networks").at(0).at("network"), "resnet50");
 }

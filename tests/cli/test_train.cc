@@ -61,6 +61,33 @@ TEST_F(TrainTest, WritesAModelThatRuns) {
   EXPECT_EQ(stat.json().at("arch").at("granularity"), "static");
 }
 
+TEST_F(TrainTest, AutoGranularityAsksTheSearch) {
+  const std::vector<std::string> chosen_for_v100 = {"--granularity", "auto",       "--hardware", "v100",
+                                                    "--pretrain-epochs", "1", "--epochs",   "1"};
+  auto report = chosen_for_v100;
+  report.push_back("--json");
+  const auto trained = run_program(arguments(report));
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  const auto found = run_program({"search", "resnet18", "--width", "0.125", "--stem", "small", "--size", "32",
+                                  "--hardware", "v100", "--macs", "0.5", "--json"});
+  ASSERT_EQ(found.exit_code, 0) << found.err;
+  const std::string granularity = found.json().at("granularity");
+  EXPECT_THAT(trained.err, HasSubstr("granularity " + granularity + " chosen for v100"));
+  const auto model = run_program({"inspect", trained.json().at("model"), "--json"});
+  EXPECT_EQ(model.json().at("arch").at("granularity"), granularity);
+
+  auto resumed = chosen_for_v100;
+  resumed.push_back("--resume");
+  const auto again = run_program(arguments(resumed));
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_THAT(again.err, HasSubstr("the run is finished"));
+
+  const auto unknown = run_program(arguments({"--granularity", "auto", "--hardware", "v10"}));
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.err, HasSubstr("v100"));
+  EXPECT_EQ(run_program(arguments({"--hardware", "v100"})).exit_code, 2) << "S is given";
+}
+
 TEST_F(TrainTest, CtrlCSavesACheckpointThatResumes) {
   const std::vector<std::string> endless = {"--epochs", "1", "--pretrain-epochs", "100000"};
   const auto after_an_epoch = [](const std::string& err) {

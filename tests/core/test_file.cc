@@ -34,6 +34,18 @@ TEST(ReadFile, RefusesWhatIsNoRegularFile) {
   EXPECT_ERROR(read_file(dir / "pipe"), HasSubstr("expected a regular file"));
 }
 
+TEST(CheckWritable, LeavesNothingAndTouchesNothing) {
+  TemporaryDir dir;
+  check_writable(dir / "absent");
+  EXPECT_FALSE(std::filesystem::exists(dir / "absent"));
+  write_text(dir / "file", "kept");
+  check_writable(dir / "file");
+  EXPECT_EQ(text_of(read_file(dir / "file")), "kept");
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}), 1);
+  EXPECT_ERROR(check_writable(dir / "file/below"), HasSubstr(dir / "file/below"));
+  EXPECT_ERROR(check_writable(dir.path()), HasSubstr("got a folder"));
+}
+
 TEST(ReadFile, RefusesMoreThanTheLimit) {
   TemporaryDir dir;
   write_text(dir / "file", "12345");

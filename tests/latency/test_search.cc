@@ -57,6 +57,18 @@ TEST(Search, PerBlockHasAnSForEveryBlock) {
   EXPECT_THAT(search({.per_block = true}).granularity, SizeIs(16));
 }
 
+TEST(Search, CurvesOfAPartAreNeighboursInRisingS) {
+  for (const bool per_block : {false, true}) {
+    const auto curves = search({.granularities = {4, 2}, .per_block = per_block}).curves;
+    ASSERT_THAT(curves, SizeIs(per_block ? 32 : 8));
+    for (size_t i = 0; i < curves.size(); i += 2) {
+      EXPECT_EQ(curves[i].name, curves[i + 1].name);
+      EXPECT_EQ(curves[i].granularity, 2);
+      EXPECT_EQ(curves[i + 1].granularity, 4);
+    }
+  }
+}
+
 TEST(Search, AMacRatioGivesTheRate) {
   const GranularitySearch found = search({.macs = 0.5});
   EXPECT_NEAR(found.macs_ratio, 0.5, 1e-3);

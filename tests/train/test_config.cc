@@ -96,6 +96,13 @@ TEST_F(ConfigFile, SyntaxErrorsNameTheLine) {
   EXPECT_THROW(load_train_config("/no/such/file.toml"), Error);
 }
 
+TEST_F(ConfigFile, GranularityMayBeLeftToTheSearch) {
+  const TrainConfig config = load_train_config(write("granularity = \"auto\"\nhardware = \"tx2\"\n"));
+  EXPECT_EQ(config.arch.granularity, kAutoGranularity);
+  EXPECT_EQ(config.hardware, "tx2");
+  EXPECT_EQ(to_json(config).at("granularity"), "auto");
+}
+
 TrainConfig valid_config() {
   TrainConfig config;
   config.data = "data";
@@ -131,6 +138,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(BadValue{"data", [](TrainConfig& c) { c.data.clear(); }},
                     BadValue{"output", [](TrainConfig& c) { c.output.clear(); }},
                     BadValue{"granularity", [](TrainConfig& c) { c.arch.granularity.clear(); }},
+                    BadValue{"hardware", [](TrainConfig& c) { c.hardware = "v100"; }},
                     BadValue{"size", [](TrainConfig& c) { c.size = 31; }},
                     BadValue{"resize", [](TrainConfig& c) { c.resize = 100; }},
                     BadValue{"target", [](TrainConfig& c) { c.target = 0; }},
@@ -158,7 +166,7 @@ TEST(ConfigJson, RecordsEveryKeyAndTheRecipeLeavesOutPaths) {
   EXPECT_EQ(all.at("granularity"), "4-4-2-1");
   EXPECT_EQ(all.at("data"), "data");
   EXPECT_EQ(recipe.at("lr"), config.lr);
-  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume"}) {
+  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "hardware"}) {
     EXPECT_TRUE(all.contains(key)) << key;
     EXPECT_FALSE(recipe.contains(key)) << key;
   }
