@@ -84,8 +84,7 @@ int calibrate(const CalibrateCommand& command) {
       this_machine(isa, shipped.cpu), {.budget_s = static_cast<double>(command.seconds)},
       [&](double share, const std::string& now) { progress.update(std::lround(1000 * share), now); });
   progress.clear();
-  write_file_atomically(output,
-                        [&](std::ostream& out) { out << hardware_to_toml(calibration.profile); });
+  write_file_atomically(output, [&](std::ostream& out) { out << hardware_to_toml(calibration.profile); });
   if (command.json) {
     print_json(to_json(calibration, output));
   } else {

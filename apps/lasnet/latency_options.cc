@@ -46,9 +46,9 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
       ->check(CLI::Range(1, 4096).description(""))
       ->type_name("N");
   add_number(app, "--threads", options.threads, 1, 1024, "Threads, of a CPU");
-  add_parsed(app, "--size", "Input side in px, or HEIGHTxWIDTH; default: the model file's, else 224", [&](const std::string& text) {
-    options.size = parse_size(text);
-  })->type_name("PX");
+  add_parsed(app, "--size", "Input side in px, or HEIGHTxWIDTH; default: the model file's, else 224",
+             [&](const std::string& text) { options.size = parse_size(text); })
+      ->type_name("PX");
   app.add_option("--rate", options.rate, "Probability that a patch is active; default 0.5")
       ->check(CLI::Range(0.0, 1.0).description(""))
       ->type_name("R");

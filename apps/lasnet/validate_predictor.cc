@@ -77,9 +77,8 @@ Json to_json(const Validation& validation, const HardwareProfile& hardware) {
   for (const Group& group : kGroups)
     json[group.prefix] = quality_json(quality_of(validation.points, group.prefix));
   const IdleQuality idle = idle_quality(validation.points);
-  json["idle"] = {{"points", idle.points},
-                  {"measured_us", 1e6 * idle.measured_s},
-                  {"error_us", 1e6 * idle.error_s}};
+  json["idle"] = {
+      {"points", idle.points}, {"measured_us", 1e6 * idle.measured_s}, {"error_us", 1e6 * idle.error_s}};
   Json points = Json::array(), networks = Json::array();
   for (const ValidationPoint& point : validation.points) {
     points.push_back({{"network", point.network},

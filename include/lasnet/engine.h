@@ -52,8 +52,8 @@ struct SessionOptions {
   /// Runs the session's loops instead of threads of its own; `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
   /// Of every block, as far as it can run it; default, on the cpu backend: per block what choose_plan
-  /// (lasnet/latency.h) predicts to be fastest on this machine, by the profile that `lasnet calibrate` left, or
-  /// the one that is shipped. make_executable takes one per block.
+  /// (lasnet/latency.h) predicts to be fastest on this machine, by the profile that `lasnet calibrate` left,
+  /// or the one that is shipped. make_executable takes one per block.
   std::optional<BlockPlan> schedule = std::nullopt;
 };
 
@@ -115,9 +115,9 @@ struct Result {
 class Executable;
 
 /// Compiles `model` for a backend. `isa` is of the cpu backend, default the fastest available; `precision` of
-/// the cuda backend, the others have fp32 only; `plan` of both, default as SessionOptions::schedule. Throws Error on
-/// weights that do not fit the spec, a backend, instruction set or precision that cannot run here, or a plan
-/// with another number of blocks.
+/// the cuda backend, the others have fp32 only; `plan` of both, default as SessionOptions::schedule. Throws
+/// Error on weights that do not fit the spec, a backend, instruction set or precision that cannot run here,
+/// or a plan with another number of blocks.
 LASNET_EXPORT std::shared_ptr<const Executable> make_executable(
     const Model& model, Backend backend = Backend::cpu, std::optional<Isa> isa = std::nullopt,
     const std::optional<NetworkPlan>& plan = std::nullopt, Precision precision = Precision::fp32);

@@ -96,9 +96,9 @@ struct LatencyQuery {
 LASNET_EXPORT NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
                                              const LatencyQuery& query);
 
-/// The schedules that are predicted to be fastest, and each block's break-even between lists and whole map, as
-/// predict_latency reports them: a schedule other than the default must be clearly faster to be chosen. What
-/// sessions run unless told otherwise. Throws Error as predict_latency does.
+/// The schedules that are predicted to be fastest, and each block's break-even between lists and whole map,
+/// as predict_latency reports them: a schedule other than the default must be clearly faster to be chosen.
+/// What sessions run unless told otherwise. Throws Error as predict_latency does.
 LASNET_EXPORT NetworkPlan choose_plan(const ModelSpec& spec, const HardwareProfile& hardware,
                                       const LatencyQuery& query);
 

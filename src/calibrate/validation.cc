@@ -149,7 +149,8 @@ void add_choices(int stage, double rate, const std::vector<WayCurve>& ways, cons
       granularities.options.push_back(option);
       granularities.options.back().name = fmt::format("S {}", way.way.granularity);
     }
-    Choice& of_granularity = schedules.try_emplace(way.way.granularity, Choice{stage, rate, {}}).first->second;
+    Choice& of_granularity =
+        schedules.try_emplace(way.way.granularity, Choice{stage, rate, {}}).first->second;
     of_granularity.options.push_back(option);
     of_granularity.options.back().name = way.way.schedule_name();
   }

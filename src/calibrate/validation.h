@@ -21,7 +21,7 @@ struct ValidationPoint {
   int stage = 0;
   int granularity = 0;   ///< 0: static
   std::string schedule;  ///< that ran
-  double rate = 1;      ///< of its patches
+  double rate = 1;       ///< of its patches
   int64_t batch = 1;
   int threads = 1;
   double measured_s = 0, predicted_s = 0;
@@ -63,15 +63,16 @@ struct NetworkComparison {
 
 struct Validation {
   std::vector<ValidationPoint> points;  ///< dynamic and static blocks
-  std::vector<Choice> granularities;  ///< between every S, default schedule
-  std::vector<Choice> schedules;      ///< between the schedules of one S; the first is the default
-  std::vector<Choice> everything;     ///< between all pairs of S and schedule
+  std::vector<Choice> granularities;    ///< between every S, default schedule
+  std::vector<Choice> schedules;        ///< between the schedules of one S; the first is the default
+  std::vector<Choice> everything;       ///< between all pairs of S and schedule
   std::vector<NetworkComparison> networks;
   double noise = 0;  ///< median over the points
 };
 
 /// Errors of the dynamic points whose network's name begins with `prefix`, where at least this share of the
-/// patches is active: a block with next to nothing to do takes microseconds, whose relative errors say little.
+/// patches is active: a block with next to nothing to do takes microseconds, whose relative errors say
+/// little.
 inline constexpr double kLeastRate = 0.05;
 FitQuality quality_of(const std::vector<ValidationPoint>& points, const std::string& prefix);
 

@@ -316,7 +316,8 @@ class BlockCounter {
     OperatorWork& add = operators_.emplace_back(OperatorWork{.name = "scatter_add"});
     add[WorkUnit::channel_value] = 2 * all * last.out_channels / kKilo * per_thread();  // zeros, then the sum
     const double twice = 2 * all;  // zeros and the sum; the addend and y
-    add_maps(add, {{twice, geometry_.output, last.out_channels}, {twice, geometry_.output, last.out_channels}});
+    add_maps(add,
+             {{twice, geometry_.output, last.out_channels}, {twice, geometry_.output, last.out_channels}});
     add[WorkUnit::loop] = 2 * parallel_loop();
   }
 

@@ -271,8 +271,9 @@ BlockLatency predict_block(const BlockModel& model, const BlockSpec& block, cons
   return latency;
 }
 
-NetworkLatency predict_network(const BlockModel& model, const ModelSpec& spec, const NetworkGeometry& geometry,
-                               const std::vector<SumsRole>& sums, const LatencyQuery& query) {
+NetworkLatency predict_network(const BlockModel& model, const ModelSpec& spec,
+                               const NetworkGeometry& geometry, const std::vector<SumsRole>& sums,
+                               const LatencyQuery& query) {
   NetworkLatency network;
   network.fixed = model.fixed(spec, geometry);
   network.static_s = network.dynamic_s = seconds_of(network.fixed);

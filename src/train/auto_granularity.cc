@@ -30,8 +30,7 @@ TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer) 
       config.hardware.empty() ? host_profile(available_isas().back()) : load_hardware(config.hardware);
   const LatencyQuery query{.size = {config.size, config.size},
                            .batch = hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1};
-  const GranularitySearch found =
-      search_granularity(config.arch, hardware, query, {.macs = config.target});
+  const GranularitySearch found = search_granularity(config.arch, hardware, query, {.macs = config.target});
   granularity = found.granularity;
   if (observer.on_message) {
     observer.on_message(fmt::format("granularity {} chosen for {}: {:.2f}x predicted at MAC ratio {:.2f}",

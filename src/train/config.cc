@@ -135,7 +135,8 @@ nlohmann::json to_json(const TrainConfig& config) {
 
 nlohmann::json recipe_json(const TrainConfig& config) {
   nlohmann::json json = to_json(config);
-  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "hardware"}) json.erase(key);
+  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "hardware"})
+    json.erase(key);
   return json;
 }
 

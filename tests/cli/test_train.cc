@@ -62,8 +62,8 @@ TEST_F(TrainTest, WritesAModelThatRuns) {
 }
 
 TEST_F(TrainTest, AutoGranularityAsksTheSearch) {
-  const std::vector<std::string> chosen_for_v100 = {"--granularity", "auto",       "--hardware", "v100",
-                                                    "--pretrain-epochs", "1", "--epochs",   "1"};
+  const std::vector<std::string> chosen_for_v100 = {"--granularity",     "auto", "--hardware", "v100",
+                                                    "--pretrain-epochs", "1",    "--epochs",   "1"};
   auto report = chosen_for_v100;
   report.push_back("--json");
   const auto trained = run_program(arguments(report));
