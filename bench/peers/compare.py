@@ -2,15 +2,17 @@
 """Times lasnet beside other inference engines on one network: same weights, input, threads and batch.
 
     bench/peers/compare.py resnet50 --threads 1 --batch 1 --macs 0.5 [--peers onnxruntime,openvino] [--json]
+    bench/peers/compare.py models/demo.safetensors --images DIR
 
-The network has random weights and, in lasnet's sparse runs, random patch masks at the MAC ratio --macs; the peers
-run it densely, from scripts/export_onnx.py's ONNX. Every peer's logits are compared with lasnet's dense ones before
-anything is timed. Then blocks of timed runs alternate, engine after engine, in an order that rotates from round to
+An architecture has random weights and, in lasnet's sparse runs, random patch masks at the MAC ratio --macs; a model
+file runs on images with its own masks. The peers run the network densely, from scripts/export_onnx.py's ONNX. Every
+peer's logits are compared with lasnet's dense ones before anything is timed. Then blocks of timed runs alternate, engine after engine, in an order that rotates from round to
 round; a round's ratio compares block medians, and the medians and quartiles of the ratios over rounds are reported.
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,7 +36,12 @@ class Lasnet:
 
     def __init__(self, program, folder, options):
         self.program, self.options = program, options
+        if options.images:
+            self.network = Path(options.network)
+            self.masks = ["--images", options.images]
+            return
         self.network = folder / "network.safetensors"
+        self.masks = ["--macs", options.macs]
         self.call("bench", options.network, "--granularity", options.granularity, "--size", options.size,
                   "--repeat", 1, "--rate", 1, "--save", self.network, "--json")
 
@@ -57,7 +64,7 @@ class Lasnet:
 
     def bench(self, repeat):
         o = self.options
-        return json.loads(self.call("bench", self.network, "--macs", o.macs, "--size", o.size, "--batch", o.batch,
+        return json.loads(self.call("bench", self.network, *self.masks, "--size", o.size, "--batch", o.batch,
                                     "--threads", o.threads, "--repeat", repeat, "--json"))
 
 
@@ -115,8 +122,9 @@ def summarise(times, peers, report, options):
         return entry
 
     return {
-        "network": options.network, "granularity": options.granularity, "size": options.size,
+        "network": options.network, "granularity": report["granularity"], "size": options.size,
         "batch": options.batch, "threads": options.threads, "isa": report["isa"],
+        "fma_peak_gflops": report["peak_gflops"], "processors": len(os.sched_getaffinity(0)),
         "macs_ratio": report["macs_ratio"], "rounds": options.rounds, "repeat": options.repeat,
         "dense": engine("dense"), "sparse": engine("sparse"),
         "peers": [{"name": name, "version": peer["version"], "logits_error": peer["logits_error"], **engine(name)}
@@ -131,7 +139,8 @@ def print_table(summary):
         print("{:24} {:8.2f} ms {:8.2f} ms   {:24} {:24}".format(name, entry["min_ms"], entry["median_ms"], *ratios))
 
     print("{network} S {granularity}, {size} px, batch {batch}, threads {threads}, {isa}, "
-          "MAC ratio {macs_ratio:.3f}\n".format(**summary))
+          "MAC ratio {macs_ratio:.3f}; FMA peak {fma_peak_gflops:.0f} GFLOP/s per thread, {processors} processors, "
+          "not pinned within them\n".format(**summary))
     print(f"{'engine':24} {'min':>11} {'median':>11}   {'lasnet dense is faster':24} lasnet sparse is faster")
     row("lasnet dense", summary["dense"])
     row("lasnet sparse", summary["sparse"])
@@ -141,10 +150,11 @@ def print_table(summary):
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("network", help="an architecture of lasnet, e.g. resnet50")
+    parser.add_argument("network", help="an architecture of lasnet, e.g. resnet50, or a model file")
+    parser.add_argument("--images", type=Path, help="folder of images, for a model file: its own masks on them")
     parser.add_argument("--granularity", default="4-4-2-1")
     parser.add_argument("--macs", type=float, default=0.5, help="MAC ratio of the sparse runs")
-    parser.add_argument("--size", type=int, default=224, help="side of the input, px")
+    parser.add_argument("--size", type=int, help="side of the input, px; default the model's, or 224")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7, help="blocks of runs per engine")
@@ -153,6 +163,10 @@ def parse_arguments():
     parser.add_argument("--lasnet", type=Path, default=ROOT / "build" / "lasnet", help="the program")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.images and not Path(options.network).is_file():
+        parser.error(f"--images: {options.network} is no model file, so it has no masks of its own")
+    if not options.images:
+        options.size = options.size or 224
     options.peers = options.peers.split(",")
     unknown = [name for name in options.peers if name not in PEERS]
     if unknown:
@@ -165,7 +179,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lasnet = Lasnet(options.lasnet, folder, options)
-        export_onnx.export(lasnet.network, folder / "network.onnx", options.size, options.batch)
+        options.size = export_onnx.export(lasnet.network, folder / "network.onnx", options.size, options.batch)
         x = np.random.default_rng(0).uniform(-2, 2, (options.batch, 3, options.size, options.size))
         x = x.astype(np.float32)
         expected = lasnet.dense_logits(x, folder)
