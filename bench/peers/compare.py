@@ -6,8 +6,9 @@
 
 An architecture has random weights and, in lasnet's sparse runs, random patch masks at the MAC ratio --macs; a model
 file runs on images with its own masks. The peers run the network densely, from scripts/export_onnx.py's ONNX. Every
-peer's logits are compared with lasnet's dense ones before anything is timed. Then blocks of timed runs alternate, engine after engine, in an order that rotates from round to
-round; a round's ratio compares block medians, and the medians and quartiles of the ratios over rounds are reported.
+peer's logits are compared with lasnet's dense ones before anything is timed. Then blocks of timed runs alternate,
+engine after engine, in an order that rotates from round to round; a round's ratio compares block medians, and the
+medians and quartiles of the ratios over rounds are reported.
 """
 
 import argparse
