@@ -67,9 +67,6 @@ struct CpuHardware {
   int cores = 1;
   double l1_kib = 32, l2_kib = 1024;  ///< per core
   double l3_kib = 32768;              ///< shared
-  /// Of avx512: multiply-adds per second in 256-bit registers over those in 512-bit ones. 0.5 where wide
-  /// registers are whole, 1 where they run in two halves.
-  double narrow_rate = 0.5;
   std::array<double, kWorkUnits> seconds_per = {};
 
   double cost(WorkUnit unit) const { return seconds_per[static_cast<size_t>(unit)]; }

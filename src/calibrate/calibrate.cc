@@ -126,10 +126,8 @@ double median_noise(const std::vector<std::vector<MeasuredRun>>& runs) {
 
 }  // namespace
 
-Calibration calibrate_cpu(const CpuHardware& described, const CalibrationOptions& options,
+Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& options,
                           const CalibrationProgress& progress) {
-  CpuHardware machine = described;
-  machine.narrow_rate = narrow_rate(machine.isa);
   const std::vector<MeasuredCase> all = cases(machine.cores);
   Stopwatch watch;
   const double reference_s = reference_seconds(machine.isa);

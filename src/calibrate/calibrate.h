@@ -29,9 +29,9 @@ struct CalibrationOptions {
 };
 
 /// Measures networks of unusual widths and sizes (so that ordinary networks remain to test predictions on)
-/// with one thread and with all `described.cores`, and fits its costs. Takes the budget, and seconds
+/// with one thread and with all `machine.cores`, and fits `machine`'s costs. Takes the budget, and seconds
 /// more.
-Calibration calibrate_cpu(const CpuHardware& described, const CalibrationOptions& options,
+Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& options,
                           const CalibrationProgress& progress);
 
 }  // namespace lasnet

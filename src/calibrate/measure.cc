@@ -135,12 +135,6 @@ WorkCounts block_work(const BlockSpec& block, const BlockGeometry& geometry, con
 
 double reference_seconds(Isa isa) { return time_reference(cpu_kernels(isa), 200, TimeSource::thread); }
 
-double narrow_rate(Isa isa) {
-  if (isa != Isa::avx512) return CpuHardware{}.narrow_rate;
-  const auto rate = [](Isa of) { return cpu_kernels(of).vector_width / reference_seconds(of); };
-  return rate(Isa::avx2) / rate(isa);
-}
-
 double loop_seconds(int threads) {
   constexpr int kBatches = 200, kLoops = 50;
   ThreadPool pool(threads);

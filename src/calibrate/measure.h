@@ -74,9 +74,6 @@ using MeasureProgress = std::function<void(double share)>;
 /// Seconds that the reference kernel takes here when nothing disturbs it: multiply-adds in registers.
 double reference_seconds(Isa isa);
 
-/// CpuHardware::narrow_rate of this machine; the default unless `isa` is avx512.
-double narrow_rate(Isa isa);
-
 /// Seconds that a session's threads take to start and join a loop that does nothing.
 double loop_seconds(int threads);
 

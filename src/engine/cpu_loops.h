@@ -98,7 +98,7 @@ class CpuLoops {
       set_pixels(task.index, task);
       task.block_begin = static_cast<int>(index / pixel_tasks) * blocks_per_task;
       task.block_end = std::min(task.block_begin + blocks_per_task, blocks);
-      call.conv->kernels->conv(call, task, scratch_[thread].data());
+      kernels_.conv(call, task, scratch_[thread].data());
       then(task);
     });
   }

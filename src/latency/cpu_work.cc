@@ -25,8 +25,6 @@ int64_t padded(int64_t channels) { return ceil_div(channels, kPitch) * kPitch; }
 
 /// A convolution as the kernels see it.
 struct ConvShape {
-  RegisterTile tile;
-  double step = 1;  ///< time of a step of a full tile over that of the network's instruction set
   std::vector<ChannelBlock> blocks;
   int taps = 1;
   int64_t in_pitch = 0;
@@ -44,20 +42,12 @@ struct ConvShape {
   }
 };
 
-double lanes(const RegisterTile& tile) {
-  return static_cast<double>(tile.full_pixels(tile.vectors) * tile.block_width());
-}
-
-ConvShape conv_shape(const ConvSpec& conv, int64_t in_pitch, const CpuHardware& hardware) {
-  const GroupedShape grouped{conv.groups, conv.out_channels, conv.in_channels / conv.groups};
-  const Isa isa = conv_isa(grouped, hardware.isa);
-  const RegisterTile tile = register_tile(isa);
-  const double narrowed = lanes(tile) / lanes(register_tile(hardware.isa)) / hardware.narrow_rate;
-  ConvShape shape{.tile = tile,
-                  .step = isa == hardware.isa ? 1 : narrowed,
-                  .blocks = cut_channel_blocks(grouped, tile.block_width(), tile.vector_width),
-                  .taps = conv.kernel * conv.kernel,
-                  .in_pitch = in_pitch};
+ConvShape conv_shape(const ConvSpec& conv, int64_t in_pitch, const RegisterTile& tile) {
+  ConvShape shape{
+      .blocks = cut_channel_blocks({conv.groups, conv.out_channels, conv.in_channels / conv.groups},
+                                   tile.block_width(), tile.vector_width),
+      .taps = conv.kernel * conv.kernel,
+      .in_pitch = in_pitch};
   if (conv.kernel > 1 && conv.groups == 1 && in_pitch == conv.in_channels) {  // a kernel row is one run
     shape.taps = conv.kernel;
     for (ChannelBlock& block : shape.blocks) block.run *= conv.kernel;
@@ -95,7 +85,7 @@ class ConvCounter {
   ConvCounter(const ConvShape& shape, const CpuContext& context, int64_t pixels)
       : shape_(shape),
         context_(context),
-        tile_(shape.tile),
+        tile_(register_tile(context.hardware.isa)),
         pixels_(pixels),
         tiling_(tile_conv({.pixels = pixels,
                            .reduction = shape.reduction(),
@@ -137,12 +127,11 @@ class ConvCounter {
       const double tiles = full_tasks * full.tiles + last.tiles;
       const double cycles = full_tasks * full.cycles + last.cycles;
       const int64_t reduction = int64_t{shape_.taps} * block.run;
-      work[WorkUnit::tile_step] +=
-          shape_.step * cycles / full_cycles * static_cast<double>(reduction) * busiest_share();
+      work[WorkUnit::tile_step] += cycles / full_cycles * static_cast<double>(reduction) * busiest_share();
       work[WorkUnit::tile] +=
           tiles * static_cast<double>(ceil_div(reduction, kReductionSlice)) * busiest_share();
       work[WorkUnit::run] += tiles * segments(shape_.taps, block.run) * busiest_share();
-      useful += shape_.step * static_cast<double>(pixels_ * vectors * reduction) / (2.0 * full_cycles) *
+      useful += static_cast<double>(pixels_ * vectors * reduction) / (2.0 * full_cycles) *
                 busiest_share();  // at two multiply-adds per cycle
     }
     work.utilisation = std::min(1.0, useful / work[WorkUnit::tile_step]);
@@ -172,7 +161,7 @@ class ConvCounter {
 class BlockCounter {
  public:
   BlockCounter(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context)
-      : block_(block), geometry_(geometry), context_(context) {}
+      : block_(block), geometry_(geometry), context_(context), tile_(register_tile(context.hardware.isa)) {}
 
   std::vector<OperatorWork> static_block() {
     const ActiveCounts all = full_counts(geometry_, context_.batch);
@@ -228,7 +217,7 @@ class BlockCounter {
   }
 
   OperatorWork& add_conv(const ConvSpec& conv, const std::string& name, double pixels) {
-    const ConvShape shape = conv_shape(conv, padded(conv.in_channels), context_.hardware);
+    const ConvShape shape = conv_shape(conv, padded(conv.in_channels), tile_);
     const auto bands = static_cast<double>(bands_);
     OperatorWork work = ConvCounter(shape, context_, whole(std::ceil(pixels / bands))).count(name);
     for (double& count : work.counts) count *= bands;
@@ -371,7 +360,7 @@ class BlockCounter {
     for (const auto& [in, out] :
          {std::pair(spec.channels, spec.squeeze_channels), std::pair(spec.squeeze_channels, spec.channels)}) {
       const ConvSpec layer{.name = {}, .norm_name = {}, .in_channels = in, .out_channels = out};
-      const ConvShape shape = conv_shape(layer, in, context_.hardware);
+      const ConvShape shape = conv_shape(layer, in, tile_);
       const OperatorWork fc = ConvCounter(shape, context_, whole(scaled.images)).count("fc");
       for (int i = 0; i < kWorkUnits; ++i)
         work.counts[static_cast<size_t>(i)] += fc.counts[static_cast<size_t>(i)];
@@ -386,6 +375,7 @@ class BlockCounter {
   const BlockSpec& block_;
   const BlockGeometry& geometry_;
   const CpuContext& context_;
+  RegisterTile tile_;
   BlockPlan plan_ = {.masker = MaskerSchedule::separate};
   SumsRole sums_;
   int64_t bands_ = 1;
@@ -467,10 +457,11 @@ std::vector<SumsRole> sums_roles(const ModelSpec& spec, const NetworkGeometry& g
 
 std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,
                                      const CpuContext& context) {
+  const RegisterTile tile = register_tile(context.hardware.isa);
   const auto images = static_cast<double>(context.batch);
   const double per_thread = 1.0 / context.threads;
   std::vector<OperatorWork> operators;
-  const ConvShape stem = conv_shape(spec.stem, spec.stem.in_channels, context.hardware);
+  const ConvShape stem = conv_shape(spec.stem, spec.stem.in_channels, tile);
   operators.push_back(ConvCounter(stem, context, context.batch * geometry.stem.pixels()).count("stem"));
   operators.back()[WorkUnit::channel_value] +=
       images * static_cast<double>(geometry.input.pixels() * spec.stem.in_channels) / kKilo * per_thread;
@@ -486,8 +477,7 @@ std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometr
       per_thread;
   const ConvSpec fc{
       .name = {}, .norm_name = {}, .in_channels = spec.features, .out_channels = spec.arch.classes};
-  operators.push_back(
-      ConvCounter(conv_shape(fc, spec.features, context.hardware), context, context.batch).count("head"));
+  operators.push_back(ConvCounter(conv_shape(fc, spec.features, tile), context, context.batch).count("head"));
   return operators;
 }
 

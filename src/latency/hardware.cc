@@ -130,7 +130,6 @@ void read_cpu(ProfileTable table, CpuHardware& cpu) {
   table.read("l1_kib", cpu.l1_kib, kPositive);
   table.read("l2_kib", cpu.l2_kib, kPositive);
   table.read("l3_kib", cpu.l3_kib, kPositive);
-  table.read("narrow_rate", cpu.narrow_rate, kPositive);
   ProfileTable costs = table.table("seconds_per");
   for (int unit = 0; unit < kWorkUnits; ++unit) {
     costs.read(to_string(static_cast<WorkUnit>(unit)), cpu.seconds_per[static_cast<size_t>(unit)],
@@ -168,9 +167,9 @@ std::string gpu_to_toml(const GpuHardware& gpu) {
 std::string cpu_to_toml(const CpuHardware& cpu) {
   std::string text = fmt::format(
       "\n[cpu]\nprocessor = {}\nisa = {}\ncores = {}\nl1_kib = {}\nl2_kib = {}\nl3_kib = {}\n"
-      "narrow_rate = {}\n\n[cpu.seconds_per]\n",
+      "\n[cpu.seconds_per]\n",
       quoted(cpu.processor), quoted(to_string(cpu.isa)), cpu.cores, number(cpu.l1_kib), number(cpu.l2_kib),
-      number(cpu.l3_kib), number(cpu.narrow_rate));
+      number(cpu.l3_kib));
   for (int unit = 0; unit < kWorkUnits; ++unit) {
     const auto work = static_cast<WorkUnit>(unit);
     text += fmt::format("{} = {}\n", to_string(work), number(cpu.cost(work)));

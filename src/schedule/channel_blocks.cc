@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "schedule/register_tile.h"
-
 namespace lasnet {
 namespace {
 
@@ -39,15 +37,6 @@ std::vector<ChannelBlock> cut_channel_blocks(const GroupedShape& shape, int bloc
     if (macs_per_tap(blocks) < macs_per_tap(best)) best = std::move(blocks);
   }
   return best;
-}
-
-Isa conv_isa(const GroupedShape& shape, Isa isa) {
-  if (isa != Isa::avx512 || shape.groups == 1) return isa;
-  const auto macs = [&](Isa of) {
-    const RegisterTile tile = register_tile(of);
-    return macs_per_tap(cut_channel_blocks(shape, tile.block_width(), tile.vector_width));
-  };
-  return 2 * macs(Isa::avx2) <= macs(Isa::avx512) ? Isa::avx2 : Isa::avx512;
 }
 
 }  // namespace lasnet

@@ -5,8 +5,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "lasnet/engine.h"
-
 namespace lasnet {
 
 /// Output channels that one register tile computes, and the input channels that they read: of a grouped
@@ -30,10 +28,5 @@ struct GroupedShape {
 /// Blocks of at most `block_width` channels: the widest among those with the fewest multiplications by zero.
 /// Both widths in floats, the first a multiple of the second. `weights` stay 0.
 std::vector<ChannelBlock> cut_channel_blocks(const GroupedShape& shape, int block_width, int vector_width);
-
-/// The instruction set that computes a convolution where `isa` computes the network. Groups much narrower
-/// than a 512-bit register multiply mostly zeros there: 256-bit registers then are as fast at half the width,
-/// and twice as fast on processors that run wide ones in two halves.
-Isa conv_isa(const GroupedShape& shape, Isa isa);
 
 }  // namespace lasnet

@@ -115,8 +115,7 @@ void check_conv(const ConvCase& c, Epilogue epilogue, const CpuKernels& kernels)
   for (int64_t begin = 0; begin < pixels.count(); begin += step) {
     int middle = packed.channel_blocks() / 2;
     for (auto [first, last] : {std::pair{0, middle}, std::pair{middle, packed.channel_blocks()}}) {
-      packed.kernels->conv(call, {begin, std::min(begin + step, pixels.count()), first, last},
-                           scratch.data());
+      kernels.conv(call, {begin, std::min(begin + step, pixels.count()), first, last}, scratch.data());
     }
   }
   double worst = 0, scale = std::sqrt(static_cast<double>(packed.reduction()));
@@ -153,19 +152,8 @@ TEST_P(Kernels, GroupedConvolutionMultipliesFewZeros) {
     std::vector<float> bias(channels);
     PackedConv packed = pack_conv({weight, bias, channels / width}, kernels());
     // A vector of output channels reads the groups it touches, and never more.
-    EXPECT_LE(packed.reduction(), 9 * width * (packed.kernels->vector_width / width + 2)) << width;
+    EXPECT_LE(packed.reduction(), 9 * width * (kernels().vector_width / width + 2)) << width;
     EXPECT_LE(packed.weights.size(), static_cast<size_t>(2 * weight.size() + 9 * 48 * 64)) << width;
-  }
-}
-
-TEST(ConvIsa, NarrowGroupsTakeNarrowRegisters) {
-  const GroupedShape eight{.groups = 13, .out = 104, .group_in = 8}, sixteen{20, 320, 16}, dense{1, 64, 64};
-  EXPECT_EQ(conv_isa(eight, Isa::avx512), Isa::avx2);
-  EXPECT_EQ(conv_isa(sixteen, Isa::avx512), Isa::avx512);
-  EXPECT_EQ(conv_isa(dense, Isa::avx512), Isa::avx512);
-  for (const GroupedShape& shape : {eight, sixteen, dense}) {
-    EXPECT_EQ(conv_isa(shape, Isa::avx2), Isa::avx2);
-    EXPECT_EQ(conv_isa(shape, Isa::scalar), Isa::scalar);
   }
 }
 
@@ -301,8 +289,8 @@ TEST_P(Kernels, SumOfTwoConvolutions) {
                   .epilogue = Epilogue::bias_relu,
                   .extra = {extra_map.data(), pitch_of(c.extra_in), extra_taps.data(), pixels.data(), extra}};
     for (int64_t begin = 0; begin < c.size.pixels(); begin += 13) {
-      packed.kernels->conv(call, {begin, std::min(begin + 13, c.size.pixels()), 0, packed.channel_blocks()},
-                           scratch.data());
+      kernels().conv(call, {begin, std::min(begin + 13, c.size.pixels()), 0, packed.channel_blocks()},
+                     scratch.data());
     }
     double bound = tolerance(packed.reduction()) * std::sqrt(static_cast<double>(packed.reduction()));
     for (int64_t i = 0; i < c.size.pixels(); ++i) {

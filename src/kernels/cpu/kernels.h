@@ -33,13 +33,10 @@ enum class Epilogue {
   bias_add_relu,  ///< out = max(0, out + sum + b): the residual addition, in place
 };
 
-struct CpuKernels;
-
 /// A convolution's weights for one instruction set, cut into blocks of output channels.
 struct PackedConv {
-  const CpuKernels* kernels = nullptr;  ///< whose `conv` reads them
-  int taps = 1;                         ///< contiguous input runs per output pixel
-  int out_channels = 0;                 ///< padded to the vector width
+  int taps = 1;          ///< contiguous input runs per output pixel
+  int out_channels = 0;  ///< padded to the vector width
   std::vector<ChannelBlock> blocks;
   AlignedBuffer weights;
   AlignedBuffer bias;  ///< out_channels
@@ -206,7 +203,6 @@ struct ConvWeights {
   bool merge_rows = false;
 };
 
-/// For `kernels`, or narrower ones where conv_isa says so.
 PackedConv pack_conv(const ConvWeights& conv, const CpuKernels& kernels);
 
 /// Packs two ungrouped convolutions with the same outputs that are summed.

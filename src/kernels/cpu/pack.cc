@@ -48,7 +48,6 @@ AlignedBuffer padded_bias(const PackedConv& packed, const std::vector<float>& bi
 /// Blocks, biases and zeroed weights; `extra_reduction` more weights per output channel in each block.
 PackedConv lay_out(const ConvWeights& conv, int64_t extra_reduction, const CpuKernels& kernels) {
   PackedConv packed;
-  packed.kernels = &kernels;
   packed.blocks = cut_channel_blocks(shape_of(conv), kernels.block_width, kernels.vector_width);
   packed.out_channels = packed.blocks.back().channel + packed.blocks.back().width;
   packed.bias = padded_bias(packed, conv.bias);
@@ -83,8 +82,7 @@ int64_t PackedConv::reduction() const {
 }
 
 PackedConv pack_conv(const ConvWeights& conv, const CpuKernels& kernels) {
-  const Isa isa = conv_isa(shape_of(conv), kernels.isa);
-  PackedConv packed = lay_out(conv, 0, isa == kernels.isa ? kernels : cpu_kernels(isa));
+  PackedConv packed = lay_out(conv, 0, kernels);
   pack_blocks(conv, packed);
   return packed;
 }
