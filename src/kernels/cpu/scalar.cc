@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <utility>
 
 #include "kernels/cpu/kernels.h"
@@ -14,41 +15,23 @@ struct VecScalar {
   static constexpr int kRegisterChannels = 2;
   static constexpr int kTilePixels[] = {6, 4};
 
-  struct Register {
-    float lane[kWidth];
-  };
+  /// Four lanes in whatever registers the target has: compilers keep arrays of these out of memory, which
+  /// they do not with structures of floats.
+  typedef float Register __attribute__((vector_size(4 * kWidth)));
 
   static Register load(const float* p) {
-    return map([&](int i) { return p[i]; });
-  }
-  static void store(float* p, const Register& a) {
-    for (int i = 0; i < kWidth; ++i) p[i] = a.lane[i];
-  }
-  static Register set1(float value) {
-    return map([&](int) { return value; });
-  }
-  static Register zero() { return set1(0); }
-  static Register fma(const Register& a, const Register& b, const Register& c) {
-    return map([&](int i) { return a.lane[i] * b.lane[i] + c.lane[i]; });
-  }
-  static Register add(const Register& a, const Register& b) {
-    return map([&](int i) { return a.lane[i] + b.lane[i]; });
-  }
-  static Register mul(const Register& a, const Register& b) {
-    return map([&](int i) { return a.lane[i] * b.lane[i]; });
-  }
-  static Register max(const Register& a, const Register& b) {
-    return map([&](int i) { return a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; });
-  }
-  static float sum(const Register& a) { return (a.lane[0] + a.lane[1]) + (a.lane[2] + a.lane[3]); }
-
- private:
-  template <class F>
-  static Register map(F&& f) {
     Register r;
-    for (int i = 0; i < kWidth; ++i) r.lane[i] = f(i);
+    std::memcpy(&r, p, sizeof r);
     return r;
   }
+  static void store(float* p, const Register& a) { std::memcpy(p, &a, sizeof a); }
+  static Register set1(float value) { return Register{value, value, value, value}; }
+  static Register zero() { return Register{}; }
+  static Register fma(const Register& a, const Register& b, const Register& c) { return a * b + c; }
+  static Register add(const Register& a, const Register& b) { return a + b; }
+  static Register mul(const Register& a, const Register& b) { return a * b; }
+  static Register max(const Register& a, const Register& b) { return a > b ? a : b; }
+  static float sum(const Register& a) { return (a[0] + a[1]) + (a[2] + a[3]); }
 };
 
 #include "kernels/cpu/kernels_impl.h"
