@@ -4,6 +4,7 @@
 #include <cmath>
 #include <iterator>
 
+#include "calibrate/kernel_runs.h"
 #include "core/fail.h"
 #include "core/stopwatch.h"
 
@@ -154,9 +155,12 @@ Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& 
   std::vector<FitRow> of_one_thread;
   std::copy_if(fitted.begin(), fitted.end(), std::back_inserter(of_one_thread),
                [](const FitRow& row) { return row.counts[static_cast<size_t>(WorkUnit::loop)] == 0; });
+  const std::vector<FitRow> kernels = measure_kernels(machine);
+  of_one_thread.insert(of_one_thread.end(), kernels.begin(), kernels.end());
   cpu.seconds_per = fit_costs(of_one_thread, machine.seconds_per);
   // Measured, not fitted: in the wall times of several threads it would drown.
-  if (machine.cores > 1) cpu.seconds_per[static_cast<size_t>(WorkUnit::loop)] = loop_seconds(machine.cores);
+  if (machine.cores > 1)
+    cpu.seconds_per[static_cast<size_t>(WorkUnit::loop)] = loop_seconds(machine.isa, machine.cores);
   calibration.profile.name = "cpu-" + to_string(machine.isa);
   calibration.profile.kind = HardwareKind::cpu;
   calibration.profile.description = fmt::format("{}, {} kernels", machine.processor, to_string(machine.isa));

@@ -135,17 +135,24 @@ WorkCounts block_work(const BlockSpec& block, const BlockGeometry& geometry, con
 
 double reference_seconds(Isa isa) { return time_reference(cpu_kernels(isa), 200, TimeSource::thread); }
 
-double loop_seconds(int threads) {
-  constexpr int kBatches = 200, kLoops = 50;
-  ThreadPool pool(threads);
-  std::vector<double> seconds;
-  for (int batch = 0; batch < kBatches; ++batch) {
-    Stopwatch watch;
-    for (int i = 0; i < kLoops; ++i) pool.parallel_for(threads, [](int64_t, int) {});
-    seconds.push_back(watch.seconds() / kLoops);
-  }
-  std::nth_element(seconds.begin(), seconds.begin() + kBatches / 2, seconds.end());
-  return seconds[kBatches / 2];
+double loop_seconds(Isa isa, int threads) {
+  constexpr int kLoops = 2000;
+  const CpuKernels& kernels = cpu_kernels(isa);
+  // A share long enough that every thread takes one.
+  const auto share = [&](int64_t, int) { kernels.fma_chains(kReferenceSteps / 4); };
+  const auto median = [&](ThreadPool& pool) {
+    std::vector<double> seconds;
+    for (int i = 0; i < kLoops; ++i) {
+      Stopwatch watch;
+      pool.parallel_for(pool.threads(), share);
+      seconds.push_back(watch.seconds());
+    }
+    std::nth_element(seconds.begin(), seconds.begin() + kLoops / 2, seconds.end());
+    return seconds[kLoops / 2];
+  };
+  ThreadPool alone(1), together(threads);
+  const double one = median(alone);
+  return std::max(0.0, median(together) - one);
 }
 
 std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const MeasureOptions& options,
@@ -172,9 +179,15 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
     const MaskSet masks = draw_masks(spec, geometry, measured.batch, run.rates, random, activities);
     RunTimer timer(session, input, dynamic ? &masks : nullptr);
     const double until = (static_cast<double>(deal) + 1) / deals * options.budget_s;
-    for (int i = 0; i < options.max_repeat && (i < options.min_repeat || watch.seconds() < until); ++i) {
+    const double enough = watch.seconds() + options.min_seconds;
+    const auto goes_on = [&](int i) {
+      if (i < options.min_repeat || watch.seconds() < enough) return true;
+      return i < options.max_repeat && watch.seconds() < until;
+    };
+    for (int i = 0; goes_on(i); ++i) {
       timer.repeat(i);
-      progress((static_cast<double>(deal) + static_cast<double>(i + 1) / options.max_repeat) / deals);
+      const double share = std::min(1.0, static_cast<double>(i + 1) / options.max_repeat);
+      progress((static_cast<double>(deal) + share) / deals);
     }
     const auto add = [&](std::optional<size_t> block, const WorkCounts& counts, const QuietPair& quiet) {
       run.samples.push_back({.network = spec.arch.name,

@@ -64,6 +64,7 @@ struct MeasuredRun {
 
 struct MeasureOptions {
   int min_repeat = 4, max_repeat = 12;  ///< of every run
+  double min_seconds = 0;               ///< of every run, however many repetitions: short ones need more
   double budget_s = 1e9;                ///< repetitions beyond the fewest end then
   uint64_t seed = 0;                    ///< of weights, inputs and masks
 };
@@ -74,8 +75,8 @@ using MeasureProgress = std::function<void(double share)>;
 /// Seconds that the reference kernel takes here when nothing disturbs it: multiply-adds in registers.
 double reference_seconds(Isa isa);
 
-/// Seconds that a session's threads take to start and join a loop that does nothing.
-double loop_seconds(int threads);
+/// Seconds that a session's threads take to start and join a loop, beyond the longest thread's own work.
+double loop_seconds(Isa isa, int threads);
 
 /// Measures a case on this machine's CPU.
 std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const MeasureOptions& options,

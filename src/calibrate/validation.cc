@@ -12,6 +12,8 @@ namespace {
 
 /// Rates that blocks run at; 0 and 1 are the ends of the curves that choices are interpolated from.
 const std::vector<double> kRates = {0.1, 0.5, 0.9, 0.25, 0, 0.65, 0.4, 1, 0.8};
+/// A run of a small network is repeated until it has been measured for so long per repetition asked for.
+constexpr double kMinSeconds = 0.04;
 constexpr double kChoiceRates[] = {0.1, 0.25, 0.4, 0.5, 0.65, 0.8, 0.9};
 
 ArchConfig network(const std::string& name, std::vector<int> granularity) {
@@ -262,9 +264,13 @@ class Validator {
                                          granularity_to_string(measured.arch.granularity), measured.batch,
                                          measured.threads, measured.threads == 1 ? "" : "s");
     const auto done = static_cast<double>(step_++), steps = static_cast<double>(steps_);
-    return measure_case(
-        measured, {.min_repeat = options_.repeat, .max_repeat = options_.repeat, .seed = options_.seed},
-        hardware_, [&](double share) { progress_(std::min(1.0, (done + share) / steps), name); });
+    return measure_case(measured,
+                        {.min_repeat = options_.repeat,
+                         .max_repeat = options_.repeat,
+                         .min_seconds = kMinSeconds * options_.repeat,
+                         .seed = options_.seed},
+                        hardware_,
+                        [&](double share) { progress_(std::min(1.0, (done + share) / steps), name); });
   }
 
   void add_points(const std::vector<MeasuredRun>& runs) {

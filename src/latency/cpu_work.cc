@@ -105,16 +105,6 @@ class ConvCounter {
     return work;
   }
 
- private:
-  int64_t pixel_tasks() const { return ceil_div(pixels_, tiling_.pixels); }
-  int64_t tasks() const {
-    return pixel_tasks() * ceil_div(static_cast<int64_t>(shape_.blocks.size()), tiling_.channel_blocks);
-  }
-  /// Share of divisible work that the busiest thread has.
-  double busiest_share() const {
-    return static_cast<double>(ceil_div(tasks(), context_.threads)) / static_cast<double>(tasks());
-  }
-
   void count_arithmetic(OperatorWork& work) const {
     const int64_t rest = pixels_ - (pixel_tasks() - 1) * tiling_.pixels;
     const auto full_tasks = static_cast<double>(pixel_tasks() - 1);
@@ -128,13 +118,24 @@ class ConvCounter {
       const double cycles = full_tasks * full.cycles + last.cycles;
       const int64_t reduction = int64_t{shape_.taps} * block.run;
       work[WorkUnit::tile_step] += cycles / full_cycles * static_cast<double>(reduction) * busiest_share();
-      work[WorkUnit::tile] +=
-          tiles * static_cast<double>(ceil_div(reduction, kReductionSlice)) * busiest_share();
+      const auto slices = static_cast<double>(ceil_div(reduction, kReductionSlice));
+      work[WorkUnit::tile] += tiles * slices * busiest_share();
+      work[WorkUnit::pass] += static_cast<double>(pixel_tasks()) * slices * busiest_share();
       work[WorkUnit::run] += tiles * segments(shape_.taps, block.run) * busiest_share();
       useful += static_cast<double>(pixels_ * vectors * reduction) / (2.0 * full_cycles) *
                 busiest_share();  // at two multiply-adds per cycle
     }
     work.utilisation = std::min(1.0, useful / work[WorkUnit::tile_step]);
+  }
+
+ private:
+  int64_t pixel_tasks() const { return ceil_div(pixels_, tiling_.pixels); }
+  int64_t tasks() const {
+    return pixel_tasks() * ceil_div(static_cast<int64_t>(shape_.blocks.size()), tiling_.channel_blocks);
+  }
+  /// Share of divisible work that the busiest thread has.
+  double busiest_share() const {
+    return static_cast<double>(ceil_div(tasks(), context_.threads)) / static_cast<double>(tasks());
   }
 
   void count_weights(OperatorWork& work) const {
@@ -453,6 +454,13 @@ std::vector<SumsRole> sums_roles(const ModelSpec& spec, const NetworkGeometry& g
     if (!same_grid) valid[x] = false;
   }
   return roles;
+}
+
+OperatorWork kernel_work(const ConvSpec& conv, int64_t in_pitch, int64_t pixels, const CpuContext& context) {
+  const ConvShape shape = conv_shape(conv, in_pitch, register_tile(context.hardware.isa));
+  OperatorWork work{.name = conv.name};
+  ConvCounter(shape, context, pixels).count_arithmetic(work);
+  return work;
 }
 
 std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,
