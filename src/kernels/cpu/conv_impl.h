@@ -152,6 +152,12 @@ const float* tiles(const SliceCall& call, int64_t p, int64_t count, const float*
         for (int j = 0; j < NV * V::kWidth; j += kLine) __builtin_prefetch(outs[i] + call.channel + j, 1, 3);
       }
     }
+    if (call.prefetch_rows && reduction.run < kLine) {  // too short to prefetch as it goes
+      const float* const* next = reduction.rows + p + M;
+      const int64_t last_tap = reduction.tap_offsets[reduction.taps - 1] + reduction.input;
+      LASNET_UNROLL
+      for (int i = 0; i < M; ++i) __builtin_prefetch(next[i] + last_tap, 0, 3);
+    }
     const float* weights = call.weights;
     int prefetch_lines = prefetch < prefetch_end ? call.prefetch_lines : 0;
     int64_t tap = call.tap, within = call.within;
@@ -200,7 +206,7 @@ void conv_slice(SliceCall& call, int64_t begin, int64_t end) {
 
 /// All pixels of a task for one channel block of NV vectors.
 template <class V, int NV>
-void conv_block(const ConvCall& call, const TaskPixels& pixels, const ChannelBlock& block, bool first_block,
+void conv_block(const ConvCall& call, const TaskPixels& pixels, const ChannelBlock& block, bool new_input,
                 float* scratch) {
   const PackedConv& conv = *call.conv;
   const Reduction reductions[] = {{pixels.rows, call.tap_offsets, conv.taps, block.run, block.input},
@@ -222,7 +228,7 @@ void conv_block(const ConvCall& call, const TaskPixels& pixels, const ChannelBlo
                     .epilogue = call.epilogue,
                     .first = r == 0,
                     .last = false,
-                    .prefetch_rows = first_block,
+                    .prefetch_rows = new_input,
                     .prefetch_lines = 0};
     for (; slice.begin < length; slice.begin = slice.end, slice.first = false) {
       slice.end = std::min(slice.begin + kKSlice, length);
@@ -242,20 +248,22 @@ void conv_block(const ConvCall& call, const TaskPixels& pixels, const ChannelBlo
 }
 
 template <class V, int NV = V::kRegisterChannels>
-void conv_any_block(const ConvCall& call, const TaskPixels& pixels, const ChannelBlock& block,
-                    bool first_block, float* scratch) {
+void conv_any_block(const ConvCall& call, const TaskPixels& pixels, const ChannelBlock& block, bool new_input,
+                    float* scratch) {
   if constexpr (NV > 1) {
     if (block.width < NV * V::kWidth)
-      return conv_any_block<V, NV - 1>(call, pixels, block, first_block, scratch);
+      return conv_any_block<V, NV - 1>(call, pixels, block, new_input, scratch);
   }
-  conv_block<V, NV>(call, pixels, block, first_block, scratch);
+  conv_block<V, NV>(call, pixels, block, new_input, scratch);
 }
 
 template <class V>
 void conv(const ConvCall& call, const ConvTask& task, float* scratch) noexcept {
   conv_task_count.fetch_add(1, std::memory_order_relaxed);
   TaskPixels pixels(call, task);
+  const std::vector<ChannelBlock>& blocks = call.conv->blocks;
   for (int block = task.block_begin; block < task.block_end; ++block) {
-    conv_any_block<V>(call, pixels, call.conv->blocks[block], block == task.block_begin, scratch);
+    const bool new_input = block == task.block_begin || blocks[block].input != blocks[block - 1].input;
+    conv_any_block<V>(call, pixels, blocks[block], new_input, scratch);
   }
 }
