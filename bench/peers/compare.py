@@ -140,7 +140,7 @@ def print_table(summary):
         print("{:24} {:8.2f} ms {:8.2f} ms   {:24} {:24}".format(name, entry["min_ms"], entry["median_ms"], *ratios))
 
     print("{network} S {granularity}, {size} px, batch {batch}, threads {threads}, {isa}, "
-          "MAC ratio {macs_ratio:.3f}; FMA peak {fma_peak_gflops:.0f} GFLOP/s per thread, {processors} processors, "
+          "MAC ratio {macs_ratio:.3f}; FMA peak {fma_peak_gflops:.0f} GFLOP/s, {processors} processors, "
           "not pinned within them\n".format(**summary))
     print(f"{'engine':24} {'min':>11} {'median':>11}   {'lasnet dense is faster':24} lasnet sparse is faster")
     row("lasnet dense", summary["dense"])

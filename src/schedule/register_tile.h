@@ -13,7 +13,8 @@ namespace lasnet {
 /// Reduction steps whose weights stay in the first-level cache while a task's pixels pass over them.
 inline constexpr int64_t kReductionSlice = 256;
 
-/// A tile holds `pixels[v - 1]` pixels x v vectors of output channels, v <= vectors.
+/// A tile holds `pixels[v - 1]` pixels x v vectors of output channels, v <= vectors. Of single vectors more
+/// pixels would fit the registers, but not their addresses.
 struct RegisterTile {
   int vector_width = 4;  ///< floats
   int vectors = 2;
@@ -29,9 +30,9 @@ struct RegisterTile {
 constexpr RegisterTile register_tile(Isa isa) {
   switch (isa) {
     case Isa::avx512:
-      return {16, 4, {14, 12, 8, 6}};
+      return {16, 4, {8, 12, 8, 6}};
     case Isa::avx2:
-      return {8, 2, {12, 6, 0, 0}};
+      return {8, 2, {8, 6, 0, 0}};
     default:
       return {4, 2, {6, 4, 0, 0}};
   }

@@ -22,7 +22,7 @@ struct VecAvx2 {
   using Register = __m256;
   static constexpr int kWidth = 8;
   static constexpr int kRegisterChannels = 2;
-  static constexpr int kTilePixels[] = {12, 6};  // of 16 registers: sums, weights, one broadcast
+  static constexpr int kTilePixels[] = {8, 6};  // of 16 registers: sums, weights, one broadcast
 
   static Register load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, Register a) { _mm256_storeu_ps(p, a); }

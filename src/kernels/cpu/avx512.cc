@@ -22,7 +22,7 @@ struct VecAvx512 {
   using Register = __m512;
   static constexpr int kWidth = 16;
   static constexpr int kRegisterChannels = 4;
-  static constexpr int kTilePixels[] = {14, 12, 8, 6};  // of 32 registers: sums, weights, one broadcast
+  static constexpr int kTilePixels[] = {8, 12, 8, 6};  // of 32 registers: sums, weights, one broadcast
 
   static Register load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(float* p, Register a) { _mm512_storeu_ps(p, a); }
