@@ -39,7 +39,6 @@ struct GpuHardware {
 enum class WorkUnit {
   tile_step,      ///< one step along the reduction of a full register tile, in units of its multiply-adds
   tile,           ///< a register tile and reduction slice: loading and storing sums, choosing the kernel
-  pass,           ///< a task's tiles passing over one slice of a channel block's reduction
   run,            ///< starting on a contiguous run of one input pixel
   weight_l2,      ///< kB of weights read from the second-level cache
   weight_l3,      ///< kB of weights read from the last-level cache

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <iterator>
 
-#include "calibrate/kernel_runs.h"
 #include "core/fail.h"
 #include "core/stopwatch.h"
 
@@ -155,12 +154,14 @@ Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& 
   std::vector<FitRow> of_one_thread;
   std::copy_if(fitted.begin(), fitted.end(), std::back_inserter(of_one_thread),
                [](const FitRow& row) { return row.counts[static_cast<size_t>(WorkUnit::loop)] == 0; });
-  const std::vector<FitRow> kernels = measure_kernels(machine);
-  of_one_thread.insert(of_one_thread.end(), kernels.begin(), kernels.end());
-  cpu.seconds_per = fit_costs(of_one_thread, machine.seconds_per);
-  // Measured, not fitted: in the wall times of several threads it would drown.
-  if (machine.cores > 1)
-    cpu.seconds_per[static_cast<size_t>(WorkUnit::loop)] = loop_seconds(machine.isa, machine.cores);
+  // What can be measured by itself is not fitted: a pass or a tile would hide in the steps, and loops would
+  // drown in the wall times of several threads.
+  auto known = machine.seconds_per;
+  known[static_cast<size_t>(WorkUnit::tile_step)] = tile_step_seconds(machine.isa);
+  if (machine.cores > 1) {
+    known[static_cast<size_t>(WorkUnit::loop)] = loop_seconds(machine.isa, machine.cores);
+  }
+  cpu.seconds_per = fit_costs(of_one_thread, known, {WorkUnit::tile_step, WorkUnit::loop});
   calibration.profile.name = "cpu-" + to_string(machine.isa);
   calibration.profile.kind = HardwareKind::cpu;
   calibration.profile.description = fmt::format("{}, {} kernels", machine.processor, to_string(machine.isa));

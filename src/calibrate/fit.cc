@@ -46,11 +46,11 @@ Normal normal_equations(const std::vector<FitRow>& rows, const std::vector<doubl
   return normal;
 }
 
-/// Projected coordinate descent: converges for positive definite matrices.
-void solve(const Normal& normal, Costs& x) {
+/// Projected coordinate descent over `free` units: converges for positive definite matrices.
+void solve(const Normal& normal, const std::vector<size_t>& free, Costs& x) {
   for (int sweep = 0; sweep < kSweeps; ++sweep) {
     double change = 0;
-    for (size_t i = 0; i < x.size(); ++i) {
+    for (const size_t i : free) {
       double gradient = -normal.right[i];
       for (size_t j = 0; j < x.size(); ++j) gradient += normal.matrix[i][j] * x[j];
       const double next = std::max(0.0, x[i] - gradient / normal.matrix[i][i]);
@@ -79,7 +79,8 @@ FitQuality fit_quality(const std::vector<double>& predictions, const std::vector
   return quality;
 }
 
-std::array<double, kWorkUnits> fit_costs(const std::vector<FitRow>& rows, const Costs& prior) {
+std::array<double, kWorkUnits> fit_costs(const std::vector<FitRow>& rows, const Costs& prior,
+                                         std::initializer_list<WorkUnit> known) {
   if (rows.empty()) fail("calibration: no measurements to fit");
   // Scaled to what each unit would cost if it alone took an average row's time, so that units compare.
   Costs scale;
@@ -89,10 +90,16 @@ std::array<double, kWorkUnits> fit_costs(const std::vector<FitRow>& rows, const 
     scale[i] = share > 0 ? 1 / share : (prior[i] > 0 ? prior[i] : 1);
   }
   Costs x = {};
+  std::vector<size_t> free;
+  for (size_t i = 0; i < x.size(); ++i) {
+    const bool is_known = std::find(known.begin(), known.end(), static_cast<WorkUnit>(i)) != known.end();
+    if (is_known) x[i] = prior[i] / scale[i];
+    if (!is_known) free.push_back(i);
+  }
   std::vector<double> weights(rows.size(), 1);
   Costs costs = {};
   for (int round = 0; round < kReweightings; ++round) {
-    solve(normal_equations(rows, weights, scale, prior), x);
+    solve(normal_equations(rows, weights, scale, prior), free, x);
     for (size_t i = 0; i < costs.size(); ++i) costs[i] = x[i] * scale[i];
     for (size_t r = 0; r < rows.size(); ++r) {
       const double error = std::abs(predicted(rows[r].counts, costs) / rows[r].seconds - 1);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <initializer_list>
 #include <vector>
 
 #include "latency/cpu_work.h"
@@ -25,8 +26,9 @@ FitQuality fit_quality(const std::vector<double>& predicted, const std::vector<d
 
 /// Minimises the squared relative errors over seconds >= 0, errors beyond a few per cent counting linearly
 /// (Huber), so that a disturbed measurement does not bend the fit. Where rows say nothing of a unit, it stays
-/// at `prior`. Deterministic.
+/// at `prior`, as units in `known` do. Deterministic.
 std::array<double, kWorkUnits> fit_costs(const std::vector<FitRow>& rows,
-                                         const std::array<double, kWorkUnits>& prior);
+                                         const std::array<double, kWorkUnits>& prior,
+                                         std::initializer_list<WorkUnit> known = {});
 
 }  // namespace lasnet

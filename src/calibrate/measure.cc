@@ -9,6 +9,7 @@
 #include "core/thread_pool.h"
 #include "kernels/cpu/kernels.h"
 #include "lasnet/geometry.h"
+#include "schedule/register_tile.h"
 
 namespace lasnet {
 namespace {
@@ -18,12 +19,12 @@ constexpr int64_t kReferenceSteps = 8000;
 /// The quickest of so many runs tells the processor's pace now.
 constexpr int kReferenceRuns = 5;
 
-double time_reference(const CpuKernels& kernels, int runs, TimeSource time) {
+double time_reference(const CpuKernels& kernels, int runs, TimeSource time, int64_t steps = kReferenceSteps) {
   volatile float sink = 0;
   double best = std::numeric_limits<double>::infinity();
   for (int i = 0; i < runs; ++i) {
     Stopwatch watch(time);
-    sink = kernels.fma_chains(kReferenceSteps);
+    sink = kernels.fma_chains(steps);
     best = std::min(best, watch.seconds());
   }
   (void)sink;
@@ -134,6 +135,16 @@ WorkCounts block_work(const BlockSpec& block, const BlockGeometry& geometry, con
 }  // namespace
 
 double reference_seconds(Isa isa) { return time_reference(cpu_kernels(isa), 200, TimeSource::thread); }
+
+double tile_step_seconds(Isa isa) {
+  const RegisterTile tile = register_tile(isa);
+  const int multiply_adds = tile.full_pixels(tile.vectors) * tile.vectors;
+  constexpr int64_t kLonger = 4 * kReferenceSteps;  // what is not steps cancels
+  const double steps_s =
+      time_reference(cpu_kernels(isa), 100, TimeSource::thread, kLonger + kReferenceSteps) -
+      reference_seconds(isa);
+  return steps_s / kLonger * multiply_adds / kFmaChains;
+}
 
 double loop_seconds(Isa isa, int threads) {
   constexpr int kLoops = 2000;

@@ -75,6 +75,9 @@ using MeasureProgress = std::function<void(double share)>;
 /// Seconds that the reference kernel takes here when nothing disturbs it: multiply-adds in registers.
 double reference_seconds(Isa isa);
 
+/// Seconds of one reduction step of a full register tile at that pace: WorkUnit::tile_step.
+double tile_step_seconds(Isa isa);
+
 /// Seconds that a session's threads take to start and join a loop, beyond the longest thread's own work.
 double loop_seconds(Isa isa, int threads);
 

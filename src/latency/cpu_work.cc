@@ -118,9 +118,8 @@ class ConvCounter {
       const double cycles = full_tasks * full.cycles + last.cycles;
       const int64_t reduction = int64_t{shape_.taps} * block.run;
       work[WorkUnit::tile_step] += cycles / full_cycles * static_cast<double>(reduction) * busiest_share();
-      const auto slices = static_cast<double>(ceil_div(reduction, kReductionSlice));
-      work[WorkUnit::tile] += tiles * slices * busiest_share();
-      work[WorkUnit::pass] += static_cast<double>(pixel_tasks()) * slices * busiest_share();
+      work[WorkUnit::tile] +=
+          tiles * static_cast<double>(ceil_div(reduction, kReductionSlice)) * busiest_share();
       work[WorkUnit::run] += tiles * segments(shape_.taps, block.run) * busiest_share();
       useful += static_cast<double>(pixels_ * vectors * reduction) / (2.0 * full_cycles) *
                 busiest_share();  // at two multiply-adds per cycle
@@ -454,13 +453,6 @@ std::vector<SumsRole> sums_roles(const ModelSpec& spec, const NetworkGeometry& g
     if (!same_grid) valid[x] = false;
   }
   return roles;
-}
-
-OperatorWork kernel_work(const ConvSpec& conv, int64_t in_pitch, int64_t pixels, const CpuContext& context) {
-  const ConvShape shape = conv_shape(conv, in_pitch, register_tile(context.hardware.isa));
-  OperatorWork work{.name = conv.name};
-  ConvCounter(shape, context, pixels).count_arithmetic(work);
-  return work;
 }
 
 std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,

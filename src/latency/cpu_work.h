@@ -67,10 +67,6 @@ std::vector<OperatorWork> dynamic_work(const BlockSpec& block, const BlockGeomet
 std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,
                                      const CpuContext& context);
 
-/// One convolution whose weights and maps are in near caches: the arithmetic alone. `in_pitch` floats lie
-/// between its input pixels.
-OperatorWork kernel_work(const ConvSpec& conv, int64_t in_pitch, int64_t pixels, const CpuContext& context);
-
 /// Expected time of a dynamic block.
 double expected_seconds(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
                         const BlockActivity& activity, const BlockPlan& plan, const SumsRole& sums);

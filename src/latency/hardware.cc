@@ -187,8 +187,6 @@ std::string to_string(WorkUnit unit) {
       return "tile_step";
     case WorkUnit::tile:
       return "tile";
-    case WorkUnit::pass:
-      return "pass";
     case WorkUnit::run:
       return "run";
     case WorkUnit::weight_l2:

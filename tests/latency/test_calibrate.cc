@@ -57,6 +57,16 @@ TEST(FitCosts, KeepsThePriorWhereNothingIsKnown) {
   EXPECT_ERROR(fit_costs({}, prior), testing::HasSubstr("no measurements"));
 }
 
+TEST(FitCosts, KnownUnitsStay) {
+  const auto costs = made_up_costs();
+  const auto rows = made_up_rows(costs, 400, 0);
+  auto known = costs;
+  known[3] *= 2;
+  const auto fitted = fit_costs(rows, known, {static_cast<WorkUnit>(3)});
+  EXPECT_DOUBLE_EQ(fitted[3], known[3]);
+  EXPECT_LT(fitted[4], costs[4]) << "the others make up for it";
+}
+
 TEST(FitQuality, CountsRelativeErrors) {
   const FitQuality quality = fit_quality({104, 92, 120, 100}, {100, 100, 100, 100});
   EXPECT_DOUBLE_EQ(quality.mape, (0.04 + 0.08 + 0.20 + 0) / 4);
