@@ -54,6 +54,8 @@ def main():
     parser.add_argument("--repeat", type=int, default=10, help="pairs per row; a third of it for larger batches")
     parser.add_argument("--quick", action="store_true", help="the first row alone")
     options = parser.parse_args()
+    if not options.lasnet.is_file():
+        sys.exit(f"error: {options.lasnet} does not exist; make build builds it, --lasnet names another")
     info = json.loads(subprocess.run([str(options.lasnet), "info", "--json"], stdout=subprocess.PIPE, check=True,
                                      text=True).stdout)
     rows = [(bench(options, *what), *what[1:]) for what in (ROWS[:1] if options.quick else ROWS)]

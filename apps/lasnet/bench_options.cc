@@ -69,11 +69,12 @@ void add_network_options(CLI::App& app, BenchOptions& options) {
   app.add_option("--save", options.save, "Also write the network that is measured, for other programs")
       ->type_name("FILE");
   const auto rate = app.add_option("--rate", options.rate, "Random masks: probability of a patch")
-                        ->check(CLI::Range(0.0, 1.0).description(""))
+                        ->check(in_range(0, 1))
                         ->type_name("R");
   app.add_option("--macs", options.macs,
                  "Random masks at the rate that gives this share of the static network's MACs; default 0.5 "
                  "for an architecture")
+      ->check(in_range(0, 1))
       ->type_name("F")
       ->excludes(rate);
 }

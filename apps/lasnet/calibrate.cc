@@ -18,6 +18,9 @@
 namespace lasnet::cli {
 namespace {
 
+/// Mean error of predictions beyond which a profile is of little use.
+constexpr double kPoorFit = 0.1;
+
 struct CalibrateCommand {
   std::string device = "cpu";
   std::string output;
@@ -85,6 +88,13 @@ int calibrate(const CalibrateCommand& command) {
       [&](double share, const std::string& now) { progress.update(std::lround(1000 * share), now); });
   progress.clear();
   write_file_atomically(output, [&](std::ostream& out) { out << hardware_to_toml(calibration.profile); });
+  if (calibration.held_out.mape > kPoorFit) {
+    log_warning(
+        fmt::format("predictions missed the runs that were held out by {} on average: other programs "
+                    "were running, or this machine is not what the model assumes; calibrate again "
+                    "when it is quiet",
+                    format_percent(calibration.held_out.mape)));
+  }
   if (command.json) {
     print_json(to_json(calibration, output));
   } else {
@@ -106,7 +116,7 @@ void add_calibrate(CLI::App& app, Action& action) {
   add_parsed(*sub, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
              [command](const std::string& text) { command->isa = parse_isa(text); });
   add_number(*sub, "--seconds", command->seconds, 5, 85,
-             "Time for measuring, longer where the fewest repetitions need it");
+             "Most seconds to measure, 5 to 85; the fewest repetitions may need longer");
   add_json_flag(*sub, command->json);
   sub->callback([command, &action] { action = [command] { return calibrate(*command); }; });
 }

@@ -29,6 +29,12 @@ CLI::Option* add_parsed(CLI::App& app, const std::string& name, const std::strin
   return app.add_option_function<std::string>(name, callback, help);
 }
 
+/// A number of [low, high]; "nan" is none.
+CLI::Validator in_range(double low, double high);
+
+/// A finite number greater than 0.
+CLI::Validator above_zero();
+
 /// A whole number of [low, high].
 CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,
                         const std::string& help);

@@ -20,7 +20,26 @@ namespace {
 
 constexpr const char* kEngineGroup = "Engine";
 
+/// Accepts texts whose number passes `accepts`; "" where CLI11 asks for a description.
+CLI::Validator number_check(const std::string& expected, std::function<bool(double)> accepts) {
+  const auto check = [expected, accepts = std::move(accepts)](const std::string& text) -> std::string {
+    double number = 0;
+    if (CLI::detail::lexical_cast(text, number) && accepts(number)) return "";
+    return fmt::format("'{}' is not a number {}", text, expected);
+  };
+  return CLI::Validator(check, "");
+}
+
 }  // namespace
+
+CLI::Validator in_range(double low, double high) {
+  return number_check(fmt::format("from {:g} to {:g}", low, high),
+                      [=](double number) { return number >= low && number <= high; });
+}
+
+CLI::Validator above_zero() {
+  return number_check("greater than 0", [](double number) { return std::isfinite(number) && number > 0; });
+}
 
 CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,
                         const std::string& help) {

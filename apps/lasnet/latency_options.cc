@@ -50,7 +50,7 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
              [&](const std::string& text) { options.size = parse_size(text); })
       ->type_name("PX");
   app.add_option("--rate", options.rate, "Probability that a patch is active; default 0.5")
-      ->check(CLI::Range(0.0, 1.0).description(""))
+      ->check(in_range(0, 1))
       ->type_name("R");
   add_parsed(app, "--precision", "fp32 (default) or fp16",
              [&](const std::string& text) { options.query.precision = parse_precision(text); });
@@ -68,7 +68,12 @@ HardwareProfile open_hardware(const std::string& name) {
   HardwareProfile profile;
   const Isa isa = available_isas().back();
   if (name.empty()) {
-    profile = host_profile(isa);
+    HostProfile host = host_profile(isa);
+    profile = std::move(host.profile);
+    if (!host.cached.empty()) profile.name = host.cached;
+    if (!host.problem.empty()) {
+      log_warning(host.problem + "; the shipped profile is used, lasnet calibrate makes a new one");
+    }
   } else {
     const auto names = hardware_names();
     const bool known = std::find(names.begin(), names.end(), name) != names.end();

@@ -145,12 +145,12 @@ void add_search(CLI::App& app, Action& action) {
   const auto rate = sub->get_option("--rate");
   const auto macs =
       sub->add_option("--macs", command->search.macs, "Choose at the rate that gives this MAC ratio")
-          ->check(CLI::Range(0.0, 1.0).description(""))
+          ->check(in_range(0, 1))
           ->type_name("F")
           ->excludes(rate);
   sub->add_option("--budget-ms", command->budget_ms,
                   "Choose at the largest rate whose latency is within this")
-      ->check(CLI::PositiveNumber.description(""))
+      ->check(above_zero())
       ->type_name("MS")
       ->excludes(rate)
       ->excludes(macs);
@@ -158,7 +158,7 @@ void add_search(CLI::App& app, Action& action) {
   sub->add_flag("--per-block", command->search.per_block, "One S per block")->excludes(per_stage);
   sub->add_option("--tolerance", command->search.tolerance,
                   "Share over the least latency at which a smaller S wins")
-      ->check(CLI::Range(0.0, 10.0).description(""))
+      ->check(in_range(0, 10))
       ->type_name("F")
       ->capture_default_str();
   add_parsed(*sub, "--candidates", "Granularities to choose from; default 1,2,4,7,8,14,28",

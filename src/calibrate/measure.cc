@@ -151,19 +151,20 @@ double loop_seconds(Isa isa, int threads) {
   const CpuKernels& kernels = cpu_kernels(isa);
   // A share long enough that every thread takes one.
   const auto share = [&](int64_t, int) { kernels.fma_chains(kReferenceSteps / 4); };
-  const auto median = [&](ThreadPool& pool) {
+  // Of the quickest tenth: where another process holds a core, shares run one after the other.
+  const auto quiet = [&](ThreadPool& pool) {
     std::vector<double> seconds;
     for (int i = 0; i < kLoops; ++i) {
       Stopwatch watch;
       pool.parallel_for(pool.threads(), share);
       seconds.push_back(watch.seconds());
     }
-    std::nth_element(seconds.begin(), seconds.begin() + kLoops / 2, seconds.end());
-    return seconds[kLoops / 2];
+    std::nth_element(seconds.begin(), seconds.begin() + kLoops / 10, seconds.end());
+    return seconds[kLoops / 10];
   };
   ThreadPool alone(1), together(threads);
-  const double one = median(alone);
-  return std::max(0.0, median(together) - one);
+  const double one = quiet(alone);
+  return std::max(0.0, quiet(together) - one);
 }
 
 std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const MeasureOptions& options,

@@ -42,6 +42,16 @@ class ProfileTable {
   }
   void read(std::string_view key, int64_t& out, Bounds bounds = {1, 1 << 30}) { out = whole(key, bounds); }
 
+  /// Runs `parse`, whose errors are of the value at `key`.
+  template <typename Parse>
+  void parse(std::string_view key, Parse parse) const {
+    try {
+      parse();
+    } catch (const Error& error) {
+      fail("{}: '{}{}': {}", place(key), prefix_, key, error.what());
+    }
+  }
+
   ProfileTable table(std::string_view key) {
     const toml::table* inner = node(key, "a table").as_table();
     if (inner == nullptr) fail("{}: [{}{}] must be a table", place(key), prefix_, key);
@@ -125,15 +135,16 @@ void read_cpu(ProfileTable table, CpuHardware& cpu) {
   std::string isa;
   table.read("processor", cpu.processor);
   table.read("isa", isa);
-  cpu.isa = parse_isa(isa);
+  table.parse("isa", [&] { cpu.isa = parse_isa(isa); });
   table.read("cores", cpu.cores);
   table.read("l1_kib", cpu.l1_kib, kPositive);
   table.read("l2_kib", cpu.l2_kib, kPositive);
   table.read("l3_kib", cpu.l3_kib, kPositive);
   ProfileTable costs = table.table("seconds_per");
   for (int unit = 0; unit < kWorkUnits; ++unit) {
-    costs.read(to_string(static_cast<WorkUnit>(unit)), cpu.seconds_per[static_cast<size_t>(unit)],
-               kNotNegative);
+    const auto work = static_cast<WorkUnit>(unit);
+    costs.read(to_string(work), cpu.seconds_per[static_cast<size_t>(unit)],
+               work == WorkUnit::tile_step ? kPositive : kNotNegative);
   }
   costs.finish();
   table.finish();

@@ -17,18 +17,20 @@ std::string cached_profile_path(Isa isa) {
   return cache.empty() ? in("HOME", "/.cache") : cache;
 }
 
-HardwareProfile host_profile(Isa isa) {
+HostProfile host_profile(Isa isa) {
   const std::string path = cached_profile_path(isa);
+  std::string problem;
   std::error_code error;
   if (!path.empty() && std::filesystem::is_regular_file(path, error)) {
     try {
       HardwareProfile profile = load_hardware(path);
-      if (profile.kind == HardwareKind::cpu && profile.cpu.isa == isa) return profile;
-    } catch (const Error&) {
-      // A cache may be stale or damaged; what is shipped serves as well.
+      if (profile.kind == HardwareKind::cpu && profile.cpu.isa == isa) return {std::move(profile), path, ""};
+      problem = fmt::format("{}: not a profile of {} kernels", path, to_string(isa));
+    } catch (const Error& unreadable) {
+      problem = unreadable.what();
     }
   }
-  return load_hardware("cpu-" + to_string(isa));
+  return {load_hardware("cpu-" + to_string(isa)), "", problem};
 }
 
 }  // namespace lasnet

@@ -11,7 +11,15 @@ namespace lasnet {
 /// $XDG_CACHE_HOME/lasnet/cpu-<isa>.toml, or under ~/.cache. "" if neither variable is set.
 std::string cached_profile_path(Isa isa);
 
-/// The cached profile if there is a readable one for this instruction set, else the shipped cpu-<isa>.
-HardwareProfile host_profile(Isa isa);
+/// What is known of the machine at hand.
+struct HostProfile {
+  HardwareProfile profile;
+  std::string cached;   ///< the file that it was read from; "" if it is the shipped one
+  std::string problem;  ///< why a cached file was passed over; "" if none was
+};
+
+/// The cached profile if there is a readable one for this instruction set, else the shipped cpu-<isa>: a
+/// cache may be stale or damaged, and what is shipped serves as well.
+HostProfile host_profile(Isa isa);
 
 }  // namespace lasnet

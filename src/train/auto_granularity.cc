@@ -26,8 +26,8 @@ TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer) 
     granularity = *resumed;
     return config;
   }
-  const HardwareProfile hardware =
-      config.hardware.empty() ? host_profile(available_isas().back()) : load_hardware(config.hardware);
+  const HardwareProfile hardware = config.hardware.empty() ? host_profile(available_isas().back()).profile
+                                                           : load_hardware(config.hardware);
   const LatencyQuery query{.size = {config.size, config.size},
                            .batch = hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1};
   const GranularitySearch found = search_granularity(config.arch, hardware, query, {.macs = config.target});

@@ -100,8 +100,12 @@ TEST(DefaultPlan, IsOfTheCalibratedProfileOrTheShippedOne) {
   const std::string path = cached_profile_path(isa);
   write_text(path, hardware_to_toml(calibrated));
   EXPECT_EQ(plan_run_by_default(model).blocks[1].masker, MaskerSchedule::separate);
+  EXPECT_EQ(host_profile(isa).cached, path);
+  EXPECT_EQ(host_profile(isa).problem, "");
 
   write_text(path, "damaged");
+  EXPECT_EQ(host_profile(isa).cached, "");
+  EXPECT_THAT(host_profile(isa).problem, HasSubstr(path));
   EXPECT_EQ(plan_run_by_default(model), default_plan(model, isa)) << "as shipped";
   EXPECT_EQ(plan_run_by_default(model).blocks[1].masker, MaskerSchedule::pooled);
 }
