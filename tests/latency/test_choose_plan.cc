@@ -105,7 +105,7 @@ TEST(DefaultPlan, IsOfTheCalibratedProfileOrTheShippedOne) {
 
   write_text(path, "damaged");
   EXPECT_EQ(host_profile(isa).cached, "");
-  EXPECT_THAT(host_profile(isa).problem, HasSubstr(path));
+  EXPECT_THAT(host_profile(isa).problem, testing::HasSubstr(path));
   EXPECT_EQ(plan_run_by_default(model), default_plan(model, isa)) << "as shipped";
   EXPECT_EQ(plan_run_by_default(model).blocks[1].masker, MaskerSchedule::pooled);
 }
