@@ -105,6 +105,16 @@ class ConvCounter {
     return work;
   }
 
+ private:
+  int64_t pixel_tasks() const { return ceil_div(pixels_, tiling_.pixels); }
+  int64_t tasks() const {
+    return pixel_tasks() * ceil_div(static_cast<int64_t>(shape_.blocks.size()), tiling_.channel_blocks);
+  }
+  /// Share of divisible work that the busiest thread has.
+  double busiest_share() const {
+    return static_cast<double>(ceil_div(tasks(), context_.threads)) / static_cast<double>(tasks());
+  }
+
   void count_arithmetic(OperatorWork& work) const {
     const int64_t rest = pixels_ - (pixel_tasks() - 1) * tiling_.pixels;
     const auto full_tasks = static_cast<double>(pixel_tasks() - 1);
@@ -125,16 +135,6 @@ class ConvCounter {
                 busiest_share();  // at two multiply-adds per cycle
     }
     work.utilisation = std::min(1.0, useful / work[WorkUnit::tile_step]);
-  }
-
- private:
-  int64_t pixel_tasks() const { return ceil_div(pixels_, tiling_.pixels); }
-  int64_t tasks() const {
-    return pixel_tasks() * ceil_div(static_cast<int64_t>(shape_.blocks.size()), tiling_.channel_blocks);
-  }
-  /// Share of divisible work that the busiest thread has.
-  double busiest_share() const {
-    return static_cast<double>(ceil_div(tasks(), context_.threads)) / static_cast<double>(tasks());
   }
 
   void count_weights(OperatorWork& work) const {
