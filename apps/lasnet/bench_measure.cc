@@ -5,8 +5,8 @@
 #include <numeric>
 #include <utility>
 
+#include "calibrate/fma_peak.h"
 #include "core/fail.h"
-#include "fma_peak.h"
 #include "lasnet/geometry.h"
 #include "random_masks.h"
 #include "statistics.h"

@@ -154,7 +154,7 @@ Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& 
   std::vector<FitRow> of_one_thread;
   std::copy_if(fitted.begin(), fitted.end(), std::back_inserter(of_one_thread),
                [](const FitRow& row) { return row.counts[static_cast<size_t>(WorkUnit::loop)] == 0; });
-  // What can be measured by itself is not fitted: a pass or a tile would hide in the steps, and loops would
+  // What can be measured by itself is not fitted: tiles would hide in the steps, and loops would
   // drown in the wall times of several threads.
   auto known = machine.seconds_per;
   known[static_cast<size_t>(WorkUnit::tile_step)] = tile_step_seconds(machine.isa);

@@ -1,11 +1,11 @@
-#include "fma_peak.h"
+#include "calibrate/fma_peak.h"
 
 #include <algorithm>
 
 #include "core/stopwatch.h"
 #include "kernels/cpu/kernels.h"
 
-namespace lasnet::cli {
+namespace lasnet {
 
 double fma_peak_flops(Isa isa, double seconds) {
   constexpr int64_t kSteps = 20000;
@@ -23,4 +23,4 @@ double fma_peak_flops(Isa isa, double seconds) {
   return best;
 }
 
-}  // namespace lasnet::cli
+}  // namespace lasnet

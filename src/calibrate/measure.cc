@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "calibrate/fma_peak.h"
 #include "core/random.h"
 #include "core/stopwatch.h"
 #include "core/thread_pool.h"
@@ -16,15 +17,17 @@ namespace {
 
 /// Steps of one run of the reference kernel: about 30 microseconds, shorter than a scheduler's slice.
 constexpr int64_t kReferenceSteps = 8000;
+/// Long enough to meet a quiet moment.
+constexpr double kPeakSeconds = 0.02;
 /// The quickest of so many runs tells the processor's pace now.
 constexpr int kReferenceRuns = 5;
 
-double time_reference(const CpuKernels& kernels, int runs, TimeSource time, int64_t steps = kReferenceSteps) {
+double time_reference(const CpuKernels& kernels, int runs, TimeSource time) {
   volatile float sink = 0;
   double best = std::numeric_limits<double>::infinity();
   for (int i = 0; i < runs; ++i) {
     Stopwatch watch(time);
-    sink = kernels.fma_chains(steps);
+    sink = kernels.fma_chains(kReferenceSteps);
     best = std::min(best, watch.seconds());
   }
   (void)sink;
@@ -138,12 +141,7 @@ double reference_seconds(Isa isa) { return time_reference(cpu_kernels(isa), 200,
 
 double tile_step_seconds(Isa isa) {
   const RegisterTile tile = register_tile(isa);
-  const int multiply_adds = tile.full_pixels(tile.vectors) * tile.vectors;
-  constexpr int64_t kLonger = 4 * kReferenceSteps;  // what is not steps cancels
-  const double steps_s =
-      time_reference(cpu_kernels(isa), 100, TimeSource::thread, kLonger + kReferenceSteps) -
-      reference_seconds(isa);
-  return steps_s / kLonger * multiply_adds / kFmaChains;
+  return 2.0 * tile.full_pixels(tile.vectors) * tile.block_width() / fma_peak_flops(isa, kPeakSeconds);
 }
 
 double loop_seconds(Isa isa, int threads) {

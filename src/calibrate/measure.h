@@ -75,7 +75,7 @@ using MeasureProgress = std::function<void(double share)>;
 /// Seconds that the reference kernel takes here when nothing disturbs it: multiply-adds in registers.
 double reference_seconds(Isa isa);
 
-/// Seconds of one reduction step of a full register tile at that pace: WorkUnit::tile_step.
+/// Seconds of one reduction step of a full register tile at the multiply-add peak: WorkUnit::tile_step.
 double tile_step_seconds(Isa isa);
 
 /// Seconds that a session's threads take to start and join a loop, beyond the longest thread's own work.

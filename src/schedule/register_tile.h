@@ -1,5 +1,5 @@
-// The shape of the kernels' register tile per instruction set, and its cost in issue slots: what the latency
-// model knows of the inner loop.
+// The shape of the kernels' register tile per instruction set, and its cost in issue slots: what the kernels
+// are compiled for and the latency model knows of the inner loop.
 #pragma once
 
 #include <algorithm>
@@ -10,11 +10,13 @@
 
 namespace lasnet {
 
-/// Reduction steps whose weights stay in the first-level cache while a task's pixels pass over them.
+/// Reduction steps whose weights stay near while a task's pixels pass over them: one register block's take 8
+/// to 16 KiB, half of the first-level cache, and 64 KiB of the second with AVX-512.
 inline constexpr int64_t kReductionSlice = 256;
 
-/// A tile holds `pixels[v - 1]` pixels x v vectors of output channels, v <= vectors. Of single vectors more
-/// pixels would fit the registers, but not their addresses.
+/// A tile holds `pixels[v - 1]` pixels x v vectors of output channels, v <= vectors: with the weights and a
+/// broadcast they fill 16 or, of AVX-512, 32 registers. Of single vectors more pixels would fit, but not
+/// their addresses.
 struct RegisterTile {
   int vector_width = 4;  ///< floats
   int vectors = 2;

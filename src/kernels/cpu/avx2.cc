@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/cpu/kernels.h"
+#include "schedule/register_tile.h"
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
@@ -22,7 +23,7 @@ struct VecAvx2 {
   using Register = __m256;
   static constexpr int kWidth = 8;
   static constexpr int kRegisterChannels = 2;
-  static constexpr int kTilePixels[] = {8, 6};  // of 16 registers: sums, weights, one broadcast
+  static constexpr auto kTilePixels = register_tile(Isa::avx2).pixels;
 
   static Register load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, Register a) { _mm256_storeu_ps(p, a); }

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "kernels/cpu/kernels.h"
+#include "schedule/register_tile.h"
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f"))), apply_to = function)
@@ -22,7 +23,7 @@ struct VecAvx512 {
   using Register = __m512;
   static constexpr int kWidth = 16;
   static constexpr int kRegisterChannels = 4;
-  static constexpr int kTilePixels[] = {8, 12, 8, 6};  // of 32 registers: sums, weights, one broadcast
+  static constexpr auto kTilePixels = register_tile(Isa::avx512).pixels;
 
   static Register load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(float* p, Register a) { _mm512_storeu_ps(p, a); }

@@ -7,8 +7,6 @@
 // next slice's weights, which follow in memory, the next tile's input pixels, and the output it is about to
 // write.
 
-/// Reduction steps in a slice: a slice's weights for one register block fit in half of a 32 KiB L1.
-constexpr int64_t kKSlice = 256;
 /// Floats in a cache line: the step of the prefetches.
 constexpr int64_t kLine = 16;
 
@@ -231,7 +229,7 @@ void conv_block(const ConvCall& call, const TaskPixels& pixels, const ChannelBlo
                     .prefetch_rows = new_input,
                     .prefetch_lines = 0};
     for (; slice.begin < length; slice.begin = slice.end, slice.first = false) {
-      slice.end = std::min(slice.begin + kKSlice, length);
+      slice.end = std::min(slice.begin + kReductionSlice, length);
       slice.tap = slice.begin / reduction.run;
       slice.within = slice.begin % reduction.run;
       slice.weights = weights;

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "kernels/cpu/kernels.h"
+#include "schedule/register_tile.h"
 
 namespace lasnet {
 namespace {
@@ -13,7 +14,7 @@ namespace {
 struct VecScalar {
   static constexpr int kWidth = 4;
   static constexpr int kRegisterChannels = 2;
-  static constexpr int kTilePixels[] = {6, 4};
+  static constexpr auto kTilePixels = register_tile(Isa::scalar).pixels;
 
   /// Four lanes in whatever registers the target has: compilers keep arrays of these out of memory, which
   /// they do not with structures of floats.
