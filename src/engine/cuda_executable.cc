@@ -1,5 +1,6 @@
 #include "engine/cuda_executable.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/fail.h"
@@ -48,21 +49,27 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision, const Ne
   }
   stem_ = add_conv(spec.stem, fold(spec.stem, model.weights), precision, true);
   for (const BlockSpec& block : spec.blocks) blocks_.push_back(add_block(block, model.weights));
-  ConvSpec head{.name = spec.head_name,
-                .norm_name = "",
-                .in_channels = spec.features,
-                .out_channels = spec.arch.classes};
-  Tensor weight = model.weights.at(spec.head_name + ".weight");
-  weight.shape = {spec.arch.classes, spec.features, 1, 1};
-  head_ = add_conv(head, {std::move(weight), model.weights.at(spec.head_name + ".bias").data},
-                   Precision::fp32, false);
+  head_ = add_head(spec, model.weights);
   weights_.upload();
+}
+
+CudaHead CudaExecutable::add_head(const ModelSpec& spec, const Weights& weights) {
+  const Tensor& weight = weights.at(spec.head_name + ".weight");
+  CudaHead head{.pitch = cuda::padded_channels(spec.features)};
+  std::vector<float> padded(int64_t{spec.arch.classes} * head.pitch);
+  for (int64_t o = 0; o < spec.arch.classes; ++o) {
+    std::copy_n(weight.data.begin() + o * spec.features, spec.features, padded.begin() + o * head.pitch);
+  }
+  head.weight = weights_.add(padded);
+  head.bias = weights_.add(weights.at(spec.head_name + ".bias").data);
+  return head;
 }
 
 CudaConv CudaExecutable::add_conv(const ConvSpec& spec, const FoldedConv& folded, Precision precision,
                                   bool merge_rows) {
-  int pixel_elements = 16 / cuda::element_bytes(precision);
-  cuda::ConvLayout layout{spec.groups, merge_rows ? pixel_elements : cuda::padded_channels(spec.in_channels),
+  cuda::ConvLayout layout{spec.groups,
+                          merge_rows ? cuda::image_pitch(precision, spec.in_channels, spec.stride)
+                                     : cuda::padded_channels(spec.in_channels),
                           merge_rows};
   cuda::PackedConv packed = cuda::pack_conv(folded.weight, folded.bias, layout, precision);
   return {spec,

@@ -49,6 +49,13 @@ struct CudaBlock {
   float masker_bias = 0;
 };
 
+/// The classifier, in fp32 over the pooled features.
+struct CudaHead {
+  int64_t weight = 0;  ///< [classes][pitch]
+  int64_t bias = 0;
+  int pitch = 0;
+};
+
 class CudaExecutable final : public Executable {
  public:
   /// `plan` has an entry per block; fit_cuda_plan makes of each what runs. Throws Error without a device that
@@ -60,13 +67,13 @@ class CudaExecutable final : public Executable {
   const CudaWeights& weights() const { return weights_; }
   const CudaConv& stem() const { return stem_; }
   const std::vector<CudaBlock>& blocks() const { return blocks_; }
-  /// In fp32, over the pooled features.
-  const CudaConv& head() const { return head_; }
+  const CudaHead& head() const { return head_; }
   const NetworkPlan& plan() const { return plan_; }
   const cuda::DeviceLimits& device() const { return device_; }
 
  private:
   CudaConv add_conv(const ConvSpec& spec, const FoldedConv& folded, Precision precision, bool merge_rows);
+  CudaHead add_head(const ModelSpec& spec, const Weights& weights);
   CudaBlock add_block(const BlockSpec& block, const Weights& weights);
 
   cuda::DeviceLimits device_;
@@ -74,7 +81,7 @@ class CudaExecutable final : public Executable {
   CudaWeights weights_;
   CudaConv stem_;
   std::vector<CudaBlock> blocks_;
-  CudaConv head_;
+  CudaHead head_;
 };
 
 }  // namespace lasnet

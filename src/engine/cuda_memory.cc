@@ -86,27 +86,31 @@ class CudaLayoutBuilder {
     int64_t middle = images_ * g.middle_height * g.middle_width,
             output = images_ * g.output_height * g.output_width;
     CudaLists lists{new_list(middle), new_list(output), new_list(output), new_list(output)};
-    auto chunks = [&](ListKind kind) {
-      return arenas_.work.take<int32_t>(images_ * cuda::chunks_per_image(g, kind));
+    auto progress = [&](ListKind kind) -> cuda::ListProgress {
+      return {arenas_.work.take<unsigned long long>(images_ * cuda::chunks_per_image(g, kind)),
+              arenas_.work.take<unsigned>(1), arenas_.work.take<unsigned>(1)};
     };
-    lists.first_chunks = chunks(ListKind::dilated);
-    lists.second_chunks = chunks(ListKind::active);
-    lists.result_chunks = chunks(ListKind::result);
+    lists.first_progress = progress(ListKind::dilated);
+    lists.second_progress = progress(ListKind::active);
+    lists.result_progress = progress(ListKind::result);
     return lists;
   }
 
   void plan_stem() {
     const ConvSpec& conv = executable_.stem().spec;
     int64_t border = conv.padding(), height = geometry_.input.height, width = geometry_.input.width;
-    int64_t pixels = (height + 2 * border) * (width + 2 * border);
+    layout_.image_pitch = cuda::image_pitch(executable_.precision(), conv.in_channels, conv.stride);
+    // Rows start at 16 bytes.
+    layout_.image_row_pixels = narrow((width + 2 * border + 1) / 2 * 2);
+    int64_t pixels = (height + 2 * border) * layout_.image_row_pixels;
     if (images_ * std::max(pixels, bordered_pixels(geometry_.stem, 1)) >
         std::numeric_limits<int32_t>::max()) {
       fail("a batch of {} images of {} x {} exceeds 2^31 pixels; use a smaller batch", images_, height,
            width);
     }
     layout_.input = arenas_.request.take<float>(images_ * conv.in_channels * height * width);
-    layout_.image_pitch = narrow(16 / element_bytes());
-    layout_.image = arenas_.work.take<uint8_t>(images_ * pixels * 16);
+    // The last window's last 16 bytes may reach beyond its pixels.
+    layout_.image = arenas_.work.take<uint8_t>(images_ * pixels * layout_.image_pitch * element_bytes() + 16);
     layout_.stem = new_map(geometry_.stem, conv.out_channels);
     layout_.trunk = executable_.spec().stem_pool ? new_map(geometry_.trunk, conv.out_channels) : layout_.stem;
     layout_.stem_pixels = new_list(images_ * geometry_.stem.pixels());
@@ -179,7 +183,7 @@ class CudaLayoutBuilder {
     layout_.logits_pitch = cuda::padded_channels(executable_.spec().arch.classes);
     layout_.features = arenas_.work.take<float>(images_ * layout_.features_pitch);
     layout_.logits = arenas_.report.take<float>(images_ * layout_.logits_pitch);
-    layout_.head_pixels = new_list(images_);
+    layout_.image_count = arenas_.work.take<int32_t>(1);
     layout_.checked_layers += 1;
   }
 

@@ -48,7 +48,7 @@ struct CudaMirror {
 /// Lists of blocks with equal maps share memory, as blocks run one after the other.
 struct CudaLists {
   cuda::DeviceList first, second, result, projected;
-  int32_t *first_chunks = nullptr, *second_chunks = nullptr, *result_chunks = nullptr;
+  cuda::ListProgress first_progress = {}, second_progress = {}, result_progress = {};
 };
 
 struct CudaBlockMemory {
@@ -78,9 +78,10 @@ struct CudaLayout {
   MapSize input_size;
   float* input = nullptr;  ///< [images][3][height][width]
   void* image = nullptr;   ///< bordered, NHWC
-  int image_pitch = 0;
+  int image_pitch = 0, image_row_pixels = 0;
   cuda::DeviceMap stem, trunk;
-  cuda::DeviceList stem_pixels, head_pixels;
+  cuda::DeviceList stem_pixels;
+  int32_t* image_count = nullptr;  ///< [1]
   std::vector<CudaBlockMemory> blocks;
   float* features = nullptr;
   float* logits = nullptr;

@@ -22,14 +22,14 @@ cuda::ListCall list_call(const CudaBlockMemory& block, const CudaLists& lists, c
   auto add = [&](cuda::ListTarget target) { call.targets[call.count++] = target; };
   add({.kind = ListKind::dilated,
        .list = lists.first,
-       .chunk_counts = lists.first_chunks,
+       .progress = lists.first_progress,
        .mask_counts = block.dilated_counts});
   add({.kind = ListKind::active,
        .list = lists.second,
-       .chunk_counts = lists.second_chunks,
+       .progress = lists.second_progress,
        .mask_counts = block.active_counts});
   if (spec.convs.size() > 2)
-    add({.kind = ListKind::result, .list = lists.result, .chunk_counts = lists.result_chunks});
+    add({.kind = ListKind::result, .list = lists.result, .progress = lists.result_progress});
   if (spec.projection) add({.kind = ListKind::projected, .list = lists.projected});
   return call;
 }
@@ -96,6 +96,7 @@ cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
   call.in_pixels = layer.list.in;
   call.out_pixels = layer.list.out;
   call.count = layer.list.image_begin + memory_.images;
+  call.max_pixels = layer.max_pixels;
   call.in_pitch = layer.in.pitch;
   call.out_pitch = layer.out.pitch;
   call.out_channels = cuda::padded_channels(conv.spec.out_channels);
@@ -111,11 +112,16 @@ cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
 }
 
 void CudaNetwork::run_conv(const Layer& layer, const cuda::ConvCall& call) {
-  CudaTile tile = choose_cuda_tile({.pixels = static_cast<double>(layer.max_pixels) * layer.rate,
-                                    .channels = call.out_channels,
-                                    .grouped = call.group_out > 0,
-                                    .multiprocessors = executable_.device().multiprocessors});
-  cuda::conv(stream_, layer.conv.precision, tile, layer.max_pixels, call);
+  CudaConvWork work{
+      .pixels = static_cast<double>(layer.max_pixels) * layer.rate,
+      .channels = call.out_channels,
+      .reduction_bytes = int64_t{call.taps} * call.run * cuda::element_bytes(layer.conv.precision),
+      .precision = layer.conv.precision,
+      .grouped = call.group_out > 0,
+      .multiprocessors = executable_.device().multiprocessors};
+  work.split = splits_reduction(work, static_cast<double>(layer.max_pixels));
+  CudaTile tile = choose_cuda_tile(work);
+  cuda::conv(stream_, layer.conv.precision, tile, call);
   check({layer.conv.spec.name, layer.conv.spec.out_channels, size_of(layer.out)}, layer.conv.precision,
         layer.max_pixels,
         {.data = call.out, .pitch = call.out_pitch, .pixels = call.out_pixels, .count = call.count});
@@ -135,10 +141,11 @@ void CudaNetwork::run_stem() {
                       .height = static_cast<int>(size.height),
                       .width = static_cast<int>(size.width),
                       .border = border,
+                      .row_pixels = memory_.image_row_pixels,
                       .pitch = memory_.image_pitch});
   // Offsets are those of a map whose border is the kernel's, not one pixel.
   DeviceMap image{memory_.image, memory_.image_pitch, static_cast<int>(size.height) + 2 * border - 2,
-                  static_cast<int>(size.width) + 2 * border - 2, conv.in_channels};
+                  memory_.image_row_pixels - 2, conv.in_channels};
   run_layer({executable_.stem(), image, memory_.stem, memory_.stem_pixels,
              int64_t{memory_.images} * memory_.stem.height * memory_.stem.width, 1.0, Epilogue::bias_relu});
   if (executable_.spec().stem_pool) {
@@ -178,12 +185,14 @@ void CudaNetwork::decide(size_t index) {
                           .force = block.force,
                           .differences = block.differences,
                           .patches = block.patches};
+  if (launch_.before_masking && !masker_rides(index)) launch_.before_masking(index);
   if (masker_rides(index)) {
     Layer layer = first_layer(index, block.everything.first, 1.0);
     cuda::ConvCall call = conv_call(layer);
     call.masker_weight = weight;
     call.dots = block.dots;
     run_conv(layer, call);
+    if (launch_.before_masking) launch_.before_masking(index);
     cuda::pool_dots(stream_, masker, block.dots);
   } else {
     cuda::masker(stream_, executable_.precision(), masker);
@@ -284,9 +293,8 @@ void CudaNetwork::squeeze_excite(size_t index, const CudaLists& lists) {
                          .channels = layers.spec.channels,
                          .squeezed = layers.spec.squeeze_channels,
                          .pitch = map.pitch});
-  check(
-      {layers.spec.name, layers.spec.channels, {}}, Precision::fp32, memory_.images,
-      {.data = memory.scale, .pitch = map.pitch, .count = memory_.head_pixels.image_begin + memory_.images});
+  check({layers.spec.name, layers.spec.channels, {}}, Precision::fp32, memory_.images,
+        {.data = memory.scale, .pitch = map.pitch, .count = memory_.image_count});
   cuda::scale_pixels(stream_, executable_.precision(), {map, lists.result, memory_.images, memory.scale});
 }
 
@@ -295,9 +303,18 @@ void CudaNetwork::run_head() {
   // Every output pixel, as the last block's second convolution would list them.
   cuda::mean(stream_, executable_.precision(),
              {last.y, last.everything.second, memory_.images, memory_.features});
-  DeviceMap features{memory_.features, memory_.features_pitch, 0, 0, executable_.spec().features};
-  DeviceMap logits{memory_.logits, memory_.logits_pitch, 0, 0, executable_.spec().arch.classes};
-  run_layer({executable_.head(), features, logits, memory_.head_pixels, memory_.images, 1.0, Epilogue::bias});
+  const CudaHead& head = executable_.head();
+  const ModelSpec& spec = executable_.spec();
+  cuda::head(stream_, {.features = memory_.features,
+                       .weight = executable_.weights().floats(head.weight),
+                       .bias = executable_.weights().floats(head.bias),
+                       .logits = memory_.logits,
+                       .images = memory_.images,
+                       .classes = spec.arch.classes,
+                       .pitch = head.pitch,
+                       .logits_pitch = memory_.logits_pitch});
+  check({spec.head_name, spec.arch.classes, {}}, Precision::fp32, memory_.images,
+        {.data = memory_.logits, .pitch = memory_.logits_pitch, .count = memory_.image_count});
 }
 
 }  // namespace lasnet

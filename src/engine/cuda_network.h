@@ -15,7 +15,9 @@ struct CudaLaunch {
   bool check_finite = false;  ///< look for NaN and infinity after every layer
   /// Called before each block and after the last; may be empty.
   std::function<void(size_t index)> before_block = {};
-  /// Called after masker and lists of a block that has them; may be empty.
+  /// Called before and after masker and lists of a block that has them, a first convolution in which the
+  /// masker rides not among them; may be empty.
+  std::function<void(size_t index)> before_masking = {};
   std::function<void(size_t index)> after_masking = {};
 };
 

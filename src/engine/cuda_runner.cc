@@ -17,25 +17,13 @@ namespace {
 /// Input sizes whose memory and graphs are kept.
 constexpr size_t kKeptSizes = 4;
 
-/// The lists that the host makes: of the stem, whose image has a border of its own, and of the head, a row
-/// per image.
+/// What the host makes: the list of the stem, whose image has a border of its own, and the number of images.
 void send_fixed_lists(const CudaExecutable& executable, const CudaLayout& layout, cuda::Stream& stream) {
   const ConvSpec& conv = executable.stem().spec;
-  int64_t border = conv.padding(), row_pixels = layout.input_size.width + 2 * border;
+  int64_t border = conv.padding(), row_pixels = layout.image_row_pixels;
   int64_t image_pixels = (layout.input_size.height + 2 * border) * row_pixels;
   MapSize output{layout.stem.height, layout.stem.width};
   std::vector<int32_t> in, out, begin;
-  auto send = [&](const cuda::DeviceList& list) {
-    begin.push_back(static_cast<int32_t>(in.size()));
-    auto copy = [&](int32_t* to, const std::vector<int32_t>& from) {
-      stream.copy_to_device(to, from.data(), static_cast<int64_t>(from.size() * sizeof(int32_t)));
-    };
-    copy(list.in, in);
-    copy(list.out, out);
-    copy(list.image_begin, begin);
-    stream.synchronize();
-    in.clear(), out.clear(), begin.clear();
-  };
   for (int64_t n = 0; n < layout.images; ++n) {
     begin.push_back(static_cast<int32_t>(in.size()));
     for (int64_t y = 0; y < output.height; ++y) {
@@ -46,11 +34,16 @@ void send_fixed_lists(const CudaExecutable& executable, const CudaLayout& layout
       }
     }
   }
-  send(layout.stem_pixels);
-  for (int32_t n = 0; n < layout.images; ++n) {
-    for (auto* list : {&in, &out, &begin}) list->push_back(n);
-  }
-  send(layout.head_pixels);
+  begin.push_back(static_cast<int32_t>(in.size()));
+  auto send = [&](int32_t* to, const std::vector<int32_t>& from) {
+    stream.copy_to_device(to, from.data(), static_cast<int64_t>(from.size() * sizeof(int32_t)));
+  };
+  send(layout.stem_pixels.in, in);
+  send(layout.stem_pixels.out, out);
+  send(layout.stem_pixels.image_begin, begin);
+  const std::vector<int32_t> images = {layout.images};
+  send(layout.image_count, images);
+  stream.synchronize();
 }
 
 /// Whether kernels are launched one by one instead of as a graph.
@@ -82,7 +75,8 @@ void report_not_finite(const CudaMemory& memory, const std::vector<CudaCheckedLa
 CudaRunner::CudaRunner(std::shared_ptr<const CudaExecutable> executable)
     : executable_(std::move(executable)),
       block_events_(executable_->blocks().size() + 1),
-      masking_events_(executable_->blocks().size()) {}
+      before_masking_(executable_->blocks().size()),
+      after_masking_(executable_->blocks().size()) {}
 
 CudaMemory& CudaRunner::memory_for(const RunRequest& request) {
   auto found = std::find_if(memories_.begin(), memories_.end(), [&](const Entry& entry) {
@@ -140,7 +134,8 @@ void CudaRunner::run(const RunRequest& request, Result& result) {
     network.launch({.dense = request.dense,
                     .check_finite = request.check_finite,
                     .before_block = [&](size_t i) { block_events_[i].record(stream_); },
-                    .after_masking = [&](size_t i) { masking_events_[i].record(stream_); }});
+                    .before_masking = [&](size_t i) { before_masking_[i].record(stream_); },
+                    .after_masking = [&](size_t i) { after_masking_[i].record(stream_); }});
   }
   end_.record(stream_);
   const CudaMirror& report = memory.report();
@@ -162,7 +157,7 @@ void CudaRunner::read_report(const RunRequest& request, const CudaMemory& memory
     if (steps_one_by_one(request)) {
       outcome.seconds = cuda::Event::seconds_between(block_events_[i], block_events_[i + 1]);
       if (is_masked)
-        outcome.masking_seconds = cuda::Event::seconds_between(block_events_[i], masking_events_[i]);
+        outcome.masking_seconds = cuda::Event::seconds_between(before_masking_[i], after_masking_[i]);
     }
     std::vector<int64_t> active, dilated;
     if (is_masked) {

@@ -32,7 +32,8 @@ class CudaRunner final : public Runner {
   cuda::Stream stream_;
   cuda::Event begin_, end_;
   std::vector<cuda::Event> block_events_;    ///< before each block and after the last
-  std::vector<cuda::Event> masking_events_;  ///< after masker and lists of each block
+  std::vector<cuda::Event> before_masking_;  ///< before masker and lists of each block ...
+  std::vector<cuda::Event> after_masking_;   ///< ... and after them
   std::deque<Entry> memories_;               ///< most recently used first
 };
 

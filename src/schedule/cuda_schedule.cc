@@ -6,38 +6,85 @@
 namespace lasnet {
 namespace {
 
-/// Blocks of threads that share a multiprocessor.
-constexpr double kResidentBlocks = 2;
+constexpr int kStepBytes = 64;  ///< as in kernels/cuda/conv_shape.h
 
-double expected_time(const CudaTile& tile, const CudaConvWork& work) {
-  double rows = std::ceil(std::max(work.pixels, 1.0) / tile.pixels);
-  double columns = std::ceil(static_cast<double>(work.channels) / tile.channels);
-  double slots = work.multiprocessors * kResidentBlocks;
-  return std::ceil(rows * columns / slots) * tile.pixels * tile.channels / tile.efficiency;
+/// Nanoseconds of a tile: of a step of its reduction and of everything else, when tiles fill a multiprocessor
+/// and when one has it to itself.
+struct TileCost {
+  double step, rest, step_alone, rest_alone;
+  int together = 1;  ///< tiles that take a multiprocessor's schedulers at a time
+};
+
+// Fitted to bench/cuda_tiles.cc on an H200 (2026-11-26): 3 to 5 % from the fastest tile on average.
+TileCost tile_cost(CudaTileShape shape, Precision precision) {
+  constexpr int kShapes = 5;
+  constexpr TileCost kFp32[kShapes] = {
+      {}, {796, 3263, 857, 7925}, {413, 1340, 752, 7579, 2}, {250, 539, 360, 7056}, {}};
+  constexpr TileCost kTf32[kShapes] = {{331, 10344, 424, 8355},
+                                       {228, 4335, 310, 7152},
+                                       {150, 1613, 214, 5211},
+                                       {115, 774, 218, 5349},
+                                       {69, 2400, 55, 3950}};
+  constexpr TileCost kHalf[kShapes] = {{318, 5631, 424, 8355},
+                                       {241, 2413, 310, 7152},
+                                       {163, 1087, 214, 5211},
+                                       {124, 795, 218, 5349},
+                                       {74, 2285, 55, 3950}};
+  auto index = static_cast<size_t>(shape);
+  if (precision == Precision::fp32) return kFp32[index];
+  return precision == Precision::tf32 ? kTf32[index] : kHalf[index];
 }
+
+double ceil_div(double a, double b) { return std::ceil(a / b); }
 
 }  // namespace
 
 CudaTile cuda_tile(CudaTileShape shape) {
   switch (shape) {
     case CudaTileShape::wide:
-      return {shape, 128, 128, 256, 1.0};
+      return {shape, 128, 128};
     case CudaTileShape::tall:
-      return {shape, 128, 64, 128, 0.9};
+      return {shape, 128, 64};
+    case CudaTileShape::medium:
+      return {shape, 64, 64};
     case CudaTileShape::small:
-      return {shape, 64, 32, 128, 0.55};
+      return {shape, 64, 32};
+    case CudaTileShape::split:
+      return {shape, 32, 32};
   }
   return {};
 }
 
+bool has_cuda_tile(CudaTileShape shape, Precision precision) {
+  return precision != Precision::fp32 || (shape != CudaTileShape::wide && shape != CudaTileShape::split);
+}
+
+double expected_seconds(const CudaTile& tile, const CudaConvWork& work) {
+  TileCost cost = tile_cost(tile.shape, work.precision);
+  double steps = ceil_div(static_cast<double>(work.reduction_bytes), kStepBytes);
+  double tiles = ceil_div(std::max(work.pixels, 1.0), tile.pixels) * ceil_div(work.channels, tile.channels);
+  double each = ceil_div(ceil_div(tiles, work.multiprocessors), cost.together) * cost.together;
+  return 1e-9 * std::max(each * (steps * cost.step + cost.rest), steps * cost.step_alone + cost.rest_alone);
+}
+
 CudaTile choose_cuda_tile(const CudaConvWork& work) {
+  if (work.split) return cuda_tile(CudaTileShape::split);
   CudaTile best = cuda_tile(CudaTileShape::small);
   if (work.grouped) return best;
-  for (CudaTileShape shape : {CudaTileShape::tall, CudaTileShape::wide}) {
+  for (CudaTileShape shape : {CudaTileShape::medium, CudaTileShape::tall, CudaTileShape::wide}) {
     CudaTile tile = cuda_tile(shape);
-    if (expected_time(tile, work) <= expected_time(best, work)) best = tile;
+    if (!has_cuda_tile(shape, work.precision)) continue;
+    if (expected_seconds(tile, work) <= expected_seconds(best, work)) best = tile;
   }
   return best;
+}
+
+bool splits_reduction(CudaConvWork work, double layer_pixels) {
+  if (!has_cuda_tile(CudaTileShape::split, work.precision)) return false;
+  work.pixels = layer_pixels * kExpectedRate;
+  work.split = false;
+  return expected_seconds(cuda_tile(CudaTileShape::split), work) <
+         expected_seconds(choose_cuda_tile(work), work);
 }
 
 double expected_dilated_rate(double rate, int granularity, int dilation_stride) {

@@ -4,45 +4,60 @@
 
 #include <cstdint>
 
+#include "lasnet/precision.h"
 #include "lasnet/schedule.h"
 
 namespace lasnet {
 
 /// One block of threads computes `pixels` x `channels` outputs.
-enum class CudaTileShape { wide, tall, small };
+enum class CudaTileShape {
+  wide,  ///< tensor cores only
+  tall,
+  medium,
+  small,
+  split  ///< warps divide the reduction, so its sums have an order of their own; tensor cores only
+};
 
 struct CudaTile {
   CudaTileShape shape = CudaTileShape::small;
   int pixels = 64;
   int channels = 32;
-  int threads = 128;
-  /// Share of the peak that the inner loop can reach: operands loaded from shared memory per multiplication.
-  /// An estimate from the instruction mix, to be replaced by measurements.
-  double efficiency = 0.5;
 
   bool operator==(const CudaTile&) const = default;
 };
 
 CudaTile cuda_tile(CudaTileShape shape);
+/// Whether there is a kernel of this shape.
+bool has_cuda_tile(CudaTileShape shape, Precision precision);
 
 /// What decides the tile of a convolution.
 struct CudaConvWork {
-  double pixels = 0;     ///< expected: kernels cannot change their tile with the mask
-  int channels = 0;      ///< output
+  double pixels = 0;            ///< expected: kernels cannot change their tile with the mask
+  int channels = 0;             ///< output
+  int64_t reduction_bytes = 0;  ///< taps * elements per tap * bytes of one
+  Precision precision = Precision::fp32;
   bool grouped = false;  ///< a tile then covers one slice of channels: wider ones would multiply more zeros
+  bool split = false;    ///< only `split`, else every other shape
   int multiprocessors = 1;
 };
 
-/// The tile with the least expected time: waves of tiles over the multiprocessors, each tile at its shape's
-/// efficiency. Large layers take the widest tile; small batches and late stages trade efficiency for tiles
-/// enough to go round.
+/// Seconds that a tile is expected to make of this work, from measurements on one GPU (an H200; elsewhere the
+/// proportions count).
+double expected_seconds(const CudaTile& tile, const CudaConvWork& work);
+
+/// The tile with the least expected time. Large layers take large tiles; small batches and late stages trade
+/// efficiency for tiles enough to go round.
 CudaTile choose_cuda_tile(const CudaConvWork& work);
+
+/// Whether `split` is the fastest. Decided for a layer whose pixels are active at kExpectedRate, whatever its
+/// mask: dense and sparse runs sum in the same order.
+bool splits_reduction(CudaConvWork work, double layer_pixels);
 
 /// Expected share of D for random patches of this activation rate: a pixel of D sees the patches of the
 /// outputs whose 3x3 stride-s windows contain it. Larger S means fewer patches seen, hence less halo.
 double expected_dilated_rate(double rate, int granularity, int dilation_stride);
 
-/// Activation rate that tiles are chosen for, as long as nothing measured says better.
+/// Activation rate that tiles are chosen for.
 inline constexpr double kExpectedRate = 0.5;
 
 /// What the cuda backend runs for a plan: it keeps no pooled maps (a separate masker instead) and passes over

@@ -106,17 +106,44 @@ TEST(CudaLists, AreTheCpusForEveryBlockAndMask) {
   }
 }
 
+CudaConvWork work_of(double pixels, int in, int out, int kernel, Precision precision) {
+  return {.pixels = pixels,
+          .channels = out,
+          .reduction_bytes = int64_t{in} * kernel * kernel * element_bytes(precision),
+          .precision = precision,
+          .multiprocessors = 132};
+}
+
 TEST(CudaTiles, GoToTheSizeOfTheWork) {
-  // A large layer takes the widest tile that its channels fill; a small one takes tiles enough to go round.
-  EXPECT_EQ(choose_cuda_tile({128 * 3136, 256, false, 132}).shape, CudaTileShape::wide);
-  EXPECT_EQ(choose_cuda_tile({128 * 3136, 64, false, 132}).shape, CudaTileShape::tall);
-  EXPECT_EQ(choose_cuda_tile({49, 512, false, 132}).shape, CudaTileShape::small);
-  EXPECT_EQ(choose_cuda_tile({128 * 3136, 256, true, 132}).shape, CudaTileShape::small);
-  for (CudaTileShape shape : {CudaTileShape::wide, CudaTileShape::tall, CudaTileShape::small}) {
+  // A large layer takes large tiles, that its channels fill; a small one takes tiles enough to go round.
+  EXPECT_EQ(choose_cuda_tile(work_of(128 * 784, 128, 128, 3, Precision::fp16)).shape, CudaTileShape::wide);
+  EXPECT_NE(choose_cuda_tile(work_of(128 * 3136, 64, 64, 3, Precision::fp16)).shape, CudaTileShape::wide);
+  EXPECT_EQ(choose_cuda_tile(work_of(49, 512, 512, 3, Precision::fp32)).shape, CudaTileShape::small);
+  CudaConvWork grouped = work_of(128 * 784, 128, 128, 3, Precision::fp16);
+  grouped.grouped = true;
+  EXPECT_EQ(choose_cuda_tile(grouped).shape, CudaTileShape::small);
+  for (CudaTileShape shape : {CudaTileShape::wide, CudaTileShape::tall, CudaTileShape::medium,
+                              CudaTileShape::small, CudaTileShape::split}) {
     EXPECT_EQ(cuda_tile(shape).shape, shape);
     EXPECT_EQ(cuda_tile(shape).channels % kSlice, 0);
     EXPECT_LE(cuda_tile(shape).channels, kSlice * kSliceMultiple);
+    for (Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
+      if (!has_cuda_tile(shape, precision)) continue;
+      // More work takes longer, and never less than nothing.
+      double few = expected_seconds(cuda_tile(shape), work_of(100, 256, 256, 1, precision));
+      EXPECT_GT(few, 0);
+      EXPECT_GT(expected_seconds(cuda_tile(shape), work_of(1e6, 256, 256, 1, precision)), few);
+      EXPECT_GT(expected_seconds(cuda_tile(shape), work_of(100, 256, 256, 3, precision)), few);
+    }
   }
+}
+
+TEST(CudaTiles, SplitTheReductionOfSmallLayersOfTensorCores) {
+  CudaConvWork work = work_of(0, 512, 512, 3, Precision::fp16);
+  EXPECT_TRUE(splits_reduction(work, 49));
+  EXPECT_FALSE(splits_reduction(work, 128 * 49));
+  work.precision = Precision::fp32;
+  EXPECT_FALSE(splits_reduction(work, 49));
 }
 
 TEST(CudaTiles, ExpectedDilationIsTheMeanOverRandomMasks) {

@@ -211,8 +211,11 @@ std::vector<uint8_t> check_conv(const ConvCase& c, Precision precision, CudaTile
   call.group_in = packed.group_in;
   call.group_out = packed.group_out;
   call.epilogue = epilogue;
+  call.max_pixels = c.images * output.pixels();
+  list.in.resize(call.max_pixels, 1 << 30), list.out.resize(call.max_pixels, 1 << 30);
+  call.in_pixels = list.in.data(), call.out_pixels = list.out.data();
   Stream stream;
-  conv(stream, precision, cuda_tile(shape), c.images * output.pixels(), call);
+  conv(stream, precision, cuda_tile(shape), call);
   out.expect_zero_border();
 
   int64_t reduction = static_cast<int64_t>(c.kernel) * c.kernel * c.in / c.groups;
@@ -245,6 +248,9 @@ std::vector<uint8_t> check_conv(const ConvCase& c, Precision precision, CudaTile
   return bytes;
 }
 
+constexpr CudaTileShape kShapes[] = {CudaTileShape::wide, CudaTileShape::tall, CudaTileShape::medium,
+                                     CudaTileShape::small, CudaTileShape::split};
+
 class CudaConv : public testing::TestWithParam<Precision> {};
 
 TEST_P(CudaConv, OverListsWithEveryTileGivesTheSameBits) {
@@ -254,15 +260,19 @@ TEST_P(CudaConv, OverListsWithEveryTileGivesTheSameBits) {
          {Epilogue::bias, Epilogue::bias_relu, Epilogue::bias_add_relu, Epilogue::projection}) {
       WithSettings settings(kSettings[turn++ % std::size(kSettings)]);
       std::vector<uint8_t> small = check_conv(c, GetParam(), CudaTileShape::small, epilogue);
+      if (GetParam() != Precision::fp32) check_conv(c, GetParam(), CudaTileShape::split, epilogue);
       if (c.groups > 1) continue;
+      EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::medium, epilogue), small);
       EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::tall, epilogue), small);
+      if (GetParam() == Precision::fp32) continue;
       EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::wide, epilogue), small);
     }
   }
 }
 
 TEST_P(CudaConv, DoesNotDependOnTimingOrOrder) {
-  for (CudaTileShape shape : {CudaTileShape::small, CudaTileShape::tall, CudaTileShape::wide}) {
+  for (CudaTileShape shape : kShapes) {
+    if (!has_cuda_tile(shape, GetParam())) continue;
     ConvCase c{3, 1, 72, 136, {13, 14}, 1, 0.9};
     std::vector<uint8_t> first;
     for (const emulation::Settings& wanted : kSettings) {
@@ -282,22 +292,27 @@ struct Lists {
   ListGeometry g;
   std::vector<uint8_t> patches;
   std::vector<List> lists;
-  std::vector<std::vector<int32_t>> chunks, masked;
+  std::vector<std::vector<int32_t>> masked;
+  std::vector<std::vector<unsigned long long>> cells;
+  std::vector<unsigned> taken, left;
   ListCall call;
 
   Lists(const ListGeometry& geometry, std::vector<uint8_t> decisions)
       : g(geometry), patches(std::move(decisions)) {
     call.geometry = g;
     call.patches = patches.data();
-    lists.resize(kMaxTargets), chunks.resize(kMaxTargets), masked.resize(kMaxTargets);
+    lists.resize(kMaxTargets), cells.resize(kMaxTargets), masked.resize(kMaxTargets);
+    taken.resize(kMaxTargets), left.resize(kMaxTargets);
   }
   void add(ListKind kind, int whole_from = 1 << 30) {
     int i = call.count++;
     int64_t capacity = static_cast<int64_t>(g.images) * domain_height(g, kind) * domain_width(g, kind);
     lists[i].in.assign(capacity, -7), lists[i].out.assign(capacity, -7),
         lists[i].begin.assign(g.images + 1, -7);
-    chunks[i].assign(g.images * chunks_per_image(g, kind), -7), masked[i] = chunks[i];
-    call.targets[i] = {kind, whole_from, lists[i].device(), chunks[i].data(), masked[i].data()};
+    int chunks = g.images * chunks_per_image(g, kind);
+    cells[i].assign(chunks, 0), masked[i].assign(chunks, -7);
+    call.targets[i] = {
+        kind, whole_from, lists[i].device(), {cells[i].data(), &taken[i], &left[i]}, masked[i].data()};
   }
 };
 
@@ -375,6 +390,11 @@ TEST(CudaMask, DenseImagesListEverything) {
   EXPECT_EQ(got.lists[0].begin, (std::vector<int32_t>{0, 16, 16, 16 + 81}));
   EXPECT_EQ(got.lists[1].begin, (std::vector<int32_t>{0, 81, 81, 162}));
   EXPECT_EQ(got.masked[1], (std::vector<int32_t>{9, 0, 63}));
+  // Ready for the next launch.
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(got.cells[i], std::vector<unsigned long long>(3));
+    EXPECT_EQ(got.taken[i] + got.left[i], 0u);
+  }
 }
 
 struct MaskerRun {
@@ -443,11 +463,12 @@ TEST(CudaMasker, AgreesWithTheReferenceAloneAndInTheConvolution) {
           call.in = map.buffer.data(), call.out = out.buffer.data(), call.weights = weights.data();
           call.bias = packed.bias.data(), call.in_pixels = list.in, call.out_pixels = list.out;
           call.count = list.image_begin + 2, call.in_pitch = map.pitch, call.out_pitch = out.pitch;
-          call.out_channels = 40, call.run = packed.run;
+          call.out_channels = 40, call.run = packed.run, call.max_pixels = 2 * 11 * 14;
           call.masker_weight = riding.weight.data(), call.dots = dots.data();
-          for (CudaTileShape shape : {CudaTileShape::small, CudaTileShape::tall, CudaTileShape::wide}) {
+          for (CudaTileShape shape : kShapes) {
+            if (!has_cuda_tile(shape, precision)) continue;
             std::fill(dots.begin(), dots.end(), NAN);
-            conv(stream, precision, cuda_tile(shape), 2 * 11 * 14, call);
+            conv(stream, precision, cuda_tile(shape), call);
             pool_dots(stream, riding.call, dots.data());
             for (int64_t i = 0; i < expected.size(); ++i) {
               ASSERT_NEAR(riding.differences.data[i], expected.data[i], 2e-4);
@@ -503,25 +524,52 @@ TEST(CudaPools, AgreeWithTheReference) {
 TEST(CudaStem, ImagesBecomeBorderedMaps) {
   Random random(7);
   Tensor x = random_tensor({2, 3, 9, 11}, random);
+  constexpr int kRowPixels = 18;
   for (Precision precision : kPrecisions) {
-    int pitch = 16 / element_bytes(precision);
-    DeviceBuffer out(2 * 15 * 17 * 16, "a test");
-    Stream stream;
-    image_to_map(stream, precision, {x.data.data(), out.data(), 2, 3, 9, 11, 3, pitch});
-    for (int64_t n = 0; n < 2; ++n) {
-      for (int64_t y = -3; y < 12; ++y) {
-        for (int64_t col = -3; col < 14; ++col) {
-          for (int c = 0; c < pitch; ++c) {
-            bool inside = y >= 0 && y < 9 && col >= 0 && col < 11 && c < 3;
-            float want = inside ? x.data[((n * 3 + c) * 9 + y) * 11 + col] : 0.0f;
-            float got = element(static_cast<uint8_t*>(out.data()) + ((n * 15 + y + 3) * 17 + col + 3) * 16 +
-                                    c * element_bytes(precision),
-                                precision);
-            ASSERT_NEAR(got, want, std::abs(want) * rounding(precision));
+    for (int stride : {1, 2}) {
+      int pitch = image_pitch(precision, 3, stride), bytes = element_bytes(precision);
+      EXPECT_EQ(pitch * bytes, bytes == 2 && stride == 2 ? 8 : 16);
+      DeviceBuffer out(2 * 15 * kRowPixels * pitch * bytes, "a test");
+      Stream stream;
+      image_to_map(stream, precision, {x.data.data(), out.data(), 2, 3, 9, 11, 3, kRowPixels, pitch});
+      for (int64_t n = 0; n < 2; ++n) {
+        for (int64_t y = -3; y < 12; ++y) {
+          for (int64_t col = -3; col < kRowPixels - 3; ++col) {
+            for (int c = 0; c < pitch; ++c) {
+              bool inside = y >= 0 && y < 9 && col >= 0 && col < 11 && c < 3;
+              float want = inside ? x.data[((n * 3 + c) * 9 + y) * 11 + col] : 0.0f;
+              int64_t pixel = (n * 15 + y + 3) * kRowPixels + col + 3;
+              float got = element(static_cast<uint8_t*>(out.data()) + (pixel * pitch + c) * bytes, precision);
+              ASSERT_NEAR(got, want, std::abs(want) * rounding(precision));
+            }
           }
         }
       }
     }
+  }
+}
+
+TEST(CudaHead, IsALinearLayerWhateverTheBatch) {
+  Random random(12);
+  const int features = 44, pitch = padded_channels(features), classes = 10;
+  Tensor x = random_tensor({19, pitch}, random), weight = random_tensor({classes, pitch}, random);
+  Tensor bias = random_tensor({classes}, random);
+  std::vector<float> alone;
+  for (int images : {1, 8, 19}) {
+    std::vector<float> logits(images * 16, -7.0f);
+    Stream stream;
+    head(stream,
+         {x.data.data(), weight.data.data(), bias.data.data(), logits.data(), images, classes, pitch, 16});
+    for (int n = 0; n < images; ++n) {
+      for (int o = 0; o < classes; ++o) {
+        double want = bias.data[o];
+        for (int c = 0; c < pitch; ++c) want += double{x.data[n * pitch + c]} * weight.data[o * pitch + c];
+        EXPECT_NEAR(logits[n * 16 + o], want, 1e-5);
+      }
+      for (int o = classes; o < 16; ++o) EXPECT_EQ(logits[n * 16 + o], -7.0f);
+    }
+    if (alone.empty()) alone = logits;
+    EXPECT_TRUE(std::equal(alone.begin(), alone.begin() + 16, logits.begin()));
   }
 }
 

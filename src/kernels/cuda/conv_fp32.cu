@@ -26,10 +26,10 @@ struct Fp32Tile {
   static constexpr int kThreads = kRowThreads * kSliceStep * kLanes;
   using Loader = TileLoader<float, kPixels, kChannels, kThreads>;
 };
-using Wide = Fp32Tile<128, 128, 8, 2>;
 using Tall = Fp32Tile<128, 64, 8, 2>;
+using Medium = Fp32Tile<64, 64, 8, 2>;
 using Small = Fp32Tile<64, 32, 4, 1>;
-static_assert(Wide::kThreads == 256 && Tall::kThreads == 128 && Small::kThreads == 128);
+static_assert(Tall::kThreads == 128 && Medium::kThreads == 64 && Small::kThreads == 128);
 
 /// A thread's place in its tile.
 struct Corner {
@@ -46,13 +46,13 @@ __device__ Corner corner() {
 template <class Tile>
 __device__ void multiply_step(const unsigned char* stage, const Corner& at,
                               float (&sums)[Tile::kRows][Tile::kColumns]) {
-  const unsigned char* weights = stage + Tile::kPixels * kRowBytes;
+  const unsigned char* weights = stage + Tile::kPixels * kRowBytes<1>;
 #pragma unroll
   for (int k = 0; k < kStepElements<float>; k += 4) {
     float a[Tile::kRows][4];
 #pragma unroll
     for (int i = 0; i < Tile::kRows; ++i) {
-      load_vector(reinterpret_cast<const float*>(stage + (at.row + i * Tile::kRowThreads) * kRowBytes) + k,
+      load_vector(reinterpret_cast<const float*>(stage + (at.row + i * Tile::kRowThreads) * kRowBytes<1>) + k,
                   a[i]);
     }
 #pragma unroll
@@ -74,65 +74,75 @@ __device__ void multiply_step(const unsigned char* stage, const Corner& at,
   }
 }
 
-template <class Tile>
-__device__ void compute_tile(const ConvCall& call, const TileGrid& grid, const TilePlace& place) {
-  auto* stages = shared_memory<unsigned char>();
+template <class Tile, class Dot>
+__device__ void compute_tile(const ConvCall& call, Pipeline<kStages, typename Tile::Loader>& pipeline,
+                             const TilePlace& place) {
   Corner at = corner<Tile>();
   float sums[Tile::kRows][Tile::kColumns] = {};
-  typename Tile::Loader loader(call, grid, place);
-  MaskerDot<float, Tile::kPixels> dot(call, place);
-  run_pipeline<kStages>(loader, stages, [&](const unsigned char* stage, int step) {
-    multiply_step<Tile>(stage, at, sums);
-    dot.add(stage, step);
-  });
-  dot.store(call, grid, place);
+  Dot dot(call, place, pipeline.steps());
+  pipeline.start();
+  for (int s = 0; s < pipeline.stages(); ++s) {
+    pipeline.arrive();
+    pipeline.refill(s);
+    multiply_step<Tile>(pipeline.stage(s), at, sums);
+    dot.add(pipeline.stage(s), s);
+  }
+  pipeline.finish();
+  dot.store(call, place);
+  int64_t count = *call.count;
 #pragma unroll
   for (int i = 0; i < Tile::kRows; ++i) {
     int64_t p = place.pixel + at.row + i * Tile::kRowThreads;
+    if (p >= count) continue;
+    int pixel = call.out_pixels[p];
 #pragma unroll
     for (int j = 0; j < Tile::kSlicesPerThread; ++j) {
       int channel = place.channel + (at.slice + j * Tile::kSliceStep) * kSlice + at.column;
       float values[4] = {sums[i][4 * j], sums[i][4 * j + 1], sums[i][4 * j + 2], sums[i][4 * j + 3]};
-      if (p < grid.count && channel < call.out_channels) finish<float>(call, p, channel, values);
+      if (channel < call.out_channels) finish<float>(call, pixel, channel, values);
     }
   }
 }
 
-template <class Tile>
+template <class Tile, class Dot>
 __global__ void __launch_bounds__(Tile::kThreads, 2) conv_fp32_kernel(ConvCall call) {
-  TileGrid grid = tile_grid(call, Tile::kPixels, Tile::kChannels);
-  for (int64_t tile = blockIdx.x; tile < grid.tiles; tile += gridDim.x) {
-    compute_tile<Tile>(call, grid, tile_place(grid, tile, Tile::kPixels, Tile::kChannels));
-  }
+  auto* stages = shared_memory<unsigned char>();
+  using TilePipeline = Pipeline<kStages, typename Tile::Loader>;
+  run_tiles<Tile>(
+      call, [&](const TilePlace& place) { return TilePipeline(call, stages, place); },
+      [&](TilePipeline& pipeline, const TilePlace& place) {
+        compute_tile<Tile, Dot>(call, pipeline, place);
+      });
 }
 
 template <class Tile>
-void launch_tiles(Stream& stream, int64_t max_pixels, const ConvCall& call) {
+void launch_tiles(Stream& stream, const ConvCall& call) {
   int64_t columns = (call.out_channels + Tile::kChannels - 1) / Tile::kChannels;
-  int64_t tiles = (max_pixels + Tile::kPixels - 1) / Tile::kPixels * columns;
+  int64_t tiles = (call.max_pixels + Tile::kPixels - 1) / Tile::kPixels * columns;
   int64_t shared = kStages * Tile::Loader::kStageBytes;
-  int64_t blocks =
-      persistent_blocks(reinterpret_cast<const void*>(conv_fp32_kernel<Tile>), Tile::kThreads, shared, tiles);
-  launch(stream, conv_fp32_kernel<Tile>, LaunchShape{blocks, Tile::kThreads, shared}, call);
+  auto* kernel = call.masker_weight == nullptr
+                     ? conv_fp32_kernel<Tile, NoDot>
+                     : conv_fp32_kernel<Tile, MaskerDot<float, Tile::kPixels, Tile::kThreads>>;
+  int64_t blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), Tile::kThreads, shared, tiles);
+  launch(stream, kernel, LaunchShape{blocks, Tile::kThreads, shared}, call);
 }
 
 }  // namespace
 
-void conv_fp32(Stream& stream, const CudaTile& tile, int64_t max_pixels, const ConvCall& call) {
+void conv_fp32(Stream& stream, const CudaTile& tile, const ConvCall& call) {
   switch (tile.shape) {
-    case CudaTileShape::wide:
-      return launch_tiles<Wide>(stream, max_pixels, call);
     case CudaTileShape::tall:
-      return launch_tiles<Tall>(stream, max_pixels, call);
-    case CudaTileShape::small:
-      return launch_tiles<Small>(stream, max_pixels, call);
+      return launch_tiles<Tall>(stream, call);
+    case CudaTileShape::medium:
+      return launch_tiles<Medium>(stream, call);
+    default:
+      return launch_tiles<Small>(stream, call);
   }
 }
 
-void conv(Stream& stream, Precision precision, const CudaTile& tile, int64_t max_pixels,
-          const ConvCall& call) {
-  if (precision == Precision::fp32) return conv_fp32(stream, tile, max_pixels, call);
-  conv_tensor(stream, precision, tile, max_pixels, call);
+void conv(Stream& stream, Precision precision, const CudaTile& tile, const ConvCall& call) {
+  if (precision == Precision::fp32) return conv_fp32(stream, tile, call);
+  conv_tensor(stream, precision, tile, call);
 }
 
 }  // namespace lasnet::cuda

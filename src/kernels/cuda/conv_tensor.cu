@@ -1,182 +1,254 @@
 // Convolution over a list on tensor cores: TF32, fp16 or bf16 products, float32 sums. The formula is
 // conv_tile.h's.
 //
-// A warp owns kWarpPixels x 32 outputs, one slice of channels. A step's 64 bytes of reduction are two
-// mma.sync deep in every format (16 values of 16 bits or 8 of 32 each), so one kernel serves all of them:
-// rows come to registers by ldmatrix (80 bytes between rows: no bank conflict), weights are packed in the
-// order of mma fragments and need one conflict-free 16-byte read for two 8-channel columns. Four stages are
-// in flight. The sums leave through shared memory, so that the identity is read and the result written in
-// whole 16-byte vectors of channels. Packed weights: [slice][step][half of the step][pair of columns][lane][2
-// columns x 2 words].
+// A warp owns kWarpPixels x kWarpSlices * 32 outputs. A step's 64 bytes of reduction are two mma.sync deep in
+// every format (16 values of 16 bits or 8 of 32 each), so one kernel serves all of them: rows come to
+// registers by ldmatrix (80 bytes between rows: no bank conflict), weights are packed in the order of mma
+// fragments and need one conflict-free 16-byte read for two 8-channel columns. The sums leave through shared
+// memory, so that the identity is read and the result written in whole 16-byte vectors of channels. Packed
+// weights: [slice][step][half of the step][pair of columns][lane][2 columns x 2 words].
 #include "kernels/cuda/conv_tile.h"
 
 namespace lasnet::cuda {
 namespace {
 
-constexpr int kStages = 4;
 constexpr int kMmaBytes = 32;  ///< of reduction per mma
 constexpr int kMmaPixels = 16, kMmaChannels = 8;
 constexpr int kColumns = kSlice / kMmaChannels;
 
-template <int kPixelsValue, int kChannelsValue, int kWarpPixelsValue>
+template <int kPixelsValue, int kChannelsValue, int kWarpPixelsValue, int kWarpSlicesValue, int kStagesValue,
+          int kSplitValue = 1>
 struct TensorTile {
-  static constexpr int kPixels = kPixelsValue, kChannels = kChannelsValue, kWarpPixels = kWarpPixelsValue;
+  static constexpr int kPixels = kPixelsValue, kChannels = kChannelsValue, kStages = kStagesValue;
+  static constexpr int kWarpPixels = kWarpPixelsValue, kWarpSlices = kWarpSlicesValue, kSplit = kSplitValue;
   static constexpr int kPixelWarps = kPixels / kWarpPixels;
-  static constexpr int kThreads = 32 * kPixelWarps * (kChannels / kSlice);
+  static constexpr int kChannelWarps = kChannels / kSlice / kWarpSlices;
+  static constexpr int kThreads = 32 * kPixelWarps * kChannelWarps * kSplit;
   static constexpr int kBands = kWarpPixels / kMmaPixels;
   static constexpr int kSumPitch = kChannels + 4;  ///< floats between rows of sums in shared memory
   template <class T>
-  using Loader = TileLoader<T, kPixels, kChannels, kThreads>;
+  using Loader = TileLoader<T, kPixels, kChannels, kThreads, kSplit>;
   template <class T>
   static constexpr int64_t shared_bytes() {
-    int64_t stages = kStages * Loader<T>::kStageBytes, sums = int64_t{4} * kPixels * kSumPitch;
+    int64_t stages = kStages * Loader<T>::kStageBytes;
+    int64_t sums = int64_t{4} * kSplit * kPixels * (kSumPitch + 1);
     return stages > sums ? stages : sums;
   }
 };
-using Wide = TensorTile<128, 128, 64>;
-using Tall = TensorTile<128, 64, 64>;
-using Small = TensorTile<64, 32, 16>;
-static_assert(Wide::kThreads == 256 && Tall::kThreads == 128 && Small::kThreads == 128);
+using Wide = TensorTile<128, 128, 64, 2, 4>;
+using Tall = TensorTile<128, 64, 64, 1, 4>;
+using Medium = TensorTile<64, 64, 32, 1, 4>;
+using Small = TensorTile<64, 32, 16, 1, 4>;
+using Split = TensorTile<32, 32, 16, 1, 3, 8>;
+static_assert(Wide::kThreads == 128 && Tall::kThreads == 128 && Medium::kThreads == 128 &&
+              Small::kThreads == 128 && Split::kThreads == 512);
 
-/// A warp's sums: [16-pixel band][8-channel column][fragment].
+/// A warp's sums: [slice][16-pixel band][8-channel column][fragment].
 template <class Tile>
-using Sums = float[Tile::kBands][kColumns][4];
+using Sums = float[Tile::kWarpSlices][Tile::kBands][kColumns][4];
 
 /// A warp's place in its tile.
 struct WarpPlace {
-  int pixel, slice, lane;
+  int pixel, slice, part, lane;
 };
 
 template <class Tile>
 __device__ WarpPlace warp_place() {
   int warp = static_cast<int>(threadIdx.x) / 32;
-  return {warp % Tile::kPixelWarps * Tile::kWarpPixels, warp / Tile::kPixelWarps,
-          static_cast<int>(threadIdx.x) % 32};
+  return {warp % Tile::kPixelWarps * Tile::kWarpPixels,
+          warp / Tile::kPixelWarps % Tile::kChannelWarps * Tile::kWarpSlices,
+          warp / (Tile::kPixelWarps * Tile::kChannelWarps), static_cast<int>(threadIdx.x) % 32};
+}
+
+/// A warp's operands of half a step.
+template <class Tile>
+struct Fragments {
+  uint32_t a[Tile::kBands][4];
+  uint4 b[Tile::kWarpSlices][kColumns / 2];
+};
+
+template <class Tile, Precision P>
+__device__ void load_fragments(const unsigned char* stage, int half, const WarpPlace& at,
+                               Fragments<Tile>& fragments) {
+  constexpr int kPitch = kRowBytes<Tile::kSplit>;
+  const unsigned char* rows = stage + (at.pixel + at.lane % 16) * kPitch + at.part * kStepBytes +
+                              half * kMmaBytes + at.lane / 16 * 16;
+#pragma unroll
+  for (int i = 0; i < Tile::kBands; ++i) {
+    load_matrices(fragments.a[i], rows + i * kMmaPixels * kPitch);
+    if constexpr (P == Precision::tf32) {
+#pragma unroll
+      for (int k = 0; k < 4; ++k) round_to_tf32(fragments.a[i][k]);
+    }
+  }
+  const unsigned char* weights = stage + Tile::kPixels * kPitch +
+                                 (at.slice * Tile::kSplit + at.part) * kSliceStepBytes +
+                                 half * (kSliceStepBytes / 2) + at.lane * 16;
+#pragma unroll
+  for (int s = 0; s < Tile::kWarpSlices; ++s) {
+#pragma unroll
+    for (int pair = 0; pair < kColumns / 2; ++pair) {
+      fragments.b[s][pair] =
+          *reinterpret_cast<const uint4*>(weights + s * Tile::kSplit * kSliceStepBytes + pair * 32 * 16);
+    }
+  }
 }
 
 template <class Tile, Precision P>
-__device__ void multiply_step(const unsigned char* stage, const WarpPlace& at, Sums<Tile>& sums) {
-  const unsigned char* weights =
-      stage + Tile::kPixels * kRowBytes + at.slice * kSliceStepBytes + at.lane * 16;
-  const unsigned char* rows = stage + (at.pixel + at.lane % 16) * kRowBytes + at.lane / 16 * 16;
+__device__ void multiply(const Fragments<Tile>& fragments, Sums<Tile>& sums) {
 #pragma unroll
-  for (int part = 0; part < kStepBytes / kMmaBytes; ++part) {
-    uint32_t a[Tile::kBands][4];
-#pragma unroll
-    for (int i = 0; i < Tile::kBands; ++i) {
-      load_matrices(a[i], rows + i * kMmaPixels * kRowBytes + part * kMmaBytes);
-      if constexpr (P == Precision::tf32) {
-#pragma unroll
-        for (int k = 0; k < 4; ++k) round_to_tf32(a[i][k]);
-      }
-    }
+  for (int s = 0; s < Tile::kWarpSlices; ++s) {
 #pragma unroll
     for (int pair = 0; pair < kColumns / 2; ++pair) {
-      uint4 b = *reinterpret_cast<const uint4*>(weights + (part * (kColumns / 2) + pair) * 32 * 16);
+      const uint4& b = fragments.b[s][pair];
 #pragma unroll
       for (int i = 0; i < Tile::kBands; ++i) {
-        multiply_add<P>(sums[i][2 * pair], a[i], b.x, b.y);
-        multiply_add<P>(sums[i][2 * pair + 1], a[i], b.z, b.w);
+        multiply_add<P>(sums[s][i][2 * pair], fragments.a[i], b.x, b.y);
+        multiply_add<P>(sums[s][i][2 * pair + 1], fragments.a[i], b.z, b.w);
       }
     }
   }
 }
 
-/// Fragments -> rows of floats in shared memory.
+/// The tile's reduction. A half step's operands come to registers while the one before is multiplied.
+template <class Tile, Precision P, class TilePipeline, class Dot>
+__device__ void reduce(TilePipeline& pipeline, const WarpPlace& at, Sums<Tile>& sums, Dot& dot) {
+  Fragments<Tile> first, second;
+  pipeline.start();
+  pipeline.arrive();
+  load_fragments<Tile, P>(pipeline.stage(0), 0, at, first);
+  for (int s = 0; s < pipeline.stages(); ++s) {
+    load_fragments<Tile, P>(pipeline.stage(s), 1, at, second);
+    pipeline.refill(s);
+    multiply<Tile, P>(first, sums);
+    dot.add(pipeline.stage(s), s);
+    if (s + 1 < pipeline.stages()) {
+      pipeline.arrive();
+      load_fragments<Tile, P>(pipeline.stage(s + 1), 0, at, first);
+    }
+    multiply<Tile, P>(second, sums);
+  }
+  pipeline.finish();
+}
+
+/// Fragments -> rows of floats in shared memory, those of each part of the reduction for themselves.
 template <class Tile>
 __device__ void spread(const WarpPlace& at, const Sums<Tile>& sums, float* rows) {
 #pragma unroll
-  for (int i = 0; i < Tile::kBands; ++i) {
+  for (int s = 0; s < Tile::kWarpSlices; ++s) {
 #pragma unroll
-    for (int j = 0; j < kColumns; ++j) {
-      float* to = rows + (at.pixel + i * kMmaPixels + at.lane / 4) * Tile::kSumPitch + at.slice * kSlice +
-                  j * kMmaChannels + at.lane % 4 * 2;
-      to[0] = sums[i][j][0];
-      to[1] = sums[i][j][1];
-      to[8 * Tile::kSumPitch] = sums[i][j][2];
-      to[8 * Tile::kSumPitch + 1] = sums[i][j][3];
+    for (int i = 0; i < Tile::kBands; ++i) {
+#pragma unroll
+      for (int j = 0; j < kColumns; ++j) {
+        int row = at.part * Tile::kPixels + at.pixel + i * kMmaPixels + at.lane / 4;
+        float* to =
+            rows + row * Tile::kSumPitch + (at.slice + s) * kSlice + j * kMmaChannels + at.lane % 4 * 2;
+        to[0] = sums[s][i][j][0];
+        to[1] = sums[s][i][j][1];
+        to[8 * Tile::kSumPitch] = sums[s][i][j][2];
+        to[8 * Tile::kSumPitch + 1] = sums[s][i][j][3];
+      }
     }
   }
+}
+
+/// A thread's output pixel of the tile, as the list has it; read early, used by all of the block late.
+template <class Tile>
+__device__ int listed_output(const ConvCall& call, const TilePlace& place) {
+  int64_t p = place.pixel + threadIdx.x;
+  if (static_cast<int>(threadIdx.x) >= Tile::kPixels || p >= call.max_pixels) return 0;
+  return call.out_pixels[p];
 }
 
 template <class Tile, class T>
-__device__ void store_rows(const ConvCall& call, const TileGrid& grid, const TilePlace& place,
-                           const float* rows) {
+__device__ void store_rows(const ConvCall& call, const TilePlace& place, const float* rows,
+                           const int* outputs) {
   constexpr int kVectorsPerRow = Tile::kChannels / kVector<T>;
+  int64_t count = *call.count;
   for (int i = static_cast<int>(threadIdx.x); i < Tile::kPixels * kVectorsPerRow; i += Tile::kThreads) {
     int row = i / kVectorsPerRow, column = i % kVectorsPerRow * kVector<T>;
-    int64_t p = place.pixel + row;
-    if (p >= grid.count || place.channel + column >= call.out_channels) continue;
-    float values[kVector<T>];
+    if (place.pixel + row >= count || place.channel + column >= call.out_channels) continue;
+    float values[kVector<T>] = {};
 #pragma unroll
-    for (int k = 0; k < kVector<T>; k += 4) {
-      float four[4];
-      load_vector(rows + row * Tile::kSumPitch + column + k, four);
-      for (int q = 0; q < 4; ++q) values[k + q] = four[q];
+    for (int part = 0; part < Tile::kSplit; ++part) {
+#pragma unroll
+      for (int k = 0; k < kVector<T>; k += 4) {
+        float four[4];
+        load_vector(rows + (part * Tile::kPixels + row) * Tile::kSumPitch + column + k, four);
+        for (int q = 0; q < 4; ++q) values[k + q] = part == 0 ? four[q] : values[k + q] + four[q];
+      }
     }
-    finish<T>(call, p, place.channel + column, values);
+    finish<T>(call, outputs[row], place.channel + column, values);
   }
 }
 
-template <class Tile, Precision P>
-__device__ void compute_tile(const ConvCall& call, const TileGrid& grid, const TilePlace& place) {
+template <class Tile, Precision P, class Dot, class TilePipeline>
+__device__ void compute_tile(const ConvCall& call, TilePipeline& pipeline, const TilePlace& place) {
   using T = typename ElementOf<P>::Type;
-  auto* stages = shared_memory<unsigned char>();
   WarpPlace at = warp_place<Tile>();
   Sums<Tile> sums = {};
-  typename Tile::template Loader<T> loader(call, grid, place);
-  MaskerDot<T, Tile::kPixels> dot(call, place);
-  run_pipeline<kStages>(loader, stages, [&](const unsigned char* stage, int step) {
-    multiply_step<Tile, P>(stage, at, sums);
-    dot.add(stage, step);
-  });
-  dot.store(call, grid, place);
+  int output = listed_output<Tile>(call, place);
+  Dot dot(call, place, pipeline.steps());
+  reduce<Tile, P>(pipeline, at, sums, dot);
+  dot.store(call, place);
   auto* rows = shared_memory<float>();
+  auto* outputs = reinterpret_cast<int*>(rows + Tile::kSplit * Tile::kPixels * Tile::kSumPitch);
   spread<Tile>(at, sums, rows);
+  if (static_cast<int>(threadIdx.x) < Tile::kPixels) outputs[threadIdx.x] = output;
   __syncthreads();
-  store_rows<Tile, T>(call, grid, place, rows);
+  store_rows<Tile, T>(call, place, rows, outputs);
   __syncthreads();
 }
 
-template <class Tile, Precision P>
-__global__ void __launch_bounds__(Tile::kThreads, 2) conv_tensor_kernel(ConvCall call) {
+template <class Tile, Precision P, class Dot>
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kThreads > 256 ? 1 : 2)
+    conv_tensor_kernel(ConvCall call) {
   if (kHasTensorCores) {  // instantiated in every case, so that all constants are used
-    TileGrid grid = tile_grid(call, Tile::kPixels, Tile::kChannels);
-    for (int64_t tile = blockIdx.x; tile < grid.tiles; tile += gridDim.x) {
-      compute_tile<Tile, P>(call, grid, tile_place(grid, tile, Tile::kPixels, Tile::kChannels));
-    }
+    using TilePipeline = Pipeline<Tile::kStages, typename Tile::template Loader<typename ElementOf<P>::Type>>;
+    auto* stages = shared_memory<unsigned char>();
+    run_tiles<Tile>(
+        call, [&](const TilePlace& place) { return TilePipeline(call, stages, place); },
+        [&](TilePipeline& pipeline, const TilePlace& place) {
+          compute_tile<Tile, P, Dot>(call, pipeline, place);
+        });
   }
 }
 
 template <class Tile, Precision P>
-void launch_tiles(Stream& stream, int64_t max_pixels, const ConvCall& call) {
+void launch_tiles(Stream& stream, const ConvCall& call) {
   int64_t columns = (call.out_channels + Tile::kChannels - 1) / Tile::kChannels;
-  int64_t tiles = (max_pixels + Tile::kPixels - 1) / Tile::kPixels * columns;
-  int64_t shared = Tile::template shared_bytes<typename ElementOf<P>::Type>();
-  auto* kernel = conv_tensor_kernel<Tile, P>;
+  int64_t tiles = (call.max_pixels + Tile::kPixels - 1) / Tile::kPixels * columns;
+  using T = typename ElementOf<P>::Type;
+  int64_t shared = Tile::template shared_bytes<T>();
+  auto* kernel = call.masker_weight == nullptr
+                     ? conv_tensor_kernel<Tile, P, NoDot>
+                     : conv_tensor_kernel<Tile, P, MaskerDot<T, Tile::kPixels, Tile::kThreads, Tile::kSplit>>;
   int64_t blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), Tile::kThreads, shared, tiles);
   launch(stream, kernel, LaunchShape{blocks, Tile::kThreads, shared}, call);
 }
 
 template <Precision P>
-void launch_shape(Stream& stream, const CudaTile& tile, int64_t max_pixels, const ConvCall& call) {
+void launch_shape(Stream& stream, const CudaTile& tile, const ConvCall& call) {
   switch (tile.shape) {
     case CudaTileShape::wide:
-      return launch_tiles<Wide, P>(stream, max_pixels, call);
+      return launch_tiles<Wide, P>(stream, call);
     case CudaTileShape::tall:
-      return launch_tiles<Tall, P>(stream, max_pixels, call);
+      return launch_tiles<Tall, P>(stream, call);
+    case CudaTileShape::medium:
+      return launch_tiles<Medium, P>(stream, call);
     case CudaTileShape::small:
-      return launch_tiles<Small, P>(stream, max_pixels, call);
+      return launch_tiles<Small, P>(stream, call);
+    case CudaTileShape::split:
+      return launch_tiles<Split, P>(stream, call);
   }
 }
 
 }  // namespace
 
-void conv_tensor(Stream& stream, Precision precision, const CudaTile& tile, int64_t max_pixels,
-                 const ConvCall& call) {
-  if (precision == Precision::fp16) return launch_shape<Precision::fp16>(stream, tile, max_pixels, call);
-  if (precision == Precision::bf16) return launch_shape<Precision::bf16>(stream, tile, max_pixels, call);
-  launch_shape<Precision::tf32>(stream, tile, max_pixels, call);
+void conv_tensor(Stream& stream, Precision precision, const CudaTile& tile, const ConvCall& call) {
+  if (precision == Precision::fp16) return launch_shape<Precision::fp16>(stream, tile, call);
+  if (precision == Precision::bf16) return launch_shape<Precision::bf16>(stream, tile, call);
+  launch_shape<Precision::tf32>(stream, tile, call);
 }
 
 }  // namespace lasnet::cuda

@@ -8,8 +8,14 @@
 // zero-bordered map, so the gather is plain 16-byte cp.async without a border test. A tile mixes patches and
 // images as the list has them. Blocks are persistent: they read the list's length on the device and take
 // every gridDim-th tile, channel tiles of the same pixels next to each other, so that the second one finds
-// its rows in L2. Rows past the list's end repeat its last pixel and are not stored. An output value's sum
-// runs over the reduction in one order, whatever the tile.
+// its rows in L2. Rows past the list's end are zeros and are not stored.
+//
+// A stage of the pipeline holds kSplit consecutive steps of the reduction. With kSplit = 1 all warps share
+// each step, and an output value's sum runs over the reduction in one order, whatever the tile. With more,
+// warps divide the steps among them and their sums are added at the end, in order: for layers with too few
+// tiles to go round.
+//
+// Weights do not depend on the kernel before: a block's first ones are on their way before it waits for it.
 #pragma once
 
 #include "kernels/cuda/device.h"
@@ -17,8 +23,9 @@
 
 namespace lasnet::cuda {
 
-/// Bytes between a tile's rows in shared memory: 64 of data, and 16 that spread eight rows over all banks.
-inline constexpr int kRowBytes = kStepBytes + 16;
+/// Bytes between a tile's rows in shared memory: the data, and 16 that spread eight rows over all banks.
+template <int kSplit>
+inline constexpr int kRowBytes = kSplit* kStepBytes + 16;
 
 template <class T>
 inline constexpr int kStepElements = kStepBytes / static_cast<int>(sizeof(T));
@@ -29,148 +36,255 @@ struct TilePlace {
   int channel;    ///< first column
 };
 
-struct TileGrid {
-  int64_t count, tiles;
-  int columns;
-};
-
-__device__ inline TileGrid tile_grid(const ConvCall& call, int pixels, int channels) {
-  int64_t count = *call.count;
-  int columns = (call.out_channels + channels - 1) / channels;
-  return {count, (count + pixels - 1) / pixels * columns, columns};
+__device__ inline int tile_columns(const ConvCall& call, int channels) {
+  return (call.out_channels + channels - 1) / channels;
 }
 
-__device__ inline TilePlace tile_place(const TileGrid& grid, int64_t tile, int pixels, int channels) {
-  return {tile / grid.columns * pixels, static_cast<int>(tile % grid.columns) * channels};
+__device__ inline TilePlace tile_place(const ConvCall& call, int64_t tile, int pixels, int channels) {
+  int columns = tile_columns(call, channels);
+  return {tile / columns * pixels, static_cast<int>(tile % columns) * channels};
 }
 
-/// Copies the operands of one step: `kPixels` rows of 64 bytes, and the packed weights of `kChannels` / 32
-/// slices.
-template <class T, int kPixels, int kChannels, int kThreads>
+/// Copies the operands of a stage: `kPixels` rows of kSplit steps, and the packed weights of `kChannels` / 32
+/// slices. Whatever a thread can know before the loop, it keeps: there are 64 mma per eight copies.
+template <class T, int kPixels, int kChannels, int kThreads, int kSplit = 1>
 class TileLoader {
  public:
-  static constexpr int kStageBytes = kPixels * kRowBytes + kChannels / kSlice * kSliceStepBytes;
+  static constexpr int kSliceBytes = kSplit * kSliceStepBytes;
+  static constexpr int kStageBytes = kPixels * kRowBytes<kSplit> + kChannels / kSlice * kSliceBytes;
 
-  __device__ TileLoader(const ConvCall& call, const TileGrid& grid, const TilePlace& place) : call_(call) {
-    int thread = static_cast<int>(threadIdx.x);
+  __device__ TileLoader(const ConvCall& call, const TilePlace& place) : call_(call) {
+    auto thread = static_cast<int>(threadIdx.x);
     steps_per_tap_ = (call.run + kStepElements<T> - 1) / kStepElements<T>;
     steps_ = steps_per_tap_ * call.taps;
-    segment_ = thread % kSegments * kVector<T>;
+    slice_stride_ = steps_ * kSliceStepBytes;
+    weights_ = static_cast<const unsigned char*>(call.weights) + thread % kSliceVectors * 16 +
+               static_cast<int64_t>(place.channel / kSlice + thread / kSliceVectors) * slice_stride_;
+    weights_to_ = kPixels * kRowBytes<kSplit> + thread * 16;
+    weight_step_ = thread % kSliceVectors / kStepVectors;
+    rows_to_ = thread / kSegments * kRowBytes<kSplit> + thread % kSegments * 16;
+    element_ = thread % (kStepBytes / 16) * kVector<T>;
     first_channel_ = call.group_out > 0 ? slice_input(place.channel, call.group_in, call.group_out) : 0;
+    // A grouped slice's run may end beyond the pixel's channels.
+    run_ = call.group_out > 0 && call.in_pitch - first_channel_ < call.run ? call.in_pitch - first_channel_
+                                                                           : call.run;
+    for (within_ = thread % kSegments / (kStepBytes / 16); within_ >= steps_per_tap_;
+         within_ -= steps_per_tap_)
+      ++tap_;
+  }
+
+  /// Finds the rows; from here on the list is read.
+  __device__ void find_rows(const TilePlace& place) {
+    int32_t pixels[kRows], first = call_.in_pixels[0];
+    int64_t p = place.pixel + static_cast<int>(threadIdx.x) / kSegments;
+    // Beside the list's length, not after it: what lies beyond is not used.
+#pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      int64_t p = place.pixel + thread / kSegments + i * kRowStep;
-      p = p < grid.count ? p : grid.count - 1;
-      rows_[i] = static_cast<const T*>(call.in) + static_cast<int64_t>(call.in_pixels[p]) * call.in_pitch +
-                 first_channel_ + segment_;
+      int64_t entry = p + i * kRowStep;
+      pixels[i] = call_.in_pixels[entry < call_.max_pixels ? entry : 0];
     }
-    weights_ = static_cast<const unsigned char*>(call.weights) +
-               static_cast<int64_t>(place.channel / kSlice) * steps_ * kSliceStepBytes;
+    int64_t count = *call_.count;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      int64_t pixel = p + i * kRowStep < count ? pixels[i] : first;
+      rows_[i] = static_cast<const T*>(call_.in) + pixel * call_.in_pitch + first_channel_ + element_;
+    }
   }
 
   __device__ int steps() const { return steps_; }
+  __device__ int stages() const { return (steps_ + kSplit - 1) / kSplit; }
 
-  /// Issues the copies of the next step; steps come in order.
-  __device__ void load_next(unsigned char* stage) {
-    int element = within_ * kStepElements<T>;
-    load_rows(stage, element);
-    load_weights(stage + kPixels * kRowBytes);
-    ++step_;
-    if (++within_ == steps_per_tap_) {
-      within_ = 0;
-      ++tap_;
+  /// Issues the copies of the weights of one more stage.
+  __device__ void load_weights(unsigned char* stage) {
+    constexpr int kVectors = kChannels / kSlice * kSliceVectors / kThreads;
+    constexpr int kPerSlice = kThreads < kSliceVectors ? kSliceVectors / kThreads : 1;
+    constexpr int kSlicesAtOnce = kThreads < kSliceVectors ? 1 : kThreads / kSliceVectors;
+    static_assert(kChannels / kSlice * kSliceVectors % kThreads == 0);
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) {
+      int within = i % kPerSlice * kThreads;  // vectors of the slice
+      bool valid = kSplit == 1 || weight_step_ + within / kStepVectors < steps_;
+      const unsigned char* from = weights_ + i / kPerSlice * kSlicesAtOnce * slice_stride_ + within * 16;
+      copy_async(stage + weights_to_ + i * kThreads * 16, valid ? from : weights_, valid);
     }
+    weight_step_ += kSplit;
+    weights_ += kSplit * kSliceStepBytes;
+  }
+
+  /// Issues the copies of the rows of one more stage.
+  __device__ void load_rows(unsigned char* stage) {
+    int element = within_ * kStepElements<T>;
+    bool valid = tap_ < call_.taps && element + element_ < run_;
+    int offset = valid ? call_.tap_offsets[tap_] + element : 0;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i)
+      copy_async(stage + rows_to_ + i * kRowStep * kRowBytes<kSplit>, rows_[i] + offset, valid);
+    for (within_ += kSplit; within_ >= steps_per_tap_; within_ -= steps_per_tap_) ++tap_;
   }
 
  private:
-  static constexpr int kSegments = kStepBytes / 16;
+  static constexpr int kStepVectors = kSliceStepBytes / 16;
+  static constexpr int kSliceVectors = kSliceBytes / 16;
+  static constexpr int kSegments = kSplit * kStepBytes / 16;
   static constexpr int kRowStep = kThreads / kSegments;
   static constexpr int kRows = kPixels / kRowStep;
-  static constexpr int kSliceVectors = kSliceStepBytes / 16;
-  static constexpr int kVectors = kChannels / kSlice * kSliceVectors / kThreads;
-  static_assert(kPixels % kRowStep == 0 && kChannels / kSlice * kSliceVectors % kThreads == 0);
-
-  __device__ void load_rows(unsigned char* stage, int element) {
-    int thread = static_cast<int>(threadIdx.x);
-    bool valid = element + segment_ < call_.run && first_channel_ + element + segment_ < row_elements();
-    int64_t offset = call_.tap_offsets[tap_] + element;
-    unsigned char* to = stage + thread / kSegments * kRowBytes + thread % kSegments * 16;
-    for (int i = 0; i < kRows; ++i)
-      copy_async(to + i * kRowStep * kRowBytes, rows_[i] + (valid ? offset : 0), valid);
-  }
-
-  /// A grouped slice's run may end beyond the pixel's channels.
-  __device__ int row_elements() const { return call_.group_out > 0 ? call_.in_pitch : call_.run; }
-
-  __device__ void load_weights(unsigned char* to) {
-    for (int i = 0; i < kVectors; ++i) {
-      int vector = static_cast<int>(threadIdx.x) + i * kThreads, slice = vector / kSliceVectors;
-      const unsigned char* from = weights_ + (static_cast<int64_t>(slice) * steps_ + step_) * kSliceStepBytes;
-      copy_async(to + vector * 16, from + vector % kSliceVectors * 16, true);
-    }
-  }
+  static_assert(kPixels % kRowStep == 0);
 
   const ConvCall& call_;
   const T* rows_[kRows];
-  const unsigned char* weights_;
-  int segment_, first_channel_, steps_per_tap_, steps_;
-  int step_ = 0, tap_ = 0, within_ = 0;
+  const unsigned char* weights_;  ///< of the next stage
+  int slice_stride_;              ///< bytes
+  int rows_to_, weights_to_;      ///< in a stage
+  int first_channel_, element_, run_;
+  int steps_per_tap_, steps_;
+  int weight_step_;           ///< of the next stage's weights
+  int tap_ = 0, within_ = 0;  ///< of this thread's step in the next stage's rows
 };
 
-/// Runs the pipeline over a tile's reduction: compute(stage, step) for each step, `kStages` - 1 steps of
-/// copies ahead. Ends with a barrier: the stages may be overwritten.
-template <int kStages, class Loader, class Compute>
-__device__ inline void run_pipeline(Loader& loader, unsigned char* stages, Compute&& compute) {
-  int steps = loader.steps();
-  for (int s = 0; s < kStages - 1; ++s) {
-    if (s < steps) loader.load_next(stages + s * Loader::kStageBytes);
-    commit_copies();
-  }
-  for (int step = 0; step < steps; ++step) {
-    wait_copies<kStages - 2>();
-    __syncthreads();
-    // The stage that the previous step read is free now.
-    if (step + kStages - 1 < steps)
-      loader.load_next(stages + (step + kStages - 1) % kStages * Loader::kStageBytes);
-    commit_copies();
-    compute(stages + step % kStages * Loader::kStageBytes, step);
-  }
-  wait_copies<0>();
-  __syncthreads();
-}
-
-/// The masker's dot product of one row, riding along: thread i < kPixels keeps row i's.
-template <class T, int kPixels>
-class MaskerDot {
+/// A tile's operands on their way: stage after stage, `kStages` - 1 of them ahead. In order: start, then for
+/// each stage arrive, refill and reads of stage(s) until the next arrive, at last finish.
+template <int kStages, class Loader>
+class Pipeline {
  public:
-  __device__ MaskerDot(const ConvCall& call, const TilePlace& place)
-      : weight_(place.channel == 0 && static_cast<int>(threadIdx.x) < kPixels ? call.masker_weight
-                                                                              : nullptr) {}
-
-  __device__ void add(const unsigned char* stage, int step) {
-    if (weight_ == nullptr) return;
-    const auto* row = reinterpret_cast<const T*>(stage + threadIdx.x * kRowBytes);
-    const float* weight = weight_ + step * kStepElements<T>;
-    for (int i = 0; i < kStepElements<T>; i += kVector<T>) {
-      float values[kVector<T>];
-      load_vector(row + i, values);
-      for (int k = 0; k < kVector<T>; ++k) dot_ += values[k] * weight[i + k];
+  /// Weights first: they may be read before the kernel before this one has ended.
+  __device__ Pipeline(const ConvCall& call, unsigned char* memory, const TilePlace& place)
+      : loader_(call, place), memory_(memory), place_(place) {
+    for (int s = 0; s < kStages - 1; ++s) {
+      if (s < stages()) loader_.load_weights(slot(s));
     }
   }
 
-  __device__ void store(const ConvCall& call, const TileGrid& grid, const TilePlace& place) const {
-    int64_t p = place.pixel + threadIdx.x;
-    if (weight_ != nullptr && p < grid.count) call.dots[call.in_pixels[p]] = dot_;
+  __device__ int stages() const { return loader_.stages(); }
+  __device__ int steps() const { return loader_.steps(); }
+  __device__ const unsigned char* stage(int s) const { return memory_ + s % kStages * Loader::kStageBytes; }
+
+  __device__ void start() {
+    loader_.find_rows(place_);
+    for (int s = 0; s < kStages - 1; ++s) {
+      if (s < stages()) loader_.load_rows(slot(s));
+      commit_copies();
+    }
+  }
+
+  /// Waits for a stage; all threads are done with the one before it.
+  __device__ void arrive() {
+    wait_copies<kStages - 2>();
+    __syncthreads();
+  }
+
+  /// Starts the copies of the last stage that fits: after arrive for stage s, in the place of stage s - 1.
+  __device__ void refill(int s) {
+    int next = s + kStages - 1;
+    if (next < stages()) {
+      loader_.load_weights(slot(next));
+      loader_.load_rows(slot(next));
+    }
+    commit_copies();
+  }
+
+  /// All threads are done: the memory may be used for something else.
+  __device__ void finish() {
+    wait_copies<0>();
+    __syncthreads();
+  }
+
+  /// Instead of all this, if the tile has no rows.
+  __device__ void abandon() {
+    commit_copies();
+    wait_copies<0>();
   }
 
  private:
-  const float* weight_;
-  float dot_ = 0;
+  __device__ unsigned char* slot(int s) { return memory_ + s % kStages * Loader::kStageBytes; }
+
+  Loader loader_;
+  unsigned char* memory_;
+  TilePlace place_;
 };
 
-/// Adds bias (and identity), applies the ReLU and stores one vector of channels of list entry p.
+/// Runs Tile's tiles: make_pipeline(place) starts the weights' copies, compute(pipeline, place) does the
+/// rest.
+template <class Tile, class MakePipeline, class Compute>
+__device__ inline void run_tiles(const ConvCall& call, MakePipeline&& make_pipeline, Compute&& compute) {
+  let_successor_start();
+  bool is_first = true;
+  for (int64_t tile = blockIdx.x;; tile += gridDim.x) {
+    TilePlace place = tile_place(call, tile, Tile::kPixels, Tile::kChannels);
+    if (!is_first && place.pixel >= *call.count) return;
+    auto pipeline = make_pipeline(place);
+    if (is_first) {
+      wait_for_predecessor();
+      if (place.pixel >= *call.count) return pipeline.abandon();
+      is_first = false;
+    }
+    compute(pipeline, place);
+  }
+}
+
+/// Without a masker: nothing.
+struct NoDot {
+  __device__ NoDot(const ConvCall&, const TilePlace&, int) {}
+  __device__ void add(const unsigned char*, int) {}
+  __device__ void store(const ConvCall&, const TilePlace&) const {}
+};
+
+/// The masker's dot product of each row, riding along: half a step's 64 bytes to a thread, or both where
+/// threads are few. One order of sums, whatever the tile.
+template <class T, int kPixels, int kThreads, int kSplit = 1>
+class MaskerDot {
+ public:
+  __device__ MaskerDot(const ConvCall& call, const TilePlace& place, int steps)
+      : weight_(place.channel == 0 && row() < kPixels ? call.masker_weight : nullptr), steps_(steps) {}
+
+  __device__ void add(const unsigned char* stage, int index) {
+    if (weight_ == nullptr) return;
+    for (int part = 0; part < kSplit; ++part) {
+      int step = index * kSplit + part;
+      if (kSplit > 1 && step >= steps_) return;
+      const auto* values = reinterpret_cast<const T*>(stage + row() * kRowBytes<kSplit> + part * kStepBytes);
+#pragma unroll
+      for (int i = 0; i < kHalvesPerThread; ++i) {
+        int first = (half() + i) * kHalf;
+        add_half(values + first, weight_ + step * kStepElements<T> + first, dots_[i]);
+      }
+    }
+  }
+
+  /// By all threads of a warp.
+  __device__ void store(const ConvCall& call, const TilePlace& place) const {
+    float dot = kHalvesPerThread == 1 ? dots_[0] + __shfl_xor_sync(kWholeWarp, dots_[0], 1)
+                                      : dots_[0] + dots_[kHalvesPerThread - 1];
+    int64_t p = place.pixel + row();
+    if (weight_ != nullptr && half() == 0 && p < *call.count) call.dots[call.in_pixels[p]] = dot;
+  }
+
+ private:
+  static constexpr int kHalvesPerThread = kThreads >= 2 * kPixels ? 1 : 2;
+  static constexpr int kHalf = kStepElements<T> / 2;
+  static_assert(kThreads * kHalvesPerThread >= 2 * kPixels);
+
+  __device__ static int row() { return static_cast<int>(threadIdx.x) * kHalvesPerThread / 2; }
+  __device__ static int half() { return static_cast<int>(threadIdx.x) * kHalvesPerThread % 2; }
+
+  __device__ static void add_half(const T* values, const float* weight, float& dot) {
+#pragma unroll
+    for (int i = 0; i < kHalf; i += kVector<T>) {
+      float x[kVector<T>];
+      load_vector(values + i, x);
+#pragma unroll
+      for (int k = 0; k < kVector<T>; ++k) dot += x[k] * weight[i + k];
+    }
+  }
+
+  const float* weight_;
+  int steps_;
+  float dots_[kHalvesPerThread] = {};
+};
+
+/// Adds bias (and identity), applies the ReLU and stores one vector of channels of an output pixel as the
+/// list has it.
 template <class T>
-__device__ inline void finish(const ConvCall& call, int64_t p, int channel, float (&values)[kVector<T>]) {
-  int pixel = call.out_pixels[p];
+__device__ inline void finish(const ConvCall& call, int pixel, int channel, float (&values)[kVector<T>]) {
   bool is_inverted = pixel < 0;
   if (is_inverted) pixel = ~pixel;
   T* out = static_cast<T*>(call.out) + static_cast<int64_t>(pixel) * call.out_pitch + channel;
@@ -187,8 +301,7 @@ __device__ inline void finish(const ConvCall& call, int64_t p, int channel, floa
 }
 
 /// Launchers of the kernels of one kind.
-void conv_fp32(Stream& stream, const CudaTile& tile, int64_t max_pixels, const ConvCall& call);
-void conv_tensor(Stream& stream, Precision precision, const CudaTile& tile, int64_t max_pixels,
-                 const ConvCall& call);
+void conv_fp32(Stream& stream, const CudaTile& tile, const ConvCall& call);
+void conv_tensor(Stream& stream, Precision precision, const CudaTile& tile, const ConvCall& call);
 
 }  // namespace lasnet::cuda

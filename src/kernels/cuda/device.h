@@ -33,6 +33,12 @@ struct ElementOf<Precision::bf16> {
 template <class T>
 inline constexpr int kVector = 16 / static_cast<int>(sizeof(T));
 
+/// What every kernel starts with, unless it has something to do that needs nothing of the one before.
+__device__ inline void begin_kernel() {
+  let_successor_start();
+  wait_for_predecessor();
+}
+
 __device__ inline float as_float(uint32_t bits) { return __uint_as_float(bits); }
 __device__ inline uint32_t as_bits(float value) { return __float_as_uint(value); }
 

@@ -127,6 +127,28 @@ __device__ inline void multiply_add(float (&sums)[4], const uint32_t (&a)[4], ui
 #endif
 }
 
+/// Kernels of a stream overlap at their ends (programmatic dependent launch, sm_90): a kernel starts when all
+/// blocks of the one before have let it, or ended. Until wait_for_predecessor returns, nothing that the one
+/// before wrote may be read, and nothing be written; every kernel calls it.
+__device__ inline void wait_for_predecessor() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ inline void let_successor_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+/// A value that other blocks write, or wait for, while this one runs.
+__device__ inline unsigned long long load_volatile(const unsigned long long* from) {
+  return *static_cast<const volatile unsigned long long*>(from);
+}
+__device__ inline void store_volatile(unsigned long long* to, unsigned long long value) {
+  *static_cast<volatile unsigned long long*>(to) = value;
+}
+
 /// Threads and memory of a launch.
 struct LaunchShape {
   int64_t blocks = 1;
@@ -140,10 +162,18 @@ template <class... Parameters, class... Arguments>
 void launch(Stream& stream, void (*kernel)(Parameters...), const LaunchShape& shape,
             const Arguments&... arguments) {
   allow_shared_memory(reinterpret_cast<const void*>(kernel), shape.shared_bytes);
-  dim3 grid(static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.rows));
-  kernel<<<grid, shape.threads, static_cast<size_t>(shape.shared_bytes),
-           static_cast<cudaStream_t>(stream.handle())>>>(arguments...);
-  check_launch();
+  cudaLaunchAttribute overlap = {};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.rows));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = static_cast<size_t>(shape.shared_bytes);
+  config.stream = static_cast<cudaStream_t>(stream.handle());
+  config.attrs = &overlap;
+  config.numAttrs = stream.follows_kernel() ? 1 : 0;
+  check_launch(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...));
+  stream.note_kernel();
 }
 
 }  // namespace lasnet::cuda

@@ -15,6 +15,7 @@ constexpr int kThreads = 256;
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) finite_kernel(FiniteCall call) {
+  begin_kernel();
   int64_t work = static_cast<int64_t>(*call.count) * call.channels;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < work;
        i += static_cast<int64_t>(gridDim.x) * kThreads) {

@@ -33,14 +33,21 @@ struct DeviceMap {
 
 // ---- mask.cu: patch decisions -> lists ----
 
+/// How far the chunks of a list are. Zero before and after every launch.
+struct ListProgress {
+  unsigned long long* cells = nullptr;  ///< [images * chunks_per_image]
+  unsigned* taken = nullptr;
+  unsigned* left = nullptr;
+};
+
 /// One list to build.
 struct ListTarget {
   ListKind kind = ListKind::active;
   /// An image with at least this many active patches lists every pixel; more than there are: never.
   int whole_from_patches = 1 << 30;
   DeviceList list;
-  int32_t* chunk_counts = nullptr;  ///< scratch [images * chunks_per_image]; unused by `projected`
-  int32_t* mask_counts = nullptr;   ///< what the mask alone lists, per chunk; may be null
+  ListProgress progress = {};      ///< unused by `projected`
+  int32_t* mask_counts = nullptr;  ///< what the mask alone lists, per chunk; may be null
 };
 
 inline constexpr int kMaxTargets = 4;
@@ -87,6 +94,7 @@ struct ConvCall {
   const int32_t* in_pixels = nullptr;
   const int32_t* out_pixels = nullptr;
   const int32_t* count = nullptr;  ///< pixels to compute
+  int64_t max_pixels = 0;          ///< the lists' capacity: bounds *count
   int in_pitch = 0, out_pitch = 0;
   int out_channels = 0;  ///< stored, a multiple of kPitchMultiple
   int taps = 1;
@@ -99,17 +107,17 @@ struct ConvCall {
   float* dots = nullptr;
 };
 
-/// `max_pixels` bounds *call.count.
-void conv(Stream& stream, Precision precision, const CudaTile& tile, int64_t max_pixels,
-          const ConvCall& call);
+void conv(Stream& stream, Precision precision, const CudaTile& tile, const ConvCall& call);
 
 // ---- stem.cu, pool.cu ----
 
 /// NCHW float32 -> NHWC with a border, in the network's precision.
 struct ImageCall {
   const float* input = nullptr;  ///< [images][channels][height][width]
-  void* out = nullptr;           ///< [images][height + 2 * border][width + 2 * border][pitch]
-  int images = 0, channels = 0, height = 0, width = 0, border = 0, pitch = 0;
+  void* out = nullptr;           ///< [images][height + 2 * border][row_pixels][pitch]
+  int images = 0, channels = 0, height = 0, width = 0, border = 0;
+  int row_pixels = 0;  ///< at least width + 2 * border
+  int pitch = 0;       ///< elements per pixel: 8 or 16 bytes
 };
 void image_to_map(Stream& stream, Precision precision, const ImageCall& call);
 
@@ -128,6 +136,18 @@ struct MeanCall {
   float* out = nullptr;  ///< [images][map.pitch]
 };
 void mean(Stream& stream, Precision precision, const MeanCall& call);
+
+// ---- head.cu ----
+
+/// logits = weight . features + bias. Pitches are multiples of 4, what pads them is zero.
+struct HeadCall {
+  const float* features = nullptr;  ///< [images][pitch]
+  const float* weight = nullptr;    ///< [classes][pitch]
+  const float* bias = nullptr;      ///< [classes]
+  float* logits = nullptr;          ///< [images][logits_pitch]
+  int images = 0, classes = 0, pitch = 0, logits_pitch = 0;
+};
+void head(Stream& stream, const HeadCall& call);
 
 // ---- squeeze_excite.cu ----
 

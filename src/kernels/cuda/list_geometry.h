@@ -109,7 +109,7 @@ LASNET_HOST_DEVICE inline Window masker_window(const ListGeometry& g, int row, i
 }
 
 /// Pixels are dealt to blocks of threads in chunks that never cross images.
-inline constexpr int kChunkPixels = 256;
+inline constexpr int kChunkPixels = 1024;
 LASNET_HOST_DEVICE inline int chunks_per_image(const ListGeometry& g, ListKind kind) {
   return (domain_height(g, kind) * domain_width(g, kind) + kChunkPixels - 1) / kChunkPixels;
 }

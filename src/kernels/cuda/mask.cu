@@ -3,9 +3,11 @@
 //   M(n, y, x) = patches(n, y / S, x / S),  D = the pixels that 3x3 windows at M read,  lists = {pixels in
 //   order}
 //
-// Two launches for all lists of a block. The first counts, per chunk of 256 pixels of one image, how many the
-// list takes. In the second every chunk sums the counts before it and writes its pixels from there, ranked by
-// warp ballots and a scan over the block's eight warps. So the order is that of the pixels, whatever ran
+// One launch for all lists of a block, one pass over each. A block of threads takes a chunk of an image's
+// pixels, counts what the list takes of them, and learns how much lies before from the chunks before it: each
+// publishes its own count at once and, when it knows it, the sum up to and with it (decoupled look-back,
+// after Merrill and Garland 2016). Chunks are dealt by a ticket, so that a block waits for started blocks
+// only. Within a chunk pixels are ranked by warp ballots. So the order is that of the pixels, whatever ran
 // first. A pixel's flag is read from the patch decisions directly (list_geometry.h): no mask is ever stored.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
@@ -13,42 +15,69 @@
 namespace lasnet::cuda {
 namespace {
 
-constexpr int kThreads = kChunkPixels;
+constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
+constexpr int kRounds = kChunkPixels / kThreads;  ///< pixels per thread
+static_assert(kChunkPixels % kThreads == 0);
 
-/// Sum of a value over the block, in every thread. `partial`: shared [kWarps].
-__device__ int block_sum(int value, int* partial) {
-  int warp = static_cast<int>(threadIdx.x) / 32;
+/// Shared memory of a block.
+struct Shared {
+  int partial[kRounds * kWarps];
+  int ticket;
+};
+
+/// What a chunk has published: a state above a number of entries.
+enum : unsigned { kNothing = 0, kOwnCount = 1, kUpToHere = 2 };
+__device__ unsigned long long published(unsigned state, int entries) {
+  return static_cast<unsigned long long>(state) << 32 | static_cast<unsigned>(entries);
+}
+
+/// Sum of a value over the block, in every thread.
+__device__ int block_sum(int value, Shared& shared) {
   value = warp_sum(value);
-  if (threadIdx.x % 32 == 0) partial[warp] = value;
+  if (threadIdx.x % 32 == 0) shared.partial[threadIdx.x / 32] = value;
   __syncthreads();
   int sum = 0;
-  for (int i = 0; i < kWarps; ++i) sum += partial[i];
+  for (int i = 0; i < kWarps; ++i) sum += shared.partial[i];
   __syncthreads();
   return sum;
 }
 
-/// A thread's pixel in a chunk.
+/// Least value over the block, in every thread.
+__device__ int block_min(int value, Shared& shared) {
+  for (int distance = 16; distance > 0; distance /= 2) {
+    int other = __shfl_xor_sync(kWholeWarp, value, distance);
+    value = other < value ? other : value;
+  }
+  if (threadIdx.x % 32 == 0) shared.partial[threadIdx.x / 32] = value;
+  __syncthreads();
+  for (int i = 0; i < kWarps; ++i) value = shared.partial[i] < value ? shared.partial[i] : value;
+  __syncthreads();
+  return value;
+}
+
+/// A pixel of a chunk.
 struct Place {
   int image, y, x;
   bool inside;
 };
 
-__device__ Place place_of(const ListGeometry& g, ListKind kind, int chunk) {
+/// The pixel that this thread takes in a round.
+__device__ Place place_of(const ListGeometry& g, ListKind kind, int chunk, int round) {
   int per_image = chunks_per_image(g, kind), width = domain_width(g, kind);
-  int pixel = chunk % per_image * kChunkPixels + static_cast<int>(threadIdx.x);
+  int pixel = chunk % per_image * kChunkPixels + round * kThreads + static_cast<int>(threadIdx.x);
   return {chunk / per_image, pixel / width, pixel % width, pixel < width * domain_height(g, kind)};
 }
 
-/// Whether the image at hand lists every pixel because enough of its patches are active.
-__device__ bool lists_everything(const ListCall& call, const ListTarget& target, int image, int* partial) {
+/// Whether an image lists every pixel because enough of its patches are active.
+__device__ bool lists_everything(const ListCall& call, const ListTarget& target, int image, Shared& shared) {
   if (call.patches == nullptr) return true;
   int patches = call.geometry.patches();
   if (target.whole_from_patches > patches) return false;  // the same in every thread
   const uint8_t* own = call.patches + static_cast<int64_t>(image) * patches;
   int active = 0;
   for (int i = static_cast<int>(threadIdx.x); i < patches; i += kThreads) active += own[i] != 0;
-  return block_sum(active, partial) >= target.whole_from_patches;
+  return block_sum(active, shared) >= target.whole_from_patches;
 }
 
 __device__ bool masked_in(const ListCall& call, ListKind kind, const Place& place) {
@@ -59,77 +88,115 @@ __device__ bool masked_in(const ListCall& call, ListKind kind, const Place& plac
                       place.x);
 }
 
-__global__ void __launch_bounds__(kThreads) count_kernel(ListCall call) {
-  int* partial = shared_memory<int>();
-  const ListTarget& target = call.targets[blockIdx.y];
-  int chunk = static_cast<int>(blockIdx.x);
-  if (target.kind == ListKind::projected ||
-      chunk >= call.geometry.images * chunks_per_image(call.geometry, target.kind))
-    return;
-  Place place = place_of(call.geometry, target.kind, chunk);
-  bool everything = lists_everything(call, target, place.image, partial);
-  bool in_mask = masked_in(call, target.kind, place);
-  int masked = block_sum(in_mask, partial);
-  int listed = block_sum(in_mask || (everything && place.inside), partial);
-  if (threadIdx.x != 0) return;
-  target.chunk_counts[chunk] = listed;
-  if (target.mask_counts != nullptr) target.mask_counts[chunk] = masked;
-}
-
-/// Entries before this chunk.
-__device__ int entries_before(const ListTarget& target, int chunk, int* partial) {
+/// Entries of the chunks before this one.
+__device__ int entries_before(const ListTarget& target, int chunk, Shared& shared) {
   int before = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < chunk; i += kThreads) before += target.chunk_counts[i];
-  return block_sum(before, partial);
+  for (int last = chunk - 1; last >= 0; last -= kThreads) {
+    int other = last - static_cast<int>(threadIdx.x);
+    unsigned long long cell = published(kUpToHere, 0);
+    if (other >= 0) {
+      do {
+        cell = load_volatile(target.progress.cells + other);
+      } while (cell >> 32 == kNothing);
+    }
+    // Nearest chunk that knows the sum up to itself; thread 0 has the nearest chunk of all.
+    bool knows = cell >> 32 == kUpToHere;
+    int nearest = block_min(knows ? static_cast<int>(threadIdx.x) : kThreads, shared);
+    before += block_sum(static_cast<int>(threadIdx.x) <= nearest ? static_cast<int>(cell) : 0, shared);
+    if (nearest < kThreads) break;
+  }
+  return before;
 }
 
-/// Flagged threads before this one. `partial`: shared [kWarps].
-__device__ int rank_in_block(bool flag, int* partial) {
-  unsigned votes = __ballot_sync(kWholeWarp, flag);
-  int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  if (lane == 0) partial[warp] = __popc(votes);
+/// The next chunk of a target that no block has taken.
+__device__ int take_chunk(const ListTarget& target, int chunks, Shared& shared) {
+  if (chunks == 1) return 0;
+  if (threadIdx.x == 0) shared.ticket = static_cast<int>(atomicAdd(target.progress.taken, 1u));
   __syncthreads();
-  int rank = __popc(votes & ((1u << lane) - 1));
-  for (int i = 0; i < warp; ++i) rank += partial[i];
-  return rank;
+  return shared.ticket;
+}
+
+/// The last block to come sets everything back for the next launch.
+__device__ void leave(const ListTarget& target, int chunks, Shared& shared) {
+  __syncthreads();
+  if (threadIdx.x == 0) shared.ticket = static_cast<int>(atomicAdd(target.progress.left, 1u));
+  __syncthreads();
+  if (shared.ticket != chunks - 1) return;
+  for (int i = static_cast<int>(threadIdx.x); i < chunks; i += kThreads) target.progress.cells[i] = 0;
+  if (threadIdx.x == 0) *target.progress.taken = *target.progress.left = 0;
 }
 
 __device__ void write_projected(const ListCall& call, const ListTarget& target, int chunk) {
   const ListGeometry& g = call.geometry;
-  Place place = place_of(g, target.kind, chunk);
-  int per_image = g.output_height * g.output_width;
-  if (place.inside) {
+  int per_image = g.output_height * g.output_width, image = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    Place place = place_of(g, target.kind, chunk, round);
+    image = place.image;
+    if (!place.inside) continue;
     PixelPair pair = pixel_pair(g, target.kind, place.image, place.y, place.x);
     int entry = place.image * per_image + place.y * g.output_width + place.x;
     target.list.in[entry] = pair.in;
     target.list.out[entry] = masked_in(call, target.kind, place) ? ~pair.out : pair.out;
   }
-  if (threadIdx.x == 0) target.list.image_begin[place.image] = place.image * per_image;
-  if (threadIdx.x == 0 && place.image == g.images - 1)
-    target.list.image_begin[g.images] = g.images * per_image;
+  if (threadIdx.x != 0) return;
+  target.list.image_begin[image] = image * per_image;
+  if (image == g.images - 1) target.list.image_begin[g.images] = g.images * per_image;
 }
 
-__global__ void __launch_bounds__(kThreads) write_kernel(ListCall call) {
-  int* partial = shared_memory<int>();
+__device__ void write_listed(const ListCall& call, const ListTarget& target, int chunks, Shared& shared) {
   const ListGeometry& g = call.geometry;
-  const ListTarget& target = call.targets[blockIdx.y];
-  int chunk = static_cast<int>(blockIdx.x), per_image = chunks_per_image(g, target.kind);
-  if (chunk >= g.images * per_image) return;
-  if (target.kind == ListKind::projected) return write_projected(call, target, chunk);
-  Place place = place_of(g, target.kind, chunk);
-  bool everything = lists_everything(call, target, place.image, partial);
-  bool flag = place.inside && (everything || masked_in(call, target.kind, place));
-  int before = entries_before(target, chunk, partial);
-  int entry = before + rank_in_block(flag, partial);
-  if (flag) {
-    PixelPair pair = pixel_pair(g, target.kind, place.image, place.y, place.x);
-    target.list.in[entry] = pair.in;
-    target.list.out[entry] = pair.out;
+  int chunk = take_chunk(target, chunks, shared), per_image = chunks_per_image(g, target.kind);
+  bool everything = lists_everything(call, target, chunk / per_image, shared);
+  unsigned listed[kRounds];  // this warp's votes
+  int masked = 0;
+  for (int round = 0; round < kRounds; ++round) {
+    Place place = place_of(g, target.kind, chunk, round);
+    bool in_mask = masked_in(call, target.kind, place);
+    masked += in_mask;
+    listed[round] = __ballot_sync(kWholeWarp, place.inside && (everything || in_mask));
   }
-  if (threadIdx.x != 0) return;
-  if (chunk % per_image == 0) target.list.image_begin[place.image] = before;
-  if (chunk == g.images * per_image - 1)
-    target.list.image_begin[g.images] = before + target.chunk_counts[chunk];
+  if (target.mask_counts != nullptr) masked = block_sum(masked, shared);
+  int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32, own = 0;
+  int ranks[kRounds] = {};
+  for (int round = 0; round < kRounds; ++round) {
+    if (lane == 0) shared.partial[round * kWarps + warp] = __popc(listed[round]);
+  }
+  __syncthreads();
+  for (int i = 0; i < kRounds * kWarps; ++i) {
+    for (int round = 0; round < kRounds; ++round) {
+      if (i == round * kWarps + warp) ranks[round] = own + __popc(listed[round] & ((1u << lane) - 1));
+    }
+    own += shared.partial[i];
+  }
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    if (target.mask_counts != nullptr) target.mask_counts[chunk] = masked;
+    if (chunk > 0) store_volatile(target.progress.cells + chunk, published(kOwnCount, own));
+  }
+  int before = entries_before(target, chunk, shared);
+  if (threadIdx.x == 0) {
+    if (chunks > 1) store_volatile(target.progress.cells + chunk, published(kUpToHere, before + own));
+    if (chunk % per_image == 0) target.list.image_begin[chunk / per_image] = before;
+    if (chunk == chunks - 1) target.list.image_begin[g.images] = before + own;
+  }
+  for (int round = 0; round < kRounds; ++round) {
+    if ((listed[round] >> lane & 1) == 0) continue;
+    Place place = place_of(g, target.kind, chunk, round);
+    PixelPair pair = pixel_pair(g, target.kind, place.image, place.y, place.x);
+    target.list.in[before + ranks[round]] = pair.in;
+    target.list.out[before + ranks[round]] = pair.out;
+  }
+  if (chunks > 1) leave(target, chunks, shared);
+}
+
+__global__ void __launch_bounds__(kThreads) list_kernel(ListCall call) {
+  begin_kernel();
+  Shared& shared = *shared_memory<Shared>();
+  const ListTarget& target = call.targets[blockIdx.y];
+  int chunks = call.geometry.images * chunks_per_image(call.geometry, target.kind);
+  if (static_cast<int>(blockIdx.x) >= chunks) return;
+  if (target.kind == ListKind::projected) return write_projected(call, target, static_cast<int>(blockIdx.x));
+  write_listed(call, target, chunks, shared);
 }
 
 }  // namespace
@@ -140,10 +207,8 @@ void build_lists(Stream& stream, const ListCall& call) {
     int own = chunks_per_image(call.geometry, call.targets[i].kind);
     chunks = own > chunks ? own : chunks;
   }
-  LaunchShape shape{int64_t{call.geometry.images} * chunks, kThreads, kWarps * static_cast<int>(sizeof(int)),
-                    call.count};
-  launch(stream, count_kernel, shape, call);
-  launch(stream, write_kernel, shape, call);
+  launch(stream, list_kernel,
+         LaunchShape{int64_t{call.geometry.images} * chunks, kThreads, sizeof(Shared), call.count}, call);
 }
 
 }  // namespace lasnet::cuda

@@ -103,6 +103,11 @@ int element_bytes(Precision precision) {
   return precision == Precision::fp16 || precision == Precision::bf16 ? 2 : 4;
 }
 
+int image_pitch(Precision precision, int channels, int stride) {
+  int vector = 16 / element_bytes(precision);
+  return vector == 8 && channels <= 4 && stride % 2 == 0 ? 4 : vector;
+}
+
 void append_elements(const std::vector<float>& values, Precision precision, std::vector<uint8_t>& bytes) {
   size_t size = element_bytes(precision), at = bytes.size();
   bytes.resize(at + values.size() * size);

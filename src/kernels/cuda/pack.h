@@ -31,6 +31,10 @@ struct ConvLayout {
 /// Bytes of a weight or activation.
 int element_bytes(Precision precision);
 
+/// Elements of a pixel of the network's input: four where two pixels share 16 bytes and windows start at even
+/// ones, else 16 bytes of them.
+int image_pitch(Precision precision, int channels, int stride);
+
 /// Packs weight [out, in / groups, k, k] and bias [out], rounded to `precision`.
 PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const ConvLayout& layout,
                      Precision precision);

@@ -14,6 +14,7 @@ constexpr int kWarps = kThreads / 32;
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) max_pool_kernel(MaxPoolCall call) {
+  begin_kernel();
   int vectors = call.out.pitch / kVector<T>;
   int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, pixel = index / vectors;
   int64_t per_image = static_cast<int64_t>(call.out.height) * call.out.width;
@@ -39,6 +40,7 @@ __global__ void __launch_bounds__(kThreads) max_pool_kernel(MaxPoolCall call) {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) mean_kernel(MeanCall call) {
+  begin_kernel();
   auto* partial = shared_memory<float>();
   int image = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % 32;
   int warp = static_cast<int>(threadIdx.x) / 32, channel = static_cast<int>(blockIdx.x) * 32 + lane;

@@ -60,6 +60,13 @@ void check(cudaError_t error, const char* operation) {
   fail("cuda: {} failed: {} ({})", operation, cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
+int device_attribute(cudaDeviceAttr attribute) {
+  int device = 0, value = 0;
+  check(cudaGetDevice(&device), "asking for the device");
+  check(cudaDeviceGetAttribute(&value, attribute, device), "asking for a property of the device");
+  return value;
+}
+
 cudaStream_t native(void* stream) { return static_cast<cudaStream_t>(stream); }
 
 size_t size_of(int64_t bytes) { return static_cast<size_t>(bytes); }
@@ -127,27 +134,33 @@ Stream::Stream() {
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
   handle_.reset(stream);
+  overlaps_kernels_ = device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9;
 }
 void Stream::Destroy::operator()(void* p) const { cudaStreamDestroy(native(p)); }
 void Stream::copy_to_device(void* to, const void* from, int64_t bytes) {
+  follows_kernel_ = false;
   check(cudaMemcpyAsync(to, from, size_of(bytes), cudaMemcpyHostToDevice, native(handle())),
         "a copy to the device");
 }
 void Stream::copy_to_host(void* to, const void* from, int64_t bytes) {
+  follows_kernel_ = false;
   check(cudaMemcpyAsync(to, from, size_of(bytes), cudaMemcpyDeviceToHost, native(handle())),
         "a copy to the host");
 }
 void Stream::fill(void* to, uint8_t value, int64_t bytes) {
+  follows_kernel_ = false;
   check(cudaMemsetAsync(to, value, size_of(bytes), native(handle())), "filling memory");
 }
 void Stream::synchronize() { check(cudaStreamSynchronize(native(handle())), "the work on the device"); }
 
 void Stream::begin_capture() {
+  follows_kernel_ = false;
   // Other threads' sessions may allocate meanwhile.
   check(cudaStreamBeginCapture(native(handle()), cudaStreamCaptureModeThreadLocal),
         "starting to record a graph");
 }
 Graph Stream::end_capture() {
+  follows_kernel_ = false;
   cudaGraph_t recorded = nullptr;
   check(cudaStreamEndCapture(native(handle()), &recorded), "recording a graph");
   cudaGraphExec_t executable = nullptr;
@@ -165,6 +178,7 @@ void Stream::abandon_capture() noexcept {
   cudaGetLastError();
 }
 void Stream::run(const Graph& graph) {
+  follows_kernel_ = false;
   check(cudaGraphLaunch(static_cast<cudaGraphExec_t>(graph.handle_.get()), native(handle())),
         "starting a graph");
 }
@@ -176,6 +190,7 @@ Event::Event() {
 }
 void Event::Destroy::operator()(void* p) const { cudaEventDestroy(static_cast<cudaEvent_t>(p)); }
 void Event::record(Stream& stream) {
+  stream.note_other();
   check(cudaEventRecord(static_cast<cudaEvent_t>(handle_.get()), native(stream.handle())),
         "recording an event");
 }
@@ -194,14 +209,11 @@ void allow_shared_memory(const void* kernel, int64_t bytes) {
         "asking for shared memory");
 }
 
-void check_launch() { check(cudaGetLastError(), "launching a kernel"); }
+void check_launch(int error) { check(static_cast<cudaError_t>(error), "launching a kernel"); }
 
 int64_t persistent_blocks(const void* kernel, int threads, int64_t shared_bytes, int64_t work) {
   allow_shared_memory(kernel, shared_bytes);
-  int device = 0, multiprocessors = 0, resident = 0;
-  check(cudaGetDevice(&device), "asking for the device");
-  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device),
-        "asking for multiprocessors");
+  int multiprocessors = device_attribute(cudaDevAttrMultiProcessorCount), resident = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, size_of(shared_bytes)),
         "asking for a kernel's occupancy");
   return std::min(work, std::max<int64_t>(1, int64_t{multiprocessors} * resident));

@@ -90,6 +90,11 @@ class Stream {
   void abandon_capture() noexcept;
   void run(const Graph& graph);
 
+  /// Whether the newest work is a kernel, and kernels may overlap at their ends here.
+  bool follows_kernel() const { return overlaps_kernels_ && follows_kernel_; }
+  void note_kernel() { follows_kernel_ = true; }
+  void note_other() { follows_kernel_ = false; }
+
   void* handle() const { return handle_.get(); }
 
  private:
@@ -97,6 +102,8 @@ class Stream {
     void operator()(void* p) const;
   };
   std::unique_ptr<void, Destroy> handle_;
+  bool overlaps_kernels_ = false;  ///< whether the device knows how
+  bool follows_kernel_ = false;
 };
 
 /// A point in a stream's work.
@@ -120,7 +127,8 @@ bool has_code_for_device();
 
 /// Launch plumbing. `kernel`: address of a __global__ function.
 void allow_shared_memory(const void* kernel, int64_t bytes);
-void check_launch();
+/// `error`: a cudaError_t.
+void check_launch(int error);
 /// Blocks that fill the device, at most `work`: a persistent kernel's grid.
 int64_t persistent_blocks(const void* kernel, int threads, int64_t shared_bytes, int64_t work);
 

@@ -20,6 +20,7 @@ __device__ float warp_dot(const float* weights, const float* x, int inputs) {
 }
 
 __global__ void __launch_bounds__(kThreads) excite_kernel(ExciteCall call) {
+  begin_kernel();
   auto* squeezed = shared_memory<float>();
   int warp = static_cast<int>(threadIdx.x) / 32;
   bool is_first_lane = threadIdx.x % 32 == 0;
@@ -38,6 +39,7 @@ __global__ void __launch_bounds__(kThreads) excite_kernel(ExciteCall call) {
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) scale_kernel(ScaleCall call) {
+  begin_kernel();
   int vectors = call.map.pitch / kVector<T>;
   int64_t work = static_cast<int64_t>(call.list.image_begin[call.images]) * vectors;
   int image_pixels = (call.map.height + 2) * (call.map.width + 2);

@@ -1,8 +1,8 @@
 // The network's input: NCHW float32 -> NHWC with a border as wide as the stem's padding, in the network's
 // precision.
 //
-// A thread writes a pixel: its 16 bytes hold the channels, and zeros behind them, so that a row of the stem's
-// kernel is one contiguous, aligned run of its input. The border is zero from allocation.
+// A thread writes a pixel: its 8 or 16 bytes hold the channels, and zeros behind them, so that a row of the
+// stem's kernel is one contiguous, aligned run of its input. The border is zero from allocation.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 
@@ -13,6 +13,7 @@ constexpr int kThreads = 256;
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) image_kernel(ImageCall call) {
+  begin_kernel();
   int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   int64_t pixels = static_cast<int64_t>(call.height) * call.width;
   if (index >= call.images * pixels) return;
@@ -21,10 +22,11 @@ __global__ void __launch_bounds__(kThreads) image_kernel(ImageCall call) {
   for (int c = 0; c < kVector<T>; ++c) {
     if (c < call.channels) values[c] = call.input[(image * call.channels + c) * pixels + pixel];
   }
-  int64_t row_pixels = call.width + 2 * call.border,
-          image_pixels = (call.height + 2 * call.border) * row_pixels;
-  int64_t to = image * image_pixels + (y + call.border) * row_pixels + x + call.border;
-  store_vector(static_cast<T*>(call.out) + to * call.pitch, values);
+  int64_t image_pixels = static_cast<int64_t>(call.height + 2 * call.border) * call.row_pixels;
+  int64_t to = image * image_pixels + (y + call.border) * call.row_pixels + x + call.border;
+  T* out = static_cast<T*>(call.out) + to * call.pitch;
+  if (call.pitch == kVector<T>) return store_vector(out, values);
+  *reinterpret_cast<uint2*>(out) = {pack_word<T>(values), pack_word<T>(values + kVector<T> / 4)};
 }
 
 }  // namespace

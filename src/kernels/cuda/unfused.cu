@@ -16,6 +16,7 @@ constexpr int kThreads = 256;
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) gather_kernel(GatherCall call) {
+  begin_kernel();
   const ListGeometry& g = call.geometry;
   int64_t slot = blockIdx.x;
   if (call.patches != nullptr && call.patches[slot] == 0) return;
@@ -37,6 +38,7 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(GatherCall call) {
 }
 
 __global__ void __launch_bounds__(kThreads) gathered_kernel(ListGeometry g, DeviceList list, int32_t* in) {
+  begin_kernel();
   int64_t p = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (p >= list.image_begin[g.images]) return;
   int row_pixels = g.output_width + 2, image_pixels = (g.output_height + 2) * row_pixels, pixel = list.out[p];
@@ -49,6 +51,7 @@ __global__ void __launch_bounds__(kThreads) gathered_kernel(ListGeometry g, Devi
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) add_kernel(AddCall call) {
+  begin_kernel();
   int64_t vectors = static_cast<int64_t>(call.images) * (call.y.height + 2) * (call.y.width + 2) *
                     call.y.pitch / kVector<T>;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < vectors;

@@ -29,6 +29,10 @@ struct alignas(16) uint4 {
   uint32_t x, y, z, w;
 };
 
+struct alignas(8) uint2 {
+  uint32_t x, y;
+};
+
 namespace lasnet::cuda {
 
 namespace emulation {
@@ -175,6 +179,12 @@ void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
   emulation::warp_meeting("multiply_add", &mine, emulation::combine_multiply_add<P>);
 }
 
+inline void wait_for_predecessor() {}
+inline void let_successor_start() {}
+
+inline unsigned long long load_volatile(const unsigned long long* from) { return *from; }
+inline void store_volatile(unsigned long long* to, unsigned long long value) { *to = value; }
+
 struct LaunchShape {
   int64_t blocks = 1;
   int threads = 32;
@@ -223,6 +233,12 @@ T __shfl_xor_sync(unsigned, T value, int distance) {
 }
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
+inline unsigned atomicAdd(unsigned* address, unsigned value) {
+  unsigned old = *address;
+  *address += value;
+  return old;
+}
 
 inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
   unsigned long long old = *address;
