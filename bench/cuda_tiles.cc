@@ -111,6 +111,7 @@ void measure(const Layer& layer, int batch, double rate, Precision precision, in
                     .channels = layer.out,
                     .reduction_bytes = reduction * element_bytes(precision),
                     .precision = precision,
+                    .adds = layer.epilogue == Epilogue::bias_add_relu,
                     .multiprocessors = multiprocessors};
   work.split = splits_reduction(work, static_cast<double>(capacity));
   CudaTile chosen = choose_cuda_tile(work);

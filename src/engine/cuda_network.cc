@@ -118,6 +118,7 @@ void CudaNetwork::run_conv(const Layer& layer, const cuda::ConvCall& call) {
       .reduction_bytes = int64_t{call.taps} * call.run * cuda::element_bytes(layer.conv.precision),
       .precision = layer.conv.precision,
       .grouped = call.group_out > 0,
+      .adds = call.epilogue == Epilogue::bias_add_relu,
       .multiprocessors = executable_.device().multiprocessors};
   work.split = splits_reduction(work, static_cast<double>(layer.max_pixels));
   CudaTile tile = choose_cuda_tile(work);

@@ -8,28 +8,28 @@ namespace {
 
 constexpr int kStepBytes = 64;  ///< as in kernels/cuda/conv_shape.h
 
-/// Nanoseconds of a tile: of a step of its reduction and of everything else, when tiles fill a multiprocessor
-/// and when one has it to itself.
+/// Nanoseconds of a tile: of a step of its reduction, of everything else, and of that if it adds to its
+/// output, when tiles fill a multiprocessor; of a step and the rest when one has it to itself.
 struct TileCost {
-  double step, rest, step_alone, rest_alone;
+  double step, rest, rest_adding, step_alone, rest_alone;
   int together = 1;  ///< tiles that take a multiprocessor's schedulers at a time
 };
 
-// Fitted to bench/cuda_tiles.cc on an H200 (2026-11-26): 3 to 5 % from the fastest tile on average.
+// Fitted to bench/cuda_tiles.cc on an H200 (2026-11-26): 2 to 5 % from the fastest tile on average.
 TileCost tile_cost(CudaTileShape shape, Precision precision) {
   constexpr int kShapes = 5;
   constexpr TileCost kFp32[kShapes] = {
-      {}, {796, 3263, 857, 7925}, {413, 1340, 752, 7579, 2}, {250, 539, 360, 7056}, {}};
-  constexpr TileCost kTf32[kShapes] = {{331, 10344, 424, 8355},
-                                       {228, 4335, 310, 7152},
-                                       {150, 1613, 214, 5211},
-                                       {115, 774, 218, 5349},
-                                       {69, 2400, 55, 3950}};
-  constexpr TileCost kHalf[kShapes] = {{318, 5631, 424, 8355},
-                                       {241, 2413, 310, 7152},
-                                       {163, 1087, 214, 5211},
-                                       {124, 795, 218, 5349},
-                                       {74, 2285, 55, 3950}};
+      {}, {823, 1443, 3253, 857, 7925}, {406, 583, 1478, 676, 8399, 2}, {254, 300, 533, 360, 7056}, {}};
+  constexpr TileCost kTf32[kShapes] = {{413, 4223, 11460, 424, 8356},
+                                       {243, 3206, 4453, 310, 7152},
+                                       {163, 757, 1657, 213, 5304},
+                                       {124, 223, 781, 218, 5351},
+                                       {71, 2222, 2438, 55, 3951}};
+  constexpr TileCost kHalf[kShapes] = {{381, 3363, 5995, 424, 8356},
+                                       {250, 2047, 2438, 310, 7152},
+                                       {172, 737, 1077, 213, 5304},
+                                       {138, 293, 817, 218, 5351},
+                                       {78, 2089, 2342, 55, 3951}};
   auto index = static_cast<size_t>(shape);
   if (precision == Precision::fp32) return kFp32[index];
   return precision == Precision::tf32 ? kTf32[index] : kHalf[index];
@@ -64,7 +64,8 @@ double expected_seconds(const CudaTile& tile, const CudaConvWork& work) {
   double steps = ceil_div(static_cast<double>(work.reduction_bytes), kStepBytes);
   double tiles = ceil_div(std::max(work.pixels, 1.0), tile.pixels) * ceil_div(work.channels, tile.channels);
   double each = ceil_div(ceil_div(tiles, work.multiprocessors), cost.together) * cost.together;
-  return 1e-9 * std::max(each * (steps * cost.step + cost.rest), steps * cost.step_alone + cost.rest_alone);
+  double rest = work.adds ? cost.rest_adding : cost.rest;
+  return 1e-9 * std::max(each * (steps * cost.step + rest), steps * cost.step_alone + cost.rest_alone);
 }
 
 CudaTile choose_cuda_tile(const CudaConvWork& work) {

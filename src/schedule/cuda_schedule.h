@@ -37,6 +37,7 @@ struct CudaConvWork {
   int64_t reduction_bytes = 0;  ///< taps * elements per tap * bytes of one
   Precision precision = Precision::fp32;
   bool grouped = false;  ///< a tile then covers one slice of channels: wider ones would multiply more zeros
+  bool adds = false;     ///< to its output, which is read
   bool split = false;    ///< only `split`, else every other shape
   int multiprocessors = 1;
 };

@@ -75,7 +75,7 @@ class TileLoader {
 
   /// Finds the rows; from here on the list is read.
   __device__ void find_rows(const TilePlace& place) {
-    int32_t pixels[kRows], first = call_.in_pixels[0];
+    int32_t pixels[kRows];
     int64_t p = place.pixel + static_cast<int>(threadIdx.x) / kSegments;
     // Beside the list's length, not after it: what lies beyond is not used.
 #pragma unroll
@@ -86,8 +86,9 @@ class TileLoader {
     int64_t count = *call_.count;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      int64_t pixel = p + i * kRowStep < count ? pixels[i] : first;
-      rows_[i] = static_cast<const T*>(call_.in) + pixel * call_.in_pitch + first_channel_ + element_;
+      if (p + i * kRowStep < count) listed_ |= 1u << i;
+      rows_[i] = static_cast<const T*>(call_.in) + static_cast<int64_t>(pixels[i]) * call_.in_pitch +
+                 first_channel_ + element_;
     }
   }
 
@@ -118,7 +119,8 @@ class TileLoader {
     int offset = valid ? call_.tap_offsets[tap_] + element : 0;
 #pragma unroll
     for (int i = 0; i < kRows; ++i)
-      copy_async(stage + rows_to_ + i * kRowStep * kRowBytes<kSplit>, rows_[i] + offset, valid);
+      copy_async(stage + rows_to_ + i * kRowStep * kRowBytes<kSplit>, rows_[i] + offset,
+                 valid && (listed_ >> i & 1) != 0);
     for (within_ += kSplit; within_ >= steps_per_tap_; within_ -= steps_per_tap_) ++tap_;
   }
 
@@ -132,6 +134,7 @@ class TileLoader {
 
   const ConvCall& call_;
   const T* rows_[kRows];
+  unsigned listed_ = 0;           ///< a bit per row: others are zeros, and cost no traffic
   const unsigned char* weights_;  ///< of the next stage
   int slice_stride_;              ///< bytes
   int rows_to_, weights_to_;      ///< in a stage

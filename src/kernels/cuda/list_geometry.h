@@ -108,10 +108,17 @@ LASNET_HOST_DEVICE inline Window masker_window(const ListGeometry& g, int row, i
   return w;
 }
 
-/// Pixels are dealt to blocks of threads in chunks that never cross images.
-inline constexpr int kChunkPixels = 1024;
+/// Pixels are dealt to blocks of threads, one to a thread, in chunks that never cross images: whole small
+/// images, or 1024 pixels.
+inline constexpr int kMaxChunkPixels = 1024;
+LASNET_HOST_DEVICE inline int chunk_pixels(const ListGeometry& g) {
+  int middle = g.middle_height * g.middle_width, output = g.output_height * g.output_width;
+  int pixels = ((middle > output ? middle : output) + 31) / 32 * 32;
+  return pixels < kMaxChunkPixels ? pixels : kMaxChunkPixels;
+}
 LASNET_HOST_DEVICE inline int chunks_per_image(const ListGeometry& g, ListKind kind) {
-  return (domain_height(g, kind) * domain_width(g, kind) + kChunkPixels - 1) / kChunkPixels;
+  int chunk = chunk_pixels(g);
+  return (domain_height(g, kind) * domain_width(g, kind) + chunk - 1) / chunk;
 }
 
 }  // namespace lasnet::cuda

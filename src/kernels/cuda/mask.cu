@@ -15,14 +15,9 @@
 namespace lasnet::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
-constexpr int kRounds = kChunkPixels / kThreads;  ///< pixels per thread
-static_assert(kChunkPixels % kThreads == 0);
-
 /// Shared memory of a block.
 struct Shared {
-  int partial[kRounds * kWarps];
+  int partial[32];  ///< of each warp
   int ticket;
 };
 
@@ -32,28 +27,42 @@ __device__ unsigned long long published(unsigned state, int entries) {
   return static_cast<unsigned long long>(state) << 32 | static_cast<unsigned>(entries);
 }
 
+__device__ int thread_index() { return static_cast<int>(threadIdx.x); }
+__device__ int thread_count() { return static_cast<int>(blockDim.x); }
+__device__ int lane_index() { return thread_index() % 32; }
+__device__ int warp_index() { return thread_index() / 32; }
+
+/// What each warp has left in `partial`, one to a lane.
+__device__ int of_warp(const Shared& shared, int otherwise) {
+  return lane_index() < thread_count() / 32 ? shared.partial[lane_index()] : otherwise;
+}
+
 /// Sum of a value over the block, in every thread.
 __device__ int block_sum(int value, Shared& shared) {
   value = warp_sum(value);
-  if (threadIdx.x % 32 == 0) shared.partial[threadIdx.x / 32] = value;
+  if (lane_index() == 0) shared.partial[warp_index()] = value;
   __syncthreads();
-  int sum = 0;
-  for (int i = 0; i < kWarps; ++i) sum += shared.partial[i];
+  int sum = warp_sum(of_warp(shared, 0));
   __syncthreads();
   return sum;
 }
 
-/// Least value over the block, in every thread.
-__device__ int block_min(int value, Shared& shared) {
+__device__ int warp_min(int value) {
   for (int distance = 16; distance > 0; distance /= 2) {
     int other = __shfl_xor_sync(kWholeWarp, value, distance);
     value = other < value ? other : value;
   }
-  if (threadIdx.x % 32 == 0) shared.partial[threadIdx.x / 32] = value;
-  __syncthreads();
-  for (int i = 0; i < kWarps; ++i) value = shared.partial[i] < value ? shared.partial[i] : value;
-  __syncthreads();
   return value;
+}
+
+/// Least value over the block, in every thread.
+__device__ int block_min(int value, Shared& shared) {
+  value = warp_min(value);
+  if (lane_index() == 0) shared.partial[warp_index()] = value;
+  __syncthreads();
+  int least = warp_min(of_warp(shared, value));
+  __syncthreads();
+  return least;
 }
 
 /// A pixel of a chunk.
@@ -62,10 +71,10 @@ struct Place {
   bool inside;
 };
 
-/// The pixel that this thread takes in a round.
-__device__ Place place_of(const ListGeometry& g, ListKind kind, int chunk, int round) {
+/// The pixel that this thread takes.
+__device__ Place place_of(const ListGeometry& g, ListKind kind, int chunk) {
   int per_image = chunks_per_image(g, kind), width = domain_width(g, kind);
-  int pixel = chunk % per_image * kChunkPixels + round * kThreads + static_cast<int>(threadIdx.x);
+  int pixel = chunk % per_image * thread_count() + thread_index();
   return {chunk / per_image, pixel / width, pixel % width, pixel < width * domain_height(g, kind)};
 }
 
@@ -76,7 +85,7 @@ __device__ bool lists_everything(const ListCall& call, const ListTarget& target,
   if (target.whole_from_patches > patches) return false;  // the same in every thread
   const uint8_t* own = call.patches + static_cast<int64_t>(image) * patches;
   int active = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < patches; i += kThreads) active += own[i] != 0;
+  for (int i = thread_index(); i < patches; i += thread_count()) active += own[i] != 0;
   return block_sum(active, shared) >= target.whole_from_patches;
 }
 
@@ -91,8 +100,8 @@ __device__ bool masked_in(const ListCall& call, ListKind kind, const Place& plac
 /// Entries of the chunks before this one.
 __device__ int entries_before(const ListTarget& target, int chunk, Shared& shared) {
   int before = 0;
-  for (int last = chunk - 1; last >= 0; last -= kThreads) {
-    int other = last - static_cast<int>(threadIdx.x);
+  for (int last = chunk - 1; last >= 0; last -= thread_count()) {
+    int other = last - thread_index();
     unsigned long long cell = published(kUpToHere, 0);
     if (other >= 0) {
       do {
@@ -101,9 +110,9 @@ __device__ int entries_before(const ListTarget& target, int chunk, Shared& share
     }
     // Nearest chunk that knows the sum up to itself; thread 0 has the nearest chunk of all.
     bool knows = cell >> 32 == kUpToHere;
-    int nearest = block_min(knows ? static_cast<int>(threadIdx.x) : kThreads, shared);
-    before += block_sum(static_cast<int>(threadIdx.x) <= nearest ? static_cast<int>(cell) : 0, shared);
-    if (nearest < kThreads) break;
+    int nearest = block_min(knows ? thread_index() : thread_count(), shared);
+    before += block_sum(thread_index() <= nearest ? static_cast<int>(cell) : 0, shared);
+    if (nearest < thread_count()) break;
   }
   return before;
 }
@@ -122,74 +131,67 @@ __device__ void leave(const ListTarget& target, int chunks, Shared& shared) {
   if (threadIdx.x == 0) shared.ticket = static_cast<int>(atomicAdd(target.progress.left, 1u));
   __syncthreads();
   if (shared.ticket != chunks - 1) return;
-  for (int i = static_cast<int>(threadIdx.x); i < chunks; i += kThreads) target.progress.cells[i] = 0;
+  for (int i = thread_index(); i < chunks; i += thread_count()) target.progress.cells[i] = 0;
   if (threadIdx.x == 0) *target.progress.taken = *target.progress.left = 0;
 }
 
 __device__ void write_projected(const ListCall& call, const ListTarget& target, int chunk) {
   const ListGeometry& g = call.geometry;
-  int per_image = g.output_height * g.output_width, image = 0;
-  for (int round = 0; round < kRounds; ++round) {
-    Place place = place_of(g, target.kind, chunk, round);
-    image = place.image;
-    if (!place.inside) continue;
+  Place place = place_of(g, target.kind, chunk);
+  int per_image = g.output_height * g.output_width;
+  if (place.inside) {
     PixelPair pair = pixel_pair(g, target.kind, place.image, place.y, place.x);
     int entry = place.image * per_image + place.y * g.output_width + place.x;
     target.list.in[entry] = pair.in;
     target.list.out[entry] = masked_in(call, target.kind, place) ? ~pair.out : pair.out;
   }
   if (threadIdx.x != 0) return;
-  target.list.image_begin[image] = image * per_image;
-  if (image == g.images - 1) target.list.image_begin[g.images] = g.images * per_image;
+  target.list.image_begin[place.image] = place.image * per_image;
+  if (place.image == g.images - 1) target.list.image_begin[g.images] = g.images * per_image;
+}
+
+/// Flagged threads before this one, and in all.
+struct Rank {
+  int before, all;
+};
+__device__ Rank rank_in_block(bool flag, Shared& shared) {
+  unsigned votes = __ballot_sync(kWholeWarp, flag);
+  if (lane_index() == 0) shared.partial[warp_index()] = __popc(votes);
+  __syncthreads();
+  int of_lane = of_warp(shared, 0);
+  int before = warp_sum(lane_index() < warp_index() ? of_lane : 0), all = warp_sum(of_lane);
+  __syncthreads();
+  return {before + __popc(votes & ((1u << lane_index()) - 1)), all};
 }
 
 __device__ void write_listed(const ListCall& call, const ListTarget& target, int chunks, Shared& shared) {
   const ListGeometry& g = call.geometry;
   int chunk = take_chunk(target, chunks, shared), per_image = chunks_per_image(g, target.kind);
-  bool everything = lists_everything(call, target, chunk / per_image, shared);
-  unsigned listed[kRounds];  // this warp's votes
-  int masked = 0;
-  for (int round = 0; round < kRounds; ++round) {
-    Place place = place_of(g, target.kind, chunk, round);
-    bool in_mask = masked_in(call, target.kind, place);
-    masked += in_mask;
-    listed[round] = __ballot_sync(kWholeWarp, place.inside && (everything || in_mask));
-  }
-  if (target.mask_counts != nullptr) masked = block_sum(masked, shared);
-  int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32, own = 0;
-  int ranks[kRounds] = {};
-  for (int round = 0; round < kRounds; ++round) {
-    if (lane == 0) shared.partial[round * kWarps + warp] = __popc(listed[round]);
-  }
-  __syncthreads();
-  for (int i = 0; i < kRounds * kWarps; ++i) {
-    for (int round = 0; round < kRounds; ++round) {
-      if (i == round * kWarps + warp) ranks[round] = own + __popc(listed[round] & ((1u << lane) - 1));
-    }
-    own += shared.partial[i];
-  }
-  __syncthreads();
+  Place place = place_of(g, target.kind, chunk);
+  bool in_mask = masked_in(call, target.kind, place);
+  bool everything = lists_everything(call, target, place.image, shared);  // by all threads
+  bool listed = place.inside && (in_mask || everything);
+  Rank rank = rank_in_block(listed, shared);
+  int masked = target.mask_counts != nullptr ? block_sum(in_mask, shared) : 0;
   if (threadIdx.x == 0) {
     if (target.mask_counts != nullptr) target.mask_counts[chunk] = masked;
-    if (chunk > 0) store_volatile(target.progress.cells + chunk, published(kOwnCount, own));
+    if (chunk > 0) store_volatile(target.progress.cells + chunk, published(kOwnCount, rank.all));
   }
-  int before = entries_before(target, chunk, shared);
+  int before = chunk > 0 ? entries_before(target, chunk, shared) : 0;
   if (threadIdx.x == 0) {
-    if (chunks > 1) store_volatile(target.progress.cells + chunk, published(kUpToHere, before + own));
-    if (chunk % per_image == 0) target.list.image_begin[chunk / per_image] = before;
-    if (chunk == chunks - 1) target.list.image_begin[g.images] = before + own;
+    if (chunks > 1) store_volatile(target.progress.cells + chunk, published(kUpToHere, before + rank.all));
+    if (chunk % per_image == 0) target.list.image_begin[place.image] = before;
+    if (chunk == chunks - 1) target.list.image_begin[g.images] = before + rank.all;
   }
-  for (int round = 0; round < kRounds; ++round) {
-    if ((listed[round] >> lane & 1) == 0) continue;
-    Place place = place_of(g, target.kind, chunk, round);
+  if (listed) {
     PixelPair pair = pixel_pair(g, target.kind, place.image, place.y, place.x);
-    target.list.in[before + ranks[round]] = pair.in;
-    target.list.out[before + ranks[round]] = pair.out;
+    target.list.in[before + rank.before] = pair.in;
+    target.list.out[before + rank.before] = pair.out;
   }
   if (chunks > 1) leave(target, chunks, shared);
 }
 
-__global__ void __launch_bounds__(kThreads) list_kernel(ListCall call) {
+__global__ void __launch_bounds__(kMaxChunkPixels) list_kernel(ListCall call) {
   begin_kernel();
   Shared& shared = *shared_memory<Shared>();
   const ListTarget& target = call.targets[blockIdx.y];
@@ -208,7 +210,9 @@ void build_lists(Stream& stream, const ListCall& call) {
     chunks = own > chunks ? own : chunks;
   }
   launch(stream, list_kernel,
-         LaunchShape{int64_t{call.geometry.images} * chunks, kThreads, sizeof(Shared), call.count}, call);
+         LaunchShape{int64_t{call.geometry.images} * chunks, chunk_pixels(call.geometry), sizeof(Shared),
+                     call.count},
+         call);
 }
 
 }  // namespace lasnet::cuda
