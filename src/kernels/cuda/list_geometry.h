@@ -43,22 +43,35 @@ LASNET_HOST_DEVICE inline int domain_width(const ListGeometry& g, ListKind kind)
   return kind == ListKind::dilated ? g.middle_width : g.output_width;
 }
 
-/// M at output pixel (y, x). `patches`: one image's decisions.
-LASNET_HOST_DEVICE inline bool is_active(const ListGeometry& g, const uint8_t* patches, int y, int x) {
-  return patches[y / g.granularity * g.patch_cols + x / g.granularity] != 0;
+/// Patches, along one axis, that decide about a pixel; none if last < first.
+struct PatchSpan {
+  int first, last;
+};
+
+/// Of the pixels of D at `v` along an axis: those with an output whose 3x3 window reads it. Outputs y with
+/// s * y in [v - 1, v + 1]; whole patches of them at once.
+LASNET_HOST_DEVICE inline PatchSpan dilated_span(const ListGeometry& g, int v, int outputs) {
+  int s = g.dilation_stride;
+  int first = v < 1 ? 0 : (v - 1 + s - 1) / s, last = (v + 1) / s;
+  if (last > outputs - 1) last = outputs - 1;
+  if (last < first) return {0, -1};
+  return {first / g.granularity, last / g.granularity};
 }
 
-/// D at middle pixel (v, u): some active output's 3x3 window reads it.
-LASNET_HOST_DEVICE inline bool is_dilated(const ListGeometry& g, const uint8_t* patches, int v, int u) {
-  int s = g.dilation_stride;
-  // Outputs y with s * y in [v - 1, v + 1]; whole patches of them at once.
-  int top = v < 1 ? 0 : (v - 1 + s - 1) / s, left = u < 1 ? 0 : (u - 1 + s - 1) / s;
-  int bottom = (v + 1) / s, right = (u + 1) / s;
-  if (bottom > g.output_height - 1) bottom = g.output_height - 1;
-  if (right > g.output_width - 1) right = g.output_width - 1;
-  if (bottom < top || right < left) return false;
-  for (int row = top / g.granularity; row <= bottom / g.granularity; ++row) {
-    for (int col = left / g.granularity; col <= right / g.granularity; ++col) {
+LASNET_HOST_DEVICE inline PatchSpan row_span(const ListGeometry& g, ListKind kind, int y) {
+  if (kind == ListKind::dilated) return dilated_span(g, y, g.output_height);
+  return {y / g.granularity, y / g.granularity};
+}
+LASNET_HOST_DEVICE inline PatchSpan column_span(const ListGeometry& g, ListKind kind, int x) {
+  if (kind == ListKind::dilated) return dilated_span(g, x, g.output_width);
+  return {x / g.granularity, x / g.granularity};
+}
+
+/// Whether a patch is active among these rows and columns. `patches`: one image's decisions.
+LASNET_HOST_DEVICE inline bool any_active(const ListGeometry& g, const uint8_t* patches, PatchSpan rows,
+                                          PatchSpan columns) {
+  for (int row = rows.first; row <= rows.last; ++row) {
+    for (int col = columns.first; col <= columns.last; ++col) {
       if (patches[row * g.patch_cols + col] != 0) return true;
     }
   }
@@ -68,7 +81,7 @@ LASNET_HOST_DEVICE inline bool is_dilated(const ListGeometry& g, const uint8_t* 
 /// What the mask says of pixel (y, x) of a list's map.
 LASNET_HOST_DEVICE inline bool is_masked_in(const ListGeometry& g, ListKind kind, const uint8_t* patches,
                                             int y, int x) {
-  return kind == ListKind::dilated ? is_dilated(g, patches, y, x) : is_active(g, patches, y, x);
+  return any_active(g, patches, row_span(g, kind, y), column_span(g, kind, x));
 }
 
 /// Input and output pixel of a position.
@@ -108,17 +121,16 @@ LASNET_HOST_DEVICE inline Window masker_window(const ListGeometry& g, int row, i
   return w;
 }
 
-/// Pixels are dealt to blocks of threads, one to a thread, in chunks that never cross images: whole small
-/// images, or 1024 pixels.
-inline constexpr int kMaxChunkPixels = 1024;
-LASNET_HOST_DEVICE inline int chunk_pixels(const ListGeometry& g) {
-  int middle = g.middle_height * g.middle_width, output = g.output_height * g.output_width;
-  int pixels = ((middle > output ? middle : output) + 31) / 32 * 32;
-  return pixels < kMaxChunkPixels ? pixels : kMaxChunkPixels;
-}
+/// Pixels are dealt to blocks of threads in chunks that never cross images.
+inline constexpr int kChunkPixels = 1024;
 LASNET_HOST_DEVICE inline int chunks_per_image(const ListGeometry& g, ListKind kind) {
-  int chunk = chunk_pixels(g);
-  return (domain_height(g, kind) * domain_width(g, kind) + chunk - 1) / chunk;
+  return (domain_height(g, kind) * domain_width(g, kind) + kChunkPixels - 1) / kChunkPixels;
+}
+
+/// n / d for 0 <= n < 2^22 and its d's 1.0f / d: exact, as (n + 1/2) / d is at least 1 / (2 d) from an
+/// integer.
+LASNET_HOST_DEVICE inline int quotient(int n, float inverse) {
+  return static_cast<int>((static_cast<float>(n) + 0.5f) * inverse);
 }
 
 }  // namespace lasnet::cuda

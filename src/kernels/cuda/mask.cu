@@ -8,16 +8,23 @@
 // publishes its own count at once and, when it knows it, the sum up to and with it (decoupled look-back,
 // after Merrill and Garland 2016). Chunks are dealt by a ticket, so that a block waits for started blocks
 // only. Within a chunk pixels are ranked by warp ballots. So the order is that of the pixels, whatever ran
-// first. A pixel's flag is read from the patch decisions directly (list_geometry.h): no mask is ever stored.
+// first. A pixel's flag is read from the patch decisions directly: no mask is ever stored. Which patches
+// decide about a row or a column is worked out once per chunk (list_geometry.h), divisions being most of the
+// work.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 
 namespace lasnet::cuda {
 namespace {
 
-/// Shared memory of a block.
+constexpr int kThreads = 256;
+constexpr int kWarps = kThreads / 32;
+constexpr int kRounds = kChunkPixels / kThreads;  ///< pixels per thread
+static_assert(kChunkPixels % kThreads == 0);
+
+/// Shared memory of a block; the spans of rows and columns follow it.
 struct Shared {
-  int partial[32];  ///< of each warp
+  int partial[kRounds * kWarps];  ///< of each warp, in order of its pixels
   int ticket;
 };
 
@@ -28,55 +35,83 @@ __device__ unsigned long long published(unsigned state, int entries) {
 }
 
 __device__ int thread_index() { return static_cast<int>(threadIdx.x); }
-__device__ int thread_count() { return static_cast<int>(blockDim.x); }
 __device__ int lane_index() { return thread_index() % 32; }
 __device__ int warp_index() { return thread_index() / 32; }
-
-/// What each warp has left in `partial`, one to a lane.
-__device__ int of_warp(const Shared& shared, int otherwise) {
-  return lane_index() < thread_count() / 32 ? shared.partial[lane_index()] : otherwise;
-}
 
 /// Sum of a value over the block, in every thread.
 __device__ int block_sum(int value, Shared& shared) {
   value = warp_sum(value);
   if (lane_index() == 0) shared.partial[warp_index()] = value;
   __syncthreads();
-  int sum = warp_sum(of_warp(shared, 0));
+  int sum = 0;
+  for (int i = 0; i < kWarps; ++i) sum += shared.partial[i];
   __syncthreads();
   return sum;
 }
 
-__device__ int warp_min(int value) {
+/// Least value over the block, in every thread.
+__device__ int block_min(int value, Shared& shared) {
   for (int distance = 16; distance > 0; distance /= 2) {
     int other = __shfl_xor_sync(kWholeWarp, value, distance);
     value = other < value ? other : value;
   }
+  if (lane_index() == 0) shared.partial[warp_index()] = value;
+  __syncthreads();
+  for (int i = 0; i < kWarps; ++i) value = shared.partial[i] < value ? shared.partial[i] : value;
+  __syncthreads();
   return value;
 }
 
-/// Least value over the block, in every thread.
-__device__ int block_min(int value, Shared& shared) {
-  value = warp_min(value);
-  if (lane_index() == 0) shared.partial[warp_index()] = value;
-  __syncthreads();
-  int least = warp_min(of_warp(shared, value));
-  __syncthreads();
-  return least;
-}
+/// A chunk's place, and the patches that decide about its map's rows and columns.
+class Chunk {
+ public:
+  /// By all threads; ends with a barrier.
+  __device__ Chunk(const ListCall& call, ListKind kind, int index, Shared& shared)
+      : call_(call), kind_(kind), rows_(reinterpret_cast<PatchSpan*>(&shared + 1)) {
+    const ListGeometry& g = call.geometry;
+    int per_image = chunks_per_image(g, kind), height = domain_height(g, kind);
+    width_ = domain_width(g, kind);
+    columns_ = rows_ + height;
+    image_ = per_image == 1 ? index : index / per_image;
+    first_ = (index - image_ * per_image) * kChunkPixels;
+    pixels_ = height * width_;
+    inverse_width_ = 1.0f / static_cast<float>(width_);
+    if (call.patches != nullptr) {
+      patches_ = call.patches + static_cast<int64_t>(image_) * g.patches();
+      for (int i = thread_index(); i < height; i += kThreads) rows_[i] = row_span(g, kind, i);
+      for (int i = thread_index(); i < width_; i += kThreads) columns_[i] = column_span(g, kind, i);
+    }
+    __syncthreads();
+  }
 
-/// A pixel of a chunk.
-struct Place {
-  int image, y, x;
-  bool inside;
+  __device__ int image() const { return image_; }
+  __device__ bool is_first_of_image() const { return first_ == 0; }
+
+  /// This thread's pixel of a round.
+  __device__ bool has_pixel(int round) const { return pixel(round) < pixels_; }
+  __device__ bool is_masked_in(int round) const {
+    if (!has_pixel(round)) return false;
+    if (patches_ == nullptr) return true;
+    int y = quotient(pixel(round), inverse_width_), x = pixel(round) - y * width_;
+    return any_active(call_.geometry, patches_, rows_[y], columns_[x]);
+  }
+  __device__ PixelPair pair(int round) const {
+    int y = quotient(pixel(round), inverse_width_), x = pixel(round) - y * width_;
+    return pixel_pair(call_.geometry, kind_, image_, y, x);
+  }
+  /// Its number among all pixels.
+  __device__ int entry(int round) const { return image_ * pixels_ + pixel(round); }
+
+ private:
+  __device__ int pixel(int round) const { return first_ + round * kThreads + thread_index(); }
+
+  const ListCall& call_;
+  ListKind kind_;
+  PatchSpan *rows_, *columns_;
+  const uint8_t* patches_ = nullptr;  ///< of the image; null: all active
+  int image_, first_, pixels_, width_;
+  float inverse_width_;
 };
-
-/// The pixel that this thread takes.
-__device__ Place place_of(const ListGeometry& g, ListKind kind, int chunk) {
-  int per_image = chunks_per_image(g, kind), width = domain_width(g, kind);
-  int pixel = chunk % per_image * thread_count() + thread_index();
-  return {chunk / per_image, pixel / width, pixel % width, pixel < width * domain_height(g, kind)};
-}
 
 /// Whether an image lists every pixel because enough of its patches are active.
 __device__ bool lists_everything(const ListCall& call, const ListTarget& target, int image, Shared& shared) {
@@ -85,22 +120,14 @@ __device__ bool lists_everything(const ListCall& call, const ListTarget& target,
   if (target.whole_from_patches > patches) return false;  // the same in every thread
   const uint8_t* own = call.patches + static_cast<int64_t>(image) * patches;
   int active = 0;
-  for (int i = thread_index(); i < patches; i += thread_count()) active += own[i] != 0;
+  for (int i = thread_index(); i < patches; i += kThreads) active += own[i] != 0;
   return block_sum(active, shared) >= target.whole_from_patches;
-}
-
-__device__ bool masked_in(const ListCall& call, ListKind kind, const Place& place) {
-  if (!place.inside) return false;
-  if (call.patches == nullptr) return true;
-  const ListGeometry& g = call.geometry;
-  return is_masked_in(g, kind, call.patches + static_cast<int64_t>(place.image) * g.patches(), place.y,
-                      place.x);
 }
 
 /// Entries of the chunks before this one.
 __device__ int entries_before(const ListTarget& target, int chunk, Shared& shared) {
   int before = 0;
-  for (int last = chunk - 1; last >= 0; last -= thread_count()) {
+  for (int last = chunk - 1; last >= 0; last -= kThreads) {
     int other = last - thread_index();
     unsigned long long cell = published(kUpToHere, 0);
     if (other >= 0) {
@@ -110,9 +137,9 @@ __device__ int entries_before(const ListTarget& target, int chunk, Shared& share
     }
     // Nearest chunk that knows the sum up to itself; thread 0 has the nearest chunk of all.
     bool knows = cell >> 32 == kUpToHere;
-    int nearest = block_min(knows ? thread_index() : thread_count(), shared);
+    int nearest = block_min(knows ? thread_index() : kThreads, shared);
     before += block_sum(thread_index() <= nearest ? static_cast<int>(cell) : 0, shared);
-    if (nearest < thread_count()) break;
+    if (nearest < kThreads) break;
   }
   return before;
 }
@@ -120,7 +147,7 @@ __device__ int entries_before(const ListTarget& target, int chunk, Shared& share
 /// The next chunk of a target that no block has taken.
 __device__ int take_chunk(const ListTarget& target, int chunks, Shared& shared) {
   if (chunks == 1) return 0;
-  if (threadIdx.x == 0) shared.ticket = static_cast<int>(atomicAdd(target.progress.taken, 1u));
+  if (thread_index() == 0) shared.ticket = static_cast<int>(atomicAdd(target.progress.taken, 1u));
   __syncthreads();
   return shared.ticket;
 }
@@ -128,91 +155,109 @@ __device__ int take_chunk(const ListTarget& target, int chunks, Shared& shared) 
 /// The last block to come sets everything back for the next launch.
 __device__ void leave(const ListTarget& target, int chunks, Shared& shared) {
   __syncthreads();
-  if (threadIdx.x == 0) shared.ticket = static_cast<int>(atomicAdd(target.progress.left, 1u));
+  if (thread_index() == 0) shared.ticket = static_cast<int>(atomicAdd(target.progress.left, 1u));
   __syncthreads();
   if (shared.ticket != chunks - 1) return;
-  for (int i = thread_index(); i < chunks; i += thread_count()) target.progress.cells[i] = 0;
-  if (threadIdx.x == 0) *target.progress.taken = *target.progress.left = 0;
+  for (int i = thread_index(); i < chunks; i += kThreads) target.progress.cells[i] = 0;
+  if (thread_index() == 0) *target.progress.taken = *target.progress.left = 0;
 }
 
-__device__ void write_projected(const ListCall& call, const ListTarget& target, int chunk) {
+__device__ void write_projected(const ListCall& call, const ListTarget& target, int index, Shared& shared) {
   const ListGeometry& g = call.geometry;
-  Place place = place_of(g, target.kind, chunk);
-  int per_image = g.output_height * g.output_width;
-  if (place.inside) {
-    PixelPair pair = pixel_pair(g, target.kind, place.image, place.y, place.x);
-    int entry = place.image * per_image + place.y * g.output_width + place.x;
-    target.list.in[entry] = pair.in;
-    target.list.out[entry] = masked_in(call, target.kind, place) ? ~pair.out : pair.out;
+  Chunk chunk(call, target.kind, index, shared);
+  for (int round = 0; round < kRounds; ++round) {
+    if (!chunk.has_pixel(round)) break;
+    PixelPair pair = chunk.pair(round);
+    target.list.in[chunk.entry(round)] = pair.in;
+    target.list.out[chunk.entry(round)] = chunk.is_masked_in(round) ? ~pair.out : pair.out;
   }
-  if (threadIdx.x != 0) return;
-  target.list.image_begin[place.image] = place.image * per_image;
-  if (place.image == g.images - 1) target.list.image_begin[g.images] = g.images * per_image;
+  int per_image = g.output_height * g.output_width;
+  if (thread_index() != 0) return;
+  target.list.image_begin[chunk.image()] = chunk.image() * per_image;
+  if (chunk.image() == g.images - 1) target.list.image_begin[g.images] = g.images * per_image;
 }
 
-/// Flagged threads before this one, and in all.
-struct Rank {
-  int before, all;
+/// Listed pixels of a chunk: this warp's votes and the number of those before them, per round; and all.
+struct Votes {
+  unsigned listed[kRounds];
+  int before[kRounds];
+  int all;
 };
-__device__ Rank rank_in_block(bool flag, Shared& shared) {
-  unsigned votes = __ballot_sync(kWholeWarp, flag);
-  if (lane_index() == 0) shared.partial[warp_index()] = __popc(votes);
+
+__device__ void count_votes(Votes& votes, Shared& shared) {
+  if (lane_index() == 0) {
+    for (int round = 0; round < kRounds; ++round)
+      shared.partial[round * kWarps + warp_index()] = __popc(votes.listed[round]);
+  }
   __syncthreads();
-  int of_lane = of_warp(shared, 0);
-  int before = warp_sum(lane_index() < warp_index() ? of_lane : 0), all = warp_sum(of_lane);
+  static_assert(kRounds * kWarps == 32);  // a lane for each
+  int own = shared.partial[lane_index()];
+  for (int round = 0; round < kRounds; ++round)
+    votes.before[round] = warp_sum(lane_index() < round * kWarps + warp_index() ? own : 0);
+  votes.all = warp_sum(own);
   __syncthreads();
-  return {before + __popc(votes & ((1u << lane_index()) - 1)), all};
 }
 
 __device__ void write_listed(const ListCall& call, const ListTarget& target, int chunks, Shared& shared) {
-  const ListGeometry& g = call.geometry;
-  int chunk = take_chunk(target, chunks, shared), per_image = chunks_per_image(g, target.kind);
-  Place place = place_of(g, target.kind, chunk);
-  bool in_mask = masked_in(call, target.kind, place);
-  bool everything = lists_everything(call, target, place.image, shared);  // by all threads
-  bool listed = place.inside && (in_mask || everything);
-  Rank rank = rank_in_block(listed, shared);
-  int masked = target.mask_counts != nullptr ? block_sum(in_mask, shared) : 0;
-  if (threadIdx.x == 0) {
-    if (target.mask_counts != nullptr) target.mask_counts[chunk] = masked;
-    if (chunk > 0) store_volatile(target.progress.cells + chunk, published(kOwnCount, rank.all));
+  int index = take_chunk(target, chunks, shared), masked = 0;
+  Chunk chunk(call, target.kind, index, shared);
+  bool everything = lists_everything(call, target, chunk.image(), shared);
+  Votes votes;
+#pragma unroll
+  for (int round = 0; round < kRounds; ++round) {
+    bool in_mask = chunk.is_masked_in(round);
+    masked += in_mask;
+    votes.listed[round] = __ballot_sync(kWholeWarp, in_mask || (everything && chunk.has_pixel(round)));
   }
-  int before = chunk > 0 ? entries_before(target, chunk, shared) : 0;
-  if (threadIdx.x == 0) {
-    if (chunks > 1) store_volatile(target.progress.cells + chunk, published(kUpToHere, before + rank.all));
-    if (chunk % per_image == 0) target.list.image_begin[place.image] = before;
-    if (chunk == chunks - 1) target.list.image_begin[g.images] = before + rank.all;
+  count_votes(votes, shared);
+  if (thread_index() == 0 && index > 0)
+    store_volatile(target.progress.cells + index, published(kOwnCount, votes.all));
+  if (target.mask_counts != nullptr) {
+    masked = everything ? block_sum(masked, shared) : votes.all;
+    if (thread_index() == 0) target.mask_counts[index] = masked;
   }
-  if (listed) {
-    PixelPair pair = pixel_pair(g, target.kind, place.image, place.y, place.x);
-    target.list.in[before + rank.before] = pair.in;
-    target.list.out[before + rank.before] = pair.out;
+  int before = index > 0 ? entries_before(target, index, shared) : 0;
+  if (thread_index() == 0) {
+    if (chunks > 1) store_volatile(target.progress.cells + index, published(kUpToHere, before + votes.all));
+    if (chunk.is_first_of_image()) target.list.image_begin[chunk.image()] = before;
+    if (index == chunks - 1) target.list.image_begin[call.geometry.images] = before + votes.all;
+  }
+#pragma unroll
+  for (int round = 0; round < kRounds; ++round) {
+    if ((votes.listed[round] >> lane_index() & 1) == 0) continue;
+    PixelPair pair = chunk.pair(round);
+    int entry = before + votes.before[round] + __popc(votes.listed[round] & ((1u << lane_index()) - 1));
+    target.list.in[entry] = pair.in;
+    target.list.out[entry] = pair.out;
   }
   if (chunks > 1) leave(target, chunks, shared);
 }
 
-__global__ void __launch_bounds__(kMaxChunkPixels) list_kernel(ListCall call) {
+__global__ void __launch_bounds__(kThreads) list_kernel(ListCall call) {
   begin_kernel();
   Shared& shared = *shared_memory<Shared>();
   const ListTarget& target = call.targets[blockIdx.y];
   int chunks = call.geometry.images * chunks_per_image(call.geometry, target.kind);
-  if (static_cast<int>(blockIdx.x) >= chunks) return;
-  if (target.kind == ListKind::projected) return write_projected(call, target, static_cast<int>(blockIdx.x));
+  auto block = static_cast<int>(blockIdx.x);
+  if (block >= chunks) return;
+  if (target.kind == ListKind::projected) return write_projected(call, target, block, shared);
   write_listed(call, target, chunks, shared);
 }
 
 }  // namespace
 
 void build_lists(Stream& stream, const ListCall& call) {
-  int chunks = 0;
+  int chunks = 0, spans = 0;
   for (int i = 0; i < call.count; ++i) {
-    int own = chunks_per_image(call.geometry, call.targets[i].kind);
+    ListKind kind = call.targets[i].kind;
+    int own = chunks_per_image(call.geometry, kind);
+    int own_spans = domain_height(call.geometry, kind) + domain_width(call.geometry, kind);
     chunks = own > chunks ? own : chunks;
+    spans = own_spans > spans ? own_spans : spans;
   }
+  auto shared = static_cast<int64_t>(sizeof(Shared) + spans * sizeof(PatchSpan));
   launch(stream, list_kernel,
-         LaunchShape{int64_t{call.geometry.images} * chunks, chunk_pixels(call.geometry), sizeof(Shared),
-                     call.count},
-         call);
+         LaunchShape{int64_t{call.geometry.images} * chunks, kThreads, shared, call.count}, call);
 }
 
 }  // namespace lasnet::cuda

@@ -3,10 +3,11 @@
 //   difference(n, i, j) = weight . mean over the patch's input pixels of x + bias,  active iff difference >=
 //   0
 //
-// A warp, or four for large patches, takes a patch: a pixel and 32 vectors of 16 bytes of channels at a time,
-// so that a pixel is read in whole cache lines, and four such reads at once. The order of a sum depends on
-// the block's geometry only: a decision does not depend on the batch. If the dot products already rode in the
-// first convolution (ConvCall::dots), only their mean is left to take.
+// Patches of 1, 2 x 2 and 4 x 4 input pixels take a warp each, larger ones a block, whose warps take rows.
+// Lanes take vectors of 16 bytes of channels, so that a pixel is read in whole cache lines, and all of a
+// small patch's pixels at once. The order of a sum depends on the patch only: a decision does not depend on
+// the batch. If the dot products already rode in the first convolution (ConvCall::dots), only their mean is
+// left to take.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 
@@ -14,8 +15,8 @@ namespace lasnet::cuda {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kUnrolled = 4;
-constexpr int kLargePatch = 16;  ///< pixels; from here on with four warps
+constexpr int kWarps = kThreads / 32;
+constexpr int kStrip = 8;  ///< pixels of a large patch's row that are read at once
 
 struct Patch {
   int64_t index;
@@ -34,64 +35,88 @@ __device__ void decide(const MaskerCall& call, int64_t patch, float sum, const W
   call.patches[patch] = *call.force != 0 ? call.forced[patch] : difference >= 0;
 }
 
-/// Goes through a window's pixels and, for each 32 vectors of channels, through them again.
-struct Walk {
-  int width, height, row_stride;  ///< pixels
-  int chunk = 0, y = 0, x = 0;
-
-  __device__ void advance(int pixels) {
-    for (x += pixels; x >= width; x -= width) ++y;
-    for (; y >= height; y -= height) ++chunk;
+/// Adds up to kPixels neighbours to `sums`.
+template <class T, int kPixels>
+__device__ void add_pixels(const T* x, int pitch, int pixels, float (&sums)[kVector<T>]) {
+  float values[kPixels][kVector<T>] = {};
+#pragma unroll
+  for (int i = 0; i < kPixels; ++i) {
+    if (i < pixels) load_vector(x + static_cast<int64_t>(i) * pitch, values[i]);
   }
-  __device__ int64_t pixel() const { return static_cast<int64_t>(y) * row_stride + x; }
-};
+#pragma unroll
+  for (int i = 0; i < kPixels; ++i) {
+    for (int k = 0; k < kVector<T>; ++k) sums[k] += values[i][k];
+  }
+}
 
-/// This lane's share of weight . (sum of x over the window), of the items that are this warp's.
-template <class T, int kPatchWarps>
-__device__ float lane_dot(const MaskerCall& call, int image, const Window& window) {
-  const ListGeometry& g = call.geometry;
-  int lane = static_cast<int>(threadIdx.x) % 32;
-  int64_t first = bordered(g.input_height, g.input_width, image, window.top, window.left);
-  const T* x = static_cast<const T*>(call.x.data) + first * call.x.pitch;
-  Walk walk{window.right - window.left, window.bottom - window.top, g.input_width + 2};
-  walk.advance(static_cast<int>(threadIdx.x) / 32 % kPatchWarps);
+template <class T>
+__device__ float weighted(const MaskerCall& call, int channel, const float (&sums)[kVector<T>]) {
   float dot = 0;
-  while (walk.chunk * 32 * kVector<T> < call.x.pitch) {
-    float values[kUnrolled][kVector<T>] = {};
-    int channels[kUnrolled];
-#pragma unroll
-    for (int i = 0; i < kUnrolled; ++i) {
-      channels[i] = (walk.chunk * 32 + lane) * kVector<T>;
-      if (channels[i] < call.x.pitch) load_vector(x + walk.pixel() * call.x.pitch + channels[i], values[i]);
-      walk.advance(kPatchWarps);
-    }
-#pragma unroll
-    for (int i = 0; i < kUnrolled; ++i) {
-      if (channels[i] >= call.x.pitch) continue;
-      for (int k = 0; k < kVector<T>; ++k) dot += values[i][k] * call.weight[channels[i] + k];
-    }
-  }
+  for (int k = 0; k < kVector<T>; ++k) dot += sums[k] * call.weight[channel + k];
   return dot;
 }
 
-template <class T, int kPatchWarps>
-__global__ void __launch_bounds__(kThreads) masker_kernel(MaskerCall call) {
+/// First pixel of a window.
+template <class T>
+__device__ const T* window_begin(const MaskerCall& call, int image, const Window& window) {
+  const ListGeometry& g = call.geometry;
+  int64_t pixel = bordered(g.input_height, g.input_width, image, window.top, window.left);
+  return static_cast<const T*>(call.x.data) + pixel * call.x.pitch;
+}
+
+/// Patches of kSide x kSide input pixels, or less at the edges.
+template <class T, int kSide>
+__global__ void __launch_bounds__(kThreads) small_patches_kernel(MaskerCall call) {
+  begin_kernel();
+  const ListGeometry& g = call.geometry;
+  int lane = static_cast<int>(threadIdx.x) % 32;
+  int64_t index = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
+  if (index >= static_cast<int64_t>(g.images) * g.patches()) return;  // whole warps
+  Patch patch = patch_of(g, index);
+  Window window = masker_window(g, patch.row, patch.col);
+  int width = window.right - window.left, height = window.bottom - window.top;
+  int row_elements = (g.input_width + 2) * call.x.pitch;
+  const T* x = window_begin<T>(call, patch.image, window);
+  float dot = 0;
+#pragma unroll(kSide == 1 ? 4 : 1)
+  for (int c = lane * kVector<T>; c < call.x.pitch; c += 32 * kVector<T>) {
+    float sums[kVector<T>] = {};
+#pragma unroll
+    for (int y = 0; y < kSide; ++y)
+      add_pixels<T, kSide>(x + y * row_elements + c, call.x.pitch, y < height ? width : 0, sums);
+    dot += weighted<T>(call, c, sums);
+  }
+  dot = warp_sum(dot);
+  if (lane == 0) decide(call, index, dot, window);
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) large_patches_kernel(MaskerCall call) {
   begin_kernel();
   auto* partial = shared_memory<float>();
   const ListGeometry& g = call.geometry;
-  int warp = static_cast<int>(threadIdx.x) / 32;
-  int64_t index = static_cast<int64_t>(blockIdx.x) * (kThreads / 32 / kPatchWarps) + warp / kPatchWarps;
-  bool exists = index < static_cast<int64_t>(g.images) * g.patches();
-  Patch patch = patch_of(g, exists ? index : 0);
+  int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  Patch patch = patch_of(g, blockIdx.x);
   Window window = masker_window(g, patch.row, patch.col);
-  float sum = warp_sum(lane_dot<T, kPatchWarps>(call, patch.image, window));
-  if constexpr (kPatchWarps > 1) {
-    if (threadIdx.x % 32 == 0) partial[warp] = sum;
-    __syncthreads();
+  int width = window.right - window.left, height = window.bottom - window.top;
+  int64_t row_elements = static_cast<int64_t>(g.input_width + 2) * call.x.pitch;
+  const T* x = window_begin<T>(call, patch.image, window);
+  float dot = 0;
+  for (int c = lane * kVector<T>; c < call.x.pitch; c += 32 * kVector<T>) {
+    float sums[kVector<T>] = {};
+    for (int y = warp; y < height; y += kWarps) {
+      const T* row = x + y * row_elements + c;
+      for (int i = 0; i < width; i += kStrip)
+        add_pixels<T, kStrip>(row + static_cast<int64_t>(i) * call.x.pitch, call.x.pitch, width - i, sums);
+    }
+    dot += weighted<T>(call, c, sums);
   }
-  if (!exists || static_cast<int>(threadIdx.x) % (32 * kPatchWarps) != 0) return;
-  for (int i = 1; i < kPatchWarps; ++i) sum += partial[warp + i];
-  decide(call, index, sum, window);
+  dot = warp_sum(dot);
+  if (lane == 0) partial[warp] = dot;
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  for (int i = 1; i < kWarps; ++i) dot += partial[i];
+  decide(call, blockIdx.x, dot, window);
 }
 
 __global__ void __launch_bounds__(kThreads) pool_dots_kernel(MaskerCall call, const float* dots) {
@@ -111,21 +136,22 @@ __global__ void __launch_bounds__(kThreads) pool_dots_kernel(MaskerCall call, co
 
 int64_t patch_count(const ListGeometry& g) { return int64_t{g.images} * g.patches(); }
 
-template <class T, int kPatchWarps>
-void launch_masker(Stream& stream, const MaskerCall& call) {
-  constexpr int kPatches = kThreads / 32 / kPatchWarps;
-  launch(stream, masker_kernel<T, kPatchWarps>,
-         LaunchShape{(patch_count(call.geometry) + kPatches - 1) / kPatches, kThreads,
-                     kThreads / 32 * static_cast<int>(sizeof(float))},
-         call);
-}
-
 template <class T>
 void launch_masker(Stream& stream, const MaskerCall& call) {
   const ListGeometry& g = call.geometry;
-  int side = g.granularity * g.stride;
-  if (side * side >= kLargePatch) return launch_masker<T, 4>(stream, call);
-  launch_masker<T, 1>(stream, call);
+  int64_t patches = patch_count(g);
+  LaunchShape small{(patches + kWarps - 1) / kWarps, kThreads};
+  switch (g.granularity * g.stride) {
+    case 1:
+      return launch(stream, small_patches_kernel<T, 1>, small, call);
+    case 2:
+      return launch(stream, small_patches_kernel<T, 2>, small, call);
+    case 4:
+      return launch(stream, small_patches_kernel<T, 4>, small, call);
+    default:
+      return launch(stream, large_patches_kernel<T>,
+                    LaunchShape{patches, kThreads, kWarps * static_cast<int>(sizeof(float))}, call);
+  }
 }
 
 }  // namespace
