@@ -40,12 +40,15 @@ void CudaWeights::upload() {
   staged_ = {};
 }
 
-CudaExecutable::CudaExecutable(const Model& model, Precision precision, const NetworkPlan& plan)
+CudaExecutable::CudaExecutable(const Model& model, Precision precision,
+                               const std::optional<NetworkPlan>& plan)
     : Executable(model.spec, Backend::cuda, Isa::scalar, precision),
       device_(cuda::require_device(precision)) {
   const ModelSpec& spec = model.spec;
+  is_planned_ = plan.has_value();
+  const NetworkPlan wanted = plan ? *plan : uniform_plan(spec);
   for (size_t i = 0; i < spec.blocks.size(); ++i) {
-    plan_.blocks.push_back(fit_cuda_plan(spec.blocks[i], plan.blocks[i]));
+    plan_.blocks.push_back(fit_cuda_plan(spec.blocks[i], wanted.blocks[i]));
   }
   stem_ = add_conv(spec.stem, fold(spec.stem, model.weights), precision, true);
   for (const BlockSpec& block : spec.blocks) blocks_.push_back(add_block(block, model.weights));
@@ -106,13 +109,22 @@ CudaBlock CudaExecutable::add_block(const BlockSpec& block, const Weights& weigh
   return compiled;
 }
 
+CudaConvWork CudaExecutable::conv_work(const CudaConv& conv, bool adds) const {
+  return {.channels = cuda::padded_channels(conv.spec.out_channels),
+          .reduction_bytes = int64_t{conv.taps} * conv.run * cuda::element_bytes(conv.precision),
+          .precision = conv.precision,
+          .grouped = conv.group_out > 0,
+          .adds = adds,
+          .multiprocessors = device_.multiprocessors};
+}
+
 std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) const {
   return std::make_unique<CudaRunner>(std::static_pointer_cast<const CudaExecutable>(shared_from_this()));
 }
 
 std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
                                                        const std::optional<NetworkPlan>& plan) {
-  return std::make_shared<CudaExecutable>(model, precision, plan ? *plan : uniform_plan(model.spec));
+  return std::make_shared<CudaExecutable>(model, precision, plan);
 }
 
 }  // namespace lasnet

@@ -58,9 +58,9 @@ struct CudaHead {
 
 class CudaExecutable final : public Executable {
  public:
-  /// `plan` has an entry per block; fit_cuda_plan makes of each what runs. Throws Error without a device that
-  /// can run `precision`.
-  CudaExecutable(const Model& model, Precision precision, const NetworkPlan& plan);
+  /// `plan` has an entry per block, of which fit_cuda_plan makes what runs; without one, the default. Throws
+  /// Error without a device that can run `precision`.
+  CudaExecutable(const Model& model, Precision precision, const std::optional<NetworkPlan>& plan);
 
   std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
 
@@ -69,6 +69,10 @@ class CudaExecutable final : public Executable {
   const std::vector<CudaBlock>& blocks() const { return blocks_; }
   const CudaHead& head() const { return head_; }
   const NetworkPlan& plan() const { return plan_; }
+  /// Whether the user chose the plan; else the engine may depart from it.
+  bool is_planned() const { return is_planned_; }
+  /// A convolution as work for choose_cuda_tile, but for its pixels.
+  CudaConvWork conv_work(const CudaConv& conv, bool adds) const;
   const cuda::DeviceLimits& device() const { return device_; }
 
  private:
@@ -78,6 +82,7 @@ class CudaExecutable final : public Executable {
 
   cuda::DeviceLimits device_;
   NetworkPlan plan_;
+  bool is_planned_ = false;
   CudaWeights weights_;
   CudaConv stem_;
   std::vector<CudaBlock> blocks_;

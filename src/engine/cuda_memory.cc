@@ -122,6 +122,7 @@ class CudaLayoutBuilder {
     const BlockGeometry& geometry = geometry_.blocks[index];
     CudaBlockMemory block;
     block.geometry = list_geometry(spec, geometry, images_);
+    block.plan = plan_of(index, block.geometry);
     block.x = x;
     block.y = spec.projection ? new_map(geometry.output, spec.out_channels) : x;
     for (size_t i = 0; i + 1 < spec.convs.size(); ++i) {
@@ -143,6 +144,22 @@ class CudaLayoutBuilder {
     layout_.blocks.push_back(std::move(block));
   }
 
+  /// What the user chose; else, of the masker's schedules, what is faster for this batch.
+  BlockPlan plan_of(size_t index, const ListGeometry& g) const {
+    BlockPlan plan = executable_.plan().blocks[index];
+    if (executable_.is_planned()) return plan;
+    const BlockSpec& spec = executable_.spec().blocks[index];
+    BlockPlan beside = plan;
+    beside.masker = MaskerSchedule::with_conv1;
+    if (spec.is_dynamic() && fit_cuda_plan(spec, beside) == beside &&
+        hides_masker(executable_.conv_work(executable_.blocks()[index].convs[0], false),
+                     images_ * int64_t{g.middle_height} * g.middle_width,
+                     expected_dilated_rate(kExpectedRate, g.granularity, g.dilation_stride))) {
+      return beside;
+    }
+    return plan;
+  }
+
   void plan_masks(CudaBlockMemory& block) {
     const ListGeometry& g = block.geometry;
     int64_t patches = images_ * g.patches();
@@ -157,11 +174,8 @@ class CudaLayoutBuilder {
 
   /// Buffers that only unusual schedules need; all blocks share each.
   void plan_schedule(size_t index, CudaBlockMemory& block) {
-    const BlockPlan& plan = executable_.plan().blocks[index];
+    const BlockPlan& plan = block.plan;
     const ListGeometry& g = block.geometry;
-    if (plan.masker == MaskerSchedule::with_conv1) {
-      block.dots = arenas_.work.take<float>(bordered_pixels({g.input_height, g.input_width}, images_));
-    }
     if (plan.gather == GatherSchedule::copied) {
       int64_t side = cuda::gather_side(g), pixels = images_ * g.patches() * side * side;
       if (pixels > std::numeric_limits<int32_t>::max()) {

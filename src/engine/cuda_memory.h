@@ -52,6 +52,7 @@ struct CudaLists {
 };
 
 struct CudaBlockMemory {
+  BlockPlan plan;
   cuda::DeviceMap x, y;
   std::vector<cuda::DeviceMap> inner;  ///< outputs of all convolutions but the last
   cuda::ListGeometry geometry;
@@ -66,7 +67,6 @@ struct CudaBlockMemory {
   // Squeeze-and-Excitation.
   float *pooled = nullptr, *scale = nullptr;
   // Schedules that are not the default.
-  float* dots = nullptr;               ///< masker riding in the first convolution
   void* gathered = nullptr;            ///< patches of the middle map, halo included
   int32_t* gathered_pixels = nullptr;  ///< into it
   void* body = nullptr;                ///< the last convolution's output

@@ -112,14 +112,8 @@ cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
 }
 
 void CudaNetwork::run_conv(const Layer& layer, const cuda::ConvCall& call) {
-  CudaConvWork work{
-      .pixels = static_cast<double>(layer.max_pixels) * layer.rate,
-      .channels = call.out_channels,
-      .reduction_bytes = int64_t{call.taps} * call.run * cuda::element_bytes(layer.conv.precision),
-      .precision = layer.conv.precision,
-      .grouped = call.group_out > 0,
-      .adds = call.epilogue == Epilogue::bias_add_relu,
-      .multiprocessors = executable_.device().multiprocessors};
+  CudaConvWork work = executable_.conv_work(layer.conv, layer.epilogue == Epilogue::bias_add_relu);
+  work.pixels = static_cast<double>(layer.max_pixels) * layer.rate;
   work.split = splits_reduction(work, static_cast<double>(layer.max_pixels));
   CudaTile tile = choose_cuda_tile(work);
   cuda::conv(stream_, layer.conv.precision, tile, call);
@@ -156,16 +150,27 @@ void CudaNetwork::run_stem() {
 
 void CudaNetwork::run_block(size_t index) {
   const CudaBlockMemory& block = memory_.blocks[index];
-  bool sparse = !launch_.dense && executable_.spec().blocks[index].is_dynamic();
-  if (sparse) {
-    decide(index);
-    if (launch_.after_masking) launch_.after_masking(index);
+  if (launch_.dense || !executable_.spec().blocks[index].is_dynamic())
+    return run_body(index, block.everything, false);
+  auto call = [&](const std::function<void(size_t)>& hook) {
+    if (hook) hook(index);
+  };
+  if (masker_runs_beside(index)) {
+    side_.wait_for(stream_);
+    decide(index, side_);
+    run_layer(first_layer(index, block.everything.first, 1.0));
+    call(launch_.before_masking);
+    stream_.wait_for(side_);
+  } else {
+    call(launch_.before_masking);
+    decide(index, stream_);
   }
-  run_body(index, sparse ? block.current : block.everything, sparse);
+  call(launch_.after_masking);
+  run_body(index, block.current, true);
 }
 
-bool CudaNetwork::masker_rides(size_t index) const {
-  return executable_.plan().blocks[index].masker == MaskerSchedule::with_conv1;
+bool CudaNetwork::masker_runs_beside(size_t index) const {
+  return memory_.blocks[index].plan.masker == MaskerSchedule::with_conv1;
 }
 
 CudaNetwork::Layer CudaNetwork::first_layer(size_t index, const DeviceList& list, double rate) const {
@@ -174,44 +179,32 @@ CudaNetwork::Layer CudaNetwork::first_layer(size_t index, const DeviceList& list
   return {conv, block.x, block.inner[0], list, middle_pixels(index), rate, Epilogue::bias_relu};
 }
 
-void CudaNetwork::decide(size_t index) {
+void CudaNetwork::decide(size_t index, cuda::Stream& stream) {
   const CudaBlockMemory& block = memory_.blocks[index];
   const BlockSpec& spec = executable_.spec().blocks[index];
-  const float* weight = executable_.weights().floats(executable_.blocks()[index].masker_weight);
-  cuda::MaskerCall masker{.geometry = block.geometry,
-                          .x = block.x,
-                          .weight = weight,
-                          .bias = executable_.blocks()[index].masker_bias,
-                          .forced = block.forced,
-                          .force = block.force,
-                          .differences = block.differences,
-                          .patches = block.patches};
-  if (launch_.before_masking && !masker_rides(index)) launch_.before_masking(index);
-  if (masker_rides(index)) {
-    Layer layer = first_layer(index, block.everything.first, 1.0);
-    cuda::ConvCall call = conv_call(layer);
-    call.masker_weight = weight;
-    call.dots = block.dots;
-    run_conv(layer, call);
-    if (launch_.before_masking) launch_.before_masking(index);
-    cuda::pool_dots(stream_, masker, block.dots);
-  } else {
-    cuda::masker(stream_, executable_.precision(), masker);
-  }
+  cuda::masker(stream, executable_.precision(),
+               {.geometry = block.geometry,
+                .x = block.x,
+                .weight = executable_.weights().floats(executable_.blocks()[index].masker_weight),
+                .bias = executable_.blocks()[index].masker_bias,
+                .forced = block.forced,
+                .force = block.force,
+                .differences = block.differences,
+                .patches = block.patches});
   cuda::ListCall lists = list_call(block, block.current, spec);
   lists.patches = block.patches;
-  double above = executable_.plan().blocks[index].whole_map_above;
+  double above = block.plan.whole_map_above;
   int enough = std::max(1, static_cast<int>(std::ceil(above * block.geometry.patches())));
   lists.targets[0].whole_from_patches = pools_densely(spec) ? 1 : enough;
   if (pools_densely(spec)) lists.targets[1].whole_from_patches = 1;
-  cuda::build_lists(stream_, lists);
+  cuda::build_lists(stream, lists);
 }
 
 void CudaNetwork::run_body(size_t index, const CudaLists& lists, bool sparse) {
   const CudaBlock& block = executable_.blocks()[index];
   const CudaBlockMemory& memory = memory_.blocks[index];
-  const BlockPlan& plan = executable_.plan().blocks[index];
-  if (!sparse || !masker_rides(index)) {
+  const BlockPlan& plan = memory_.blocks[index].plan;
+  if (!sparse || !masker_runs_beside(index)) {
     const cuda::ListGeometry& g = memory.geometry;
     double rate = sparse ? expected_dilated_rate(kExpectedRate, g.granularity, g.dilation_stride) : 1.0;
     run_layer(first_layer(index, lists.first, rate));
@@ -230,7 +223,7 @@ void CudaNetwork::run_body(size_t index, const CudaLists& lists, bool sparse) {
 CudaNetwork::Layer CudaNetwork::windowed_layer(size_t index, size_t conv, const CudaLists& lists,
                                                bool sparse) {
   const CudaBlockMemory& memory = memory_.blocks[index];
-  const BlockPlan& plan = executable_.plan().blocks[index];
+  const BlockPlan& plan = memory_.blocks[index].plan;
   bool is_last = conv + 1 == executable_.blocks()[index].convs.size();
   Layer layer{executable_.blocks()[index].convs[conv],
               memory.inner[0],
@@ -257,7 +250,7 @@ void CudaNetwork::run_second(size_t index, const CudaLists& lists, bool sparse) 
 void CudaNetwork::run_last(size_t index, const CudaLists& lists, bool sparse) {
   const CudaBlock& block = executable_.blocks()[index];
   const CudaBlockMemory& memory = memory_.blocks[index];
-  const BlockPlan& plan = executable_.plan().blocks[index];
+  const BlockPlan& plan = memory_.blocks[index].plan;
   Layer layer = block.convs.size() > 2
                     ? Layer{block.convs[2],         memory.inner[1],      memory.y,
                             lists.result,           output_pixels(index), sparse ? kExpectedRate : 1.0,

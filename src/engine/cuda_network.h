@@ -15,8 +15,8 @@ struct CudaLaunch {
   bool check_finite = false;  ///< look for NaN and infinity after every layer
   /// Called before each block and after the last; may be empty.
   std::function<void(size_t index)> before_block = {};
-  /// Called before and after masker and lists of a block that has them, a first convolution in which the
-  /// masker rides not among them; may be empty.
+  /// Called before and after the time that a block spends on masker and lists alone: what a first convolution
+  /// that runs beside them hides does not count. May be empty.
   std::function<void(size_t index)> before_masking = {};
   std::function<void(size_t index)> after_masking = {};
 };
@@ -30,8 +30,10 @@ struct CudaCheckedLayer {
 
 class CudaNetwork {
  public:
-  CudaNetwork(const CudaExecutable& executable, const CudaMemory& memory, cuda::Stream& stream)
-      : executable_(executable), memory_(memory.layout()), stream_(stream) {}
+  /// `side`: for what runs beside the rest.
+  CudaNetwork(const CudaExecutable& executable, const CudaMemory& memory, cuda::Stream& stream,
+              cuda::Stream& side)
+      : executable_(executable), memory_(memory.layout()), stream_(stream), side_(side) {}
 
   /// Lists of every pixel: once per memory.
   void build_full_lists();
@@ -43,7 +45,7 @@ class CudaNetwork {
   void run_block(size_t index);
   void run_head();
   /// Masker and lists of a block that follows its masks.
-  void decide(size_t index);
+  void decide(size_t index, cuda::Stream& stream);
   void run_body(size_t index, const CudaLists& lists, bool sparse);
   void run_second(size_t index, const CudaLists& lists, bool sparse);
   void run_last(size_t index, const CudaLists& lists, bool sparse);
@@ -68,15 +70,15 @@ class CudaNetwork {
   /// The 3x3 that reads the middle map, or the patches gathered from it.
   Layer windowed_layer(size_t index, size_t conv, const CudaLists& lists, bool sparse);
 
-  /// Whether the first convolution computes the masker's dot products too.
-  bool masker_rides(size_t index) const;
+  /// Whether the first convolution computes every pixel, while masker and lists are made.
+  bool masker_runs_beside(size_t index) const;
   int64_t middle_pixels(size_t index) const;
   int64_t output_pixels(size_t index) const;
   int64_t bordered_bytes(const cuda::DeviceMap& map) const;
 
   const CudaExecutable& executable_;
   const CudaLayout& memory_;
-  cuda::Stream& stream_;
+  cuda::Stream &stream_, &side_;
   CudaLaunch launch_;
   std::vector<CudaCheckedLayer> checked_;
 };

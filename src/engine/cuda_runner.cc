@@ -89,7 +89,7 @@ CudaMemory& CudaRunner::memory_for(const RunRequest& request) {
   if (memories_.size() == kKeptSizes) memories_.pop_back();
   auto memory = std::make_unique<CudaMemory>(*executable_, request.geometry, request.batch());
   send_fixed_lists(*executable_, memory->layout(), stream_);
-  CudaNetwork(*executable_, *memory, stream_).build_full_lists();
+  CudaNetwork(*executable_, *memory, stream_, side_).build_full_lists();
   stream_.synchronize();
   memories_.push_front({request.batch(), request.geometry.input, std::move(memory)});
   return *memories_.front().memory;
@@ -114,7 +114,7 @@ const cuda::Graph& CudaRunner::graph_for(const RunRequest& request, CudaMemory& 
   if (graph) return graph;
   stream_.begin_capture();
   try {
-    CudaNetwork(*executable_, memory, stream_).launch({.dense = request.dense});
+    CudaNetwork(*executable_, memory, stream_, side_).launch({.dense = request.dense});
   } catch (...) {
     stream_.abandon_capture();
     throw;
@@ -124,7 +124,7 @@ const cuda::Graph& CudaRunner::graph_for(const RunRequest& request, CudaMemory& 
 
 void CudaRunner::run(const RunRequest& request, Result& result) {
   CudaMemory& memory = memory_for(request);
-  CudaNetwork network(*executable_, memory, stream_);
+  CudaNetwork network(*executable_, memory, stream_, side_);
   const cuda::Graph* graph = steps_one_by_one(request) ? nullptr : &graph_for(request, memory);
   send_request(request, memory);
   begin_.record(stream_);

@@ -29,7 +29,7 @@ class CudaRunner final : public Runner {
   void read_report(const RunRequest& request, const CudaMemory& memory, Result& result);
 
   std::shared_ptr<const CudaExecutable> executable_;
-  cuda::Stream stream_;
+  cuda::Stream stream_, side_;
   cuda::Event begin_, end_;
   std::vector<cuda::Event> block_events_;    ///< before each block and after the last
   std::vector<cuda::Event> before_masking_;  ///< before masker and lists of each block ...

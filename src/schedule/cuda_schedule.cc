@@ -88,6 +88,20 @@ bool splits_reduction(CudaConvWork work, double layer_pixels) {
          expected_seconds(choose_cuda_tile(work), work);
 }
 
+bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate) {
+  constexpr double kMaskingSeconds = 5e-6;  // of a small batch, where this is asked
+  first.split = splits_reduction(first, static_cast<double>(pixels));
+  auto seconds = [&](double rate) {
+    first.pixels = static_cast<double>(pixels) * rate;
+    return expected_seconds(choose_cuda_tile(first), first);
+  };
+  double sparse = seconds(dilated_rate), more = seconds(1.0) - sparse;
+  CudaTile tile = choose_cuda_tile(first);
+  double tiles = ceil_div(static_cast<double>(pixels), tile.pixels) * ceil_div(first.channels, tile.channels);
+  bool leaves_room = tile.shape == CudaTileShape::split || tiles <= first.multiprocessors;
+  return leaves_room && more < kMaskingSeconds;
+}
+
 double expected_dilated_rate(double rate, int granularity, int dilation_stride) {
   // Along one axis a position of D is read by outputs y with s * y in [v - 1, v + 1]: three of them at stride
   // 1, one or two in turn at stride 2. Count how often those outputs lie in one, two or three patches.

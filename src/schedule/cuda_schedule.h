@@ -58,11 +58,16 @@ bool splits_reduction(CudaConvWork work, double layer_pixels);
 /// outputs whose 3x3 stride-s windows contain it. Larger S means fewer patches seen, hence less halo.
 double expected_dilated_rate(double rate, int granularity, int dilation_stride);
 
+/// Whether a dense first convolution hides masker and lists, which then run beside it: it must leave room on
+/// the device and may compute more than the sparse one, as long as that takes less than what it hides.
+bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate);
+
 /// Activation rate that tiles are chosen for.
 inline constexpr double kExpectedRate = 0.5;
 
-/// What the cuda backend runs for a plan: it keeps no pooled maps (a separate masker instead) and passes over
-/// whole maps. Its whole_map_above counts the patches of each image, and decides about the first convolution.
+/// What the cuda backend runs for a plan: with_conv1 is a masker beside a dense first convolution, on a
+/// stream of its own; there are no pooled maps (a separate masker instead), and it passes over whole maps.
+/// Its whole_map_above counts the patches of each image, and decides about the first convolution.
 BlockPlan fit_cuda_plan(const BlockSpec& block, const BlockPlan& wanted);
 
 }  // namespace lasnet

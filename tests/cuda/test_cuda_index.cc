@@ -146,6 +146,14 @@ TEST(CudaTiles, SplitTheReductionOfSmallLayersOfTensorCores) {
   EXPECT_FALSE(splits_reduction(work, 49));
 }
 
+TEST(CudaTiles, FirstConvolutionsOfSmallBatchesHideTheMasker) {
+  CudaConvWork first = work_of(0, 1024, 256, 1, Precision::fp16);
+  EXPECT_TRUE(hides_masker(first, 196, 0.8));
+  EXPECT_FALSE(hides_masker(first, 128 * 196, 0.8));  // leaves no room
+  CudaConvWork slow = work_of(0, 4096, 64, 3, Precision::fp32);
+  EXPECT_FALSE(hides_masker(slow, 132 * 64, 0.01));  // takes longer than what it hides
+}
+
 TEST(CudaTiles, ExpectedDilationIsTheMeanOverRandomMasks) {
   for (auto [granularity, stride] : {std::pair{1, 1}, {1, 2}, {2, 1}, {2, 2}, {4, 1}, {4, 2}, {7, 1}}) {
     for (double rate : {0.2, 0.5, 0.8}) {

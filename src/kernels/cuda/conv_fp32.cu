@@ -74,21 +74,18 @@ __device__ void multiply_step(const unsigned char* stage, const Corner& at,
   }
 }
 
-template <class Tile, class Dot>
+template <class Tile>
 __device__ void compute_tile(const ConvCall& call, Pipeline<kStages, typename Tile::Loader>& pipeline,
                              const TilePlace& place) {
   Corner at = corner<Tile>();
   float sums[Tile::kRows][Tile::kColumns] = {};
-  Dot dot(call, place, pipeline.steps());
   pipeline.start();
   for (int s = 0; s < pipeline.stages(); ++s) {
     pipeline.arrive();
     pipeline.refill(s);
     multiply_step<Tile>(pipeline.stage(s), at, sums);
-    dot.add(pipeline.stage(s), s);
   }
   pipeline.finish();
-  dot.store(call, place);
   int64_t count = *call.count;
 #pragma unroll
   for (int i = 0; i < Tile::kRows; ++i) {
@@ -104,15 +101,13 @@ __device__ void compute_tile(const ConvCall& call, Pipeline<kStages, typename Ti
   }
 }
 
-template <class Tile, class Dot>
+template <class Tile>
 __global__ void __launch_bounds__(Tile::kThreads, 2) conv_fp32_kernel(ConvCall call) {
   auto* stages = shared_memory<unsigned char>();
   using TilePipeline = Pipeline<kStages, typename Tile::Loader>;
   run_tiles<Tile>(
       call, [&](const TilePlace& place) { return TilePipeline(call, stages, place); },
-      [&](TilePipeline& pipeline, const TilePlace& place) {
-        compute_tile<Tile, Dot>(call, pipeline, place);
-      });
+      [&](TilePipeline& pipeline, const TilePlace& place) { compute_tile<Tile>(call, pipeline, place); });
 }
 
 template <class Tile>
@@ -120,9 +115,7 @@ void launch_tiles(Stream& stream, const ConvCall& call) {
   int64_t columns = (call.out_channels + Tile::kChannels - 1) / Tile::kChannels;
   int64_t tiles = (call.max_pixels + Tile::kPixels - 1) / Tile::kPixels * columns;
   int64_t shared = kStages * Tile::Loader::kStageBytes;
-  auto* kernel = call.masker_weight == nullptr
-                     ? conv_fp32_kernel<Tile, NoDot>
-                     : conv_fp32_kernel<Tile, MaskerDot<float, Tile::kPixels, Tile::kThreads>>;
+  auto* kernel = conv_fp32_kernel<Tile>;
   int64_t blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), Tile::kThreads, shared, tiles);
   launch(stream, kernel, LaunchShape{blocks, Tile::kThreads, shared}, call);
 }

@@ -111,8 +111,8 @@ __device__ void multiply(const Fragments<Tile>& fragments, Sums<Tile>& sums) {
 }
 
 /// The tile's reduction. A half step's operands come to registers while the one before is multiplied.
-template <class Tile, Precision P, class TilePipeline, class Dot>
-__device__ void reduce(TilePipeline& pipeline, const WarpPlace& at, Sums<Tile>& sums, Dot& dot) {
+template <class Tile, Precision P, class TilePipeline>
+__device__ void reduce(TilePipeline& pipeline, const WarpPlace& at, Sums<Tile>& sums) {
   Fragments<Tile> first, second;
   pipeline.start();
   pipeline.arrive();
@@ -121,7 +121,6 @@ __device__ void reduce(TilePipeline& pipeline, const WarpPlace& at, Sums<Tile>& 
     load_fragments<Tile, P>(pipeline.stage(s), 1, at, second);
     pipeline.refill(s);
     multiply<Tile, P>(first, sums);
-    dot.add(pipeline.stage(s), s);
     if (s + 1 < pipeline.stages()) {
       pipeline.arrive();
       load_fragments<Tile, P>(pipeline.stage(s + 1), 0, at, first);
@@ -182,15 +181,13 @@ __device__ void store_rows(const ConvCall& call, const TilePlace& place, const f
   }
 }
 
-template <class Tile, Precision P, class Dot, class TilePipeline>
+template <class Tile, Precision P, class TilePipeline>
 __device__ void compute_tile(const ConvCall& call, TilePipeline& pipeline, const TilePlace& place) {
   using T = typename ElementOf<P>::Type;
   WarpPlace at = warp_place<Tile>();
   Sums<Tile> sums = {};
   int output = listed_output<Tile>(call, place);
-  Dot dot(call, place, pipeline.steps());
-  reduce<Tile, P>(pipeline, at, sums, dot);
-  dot.store(call, place);
+  reduce<Tile, P>(pipeline, at, sums);
   auto* rows = shared_memory<float>();
   auto* outputs = reinterpret_cast<int*>(rows + Tile::kSplit * Tile::kPixels * Tile::kSumPitch);
   spread<Tile>(at, sums, rows);
@@ -200,7 +197,7 @@ __device__ void compute_tile(const ConvCall& call, TilePipeline& pipeline, const
   __syncthreads();
 }
 
-template <class Tile, Precision P, class Dot>
+template <class Tile, Precision P>
 __global__ void __launch_bounds__(Tile::kThreads, Tile::kThreads > 256 ? 1 : 2)
     conv_tensor_kernel(ConvCall call) {
   if (kHasTensorCores) {  // instantiated in every case, so that all constants are used
@@ -209,7 +206,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kThreads > 256 ? 1 : 2)
     run_tiles<Tile>(
         call, [&](const TilePlace& place) { return TilePipeline(call, stages, place); },
         [&](TilePipeline& pipeline, const TilePlace& place) {
-          compute_tile<Tile, P, Dot>(call, pipeline, place);
+          compute_tile<Tile, P>(call, pipeline, place);
         });
   }
 }
@@ -220,9 +217,7 @@ void launch_tiles(Stream& stream, const ConvCall& call) {
   int64_t tiles = (call.max_pixels + Tile::kPixels - 1) / Tile::kPixels * columns;
   using T = typename ElementOf<P>::Type;
   int64_t shared = Tile::template shared_bytes<T>();
-  auto* kernel = call.masker_weight == nullptr
-                     ? conv_tensor_kernel<Tile, P, NoDot>
-                     : conv_tensor_kernel<Tile, P, MaskerDot<T, Tile::kPixels, Tile::kThreads, Tile::kSplit>>;
+  auto* kernel = conv_tensor_kernel<Tile, P>;
   int64_t blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), Tile::kThreads, shared, tiles);
   launch(stream, kernel, LaunchShape{blocks, Tile::kThreads, shared}, call);
 }

@@ -224,66 +224,6 @@ __device__ inline void run_tiles(const ConvCall& call, MakePipeline&& make_pipel
   }
 }
 
-/// Without a masker: nothing.
-struct NoDot {
-  __device__ NoDot(const ConvCall&, const TilePlace&, int) {}
-  __device__ void add(const unsigned char*, int) {}
-  __device__ void store(const ConvCall&, const TilePlace&) const {}
-};
-
-/// The masker's dot product of each row, riding along: half a step's 64 bytes to a thread, or both where
-/// threads are few. One order of sums, whatever the tile.
-template <class T, int kPixels, int kThreads, int kSplit = 1>
-class MaskerDot {
- public:
-  __device__ MaskerDot(const ConvCall& call, const TilePlace& place, int steps)
-      : weight_(place.channel == 0 && row() < kPixels ? call.masker_weight : nullptr), steps_(steps) {}
-
-  __device__ void add(const unsigned char* stage, int index) {
-    if (weight_ == nullptr) return;
-    for (int part = 0; part < kSplit; ++part) {
-      int step = index * kSplit + part;
-      if (kSplit > 1 && step >= steps_) return;
-      const auto* values = reinterpret_cast<const T*>(stage + row() * kRowBytes<kSplit> + part * kStepBytes);
-#pragma unroll
-      for (int i = 0; i < kHalvesPerThread; ++i) {
-        int first = (half() + i) * kHalf;
-        add_half(values + first, weight_ + step * kStepElements<T> + first, dots_[i]);
-      }
-    }
-  }
-
-  /// By all threads of a warp.
-  __device__ void store(const ConvCall& call, const TilePlace& place) const {
-    float dot = kHalvesPerThread == 1 ? dots_[0] + __shfl_xor_sync(kWholeWarp, dots_[0], 1)
-                                      : dots_[0] + dots_[kHalvesPerThread - 1];
-    int64_t p = place.pixel + row();
-    if (weight_ != nullptr && half() == 0 && p < *call.count) call.dots[call.in_pixels[p]] = dot;
-  }
-
- private:
-  static constexpr int kHalvesPerThread = kThreads >= 2 * kPixels ? 1 : 2;
-  static constexpr int kHalf = kStepElements<T> / 2;
-  static_assert(kThreads * kHalvesPerThread >= 2 * kPixels);
-
-  __device__ static int row() { return static_cast<int>(threadIdx.x) * kHalvesPerThread / 2; }
-  __device__ static int half() { return static_cast<int>(threadIdx.x) * kHalvesPerThread % 2; }
-
-  __device__ static void add_half(const T* values, const float* weight, float& dot) {
-#pragma unroll
-    for (int i = 0; i < kHalf; i += kVector<T>) {
-      float x[kVector<T>];
-      load_vector(values + i, x);
-#pragma unroll
-      for (int k = 0; k < kVector<T>; ++k) dot += x[k] * weight[i + k];
-    }
-  }
-
-  const float* weight_;
-  int steps_;
-  float dots_[kHalvesPerThread] = {};
-};
-
 /// Adds bias (and identity), applies the ReLU and stores one vector of channels of an output pixel as the
 /// list has it.
 template <class T>

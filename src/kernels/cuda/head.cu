@@ -11,9 +11,8 @@ namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
-constexpr int kImages = 8;  ///< per warp
 
-template <int kClasses>
+template <int kClasses, int kImages>
 __global__ void __launch_bounds__(kThreads) head_kernel(HeadCall call) {
   begin_kernel();
   int lane = static_cast<int>(threadIdx.x) % 32;
@@ -55,10 +54,10 @@ __global__ void __launch_bounds__(kThreads) head_kernel(HeadCall call) {
   }
 }
 
-template <int kClasses>
+template <int kClasses, int kImages>
 void launch_head(Stream& stream, const HeadCall& call) {
   constexpr int kPerBlock = kWarps * kClasses;
-  launch(stream, head_kernel<kClasses>,
+  launch(stream, head_kernel<kClasses, kImages>,
          LaunchShape{(call.classes + kPerBlock - 1) / kPerBlock, kThreads, 0,
                      (call.images + kImages - 1) / kImages},
          call);
@@ -67,8 +66,8 @@ void launch_head(Stream& stream, const HeadCall& call) {
 }  // namespace
 
 void head(Stream& stream, const HeadCall& call) {
-  if (call.images >= kImages) return launch_head<4>(stream, call);
-  launch_head<1>(stream, call);
+  if (call.images >= 16) return launch_head<4, 16>(stream, call);
+  launch_head<1, 4>(stream, call);
 }
 
 }  // namespace lasnet::cuda

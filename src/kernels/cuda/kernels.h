@@ -72,9 +72,6 @@ struct MaskerCall {
   uint8_t* patches = nullptr;    ///< the same
 };
 void masker(Stream& stream, Precision precision, const MaskerCall& call);
-/// The second half of a masker that rode in the first convolution: `dots` holds weight . x of each pixel of
-/// the bordered input map; x is not read.
-void pool_dots(Stream& stream, const MaskerCall& call, const float* dots);
 
 // ---- conv_fp32.cu, conv_tensor.cu: convolution over a list ----
 
@@ -102,9 +99,6 @@ struct ConvCall {
   int tap_offsets[kMaxTaps] = {};   ///< elements from the centre pixel
   int group_in = 0, group_out = 0;  ///< channels per group; 0: one group
   Epilogue epilogue = Epilogue::bias;
-  /// The masker riding along (1x1 convolutions): dots[out pixel] = masker_weight . input pixel.
-  const float* masker_weight = nullptr;  ///< [run rounded up to whole steps], zero in the padding
-  float* dots = nullptr;
 };
 
 void conv(Stream& stream, Precision precision, const CudaTile& tile, const ConvCall& call);

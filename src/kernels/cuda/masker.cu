@@ -6,8 +6,7 @@
 // Patches of 1, 2 x 2 and 4 x 4 input pixels take a warp each, larger ones a block, whose warps take rows.
 // Lanes take vectors of 16 bytes of channels, so that a pixel is read in whole cache lines, and all of a
 // small patch's pixels at once. The order of a sum depends on the patch only: a decision does not depend on
-// the batch. If the dot products already rode in the first convolution (ConvCall::dots), only their mean is
-// left to take.
+// the batch.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 
@@ -119,21 +118,6 @@ __global__ void __launch_bounds__(kThreads) large_patches_kernel(MaskerCall call
   decide(call, blockIdx.x, dot, window);
 }
 
-__global__ void __launch_bounds__(kThreads) pool_dots_kernel(MaskerCall call, const float* dots) {
-  begin_kernel();
-  const ListGeometry& g = call.geometry;
-  int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  if (index >= static_cast<int64_t>(g.images) * g.patches()) return;
-  Patch patch = patch_of(g, index);
-  Window window = masker_window(g, patch.row, patch.col);
-  float sum = 0;
-  for (int y = window.top; y < window.bottom; ++y) {
-    const float* row = dots + bordered(g.input_height, g.input_width, patch.image, y, 0);
-    for (int x = window.left; x < window.right; ++x) sum += row[x];
-  }
-  decide(call, index, sum, window);
-}
-
 int64_t patch_count(const ListGeometry& g) { return int64_t{g.images} * g.patches(); }
 
 template <class T>
@@ -160,11 +144,6 @@ void masker(Stream& stream, Precision precision, const MaskerCall& call) {
   if (precision == Precision::fp16) return launch_masker<Half>(stream, call);
   if (precision == Precision::bf16) return launch_masker<Brain>(stream, call);
   launch_masker<float>(stream, call);
-}
-
-void pool_dots(Stream& stream, const MaskerCall& call, const float* dots) {
-  launch(stream, pool_dots_kernel,
-         LaunchShape{(patch_count(call.geometry) + kThreads - 1) / kThreads, kThreads}, call, dots);
 }
 
 }  // namespace lasnet::cuda

@@ -134,6 +134,9 @@ Stream::Stream() {
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "creating a stream");
   handle_.reset(stream);
+  cudaEvent_t marker = nullptr;
+  check(cudaEventCreateWithFlags(&marker, cudaEventDisableTiming), "creating an event");
+  marker_.reset(marker);
   overlaps_kernels_ = device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9;
 }
 void Stream::Destroy::operator()(void* p) const { cudaStreamDestroy(native(p)); }
@@ -150,6 +153,13 @@ void Stream::copy_to_host(void* to, const void* from, int64_t bytes) {
 void Stream::fill(void* to, uint8_t value, int64_t bytes) {
   follows_kernel_ = false;
   check(cudaMemsetAsync(to, value, size_of(bytes), native(handle())), "filling memory");
+}
+void Stream::DestroyMarker::operator()(void* p) const { cudaEventDestroy(static_cast<cudaEvent_t>(p)); }
+void Stream::wait_for(Stream& other) {
+  follows_kernel_ = false;
+  auto marker = static_cast<cudaEvent_t>(other.marker_.get());
+  check(cudaEventRecord(marker, native(other.handle())), "recording an event");
+  check(cudaStreamWaitEvent(native(handle()), marker, 0), "waiting for a stream");
 }
 void Stream::synchronize() { check(cudaStreamSynchronize(native(handle())), "the work on the device"); }
 

@@ -83,6 +83,10 @@ class Stream {
   /// Waits for everything, and reports what failed on the device.
   void synchronize();
 
+  /// What follows here starts when all of the other stream's work so far has ended. A stream that waits for
+  /// one that is recorded is recorded with it; the recorded one has to wait for it in turn before the end.
+  void wait_for(Stream& other);
+
   /// Until end_capture, work of this stream is recorded instead of run.
   void begin_capture();
   Graph end_capture();
@@ -101,8 +105,12 @@ class Stream {
   struct Destroy {
     void operator()(void* p) const;
   };
+  struct DestroyMarker {
+    void operator()(void* p) const;
+  };
   std::unique_ptr<void, Destroy> handle_;
-  bool overlaps_kernels_ = false;  ///< whether the device knows how
+  std::unique_ptr<void, DestroyMarker> marker_;  ///< of the work so far
+  bool overlaps_kernels_ = false;                ///< whether the device knows how
   bool follows_kernel_ = false;
 };
 

@@ -21,6 +21,7 @@ namespace lasnet::cuda {
 namespace {
 
 struct EmulatedStream {
+  EmulatedStream* waited_for = nullptr;
   bool capturing = false;
   std::vector<std::function<void()>> recorded;
 };
@@ -35,7 +36,9 @@ EmulatedStream& of(void* handle) { return *static_cast<EmulatedStream*>(handle);
 namespace emulation {
 
 void enqueue(Stream& stream, std::function<void()> work) {
-  EmulatedStream& emulated = of(stream.handle());
+  EmulatedStream* origin = &of(stream.handle());
+  if (origin->waited_for != nullptr && origin->waited_for->capturing) origin = origin->waited_for;
+  EmulatedStream& emulated = *origin;
   if (emulated.capturing) {
     emulated.recorded.push_back(std::move(work));
   } else {
@@ -69,6 +72,10 @@ void Stream::copy_to_host(void* to, const void* from, int64_t bytes) {
 }
 void Stream::fill(void* to, uint8_t value, int64_t bytes) {
   emulation::enqueue(*this, [=] { std::memset(to, value, bytes); });
+}
+void Stream::DestroyMarker::operator()(void*) const {}
+void Stream::wait_for(Stream& other) {
+  if (!of(handle()).capturing) of(handle()).waited_for = &of(other.handle());
 }
 void Stream::synchronize() {}
 void Stream::begin_capture() { of(handle()).capturing = true; }
