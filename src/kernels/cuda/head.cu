@@ -24,21 +24,23 @@ __global__ void __launch_bounds__(kThreads) head_kernel(HeadCall call) {
   int images = call.images - first < kImages ? call.images - first : kImages;
   int classes = call.classes - first_class < kClasses ? call.classes - first_class : kClasses;
   float sums[kImages][kClasses] = {};
+#pragma unroll(kClasses == 1 ? 4 : 1)
   for (int c = lane * 4; c < call.pitch; c += 32 * 4) {
-    float w[kClasses][4] = {};
+    float w[kClasses][4] = {}, x[kImages][4] = {};  // all loads before the first use
 #pragma unroll
     for (int o = 0; o < kClasses; ++o) {
       if (o < classes) load_vector(weight + static_cast<int64_t>(o) * call.pitch + c, w[o]);
     }
 #pragma unroll
     for (int n = 0; n < kImages; ++n) {
-      if (n >= images) break;
-      float x[4];
-      load_vector(features + static_cast<int64_t>(n) * call.pitch + c, x);
+      if (n < images) load_vector(features + static_cast<int64_t>(n) * call.pitch + c, x[n]);
+    }
+#pragma unroll
+    for (int n = 0; n < kImages; ++n) {
 #pragma unroll
       for (int o = 0; o < kClasses; ++o) {
 #pragma unroll
-        for (int k = 0; k < 4; ++k) sums[n][o] += w[o][k] * x[k];
+        for (int k = 0; k < 4; ++k) sums[n][o] += w[o][k] * x[n][k];
       }
     }
   }
@@ -66,7 +68,7 @@ void launch_head(Stream& stream, const HeadCall& call) {
 }  // namespace
 
 void head(Stream& stream, const HeadCall& call) {
-  if (call.images >= 16) return launch_head<4, 16>(stream, call);
+  if (call.images >= 8) return launch_head<4, 8>(stream, call);
   launch_head<1, 4>(stream, call);
 }
 
