@@ -1,12 +1,13 @@
 #!/bin/sh
 # On a machine with a GPU: holds the cuda backend against the CPU's, looks for memory errors and races with
-# compute-sanitizer, then times it beside PyTorch. Needs no network, no compiler and about ten minutes at most.
+# compute-sanitizer, then times it beside PyTorch. Needs no network, no compiler, Python 3 for the times, and about ten
+# minutes at most.
 #
 #   scripts/gpu_check.sh [BUILD]            in a source tree; BUILD is build/ by default
 #   scripts/gpu_check.sh --bundle [BUILD]   copies what it needs to BUILD/gpu-check, which may be moved to another machine:
 #                                           gpu-check/gpu_check.sh
 #
-# NETWORK (resnet101), REPEAT (7), PYTHON (python3) in the environment; OUT: folder for the results (gpu-check-results).
+# NETWORK (resnet101), REPEAT (5), PYTHON (python3) in the environment; OUT: folder for the results (gpu-check-results).
 set -eu
 
 say() { printf '\n== %s\n' "$*"; }
@@ -22,25 +23,24 @@ if [ "${1:-}" = --bundle ]; then
   for program in $programs; do
     [ -x "$build/$program" ] || fail "$build/$program is missing; build with -DLASNET_CUDA=ON"
     cp "$build/$program" "$bundle/"
+    strip "$bundle/$program"
     # All but the loader and the C library, which belong to the machine.
     ldd "$build/$program" | awk '$2 == "=>" && $3 ~ /^\// {print $3}' |
       grep -vE '/(libc|libm|libpthread|libdl|librt|ld-linux[^/]*)\.so' | xargs -r cp -Lt "$bundle/lib"
   done
   cp "$0" "$bundle/gpu_check.sh"
-  cp "$here/../bench/peers/cuda_peers.py" "$bundle/"
+  cp "$here/../bench/peers/cuda_peers.py" "$here/../bench/cuda_table.py" "$bundle/"
   echo "$bundle"
   exit
 fi
 
 if [ -x "$here/test_gpu_network" ]; then
-  build=$here
-  peers=$here/cuda_peers.py
+  build=$here peers=$here/cuda_peers.py table=$here/cuda_table.py
 else
-  build=${1:-$here/../build}
-  peers=$here/../bench/peers/cuda_peers.py
+  build=${1:-$here/../build} peers=$here/../bench/peers/cuda_peers.py table=$here/../bench/cuda_table.py
 fi
 out=${OUT:-gpu-check-results}
-network=${NETWORK:-resnet101} repeat=${REPEAT:-7} python=${PYTHON:-python3}
+network=${NETWORK:-resnet101} repeat=${REPEAT:-5} python=${PYTHON:-python3}
 export LD_LIBRARY_PATH="$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 mkdir -p "$out"
 for program in $programs; do [ -x "$build/$program" ] || fail "$build/$program is missing"; done
@@ -63,26 +63,19 @@ else
   echo 'compute-sanitizer is not installed: skipped'
 fi
 
-say "$network beside PyTorch: fastest way of running the static network"
+say "$network: PyTorch's fastest ways of running the static network"
 if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-  timeout 150 "$python" "$peers" "$network" --repeat 20 --no-compile | tee "$out/peers.txt" || echo 'stopped after 150 s'
+  timeout 120 "$python" "$peers" "$network" --repeat 20 --no-compile --json >"$out/peers.json" ||
+    rm -f "$out/peers.json"
+  for batch in 1 128; do  # max-autotune takes its time: where it matters
+    timeout "${COMPILE_LIMIT:-100}" "$python" "$peers" "$network" --repeat 20 --batches $batch \
+      --precisions fp16 --json >"$out/peers-compiled-$batch.json" 2>"$out/compile-$batch.txt" ||
+      rm -f "$out/peers-compiled-$batch.json"
+  done
 else
   echo "$python has no PyTorch with CUDA: skipped"
 fi
 
-say "$network, 50 % of the MACs, random masks: ms on the device (median)"
-# field NAME FILE: the first median under "NAME" in lasnet's JSON, whose layout is fixed.
-field() { sed -n "/^  \"$1\": {/,/}/s/.*\"median[_ms]*\": \([0-9.e+-]*\).*/\1/p" "$2" | head -1; }
-printf '%-10s %-6s %6s %10s %10s %9s %11s\n' S '' batch dense sparse speed-up 'of theory'
-for granularity in 4-4-2-1 8-4-7-1; do
-  for precision in fp32 tf32 fp16; do
-    for batch in 1 8 32 128; do
-      file=$out/$network-$granularity-$precision-$batch.json
-      timeout 60 "$build/lasnet" bench "$network" --granularity $granularity --backend cuda --precision $precision \
-        --batch $batch --repeat "$repeat" --json >"$file" 2>"$out/errors.txt" || { cat "$out/errors.txt"; continue; }
-      printf '%-10s %-6s %6s %10.3f %10.3f %8.2fx %11.2f\n' $granularity $precision $batch "$(field dense "$file")" \
-        "$(field sparse "$file")" "$(field speedup "$file")" \
-        "$(sed -n 's/^  "efficiency": \([0-9.e+-]*\).*/\1/p' "$file")"
-    done
-  done
-done
+say 'lasnet'
+"$python" "$table" --lasnet "$build/lasnet" --network "$network" --repeat "$repeat" \
+  --peers "$out"/peers*.json 2>"$out/commands.txt" | tee "$out/tables.md"
