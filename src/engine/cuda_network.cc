@@ -15,6 +15,17 @@ using cuda::ListKind;
 
 MapSize size_of(const DeviceMap& map) { return {map.height, map.width}; }
 
+bool pools_densely(const BlockSpec& spec) {
+  return spec.squeeze_excite && spec.squeeze_excite->pool == SePool::dense;
+}
+
+/// The block's output pixels as a list to themselves: the outputs of the second convolution's list, unless
+/// that holds more than the mask says.
+DeviceList result_list(const CudaLists& lists, const BlockSpec& spec) {
+  if (pools_densely(spec)) return lists.result;
+  return {lists.second.out, lists.second.out, lists.second.image_begin};
+}
+
 /// The lists of a block in one call; those that its operators do not read are left out.
 cuda::ListCall list_call(const CudaBlockMemory& block, const CudaLists& lists, const BlockSpec& spec) {
   cuda::ListCall call;
@@ -28,14 +39,10 @@ cuda::ListCall list_call(const CudaBlockMemory& block, const CudaLists& lists, c
        .list = lists.second,
        .progress = lists.second_progress,
        .mask_counts = block.active_counts});
-  if (spec.convs.size() > 2)
+  if (pools_densely(spec))
     add({.kind = ListKind::result, .list = lists.result, .progress = lists.result_progress});
   if (spec.projection) add({.kind = ListKind::projected, .list = lists.projected});
   return call;
-}
-
-bool pools_densely(const BlockSpec& spec) {
-  return spec.squeeze_excite && spec.squeeze_excite->pool == SePool::dense;
 }
 
 }  // namespace
@@ -251,11 +258,14 @@ void CudaNetwork::run_last(size_t index, const CudaLists& lists, bool sparse) {
   const CudaBlock& block = executable_.blocks()[index];
   const CudaBlockMemory& memory = memory_.blocks[index];
   const BlockPlan& plan = memory_.blocks[index].plan;
-  Layer layer = block.convs.size() > 2
-                    ? Layer{block.convs[2],         memory.inner[1],      memory.y,
-                            lists.result,           output_pixels(index), sparse ? kExpectedRate : 1.0,
-                            Epilogue::bias_add_relu}
-                    : windowed_layer(index, 1, lists, sparse);
+  Layer layer = block.convs.size() > 2 ? Layer{block.convs[2],
+                                               memory.inner[1],
+                                               memory.y,
+                                               result_list(lists, executable_.spec().blocks[index]),
+                                               output_pixels(index),
+                                               sparse ? kExpectedRate : 1.0,
+                                               Epilogue::bias_add_relu}
+                                       : windowed_layer(index, 1, lists, sparse);
   layer.epilogue = Epilogue::bias_add_relu;
   if (!sparse || plan.scatter == ScatterSchedule::in_place) return run_layer(layer);
   layer.out.data = memory.body;
@@ -289,7 +299,9 @@ void CudaNetwork::squeeze_excite(size_t index, const CudaLists& lists) {
                          .pitch = map.pitch});
   check({layers.spec.name, layers.spec.channels, {}}, Precision::fp32, memory_.images,
         {.data = memory.scale, .pitch = map.pitch, .count = memory_.image_count});
-  cuda::scale_pixels(stream_, executable_.precision(), {map, lists.result, memory_.images, memory.scale});
+  cuda::scale_pixels(
+      stream_, executable_.precision(),
+      {map, result_list(lists, executable_.spec().blocks[index]), memory_.images, memory.scale});
 }
 
 void CudaNetwork::run_head() {

@@ -17,10 +17,11 @@ constexpr int kMmaPixels = 16, kMmaChannels = 8;
 constexpr int kColumns = kSlice / kMmaChannels;
 
 template <int kPixelsValue, int kChannelsValue, int kWarpPixelsValue, int kWarpSlicesValue, int kStagesValue,
-          int kSplitValue = 1>
+          int kBlocksValue, int kSplitValue = 1>
 struct TensorTile {
   static constexpr int kPixels = kPixelsValue, kChannels = kChannelsValue, kStages = kStagesValue;
   static constexpr int kWarpPixels = kWarpPixelsValue, kWarpSlices = kWarpSlicesValue, kSplit = kSplitValue;
+  static constexpr int kBlocks = kBlocksValue;  ///< per multiprocessor, as registers allow
   static constexpr int kPixelWarps = kPixels / kWarpPixels;
   static constexpr int kChannelWarps = kChannels / kSlice / kWarpSlices;
   static constexpr int kThreads = 32 * kPixelWarps * kChannelWarps * kSplit;
@@ -29,17 +30,22 @@ struct TensorTile {
   template <class T>
   using Loader = TileLoader<T, kPixels, kChannels, kThreads, kSplit>;
   template <class T>
-  static constexpr int64_t shared_bytes() {
-    int64_t stages = kStages * Loader<T>::kStageBytes;
-    int64_t sums = int64_t{4} * kSplit * kPixels * (kSumPitch + 1);
-    return stages > sums ? stages : sums;
-  }
+  static constexpr int kStagesBytes = Loader<T>::kStageBytes* kStages;
+  static constexpr int kSumBytes = 4 * kSplit * kPixels * (kSumPitch + 1);
+  /// Shared memory of stages, and later of sums.
+  template <class T>
+  static constexpr int kWorkBytes = kStagesBytes<T> > kSumBytes ? kStagesBytes<T> : kSumBytes;
+  template <class T>
+  static constexpr int kOutputBytes = static_cast<int>(sizeof(T)) * kPixels* kChannels;
+  /// Whether what is added to comes to shared memory beside the operands: where as many blocks fit.
+  template <class T>
+  static constexpr bool kFetchesIdentity = kSplit == 1 && kOutputBytes<T> <= 16 << 10;
 };
-using Wide = TensorTile<128, 128, 64, 2, 4>;
-using Tall = TensorTile<128, 64, 64, 1, 4>;
-using Medium = TensorTile<64, 64, 32, 1, 4>;
-using Small = TensorTile<64, 32, 16, 1, 4>;
-using Split = TensorTile<32, 32, 16, 1, 3, 8>;
+using Wide = TensorTile<128, 128, 64, 2, 4, 2>;
+using Tall = TensorTile<128, 64, 64, 1, 4, 3>;
+using Medium = TensorTile<64, 64, 32, 1, 4, 4>;
+using Small = TensorTile<64, 32, 16, 1, 4, 5>;
+using Split = TensorTile<32, 32, 16, 1, 3, 1, 8>;
 static_assert(Wide::kThreads == 128 && Tall::kThreads == 128 && Medium::kThreads == 128 &&
               Small::kThreads == 128 && Split::kThreads == 512);
 
@@ -159,14 +165,32 @@ __device__ int listed_output(const ConvCall& call, const TilePlace& place) {
   return call.out_pixels[p];
 }
 
-template <class Tile, class T>
-__device__ void store_rows(const ConvCall& call, const TilePlace& place, const float* rows,
-                           const int* outputs) {
+/// The vectors of a tile that a thread stores: kThreads apart.
+template <class Tile, class T, class Function>
+__device__ void for_own_vectors(const ConvCall& call, const TilePlace& place, Function&& function) {
   constexpr int kVectorsPerRow = Tile::kChannels / kVector<T>;
   int64_t count = *call.count;
   for (int i = static_cast<int>(threadIdx.x); i < Tile::kPixels * kVectorsPerRow; i += Tile::kThreads) {
     int row = i / kVectorsPerRow, column = i % kVectorsPerRow * kVector<T>;
-    if (place.pixel + row >= count || place.channel + column >= call.out_channels) continue;
+    if (place.pixel + row < count && place.channel + column < call.out_channels) function(i, row, column);
+  }
+}
+
+/// Starts the copies of what this thread will add to, vector i to place i.
+template <class Tile, class T>
+__device__ void fetch_identity(const ConvCall& call, const TilePlace& place, T* identity) {
+  for_own_vectors<Tile, T>(call, place, [&](int i, int row, int column) {
+    const T* out = static_cast<const T*>(call.out) +
+                   static_cast<int64_t>(call.out_pixels[place.pixel + row]) * call.out_pitch + place.channel;
+    copy_async(identity + i * kVector<T>, out + column, true);
+  });
+}
+
+/// `identity`: null, or what fetch_identity has brought.
+template <class Tile, class T>
+__device__ void store_rows(const ConvCall& call, const TilePlace& place, const float* rows,
+                           const int* outputs, const T* identity) {
+  for_own_vectors<Tile, T>(call, place, [&](int i, int row, int column) {
     float values[kVector<T>] = {};
 #pragma unroll
     for (int part = 0; part < Tile::kSplit; ++part) {
@@ -177,8 +201,9 @@ __device__ void store_rows(const ConvCall& call, const TilePlace& place, const f
         for (int q = 0; q < 4; ++q) values[k + q] = part == 0 ? four[q] : values[k + q] + four[q];
       }
     }
-    finish<T>(call, outputs[row], place.channel + column, values);
-  }
+    finish<T>(call, outputs[row], place.channel + column, values,
+              identity == nullptr ? nullptr : identity + i * kVector<T>);
+  });
 }
 
 template <class Tile, Precision P, class TilePipeline>
@@ -187,19 +212,23 @@ __device__ void compute_tile(const ConvCall& call, TilePipeline& pipeline, const
   WarpPlace at = warp_place<Tile>();
   Sums<Tile> sums = {};
   int output = listed_output<Tile>(call, place);
+  T* identity = nullptr;
+  if (Tile::template kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu) {
+    identity = reinterpret_cast<T*>(shared_memory<unsigned char>() + Tile::template kWorkBytes<T>);
+    fetch_identity<Tile>(call, place, identity);
+  }
   reduce<Tile, P>(pipeline, at, sums);
   auto* rows = shared_memory<float>();
   auto* outputs = reinterpret_cast<int*>(rows + Tile::kSplit * Tile::kPixels * Tile::kSumPitch);
   spread<Tile>(at, sums, rows);
   if (static_cast<int>(threadIdx.x) < Tile::kPixels) outputs[threadIdx.x] = output;
   __syncthreads();
-  store_rows<Tile, T>(call, place, rows, outputs);
+  store_rows<Tile, T>(call, place, rows, outputs, identity);
   __syncthreads();
 }
 
 template <class Tile, Precision P>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kThreads > 256 ? 1 : 2)
-    conv_tensor_kernel(ConvCall call) {
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) conv_tensor_kernel(ConvCall call) {
   if (kHasTensorCores) {  // instantiated in every case, so that all constants are used
     using TilePipeline = Pipeline<Tile::kStages, typename Tile::template Loader<typename ElementOf<P>::Type>>;
     auto* stages = shared_memory<unsigned char>();
@@ -216,7 +245,9 @@ void launch_tiles(Stream& stream, const ConvCall& call) {
   int64_t columns = (call.out_channels + Tile::kChannels - 1) / Tile::kChannels;
   int64_t tiles = (call.max_pixels + Tile::kPixels - 1) / Tile::kPixels * columns;
   using T = typename ElementOf<P>::Type;
-  int64_t shared = Tile::template shared_bytes<T>();
+  bool adds = call.epilogue == Epilogue::bias_add_relu;
+  int64_t shared = Tile::template kWorkBytes<T> +
+                   (adds && Tile::template kFetchesIdentity<T> ? Tile::template kOutputBytes<T> : 0);
   auto* kernel = conv_tensor_kernel<Tile, P>;
   int64_t blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), Tile::kThreads, shared, tiles);
   launch(stream, kernel, LaunchShape{blocks, Tile::kThreads, shared}, call);

@@ -225,17 +225,18 @@ __device__ inline void run_tiles(const ConvCall& call, MakePipeline&& make_pipel
 }
 
 /// Adds bias (and identity), applies the ReLU and stores one vector of channels of an output pixel as the
-/// list has it.
+/// list has it. `identity`: a copy of what is added to, or null.
 template <class T>
-__device__ inline void finish(const ConvCall& call, int pixel, int channel, float (&values)[kVector<T>]) {
+__device__ inline void finish(const ConvCall& call, int pixel, int channel, float (&values)[kVector<T>],
+                              const T* identity = nullptr) {
   bool is_inverted = pixel < 0;
   if (is_inverted) pixel = ~pixel;
   T* out = static_cast<T*>(call.out) + static_cast<int64_t>(pixel) * call.out_pitch + channel;
   for (int k = 0; k < kVector<T>; ++k) values[k] += call.bias[channel + k];
   if (call.epilogue == Epilogue::bias_add_relu) {
-    float identity[kVector<T>];
-    load_vector(out, identity);
-    for (int k = 0; k < kVector<T>; ++k) values[k] += identity[k];
+    float added[kVector<T>];
+    load_vector(identity != nullptr ? identity : out, added);
+    for (int k = 0; k < kVector<T>; ++k) values[k] += added[k];
   }
   if (call.epilogue != Epilogue::bias && !(call.epilogue == Epilogue::projection && is_inverted)) {
     for (int k = 0; k < kVector<T>; ++k) values[k] = relu(values[k]);
