@@ -46,7 +46,8 @@ __device__ inline TilePlace tile_place(const ConvCall& call, int64_t tile, int p
 }
 
 /// Copies the operands of a stage: `kPixels` rows of kSplit steps, and the packed weights of `kChannels` / 32
-/// slices. Whatever a thread can know before the loop, it keeps: there are 64 mma per eight copies.
+/// slices. Whatever a thread can know before the loop, it keeps: address arithmetic takes the issue slots
+/// that mma.sync needs.
 template <class T, int kPixels, int kChannels, int kThreads, int kSplit = 1>
 class TileLoader {
  public:
@@ -92,7 +93,6 @@ class TileLoader {
     }
   }
 
-  __device__ int steps() const { return steps_; }
   __device__ int stages() const { return (steps_ + kSplit - 1) / kSplit; }
 
   /// Issues the copies of the weights of one more stage.
@@ -158,7 +158,6 @@ class Pipeline {
   }
 
   __device__ int stages() const { return loader_.stages(); }
-  __device__ int steps() const { return loader_.steps(); }
   __device__ const unsigned char* stage(int s) const { return memory_ + s % kStages * Loader::kStageBytes; }
 
   __device__ void start() {

@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(kThreads) small_patches_kernel(MaskerCall call
   int row_elements = (g.input_width + 2) * call.x.pitch;
   const T* x = window_begin<T>(call, patch.image, window);
   float dot = 0;
-#pragma unroll(kSide == 1 ? 4 : 1)
+#pragma unroll(kSide == 1 ? 4 : kSide == 2 ? 2 : 1)
   for (int c = lane * kVector<T>; c < call.x.pitch; c += 32 * kVector<T>) {
     float sums[kVector<T>] = {};
 #pragma unroll
