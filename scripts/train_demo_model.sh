@@ -1,5 +1,5 @@
 #!/bin/sh
-# Rebuilds the demo's data set and trains models/demo.safetensors and its static teacher again (about an hour on two
+# Rebuilds the demo's data set and trains models/demo.safetensors and its static teacher again (about 80 minutes on two
 # cores). Interrupted, it goes on where it stopped. Needs build/lasnet with training (make build).
 #
 #   scripts/train_demo_model.sh [DATA [RUN]]      default: data/demo runs/demo
