@@ -63,9 +63,10 @@ __device__ const T* window_begin(const MaskerCall& call, int image, const Window
   return static_cast<const T*>(call.x.data) + pixel * call.x.pitch;
 }
 
-/// Patches of kSide x kSide input pixels, or less at the edges.
+/// Patches of kSide x kSide input pixels, or less at the edges. At most 64 registers for small ones: beside a
+/// convolution's blocks of the `split` tile there must be room for one of these.
 template <class T, int kSide>
-__global__ void __launch_bounds__(kThreads) small_patches_kernel(MaskerCall call) {
+__global__ void __launch_bounds__(kThreads, kSide == 4 ? 3 : 4) small_patches_kernel(MaskerCall call) {
   begin_kernel();
   const ListGeometry& g = call.geometry;
   int lane = static_cast<int>(threadIdx.x) % 32;
