@@ -22,7 +22,7 @@ using cuda::ListKind;
 constexpr CudaTileShape kShapes[] = {CudaTileShape::wide, CudaTileShape::tall, CudaTileShape::medium,
                                      CudaTileShape::small, CudaTileShape::split};
 constexpr int kTensorCores = 80;  ///< compute capability that tf32 and fp16 need
-constexpr int kHeadClasses = 777, kSqueeze = 4;
+constexpr int kSqueeze = 4;       ///< channels over those of Squeeze-and-Excitation's first layer
 constexpr int64_t kPatternBytes = 4 << 20;
 
 double median(std::vector<double> values) {
@@ -179,9 +179,11 @@ class CudaMeasurer {
     for (const CudaMapCase& map : options_.maps)
       size = std::max(size, map_bytes({map.height, map.width}, batch, map.channels, precision));
     size = (size + kPatternBytes - 1) / kPatternBytes * kPatternBytes;
-    if (in_.bytes() < size) in_ = out_ = {};
-    if (in_.data() == nullptr)
-      in_ = {size, "the measurements' maps"}, out_ = {size, "the measurements' maps"};
+    if (in_.bytes() < size) {
+      in_ = DeviceBuffer(), out_ = DeviceBuffer();  // before more is asked for
+      in_ = DeviceBuffer(size, "the measurements' maps");
+      out_ = DeviceBuffer(size, "the measurements' maps");
+    }
     std::vector<uint8_t> pattern(kPatternBytes);
     for (int64_t i = 0; i < kPatternBytes; i += bytes) {
       auto bits = static_cast<uint32_t>(random_.next());
@@ -333,7 +335,8 @@ class CudaMeasurer {
     };
     for (const ListKind kind : {ListKind::dilated, ListKind::active, ListKind::result}) {
       const int64_t chunks = int64_t{geometry.images} * cuda::chunks_per_image(geometry, kind);
-      cuda::ListTarget target{.kind = kind};
+      cuda::ListTarget target;
+      target.kind = kind;
       target.list = {static_cast<int32_t*>(take(capacity / 2 + 1)),
                      static_cast<int32_t*>(take(capacity / 2 + 1)),
                      static_cast<int32_t*>(take(geometry.images / 2 + 1))};
@@ -372,13 +375,14 @@ class CudaMeasurer {
                  cuda::excite(stream, {as<float>(pooled), values, values, values, values, as<float>(scale),
                                        batch, map.channels, squeezed, in.pitch});
                });
-    const DeviceBuffer head_weights = zeros<float>(int64_t{kHeadClasses} * in.pitch);
-    const DeviceBuffer head_bias = zeros<float>(kHeadClasses);
-    const int logits_pitch = cuda::padded_channels(kHeadClasses);
+    const int classes = options_.classes;
+    const DeviceBuffer head_weights = zeros<float>(int64_t{classes} * in.pitch);
+    const DeviceBuffer head_bias = zeros<float>(classes);
+    const int logits_pitch = cuda::padded_channels(classes);
     const DeviceBuffer logits = zeros<float>(int64_t{batch} * logits_pitch);
-    add_kernel(head_counts(batch, kHeadClasses, in.pitch), [&](cuda::Stream& stream) {
+    add_kernel(head_counts(batch, classes, in.pitch), [&](cuda::Stream& stream) {
       cuda::head(stream, {as<float>(pooled), as<float>(head_weights), as<float>(head_bias), as<float>(logits),
-                          batch, kHeadClasses, in.pitch, logits_pitch});
+                          batch, classes, in.pitch, logits_pitch});
     });
   }
 

@@ -32,6 +32,7 @@ struct CudaMeasureOptions {
   std::vector<int> batches = {64, 16, 4, 1};
   std::vector<double> rates = {1, 0.4};  ///< of the convolutions' patches
   std::vector<Precision> precisions = {Precision::fp32, Precision::tf32, Precision::fp16};
+  int classes = 777;         ///< of the classifier that runs on a map's means
   double budget_s = 16;      ///< then the cases that are left of a layer are passed over
   int runs = 6;              ///< of a graph
   int max_launches = 16;     ///< in a graph
