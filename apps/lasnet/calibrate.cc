@@ -156,7 +156,7 @@ void add_calibrate(CLI::App& app, Action& action) {
              [command](const std::string& text) { command->isa = parse_isa(text); });
   sub->add_option(
          "--seconds", command->seconds,
-         "Most seconds to measure, 5 to 85, default 75 (16 on a GPU); the fewest repetitions may need "
+         "Most seconds to measure, 5 to 85, default 75 (18 on a GPU); the fewest repetitions may need "
          "longer")
       ->check(CLI::Range(5, 85).description(""))
       ->type_name("N");

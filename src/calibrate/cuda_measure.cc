@@ -23,6 +23,8 @@ constexpr CudaTileShape kShapes[] = {CudaTileShape::wide, CudaTileShape::tall, C
                                      CudaTileShape::small, CudaTileShape::split};
 constexpr int kTensorCores = 80;  ///< compute capability that tf32 and fp16 need
 constexpr int kSqueeze = 4;       ///< channels over those of Squeeze-and-Excitation's first layer
+/// What a layer may take of the budget over its even share: some take longer than others.
+constexpr double kUnevenness = 2;
 constexpr int64_t kPatternBytes = 4 << 20;
 
 double median(std::vector<double> values) {
@@ -151,7 +153,7 @@ class CudaMeasurer {
       const auto step = [&](const auto& of, const char* what, int height, int width) {
         progress_(done / steps, fmt::format("{} {}, {} x {}", to_string(precision), what, height, width));
         const double left = options_.budget_s - watch_.seconds();
-        until_ = watch_.seconds() + left / std::max(1.0, steps - done);
+        until_ = watch_.seconds() + kUnevenness * left / std::max(1.0, steps - done);
         of();
         ++done;
       };

@@ -90,15 +90,16 @@ class Operators {
     const CudaHardware& hardware = context_.hardware;
     for (const ActiveCounts& outcome : activity_.scenarios) {
       const CudaCounts counts = counts_of_outcome(outcome);
-      const double seconds = kernel_seconds(counts, hardware);
-      const double launch = hardware.cost(CudaUnit::kernel) * counts[static_cast<size_t>(CudaUnit::kernel)];
-      const double moving =
-          std::max(counts[static_cast<size_t>(CudaUnit::stream)] * hardware.cost(CudaUnit::stream),
-                   counts[static_cast<size_t>(CudaUnit::masker)] * hardware.cost(CudaUnit::masker));
+      const auto part = [&](CudaUnit unit) {
+        return counts[static_cast<size_t>(unit)] * hardware.cost(unit);
+      };
+      const double seconds = kernel_seconds(counts, hardware), launch = part(CudaUnit::kernel);
+      const double moving = std::max(part(CudaUnit::stream), part(CudaUnit::masker));
+      const bool waits = seconds > launch + moving;
       latency.seconds += outcome.probability * seconds;
       latency.launch_s += outcome.probability * launch;
       latency.offchip_s += outcome.probability * moving;
-      latency.compute_s += outcome.probability * (seconds - launch > moving ? seconds - launch : 0);
+      latency.compute_s += outcome.probability * (waits ? seconds - launch : 0);
     }
     return latency;
   }
