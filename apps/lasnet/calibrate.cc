@@ -20,12 +20,13 @@ namespace {
 
 /// Mean error of predictions beyond which a profile is of little use.
 constexpr double kPoorFit = 0.1;
+constexpr int kCpuSeconds = 75;
 
 struct CalibrateCommand {
   std::string device = "cpu";
   std::string output;
   std::optional<Isa> isa;
-  int seconds = 75;
+  std::optional<int> seconds;
   bool json = false;
 };
 
@@ -34,25 +35,40 @@ Json quality_json(const FitQuality& quality) {
           {"within_5", quality.within_5}, {"within_10", quality.within_10}, {"within_15", quality.within_15}};
 }
 
-Json to_json(const Calibration& calibration, const std::string& output) {
+Json costs_json(const HardwareProfile& profile) {
   Json costs;
-  for (int i = 0; i < kWorkUnits; ++i) {
-    const auto unit = static_cast<WorkUnit>(i);
-    costs[to_string(unit)] = calibration.profile.cpu.cost(unit);
+  const bool cuda = profile.kind == HardwareKind::cuda;
+  for (int i = 0; i < (cuda ? kCudaUnits : kWorkUnits); ++i) {
+    if (cuda) {
+      costs[to_string(static_cast<CudaUnit>(i))] = profile.cuda.cost(static_cast<CudaUnit>(i));
+    } else {
+      costs[to_string(static_cast<WorkUnit>(i))] = profile.cpu.cost(static_cast<WorkUnit>(i));
+    }
   }
-  return {{"output", output},
-          {"processor", calibration.profile.cpu.processor},
-          {"isa", to_string(calibration.profile.cpu.isa)},
-          {"seconds", calibration.seconds},
-          {"noise", calibration.noise},
-          {"fit", quality_json(calibration.fit)},
-          {"held_out", quality_json(calibration.held_out)},
-          {"seconds_per", costs}};
+  return costs;
+}
+
+Json to_json(const Calibration& calibration, const std::string& output) {
+  const HardwareProfile& profile = calibration.profile;
+  Json json = {{"output", output},
+               {"seconds", calibration.seconds},
+               {"noise", calibration.noise},
+               {"fit", quality_json(calibration.fit)},
+               {"held_out", quality_json(calibration.held_out)},
+               {"seconds_per", costs_json(profile)}};
+  if (profile.kind == HardwareKind::cuda) {
+    json["device"] = profile.cuda.device;
+    json["multiprocessors"] = profile.cuda.multiprocessors;
+  } else {
+    json["processor"] = profile.cpu.processor;
+    json["isa"] = to_string(profile.cpu.isa);
+  }
+  return json;
 }
 
 std::string quality_text(const FitQuality& quality) {
-  return fmt::format("{} block runs: mean error {}, {} within 10 %", quality.points,
-                     format_percent(quality.mape), format_percent(quality.within_10));
+  return fmt::format("{} runs: mean error {}, {} within 10 %", quality.points, format_percent(quality.mape),
+                     format_percent(quality.within_10));
 }
 
 std::string to_text(const Calibration& calibration, const std::string& output) {
@@ -70,23 +86,16 @@ void prepare_output(const std::string& path) {
   check_writable(path);
 }
 
-int calibrate(const CalibrateCommand& command) {
-  if (command.device == "cuda") {
-    fail(
-        "calibrate --device cuda: this build has no CUDA kernels to measure; --hardware names published "
-        "GPUs");
-  }
-  const Isa isa = command.isa.value_or(available_isas().back());
-  const std::string output = command.output.empty() ? cached_profile_path(isa) : command.output;
+/// Where the profile goes; makes sure that it can be written.
+std::string output_of(const CalibrateCommand& command, const std::string& cached) {
+  std::string output = command.output.empty() ? cached : command.output;
   if (output.empty())
     throw UsageError("-o: neither XDG_CACHE_HOME nor HOME is set; say where the profile goes");
   prepare_output(output);
-  const HardwareProfile shipped = load_hardware("cpu-" + to_string(isa));
-  Progress progress("calibrate", 1000, "steps");
-  const Calibration calibration = calibrate_cpu(
-      this_machine(isa, shipped.cpu), {.budget_s = static_cast<double>(command.seconds)},
-      [&](double share, const std::string& now) { progress.update(std::lround(1000 * share), now); });
-  progress.clear();
+  return output;
+}
+
+void finish(const CalibrateCommand& command, const Calibration& calibration, const std::string& output) {
   write_file_atomically(output, [&](std::ostream& out) { out << hardware_to_toml(calibration.profile); });
   if (calibration.held_out.mape > kPoorFit) {
     log_warning(
@@ -100,23 +109,57 @@ int calibrate(const CalibrateCommand& command) {
   } else {
     print(to_text(calibration, output));
   }
+}
+
+int calibrate_gpu(const CalibrateCommand& command) {
+  if (command.isa) throw UsageError("--isa is of --device cpu");
+  if (cuda_devices().empty()) fail("calibrate --device cuda: {}", cuda_unavailable_reason());
+  const std::string output = output_of(command, cached_cuda_profile_path());
+  CudaMeasureOptions options = default_cuda_measurements();
+  if (command.seconds) options.budget_s = *command.seconds;
+  Progress progress("calibrate", 1000, "steps");
+  const Calibration calibration = calibrate_cuda(options, [&](double share, const std::string& now) {
+    progress.update(std::lround(1000 * share), now);
+  });
+  progress.clear();
+  finish(command, calibration, output);
+  return 0;
+}
+
+int calibrate(const CalibrateCommand& command) {
+  if (command.device == "cuda") return calibrate_gpu(command);
+  const Isa isa = command.isa.value_or(available_isas().back());
+  const std::string output = output_of(command, cached_profile_path(isa));
+  const HardwareProfile shipped = load_hardware("cpu-" + to_string(isa));
+  Progress progress("calibrate", 1000, "steps");
+  const Calibration calibration = calibrate_cpu(
+      this_machine(isa, shipped.cpu),
+      {.budget_s = static_cast<double>(command.seconds.value_or(kCpuSeconds))},
+      [&](double share, const std::string& now) { progress.update(std::lround(1000 * share), now); });
+  progress.clear();
+  finish(command, calibration, output);
   return 0;
 }
 
 }  // namespace
 
 void add_calibrate(CLI::App& app, Action& action) {
-  auto* sub = app.add_subcommand("calibrate", "Fit the latency model's constants to this machine");
+  auto* sub =
+      app.add_subcommand("calibrate", "Fit the latency model's constants to this machine's CPU or GPU");
   const auto command = std::make_shared<CalibrateCommand>();
-  sub->add_option("--device", command->device, "cpu or cuda")
+  sub->add_option("--device", command->device, "cpu or cuda: whose kernels are measured")
       ->check(CLI::IsMember({"cpu", "cuda"}))
       ->capture_default_str();
   sub->add_option("-o,--output", command->output, "Profile to write; default: where the engine finds it")
       ->type_name("FILE.toml");
   add_parsed(*sub, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
              [command](const std::string& text) { command->isa = parse_isa(text); });
-  add_number(*sub, "--seconds", command->seconds, 5, 85,
-             "Most seconds to measure, 5 to 85; the fewest repetitions may need longer");
+  sub->add_option(
+         "--seconds", command->seconds,
+         "Most seconds to measure, 5 to 85, default 75 (18 on a GPU); the fewest repetitions may need "
+         "longer")
+      ->check(CLI::Range(5, 85).description(""))
+      ->type_name("N");
   add_json_flag(*sub, command->json);
   sub->callback([command, &action] { action = [command] { return calibrate(*command); }; });
 }

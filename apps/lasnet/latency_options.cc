@@ -26,14 +26,25 @@ MapSize usual_size(const ModelOptions& model) {
   return {side, side};
 }
 
+/// What is known of this machine, named by its file; says why a file was passed over.
+HardwareProfile profile_of(HostProfile host, const char* command) {
+  if (!host.cached.empty()) host.profile.name = host.cached;
+  if (!host.problem.empty()) {
+    log_warning(fmt::format("{}; the shipped profile is used, {} makes a new one", host.problem, command));
+  }
+  return std::move(host.profile);
+}
+
 }  // namespace
 
 void add_hardware_option(CLI::App& app, std::string& hardware) {
   app.add_option(
          "--hardware", hardware,
-         fmt::format("Hardware: {}; or a profile's file. Default: this machine, as `lasnet calibrate` left "
-                     "it, else as shipped",
-                     fmt::join(hardware_names(), ", ")))
+         fmt::format(
+             "Hardware: {}; cuda: this machine's GPU, as `lasnet calibrate --device cuda` left it; or "
+             "a profile's file. Default: this machine's CPU, as `lasnet calibrate` left it, else as "
+             "shipped",
+             fmt::join(hardware_names(), ", ")))
       ->type_name("NAME|FILE");
 }
 
@@ -42,7 +53,7 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
   app.get_option("MODEL")->description(
       "The name of an architecture, or a model file: its description is read");
   add_hardware_option(app, options.hardware);
-  app.add_option("--batch", options.batch, "Images per run; default: the hardware's (1 on a CPU)")
+  app.add_option("--batch", options.batch, "Images per run; default: a published GPU's, else 1")
       ->check(CLI::Range(1, 4096).description(""))
       ->type_name("N");
   add_number(app, "--threads", options.threads, 1, 1024, "Threads, of a CPU");
@@ -68,12 +79,9 @@ HardwareProfile open_hardware(const std::string& name) {
   HardwareProfile profile;
   const Isa isa = available_isas().back();
   if (name.empty()) {
-    HostProfile host = host_profile(isa);
-    profile = std::move(host.profile);
-    if (!host.cached.empty()) profile.name = host.cached;
-    if (!host.problem.empty()) {
-      log_warning(host.problem + "; the shipped profile is used, lasnet calibrate makes a new one");
-    }
+    profile = profile_of(host_profile(isa), "lasnet calibrate");
+  } else if (name == kHostGpu) {
+    profile = profile_of(host_cuda_profile(), "lasnet calibrate --device cuda");
   } else {
     const auto names = hardware_names();
     const bool known = std::find(names.begin(), names.end(), name) != names.end();

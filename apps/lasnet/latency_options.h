@@ -10,9 +10,12 @@
 
 namespace lasnet::cli {
 
+/// The name of this machine's GPU as hardware.
+inline constexpr const char* kHostGpu = "cuda";
+
 struct LatencyOptions {
   ModelOptions model;
-  std::string hardware;  ///< name, file, or "" for this machine
+  std::string hardware;  ///< name, file, "" for this machine's CPU, or kHostGpu
   std::optional<int> batch;
   int threads = 1;
   std::optional<MapSize> size;

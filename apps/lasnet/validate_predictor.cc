@@ -1,5 +1,6 @@
 // `lasnet validate-predictor`: the latency model against measurements on this machine.
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iterator>
 #include <memory>
@@ -23,8 +24,12 @@ count. Errors are of blocks with at least a twentieth of their patches active. N
 patches, measured ones interpolated between the shares of active patches that ran; regret is the chosen option's time
 over the best one's, fixed the regret of the best option that stays the same in a stage.)";
 
+constexpr int kCudaRepeat = 3;
+
 struct ValidateCommand {
   std::string hardware;
+  std::string device;    ///< "": the hardware's
+  bool repeats = false;  ///< whether their number was given
   std::string plot;
   ValidationOptions options;
   bool json = false;
@@ -88,6 +93,7 @@ Json to_json(const Validation& validation, const HardwareProfile& hardware) {
                       {"rate", point.rate},
                       {"batch", point.batch},
                       {"threads", point.threads},
+                      {"precision", to_string(point.precision)},
                       {"measured_us", 1e6 * point.measured_s},
                       {"predicted_us", 1e6 * point.predicted_s},
                       {"noise", point.noise}});
@@ -96,6 +102,8 @@ Json to_json(const Validation& validation, const HardwareProfile& hardware) {
     networks.push_back({{"network", network.network},
                         {"batch", network.batch},
                         {"threads", network.threads},
+                        {"precision", to_string(network.precision)},
+                        {"granularity", network.granularity},
                         {"rate", network.rate},
                         {"measured_static_ms", 1e3 * network.measured_static_s},
                         {"measured_dynamic_ms", 1e3 * network.measured_dynamic_s},
@@ -103,7 +111,10 @@ Json to_json(const Validation& validation, const HardwareProfile& hardware) {
                         {"predicted_dynamic_ms", 1e3 * network.predicted_dynamic_s},
                         {"speedup_error", network.speedup_error()}});
   }
-  for (const auto& [name, choices] : choice_lists(validation)) json[name] = choices_json(*choices);
+  for (const auto& [name, choices] : choice_lists(validation)) {
+    if (!choices->empty()) json[name] = choices_json(*choices);
+  }
+  if (!validation.skipped.empty()) json["skipped"] = validation.skipped;
   json["networks"] = networks;
   json["points"] = points;
   return json;
@@ -176,6 +187,78 @@ std::string networks_table(const Validation& validation) {
   return table.to_string(2);
 }
 
+std::vector<ValidationPoint> points_of(const Validation& validation, Precision precision, int64_t batch) {
+  std::vector<ValidationPoint> points;
+  std::copy_if(
+      validation.points.begin(), validation.points.end(), std::back_inserter(points),
+      [&](const ValidationPoint& point) { return point.precision == precision && point.batch == batch; });
+  return points;
+}
+
+/// Precisions and batches that ran, in order.
+std::vector<std::pair<Precision, int64_t>> cuda_runs(const Validation& validation) {
+  std::vector<std::pair<Precision, int64_t>> runs;
+  for (const ValidationPoint& point : validation.points) {
+    const std::pair<Precision, int64_t> run{point.precision, point.batch};
+    if (std::find(runs.begin(), runs.end(), run) == runs.end()) runs.push_back(run);
+  }
+  std::sort(runs.begin(), runs.end());
+  return runs;
+}
+
+std::string cuda_blocks_table(const Validation& validation) {
+  Table table(
+      {"dynamic blocks", "precision", ">batch", ">runs", ">MAPE", ">RMSPE", ">within 5 %", ">10 %", ">15 %"});
+  for (const Group& group : kGroups) {
+    for (const auto& [precision, batch] : cuda_runs(validation)) {
+      const FitQuality quality = quality_of(points_of(validation, precision, batch), group.prefix);
+      if (quality.points == 0) continue;
+      table.add_row({group.name, to_string(precision), std::to_string(batch), std::to_string(quality.points),
+                     format_percent(quality.mape), format_percent(quality.rmspe),
+                     format_percent(quality.within_5), format_percent(quality.within_10),
+                     format_percent(quality.within_15)});
+    }
+  }
+  return table.to_string(2);
+}
+
+/// Errors of a network over its granularities and rates.
+struct NetworkErrors {
+  double runs = 0, dynamic = 0, dense = 0, speedup = 0, largest_speedup = 0;
+};
+
+std::string cuda_networks_table(const Validation& validation) {
+  std::vector<std::pair<std::array<std::string, 3>, NetworkErrors>> rows;
+  for (const NetworkComparison& network : validation.networks) {
+    const std::array<std::string, 3> key = {network.network, to_string(network.precision),
+                                            std::to_string(network.batch)};
+    auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& known) { return known.first == key; });
+    if (row == rows.end()) row = rows.insert(rows.end(), {key, {}});
+    NetworkErrors& errors = row->second;
+    ++errors.runs;
+    errors.dynamic += std::abs(network.dynamic_error());
+    errors.dense += std::abs(network.predicted_static_s / network.measured_static_s - 1);
+    errors.speedup += std::abs(network.speedup_error());
+    errors.largest_speedup = std::max(errors.largest_speedup, std::abs(network.speedup_error()));
+  }
+  Table table({"network", "precision", ">batch", ">runs", ">MAPE", ">static", ">speed-up error (largest)"});
+  for (const auto& [key, errors] : rows) {
+    table.add_row({key[0], key[1], key[2], fmt::format("{:.0f}", errors.runs),
+                   format_percent(errors.dynamic / errors.runs), format_percent(errors.dense / errors.runs),
+                   fmt::format("{} ({})", format_percent(errors.speedup / errors.runs),
+                               format_percent(errors.largest_speedup))});
+  }
+  return table.to_string(2);
+}
+
+std::string cuda_text(const Validation& validation) {
+  std::string text = cuda_blocks_table(validation) + "\n" + cuda_networks_table(validation);
+  text += fmt::format("\n  rank correlation over S (least) {}, regret of the chosen S (largest) {}\n",
+                      ranks_text(validation.granularities), regret_text(validation.granularities));
+  for (const std::string& skipped : validation.skipped) text += fmt::format("  skipped: {}\n", skipped);
+  return text;
+}
+
 /// Predicted against measured, a plot for each stage.
 void plot_points(const Validation& validation, const HardwareProfile& hardware, const std::string& path) {
   std::vector<Plot> plots;
@@ -211,24 +294,70 @@ void plot_points(const Validation& validation, const HardwareProfile& hardware, 
   log_info(fmt::format("{}: predicted against measured, per stage", path));
 }
 
-int validate(const ValidateCommand& command) {
-  const HardwareProfile hardware = open_hardware(command.hardware);
-  if (hardware.kind == HardwareKind::gpu) {
-    fail("validate-predictor: {} is a GPU, and this build has no GPU kernels to measure", hardware.name);
-  }
+Validation measure(const ValidateCommand& command, const HardwareProfile& hardware) {
   Progress progress("validate", 1000, "steps");
-  const Validation validation = validate_cpu(
-      hardware.cpu, command.options,
-      [&](double share, const std::string& now) { progress.update(std::lround(1000 * share), now); });
+  const auto update = [&](double share, const std::string& now) {
+    progress.update(std::lround(1000 * share), now);
+  };
+  Validation validation;
+  if (hardware.kind == HardwareKind::cuda) {
+    CudaValidationOptions options;
+    options.repeat = command.repeats ? command.options.repeat : kCudaRepeat;
+    options.seed = command.options.seed;
+    if (command.options.quick) {
+      options.networks = {"resnet50"};
+      options.batches = {1, 8};
+      options.rates = {0.5};
+    }
+    validation = validate_cuda(hardware, options, update);
+  } else {
+    validation = validate_cpu(hardware.cpu, command.options, update);
+  }
   progress.clear();
+  return validation;
+}
+
+/// The profile of the device that is asked for. Throws UsageError where the two do not fit.
+HardwareProfile hardware_of(const ValidateCommand& command) {
+  const bool host_gpu = command.device == "cuda" && command.hardware.empty();
+  HardwareProfile hardware = open_hardware(host_gpu ? kHostGpu : command.hardware);
+  if (hardware.kind == HardwareKind::gpu) {
+    fail(
+        "validate-predictor: {} describes a published GPU, not this library's kernels on one (--device cuda)",
+        hardware.name);
+  }
+  if (!command.device.empty() && command.device != to_string(hardware.kind)) {
+    throw UsageError(fmt::format("--device {}: hardware {} is a {} profile", command.device, hardware.name,
+                                 to_string(hardware.kind)));
+  }
+  if (hardware.kind == HardwareKind::cuda) {
+    if (cuda_devices().empty()) fail("validate-predictor --device cuda: {}", cuda_unavailable_reason());
+    const std::string device = cuda_devices().front().name;
+    if (device != hardware.cuda.device) {
+      log_warning(
+          fmt::format("profile {} was made on '{}', this device is '{}'; lasnet calibrate --device cuda "
+                      "makes one of it",
+                      hardware.name, hardware.cuda.device, device));
+    }
+  }
+  return hardware;
+}
+
+int validate(const ValidateCommand& command) {
+  const HardwareProfile hardware = hardware_of(command);
+  const Validation validation = measure(command, hardware);
   if (!command.plot.empty()) plot_points(validation, hardware, command.plot);
   if (command.json) {
     print_json(to_json(validation, hardware));
     return 0;
   }
+  const std::string tables =
+      hardware.kind == HardwareKind::cuda
+          ? cuda_text(validation)
+          : blocks_table(validation) + "\n" + choices_table(validation) + "\n" + networks_table(validation);
   print(fmt::format("{}\n\n  noise {} (median difference of two measurements of the same block)\n\n",
                     bold(describe(hardware)), format_percent(validation.noise)) +
-        blocks_table(validation) + "\n" + choices_table(validation) + "\n" + networks_table(validation));
+        tables);
   return 0;
 }
 
@@ -238,6 +367,8 @@ void add_validate_predictor(CLI::App& app, Action& action) {
   auto* sub = app.add_subcommand("validate-predictor", "Hold predictions to measurements on this machine");
   const auto command = std::make_shared<ValidateCommand>();
   add_hardware_option(*sub, command->hardware);
+  sub->add_option("--device", command->device, "cpu or cuda: whose kernels run; default: the hardware's")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
   add_number(*sub, "--repeat", command->options.repeat, 2, 1000, "Repetitions of each run");
   sub->add_option("--seed", command->options.seed, "Of masks, weights and inputs")->capture_default_str();
   sub->add_flag("--quick", command->options.quick, "A coarse grid on few networks");
@@ -245,7 +376,10 @@ void add_validate_predictor(CLI::App& app, Action& action) {
       ->type_name("FILE.svg");
   add_json_flag(*sub, command->json);
   sub->footer(kFooter);
-  sub->callback([command, &action] { action = [command] { return validate(*command); }; });
+  sub->callback([sub, command, &action] {
+    command->repeats = sub->count("--repeat") > 0;
+    action = [command] { return validate(*command); };
+  });
 }
 
 }  // namespace lasnet::cli

@@ -14,7 +14,8 @@
 
 namespace lasnet {
 
-enum class HardwareKind { gpu, cpu };
+/// `gpu`: any GPU, by the paper's model; `cpu`, `cuda`: this library's kernels on a CPU, or on a GPU.
+enum class HardwareKind { gpu, cpu, cuda };
 /// Its name, as in files.
 LASNET_EXPORT std::string to_string(HardwareKind kind);
 
@@ -72,13 +73,61 @@ struct CpuHardware {
   double cost(WorkUnit unit) const { return seconds_per[static_cast<size_t>(unit)]; }
 };
 
+/// Nanoseconds of a tile of a CUDA convolution: of a step of its reduction (64 bytes of each pixel), of
+/// everything else, and of that if it adds to its output, when tiles fill a multiprocessor; of a step and the
+/// rest when one has it to itself.
+struct CudaTileCost {
+  double step_ns = 0, rest_ns = 0, rest_adding_ns = 0, step_alone_ns = 0, rest_alone_ns = 0;
+
+  bool operator==(const CudaTileCost&) const = default;
+};
+/// Of the shapes wide, tall, medium, small and split, in this order.
+inline constexpr int kCudaTileShapes = 5;
+/// By precision; fp16 and bf16 share `half`. fp32 has no wide and no split tiles.
+struct CudaTileCosts {
+  std::array<CudaTileCost, kCudaTileShapes> fp32 = {}, tf32 = {}, half = {};
+
+  bool operator==(const CudaTileCosts&) const = default;
+};
+
+/// Seconds per unit of work of the CUDA kernels that are no convolutions. Each takes `kernel` and the longest
+/// of what else it does.
+enum class CudaUnit {
+  kernel,         ///< from the end of a kernel to the end of the next, if that has nothing to do
+  stream,         ///< MB moved by kernels that read and write maps once
+  masker,         ///< MB read by a masker
+  masker_row,     ///< 1000 rows of patches, read by a warp 16 bytes per lane at a time
+  masker_step,    ///< such rows that a warp reads one after the other
+  list,           ///< a launch that builds lists: counting, and learning what chunks before it count
+  list_chunk,     ///< 1000 chunks of pixels that lists are built from
+  mean_load,      ///< 1000 pixels x 32 channels averaged
+  mean_step,      ///< pixels of an image that one of eight warps averages, one after the other
+  excite_output,  ///< outputs of Squeeze-and-Excitation's layers that a warp computes one after the other
+  head,           ///< MB of weights and features that the classifier's warps load
+  head_step,      ///< steps of 128 features that a warp of the classifier takes one after the other
+};
+inline constexpr int kCudaUnits = static_cast<int>(CudaUnit::head_step) + 1;
+/// Its name: a key of `[cuda.seconds_per]`.
+LASNET_EXPORT std::string to_string(CudaUnit unit);
+
+/// A GPU that this library's CUDA kernels run on.
+struct CudaHardware {
+  std::string device;  ///< as CUDA names it
+  int multiprocessors = 1;
+  std::array<double, kCudaUnits> seconds_per = {};
+  CudaTileCosts tiles;
+
+  double cost(CudaUnit unit) const { return seconds_per[static_cast<size_t>(unit)]; }
+};
+
 struct HardwareProfile {
   std::string name;
   std::string description;
   std::string source;  ///< where the numbers come from: published, data sheet or measured
   HardwareKind kind = HardwareKind::gpu;
-  GpuHardware gpu;  ///< if kind is gpu
-  CpuHardware cpu;  ///< if kind is cpu
+  GpuHardware gpu;         ///< if kind is gpu
+  CpuHardware cpu;         ///< if kind is cpu
+  CudaHardware cuda = {};  ///< if kind is cuda
 };
 
 /// Names of the profiles that are part of the library.
@@ -95,8 +144,8 @@ LASNET_EXPORT HardwareProfile parse_hardware(std::string_view toml, const std::s
 /// The profile as a TOML file that parse_hardware reads back.
 LASNET_EXPORT std::string hardware_to_toml(const HardwareProfile& profile);
 
-/// What is different about this machine, one sentence each; empty if the profile was made on its like. GPU
-/// profiles describe other machines and fit always.
+/// What is different about this machine, one sentence each; empty if the profile was made on its like.
+/// Profiles of GPUs may describe other machines and fit always.
 LASNET_EXPORT std::vector<std::string> hardware_mismatches(const HardwareProfile& profile,
                                                            const CpuHardware& machine);
 

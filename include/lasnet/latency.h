@@ -19,8 +19,8 @@
 namespace lasnet {
 
 /// Which equations predict. `standard`: of GPUs the paper's three-level model with the faults of its
-/// published simulator mended; of CPUs a model of this library's kernels. `paper`: the simulator's equations
-/// as they are (GPUs only), to reproduce what the paper reports.
+/// published simulator mended; of CPUs and CUDA profiles a model of this library's kernels. `paper`: the
+/// simulator's equations as they are (of GPUs), to reproduce what the paper reports.
 enum class LatencyModelKind { standard, paper };
 /// Its name on command lines: "default" or "paper"; parse_ functions throw Error on any other text.
 LASNET_EXPORT std::string to_string(LatencyModelKind kind);
@@ -81,7 +81,7 @@ struct LatencyQuery {
   MapSize size = {224, 224};
   int64_t batch = 1;
   int threads = 1;               ///< of a CPU; GPUs ignore it
-  DType precision = DType::f32;  ///< f32 or f16; CPUs compute in f32
+  DType precision = DType::f32;  ///< f32 or f16 (CUDA profiles: tensor cores); CPUs compute in f32
   /// Masks: every patch active by itself with this probability. Times are expectations, not times of the
   /// mean.
   double rate = 1;

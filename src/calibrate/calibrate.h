@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "calibrate/cuda_measure.h"
 #include "calibrate/fit.h"
 #include "calibrate/measure.h"
 #include "lasnet/hardware.h"
@@ -13,7 +14,7 @@ namespace lasnet {
 
 struct Calibration {
   HardwareProfile profile;
-  size_t fitted = 0;    ///< block runs that the costs were fitted to
+  size_t fitted = 0;    ///< runs of blocks, or of CUDA kernels, that the costs were fitted to
   FitQuality fit;       ///< on those
   FitQuality held_out;  ///< on runs that were not fitted
   double noise = 0;     ///< median difference of two measurements of the same thing
@@ -33,5 +34,9 @@ struct CalibrationOptions {
 /// more.
 Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& options,
                           const CalibrationProgress& progress);
+
+/// Times the CUDA kernels on the first device and fits their costs: every fifth case is held out. The
+/// profile's name is `cuda`. Throws Error in builds without CUDA and on machines without a device.
+Calibration calibrate_cuda(const CudaMeasureOptions& options, const CalibrationProgress& progress);
 
 }  // namespace lasnet

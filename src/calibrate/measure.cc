@@ -5,7 +5,6 @@
 #include <limits>
 
 #include "calibrate/fma_peak.h"
-#include "core/random.h"
 #include "core/stopwatch.h"
 #include "core/thread_pool.h"
 #include "kernels/cpu/kernels.h"
@@ -48,33 +47,6 @@ Tensor noise_input(const MeasuredCase& measured, Random& random) {
   Tensor input({measured.batch, 3, measured.size.height, measured.size.width});
   for (float& value : input.data) value = static_cast<float>(random.uniform(-1, 1));
   return input;
-}
-
-/// Masks in which that share rates[b] of block b's patches is active, at random places.
-MaskSet draw_masks(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t batch,
-                   const std::vector<double>& rates, Random& random, std::vector<BlockActivity>& activities) {
-  MaskSet masks;
-  for (size_t b = 0; b < spec.blocks.size(); ++b) {
-    const BlockGeometry& block = geometry.blocks[b];
-    if (!spec.blocks[b].is_dynamic()) {
-      activities.push_back({.rate = 1, .scenarios = {full_counts(block, batch)}});
-      continue;
-    }
-    std::vector<uint8_t> patches(static_cast<size_t>(block.grid.patches() * batch));
-    const auto active = static_cast<size_t>(std::llround(rates[b] * static_cast<double>(patches.size())));
-    std::fill_n(patches.begin(), active, uint8_t{1});
-    random.shuffle(patches);
-    ByteTensor mask({batch, block.output.height, block.output.width});
-    const auto pixels = static_cast<size_t>(block.output.pixels());
-    const auto per_image = static_cast<size_t>(block.grid.patches());
-    for (size_t n = 0; n < static_cast<size_t>(batch); ++n) {
-      expand_patches(block.grid, std::span(patches).subspan(n * per_image, per_image),
-                     std::span(mask.data).subspan(n * pixels, pixels));
-    }
-    activities.push_back(recorded_activity(block, batch, patches));
-    masks[spec.blocks[b].name] = std::move(mask);
-  }
-  return masks;
 }
 
 /// Times of a run under one deal of rates.
@@ -136,6 +108,32 @@ WorkCounts block_work(const BlockSpec& block, const BlockGeometry& geometry, con
 }
 
 }  // namespace
+
+MaskSet draw_masks(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t batch,
+                   const std::vector<double>& rates, Random& random, std::vector<BlockActivity>& activities) {
+  MaskSet masks;
+  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+    const BlockGeometry& block = geometry.blocks[b];
+    if (!spec.blocks[b].is_dynamic()) {
+      activities.push_back({.rate = 1, .scenarios = {full_counts(block, batch)}});
+      continue;
+    }
+    std::vector<uint8_t> patches(static_cast<size_t>(block.grid.patches() * batch));
+    const auto active = static_cast<size_t>(std::llround(rates[b] * static_cast<double>(patches.size())));
+    std::fill_n(patches.begin(), active, uint8_t{1});
+    random.shuffle(patches);
+    ByteTensor mask({batch, block.output.height, block.output.width});
+    const auto pixels = static_cast<size_t>(block.output.pixels());
+    const auto per_image = static_cast<size_t>(block.grid.patches());
+    for (size_t n = 0; n < static_cast<size_t>(batch); ++n) {
+      expand_patches(block.grid, std::span(patches).subspan(n * per_image, per_image),
+                     std::span(mask.data).subspan(n * pixels, pixels));
+    }
+    activities.push_back(recorded_activity(block, batch, patches));
+    masks[spec.blocks[b].name] = std::move(mask);
+  }
+  return masks;
+}
 
 double reference_seconds(Isa isa) { return time_reference(cpu_kernels(isa), 200, TimeSource::thread); }
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/random.h"
 #include "lasnet/latency.h"
 #include "latency/activity.h"
 #include "latency/cpu_work.h"
@@ -68,6 +69,11 @@ struct MeasureOptions {
   double budget_s = 1e9;                ///< repetitions beyond the fewest end then
   uint64_t seed = 0;                    ///< of weights, inputs and masks
 };
+
+/// Masks in which that share rates[b] of block b's patches is active, at random places; what they are is
+/// added to `activities`, block by block.
+MaskSet draw_masks(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t batch,
+                   const std::vector<double>& rates, Random& random, std::vector<BlockActivity>& activities);
 
 /// Told the share of a case that is done.
 using MeasureProgress = std::function<void(double share)>;

@@ -24,11 +24,13 @@ struct ValidationPoint {
   double rate = 1;       ///< of its patches
   int64_t batch = 1;
   int threads = 1;
+  Precision precision = Precision::fp32;
   double measured_s = 0, predicted_s = 0;
   double noise = 0;  ///< relative difference of two measurements
 };
 
-/// Options for the identity blocks of one stage at one rate of independent patches, expected times of each.
+/// Options for the identity blocks of one stage at one rate of independent patches, expected times of each;
+/// or for a whole network.
 struct Choice {
   struct Option {
     std::string name;  ///< e.g. "S 4", "gather=copied"
@@ -50,8 +52,10 @@ struct Choice {
 /// A whole network, dynamic beside static.
 struct NetworkComparison {
   std::string network;
+  std::string granularity = {};  ///< S per stage
   int64_t batch = 1;
   int threads = 1;
+  Precision precision = Precision::fp32;
   double rate = 0;
   double measured_static_s = 0, measured_dynamic_s = 0;
   double predicted_static_s = 0, predicted_dynamic_s = 0;
@@ -59,6 +63,7 @@ struct NetworkComparison {
   double measured_speedup() const { return measured_static_s / measured_dynamic_s; }
   double predicted_speedup() const { return predicted_static_s / predicted_dynamic_s; }
   double speedup_error() const { return predicted_speedup() / measured_speedup() - 1; }
+  double dynamic_error() const { return predicted_dynamic_s / measured_dynamic_s - 1; }
 };
 
 struct Validation {
@@ -67,7 +72,8 @@ struct Validation {
   std::vector<Choice> schedules;        ///< between the schedules of one S; the first is the default
   std::vector<Choice> everything;       ///< between all pairs of S and schedule
   std::vector<NetworkComparison> networks;
-  double noise = 0;  ///< median over the points
+  double noise = 0;                  ///< median over the points
+  std::vector<std::string> skipped;  ///< what could not run, and why
 };
 
 /// Errors of the dynamic points whose network's name begins with `prefix`, where at least this share of the
@@ -102,5 +108,23 @@ using ValidationProgress = std::function<void(double share, const std::string& n
 /// Runs networks at their usual sizes, none of which a calibration uses, on this machine.
 Validation validate_cpu(const CpuHardware& hardware, const ValidationOptions& options,
                         const ValidationProgress& progress);
+
+struct CudaValidationOptions {
+  std::vector<std::string> networks = {"resnet50", "resnet101", "regnet_y_400mf"};
+  double width = 1;
+  MapSize size = {224, 224};
+  std::vector<int64_t> batches = {1, 8, 128};  ///< those that device memory has no room for are skipped
+  std::vector<Precision> precisions = {Precision::fp32, Precision::fp16};
+  std::vector<std::vector<int>> granularities = {{4, 4, 2, 1}, {8, 4, 7, 1}, {1, 1, 1, 1}};
+  std::vector<double> rates = {0.25, 0.5, 0.75};
+  int repeat = 3;  ///< of each run
+  uint64_t seed = 1;
+};
+
+/// Runs networks with the cuda backend's default schedule under random masks: networks as graphs, blocks
+/// launched one by one. `granularities` of the result compare whole networks, an entry for each network,
+/// batch, precision and rate. `hardware` is of the kind cuda. Throws Error without a device.
+Validation validate_cuda(const HardwareProfile& hardware, const CudaValidationOptions& options,
+                         const ValidationProgress& progress);
 
 }  // namespace lasnet

@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/suggest.h"
 #include "latency/embedded_profiles.h"
+#include "schedule/cuda_schedule.h"
 
 namespace lasnet {
 namespace {
@@ -150,6 +151,49 @@ void read_cpu(ProfileTable table, CpuHardware& cpu) {
   table.finish();
 }
 
+constexpr std::pair<const char*, std::array<CudaTileCost, kCudaTileShapes> CudaTileCosts::*>
+    kTilePrecisions[] = {
+        {"fp32", &CudaTileCosts::fp32}, {"tf32", &CudaTileCosts::tf32}, {"half", &CudaTileCosts::half}};
+constexpr std::pair<const char*, double CudaTileCost::*> kTileCosts[] = {
+    {"step_ns", &CudaTileCost::step_ns},
+    {"rest_ns", &CudaTileCost::rest_ns},
+    {"rest_adding_ns", &CudaTileCost::rest_adding_ns},
+    {"step_alone_ns", &CudaTileCost::step_alone_ns},
+    {"rest_alone_ns", &CudaTileCost::rest_alone_ns}};
+
+bool has_tile(int shape, std::string_view precision) {
+  return has_cuda_tile(static_cast<CudaTileShape>(shape),
+                       precision == "fp32" ? Precision::fp32 : Precision::fp16);
+}
+
+void read_tiles(ProfileTable table, CudaTileCosts& costs) {
+  for (const auto& [precision, member] : kTilePrecisions) {
+    ProfileTable shapes = table.table(precision);
+    for (int shape = 0; shape < kCudaTileShapes; ++shape) {
+      if (!has_tile(shape, precision)) continue;
+      ProfileTable tile = shapes.table(to_string(static_cast<CudaTileShape>(shape)));
+      for (const auto& [key, cost] : kTileCosts)
+        tile.read(key, (costs.*member)[static_cast<size_t>(shape)].*cost, kPositive);
+      tile.finish();
+    }
+    shapes.finish();
+  }
+  table.finish();
+}
+
+void read_cuda(ProfileTable table, CudaHardware& cuda) {
+  table.read("device", cuda.device);
+  table.read("multiprocessors", cuda.multiprocessors);
+  ProfileTable costs = table.table("seconds_per");
+  for (int unit = 0; unit < kCudaUnits; ++unit) {
+    costs.read(to_string(static_cast<CudaUnit>(unit)), cuda.seconds_per[static_cast<size_t>(unit)],
+               kPositive);
+  }
+  costs.finish();
+  read_tiles(table.table("tiles"), cuda.tiles);
+  table.finish();
+}
+
 std::string quoted(const std::string& text) {
   std::string result = "\"";
   for (const char c : text) {
@@ -188,9 +232,41 @@ std::string cpu_to_toml(const CpuHardware& cpu) {
   return text;
 }
 
+std::string cuda_to_toml(const CudaHardware& cuda) {
+  std::string text = fmt::format("\n[cuda]\ndevice = {}\nmultiprocessors = {}\n\n[cuda.seconds_per]\n",
+                                 quoted(cuda.device), cuda.multiprocessors);
+  for (int unit = 0; unit < kCudaUnits; ++unit) {
+    text += fmt::format("{} = {}\n", to_string(static_cast<CudaUnit>(unit)),
+                        number(cuda.cost(static_cast<CudaUnit>(unit))));
+  }
+  for (const auto& [precision, member] : kTilePrecisions) {
+    text += fmt::format("\n[cuda.tiles.{}]\n", precision);
+    for (int shape = 0; shape < kCudaTileShapes; ++shape) {
+      if (!has_tile(shape, precision)) continue;
+      const CudaTileCost& tile = (cuda.tiles.*member)[static_cast<size_t>(shape)];
+      std::vector<std::string> entries;
+      for (const auto& [key, cost] : kTileCosts)
+        entries.push_back(fmt::format("{} = {}", key, number(tile.*cost)));
+      text += fmt::format("{} = {{ {} }}\n", to_string(static_cast<CudaTileShape>(shape)),
+                          fmt::join(entries, ", "));
+    }
+  }
+  return text;
+}
+
 }  // namespace
 
-std::string to_string(HardwareKind kind) { return kind == HardwareKind::gpu ? "gpu" : "cpu"; }
+std::string to_string(HardwareKind kind) {
+  switch (kind) {
+    case HardwareKind::gpu:
+      return "gpu";
+    case HardwareKind::cpu:
+      return "cpu";
+    case HardwareKind::cuda:
+      return "cuda";
+  }
+  fail("hardware kind {} is unknown", static_cast<int>(kind));
+}
 
 std::string to_string(WorkUnit unit) {
   switch (unit) {
@@ -234,6 +310,36 @@ std::string to_string(WorkUnit unit) {
   fail("work unit {} is unknown", static_cast<int>(unit));
 }
 
+std::string to_string(CudaUnit unit) {
+  switch (unit) {
+    case CudaUnit::kernel:
+      return "kernel";
+    case CudaUnit::stream:
+      return "stream_mb";
+    case CudaUnit::masker:
+      return "masker_mb";
+    case CudaUnit::masker_row:
+      return "masker_krow";
+    case CudaUnit::masker_step:
+      return "masker_step";
+    case CudaUnit::list:
+      return "list";
+    case CudaUnit::list_chunk:
+      return "list_kchunk";
+    case CudaUnit::mean_load:
+      return "mean_kload";
+    case CudaUnit::mean_step:
+      return "mean_step";
+    case CudaUnit::excite_output:
+      return "excite_output";
+    case CudaUnit::head:
+      return "head_mb";
+    case CudaUnit::head_step:
+      return "head_step";
+  }
+  fail("CUDA unit {} is unknown", static_cast<int>(unit));
+}
+
 std::vector<std::string> hardware_names() {
   std::vector<std::string> names;
   for (const EmbeddedProfile& profile : embedded_profiles()) names.emplace_back(profile.name);
@@ -274,22 +380,34 @@ HardwareProfile parse_hardware(std::string_view text, const std::string& origin)
   } else if (kind == "cpu") {
     profile.kind = HardwareKind::cpu;
     read_cpu(table.table("cpu"), profile.cpu);
+  } else if (kind == "cuda") {
+    profile.kind = HardwareKind::cuda;
+    read_cuda(table.table("cuda"), profile.cuda);
   } else {
-    fail("{}: 'kind' is '{}'; expected gpu or cpu", origin, kind);
+    fail("{}: 'kind' is '{}'; expected gpu, cpu or cuda", origin, kind);
   }
   table.finish();
   return profile;
 }
 
 std::string hardware_to_toml(const HardwareProfile& profile) {
-  return fmt::format("name = {}\nkind = {}\ndescription = {}\nsource = {}\n", quoted(profile.name),
-                     quoted(to_string(profile.kind)), quoted(profile.description), quoted(profile.source)) +
-         (profile.kind == HardwareKind::gpu ? gpu_to_toml(profile.gpu) : cpu_to_toml(profile.cpu));
+  const std::string head =
+      fmt::format("name = {}\nkind = {}\ndescription = {}\nsource = {}\n", quoted(profile.name),
+                  quoted(to_string(profile.kind)), quoted(profile.description), quoted(profile.source));
+  switch (profile.kind) {
+    case HardwareKind::gpu:
+      return head + gpu_to_toml(profile.gpu);
+    case HardwareKind::cpu:
+      return head + cpu_to_toml(profile.cpu);
+    case HardwareKind::cuda:
+      return head + cuda_to_toml(profile.cuda);
+  }
+  fail("hardware kind {} is unknown", static_cast<int>(profile.kind));
 }
 
 std::vector<std::string> hardware_mismatches(const HardwareProfile& profile, const CpuHardware& machine) {
   std::vector<std::string> differences;
-  if (profile.kind == HardwareKind::gpu) return differences;
+  if (profile.kind != HardwareKind::cpu) return differences;
   const CpuHardware& cpu = profile.cpu;
   if (cpu.processor != machine.processor) {
     differences.push_back(fmt::format("profile {} was made on '{}', this processor is '{}'", profile.name,

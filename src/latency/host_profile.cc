@@ -7,30 +7,52 @@
 
 namespace lasnet {
 
-std::string cached_profile_path(Isa isa) {
+namespace {
+
+std::string cached_path(const std::string& file) {
   const auto in = [&](const char* variable, const char* below) -> std::string {
     const char* folder = std::getenv(variable);
     if (folder == nullptr || *folder == '\0') return "";
-    return fmt::format("{}{}/lasnet/cpu-{}.toml", folder, below, to_string(isa));
+    return fmt::format("{}{}/lasnet/{}", folder, below, file);
   };
   const std::string cache = in("XDG_CACHE_HOME", "");
   return cache.empty() ? in("HOME", "/.cache") : cache;
 }
 
-HostProfile host_profile(Isa isa) {
-  const std::string path = cached_profile_path(isa);
+/// The profile at `path` if it `fits`, else the one that is shipped.
+template <typename Fits>
+HostProfile cached_or_shipped(const std::string& path, const std::string& shipped, const std::string& of,
+                              const Fits& fits) {
   std::string problem;
   std::error_code error;
   if (!path.empty() && std::filesystem::is_regular_file(path, error)) {
     try {
       HardwareProfile profile = load_hardware(path);
-      if (profile.kind == HardwareKind::cpu && profile.cpu.isa == isa) return {std::move(profile), path, ""};
-      problem = fmt::format("{}: not a profile of {} kernels", path, to_string(isa));
+      if (fits(profile)) return {std::move(profile), path, ""};
+      problem = fmt::format("{}: not a profile of {} kernels", path, of);
     } catch (const Error& unreadable) {
       problem = unreadable.what();
     }
   }
-  return {load_hardware("cpu-" + to_string(isa)), "", problem};
+  return {load_hardware(shipped), "", problem};
+}
+
+}  // namespace
+
+std::string cached_profile_path(Isa isa) { return cached_path(fmt::format("cpu-{}.toml", to_string(isa))); }
+
+HostProfile host_profile(Isa isa) {
+  return cached_or_shipped(cached_profile_path(isa), "cpu-" + to_string(isa), to_string(isa),
+                           [&](const HardwareProfile& profile) {
+                             return profile.kind == HardwareKind::cpu && profile.cpu.isa == isa;
+                           });
+}
+
+std::string cached_cuda_profile_path() { return cached_path("cuda.toml"); }
+
+HostProfile host_cuda_profile() {
+  return cached_or_shipped(cached_cuda_profile_path(), "cuda-h200", "CUDA",
+                           [](const HardwareProfile& profile) { return profile.kind == HardwareKind::cuda; });
 }
 
 }  // namespace lasnet

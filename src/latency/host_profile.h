@@ -22,4 +22,11 @@ struct HostProfile {
 /// cache may be stale or damaged, and what is shipped serves as well.
 HostProfile host_profile(Isa isa);
 
+/// Where `lasnet calibrate --device cuda` leaves the profile of this machine's GPU: cuda.toml in the same
+/// folder.
+std::string cached_cuda_profile_path();
+
+/// The cached profile of the CUDA kernels if there is a readable one, else the shipped cuda-h200.
+HostProfile host_cuda_profile();
+
 }  // namespace lasnet

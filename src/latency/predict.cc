@@ -5,6 +5,7 @@
 #include "core/fail.h"
 #include "lasnet/geometry.h"
 #include "latency/cpu_work.h"
+#include "latency/cuda_model.h"
 #include "latency/gpu_model.h"
 #include "latency/paper_model.h"
 
@@ -129,6 +130,38 @@ std::vector<OperatorLatency> to_latencies(const std::vector<OperatorWork>& opera
   return latencies;
 }
 
+/// Starts from what `constraint` asks for, then changes one choice after the other (they hardly depend on
+/// each other, and all combinations take too long) where that is clearly faster. `fit` makes of a wanted plan
+/// what runs, `expected` gives a plan's operators.
+template <typename Fit, typename Expected>
+ScheduledOperators vary_schedule(const ScheduleConstraint& constraint, const Fit& fit,
+                                 const Expected& expected) {
+  ScheduledOperators best;
+  const BlockPlan start = fit(constraint.start());
+  const ScheduleConstraint fitted = constraint.fitted(start);
+  const auto try_plan = [&](const BlockPlan& wanted) {
+    const BlockPlan plan = fit(wanted);
+    if (!fitted.allows(plan)) return;
+    std::vector<OperatorLatency> operators = expected(plan);
+    const double limit = (1 - kClearGain) * seconds_of(best.operators);
+    if (!best.operators.empty() && seconds_of(operators) >= limit) return;
+    best = {plan, std::move(operators)};
+  };
+  try_plan(start);
+  const auto vary = [&](auto member, auto option) {
+    BlockPlan plan = best.schedule;
+    if (plan.*member == option) return;
+    plan.*member = option;
+    try_plan(plan);
+  };
+  vary(&BlockPlan::traversal, Traversal::row_bands);
+  vary(&BlockPlan::gather, GatherSchedule::copied);
+  vary(&BlockPlan::scatter, ScatterSchedule::separate);
+  vary(&BlockPlan::masker, MaskerSchedule::separate);
+  vary(&BlockPlan::masker, MaskerSchedule::with_conv1);
+  return best;
+}
+
 class CpuBlockModel final : public BlockModel {
  public:
   explicit CpuBlockModel(CpuContext context) : context_(std::move(context)) {}
@@ -141,30 +174,9 @@ class CpuBlockModel final : public BlockModel {
   ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                    const BlockActivity& activity, const SumsRole& sums,
                                    const ScheduleConstraint& constraint) const override {
-    ScheduledOperators best;
-    const BlockPlan start = fit_plan(block, constraint.start());
-    const ScheduleConstraint fitted = constraint.fitted(start);
-    const auto try_plan = [&](const BlockPlan& wanted) {
-      const BlockPlan plan = fit_plan(block, wanted);
-      if (!fitted.allows(plan)) return;
-      std::vector<OperatorLatency> operators = expected(block, geometry, activity, plan, sums);
-      const double limit = (1 - kClearGain) * seconds_of(best.operators);
-      if (!best.operators.empty() && seconds_of(operators) >= limit) return;
-      best = {plan, std::move(operators)};
-    };
-    try_plan(start);
-    // One choice after the other: they hardly depend on each other, and all combinations take too long.
-    const auto vary = [&](auto member, auto option) {
-      BlockPlan plan = best.schedule;
-      if (plan.*member == option) return;
-      plan.*member = option;
-      try_plan(plan);
-    };
-    vary(&BlockPlan::traversal, Traversal::row_bands);
-    vary(&BlockPlan::gather, GatherSchedule::copied);
-    vary(&BlockPlan::scatter, ScatterSchedule::separate);
-    vary(&BlockPlan::masker, MaskerSchedule::separate);
-    vary(&BlockPlan::masker, MaskerSchedule::with_conv1);
+    ScheduledOperators best = vary_schedule(
+        constraint, [&](const BlockPlan& wanted) { return fit_plan(block, wanted); },
+        [&](const BlockPlan& plan) { return expected(block, geometry, activity, plan, sums); });
     best.schedule.whole_map_above = whole_map_break_even(block, geometry, context_, best.schedule, sums);
     best.operators = expected(block, geometry, activity, best.schedule, sums);
     return best;
@@ -199,6 +211,30 @@ class CpuBlockModel final : public BlockModel {
   CpuContext context_;
 };
 
+class CudaBlockModel final : public BlockModel {
+ public:
+  explicit CudaBlockModel(CudaContext context) : context_(std::move(context)) {}
+
+  std::vector<OperatorLatency> static_block(const BlockSpec& block,
+                                            const BlockGeometry& geometry) const override {
+    return cuda_static_block(block, geometry, context_);
+  }
+  ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
+                                   const BlockActivity& activity, const SumsRole& sums,
+                                   const ScheduleConstraint& constraint) const override {
+    (void)sums;
+    return vary_schedule(
+        constraint, [&](const BlockPlan& wanted) { return fit_cuda_plan(block, wanted); },
+        [&](const BlockPlan& plan) { return cuda_dynamic_block(block, geometry, context_, activity, plan); });
+  }
+  std::vector<OperatorLatency> fixed(const ModelSpec& spec, const NetworkGeometry& geometry) const override {
+    return cuda_fixed(spec, geometry, context_);
+  }
+
+ private:
+  CudaContext context_;
+};
+
 void check(const LatencyQuery& query, const HardwareProfile& hardware) {
   if (!(query.rate >= 0 && query.rate <= 1))
     fail("activation rate {:g}; expected a number from 0 to 1", query.rate);
@@ -206,9 +242,13 @@ void check(const LatencyQuery& query, const HardwareProfile& hardware) {
   if (query.threads < 1 || query.threads > 1024) fail("{} threads; expected 1 to 1024", query.threads);
   if (query.precision == DType::bf16) fail("precision bf16: latency is predicted for f32 and f16");
   if (hardware.kind == HardwareKind::gpu) return;
-  if (query.precision != DType::f32) fail("hardware {}: the CPU kernels compute in f32", hardware.name);
+  if (hardware.kind == HardwareKind::cpu && query.precision != DType::f32) {
+    fail("hardware {}: the CPU kernels compute in f32", hardware.name);
+  }
   if (query.model == LatencyModelKind::paper) {
-    fail("hardware {}: the paper's equations describe GPUs only; use the default model", hardware.name);
+    fail("hardware {}: the paper's equations describe {}; use the default model", hardware.name,
+         hardware.kind == HardwareKind::cpu ? "GPUs only"
+                                            : "published GPUs (h100, v100, ...), not these kernels");
   }
 }
 
@@ -216,6 +256,11 @@ std::unique_ptr<BlockModel> make_model(const ModelSpec& spec, const HardwareProf
                                        const LatencyQuery& query) {
   if (hardware.kind == HardwareKind::cpu) {
     return std::make_unique<CpuBlockModel>(cpu_context(spec, hardware.cpu, query.batch, query.threads));
+  }
+  if (hardware.kind == HardwareKind::cuda) {
+    const Precision precision = query.precision == DType::f16 ? Precision::fp16 : Precision::fp32;
+    return std::make_unique<CudaBlockModel>(
+        CudaContext{.hardware = hardware.cuda, .batch = query.batch, .precision = precision});
   }
   if (query.model == LatencyModelKind::paper) {
     return std::make_unique<PaperBlockModel>(hardware.gpu, query.batch);

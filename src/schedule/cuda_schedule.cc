@@ -8,32 +8,14 @@ namespace {
 
 constexpr int kStepBytes = 64;  ///< as in kernels/cuda/conv_shape.h
 
-/// Nanoseconds of a tile: of a step of its reduction, of everything else, and of that if it adds to its
-/// output, when tiles fill a multiprocessor; of a step and the rest when one has it to itself.
-struct TileCost {
-  double step, rest, rest_adding, step_alone, rest_alone;
-  int together = 1;  ///< tiles that take a multiprocessor's schedulers at a time
-};
+constexpr int kSlice = 32, kPitchMultiple = 8;  ///< as there
 
-// Fitted to bench/cuda_tiles.cc on an H200 (2026-11-26): 2 to 5 % from the fastest tile on average.
-TileCost tile_cost(CudaTileShape shape, Precision precision) {
-  constexpr int kShapes = 5;
-  constexpr TileCost kFp32[kShapes] = {
-      {}, {823, 1443, 3253, 857, 7925}, {406, 583, 1478, 676, 8399, 2}, {254, 300, 533, 360, 7056}, {}};
-  constexpr TileCost kTf32[kShapes] = {{413, 4223, 11460, 424, 8356},
-                                       {243, 3206, 4453, 310, 7152},
-                                       {163, 757, 1657, 213, 5304},
-                                       {124, 223, 781, 218, 5351},
-                                       {71, 2222, 2438, 55, 3951}};
-  constexpr TileCost kHalf[kShapes] = {{381, 3363, 5995, 424, 8356},
-                                       {250, 2047, 2438, 310, 7152},
-                                       {172, 737, 1077, 213, 5304},
-                                       {138, 293, 817, 218, 5351},
-                                       {78, 2089, 2342, 55, 3951}};
-  auto index = static_cast<size_t>(shape);
-  if (precision == Precision::fp32) return kFp32[index];
-  return precision == Precision::tf32 ? kTf32[index] : kHalf[index];
+/// Tiles that take a multiprocessor's schedulers at a time.
+int tiles_together(CudaTileShape shape, Precision precision) {
+  return precision == Precision::fp32 && shape == CudaTileShape::medium ? 2 : 1;
 }
+
+int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
 
@@ -55,37 +37,79 @@ CudaTile cuda_tile(CudaTileShape shape) {
   return {};
 }
 
+const char* to_string(CudaTileShape shape) {
+  constexpr const char* kNames[kCudaTileShapes] = {"wide", "tall", "medium", "small", "split"};
+  return kNames[static_cast<size_t>(shape)];
+}
+
 bool has_cuda_tile(CudaTileShape shape, Precision precision) {
   return precision != Precision::fp32 || (shape != CudaTileShape::wide && shape != CudaTileShape::split);
 }
 
-double expected_seconds(const CudaTile& tile, const CudaConvWork& work) {
-  TileCost cost = tile_cost(tile.shape, work.precision);
-  double steps = ceil_div(static_cast<double>(work.reduction_bytes), kStepBytes);
-  double tiles = ceil_div(std::max(work.pixels, 1.0), tile.pixels) * ceil_div(work.channels, tile.channels);
-  double each = ceil_div(ceil_div(tiles, work.multiprocessors), cost.together) * cost.together;
-  double rest = work.adds ? cost.rest_adding : cost.rest;
-  return 1e-9 * std::max(each * (steps * cost.step + rest), steps * cost.step_alone + cost.rest_alone);
+// Fitted to bench/cuda_tiles.cc on an H200 (2026-11-26): 2 to 5 % from the fastest tile on average.
+const CudaTileCosts& shipped_tile_costs() {
+  static constexpr CudaTileCosts kCosts = {
+      .fp32 =
+          {{{}, {823, 1443, 3253, 857, 7925}, {406, 583, 1478, 676, 8399}, {254, 300, 533, 360, 7056}, {}}},
+      .tf32 = {{{413, 4223, 11460, 424, 8356},
+                {243, 3206, 4453, 310, 7152},
+                {163, 757, 1657, 213, 5304},
+                {124, 223, 781, 218, 5351},
+                {71, 2222, 2438, 55, 3951}}},
+      .half = {{{381, 3363, 5995, 424, 8356},
+                {250, 2047, 2438, 310, 7152},
+                {172, 737, 1077, 213, 5304},
+                {138, 293, 817, 218, 5351},
+                {78, 2089, 2342, 55, 3951}}}};
+  return kCosts;
 }
 
-CudaTile choose_cuda_tile(const CudaConvWork& work) {
+const std::array<CudaTileCost, kCudaTileShapes>& costs_of(const CudaTileCosts& costs, Precision precision) {
+  if (precision == Precision::fp32) return costs.fp32;
+  return precision == Precision::tf32 ? costs.tf32 : costs.half;
+}
+
+double expected_seconds(const CudaTile& tile, const CudaConvWork& work, const CudaTileCosts& costs) {
+  const CudaTileCost& cost = costs_of(costs, work.precision)[static_cast<size_t>(tile.shape)];
+  int together = tiles_together(tile.shape, work.precision);
+  double steps = ceil_div(static_cast<double>(work.reduction_bytes), kStepBytes);
+  double tiles = ceil_div(std::max(work.pixels, 1.0), tile.pixels) * ceil_div(work.channels, tile.channels);
+  double each = ceil_div(ceil_div(tiles, work.multiprocessors), together) * together;
+  double rest = work.adds ? cost.rest_adding_ns : cost.rest_ns;
+  return 1e-9 *
+         std::max(each * (steps * cost.step_ns + rest), steps * cost.step_alone_ns + cost.rest_alone_ns);
+}
+
+CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs) {
   if (work.split) return cuda_tile(CudaTileShape::split);
   CudaTile best = cuda_tile(CudaTileShape::small);
   if (work.grouped) return best;
   for (CudaTileShape shape : {CudaTileShape::medium, CudaTileShape::tall, CudaTileShape::wide}) {
     CudaTile tile = cuda_tile(shape);
     if (!has_cuda_tile(shape, work.precision)) continue;
-    if (expected_seconds(tile, work) <= expected_seconds(best, work)) best = tile;
+    if (expected_seconds(tile, work, costs) <= expected_seconds(best, work, costs)) best = tile;
   }
   return best;
 }
 
-bool splits_reduction(CudaConvWork work, double layer_pixels) {
+bool splits_reduction(CudaConvWork work, double layer_pixels, const CudaTileCosts& costs) {
   if (!has_cuda_tile(CudaTileShape::split, work.precision)) return false;
   work.pixels = layer_pixels * kExpectedRate;
   work.split = false;
-  return expected_seconds(cuda_tile(CudaTileShape::split), work) <
-         expected_seconds(choose_cuda_tile(work), work);
+  return expected_seconds(cuda_tile(CudaTileShape::split), work, costs) <
+         expected_seconds(choose_cuda_tile(work, costs), work, costs);
+}
+
+int64_t cuda_reduction_bytes(const ConvSpec& conv, Precision precision) {
+  int group_in = conv.in_channels / conv.groups, group_out = conv.out_channels / conv.groups, run = 0;
+  if (conv.groups == 1) run = round_up(conv.in_channels, kPitchMultiple);
+  for (int channel = 0; conv.groups > 1 && channel < conv.out_channels; channel += kSlice) {
+    int last = std::min(channel + kSlice, conv.out_channels) - 1;
+    int begin = channel / group_out * group_in / kPitchMultiple * kPitchMultiple;
+    run = std::max(run, round_up((last / group_out + 1) * group_in, kPitchMultiple) - begin);
+  }
+  int bytes = precision == Precision::fp32 || precision == Precision::tf32 ? 4 : 2;
+  return int64_t{conv.kernel} * conv.kernel * run * bytes;
 }
 
 bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate) {

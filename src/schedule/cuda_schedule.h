@@ -1,9 +1,10 @@
 // Tile shapes and schedules of the CUDA backend: plain values and pure functions, shared by launchers, engine
-// and (later) the latency model.
+// and the latency model.
 #pragma once
 
 #include <cstdint>
 
+#include "lasnet/hardware.h"
 #include "lasnet/precision.h"
 #include "lasnet/schedule.h"
 
@@ -27,6 +28,8 @@ struct CudaTile {
 };
 
 CudaTile cuda_tile(CudaTileShape shape);
+/// Its name, as in profiles.
+const char* to_string(CudaTileShape shape);
 /// Whether there is a kernel of this shape.
 bool has_cuda_tile(CudaTileShape shape, Precision precision);
 
@@ -42,17 +45,29 @@ struct CudaConvWork {
   int multiprocessors = 1;
 };
 
-/// Seconds that a tile is expected to make of this work, from measurements on one GPU (an H200; elsewhere the
-/// proportions count).
-double expected_seconds(const CudaTile& tile, const CudaConvWork& work);
+/// Costs from measurements on one GPU (an H200): what the engine chooses tiles by. Elsewhere the proportions
+/// count.
+const CudaTileCosts& shipped_tile_costs();
+/// The table of a precision.
+const std::array<CudaTileCost, kCudaTileShapes>& costs_of(const CudaTileCosts& costs, Precision precision);
+
+/// Seconds that a tile is expected to make of this work.
+double expected_seconds(const CudaTile& tile, const CudaConvWork& work,
+                        const CudaTileCosts& costs = shipped_tile_costs());
 
 /// The tile with the least expected time. Large layers take large tiles; small batches and late stages trade
 /// efficiency for tiles enough to go round.
-CudaTile choose_cuda_tile(const CudaConvWork& work);
+CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs = shipped_tile_costs());
 
 /// Whether `split` is the fastest. Decided for a layer whose pixels are active at kExpectedRate, whatever its
 /// mask: dense and sparse runs sum in the same order.
-bool splits_reduction(CudaConvWork work, double layer_pixels);
+bool splits_reduction(CudaConvWork work, double layer_pixels,
+                      const CudaTileCosts& costs = shipped_tile_costs());
+
+/// Bytes of a pixel's reduction in a convolution between maps, as the kernels' packed weights have it: input
+/// channels padded to whole vectors, of a grouped convolution the union of the groups that a slice of output
+/// channels touches.
+int64_t cuda_reduction_bytes(const ConvSpec& conv, Precision precision);
 
 /// Expected share of D for random patches of this activation rate: a pixel of D sees the patches of the
 /// outputs whose 3x3 stride-s windows contain it. Larger S means fewer patches seen, hence less halo.

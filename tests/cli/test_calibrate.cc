@@ -2,7 +2,10 @@
 // out.
 #include <gmock/gmock.h>
 
+#include <filesystem>
+
 #include "fixtures.h"
+#include "lasnet/engine.h"
 #include "lasnet/hardware.h"
 #include "program.h"
 
@@ -40,6 +43,32 @@ TEST_F(CalibrateTest, AnUnwritableOutputIsNamed) {
   EXPECT_EQ(result.out, "");
   EXPECT_THAT(result.err, HasSubstr(folder_.path("file")));
   EXPECT_LT(result.cpu_seconds, 3) << "refused before measuring";
+}
+
+TEST_F(CalibrateTest, AGpuThatIsNotThereIsNamedBeforeAnythingIsWritten) {
+  if (!cuda_devices().empty()) GTEST_SKIP() << "there is one";
+  const auto path = folder_.path("gpu.toml");
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"calibrate", "--device", "cuda", "-o", path},
+        std::vector<std::string>{"validate-predictor", "--device", "cuda"},
+        std::vector<std::string>{"validate-predictor", "--hardware", "cuda-h200"}}) {
+    const auto result = run_program(arguments);
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err,
+                testing::AllOf(HasSubstr("--device cuda: "), HasSubstr(cuda_unavailable_reason())));
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+}
+
+TEST(ValidatePredictor, TheDeviceAndTheHardwareMustAgree) {
+  const auto other = run_program({"validate-predictor", "--device", "cuda", "--hardware", "cpu-scalar"});
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_THAT(other.err, HasSubstr("--device cuda"));
+  const auto published = run_program({"validate-predictor", "--hardware", "h100"});
+  EXPECT_EQ(published.exit_code, 1);
+  EXPECT_THAT(published.err, HasSubstr("published GPU"));
+  const auto isa = run_program({"calibrate", "--device", "cuda", "--isa", "scalar"});
+  EXPECT_EQ(isa.exit_code, 2);
 }
 
 TEST(ValidatePredictor, JsonComparesBlocksChoicesAndNetworks) {

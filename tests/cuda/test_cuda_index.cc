@@ -8,6 +8,7 @@
 #include "core/random.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/pack.h"
+#include "latency/cuda_model.h"
 #include "mask/active_lists.h"
 #include "support/random_model.h"
 
@@ -215,6 +216,27 @@ TEST(CudaPack, HoldsEveryWeightOnceAndZerosElsewhere) {
     }
   }
 }
+
+TEST(CudaPack, ReductionIsAsLongAsTheLatencyModelCounts) {
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_800mf", "resnext50_32x4d"}) {
+    ModelSpec spec = make_spec(test::narrow_arch(name, "static", 1));
+    for (const BlockSpec& block : spec.blocks) {
+      for (const ConvSpec& conv : block.convs) {
+        if (conv.weight_count() > 200000) continue;  // packing takes long, and these are alike
+        Tensor weight({conv.out_channels, conv.in_channels / conv.groups, conv.kernel, conv.kernel});
+        for (Precision precision : {Precision::fp32, Precision::fp16}) {
+          PackedConv packed = pack_conv(weight, std::vector<float>(conv.out_channels),
+                                        {conv.groups, padded_channels(conv.in_channels), false}, precision);
+          EXPECT_EQ(cuda_reduction_bytes(conv, precision),
+                    int64_t{packed.taps} * packed.run * element_bytes(precision))
+              << name << " " << conv.name;
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaLists, ChunksAreWhatTheLatencyModelCounts) { EXPECT_EQ(kCudaChunkPixels, kChunkPixels); }
 
 }  // namespace
 }  // namespace lasnet::cuda

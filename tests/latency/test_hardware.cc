@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "lasnet/hardware.h"
+#include "schedule/cuda_schedule.h"
 #include "support/expect_error.h"
 #include "support/temporary_dir.h"
 
@@ -29,8 +30,8 @@ TEST(Hardware, PublishedProfilesHaveThePapersNumbers) {
   EXPECT_EQ(v100.batch, 128);
   EXPECT_EQ(nano.frequency_hz, 0.921e9);
   EXPECT_EQ(load_hardware("rtx3090").gpu.onchip_bandwidth_factor, 1);
-  for (const char* name :
-       {"v100", "tx2", "nano", "rtx3090", "rtx3060", "h100", "cpu-avx2", "cpu-avx512", "cpu-scalar"}) {
+  for (const char* name : {"v100", "tx2", "nano", "rtx3090", "rtx3060", "h100", "cpu-avx2", "cpu-avx512",
+                           "cpu-scalar", "cuda-h200"}) {
     EXPECT_THAT(hardware_names(), Contains(name));
   }
 }
@@ -77,6 +78,33 @@ TEST(Hardware, BadProfilesNameTheKey) {
   EXPECT_ERROR(parse(replaced(cpu, "tile_step = ", "tile_step = -")), HasSubstr("cpu.seconds_per.tile_step"));
   EXPECT_ERROR(parse(replaced(cpu, "isa = \"avx2\"", "isa = \"sse9\"")),
                AllOf(HasSubstr("sse9"), HasSubstr("'cpu.isa'")));
+}
+
+TEST(Hardware, CudaProfilesHoldTheEnginesTiles) {
+  const HardwareProfile profile = load_hardware("cuda-h200");
+  EXPECT_EQ(profile.kind, HardwareKind::cuda);
+  EXPECT_EQ(profile.cuda.multiprocessors, 132);
+  EXPECT_EQ(profile.cuda.tiles.fp32, shipped_tile_costs().fp32);
+  EXPECT_EQ(profile.cuda.tiles.tf32, shipped_tile_costs().tf32);
+  const HardwareProfile copy = parse_hardware(hardware_to_toml(profile), "copy");
+  EXPECT_EQ(copy.cuda.device, profile.cuda.device);
+  EXPECT_EQ(copy.cuda.seconds_per, profile.cuda.seconds_per);
+  EXPECT_EQ(copy.cuda.tiles, profile.cuda.tiles);
+}
+
+TEST(Hardware, BadCudaProfilesNameTheKey) {
+  const std::string good = hardware_to_toml(load_hardware("cuda-h200"));
+  const auto parse = [](const std::string& toml) { parse_hardware(toml, "p.toml"); };
+  EXPECT_ERROR(parse(replaced(good, "multiprocessors = 132", "multiprocessors = 0")),
+               AllOf(HasSubstr("p.toml:"), HasSubstr("cuda.multiprocessors")));
+  EXPECT_ERROR(parse(replaced(good, "kernel = ", "kernel = -")), HasSubstr("cuda.seconds_per.kernel"));
+  EXPECT_ERROR(parse(replaced(good, "list_kchunk", "list_chunk")), HasSubstr("cuda.seconds_per.list_kchunk"));
+  EXPECT_ERROR(parse(replaced(good, "step_ns = 823.0", "step_ns = 0.0")),
+               AllOf(HasSubstr("cuda.tiles.fp32.tall.step_ns"), HasSubstr("greater than 0")));
+  EXPECT_ERROR(parse(replaced(good, "step_ns = 823.0, ", "")), HasSubstr("cuda.tiles.fp32.tall.step_ns"));
+  EXPECT_ERROR(parse(replaced(good, "split = ", "splat = ")), HasSubstr("cuda.tiles.tf32.split"));
+  EXPECT_ERROR(parse(replaced(good, "tall = ", "wide = { step_ns = 1.0 }\ntall = ")),
+               HasSubstr("unknown key 'cuda.tiles.fp32.wide'"));
 }
 
 TEST(Hardware, AnotherMachinesProfileIsNoticed) {

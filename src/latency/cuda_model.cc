@@ -1,0 +1,356 @@
+#include "latency/cuda_model.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/fail.h"
+
+namespace lasnet {
+namespace {
+
+constexpr double kMega = 1e-6, kKilo = 1e-3;
+constexpr int kPitchMultiple = 8, kWarps = 8;
+/// Patches of at most so many rows are read by a warp each, larger ones by eight.
+constexpr int kSmallSide = 4;
+constexpr int kStrip = 8;  ///< pixels of a large patch's row that a warp reads at once
+/// Images and classes of a warp of the classifier, classes where images are many.
+constexpr int kHeadImages = 8, kHeadClasses = 4, kHeadStep = 128;
+constexpr int kExciteBlocks = 8;  ///< of images, on a multiprocessor at a time
+constexpr int kStemElements = 4;  ///< of an image's pixel, its padding included
+
+double ceil_div(double a, double b) { return std::ceil(a / b); }
+int padded(int channels) { return (channels + kPitchMultiple - 1) / kPitchMultiple * kPitchMultiple; }
+int element_bytes(Precision precision) {
+  return precision == Precision::fp32 || precision == Precision::tf32 ? 4 : 2;
+}
+double pixels_of(MapSize map) { return static_cast<double>(map.pixels()); }
+double bordered_pixels(MapSize map) { return static_cast<double>((map.height + 2) * (map.width + 2)); }
+bool pools_densely(const BlockSpec& block) {
+  return block.squeeze_excite && block.squeeze_excite->pool == SePool::dense;
+}
+
+CudaCounts counts_of(std::initializer_list<std::pair<CudaUnit, double>> entries) {
+  CudaCounts counts = {};
+  counts[static_cast<size_t>(CudaUnit::kernel)] = 1;
+  for (const auto& [unit, count] : entries) counts[static_cast<size_t>(unit)] = count;
+  return counts;
+}
+
+/// A convolution from map to map over `layer_pixels` at most, of which the engine expects `rate`.
+struct Layer {
+  std::string name;
+  const ConvSpec& conv;
+  double layer_pixels = 0, rate = 1;
+  bool adds = false;
+};
+
+/// Operators under the outcomes of a mask.
+class Operators {
+ public:
+  Operators(const CudaContext& context, const BlockActivity& activity)
+      : context_(context), activity_(activity) {}
+
+  /// `pixels` of an outcome are computed.
+  template <typename Pixels>
+  OperatorLatency conv(const Layer& layer, const Pixels& pixels) const {
+    return conv(layer, cuda_reduction_bytes(layer.conv, context_.precision), pixels);
+  }
+  template <typename Pixels>
+  OperatorLatency conv(const Layer& layer, int64_t reduction_bytes, const Pixels& pixels) const {
+    CudaConvWork work{.pixels = layer.layer_pixels * layer.rate,
+                      .channels = padded(layer.conv.out_channels),
+                      .reduction_bytes = reduction_bytes,
+                      .precision = context_.precision,
+                      .grouped = layer.conv.groups > 1,
+                      .adds = layer.adds,
+                      .multiprocessors = context_.hardware.multiprocessors};
+    work.split = splits_reduction(work, layer.layer_pixels);
+    const CudaTile tile = choose_cuda_tile(work);
+    OperatorLatency latency{.name = layer.name, .utilisation = 0};
+    latency.tile = fmt::format("{} pixels x {} channels ({})", tile.pixels, tile.channels,
+                               lasnet::to_string(tile.shape));
+    for (const ActiveCounts& counts : activity_.scenarios) {
+      work.pixels = pixels(counts);
+      const bool idle = work.pixels <= 0;  // the kernel starts, and finds an empty list
+      const double covered = ceil_div(work.pixels, tile.pixels) * tile.pixels *
+                             ceil_div(work.channels, tile.channels) * tile.channels;
+      const double seconds = idle ? context_.hardware.cost(CudaUnit::kernel)
+                                  : expected_seconds(tile, work, context_.hardware.tiles);
+      latency.seconds += counts.probability * seconds;
+      (idle ? latency.launch_s : latency.compute_s) += counts.probability * seconds;
+      latency.utilisation += counts.probability * (idle ? 1 : work.pixels * work.channels / covered);
+    }
+    return latency;
+  }
+
+  /// A kernel whose counts depend on the outcome.
+  template <typename Counts>
+  OperatorLatency kernel(std::string name, const Counts& counts_of_outcome) const {
+    OperatorLatency latency{.name = std::move(name)};
+    const CudaHardware& hardware = context_.hardware;
+    for (const ActiveCounts& outcome : activity_.scenarios) {
+      const CudaCounts counts = counts_of_outcome(outcome);
+      const auto part = [&](CudaUnit unit) {
+        return counts[static_cast<size_t>(unit)] * hardware.cost(unit);
+      };
+      const double seconds = kernel_seconds(counts, hardware), launch = part(CudaUnit::kernel);
+      const double moving = std::max(part(CudaUnit::stream), part(CudaUnit::masker));
+      const bool waits = seconds > launch + moving;
+      latency.seconds += outcome.probability * seconds;
+      latency.launch_s += outcome.probability * launch;
+      latency.offchip_s += outcome.probability * moving;
+      latency.compute_s += outcome.probability * (waits ? seconds - launch : 0);
+    }
+    return latency;
+  }
+
+ private:
+  const CudaContext& context_;
+  const BlockActivity& activity_;
+};
+
+/// Parts of several operators as one.
+OperatorLatency sum_of(std::string name, const std::vector<OperatorLatency>& parts) {
+  OperatorLatency sum{.name = std::move(name)};
+  for (const OperatorLatency& part : parts) {
+    sum.seconds += part.seconds;
+    sum.compute_s += part.compute_s;
+    sum.offchip_s += part.offchip_s;
+    sum.launch_s += part.launch_s;
+  }
+  return sum;
+}
+
+/// One block's operators, dynamic under a plan or static.
+class CudaBlockCosts {
+ public:
+  CudaBlockCosts(const BlockSpec& block, const BlockGeometry& geometry, const CudaContext& context,
+                 const BlockActivity& activity, const BlockPlan& plan, bool sparse)
+      : block_(block),
+        geometry_(geometry),
+        context_(context),
+        operators_(context, activity),
+        plan_(plan),
+        sparse_(sparse),
+        images_(static_cast<double>(context.batch)),
+        middle_pixels_(images_ * pixels_of(geometry.middle)),
+        output_pixels_(images_ * pixels_of(geometry.output)) {}
+
+  std::vector<OperatorLatency> all() const {
+    std::vector<OperatorLatency> list;
+    if (sparse_ && plan_.masker == MaskerSchedule::with_conv1) {
+      list.push_back(masking_beside_conv1());
+    } else {
+      if (sparse_) list = masking();
+      list.push_back(first(sparse_));
+    }
+    if (block_.convs.size() > 2) add_windowed(list, false);
+    if (block_.squeeze_excite) list.push_back(squeeze_excite());
+    if (block_.projection) list.push_back(projection());
+    add_last(list);
+    return list;
+  }
+
+ private:
+  int bytes() const { return element_bytes(context_.precision); }
+  bool scatters() const { return sparse_ && plan_.scatter == ScatterSchedule::separate; }
+
+  /// Pixels of M, or of its images' maps where Squeeze-and-Excitation averages those.
+  double active(const ActiveCounts& counts) const {
+    return pools_densely(block_) ? counts.images * pixels_of(geometry_.output) : counts.active;
+  }
+  double dilated(const ActiveCounts& counts) const {
+    return pools_densely(block_) ? counts.images * pixels_of(geometry_.middle) : counts.dilated;
+  }
+
+  std::vector<OperatorLatency> masking() const {
+    const int side = geometry_.grid.granularity * block_.stride;
+    std::vector<MapSize> maps = {geometry_.middle, geometry_.output};
+    if (block_.convs.size() > 2) maps.push_back(geometry_.output);
+    if (block_.projection) maps.push_back(geometry_.output);
+    return {operators_.kernel("masker",
+                              [&](const ActiveCounts&) {
+                                return masker_counts(images_, geometry_.input, padded(block_.in_channels),
+                                                     side, context_.precision);
+                              }),
+            operators_.kernel("lists", [&](const ActiveCounts&) { return list_counts(images_, maps); })};
+  }
+
+  OperatorLatency first(bool sparse) const {
+    const double rate =
+        sparse ? expected_dilated_rate(kExpectedRate, geometry_.grid.granularity, geometry_.dilation_stride)
+               : 1;
+    return operators_.conv({"conv1", block_.convs[0], middle_pixels_, rate}, [&](const ActiveCounts& counts) {
+      return sparse ? dilated(counts) : middle_pixels_;
+    });
+  }
+
+  OperatorLatency masking_beside_conv1() const {
+    const OperatorLatency conv = first(false), mask = sum_of("", masking());
+    OperatorLatency longer = conv.seconds >= mask.seconds ? conv : mask;
+    longer.name = "masker_conv1";
+    return longer;
+  }
+
+  /// The 3x3, behind the copies that it reads where patches are gathered.
+  void add_windowed(std::vector<OperatorLatency>& list, bool adds) const {
+    if (sparse_ && plan_.gather == GatherSchedule::copied) list.push_back(gather());
+    list.push_back(operators_.conv(
+        {"conv2", block_.convs[1], output_pixels_, sparse_ ? kExpectedRate : 1, adds},
+        [&](const ActiveCounts& counts) { return sparse_ ? active(counts) : output_pixels_; }));
+  }
+
+  OperatorLatency gather() const {
+    const double side = (geometry_.grid.granularity - 1) * geometry_.dilation_stride + 3;
+    const double patch_bytes = side * side * padded(block_.convs[0].out_channels) * bytes();
+    return sum_of(
+        "gather",
+        {operators_.kernel(
+             "", [&](const ActiveCounts& counts) { return stream_counts(2 * counts.patches * patch_bytes); }),
+         operators_.kernel("", [&](const ActiveCounts& counts) {
+           return stream_counts(2 * sizeof(int32_t) * active(counts));
+         })});
+  }
+
+  OperatorLatency squeeze_excite() const {
+    const SqueezeExciteSpec& spec = *block_.squeeze_excite;
+    const int pitch = padded(spec.channels);
+    return sum_of("squeeze_excite",
+                  {operators_.kernel("",
+                                     [&](const ActiveCounts& counts) {
+                                       const double pixels = sparse_ ? active(counts) : output_pixels_;
+                                       return mean_counts(sparse_ ? counts.images : images_, pixels, pitch,
+                                                          context_.precision);
+                                     }),
+                   operators_.kernel("",
+                                     [&](const ActiveCounts&) {
+                                       return excite_counts(images_, spec.channels, spec.squeeze_channels,
+                                                            context_.hardware.multiprocessors);
+                                     }),
+                   operators_.kernel("", [&](const ActiveCounts& counts) {
+                     return stream_counts(2.0 * (sparse_ ? counts.active : output_pixels_) * pitch * bytes());
+                   })});
+  }
+
+  OperatorLatency projection() const {
+    return operators_.conv({"projection", *block_.projection, output_pixels_},
+                           [&](const ActiveCounts&) { return output_pixels_; });
+  }
+
+  void add_last(std::vector<OperatorLatency>& list) const {
+    const double map_bytes =
+        images_ * bordered_pixels(geometry_.output) * padded(block_.out_channels) * bytes();
+    const auto moves = [&](const char* name, double maps) {
+      list.push_back(
+          operators_.kernel(name, [&](const ActiveCounts&) { return stream_counts(maps * map_bytes); }));
+    };
+    if (scatters()) moves("scatter_fill", 1);
+    if (block_.convs.size() > 2) {
+      list.push_back(operators_.conv(
+          {"conv3", block_.convs[2], output_pixels_, sparse_ ? kExpectedRate : 1, !scatters()},
+          [&](const ActiveCounts& counts) { return sparse_ ? counts.active : output_pixels_; }));
+    } else {
+      add_windowed(list, !scatters());
+    }
+    if (scatters()) moves("scatter_add", 3);
+  }
+
+  const BlockSpec& block_;
+  const BlockGeometry& geometry_;
+  const CudaContext& context_;
+  Operators operators_;
+  const BlockPlan& plan_;
+  bool sparse_;
+  double images_, middle_pixels_, output_pixels_;
+};
+
+}  // namespace
+
+double kernel_seconds(const CudaCounts& counts, const CudaHardware& hardware) {
+  double longest = 0;
+  for (size_t i = 1; i < counts.size(); ++i) longest = std::max(longest, counts[i] * hardware.seconds_per[i]);
+  return counts[0] * hardware.seconds_per[0] + longest;
+}
+
+CudaCounts stream_counts(double bytes) { return counts_of({{CudaUnit::stream, bytes * kMega}}); }
+
+CudaCounts masker_counts(double images, MapSize input, int pitch, int side, Precision precision) {
+  const double bytes = element_bytes(precision);
+  const auto patches = [&](int64_t length) { return ceil_div(static_cast<double>(length), side); };
+  const double reads = ceil_div(pitch * bytes, 32 * 16);  // of a warp, for a row of a small patch
+  const bool small = side == 1 || side == 2 || side == kSmallSide;
+  const double row_reads = reads * (small ? 1 : ceil_div(side, kStrip));
+  const double steps = row_reads * (small ? side : ceil_div(side, kWarps));
+  const double count = images * patches(input.height) * patches(input.width);
+  return counts_of({{CudaUnit::masker, images * pixels_of(input) * pitch * bytes * kMega},
+                    {CudaUnit::masker_row, count * side * row_reads * kKilo},
+                    {CudaUnit::masker_step, steps}});
+}
+
+CudaCounts list_counts(double images, const std::vector<MapSize>& maps) {
+  double chunks = 0;
+  for (const MapSize& map : maps) chunks += images * ceil_div(pixels_of(map), kCudaChunkPixels);
+  return counts_of({{CudaUnit::list, 1}, {CudaUnit::list_chunk, chunks * kKilo}});
+}
+
+CudaCounts mean_counts(double images, double pixels, int pitch, Precision precision) {
+  return counts_of({{CudaUnit::stream, pixels * pitch * element_bytes(precision) * kMega},
+                    {CudaUnit::mean_load, pixels * ceil_div(pitch, 32) * kKilo},
+                    {CudaUnit::mean_step, ceil_div(pixels / std::max(images, 1.0), kWarps)}});
+}
+
+CudaCounts excite_counts(double images, int channels, int squeezed, int multiprocessors) {
+  const double rounds = ceil_div(images, kExciteBlocks * multiprocessors);
+  return counts_of(
+      {{CudaUnit::excite_output, rounds * (ceil_div(squeezed, kWarps) + ceil_div(channels, kWarps))}});
+}
+
+CudaCounts head_counts(double images, int classes, int pitch) {
+  const double per_warp = images >= kHeadImages ? kHeadClasses : 1;
+  const double groups = ceil_div(images, kHeadImages), warps = ceil_div(classes, per_warp);
+  const double floats = pitch * (groups * classes + warps * images);
+  return counts_of(
+      {{CudaUnit::head, floats * sizeof(float) * kMega}, {CudaUnit::head_step, ceil_div(pitch, kHeadStep)}});
+}
+
+std::vector<OperatorLatency> cuda_static_block(const BlockSpec& block, const BlockGeometry& geometry,
+                                               const CudaContext& context) {
+  const BlockActivity everything{.scenarios = {full_counts(geometry, context.batch)}};
+  return CudaBlockCosts(block, geometry, context, everything, {}, false).all();
+}
+
+std::vector<OperatorLatency> cuda_dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
+                                                const CudaContext& context, const BlockActivity& activity,
+                                                const BlockPlan& plan) {
+  return CudaBlockCosts(block, geometry, context, activity, plan, true).all();
+}
+
+std::vector<OperatorLatency> cuda_fixed(const ModelSpec& spec, const NetworkGeometry& geometry,
+                                        const CudaContext& context) {
+  const auto images = static_cast<double>(context.batch);
+  const BlockActivity always{.scenarios = {ActiveCounts{}}};
+  const Operators operators(context, always);
+  const int bytes = element_bytes(context.precision), pitch = padded(spec.stem.out_channels);
+  const auto kernel = [&](const char* name, const CudaCounts& counts) {
+    return operators.kernel(name, [&](const ActiveCounts&) { return counts; });
+  };
+  const double image_bytes = spec.stem.in_channels * sizeof(float) + kStemElements * bytes;
+  const double stem_pixels = images * pixels_of(geometry.stem);
+  // A row of the stem's kernel is one run of its input.
+  const int64_t reduction = int64_t{spec.stem.kernel} * spec.stem.kernel * kStemElements * bytes;
+  std::vector<OperatorLatency> list = {
+      kernel("image", stream_counts(images * pixels_of(geometry.input) * image_bytes)),
+      operators.conv({"stem", spec.stem, stem_pixels}, reduction,
+                     [&](const ActiveCounts&) { return stem_pixels; })};
+  if (spec.stem_pool) {
+    const double pixels = stem_pixels + images * pixels_of(geometry.trunk);
+    list.push_back(kernel("stem_pool", stream_counts(pixels * pitch * bytes)));
+  }
+  const MapSize last = geometry.blocks.back().output;
+  list.push_back(kernel(
+      "head_pool", mean_counts(images, images * pixels_of(last), padded(spec.features), context.precision)));
+  list.push_back(kernel("head", head_counts(images, spec.arch.classes, padded(spec.features))));
+  return list;
+}
+
+}  // namespace lasnet

@@ -1,0 +1,56 @@
+// The model of this library's CUDA kernels: operator by operator what the engine launches for a block, with
+// the tiles that it chooses, in seconds of a profile that was measured on the device.
+//   convolution = max(rounds * (steps * step + rest), steps * step_alone + rest_alone)   (cuda_schedule.h)
+//   other kernels = kernel + the longest of what they do: bytes moved, reads one after the other, ...
+// Times are expectations over the masks' outcomes, so that the steps of the tiles' rounds are averaged.
+#pragma once
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "lasnet/latency.h"
+#include "latency/activity.h"
+#include "schedule/cuda_schedule.h"
+
+namespace lasnet {
+
+struct CudaContext {
+  CudaHardware hardware;
+  int64_t batch = 1;
+  Precision precision = Precision::fp32;
+};
+
+/// What a kernel that is no convolution does, in the profile's units.
+using CudaCounts = std::array<double, kCudaUnits>;
+/// Seconds of such a kernel.
+double kernel_seconds(const CudaCounts& counts, const CudaHardware& hardware);
+
+/// Pixels that a block of threads builds lists from, as in kernels/cuda/list_geometry.h.
+inline constexpr int kCudaChunkPixels = 1024;
+
+/// A kernel that reads and writes maps once.
+CudaCounts stream_counts(double bytes);
+/// A masker of its own. `side`: of a patch, in input pixels.
+CudaCounts masker_counts(double images, MapSize input, int pitch, int side, Precision precision);
+/// One launch that builds lists of the pixels of these maps.
+CudaCounts list_counts(double images, const std::vector<MapSize>& maps);
+/// Means over `pixels` of `images` images together.
+CudaCounts mean_counts(double images, double pixels, int pitch, Precision precision);
+/// The two layers of Squeeze-and-Excitation.
+CudaCounts excite_counts(double images, int channels, int squeezed, int multiprocessors);
+CudaCounts head_counts(double images, int classes, int pitch);
+
+std::vector<OperatorLatency> cuda_static_block(const BlockSpec& block, const BlockGeometry& geometry,
+                                               const CudaContext& context);
+
+/// Under this plan, as fit_cuda_plan makes it. With MaskerSchedule::with_conv1 the first convolution runs
+/// beside masker and lists, on a stream of its own.
+std::vector<OperatorLatency> cuda_dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
+                                                const CudaContext& context, const BlockActivity& activity,
+                                                const BlockPlan& plan);
+
+std::vector<OperatorLatency> cuda_fixed(const ModelSpec& spec, const NetworkGeometry& geometry,
+                                        const CudaContext& context);
+
+}  // namespace lasnet

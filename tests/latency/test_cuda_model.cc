@@ -1,0 +1,198 @@
+// The model of the CUDA kernels: a convolution and other kernels by hand, what must hold for every network,
+// and what schedules do.
+#include <gmock/gmock.h>
+
+#include <numeric>
+
+#include "latency/cuda_model.h"
+#include "support/expect_error.h"
+
+namespace lasnet::test {
+namespace {
+
+using testing::HasSubstr;
+
+ModelSpec network(const std::string& name, const std::string& granularity) {
+  ArchConfig arch;
+  arch.name = name;
+  arch.granularity = parse_granularity(granularity);
+  return make_spec(arch);
+}
+
+HardwareProfile h200() { return load_hardware("cuda-h200"); }
+
+CudaContext context(int64_t batch, Precision precision = Precision::fp16) {
+  return {.hardware = h200().cuda, .batch = batch, .precision = precision};
+}
+
+double seconds_of(const std::vector<OperatorLatency>& operators) {
+  return std::accumulate(operators.begin(), operators.end(), 0.0,
+                         [](double sum, const OperatorLatency& latency) { return sum + latency.seconds; });
+}
+
+std::vector<std::string> names_of(const std::vector<OperatorLatency>& operators) {
+  std::vector<std::string> names;
+  for (const OperatorLatency& latency : operators) names.push_back(latency.name);
+  return names;
+}
+
+/// Block 1 of a network of stage-1 bottlenecks, on its usual map.
+struct IdentityBlock {
+  ModelSpec spec = network("resnet50", "4-4-2-1");
+  NetworkGeometry geometry = network_geometry(spec, {224, 224});
+  const BlockSpec& block = spec.blocks[1];
+  const BlockGeometry& map = geometry.blocks[1];
+
+  std::vector<OperatorLatency> run(const CudaContext& of, const BlockActivity& activity,
+                                   const BlockPlan& plan) const {
+    return cuda_dynamic_block(block, map, of, activity, plan);
+  }
+};
+
+TEST(CudaModel, AStaticConvolutionCostsWhatItsTileIsExpectedTo) {
+  const IdentityBlock of;
+  for (const Precision precision : {Precision::fp32, Precision::fp16}) {
+    for (const int64_t batch : {1, 128}) {
+      const CudaContext with = context(batch, precision);
+      const int bytes = precision == Precision::fp32 ? 4 : 2;
+      CudaConvWork work{.pixels = 56.0 * 56.0 * static_cast<double>(batch),
+                        .channels = 64,
+                        .reduction_bytes = int64_t{9} * 64 * bytes,
+                        .precision = precision,
+                        .multiprocessors = 132};
+      work.split = splits_reduction(work, work.pixels);
+      const CudaTile tile = choose_cuda_tile(work);
+      const OperatorLatency conv2 = cuda_static_block(of.block, of.map, with)[1];
+      EXPECT_EQ(conv2.name, "conv2");
+      EXPECT_DOUBLE_EQ(conv2.seconds, expected_seconds(tile, work, with.hardware.tiles));
+      EXPECT_THAT(conv2.tile, HasSubstr(lasnet::to_string(tile.shape)));
+      EXPECT_EQ(conv2.utilisation, 1);
+    }
+  }
+}
+
+TEST(CudaModel, TilesAreChosenByTheEnginesTableNotTheProfiles) {
+  const IdentityBlock of;
+  CudaContext with = context(128);
+  const std::string tile = cuda_static_block(of.block, of.map, with)[1].tile;
+  for (CudaTileCost& cost : with.hardware.tiles.half) cost.step_ns *= 100;
+  EXPECT_EQ(cuda_static_block(of.block, of.map, with)[1].tile, tile);
+}
+
+TEST(CudaModel, OtherKernelsTakeTheLongestOfWhatTheyDo) {
+  CudaHardware hardware;
+  hardware.seconds_per.fill(1);
+  hardware.seconds_per[static_cast<size_t>(CudaUnit::kernel)] = 10;
+  EXPECT_DOUBLE_EQ(kernel_seconds(stream_counts(3e6), hardware), 13);
+  // 2 images of 8 x 8 pixels x 256 channels, half: 64 KiB; 4 x 4 patches: 4 rows each, one read of a warp.
+  const CudaCounts masker = masker_counts(2, {8, 8}, 256, 4, Precision::fp16);
+  EXPECT_DOUBLE_EQ(masker[static_cast<size_t>(CudaUnit::masker)], 65536e-6);
+  EXPECT_DOUBLE_EQ(masker[static_cast<size_t>(CudaUnit::masker_row)], 2 * 4 * 4e-3);
+  EXPECT_DOUBLE_EQ(masker[static_cast<size_t>(CudaUnit::masker_step)], 4);
+  EXPECT_DOUBLE_EQ(kernel_seconds(masker, hardware), 14);
+  // Larger patches: eight warps take the rows, eight pixels at once.
+  EXPECT_DOUBLE_EQ(
+      masker_counts(1, {16, 16}, 256, 16, Precision::fp16)[static_cast<size_t>(CudaUnit::masker_step)], 4);
+  EXPECT_DOUBLE_EQ(list_counts(2, {{56, 56}, {28, 28}})[static_cast<size_t>(CudaUnit::list_chunk)],
+                   2 * (4 + 1) * 1e-3);
+}
+
+TEST(CudaModel, EveryScheduleIsPriced) {
+  const IdentityBlock of;
+  const CudaContext with = context(8);
+  const BlockActivity activity = independent_activity(of.map, 8, 0.5);
+  const BlockPlan plain{.masker = MaskerSchedule::separate};
+  EXPECT_THAT(names_of(of.run(with, activity, plain)),
+              testing::ElementsAre("masker", "lists", "conv1", "conv2", "conv3"));
+  BlockPlan beside = plain, copied = plain, scattered = plain;
+  beside.masker = MaskerSchedule::with_conv1;
+  copied.gather = GatherSchedule::copied;
+  scattered.scatter = ScatterSchedule::separate;
+  EXPECT_THAT(names_of(of.run(with, activity, beside)),
+              testing::ElementsAre("masker_conv1", "conv2", "conv3"));
+  EXPECT_THAT(names_of(of.run(with, activity, copied)),
+              testing::ElementsAre("masker", "lists", "conv1", "gather", "conv2", "conv3"));
+  EXPECT_THAT(
+      names_of(of.run(with, activity, scattered)),
+      testing::ElementsAre("masker", "lists", "conv1", "conv2", "scatter_fill", "conv3", "scatter_add"));
+  const double seconds = seconds_of(of.run(with, activity, plain));
+  EXPECT_GT(seconds_of(of.run(with, activity, copied)), seconds);
+  EXPECT_GT(seconds_of(of.run(with, activity, scattered)), seconds);
+  for (const OperatorLatency& latency : of.run(with, activity, scattered)) EXPECT_GT(latency.seconds, 0);
+}
+
+TEST(CudaModel, ADenseFirstConvolutionHidesTheShorterOfTheTwo) {
+  const IdentityBlock of;
+  for (const int64_t batch : {1, 128}) {
+    const CudaContext with = context(batch);
+    const BlockActivity activity = independent_activity(of.map, batch, 0.5);
+    const std::vector<OperatorLatency> apart = of.run(with, activity, {.masker = MaskerSchedule::separate});
+    const double dense = cuda_static_block(of.block, of.map, with)[0].seconds;
+    const double masking = apart[0].seconds + apart[1].seconds;
+    EXPECT_DOUBLE_EQ(of.run(with, activity, {.masker = MaskerSchedule::with_conv1})[0].seconds,
+                     std::max(dense, masking));
+  }
+}
+
+TEST(CudaModel, AnEmptyListCostsALaunchAndAFullMaskTheStaticBlockAndItsMasking) {
+  const IdentityBlock of;
+  const CudaContext with = context(16);
+  const BlockPlan plan{.masker = MaskerSchedule::separate};
+  const std::vector<OperatorLatency> empty = of.run(with, independent_activity(of.map, 16, 0), plan);
+  for (size_t i = 2; i < empty.size(); ++i)
+    EXPECT_DOUBLE_EQ(empty[i].seconds, with.hardware.cost(CudaUnit::kernel)) << empty[i].name;
+  const std::vector<OperatorLatency> full = of.run(with, independent_activity(of.map, 16, 1), plan);
+  EXPECT_GE(seconds_of(full), seconds_of(cuda_static_block(of.block, of.map, with)) + full[0].seconds +
+                                  full[1].seconds - 1e-12);
+}
+
+TEST(CudaModel, NetworksTakeLongerWithMoreImagesAndHalfTheBytesLess) {
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf"}) {
+    const ModelSpec spec = network(name, "4-4-2-1");
+    double before = 0;
+    for (const int64_t batch : {1, 4, 16, 64, 256}) {
+      const NetworkLatency single = predict_latency(spec, h200(), {.batch = batch, .rate = 0.5});
+      const NetworkLatency half =
+          predict_latency(spec, h200(), {.batch = batch, .precision = DType::f16, .rate = 0.5});
+      EXPECT_GE(single.dynamic_s, before) << name << " " << batch;
+      EXPECT_LT(half.dynamic_s, single.dynamic_s) << name << " " << batch;
+      EXPECT_LT(half.static_s, single.static_s) << name << " " << batch;
+      before = single.dynamic_s;
+    }
+  }
+}
+
+TEST(CudaModel, SqueezeExciteThatPoolsDenselySavesNothingBeforeIt) {
+  ArchConfig arch;
+  arch.name = "regnet_y_400mf";
+  arch.granularity = {4, 4, 2, 1};
+  const LatencyQuery query{.batch = 64, .rate = 0.3};
+  const double active = predict_latency(make_spec(arch), h200(), query).dynamic_s;
+  arch.se_pool = SePool::dense;
+  EXPECT_GT(predict_latency(make_spec(arch), h200(), query).dynamic_s, active);
+}
+
+TEST(CudaModel, SchedulesAreWhatTheEngineRuns) {
+  const ModelSpec spec = network("resnet50", "4-4-2-1");
+  for (const char* text : {"masker=pooled", "traversal=row_bands", "gather=copied", "scatter=separate"}) {
+    const NetworkPlan plan =
+        choose_plan(spec, h200(), {.batch = 8, .rate = 0.5, .schedule = parse_schedule_constraint(text)});
+    for (size_t b = 0; b < plan.blocks.size(); ++b)
+      EXPECT_EQ(plan.blocks[b], fit_cuda_plan(spec.blocks[b], plan.blocks[b])) << text;
+  }
+  EXPECT_ERROR(predict_latency(spec, h200(), {.model = LatencyModelKind::paper}),
+               HasSubstr("published GPUs"));
+  EXPECT_ERROR(predict_latency(spec, h200(), {.precision = DType::bf16}), HasSubstr("bf16"));
+}
+
+TEST(CudaModel, GranularitiesAreSearchedLikeOnOtherHardware) {
+  ArchConfig arch;
+  arch.name = "resnet50";
+  const GranularitySearch search =
+      search_granularity(arch, h200(), {.batch = 32, .precision = DType::f16, .rate = 0.5}, {});
+  EXPECT_EQ(search.granularity.size(), 4U);
+  EXPECT_GT(search.latency.dynamic_s, 0);
+}
+
+}  // namespace
+}  // namespace lasnet::test
