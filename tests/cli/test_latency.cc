@@ -433,7 +433,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongPrediction{"CalibrateUnknownDevice", {"calibrate", "--device", "tpu"}, "tpu"},
         WrongPrediction{"CalibrateNoTime", {"calibrate", "--seconds", "1"}, "--seconds"},
         WrongPrediction{"CalibrateUnknownIsa", {"calibrate", "--isa", "sse9"}, "sse9"},
-        WrongPrediction{"CalibrateCuda", {"calibrate", "--device", "cuda"}, "CUDA", 1},
+        WrongPrediction{"CalibrateCuda", {"calibrate", "--device", "cuda"}, "calibrate --device cuda: ", 1},
         WrongPrediction{"ValidateOnce", {"validate-predictor", "--repeat", "1"}, "--repeat"},
         WrongPrediction{"ValidateAGpu", {"validate-predictor", "--hardware", "v100"}, "v100", 1},
         WrongPrediction{"ValidateUnknown", {"validate-predictor", "--hardware", "v10"}, "did you mean v100"}),
