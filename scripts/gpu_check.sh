@@ -65,12 +65,16 @@ fi
 
 say "$network: PyTorch's fastest ways of running the static network"
 if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
-  timeout 120 "$python" "$peers" "$network" --repeat 20 --no-compile --json >"$out/peers.json" ||
+  timeout 120 "$python" "$peers" "$network" --repeat 20 --no-compile --json >"$out/peers.json" || {
+    echo 'PyTorch was not done in time, or failed: not counted'
     rm -f "$out/peers.json"
+  }
   for batch in 1 128; do  # max-autotune takes its time: where it matters
     timeout "${COMPILE_LIMIT:-100}" "$python" "$peers" "$network" --repeat 20 --batches $batch \
-      --precisions fp16 --json >"$out/peers-compiled-$batch.json" 2>"$out/compile-$batch.txt" ||
+      --precisions fp16 --json >"$out/peers-compiled-$batch.json" 2>"$out/compile-$batch.txt" || {
+      echo "torch.compile at batch $batch was not done in time, or failed ($out/compile-$batch.txt): not counted"
       rm -f "$out/peers-compiled-$batch.json"
+    }
   done
 else
   echo "$python has no PyTorch with CUDA: skipped"

@@ -110,6 +110,7 @@ struct BlockSpec {
   int granularity = 0;                              ///< S in output pixels; 0: a static block without masker
 
   bool is_dynamic() const { return granularity > 0; }
+  bool pools_densely() const { return squeeze_excite && squeeze_excite->pool == SePool::dense; }
   /// The masker's 1x1 convolution: `<masker_name>.weight` [2, in_channels, 1, 1], `<masker_name>.bias` [2].
   std::string masker_name() const { return name + ".masker.conv2"; }
   bool operator==(const BlockSpec&) const = default;

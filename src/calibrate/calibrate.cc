@@ -119,9 +119,7 @@ double median_noise(const std::vector<std::vector<MeasuredRun>>& runs) {
       for (const Sample& sample : run.samples) noises.push_back(sample.noise());
     }
   }
-  std::nth_element(noises.begin(), noises.begin() + static_cast<std::ptrdiff_t>(noises.size() / 2),
-                   noises.end());
-  return noises[noises.size() / 2];
+  return median(std::move(noises));
 }
 
 }  // namespace

@@ -53,8 +53,7 @@ double median_noise(const CudaMeasurements& measured) {
     for (const CudaConvSample& sample : tiles) noises.push_back(sample.noise);
   }
   for (const CudaKernelSample& sample : measured.kernels) noises.push_back(sample.noise);
-  std::sort(noises.begin(), noises.end());
-  return noises.empty() ? 0 : noises[noises.size() / 2];
+  return median(std::move(noises));
 }
 
 bool is_held_out(size_t index) { return index % kHeldOut == kHeldOut - 1; }

@@ -123,11 +123,6 @@ double mean_square_error(const std::vector<const Sample*>& samples, const Predic
   return sum / static_cast<double>(samples.size());
 }
 
-std::array<CudaTileCost, kCudaTileShapes>& costs_of(CudaTileCosts& costs, Precision precision) {
-  if (precision == Precision::fp32) return costs.fp32;
-  return precision == Precision::tf32 ? costs.tf32 : costs.half;
-}
-
 std::vector<double> values_of(const CudaTileCost& cost) {
   return {cost.step_ns, cost.rest_ns, cost.rest_adding_ns, cost.step_alone_ns, cost.rest_alone_ns};
 }
@@ -176,17 +171,18 @@ std::vector<double> minimise(const Loss& loss, std::vector<double> start, double
 CudaTileCosts fit_cuda_tiles(const std::vector<CudaConvSample>& samples, const CudaTileCosts& prior) {
   CudaTileCosts fitted = prior;
   for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16}) {
+    const CudaTileTable table = tile_table(precision);
     for (size_t shape = 0; shape < kCudaTileShapes; ++shape) {
       std::vector<const CudaConvSample*> own;
       for (const CudaConvSample& sample : samples) {
-        const bool same = &costs_of(fitted, sample.work.precision) == &costs_of(fitted, precision);
+        const bool same = tile_table(sample.work.precision) == table;
         if (same && static_cast<size_t>(sample.shape) == shape) own.push_back(&sample);
       }
       if (own.empty()) continue;
-      CudaTileCost& cost = costs_of(fitted, precision)[shape];
+      CudaTileCost& cost = (fitted.*table)[shape];
       CudaTileCosts trial = fitted;
       cost = cost_of(fit_logarithms(values_of(cost), [&](const std::vector<double>& values) {
-        costs_of(trial, precision)[shape] = cost_of(values);
+        (trial.*table)[shape] = cost_of(values);
         return mean_square_error(
             own, [&](const CudaConvSample& sample) { return predicted_seconds(sample, trial); });
       }));

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "calibrate/fit.h"
 #include "core/fail.h"
 #include "core/random.h"
 #include "core/stopwatch.h"
@@ -21,17 +22,10 @@ using cuda::ListKind;
 
 constexpr CudaTileShape kShapes[] = {CudaTileShape::wide, CudaTileShape::tall, CudaTileShape::medium,
                                      CudaTileShape::small, CudaTileShape::split};
-constexpr int kTensorCores = 80;  ///< compute capability that tf32 and fp16 need
-constexpr int kSqueeze = 4;       ///< channels over those of Squeeze-and-Excitation's first layer
+constexpr int kSqueeze = 4;  ///< channels over those of Squeeze-and-Excitation's first layer
 /// What a layer may take of the budget over its even share: some take longer than others.
 constexpr double kUnevenness = 2;
 constexpr int64_t kPatternBytes = 4 << 20;
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 struct Timing {
   double seconds = 0, noise = 0;
@@ -148,7 +142,7 @@ class CudaMeasurer {
         static_cast<double>(options_.precisions.size() * (options_.convs.size() + options_.maps.size()));
     double done = 0;
     for (const Precision precision : options_.precisions) {
-      if (precision != Precision::fp32 && cuda_devices().front().compute_capability < kTensorCores) continue;
+      if (!runs_precision(cuda_devices().front().compute_capability, precision)) continue;
       prepare_maps(precision);
       const auto step = [&](const auto& of, const char* what, int height, int width) {
         progress_(done / steps, fmt::format("{} {}, {} x {}", to_string(precision), what, height, width));
@@ -242,12 +236,8 @@ class CudaMeasurer {
                         .in_channels = layer.in,
                         .out_channels = layer.out,
                         .kernel = layer.kernel};
-    const CudaConvWork work{.pixels = static_cast<double>(list.count),
-                            .channels = call.out_channels,
-                            .reduction_bytes = cuda_reduction_bytes(conv, precision),
-                            .precision = precision,
-                            .adds = layer.adds,
-                            .multiprocessors = found_.multiprocessors};
+    CudaConvWork work = cuda_conv_work(conv, precision, layer.adds, found_.multiprocessors);
+    work.pixels = list.count;
     std::vector<CudaConvSample>& samples = found_.convs.emplace_back();
     for (const CudaTileShape shape : kShapes) {
       if (!has_cuda_tile(shape, precision)) continue;
@@ -309,8 +299,7 @@ class CudaMeasurer {
     // Half of the decisions, whatever the map holds.
     const DeviceBuffer forced = on_device(random_patches(patch_count, 0.5, random_));
     const DeviceBuffer force = on_device(std::vector<int32_t>{1});
-    const DeviceBuffer weight = zeros<float>(x.pitch + cuda::kStepBytes),
-                       differences = zeros<float>(patch_count);
+    const DeviceBuffer weight = zeros<float>(x.pitch), differences = zeros<float>(patch_count);
     const DeviceBuffer patches = zeros<uint8_t>(patch_count);
     const cuda::MaskerCall masker{.geometry = geometry,
                                   .x = x,

@@ -6,16 +6,10 @@
 #include "calibrate/validation.h"
 #include "core/fail.h"
 #include "core/random.h"
+#include "schedule/cuda_schedule.h"
 
 namespace lasnet {
 namespace {
-
-constexpr int kTensorCores = 80;  ///< compute capability that 16-bit precisions need
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
 
 /// Repeated measurements of one thing.
 class Repeated {
@@ -96,7 +90,7 @@ class CudaValidator {
 
  private:
   void validate_network(const Model& model, Precision precision) {
-    if (precision != Precision::fp32 && cuda_devices().front().compute_capability < kTensorCores) {
+    if (!runs_precision(cuda_devices().front().compute_capability, precision)) {
       validation_.skipped.push_back(fmt::format("{}, {}: this device has no such tensor cores",
                                                 model.spec.arch.name, to_string(precision)));
       return;

@@ -233,8 +233,7 @@ class Validator {
     for (const NetworkCase& of_case : networks) compare_network(of_case);
     std::vector<double> noises;
     for (const ValidationPoint& point : validation_.points) noises.push_back(point.noise);
-    std::sort(noises.begin(), noises.end());
-    validation_.noise = noises[noises.size() / 2];
+    validation_.noise = median(std::move(noises));
     return std::move(validation_);
   }
 

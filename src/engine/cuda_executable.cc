@@ -11,10 +11,9 @@ namespace {
 
 constexpr int64_t kAlignment = 256;
 
-/// Padded so that a tile may read whole steps of its rows' widest element.
-std::vector<float> padded_to_steps(std::vector<float> values) {
-  constexpr size_t kElements = cuda::kStepBytes / 2;
-  values.resize((values.size() + kElements - 1) / kElements * kElements);
+/// Padded as the maps' pixels are.
+std::vector<float> padded_to_pitch(std::vector<float> values) {
+  values.resize(cuda::padded_channels(static_cast<int>(values.size())));
   return values;
 }
 
@@ -103,19 +102,16 @@ CudaBlock CudaExecutable::add_block(const BlockSpec& block, const Weights& weigh
   }
   if (block.is_dynamic()) {
     FoldedMasker masker = fold_masker(block, weights);
-    compiled.masker_weight = weights_.add(padded_to_steps(masker.weight));
+    compiled.masker_weight = weights_.add(padded_to_pitch(masker.weight));
     compiled.masker_bias = masker.bias;
   }
   return compiled;
 }
 
 CudaConvWork CudaExecutable::conv_work(const CudaConv& conv, bool adds) const {
-  return {.channels = cuda::padded_channels(conv.spec.out_channels),
-          .reduction_bytes = int64_t{conv.taps} * conv.run * cuda::element_bytes(conv.precision),
-          .precision = conv.precision,
-          .grouped = conv.group_out > 0,
-          .adds = adds,
-          .multiprocessors = device_.multiprocessors};
+  CudaConvWork work = cuda_conv_work(conv.spec, conv.precision, adds, device_.multiprocessors);
+  work.reduction_bytes = int64_t{conv.taps} * conv.run * cuda::element_bytes(conv.precision);  // as packed
+  return work;
 }
 
 std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) const {

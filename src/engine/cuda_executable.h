@@ -45,7 +45,7 @@ struct CudaBlock {
   std::vector<CudaConv> convs;
   std::optional<CudaSqueezeExcite> squeeze_excite;
   std::optional<CudaConv> projection;
-  int64_t masker_weight = 0;  ///< [input channels, padded to whole steps]
+  int64_t masker_weight = 0;  ///< [input channels, padded as in maps]
   float masker_bias = 0;
 };
 

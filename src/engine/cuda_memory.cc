@@ -82,17 +82,19 @@ class CudaLayoutBuilder {
             arenas_.work.take<int32_t>(images_ + 1)};
   }
 
-  CudaLists new_lists(const ListGeometry& g) {
+  /// `with_result`: for blocks whose second convolution lists more than the mask says.
+  CudaLists new_lists(const ListGeometry& g, bool with_result) {
     int64_t middle = images_ * g.middle_height * g.middle_width,
             output = images_ * g.output_height * g.output_width;
-    CudaLists lists{new_list(middle), new_list(output), new_list(output), new_list(output)};
+    CudaLists lists{new_list(middle), new_list(output), with_result ? new_list(output) : DeviceList{},
+                    new_list(output)};
     auto progress = [&](ListKind kind) -> cuda::ListProgress {
       return {arenas_.work.take<unsigned long long>(images_ * cuda::chunks_per_image(g, kind)),
               arenas_.work.take<unsigned>(1), arenas_.work.take<unsigned>(1)};
     };
     lists.first_progress = progress(ListKind::dilated);
     lists.second_progress = progress(ListKind::active);
-    lists.result_progress = progress(ListKind::result);
+    if (with_result) lists.result_progress = progress(ListKind::result);
     return lists;
   }
 
@@ -131,7 +133,9 @@ class CudaLayoutBuilder {
     }
     auto [entry, is_new] = lists_.try_emplace({geometry.input.height, geometry.input.width,
                                                geometry.middle.height, geometry.middle.width, spec.stride});
-    if (is_new) entry->second = {new_lists(block.geometry), new_lists(block.geometry)};
+    if (is_new)
+      entry->second = {new_lists(block.geometry, spec.pools_densely()),
+                       new_lists(block.geometry, spec.pools_densely())};
     std::tie(block.everything, block.current) = entry->second;
     if (spec.is_dynamic()) plan_masks(block);
     if (spec.squeeze_excite) {

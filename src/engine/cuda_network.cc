@@ -15,14 +15,10 @@ using cuda::ListKind;
 
 MapSize size_of(const DeviceMap& map) { return {map.height, map.width}; }
 
-bool pools_densely(const BlockSpec& spec) {
-  return spec.squeeze_excite && spec.squeeze_excite->pool == SePool::dense;
-}
-
 /// The block's output pixels as a list to themselves: the outputs of the second convolution's list, unless
 /// that holds more than the mask says.
 DeviceList result_list(const CudaLists& lists, const BlockSpec& spec) {
-  if (pools_densely(spec)) return lists.result;
+  if (spec.pools_densely()) return lists.result;
   return {lists.second.out, lists.second.out, lists.second.image_begin};
 }
 
@@ -39,7 +35,7 @@ cuda::ListCall list_call(const CudaBlockMemory& block, const CudaLists& lists, c
        .list = lists.second,
        .progress = lists.second_progress,
        .mask_counts = block.active_counts});
-  if (pools_densely(spec))
+  if (spec.pools_densely())
     add({.kind = ListKind::result, .list = lists.result, .progress = lists.result_progress});
   if (spec.projection) add({.kind = ListKind::projected, .list = lists.projected});
   return call;
@@ -202,8 +198,8 @@ void CudaNetwork::decide(size_t index, cuda::Stream& stream) {
   lists.patches = block.patches;
   double above = block.plan.whole_map_above;
   int enough = std::max(1, static_cast<int>(std::ceil(above * block.geometry.patches())));
-  lists.targets[0].whole_from_patches = pools_densely(spec) ? 1 : enough;
-  if (pools_densely(spec)) lists.targets[1].whole_from_patches = 1;
+  lists.targets[0].whole_from_patches = spec.pools_densely() ? 1 : enough;
+  if (spec.pools_densely()) lists.targets[1].whole_from_patches = 1;
   cuda::build_lists(stream, lists);
 }
 

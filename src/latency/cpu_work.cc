@@ -279,7 +279,7 @@ class BlockCounter {
 
   /// `inner`: what all convolutions but the last compute; `outer`: the last.
   void body(const ActiveCounts& inner, const ActiveCounts& outer) {
-    const bool dense_pool = block_.squeeze_excite && block_.squeeze_excite->pool == SePool::dense;
+    const bool dense_pool = block_.pools_densely();
     ActiveCounts computed = inner;
     if (dense_pool) {
       computed.active = outer.images * static_cast<double>(geometry_.output.pixels());

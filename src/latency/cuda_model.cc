@@ -4,31 +4,27 @@
 #include <cmath>
 
 #include "core/fail.h"
+#include "kernels/cuda/list_geometry.h"
+#include "kernels/cuda/pack.h"
+#include "mask/active_lists.h"
 
 namespace lasnet {
 namespace {
 
+using cuda::element_bytes;
+using cuda::padded_channels;
+
 constexpr double kMega = 1e-6, kKilo = 1e-3;
-constexpr int kPitchMultiple = 8, kWarps = 8;
+constexpr int kWarps = 8;
 /// Patches of at most so many rows are read by a warp each, larger ones by eight.
 constexpr int kSmallSide = 4;
 constexpr int kStrip = 8;  ///< pixels of a large patch's row that a warp reads at once
 /// Images and classes of a warp of the classifier, classes where images are many.
 constexpr int kHeadImages = 8, kHeadClasses = 4, kHeadStep = 128;
 constexpr int kExciteBlocks = 8;  ///< of images, on a multiprocessor at a time
-constexpr int kStemElements = 4;  ///< of an image's pixel, its padding included
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
-int padded(int channels) { return (channels + kPitchMultiple - 1) / kPitchMultiple * kPitchMultiple; }
-int element_bytes(Precision precision) {
-  return precision == Precision::fp32 || precision == Precision::tf32 ? 4 : 2;
-}
 double pixels_of(MapSize map) { return static_cast<double>(map.pixels()); }
-double bordered_pixels(MapSize map) { return static_cast<double>((map.height + 2) * (map.width + 2)); }
-bool pools_densely(const BlockSpec& block) {
-  return block.squeeze_excite && block.squeeze_excite->pool == SePool::dense;
-}
-
 CudaCounts counts_of(std::initializer_list<std::pair<CudaUnit, double>> entries) {
   CudaCounts counts = {};
   counts[static_cast<size_t>(CudaUnit::kernel)] = 1;
@@ -50,20 +46,18 @@ class Operators {
   Operators(const CudaContext& context, const BlockActivity& activity)
       : context_(context), activity_(activity) {}
 
+  CudaConvWork work(const Layer& layer) const {
+    return cuda_conv_work(layer.conv, context_.precision, layer.adds, context_.hardware.multiprocessors);
+  }
+
   /// `pixels` of an outcome are computed.
   template <typename Pixels>
   OperatorLatency conv(const Layer& layer, const Pixels& pixels) const {
-    return conv(layer, cuda_reduction_bytes(layer.conv, context_.precision), pixels);
+    return conv(layer, work(layer), pixels);
   }
   template <typename Pixels>
-  OperatorLatency conv(const Layer& layer, int64_t reduction_bytes, const Pixels& pixels) const {
-    CudaConvWork work{.pixels = layer.layer_pixels * layer.rate,
-                      .channels = padded(layer.conv.out_channels),
-                      .reduction_bytes = reduction_bytes,
-                      .precision = context_.precision,
-                      .grouped = layer.conv.groups > 1,
-                      .adds = layer.adds,
-                      .multiprocessors = context_.hardware.multiprocessors};
+  OperatorLatency conv(const Layer& layer, CudaConvWork work, const Pixels& pixels) const {
+    work.pixels = layer.layer_pixels * layer.rate;
     work.split = splits_reduction(work, layer.layer_pixels);
     const CudaTile tile = choose_cuda_tile(work);
     OperatorLatency latency{.name = layer.name, .utilisation = 0};
@@ -157,21 +151,22 @@ class CudaBlockCosts {
 
   /// Pixels of M, or of its images' maps where Squeeze-and-Excitation averages those.
   double active(const ActiveCounts& counts) const {
-    return pools_densely(block_) ? counts.images * pixels_of(geometry_.output) : counts.active;
+    return block_.pools_densely() ? counts.images * pixels_of(geometry_.output) : counts.active;
   }
   double dilated(const ActiveCounts& counts) const {
-    return pools_densely(block_) ? counts.images * pixels_of(geometry_.middle) : counts.dilated;
+    return block_.pools_densely() ? counts.images * pixels_of(geometry_.middle) : counts.dilated;
   }
 
   std::vector<OperatorLatency> masking() const {
     const int side = geometry_.grid.granularity * block_.stride;
     std::vector<MapSize> maps = {geometry_.middle, geometry_.output};
-    if (block_.convs.size() > 2) maps.push_back(geometry_.output);
+    if (block_.pools_densely()) maps.push_back(geometry_.output);
     if (block_.projection) maps.push_back(geometry_.output);
     return {operators_.kernel("masker",
                               [&](const ActiveCounts&) {
-                                return masker_counts(images_, geometry_.input, padded(block_.in_channels),
-                                                     side, context_.precision);
+                                return masker_counts(images_, geometry_.input,
+                                                     padded_channels(block_.in_channels), side,
+                                                     context_.precision);
                               }),
             operators_.kernel("lists", [&](const ActiveCounts&) { return list_counts(images_, maps); })};
   }
@@ -202,7 +197,7 @@ class CudaBlockCosts {
 
   OperatorLatency gather() const {
     const double side = (geometry_.grid.granularity - 1) * geometry_.dilation_stride + 3;
-    const double patch_bytes = side * side * padded(block_.convs[0].out_channels) * bytes();
+    const double patch_bytes = side * side * padded_channels(block_.convs[0].out_channels) * bytes();
     return sum_of(
         "gather",
         {operators_.kernel(
@@ -214,7 +209,7 @@ class CudaBlockCosts {
 
   OperatorLatency squeeze_excite() const {
     const SqueezeExciteSpec& spec = *block_.squeeze_excite;
-    const int pitch = padded(spec.channels);
+    const int pitch = padded_channels(spec.channels);
     return sum_of("squeeze_excite",
                   {operators_.kernel("",
                                      [&](const ActiveCounts& counts) {
@@ -238,8 +233,8 @@ class CudaBlockCosts {
   }
 
   void add_last(std::vector<OperatorLatency>& list) const {
-    const double map_bytes =
-        images_ * bordered_pixels(geometry_.output) * padded(block_.out_channels) * bytes();
+    const double map_bytes = static_cast<double>(bordered_pixels(geometry_.output, context_.batch)) *
+                             padded_channels(block_.out_channels) * bytes();
     const auto moves = [&](const char* name, double maps) {
       list.push_back(
           operators_.kernel(name, [&](const ActiveCounts&) { return stream_counts(maps * map_bytes); }));
@@ -289,7 +284,7 @@ CudaCounts masker_counts(double images, MapSize input, int pitch, int side, Prec
 
 CudaCounts list_counts(double images, const std::vector<MapSize>& maps) {
   double chunks = 0;
-  for (const MapSize& map : maps) chunks += images * ceil_div(pixels_of(map), kCudaChunkPixels);
+  for (const MapSize& map : maps) chunks += images * ceil_div(pixels_of(map), cuda::kChunkPixels);
   return counts_of({{CudaUnit::list, 1}, {CudaUnit::list_chunk, chunks * kKilo}});
 }
 
@@ -330,26 +325,28 @@ std::vector<OperatorLatency> cuda_fixed(const ModelSpec& spec, const NetworkGeom
   const auto images = static_cast<double>(context.batch);
   const BlockActivity always{.scenarios = {ActiveCounts{}}};
   const Operators operators(context, always);
-  const int bytes = element_bytes(context.precision), pitch = padded(spec.stem.out_channels);
+  const int bytes = element_bytes(context.precision), pitch = padded_channels(spec.stem.out_channels);
   const auto kernel = [&](const char* name, const CudaCounts& counts) {
     return operators.kernel(name, [&](const ActiveCounts&) { return counts; });
   };
-  const double image_bytes = spec.stem.in_channels * sizeof(float) + kStemElements * bytes;
+  const int image_pitch = cuda::image_pitch(context.precision, spec.stem.in_channels, spec.stem.stride);
+  const double image_bytes = spec.stem.in_channels * sizeof(float) + image_pitch * bytes;
   const double stem_pixels = images * pixels_of(geometry.stem);
+  const Layer stem{"stem", spec.stem, stem_pixels};
+  CudaConvWork work = operators.work(stem);
   // A row of the stem's kernel is one run of its input.
-  const int64_t reduction = int64_t{spec.stem.kernel} * spec.stem.kernel * kStemElements * bytes;
+  work.reduction_bytes = int64_t{spec.stem.kernel} * spec.stem.kernel * image_pitch * bytes;
   std::vector<OperatorLatency> list = {
       kernel("image", stream_counts(images * pixels_of(geometry.input) * image_bytes)),
-      operators.conv({"stem", spec.stem, stem_pixels}, reduction,
-                     [&](const ActiveCounts&) { return stem_pixels; })};
+      operators.conv(stem, work, [&](const ActiveCounts&) { return stem_pixels; })};
   if (spec.stem_pool) {
     const double pixels = stem_pixels + images * pixels_of(geometry.trunk);
     list.push_back(kernel("stem_pool", stream_counts(pixels * pitch * bytes)));
   }
   const MapSize last = geometry.blocks.back().output;
-  list.push_back(kernel(
-      "head_pool", mean_counts(images, images * pixels_of(last), padded(spec.features), context.precision)));
-  list.push_back(kernel("head", head_counts(images, spec.arch.classes, padded(spec.features))));
+  list.push_back(kernel("head_pool", mean_counts(images, images * pixels_of(last),
+                                                 padded_channels(spec.features), context.precision)));
+  list.push_back(kernel("head", head_counts(images, spec.arch.classes, padded_channels(spec.features))));
   return list;
 }
 

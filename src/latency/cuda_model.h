@@ -26,9 +26,6 @@ using CudaCounts = std::array<double, kCudaUnits>;
 /// Seconds of such a kernel.
 double kernel_seconds(const CudaCounts& counts, const CudaHardware& hardware);
 
-/// Pixels that a block of threads builds lists from, as in kernels/cuda/list_geometry.h.
-inline constexpr int kCudaChunkPixels = 1024;
-
 /// A kernel that reads and writes maps once.
 CudaCounts stream_counts(double bytes);
 /// A masker of its own. `side`: of a patch, in input pixels.

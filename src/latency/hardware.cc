@@ -151,9 +151,9 @@ void read_cpu(ProfileTable table, CpuHardware& cpu) {
   table.finish();
 }
 
-constexpr std::pair<const char*, std::array<CudaTileCost, kCudaTileShapes> CudaTileCosts::*>
-    kTilePrecisions[] = {
-        {"fp32", &CudaTileCosts::fp32}, {"tf32", &CudaTileCosts::tf32}, {"half", &CudaTileCosts::half}};
+/// Tables of tiles, each with a precision that uses it.
+constexpr std::pair<const char*, Precision> kTilePrecisions[] = {
+    {"fp32", Precision::fp32}, {"tf32", Precision::tf32}, {"half", Precision::fp16}};
 constexpr std::pair<const char*, double CudaTileCost::*> kTileCosts[] = {
     {"step_ns", &CudaTileCost::step_ns},
     {"rest_ns", &CudaTileCost::rest_ns},
@@ -161,19 +161,15 @@ constexpr std::pair<const char*, double CudaTileCost::*> kTileCosts[] = {
     {"step_alone_ns", &CudaTileCost::step_alone_ns},
     {"rest_alone_ns", &CudaTileCost::rest_alone_ns}};
 
-bool has_tile(int shape, std::string_view precision) {
-  return has_cuda_tile(static_cast<CudaTileShape>(shape),
-                       precision == "fp32" ? Precision::fp32 : Precision::fp16);
-}
-
 void read_tiles(ProfileTable table, CudaTileCosts& costs) {
-  for (const auto& [precision, member] : kTilePrecisions) {
-    ProfileTable shapes = table.table(precision);
-    for (int shape = 0; shape < kCudaTileShapes; ++shape) {
-      if (!has_tile(shape, precision)) continue;
-      ProfileTable tile = shapes.table(to_string(static_cast<CudaTileShape>(shape)));
+  for (const auto& [name, precision] : kTilePrecisions) {
+    ProfileTable shapes = table.table(name);
+    for (size_t i = 0; i < kCudaTileShapes; ++i) {
+      const auto shape = static_cast<CudaTileShape>(i);
+      if (!has_cuda_tile(shape, precision)) continue;
+      ProfileTable tile = shapes.table(to_string(shape));
       for (const auto& [key, cost] : kTileCosts)
-        tile.read(key, (costs.*member)[static_cast<size_t>(shape)].*cost, kPositive);
+        tile.read(key, (costs.*tile_table(precision))[i].*cost, kPositive);
       tile.finish();
     }
     shapes.finish();
@@ -239,16 +235,16 @@ std::string cuda_to_toml(const CudaHardware& cuda) {
     text += fmt::format("{} = {}\n", to_string(static_cast<CudaUnit>(unit)),
                         number(cuda.cost(static_cast<CudaUnit>(unit))));
   }
-  for (const auto& [precision, member] : kTilePrecisions) {
-    text += fmt::format("\n[cuda.tiles.{}]\n", precision);
-    for (int shape = 0; shape < kCudaTileShapes; ++shape) {
-      if (!has_tile(shape, precision)) continue;
-      const CudaTileCost& tile = (cuda.tiles.*member)[static_cast<size_t>(shape)];
+  for (const auto& [name, precision] : kTilePrecisions) {
+    text += fmt::format("\n[cuda.tiles.{}]\n", name);
+    for (size_t i = 0; i < kCudaTileShapes; ++i) {
+      const auto shape = static_cast<CudaTileShape>(i);
+      if (!has_cuda_tile(shape, precision)) continue;
+      const CudaTileCost& tile = (cuda.tiles.*tile_table(precision))[i];
       std::vector<std::string> entries;
       for (const auto& [key, cost] : kTileCosts)
         entries.push_back(fmt::format("{} = {}", key, number(tile.*cost)));
-      text += fmt::format("{} = {{ {} }}\n", to_string(static_cast<CudaTileShape>(shape)),
-                          fmt::join(entries, ", "));
+      text += fmt::format("{} = {{ {} }}\n", to_string(shape), fmt::join(entries, ", "));
     }
   }
   return text;

@@ -98,7 +98,7 @@ std::string to_string(const BlockPlan& plan) {
 BlockPlan fit_plan(const BlockSpec& block, BlockPlan wanted) {
   BlockPlan plan = wanted;
   bool pointwise = reads_each_pixel_once(block.convs.front());
-  bool dense_pool = block.squeeze_excite && block.squeeze_excite->pool == SePool::dense;
+  bool dense_pool = block.pools_densely();
   if (!block.is_dynamic()) return {.scatter = wanted.scatter, .whole_map_above = wanted.whole_map_above};
   if (plan.masker == MaskerSchedule::with_conv1 && (!pointwise || dense_pool))
     plan.masker = BlockPlan().masker;

@@ -3,19 +3,15 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cuda/pack.h"
+
 namespace lasnet {
 namespace {
-
-constexpr int kStepBytes = 64;  ///< as in kernels/cuda/conv_shape.h
-
-constexpr int kSlice = 32, kPitchMultiple = 8;  ///< as there
 
 /// Tiles that take a multiprocessor's schedulers at a time.
 int tiles_together(CudaTileShape shape, Precision precision) {
   return precision == Precision::fp32 && shape == CudaTileShape::medium ? 2 : 1;
 }
-
-int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
 
@@ -64,15 +60,15 @@ const CudaTileCosts& shipped_tile_costs() {
   return kCosts;
 }
 
-const std::array<CudaTileCost, kCudaTileShapes>& costs_of(const CudaTileCosts& costs, Precision precision) {
-  if (precision == Precision::fp32) return costs.fp32;
-  return precision == Precision::tf32 ? costs.tf32 : costs.half;
+CudaTileTable tile_table(Precision precision) {
+  if (precision == Precision::fp32) return &CudaTileCosts::fp32;
+  return precision == Precision::tf32 ? &CudaTileCosts::tf32 : &CudaTileCosts::half;
 }
 
 double expected_seconds(const CudaTile& tile, const CudaConvWork& work, const CudaTileCosts& costs) {
-  const CudaTileCost& cost = costs_of(costs, work.precision)[static_cast<size_t>(tile.shape)];
+  const CudaTileCost& cost = (costs.*tile_table(work.precision))[static_cast<size_t>(tile.shape)];
   int together = tiles_together(tile.shape, work.precision);
-  double steps = ceil_div(static_cast<double>(work.reduction_bytes), kStepBytes);
+  double steps = ceil_div(static_cast<double>(work.reduction_bytes), cuda::kStepBytes);
   double tiles = ceil_div(std::max(work.pixels, 1.0), tile.pixels) * ceil_div(work.channels, tile.channels);
   double each = ceil_div(ceil_div(tiles, work.multiprocessors), together) * together;
   double rest = work.adds ? cost.rest_adding_ns : cost.rest_ns;
@@ -100,29 +96,31 @@ bool splits_reduction(CudaConvWork work, double layer_pixels, const CudaTileCost
          expected_seconds(choose_cuda_tile(work, costs), work, costs);
 }
 
-int64_t cuda_reduction_bytes(const ConvSpec& conv, Precision precision) {
-  int group_in = conv.in_channels / conv.groups, group_out = conv.out_channels / conv.groups, run = 0;
-  if (conv.groups == 1) run = round_up(conv.in_channels, kPitchMultiple);
-  for (int channel = 0; conv.groups > 1 && channel < conv.out_channels; channel += kSlice) {
-    int last = std::min(channel + kSlice, conv.out_channels) - 1;
-    int begin = channel / group_out * group_in / kPitchMultiple * kPitchMultiple;
-    run = std::max(run, round_up((last / group_out + 1) * group_in, kPitchMultiple) - begin);
-  }
-  int bytes = precision == Precision::fp32 || precision == Precision::tf32 ? 4 : 2;
-  return int64_t{conv.kernel} * conv.kernel * run * bytes;
+CudaConvWork cuda_conv_work(const ConvSpec& conv, Precision precision, bool adds, int multiprocessors) {
+  int run = cuda::reduction_run(conv.in_channels, conv.out_channels, conv.groups);
+  return {.channels = cuda::padded_channels(conv.out_channels),
+          .reduction_bytes = int64_t{conv.kernel} * conv.kernel * run * cuda::element_bytes(precision),
+          .precision = precision,
+          .grouped = conv.groups > 1,
+          .adds = adds,
+          .multiprocessors = multiprocessors};
+}
+
+bool runs_precision(int compute_capability, Precision precision) {
+  constexpr int kTensorCores = 80;
+  return precision == Precision::fp32 || compute_capability >= kTensorCores;
 }
 
 bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate) {
   constexpr double kMaskingSeconds = 5e-6;  // of a small batch, where this is asked
-  first.split = splits_reduction(first, static_cast<double>(pixels));
-  auto seconds = [&](double rate) {
-    first.pixels = static_cast<double>(pixels) * rate;
-    return expected_seconds(choose_cuda_tile(first), first);
-  };
-  double sparse = seconds(dilated_rate), more = seconds(1.0) - sparse;
+  first.pixels = static_cast<double>(pixels);
+  first.split = splits_reduction(first, first.pixels);
+  CudaConvWork sparse = first;
+  sparse.pixels *= dilated_rate;
   CudaTile tile = choose_cuda_tile(first);
-  double tiles = ceil_div(static_cast<double>(pixels), tile.pixels) * ceil_div(first.channels, tile.channels);
+  double tiles = ceil_div(first.pixels, tile.pixels) * ceil_div(first.channels, tile.channels);
   bool leaves_room = tile.shape == CudaTileShape::split || tiles <= first.multiprocessors;
+  double more = expected_seconds(tile, first) - expected_seconds(choose_cuda_tile(sparse), sparse);
   return leaves_room && more < kMaskingSeconds;
 }
 

@@ -48,8 +48,9 @@ struct CudaConvWork {
 /// Costs from measurements on one GPU (an H200): what the engine chooses tiles by. Elsewhere the proportions
 /// count.
 const CudaTileCosts& shipped_tile_costs();
-/// The table of a precision.
-const std::array<CudaTileCost, kCudaTileShapes>& costs_of(const CudaTileCosts& costs, Precision precision);
+/// The table of a precision, as a member.
+using CudaTileTable = std::array<CudaTileCost, kCudaTileShapes> CudaTileCosts::*;
+CudaTileTable tile_table(Precision precision);
 
 /// Seconds that a tile is expected to make of this work.
 double expected_seconds(const CudaTile& tile, const CudaConvWork& work,
@@ -64,10 +65,11 @@ CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs =
 bool splits_reduction(CudaConvWork work, double layer_pixels,
                       const CudaTileCosts& costs = shipped_tile_costs());
 
-/// Bytes of a pixel's reduction in a convolution between maps, as the kernels' packed weights have it: input
-/// channels padded to whole vectors, of a grouped convolution the union of the groups that a slice of output
-/// channels touches.
-int64_t cuda_reduction_bytes(const ConvSpec& conv, Precision precision);
+/// A convolution from map to map as work, but for its pixels and whether it is split.
+CudaConvWork cuda_conv_work(const ConvSpec& conv, Precision precision, bool adds, int multiprocessors);
+
+/// Whether a device of this compute capability (86: 8.6) can compute in a precision.
+bool runs_precision(int compute_capability, Precision precision);
 
 /// Expected share of D for random patches of this activation rate: a pixel of D sees the patches of the
 /// outputs whose 3x3 stride-s windows contain it. Larger S means fewer patches seen, hence less halo.

@@ -227,7 +227,7 @@ TEST(CudaPack, ReductionIsAsLongAsTheLatencyModelCounts) {
         for (Precision precision : {Precision::fp32, Precision::fp16}) {
           PackedConv packed = pack_conv(weight, std::vector<float>(conv.out_channels),
                                         {conv.groups, padded_channels(conv.in_channels), false}, precision);
-          EXPECT_EQ(cuda_reduction_bytes(conv, precision),
+          EXPECT_EQ(cuda_conv_work(conv, precision, false, 1).reduction_bytes,
                     int64_t{packed.taps} * packed.run * element_bytes(precision))
               << name << " " << conv.name;
         }
@@ -236,7 +236,14 @@ TEST(CudaPack, ReductionIsAsLongAsTheLatencyModelCounts) {
   }
 }
 
-TEST(CudaLists, ChunksAreWhatTheLatencyModelCounts) { EXPECT_EQ(kCudaChunkPixels, kChunkPixels); }
+TEST(CudaLists, ChunksAreWhatTheLatencyModelCounts) {
+  for (MapSize map : {MapSize{7, 7}, MapSize{32, 32}, MapSize{33, 32}, MapSize{112, 112}}) {
+    ListGeometry g;
+    g.output_height = static_cast<int>(map.height), g.output_width = static_cast<int>(map.width);
+    double counted = list_counts(3, {map})[static_cast<size_t>(CudaUnit::list_chunk)];
+    EXPECT_DOUBLE_EQ(counted * 1000, 3 * chunks_per_image(g, ListKind::active));
+  }
+}
 
 }  // namespace
 }  // namespace lasnet::cuda

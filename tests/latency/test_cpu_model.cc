@@ -4,18 +4,12 @@
 #include "kernels/cpu/kernels.h"
 #include "latency/cpu_work.h"
 #include "schedule/register_tile.h"
+#include "support/network.h"
 
 namespace lasnet::test {
 namespace {
 
 constexpr CpuHardware kMachine{.processor = "", .isa = Isa::avx2};
-
-ModelSpec network(const std::string& name, const std::string& granularity) {
-  ArchConfig arch;
-  arch.name = name;
-  arch.granularity = parse_granularity(granularity);
-  return make_spec(arch);
-}
 
 double count(const OperatorWork& work, WorkUnit unit) { return work.counts[static_cast<size_t>(unit)]; }
 

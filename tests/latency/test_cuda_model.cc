@@ -6,18 +6,12 @@
 
 #include "latency/cuda_model.h"
 #include "support/expect_error.h"
+#include "support/network.h"
 
 namespace lasnet::test {
 namespace {
 
 using testing::HasSubstr;
-
-ModelSpec network(const std::string& name, const std::string& granularity) {
-  ArchConfig arch;
-  arch.name = name;
-  arch.granularity = parse_granularity(granularity);
-  return make_spec(arch);
-}
 
 HardwareProfile h200() { return load_hardware("cuda-h200"); }
 

@@ -3,18 +3,12 @@
 
 #include "latency/gpu_model.h"
 #include "support/expect_error.h"
+#include "support/network.h"
 
 namespace lasnet::test {
 namespace {
 
 using testing::HasSubstr;
-
-ModelSpec network(const std::string& name, const std::string& granularity) {
-  ArchConfig arch;
-  arch.name = name;
-  arch.granularity = parse_granularity(granularity);
-  return make_spec(arch);
-}
 
 TEST(GpuModel, AConvolutionByHand) {
   // 8 channels to 8 on an 8 x 8 map with one tile: 64 x 8 x 8 = 4096 MACs on 8 lanes at 1 Hz: 512 s. Off-chip

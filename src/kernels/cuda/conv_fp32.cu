@@ -112,12 +112,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 2) conv_fp32_kernel(ConvCall c
 
 template <class Tile>
 void launch_tiles(Stream& stream, const ConvCall& call) {
-  int64_t columns = (call.out_channels + Tile::kChannels - 1) / Tile::kChannels;
-  int64_t tiles = (call.max_pixels + Tile::kPixels - 1) / Tile::kPixels * columns;
-  int64_t shared = kStages * Tile::Loader::kStageBytes;
-  auto* kernel = conv_fp32_kernel<Tile>;
-  int64_t blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), Tile::kThreads, shared, tiles);
-  launch(stream, kernel, LaunchShape{blocks, Tile::kThreads, shared}, call);
+  launch_persistent<Tile>(stream, conv_fp32_kernel<Tile>, kStages * Tile::Loader::kStageBytes, call);
 }
 
 }  // namespace

@@ -242,15 +242,10 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) conv_tensor_ker
 
 template <class Tile, Precision P>
 void launch_tiles(Stream& stream, const ConvCall& call) {
-  int64_t columns = (call.out_channels + Tile::kChannels - 1) / Tile::kChannels;
-  int64_t tiles = (call.max_pixels + Tile::kPixels - 1) / Tile::kPixels * columns;
   using T = typename ElementOf<P>::Type;
-  bool adds = call.epilogue == Epilogue::bias_add_relu;
-  int64_t shared = Tile::template kWorkBytes<T> +
-                   (adds && Tile::template kFetchesIdentity<T> ? Tile::template kOutputBytes<T> : 0);
-  auto* kernel = conv_tensor_kernel<Tile, P>;
-  int64_t blocks = persistent_blocks(reinterpret_cast<const void*>(kernel), Tile::kThreads, shared, tiles);
-  launch(stream, kernel, LaunchShape{blocks, Tile::kThreads, shared}, call);
+  bool fetches = Tile::template kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu;
+  int shared = Tile::template kWorkBytes<T> + (fetches ? Tile::template kOutputBytes<T> : 0);
+  launch_persistent<Tile>(stream, conv_tensor_kernel<Tile, P>, shared, call);
 }
 
 template <Precision P>

@@ -36,7 +36,7 @@ struct TilePlace {
   int channel;    ///< first column
 };
 
-__device__ inline int tile_columns(const ConvCall& call, int channels) {
+LASNET_HOST_DEVICE inline int tile_columns(const ConvCall& call, int channels) {
   return (call.out_channels + channels - 1) / channels;
 }
 
@@ -241,6 +241,15 @@ __device__ inline void finish(const ConvCall& call, int pixel, int channel, floa
     for (int k = 0; k < kVector<T>; ++k) values[k] = relu(values[k]);
   }
   store_vector(out, values);
+}
+
+/// Starts Tile's kernel with as many blocks as fit the device and the work.
+template <class Tile>
+void launch_persistent(Stream& stream, void (*kernel)(ConvCall), int64_t shared_bytes, const ConvCall& call) {
+  int64_t tiles = (call.max_pixels + Tile::kPixels - 1) / Tile::kPixels * tile_columns(call, Tile::kChannels);
+  int64_t blocks =
+      persistent_blocks(reinterpret_cast<const void*>(kernel), Tile::kThreads, shared_bytes, tiles);
+  launch(stream, kernel, LaunchShape{blocks, Tile::kThreads, shared_bytes}, call);
 }
 
 /// Launchers of the kernels of one kind.

@@ -26,14 +26,7 @@ class WeightView {
 
   int run() const {
     if (layout_.merge_rows) return kernel_ * layout_.in_pitch;
-    if (layout_.groups == 1) return round_up(group_in_, kPitchMultiple);
-    int longest = 0;
-    for (int channel = 0; channel < out_; channel += kSlice) {
-      int last = std::min(channel + kSlice, out_) - 1;
-      int end = round_up((last / group_out_ + 1) * group_in_, kPitchMultiple);
-      longest = std::max(longest, end - slice_input(channel, group_in_, group_out_));
-    }
-    return longest;
+    return reduction_run(group_in_ * layout_.groups, out_, layout_.groups);
   }
 
   float at(int tap, int element, int channel) const {
@@ -101,6 +94,17 @@ float round_to_tf32(float value) {
 
 int element_bytes(Precision precision) {
   return precision == Precision::fp16 || precision == Precision::bf16 ? 2 : 4;
+}
+
+int reduction_run(int in_channels, int out_channels, int groups) {
+  if (groups == 1) return padded_channels(in_channels);
+  int group_in = in_channels / groups, group_out = out_channels / groups, longest = 0;
+  for (int channel = 0; channel < out_channels; channel += kSlice) {
+    int last = std::min(channel + kSlice, out_channels) - 1;
+    int end = padded_channels((last / group_out + 1) * group_in);
+    longest = std::max(longest, end - slice_input(channel, group_in, group_out));
+  }
+  return longest;
 }
 
 int image_pitch(Precision precision, int channels, int stride) {

@@ -35,6 +35,10 @@ int element_bytes(Precision precision);
 /// ones, else 16 bytes of them.
 int image_pitch(Precision precision, int channels, int stride);
 
+/// Input elements per tap that the kernels read of a pixel, whole vectors: of a grouped convolution the union
+/// of the groups that a slice of output channels touches.
+int reduction_run(int in_channels, int out_channels, int groups);
+
 /// Packs weight [out, in / groups, k, k] and bias [out], rounded to `precision`.
 PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const ConvLayout& layout,
                      Precision precision);

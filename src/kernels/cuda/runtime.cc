@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/fail.h"
+#include "schedule/cuda_schedule.h"
 
 namespace lasnet {
 namespace {
@@ -97,7 +98,7 @@ DeviceLimits require_device(Precision precision) {
         "-DLASNET_CUDA_ARCHITECTURES={}{} or use --backend cpu",
         device.name, device.major, device.minor, kArchitectures, device.major, device.minor);
   }
-  if (precision != Precision::fp32 && device.major < 8) {
+  if (!runs_precision(10 * device.major + device.minor, precision)) {
     fail("{} has compute capability {}.{}; {} needs 8.0 or newer. Use --precision fp32 or --backend cpu",
          device.name, device.major, device.minor, to_string(precision));
   }
