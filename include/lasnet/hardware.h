@@ -81,8 +81,8 @@ struct CudaTileCost {
 
   bool operator==(const CudaTileCost&) const = default;
 };
-/// Of the shapes wide, tall, medium, small and split, in this order.
-inline constexpr int kCudaTileShapes = 5;
+/// Of the shapes wide, tall, medium, small, split and fitted, in this order.
+inline constexpr int kCudaTileShapes = 6;
 /// By precision; fp16 and bf16 share `half`. fp32 has no wide and no split tiles.
 struct CudaTileCosts {
   std::array<CudaTileCost, kCudaTileShapes> fp32 = {}, tf32 = {}, half = {};

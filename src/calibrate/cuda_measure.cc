@@ -20,8 +20,8 @@ using cuda::DeviceBuffer;
 using cuda::DeviceMap;
 using cuda::ListKind;
 
-constexpr CudaTileShape kShapes[] = {CudaTileShape::wide, CudaTileShape::tall, CudaTileShape::medium,
-                                     CudaTileShape::small, CudaTileShape::split};
+constexpr CudaTileShape kShapes[] = {CudaTileShape::fitted, CudaTileShape::wide,  CudaTileShape::tall,
+                                     CudaTileShape::medium, CudaTileShape::small, CudaTileShape::split};
 constexpr int kSqueeze = 4;  ///< channels over those of Squeeze-and-Excitation's first layer
 /// What a layer may take of the budget over its even share: some take longer than others.
 constexpr double kUnevenness = 2;

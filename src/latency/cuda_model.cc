@@ -59,12 +59,13 @@ class Operators {
   OperatorLatency conv(const Layer& layer, CudaConvWork work, const Pixels& pixels) const {
     work.pixels = layer.layer_pixels * layer.rate;
     work.split = splits_reduction(work, layer.layer_pixels);
-    const CudaTile tile = choose_cuda_tile(work);
+    const CudaTile chosen = choose_cuda_tile(work);
     OperatorLatency latency{.name = layer.name, .utilisation = 0};
-    latency.tile = fmt::format("{} pixels x {} channels ({})", tile.pixels, tile.channels,
-                               lasnet::to_string(tile.shape));
+    latency.tile = fmt::format("{} pixels x {} channels ({})", chosen.pixels, chosen.channels,
+                               lasnet::to_string(chosen.shape));
     for (const ActiveCounts& counts : activity_.scenarios) {
       work.pixels = pixels(counts);
+      const CudaTile tile = fitted_to(chosen, work);
       const bool idle = work.pixels <= 0;  // the kernel starts, and finds an empty list
       const double covered = ceil_div(work.pixels, tile.pixels) * tile.pixels *
                              ceil_div(work.channels, tile.channels) * tile.channels;

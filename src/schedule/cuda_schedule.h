@@ -13,10 +13,11 @@ namespace lasnet {
 /// One block of threads computes `pixels` x `channels` outputs.
 enum class CudaTileShape {
   wide,  ///< tensor cores only
-  tall,
+  tall,  ///< tensor cores only
   medium,
   small,
-  split  ///< warps divide the reduction, so its sums have an order of their own; tensor cores only
+  split,  ///< warps divide the reduction, so its sums have an order of their own; tensor cores only
+  fitted  ///< as high as the number of listed pixels asks for; fp32 only
 };
 
 struct CudaTile {
@@ -45,7 +46,10 @@ struct CudaConvWork {
   int multiprocessors = 1;
 };
 
-/// Costs from measurements on one GPU (an H200): what the engine chooses tiles by. Elsewhere the proportions
+/// The tile that runs for this work: of `fitted`, the height that its pixels ask for.
+CudaTile fitted_to(CudaTile tile, const CudaConvWork& work);
+
+/// Costs from measurements on one GPU (an H100): what the engine chooses tiles by. Elsewhere the proportions
 /// count.
 const CudaTileCosts& shipped_tile_costs();
 /// The table of a precision, as a member.

@@ -123,8 +123,8 @@ TEST(CudaTiles, GoToTheSizeOfTheWork) {
   CudaConvWork grouped = work_of(128 * 784, 128, 128, 3, Precision::fp16);
   grouped.grouped = true;
   EXPECT_EQ(choose_cuda_tile(grouped).shape, CudaTileShape::small);
-  for (CudaTileShape shape : {CudaTileShape::wide, CudaTileShape::tall, CudaTileShape::medium,
-                              CudaTileShape::small, CudaTileShape::split}) {
+  for (CudaTileShape shape : {CudaTileShape::fitted, CudaTileShape::wide, CudaTileShape::tall,
+                              CudaTileShape::medium, CudaTileShape::small, CudaTileShape::split}) {
     EXPECT_EQ(cuda_tile(shape).shape, shape);
     EXPECT_EQ(cuda_tile(shape).channels % kSlice, 0);
     EXPECT_LE(cuda_tile(shape).channels, kSlice * kSliceMultiple);
@@ -137,6 +137,16 @@ TEST(CudaTiles, GoToTheSizeOfTheWork) {
       EXPECT_GT(expected_seconds(cuda_tile(shape), work_of(100, 256, 256, 3, precision)), few);
     }
   }
+}
+
+TEST(CudaTiles, FittedOnesAreAsHighAsIsDoneFirst) {
+  // 132 multiprocessors, four columns: 48 pixels make 844 tiles, 7 each in pairs (8 x 6.7), 40 make 1012, 8
+  // each.
+  EXPECT_EQ(fitted_rows(10128, 4, 132), 5);
+  // 2092 of 48 pixels: 16 each; 2512 of 40: 20 each.
+  EXPECT_EQ(fitted_rows(25088, 4, 132), 6);
+  EXPECT_EQ(fitted_rows(49, 8, 132), 4);  // one turn whatever the height
+  EXPECT_EQ(fitted_rows(0, 8, 132), 6);   // nothing to do
 }
 
 TEST(CudaTiles, SplitTheReductionOfSmallLayersOfTensorCores) {

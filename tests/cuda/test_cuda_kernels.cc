@@ -248,8 +248,8 @@ std::vector<uint8_t> check_conv(const ConvCase& c, Precision precision, CudaTile
   return bytes;
 }
 
-constexpr CudaTileShape kShapes[] = {CudaTileShape::wide, CudaTileShape::tall, CudaTileShape::medium,
-                                     CudaTileShape::small, CudaTileShape::split};
+constexpr CudaTileShape kShapes[] = {CudaTileShape::fitted, CudaTileShape::wide,  CudaTileShape::tall,
+                                     CudaTileShape::medium, CudaTileShape::small, CudaTileShape::split};
 
 class CudaConv : public testing::TestWithParam<Precision> {};
 
@@ -263,8 +263,11 @@ TEST_P(CudaConv, OverListsWithEveryTileGivesTheSameBits) {
       if (GetParam() != Precision::fp32) check_conv(c, GetParam(), CudaTileShape::split, epilogue);
       if (c.groups > 1) continue;
       EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::medium, epilogue), small);
+      if (GetParam() == Precision::fp32) {
+        EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::fitted, epilogue), small);
+        continue;
+      }
       EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::tall, epilogue), small);
-      if (GetParam() == Precision::fp32) continue;
       EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::wide, epilogue), small);
     }
   }

@@ -60,7 +60,8 @@ TEST(CudaModel, AStaticConvolutionCostsWhatItsTileIsExpectedTo) {
       EXPECT_EQ(conv2.name, "conv2");
       EXPECT_DOUBLE_EQ(conv2.seconds, expected_seconds(tile, work, with.hardware.tiles));
       EXPECT_THAT(conv2.tile, HasSubstr(lasnet::to_string(tile.shape)));
-      EXPECT_EQ(conv2.utilisation, 1);
+      EXPECT_GT(conv2.utilisation, 0.999);  // a last tile may be partly empty
+      EXPECT_LE(conv2.utilisation, 1);
     }
   }
 }

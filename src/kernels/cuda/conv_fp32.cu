@@ -1,11 +1,15 @@
 // Convolution over a list in float32, on CUDA cores. The formula is conv_tile.h's.
 //
-// A thread keeps kRows x kColumns sums in registers. Its rows lie kPixels / kRows apart, so that the four
-// rows a warp reads at once fall into different banks; its columns are vectors of four, and eight lanes cover
-// a slice's 32 channels with one 128-byte read and one 128-byte store. Per four steps of the reduction a
+// A thread keeps kRows x kColumns sums in registers. Its rows lie kRowThreads apart, so that the four rows a
+// warp reads at once fall into different banks; its columns are vectors of four, and eight lanes cover a
+// slice's 32 channels with one 128-byte read and one 128-byte store. Per four elements of the reduction a
 // thread reads kRows + kColumns vectors from shared memory for 4 * kRows * kColumns multiplications: 1 to 16
-// with the 8 x 8 tiles, so that the arithmetic and not shared memory is the bound. Two stages of shared
-// memory, at most 37 KiB: nothing here needs more than sm_60. Packed weights: [slice][step][16][32].
+// with 8 x 8, so that the arithmetic and not shared memory is the bound.
+//
+// How many tiles a multiprocessor gets is a small number, and its last ones leave it partly idle. So tiles of
+// the shape `fitted` are as high as the list asks for: 48, 40 or 32 pixels, whichever is done first
+// (conv_shape.h). Two stages of shared memory, at most 27 KiB: nothing here needs more than sm_60. Packed
+// weights: [slice][step][16][32].
 #include "kernels/cuda/conv_tile.h"
 
 namespace lasnet::cuda {
@@ -15,21 +19,30 @@ constexpr int kStages = 2;
 constexpr int kLanes = kSlice / 4;  ///< threads that cover a slice's channels
 
 /// kSlicesPerThread: slices a thread has columns in. Threads along the channels: kChannels / (4 *
-/// kSlicesPerThread).
-template <int kPixelsValue, int kChannelsValue, int kRowsValue, int kSlicesPerThreadValue>
+/// kSlicesPerThread). kSteps: of the reduction, in a stage.
+template <int kPixelsValue, int kChannelsValue, int kRowsValue, int kSlicesPerThreadValue, int kStepsValue,
+          int kMaxTeamsValue>
 struct Fp32Tile {
   static constexpr int kPixels = kPixelsValue, kChannels = kChannelsValue;
   static constexpr int kRows = kRowsValue, kSlicesPerThread = kSlicesPerThreadValue;
+  static constexpr int kSteps = kStepsValue, kMaxTeams = kMaxTeamsValue;
   static constexpr int kColumns = 4 * kSlicesPerThread;
   static constexpr int kSliceStep = kChannels / kSlice / kSlicesPerThread;  ///< between a thread's slices
   static constexpr int kRowThreads = kPixels / kRows;
   static constexpr int kThreads = kRowThreads * kSliceStep * kLanes;
-  using Loader = TileLoader<float, kPixels, kChannels, kThreads>;
+  using Loader = TileLoader<float, kPixels, kChannels, kThreads, kSteps>;
+  static constexpr int kTeamBytes = kStages * Loader::kStageBytes;
 };
-using Tall = Fp32Tile<128, 64, 8, 2>;
-using Medium = Fp32Tile<64, 64, 8, 2>;
-using Small = Fp32Tile<64, 32, 4, 1>;
-static_assert(Tall::kThreads == 128 && Medium::kThreads == 64 && Small::kThreads == 128);
+using Medium = Fp32Tile<64, 64, 8, 2, 1, 1>;
+using Small = Fp32Tile<64, 32, 4, 1, 2, 5>;
+template <int kRows>
+using Fitted = Fp32Tile<kFittedRowThreads * kRows, 64, kRows, 2, 1, kFittedTeams>;
+static_assert(Medium::kThreads == 64 && Small::kThreads == 128);
+// In one kernel.
+static_assert(Fitted<6>::kThreads == Fitted<5>::kThreads && Fitted<5>::kThreads == Fitted<4>::kThreads);
+static_assert(Fitted<6>::kMaxTeams == Fitted<5>::kMaxTeams && Fitted<5>::kMaxTeams == Fitted<4>::kMaxTeams);
+static_assert(Fitted<6>::kTeamBytes >= Fitted<5>::kTeamBytes &&
+              Fitted<5>::kTeamBytes >= Fitted<4>::kTeamBytes);
 
 /// A thread's place in its tile.
 struct Corner {
@@ -38,36 +51,33 @@ struct Corner {
 
 template <class Tile>
 __device__ Corner corner() {
-  int thread = static_cast<int>(threadIdx.x);
+  int thread = team_thread<Tile::kThreads>();
   int row = thread / kLanes % Tile::kRowThreads, slice = thread / (kLanes * Tile::kRowThreads);
   return {row, slice, thread % kLanes * 4};
 }
 
 template <class Tile>
-__device__ void multiply_step(const unsigned char* stage, const Corner& at,
+__device__ void multiply_step(const unsigned char* rows, const unsigned char* weights,
                               float (&sums)[Tile::kRows][Tile::kColumns]) {
-  const unsigned char* weights = stage + Tile::kPixels * kRowBytes<1>;
 #pragma unroll
   for (int k = 0; k < kStepElements<float>; k += 4) {
     float a[Tile::kRows][4];
 #pragma unroll
     for (int i = 0; i < Tile::kRows; ++i) {
-      load_vector(reinterpret_cast<const float*>(stage + (at.row + i * Tile::kRowThreads) * kRowBytes<1>) + k,
-                  a[i]);
+      const unsigned char* row = rows + i * Tile::kRowThreads * kRowBytes<Tile::kSteps>;
+      load_vector(reinterpret_cast<const float*>(row) + k, a[i]);
     }
 #pragma unroll
-    for (int step = 0; step < 4; ++step) {
+    for (int q = 0; q < 4; ++q) {
 #pragma unroll
       for (int j = 0; j < Tile::kSlicesPerThread; ++j) {
+        const unsigned char* slice = weights + j * Tile::kSliceStep * Tile::Loader::kSliceBytes;
         float b[4];
-        load_vector(
-            reinterpret_cast<const float*>(weights + (at.slice + j * Tile::kSliceStep) * kSliceStepBytes) +
-                (k + step) * kSlice + at.column,
-            b);
+        load_vector(reinterpret_cast<const float*>(slice) + (k + q) * kSlice, b);
 #pragma unroll
         for (int i = 0; i < Tile::kRows; ++i) {
 #pragma unroll
-          for (int q = 0; q < 4; ++q) sums[i][4 * j + q] += a[i][step] * b[q];
+          for (int c = 0; c < 4; ++c) sums[i][4 * j + c] += a[i][q] * b[c];
         }
       }
     }
@@ -75,7 +85,18 @@ __device__ void multiply_step(const unsigned char* stage, const Corner& at,
 }
 
 template <class Tile>
-__device__ void compute_tile(const ConvCall& call, Pipeline<kStages, typename Tile::Loader>& pipeline,
+__device__ void multiply_stage(const unsigned char* stage, const Corner& at,
+                               float (&sums)[Tile::kRows][Tile::kColumns]) {
+  const unsigned char* rows = stage + at.row * kRowBytes<Tile::kSteps>;
+  const unsigned char* weights =
+      stage + Tile::Loader::kRowsBytes + at.slice * Tile::Loader::kSliceBytes + at.column * sizeof(float);
+#pragma unroll
+  for (int step = 0; step < Tile::kSteps; ++step)
+    multiply_step<Tile>(rows + step * kStepBytes, weights + step * kSliceStepBytes, sums);
+}
+
+template <class Tile>
+__device__ void compute_tile(const ConvCall& call, Pipeline<Tile, kStages, typename Tile::Loader>& pipeline,
                              const TilePlace& place) {
   Corner at = corner<Tile>();
   float sums[Tile::kRows][Tile::kColumns] = {};
@@ -83,7 +104,7 @@ __device__ void compute_tile(const ConvCall& call, Pipeline<kStages, typename Ti
   for (int s = 0; s < pipeline.stages(); ++s) {
     pipeline.arrive();
     pipeline.refill(s);
-    multiply_step<Tile>(pipeline.stage(s), at, sums);
+    multiply_stage<Tile>(pipeline.stage(s), at, sums);
   }
   pipeline.finish();
   int64_t count = *call.count;
@@ -102,29 +123,56 @@ __device__ void compute_tile(const ConvCall& call, Pipeline<kStages, typename Ti
 }
 
 template <class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 2) conv_fp32_kernel(ConvCall call) {
-  auto* stages = shared_memory<unsigned char>();
-  using TilePipeline = Pipeline<kStages, typename Tile::Loader>;
+__device__ void compute_tiles(const ConvCall& call) {
+  using TilePipeline = Pipeline<Tile, kStages, typename Tile::Loader>;
+  unsigned char* memory = team_memory<Tile>(Tile::kTeamBytes);
   run_tiles<Tile>(
-      call, [&](const TilePlace& place) { return TilePipeline(call, stages, place); },
+      call, [&](const TilePlace& place) { return TilePipeline(call, memory, place); },
       [&](TilePipeline& pipeline, const TilePlace& place) { compute_tile<Tile>(call, pipeline, place); });
 }
 
 template <class Tile>
-void launch_tiles(Stream& stream, const ConvCall& call) {
-  launch_persistent<Tile>(stream, conv_fp32_kernel<Tile>, kStages * Tile::Loader::kStageBytes, call);
+__global__ void __launch_bounds__(Tile::kMaxTeams* Tile::kThreads, 1) conv_fp32_kernel(ConvCall call) {
+  compute_tiles<Tile>(call);
+}
+
+/// The height of the tiles. Handed over in shared memory: what the compiler knows of it, it keeps in
+/// registers that the tiles need.
+__device__ int listed_rows(const ConvCall& call) {
+  auto* rows = shared_memory<int>();
+  if (threadIdx.x == 0) {
+    *rows = fitted_rows(*call.count, tile_columns(call, Fitted<6>::kChannels), static_cast<int>(gridDim.x));
+  }
+  __syncthreads();
+  int chosen = *rows;
+  __syncthreads();
+  return chosen;
+}
+
+__global__ void __launch_bounds__(kFittedTeams* Fitted<6>::kThreads, 1)
+    conv_fp32_fitted_kernel(ConvCall call) {
+  begin_kernel();
+  switch (listed_rows(call)) {
+    case 6:
+      return compute_tiles<Fitted<6>>(call);
+    case 5:
+      return compute_tiles<Fitted<5>>(call);
+    default:
+      return compute_tiles<Fitted<4>>(call);
+  }
 }
 
 }  // namespace
 
 void conv_fp32(Stream& stream, const CudaTile& tile, const ConvCall& call) {
   switch (tile.shape) {
-    case CudaTileShape::tall:
-      return launch_tiles<Tall>(stream, call);
+    case CudaTileShape::fitted:
+      // Memory for the highest, blocks for the lowest.
+      return launch_persistent<Fitted<4>>(stream, conv_fp32_fitted_kernel, Fitted<6>::kTeamBytes, call);
     case CudaTileShape::medium:
-      return launch_tiles<Medium>(stream, call);
+      return launch_persistent<Medium>(stream, conv_fp32_kernel<Medium>, Medium::kTeamBytes, call);
     default:
-      return launch_tiles<Small>(stream, call);
+      return launch_persistent<Small>(stream, conv_fp32_kernel<Small>, Small::kTeamBytes, call);
   }
 }
 

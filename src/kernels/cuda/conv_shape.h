@@ -18,6 +18,28 @@ inline constexpr int kMaxTaps = 9;
 /// Slices are padded to whole widest tiles.
 inline constexpr int kSliceMultiple = 4;
 
+/// Rows of a thread in a `fitted` tile, which is kFittedRowThreads as high, and the teams of a
+/// multiprocessor.
+inline constexpr int kFittedRowThreads = 8, kFittedTeams = 8;
+/// Tenths of a row that a tile takes whatever its height.
+inline constexpr int kFittedTenthsOfOverhead = 7;
+/// Tiles that take a multiprocessor's schedulers at a time: two warps each.
+inline constexpr int kFittedTogether = 2;
+
+/// The height, in rows of a thread, with which `pixels` x `columns` tiles are done first: high tiles compute
+/// more per byte, low ones deal more evenly.
+LASNET_HOST_DEVICE inline int fitted_rows(int64_t pixels, int columns, int multiprocessors) {
+  int best = 0;
+  int64_t least = 0;
+  for (int rows = 6; rows >= 4; --rows) {
+    int64_t height = kFittedRowThreads * rows, tiles = (pixels + height - 1) / height * columns;
+    int64_t each = (tiles + multiprocessors - 1) / multiprocessors;
+    int64_t turns = (each + kFittedTogether - 1) / kFittedTogether * (10 * rows + kFittedTenthsOfOverhead);
+    if (best == 0 || turns < least) best = rows, least = turns;
+  }
+  return best;
+}
+
 /// Channels of a map are padded to whole 16-byte vectors of every element type.
 inline constexpr int kPitchMultiple = 8;
 LASNET_HOST_DEVICE inline int padded_channels(int channels) {

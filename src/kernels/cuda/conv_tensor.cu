@@ -17,11 +17,11 @@ constexpr int kMmaPixels = 16, kMmaChannels = 8;
 constexpr int kColumns = kSlice / kMmaChannels;
 
 template <int kPixelsValue, int kChannelsValue, int kWarpPixelsValue, int kWarpSlicesValue, int kStagesValue,
-          int kBlocksValue, int kSplitValue = 1>
+          int kMaxTeamsValue, int kSplitValue = 1>
 struct TensorTile {
   static constexpr int kPixels = kPixelsValue, kChannels = kChannelsValue, kStages = kStagesValue;
   static constexpr int kWarpPixels = kWarpPixelsValue, kWarpSlices = kWarpSlicesValue, kSplit = kSplitValue;
-  static constexpr int kBlocks = kBlocksValue;  ///< per multiprocessor, as registers allow
+  static constexpr int kMaxTeams = kMaxTeamsValue;  ///< on a multiprocessor, as registers allow
   static constexpr int kPixelWarps = kPixels / kWarpPixels;
   static constexpr int kChannelWarps = kChannels / kSlice / kWarpSlices;
   static constexpr int kThreads = 32 * kPixelWarps * kChannelWarps * kSplit;
@@ -37,9 +37,14 @@ struct TensorTile {
   static constexpr int kWorkBytes = kStagesBytes<T> > kSumBytes ? kStagesBytes<T> : kSumBytes;
   template <class T>
   static constexpr int kOutputBytes = static_cast<int>(sizeof(T)) * kPixels* kChannels;
-  /// Whether what is added to comes to shared memory beside the operands: where as many blocks fit.
+  /// Whether what is added to comes to shared memory beside the operands: where as many teams fit.
   template <class T>
   static constexpr bool kFetchesIdentity = kSplit == 1 && kOutputBytes<T> <= 16 << 10;
+  template <class T>
+  LASNET_HOST_DEVICE static int team_bytes(const ConvCall& call) {
+    bool fetches = kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu;
+    return kWorkBytes<T> + (fetches ? kOutputBytes<T> : 0);
+  }
 };
 using Wide = TensorTile<128, 128, 64, 2, 4, 2>;
 using Tall = TensorTile<128, 64, 64, 1, 4, 3>;
@@ -60,7 +65,7 @@ struct WarpPlace {
 
 template <class Tile>
 __device__ WarpPlace warp_place() {
-  int warp = static_cast<int>(threadIdx.x) / 32;
+  int warp = team_thread<Tile::kThreads>() / 32;
   return {warp % Tile::kPixelWarps * Tile::kWarpPixels,
           warp / Tile::kPixelWarps % Tile::kChannelWarps * Tile::kWarpSlices,
           warp / (Tile::kPixelWarps * Tile::kChannelWarps), static_cast<int>(threadIdx.x) % 32};
@@ -157,11 +162,12 @@ __device__ void spread(const WarpPlace& at, const Sums<Tile>& sums, float* rows)
   }
 }
 
-/// A thread's output pixel of the tile, as the list has it; read early, used by all of the block late.
+/// A thread's output pixel of the tile, as the list has it; read early, used by all of the team late.
 template <class Tile>
 __device__ int listed_output(const ConvCall& call, const TilePlace& place) {
-  int64_t p = place.pixel + threadIdx.x;
-  if (static_cast<int>(threadIdx.x) >= Tile::kPixels || p >= call.max_pixels) return 0;
+  int row = team_thread<Tile::kThreads>();
+  int64_t p = place.pixel + row;
+  if (row >= Tile::kPixels || p >= call.max_pixels) return 0;
   return call.out_pixels[p];
 }
 
@@ -170,7 +176,7 @@ template <class Tile, class T, class Function>
 __device__ void for_own_vectors(const ConvCall& call, const TilePlace& place, Function&& function) {
   constexpr int kVectorsPerRow = Tile::kChannels / kVector<T>;
   int64_t count = *call.count;
-  for (int i = static_cast<int>(threadIdx.x); i < Tile::kPixels * kVectorsPerRow; i += Tile::kThreads) {
+  for (int i = team_thread<Tile::kThreads>(); i < Tile::kPixels * kVectorsPerRow; i += Tile::kThreads) {
     int row = i / kVectorsPerRow, column = i % kVectorsPerRow * kVector<T>;
     if (place.pixel + row < count && place.channel + column < call.out_channels) function(i, row, column);
   }
@@ -207,35 +213,38 @@ __device__ void store_rows(const ConvCall& call, const TilePlace& place, const f
 }
 
 template <class Tile, Precision P, class TilePipeline>
-__device__ void compute_tile(const ConvCall& call, TilePipeline& pipeline, const TilePlace& place) {
+__device__ void compute_tile(const ConvCall& call, unsigned char* memory, TilePipeline& pipeline,
+                             const TilePlace& place) {
   using T = typename ElementOf<P>::Type;
   WarpPlace at = warp_place<Tile>();
   Sums<Tile> sums = {};
   int output = listed_output<Tile>(call, place);
   T* identity = nullptr;
   if (Tile::template kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu) {
-    identity = reinterpret_cast<T*>(shared_memory<unsigned char>() + Tile::template kWorkBytes<T>);
+    identity = reinterpret_cast<T*>(memory + Tile::template kWorkBytes<T>);
     fetch_identity<Tile>(call, place, identity);
   }
   reduce<Tile, P>(pipeline, at, sums);
-  auto* rows = shared_memory<float>();
+  auto* rows = reinterpret_cast<float*>(memory);
   auto* outputs = reinterpret_cast<int*>(rows + Tile::kSplit * Tile::kPixels * Tile::kSumPitch);
   spread<Tile>(at, sums, rows);
-  if (static_cast<int>(threadIdx.x) < Tile::kPixels) outputs[threadIdx.x] = output;
-  __syncthreads();
+  int thread = team_thread<Tile::kThreads>();
+  if (thread < Tile::kPixels) outputs[thread] = output;
+  sync_team<Tile>();
   store_rows<Tile, T>(call, place, rows, outputs, identity);
-  __syncthreads();
+  sync_team<Tile>();
 }
 
 template <class Tile, Precision P>
-__global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) conv_tensor_kernel(ConvCall call) {
+__global__ void __launch_bounds__(Tile::kMaxTeams* Tile::kThreads, 1) conv_tensor_kernel(ConvCall call) {
   if (kHasTensorCores) {  // instantiated in every case, so that all constants are used
-    using TilePipeline = Pipeline<Tile::kStages, typename Tile::template Loader<typename ElementOf<P>::Type>>;
-    auto* stages = shared_memory<unsigned char>();
+    using T = typename ElementOf<P>::Type;
+    using TilePipeline = Pipeline<Tile, Tile::kStages, typename Tile::template Loader<T>>;
+    unsigned char* memory = team_memory<Tile>(Tile::template team_bytes<T>(call));
     run_tiles<Tile>(
-        call, [&](const TilePlace& place) { return TilePipeline(call, stages, place); },
+        call, [&](const TilePlace& place) { return TilePipeline(call, memory, place); },
         [&](TilePipeline& pipeline, const TilePlace& place) {
-          compute_tile<Tile, P>(call, pipeline, place);
+          compute_tile<Tile, P>(call, memory, pipeline, place);
         });
   }
 }
@@ -243,9 +252,7 @@ __global__ void __launch_bounds__(Tile::kThreads, Tile::kBlocks) conv_tensor_ker
 template <class Tile, Precision P>
 void launch_tiles(Stream& stream, const ConvCall& call) {
   using T = typename ElementOf<P>::Type;
-  bool fetches = Tile::template kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu;
-  int shared = Tile::template kWorkBytes<T> + (fetches ? Tile::template kOutputBytes<T> : 0);
-  launch_persistent<Tile>(stream, conv_tensor_kernel<Tile, P>, shared, call);
+  launch_persistent<Tile>(stream, conv_tensor_kernel<Tile, P>, Tile::template team_bytes<T>(call), call);
 }
 
 template <Precision P>
@@ -261,6 +268,8 @@ void launch_shape(Stream& stream, const CudaTile& tile, const ConvCall& call) {
       return launch_tiles<Small, P>(stream, call);
     case CudaTileShape::split:
       return launch_tiles<Split, P>(stream, call);
+    case CudaTileShape::fitted:
+      break;  // fp32 only
   }
 }
 

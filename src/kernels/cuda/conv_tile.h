@@ -15,7 +15,11 @@
 // warps divide the steps among them and their sums are added at the end, in order: for layers with too few
 // tiles to go round.
 //
-// Weights do not depend on the kernel before: a block's first ones are on their way before it waits for it.
+// A block is one team of threads or several, each with tiles, memory and barriers of its own. One block of
+// many teams fills a multiprocessor, so that tiles are dealt to multiprocessors evenly, wherever the device
+// puts blocks: many small blocks of which some get no tile tend to idle side by side.
+//
+// Weights do not depend on the kernel before: a team's first ones are on their way before it waits for it.
 #pragma once
 
 #include "kernels/cuda/device.h"
@@ -29,6 +33,29 @@ inline constexpr int kRowBytes = kSplit* kStepBytes + 16;
 
 template <class T>
 inline constexpr int kStepElements = kStepBytes / static_cast<int>(sizeof(T));
+
+/// This thread's index in its team.
+template <int kThreads>
+__device__ int team_thread() {
+  return static_cast<int>(threadIdx.x) % kThreads;
+}
+
+/// Barrier of Tile's team. A block of one team takes one of the few named barriers of a multiprocessor,
+/// others all.
+template <class Tile>
+__device__ void sync_team() {
+  if constexpr (Tile::kMaxTeams == 1) {
+    __syncthreads();
+  } else {
+    sync_threads_of(static_cast<int>(threadIdx.x) / Tile::kThreads, Tile::kThreads);
+  }
+}
+
+/// The team's part of shared memory.
+template <class Tile>
+__device__ unsigned char* team_memory(int team_bytes) {
+  return shared_memory<unsigned char>() + static_cast<int>(threadIdx.x) / Tile::kThreads * team_bytes;
+}
 
 /// Position in a convolution's work.
 struct TilePlace {
@@ -45,23 +72,28 @@ __device__ inline TilePlace tile_place(const ConvCall& call, int64_t tile, int p
   return {tile / columns * pixels, static_cast<int>(tile % columns) * channels};
 }
 
-/// Copies the operands of a stage: `kPixels` rows of kSplit steps, and the packed weights of `kChannels` / 32
-/// slices. Whatever a thread can know before the loop, it keeps: address arithmetic takes the issue slots
-/// that mma.sync needs.
+/// Copies the operands of a stage: rows of kSplit steps (kPixels, and those that threads copy along: zeros),
+/// and the packed weights of `kChannels` / 32 slices. Whatever a thread can know before the loop, it keeps:
+/// address arithmetic takes the issue slots that mma.sync needs.
 template <class T, int kPixels, int kChannels, int kThreads, int kSplit = 1>
 class TileLoader {
+  static constexpr int kSegments = kSplit * kStepBytes / 16;
+  static constexpr int kRowStep = kThreads / kSegments;
+  static constexpr int kRows = (kPixels + kRowStep - 1) / kRowStep;
+
  public:
   static constexpr int kSliceBytes = kSplit * kSliceStepBytes;
-  static constexpr int kStageBytes = kPixels * kRowBytes<kSplit> + kChannels / kSlice * kSliceBytes;
+  static constexpr int kRowsBytes = kRows * kRowStep * kRowBytes<kSplit>;
+  static constexpr int kStageBytes = kRowsBytes + kChannels / kSlice * kSliceBytes;
 
   __device__ TileLoader(const ConvCall& call, const TilePlace& place) : call_(call) {
-    auto thread = static_cast<int>(threadIdx.x);
+    int thread = team_thread<kThreads>();
     steps_per_tap_ = (call.run + kStepElements<T> - 1) / kStepElements<T>;
     steps_ = steps_per_tap_ * call.taps;
     slice_stride_ = steps_ * kSliceStepBytes;
     weights_ = static_cast<const unsigned char*>(call.weights) + thread % kSliceVectors * 16 +
                static_cast<int64_t>(place.channel / kSlice + thread / kSliceVectors) * slice_stride_;
-    weights_to_ = kPixels * kRowBytes<kSplit> + thread * 16;
+    weights_to_ = kRowsBytes + thread * 16;
     weight_step_ = thread % kSliceVectors / kStepVectors;
     rows_to_ = thread / kSegments * kRowBytes<kSplit> + thread % kSegments * 16;
     element_ = thread % (kStepBytes / 16) * kVector<T>;
@@ -77,7 +109,8 @@ class TileLoader {
   /// Finds the rows; from here on the list is read.
   __device__ void find_rows(const TilePlace& place) {
     int32_t pixels[kRows];
-    int64_t p = place.pixel + static_cast<int>(threadIdx.x) / kSegments;
+    int row = team_thread<kThreads>() / kSegments;
+    int64_t p = place.pixel + row;
     // Beside the list's length, not after it: what lies beyond is not used.
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
@@ -87,7 +120,7 @@ class TileLoader {
     int64_t count = *call_.count;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      if (p + i * kRowStep < count) listed_ |= 1u << i;
+      if (p + i * kRowStep < count && row + i * kRowStep < kPixels) listed_ |= 1u << i;
       rows_[i] = static_cast<const T*>(call_.in) + static_cast<int64_t>(pixels[i]) * call_.in_pitch +
                  first_channel_ + element_;
     }
@@ -127,10 +160,6 @@ class TileLoader {
  private:
   static constexpr int kStepVectors = kSliceStepBytes / 16;
   static constexpr int kSliceVectors = kSliceBytes / 16;
-  static constexpr int kSegments = kSplit * kStepBytes / 16;
-  static constexpr int kRowStep = kThreads / kSegments;
-  static constexpr int kRows = kPixels / kRowStep;
-  static_assert(kPixels % kRowStep == 0);
 
   const ConvCall& call_;
   const T* rows_[kRows];
@@ -146,7 +175,7 @@ class TileLoader {
 
 /// A tile's operands on their way: stage after stage, `kStages` - 1 of them ahead. In order: start, then for
 /// each stage arrive, refill and reads of stage(s) until the next arrive, at last finish.
-template <int kStages, class Loader>
+template <class Tile, int kStages, class Loader>
 class Pipeline {
  public:
   /// Weights first: they may be read before the kernel before this one has ended.
@@ -171,7 +200,7 @@ class Pipeline {
   /// Waits for a stage; all threads are done with the one before it.
   __device__ void arrive() {
     wait_copies<kStages - 2>();
-    __syncthreads();
+    sync_team<Tile>();
   }
 
   /// Starts the copies of the last stage that fits: after arrive for stage s, in the place of stage s - 1.
@@ -187,7 +216,7 @@ class Pipeline {
   /// All threads are done: the memory may be used for something else.
   __device__ void finish() {
     wait_copies<0>();
-    __syncthreads();
+    sync_team<Tile>();
   }
 
   /// Instead of all this, if the tile has no rows.
@@ -209,8 +238,10 @@ class Pipeline {
 template <class Tile, class MakePipeline, class Compute>
 __device__ inline void run_tiles(const ConvCall& call, MakePipeline&& make_pipeline, Compute&& compute) {
   let_successor_start();
+  int team = static_cast<int>(threadIdx.x) / Tile::kThreads,
+      teams = static_cast<int>(blockDim.x) / Tile::kThreads;
   bool is_first = true;
-  for (int64_t tile = blockIdx.x;; tile += gridDim.x) {
+  for (int64_t tile = blockIdx.x + int64_t{gridDim.x} * team;; tile += int64_t{gridDim.x} * teams) {
     TilePlace place = tile_place(call, tile, Tile::kPixels, Tile::kChannels);
     if (!is_first && place.pixel >= *call.count) return;
     auto pipeline = make_pipeline(place);
@@ -243,13 +274,14 @@ __device__ inline void finish(const ConvCall& call, int pixel, int channel, floa
   store_vector(out, values);
 }
 
-/// Starts Tile's kernel with as many blocks as fit the device and the work.
+/// Starts Tile's kernel with as many teams and blocks as fit the device and the work.
 template <class Tile>
-void launch_persistent(Stream& stream, void (*kernel)(ConvCall), int64_t shared_bytes, const ConvCall& call) {
+void launch_persistent(Stream& stream, void (*kernel)(ConvCall), int64_t team_bytes, const ConvCall& call) {
   int64_t tiles = (call.max_pixels + Tile::kPixels - 1) / Tile::kPixels * tile_columns(call, Tile::kChannels);
-  int64_t blocks =
-      persistent_blocks(reinterpret_cast<const void*>(kernel), Tile::kThreads, shared_bytes, tiles);
-  launch(stream, kernel, LaunchShape{blocks, Tile::kThreads, shared_bytes}, call);
+  PersistentShape shape = persistent_shape(reinterpret_cast<const void*>(kernel),
+                                           {Tile::kThreads, team_bytes, Tile::kMaxTeams}, tiles);
+  launch(stream, kernel, LaunchShape{shape.blocks, shape.teams * Tile::kThreads, shape.teams * team_bytes},
+         call);
 }
 
 /// Launchers of the kernels of one kind.

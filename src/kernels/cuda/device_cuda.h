@@ -70,6 +70,11 @@ __device__ inline void copy_async(void* shared, const void* global, bool valid) 
 #endif
 }
 
+/// Barrier number `index`, below 16, of `threads` threads: whole warps.
+__device__ inline void sync_threads_of(int index, int threads) {
+  asm volatile("bar.sync %0, %1;\n" ::"r"(index), "r"(threads) : "memory");
+}
+
 /// Closes a group of copies.
 __device__ inline void commit_copies() {
 #if __CUDA_ARCH__ >= 800

@@ -139,5 +139,18 @@ void allow_shared_memory(const void* kernel, int64_t bytes);
 void check_launch(int error);
 /// Blocks that fill the device, at most `work`: a persistent kernel's grid.
 int64_t persistent_blocks(const void* kernel, int threads, int64_t shared_bytes, int64_t work);
+/// Teams of threads that a persistent kernel's block is made of.
+struct TeamShape {
+  int threads = 32;
+  int64_t shared_bytes = 0;
+  int most = 1;  ///< in a block
+};
+struct PersistentShape {
+  int64_t blocks = 1;
+  int teams = 1;  ///< of each
+};
+/// Teams and blocks that fill the device, no more than `work` needs with a multiprocessor's share for each
+/// block.
+PersistentShape persistent_shape(const void* kernel, const TeamShape& team, int64_t work);
 
 }  // namespace lasnet::cuda

@@ -72,6 +72,8 @@ void enqueue(Stream& stream, std::function<void()> work);
 int64_t grids_run();
 
 void block_barrier();
+/// Of `threads` threads, whichever.
+void named_barrier(int index, int threads);
 /// All lanes of the warp meet; the last one to come calls combine(arguments of the 32 lanes).
 void warp_meeting(const char* operation, void* argument, void (*combine)(void* const*));
 int lane_index();
@@ -145,6 +147,7 @@ T* shared_memory() {
   return reinterpret_cast<T*>(emulation::shared_bytes());
 }
 
+inline void sync_threads_of(int index, int threads) { emulation::named_barrier(index, threads); }
 inline void copy_async(void* shared, const void* global, bool valid) {
   emulation::issue_copy(shared, global, valid);
 }

@@ -113,4 +113,12 @@ int64_t persistent_blocks(const void*, int, int64_t, int64_t work) {
   return std::min<int64_t>(work, emulation::settings().multiprocessors);
 }
 
+PersistentShape persistent_shape(const void*, const TeamShape& team, int64_t work) {
+  constexpr int64_t kShared = 99 << 10;
+  int64_t multiprocessors = emulation::settings().multiprocessors;
+  int64_t most = std::min<int64_t>(team.most, kShared / team.shared_bytes);
+  int64_t teams = std::min(most, (work + multiprocessors - 1) / multiprocessors);
+  return {std::min((work + teams - 1) / teams, multiprocessors), static_cast<int>(teams)};
+}
+
 }  // namespace lasnet::cuda

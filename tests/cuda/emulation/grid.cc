@@ -46,6 +46,7 @@ struct Block {
   std::vector<Thread> threads;
   std::vector<Meeting> warps;
   Meeting barrier;
+  std::vector<Meeting> named;  ///< barriers
   std::vector<unsigned char> memory;
   std::exception_ptr failure;
   Fibers fibers;
@@ -99,6 +100,7 @@ void prepare_block(const Grid& grid) {
   block.threads.assign(threads, {});
   block.warps.assign(threads / 32, {});
   block.barrier = {};
+  block.named.assign(16, {});
   std::fill(block.memory.begin(), block.memory.end(), 0xff);  // NaN in every format
   block.failure = nullptr;
   block.fibers.start(threads, run_thread, nullptr);
@@ -152,13 +154,21 @@ void run_grid(const Grid& grid) {
 
 int64_t grids_run() { return grid_count; }
 
-void block_barrier() {
-  check_same_operation(block.barrier, "barrier");
-  if (++block.barrier.arrived == static_cast<int>(block.threads.size())) {
-    release(block.barrier);
+void meet(Meeting& barrier, int threads) {
+  check_same_operation(barrier, "barrier");
+  if (++barrier.arrived == threads) {
+    release(barrier);
   } else {
-    wait_for(block.barrier);
+    wait_for(barrier);
   }
+}
+
+void block_barrier() { meet(block.barrier, static_cast<int>(block.threads.size())); }
+
+void named_barrier(int index, int threads) {
+  if (threads % 32 != 0 || index < 0 || index >= static_cast<int>(block.named.size()))
+    fail_emulation("there are 16 named barriers, of whole warps");
+  meet(block.named[index], threads);
 }
 
 void warp_meeting(const char* operation, void* argument, void (*combine)(void* const*)) {
