@@ -10,9 +10,10 @@ namespace {
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
 
-/// What a tile of this height takes, up to a factor.
-double fitted_cost(int pixels) {
-  return cuda::kFittedTenthsOfOverhead + 10.0 * pixels / cuda::kFittedRowThreads;
+/// What a tile takes as a share of the highest of its shape, whose costs are known.
+double share_of_highest(const CudaTile& tile) {
+  auto cost = [](int pixels) { return cuda::fitted_cost(pixels / cuda::kFittedRowThreads); };
+  return static_cast<double>(cost(tile.pixels)) / cost(cuda_tile(tile.shape).pixels);
 }
 
 }  // namespace
@@ -85,8 +86,7 @@ CudaTile fitted_to(CudaTile tile, const CudaConvWork& work) {
 double expected_seconds(const CudaTile& wanted, const CudaConvWork& work, const CudaTileCosts& costs) {
   const CudaTileCost& cost = (costs.*tile_table(work.precision))[static_cast<size_t>(wanted.shape)];
   CudaTile tile = fitted_to(wanted, work);
-  // Of the costs, which are those of the highest `fitted` tile.
-  double height = fitted_cost(tile.pixels) / fitted_cost(cuda_tile(wanted.shape).pixels);
+  double height = share_of_highest(tile);
   double steps = ceil_div(static_cast<double>(work.reduction_bytes), cuda::kStepBytes);
   double tiles = ceil_div(std::max(work.pixels, 1.0), tile.pixels) * ceil_div(work.channels, tile.channels);
   double each = ceil_div(tiles, work.multiprocessors) * height;

@@ -10,7 +10,7 @@
 
 namespace lasnet {
 
-/// One block of threads computes `pixels` x `channels` outputs.
+/// A team of threads computes `pixels` x `channels` outputs at a time.
 enum class CudaTileShape {
   wide,  ///< tensor cores only
   tall,  ///< tensor cores only

@@ -21,8 +21,8 @@ inline constexpr int kSliceMultiple = 4;
 /// Rows of a thread in a `fitted` tile, which is kFittedRowThreads as high, and the teams of a
 /// multiprocessor.
 inline constexpr int kFittedRowThreads = 8, kFittedTeams = 8;
-/// Tenths of a row that a tile takes whatever its height.
-inline constexpr int kFittedTenthsOfOverhead = 7;
+/// What a `fitted` tile takes, up to a factor: of a row, 7 tenths whatever its height.
+LASNET_HOST_DEVICE inline int fitted_cost(int rows) { return 10 * rows + 7; }
 /// Tiles that take a multiprocessor's schedulers at a time: two warps each.
 inline constexpr int kFittedTogether = 2;
 
@@ -34,7 +34,7 @@ LASNET_HOST_DEVICE inline int fitted_rows(int64_t pixels, int columns, int multi
   for (int rows = 6; rows >= 4; --rows) {
     int64_t height = kFittedRowThreads * rows, tiles = (pixels + height - 1) / height * columns;
     int64_t each = (tiles + multiprocessors - 1) / multiprocessors;
-    int64_t turns = (each + kFittedTogether - 1) / kFittedTogether * (10 * rows + kFittedTenthsOfOverhead);
+    int64_t turns = (each + kFittedTogether - 1) / kFittedTogether * fitted_cost(rows);
     if (best == 0 || turns < least) best = rows, least = turns;
   }
   return best;

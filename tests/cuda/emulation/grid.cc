@@ -94,6 +94,15 @@ void check_same_operation(Meeting& meeting, const char* operation) {
   }
 }
 
+void meet(Meeting& barrier, int threads) {
+  check_same_operation(barrier, "barrier");
+  if (++barrier.arrived == threads) {
+    release(barrier);
+  } else {
+    wait_for(barrier);
+  }
+}
+
 void prepare_block(const Grid& grid) {
   int threads = grid.threads;
   block.grid = &grid;
@@ -153,15 +162,6 @@ void run_grid(const Grid& grid) {
 }
 
 int64_t grids_run() { return grid_count; }
-
-void meet(Meeting& barrier, int threads) {
-  check_same_operation(barrier, "barrier");
-  if (++barrier.arrived == threads) {
-    release(barrier);
-  } else {
-    wait_for(barrier);
-  }
-}
 
 void block_barrier() { meet(block.barrier, static_cast<int>(block.threads.size())); }
 
