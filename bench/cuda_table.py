@@ -3,10 +3,11 @@
 
     bench/cuda_table.py [--lasnet build/lasnet] [--network resnet101] [--peers peers.json] [--repeat 5] [--quick]
 
-Peers are what `bench/peers/cuda_peers.py NETWORK --json` printed on the same machine. Three tables: every precision and
-batch at 50 % of the MACs with random masks; what fusing the gather and the addition saves in a block of stage 1; and the
-densities up to which blocks are faster sparse than dense, read between measured rates. Times are of the device, medians
-over interleaved pairs; --quick takes the corners of the first table only.
+Peers are what `bench/peers/cuda_peers.py NETWORK --json` printed on the same machine. Four tables: every precision and
+batch at 50 % of the MACs with random masks; the network under each of the masker's schedules; what fusing the gather and
+the addition saves in a block of stage 1; and the densities up to which blocks are faster sparse than dense, read between
+measured rates. Times are of the device, medians over interleaved pairs; --quick takes the corners of the first table
+only.
 """
 
 import argparse
@@ -62,6 +63,20 @@ def speed_table(options, peers):
                       f"| {over[0]} | **{over[1]}** |", flush=True)
 
 
+def masker_table(options):
+    print("\nThe masker's schedules, S = 4-4-2-1, half the MACs; ms per batch, share of masker and lists.\n")
+    schedules = ["separate", "pooled", "with_conv1"]
+    print(f"| precision | batch | {' | '.join(schedules)} |\n" + "|---" * 5 + "|")
+    for precision in ["fp32", "fp16"]:
+        for batch in [1, 8, 32, 128]:
+            cells = []
+            for schedule in schedules:
+                report = bench(options, "--precision", precision, "--batch", batch, "--granularity", "4-4-2-1",
+                               "--schedule", f"masker={schedule}", "--repeat", options.repeat)
+                cells.append(f"{report['sparse']['median_ms']:.3f}, {100 * report['masking_share']['median']:.1f} %")
+            print(f"| {precision} | {batch} | {' | '.join(cells)} |", flush=True)
+
+
 def identity_blocks(report, stage):
     """The blocks of a stage but its first, which has a projection."""
     return [block for block in report["blocks"] if block["name"].startswith(f"layer{stage}.")][1:]
@@ -72,9 +87,9 @@ def ablation(options):
     print("| precision | all fused | gather copied | addition separate | both | both over fused |\n" + "|---" * 6 + "|")
     for precision in ["fp32", "fp16"]:
         times = []
-        for schedule in ["masker=separate", "gather=copied", "scatter=separate", "gather=copied,scatter=separate"]:
+        for schedule in ["", ",gather=copied", ",scatter=separate", ",gather=copied,scatter=separate"]:
             report = bench(options, "--precision", precision, "--batch", 128, "--granularity", "4-4-2-1", "--rate",
-                           0.6, "--schedule", schedule, "--repeat", 3)
+                           0.6, "--schedule", f"masker=separate{schedule}", "--repeat", 3)
             times.append(statistics.median(block["sparse_ms"] for block in identity_blocks(report, 1)))
         cells = " | ".join(f"{1e3 * ms:.0f}" for ms in times)
         print(f"| {precision} | {cells} | {times[3] / times[0]:.2f}x |", flush=True)
@@ -124,6 +139,7 @@ def main():
     print(f"{datetime.date.today()}, {devices[0]['name']}, lasnet {info['version']}")
     speed_table(options, read_peers(options.peers))
     if not options.quick:
+        masker_table(options)
         ablation(options)
         break_even(options)
 

@@ -94,18 +94,19 @@ struct CudaTileCosts {
 /// Seconds per unit of work of the CUDA kernels that are no convolutions. Each takes `kernel` and the longest
 /// of what else it does.
 enum class CudaUnit {
-  kernel,         ///< from the end of a kernel to the end of the next, if that has nothing to do
-  stream,         ///< MB moved by kernels that read and write maps once
-  masker,         ///< MB read by a masker
-  masker_row,     ///< 1000 rows of patches, read by a warp 16 bytes per lane at a time
-  masker_step,    ///< such rows that a warp reads one after the other
-  list,           ///< a launch that builds lists: counting, and learning what chunks before it count
-  list_chunk,     ///< 1000 chunks of pixels that lists are built from
-  mean_load,      ///< 1000 pixels x 32 channels averaged
-  mean_step,      ///< pixels of an image that one of eight warps averages, one after the other
-  excite_output,  ///< outputs of Squeeze-and-Excitation's layers that a warp computes one after the other
-  head,           ///< MB of weights and features that the classifier's warps load
-  head_step,      ///< steps of 128 features that a warp of the classifier takes one after the other
+  kernel,          ///< from the end of a kernel to the end of the next, if that has nothing to do
+  stream,          ///< MB moved by kernels that read and write maps once
+  masker,          ///< MB read by a masker
+  masker_row,      ///< 1000 rows of patches, read by a warp 16 bytes per lane at a time
+  masker_step,     ///< such rows that a warp reads one after the other
+  masker_product,  ///< 1000 x 32 channels of a patch's sums, times the weights of a masker: of eight at least
+  list,            ///< a launch that builds lists: counting, and learning what chunks before it count
+  list_chunk,      ///< 1000 chunks of pixels that lists are built from
+  mean_load,       ///< 1000 pixels x 32 channels averaged
+  mean_step,       ///< pixels of an image that one of eight warps averages, one after the other
+  excite_output,   ///< outputs of Squeeze-and-Excitation's layers that a warp computes one after the other
+  head,            ///< MB of weights and features that the classifier's warps load
+  head_step,       ///< steps of 128 features that a warp of the classifier takes one after the other
 };
 inline constexpr int kCudaUnits = static_cast<int>(CudaUnit::head_step) + 1;
 /// Its name: a key of `[cuda.seconds_per]`.

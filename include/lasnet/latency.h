@@ -34,8 +34,8 @@ struct ScheduleConstraint {
   std::optional<ScatterSchedule> scatter = std::nullopt;
   std::optional<Traversal> traversal = std::nullopt;
 
-  /// What is fixed, the rest as the default plan has it.
-  BlockPlan start() const;
+  /// What is fixed, the rest as `usual` has it.
+  BlockPlan start(const BlockPlan& usual = {}) const;
   /// The same choices fixed, to what `plan` has: for a block that cannot run all that is asked for.
   ScheduleConstraint fitted(const BlockPlan& plan) const;
   bool allows(const BlockPlan& plan) const;

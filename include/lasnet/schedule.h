@@ -12,8 +12,9 @@ namespace lasnet {
 /// Where the masker's pooled input comes from.
 enum class MaskerSchedule {
   separate,    ///< a pass of its own over x
-  pooled,      ///< the patch sums of x are kept beside x: the last convolution of the block before refreshes
-               ///< those of the patches it wrote
+  pooled,      ///< what a stage's maskers ask of x is worked out once, then kept up to date where patches
+               ///< change. cpu: the patch sums of x, by the last convolution of the block before; cuda: the
+               ///< logits of all later maskers, by each masker
   with_conv1,  ///< convs[0] runs on every pixel and takes the dot product of each along: x is read once, but
                ///< the dilated mask saves nothing. Needs convs[0] to be a 1x1 of stride 1
 };

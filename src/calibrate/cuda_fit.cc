@@ -134,7 +134,7 @@ CudaTileCost cost_of(const std::vector<double>& values) {
 const std::vector<std::vector<CudaUnit>>& unit_groups() {
   static const std::vector<std::vector<CudaUnit>> groups = {
       {CudaUnit::kernel, CudaUnit::stream},
-      {CudaUnit::masker, CudaUnit::masker_row, CudaUnit::masker_step},
+      {CudaUnit::masker, CudaUnit::masker_row, CudaUnit::masker_step, CudaUnit::masker_product},
       {CudaUnit::list, CudaUnit::list_chunk},
       {CudaUnit::mean_load, CudaUnit::mean_step},
       {CudaUnit::excite_output},

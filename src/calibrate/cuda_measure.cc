@@ -303,13 +303,21 @@ class CudaMeasurer {
     const DeviceBuffer patches = zeros<uint8_t>(patch_count);
     const cuda::MaskerCall masker{.geometry = geometry,
                                   .x = x,
-                                  .weight = as<float>(weight),
-                                  .forced = as<uint8_t>(forced),
-                                  .force = as<int32_t>(force),
-                                  .differences = as<float>(differences),
-                                  .patches = as<uint8_t>(patches)};
+                                  .target = {.weight = as<float>(weight),
+                                             .forced = as<uint8_t>(forced),
+                                             .force = as<int32_t>(force),
+                                             .differences = as<float>(differences),
+                                             .patches = as<uint8_t>(patches)}};
     add_kernel(masker_counts(batch, grid.map, x.pitch, map.granularity, precision),
                [&](cuda::Stream& stream) { cuda::masker(stream, precision, masker); });
+    cuda::MaskerGroupCall group;
+    group.geometry = geometry, group.x = x;
+    for (const int maskers : {8, 24}) {
+      while (group.count < maskers) group.targets[group.count++] = masker.target;
+      add_kernel(masker_group_counts(static_cast<double>(patch_count), maskers, grid.map, x.pitch,
+                                     map.granularity, precision),
+                 [&](cuda::Stream& stream) { cuda::masker_group(stream, precision, group); });
+    }
     measure_lists(geometry, as<uint8_t>(patches));
   }
 

@@ -45,7 +45,7 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision,
       device_(cuda::require_device(precision)) {
   const ModelSpec& spec = model.spec;
   is_planned_ = plan.has_value();
-  const NetworkPlan wanted = plan ? *plan : uniform_plan(spec);
+  const NetworkPlan wanted = plan ? *plan : uniform_plan(spec, kUsualCudaPlan);
   for (size_t i = 0; i < spec.blocks.size(); ++i) {
     plan_.blocks.push_back(fit_cuda_plan(spec.blocks[i], wanted.blocks[i]));
   }

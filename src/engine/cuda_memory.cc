@@ -57,6 +57,7 @@ class CudaLayoutBuilder {
       plan_block(i, x);
       x = layout_.blocks.back().y;
     }
+    plan_maskers();
     plan_head(x);
     layout_.not_finite = arenas_.report.take<unsigned long long>(layout_.checked_layers);
     return std::move(layout_);
@@ -82,12 +83,12 @@ class CudaLayoutBuilder {
             arenas_.work.take<int32_t>(images_ + 1)};
   }
 
-  /// `with_result`: for blocks whose second convolution lists more than the mask says.
+  /// For blocks of any granularity. `with_result`: whose second convolution lists more than the mask says.
   CudaLists new_lists(const ListGeometry& g, bool with_result) {
     int64_t middle = images_ * g.middle_height * g.middle_width,
             output = images_ * g.output_height * g.output_width;
     CudaLists lists{new_list(middle), new_list(output), with_result ? new_list(output) : DeviceList{},
-                    new_list(output)};
+                    new_list(output), new_list(output)};
     auto progress = [&](ListKind kind) -> cuda::ListProgress {
       return {arenas_.work.take<unsigned long long>(images_ * cuda::chunks_per_image(g, kind)),
               arenas_.work.take<unsigned>(1), arenas_.work.take<unsigned>(1)};
@@ -95,6 +96,7 @@ class CudaLayoutBuilder {
     lists.first_progress = progress(ListKind::dilated);
     lists.second_progress = progress(ListKind::active);
     if (with_result) lists.result_progress = progress(ListKind::result);
+    lists.patches_progress = progress(ListKind::active);  // no grid has more patches
     return lists;
   }
 
@@ -162,6 +164,13 @@ class CudaLayoutBuilder {
       return beside;
     }
     return plan;
+  }
+
+  void plan_maskers() {
+    NetworkPlan plan;
+    for (const CudaBlockMemory& block : layout_.blocks) plan.blocks.push_back(block.plan);
+    std::vector<CudaMaskerRole> roles = cuda_masker_roles(executable_.spec(), geometry_, plan);
+    for (size_t i = 0; i < roles.size(); ++i) layout_.blocks[i].masker = roles[i];
   }
 
   void plan_masks(CudaBlockMemory& block) {

@@ -47,12 +47,13 @@ struct CudaMirror {
 
 /// Lists of blocks with equal maps share memory, as blocks run one after the other.
 struct CudaLists {
-  cuda::DeviceList first, second, result, projected;
-  cuda::ListProgress first_progress = {}, second_progress = {}, result_progress = {};
+  cuda::DeviceList first, second, result, projected, patches;
+  cuda::ListProgress first_progress = {}, second_progress = {}, result_progress = {}, patches_progress = {};
 };
 
 struct CudaBlockMemory {
   BlockPlan plan;
+  CudaMaskerRole masker;
   cuda::DeviceMap x, y;
   std::vector<cuda::DeviceMap> inner;  ///< outputs of all convolutions but the last
   cuda::ListGeometry geometry;

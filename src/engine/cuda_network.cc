@@ -41,6 +41,11 @@ cuda::ListCall list_call(const CudaBlockMemory& block, const CudaLists& lists, c
   return call;
 }
 
+/// For the next block's masker.
+cuda::ListTarget changed_patches(const CudaLists& lists) {
+  return {.kind = ListKind::patches, .list = lists.patches, .progress = lists.patches_progress};
+}
+
 }  // namespace
 
 int64_t CudaNetwork::middle_pixels(size_t index) const {
@@ -185,22 +190,45 @@ CudaNetwork::Layer CudaNetwork::first_layer(size_t index, const DeviceList& list
 void CudaNetwork::decide(size_t index, cuda::Stream& stream) {
   const CudaBlockMemory& block = memory_.blocks[index];
   const BlockSpec& spec = executable_.spec().blocks[index];
-  cuda::masker(stream, executable_.precision(),
-               {.geometry = block.geometry,
-                .x = block.x,
-                .weight = executable_.weights().floats(executable_.blocks()[index].masker_weight),
-                .bias = executable_.blocks()[index].masker_bias,
-                .forced = block.forced,
-                .force = block.force,
-                .differences = block.differences,
-                .patches = block.patches});
+  run_masker(index, stream);
   cuda::ListCall lists = list_call(block, block.current, spec);
   lists.patches = block.patches;
   double above = block.plan.whole_map_above;
   int enough = std::max(1, static_cast<int>(std::ceil(above * block.geometry.patches())));
   lists.targets[0].whole_from_patches = spec.pools_densely() ? 1 : enough;
   if (spec.pools_densely()) lists.targets[1].whole_from_patches = 1;
+  if (block.masker.blocks > 1) lists.targets[lists.count++] = changed_patches(block.current);
   cuda::build_lists(stream, lists);
+}
+
+cuda::MaskerTarget CudaNetwork::masker_target(size_t index) const {
+  const CudaBlockMemory& block = memory_.blocks[index];
+  return {.weight = executable_.weights().floats(executable_.blocks()[index].masker_weight),
+          .bias = executable_.blocks()[index].masker_bias,
+          .forced = block.forced,
+          .force = block.force,
+          .differences = block.differences,
+          .patches = block.patches};
+}
+
+void CudaNetwork::run_masker(size_t index, cuda::Stream& stream) {
+  const CudaBlockMemory& block = memory_.blocks[index];
+  const CudaMaskerRole& role = block.masker;
+  if (role == CudaMaskerRole{}) {
+    cuda::masker(stream, executable_.precision(), {block.geometry, block.x, masker_target(index)});
+    return;
+  }
+  cuda::MaskerGroupCall call;
+  call.geometry = block.geometry;
+  call.x = block.x;
+  for (; call.count < role.blocks; ++call.count)
+    call.targets[call.count] = masker_target(index + static_cast<size_t>(call.count));
+  if (role.refreshes) {
+    const DeviceList& changed = memory_.blocks[index - 1].current.patches;
+    call.listed = changed.in;
+    call.listed_count = changed.image_begin + memory_.images;
+  }
+  cuda::masker_group(stream, executable_.precision(), call);
 }
 
 void CudaNetwork::run_body(size_t index, const CudaLists& lists, bool sparse) {

@@ -46,6 +46,8 @@ class CudaNetwork {
   void run_head();
   /// Masker and lists of a block that follows its masks.
   void decide(size_t index, cuda::Stream& stream);
+  void run_masker(size_t index, cuda::Stream& stream);
+  cuda::MaskerTarget masker_target(size_t index) const;
   void run_body(size_t index, const CudaLists& lists, bool sparse);
   void run_second(size_t index, const CudaLists& lists, bool sparse);
   void run_last(size_t index, const CudaLists& lists, bool sparse);

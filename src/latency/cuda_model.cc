@@ -24,12 +24,24 @@ constexpr int kHeadImages = 8, kHeadClasses = 4, kHeadStep = 128;
 constexpr int kExciteBlocks = 8;  ///< of images, on a multiprocessor at a time
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
+bool is_small_patch(int side) { return side == 1 || side == 2 || side == kSmallSide; }
 double pixels_of(MapSize map) { return static_cast<double>(map.pixels()); }
 CudaCounts counts_of(std::initializer_list<std::pair<CudaUnit, double>> entries) {
   CudaCounts counts = {};
   counts[static_cast<size_t>(CudaUnit::kernel)] = 1;
   for (const auto& [unit, count] : entries) counts[static_cast<size_t>(unit)] = count;
   return counts;
+}
+
+/// Reading patches to decide about them.
+CudaCounts patch_counts(double patches, double pixels, int pitch, int side, Precision precision) {
+  const double bytes = element_bytes(precision);
+  const double reads = ceil_div(pitch * bytes, 32 * 16);  // of a warp, for a row of a small patch
+  const bool small = is_small_patch(side);
+  const double row_reads = reads * (small ? 1 : ceil_div(side, kStrip));
+  return counts_of({{CudaUnit::masker, pixels * pitch * bytes * kMega},
+                    {CudaUnit::masker_row, patches * side * row_reads * kKilo},
+                    {CudaUnit::masker_step, row_reads * (small ? side : ceil_div(side, kWarps))}});
 }
 
 /// A convolution from map to map over `layer_pixels` at most, of which the engine expects `rate`.
@@ -120,12 +132,14 @@ OperatorLatency sum_of(std::string name, const std::vector<OperatorLatency>& par
 class CudaBlockCosts {
  public:
   CudaBlockCosts(const BlockSpec& block, const BlockGeometry& geometry, const CudaContext& context,
-                 const BlockActivity& activity, const BlockPlan& plan, bool sparse)
+                 const BlockActivity& activity, const BlockPlan& plan, const CudaMaskerRole& masker,
+                 bool sparse)
       : block_(block),
         geometry_(geometry),
         context_(context),
         operators_(context, activity),
         plan_(plan),
+        masker_(plan.masker == MaskerSchedule::pooled ? masker : CudaMaskerRole{}),
         sparse_(sparse),
         images_(static_cast<double>(context.batch)),
         middle_pixels_(images_ * pixels_of(geometry.middle)),
@@ -158,17 +172,21 @@ class CudaBlockCosts {
     return block_.pools_densely() ? counts.images * pixels_of(geometry_.middle) : counts.dilated;
   }
 
+  CudaCounts masker(const ActiveCounts& counts) const {
+    const int side = geometry_.grid.granularity * block_.stride, pitch = padded_channels(block_.in_channels);
+    if (masker_ == CudaMaskerRole{})
+      return masker_counts(images_, geometry_.input, pitch, side, context_.precision);
+    const double all = images_ * static_cast<double>(geometry_.grid.patches());
+    return masker_group_counts(masker_.refreshes ? counts.patches : all, masker_.blocks, geometry_.input,
+                               pitch, side, context_.precision);
+  }
+
   std::vector<OperatorLatency> masking() const {
-    const int side = geometry_.grid.granularity * block_.stride;
     std::vector<MapSize> maps = {geometry_.middle, geometry_.output};
     if (block_.pools_densely()) maps.push_back(geometry_.output);
     if (block_.projection) maps.push_back(geometry_.output);
-    return {operators_.kernel("masker",
-                              [&](const ActiveCounts&) {
-                                return masker_counts(images_, geometry_.input,
-                                                     padded_channels(block_.in_channels), side,
-                                                     context_.precision);
-                              }),
+    if (masker_.blocks > 1) maps.push_back({geometry_.grid.rows(), geometry_.grid.cols()});
+    return {operators_.kernel("masker", [&](const ActiveCounts& counts) { return masker(counts); }),
             operators_.kernel("lists", [&](const ActiveCounts&) { return list_counts(images_, maps); })};
   }
 
@@ -256,6 +274,7 @@ class CudaBlockCosts {
   const CudaContext& context_;
   Operators operators_;
   const BlockPlan& plan_;
+  CudaMaskerRole masker_;
   bool sparse_;
   double images_, middle_pixels_, output_pixels_;
 };
@@ -271,16 +290,20 @@ double kernel_seconds(const CudaCounts& counts, const CudaHardware& hardware) {
 CudaCounts stream_counts(double bytes) { return counts_of({{CudaUnit::stream, bytes * kMega}}); }
 
 CudaCounts masker_counts(double images, MapSize input, int pitch, int side, Precision precision) {
-  const double bytes = element_bytes(precision);
   const auto patches = [&](int64_t length) { return ceil_div(static_cast<double>(length), side); };
-  const double reads = ceil_div(pitch * bytes, 32 * 16);  // of a warp, for a row of a small patch
-  const bool small = side == 1 || side == 2 || side == kSmallSide;
-  const double row_reads = reads * (small ? 1 : ceil_div(side, kStrip));
-  const double steps = row_reads * (small ? side : ceil_div(side, kWarps));
   const double count = images * patches(input.height) * patches(input.width);
-  return counts_of({{CudaUnit::masker, images * pixels_of(input) * pitch * bytes * kMega},
-                    {CudaUnit::masker_row, count * side * row_reads * kKilo},
-                    {CudaUnit::masker_step, steps}});
+  return patch_counts(count, images * pixels_of(input), pitch, side, precision);
+}
+
+CudaCounts masker_group_counts(double patches, int maskers, MapSize input, int pitch, int side,
+                               Precision precision) {
+  const double pixels = patches * static_cast<double>(std::min<int64_t>(side, input.height) *
+                                                      std::min<int64_t>(side, input.width));
+  CudaCounts counts = patch_counts(patches, pixels, pitch, side, precision);
+  const double sums = patches * (is_small_patch(side) ? 1 : kWarps);
+  counts[static_cast<size_t>(CudaUnit::masker_product)] =
+      sums * ceil_div(maskers, kWarps) * kWarps * ceil_div(pitch, 32) * kKilo;
+  return counts;
 }
 
 CudaCounts list_counts(double images, const std::vector<MapSize>& maps) {
@@ -312,13 +335,13 @@ CudaCounts head_counts(double images, int classes, int pitch) {
 std::vector<OperatorLatency> cuda_static_block(const BlockSpec& block, const BlockGeometry& geometry,
                                                const CudaContext& context) {
   const BlockActivity everything{.scenarios = {full_counts(geometry, context.batch)}};
-  return CudaBlockCosts(block, geometry, context, everything, {}, false).all();
+  return CudaBlockCosts(block, geometry, context, everything, {}, {}, false).all();
 }
 
 std::vector<OperatorLatency> cuda_dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                                 const CudaContext& context, const BlockActivity& activity,
-                                                const BlockPlan& plan) {
-  return CudaBlockCosts(block, geometry, context, activity, plan, true).all();
+                                                const BlockPlan& plan, const CudaMaskerRole& masker) {
+  return CudaBlockCosts(block, geometry, context, activity, plan, masker, true).all();
 }
 
 std::vector<OperatorLatency> cuda_fixed(const ModelSpec& spec, const NetworkGeometry& geometry,

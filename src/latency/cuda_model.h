@@ -30,6 +30,9 @@ double kernel_seconds(const CudaCounts& counts, const CudaHardware& hardware);
 CudaCounts stream_counts(double bytes);
 /// A masker of its own. `side`: of a patch, in input pixels.
 CudaCounts masker_counts(double images, MapSize input, int pitch, int side, Precision precision);
+/// `maskers` of them in one pass over `patches` of a map.
+CudaCounts masker_group_counts(double patches, int maskers, MapSize input, int pitch, int side,
+                               Precision precision);
 /// One launch that builds lists of the pixels of these maps.
 CudaCounts list_counts(double images, const std::vector<MapSize>& maps);
 /// Means over `pixels` of `images` images together.
@@ -42,10 +45,11 @@ std::vector<OperatorLatency> cuda_static_block(const BlockSpec& block, const Blo
                                                const CudaContext& context);
 
 /// Under this plan, as fit_cuda_plan makes it. With MaskerSchedule::with_conv1 the first convolution runs
-/// beside masker and lists, on a stream of its own.
+/// beside masker and lists, on a stream of its own. `masker`: with MaskerSchedule::pooled; it is taken to
+/// refresh as many patches as this block has active ones.
 std::vector<OperatorLatency> cuda_dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                                 const CudaContext& context, const BlockActivity& activity,
-                                                const BlockPlan& plan);
+                                                const BlockPlan& plan, const CudaMaskerRole& masker = {});
 
 std::vector<OperatorLatency> cuda_fixed(const ModelSpec& spec, const NetworkGeometry& geometry,
                                         const CudaContext& context);

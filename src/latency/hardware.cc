@@ -318,6 +318,8 @@ std::string to_string(CudaUnit unit) {
       return "masker_krow";
     case CudaUnit::masker_step:
       return "masker_step";
+    case CudaUnit::masker_product:
+      return "masker_kproduct";
     case CudaUnit::list:
       return "list";
     case CudaUnit::list_chunk:

@@ -12,8 +12,25 @@
 namespace lasnet {
 namespace {
 
-/// Rounds in which the blocks' schedules and the sums that they leave to each other settle.
-constexpr int kSumsRounds = 2;
+/// Rounds in which the blocks' schedules and what they do for each other settle.
+constexpr int kRoleRounds = 2;
+
+/// What a block's masker leaves to other blocks, and does for them: decided by the plans of all together.
+struct BlockRole {
+  SumsRole sums;
+  CudaMaskerRole masker;
+
+  bool operator==(const BlockRole&) const = default;
+};
+
+std::vector<BlockRole> roles_of(const ModelSpec& spec, const NetworkGeometry& geometry,
+                                const NetworkPlan& plan) {
+  const std::vector<SumsRole> sums = sums_roles(spec, geometry, plan);
+  const std::vector<CudaMaskerRole> maskers = cuda_masker_roles(spec, geometry, plan);
+  std::vector<BlockRole> roles;
+  for (size_t b = 0; b < sums.size(); ++b) roles.push_back({sums[b], maskers[b]});
+  return roles;
+}
 
 double seconds_of(const std::vector<OperatorLatency>& operators) {
   double sum = 0;
@@ -27,8 +44,10 @@ class BlockModel {
   virtual ~BlockModel() = default;
   virtual std::vector<OperatorLatency> static_block(const BlockSpec& block,
                                                     const BlockGeometry& geometry) const = 0;
+  /// What runs unless something else is asked for or clearly faster.
+  virtual BlockPlan usual_plan() const { return {}; }
   virtual ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
-                                           const BlockActivity& activity, const SumsRole& sums,
+                                           const BlockActivity& activity, const BlockRole& role,
                                            const ScheduleConstraint& constraint) const = 0;
   virtual std::vector<OperatorLatency> fixed(const ModelSpec& spec,
                                              const NetworkGeometry& geometry) const = 0;
@@ -43,9 +62,9 @@ class GpuBlockModel final : public BlockModel {
     return gpu_static_block(block, geometry, context_);
   }
   ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
-                                   const BlockActivity& activity, const SumsRole& sums,
+                                   const BlockActivity& activity, const BlockRole& role,
                                    const ScheduleConstraint& constraint) const override {
-    (void)sums;
+    (void)role;
     return gpu_dynamic_block(block, geometry, context_, activity, constraint);
   }
   std::vector<OperatorLatency> fixed(const ModelSpec& spec, const NetworkGeometry& geometry) const override {
@@ -66,9 +85,9 @@ class PaperBlockModel final : public BlockModel {
   }
 
   ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
-                                   const BlockActivity& activity, const SumsRole& sums,
+                                   const BlockActivity& activity, const BlockRole& role,
                                    const ScheduleConstraint& constraint) const override {
-    (void)sums;
+    (void)role;
     ScheduledOperators best;
     for (const MaskerSchedule masker : {MaskerSchedule::separate, MaskerSchedule::with_conv1}) {
       const BlockPlan schedule{.masker = masker, .scatter = ScatterSchedule::separate};
@@ -134,10 +153,10 @@ std::vector<OperatorLatency> to_latencies(const std::vector<OperatorWork>& opera
 /// each other, and all combinations take too long) where that is clearly faster. `fit` makes of a wanted plan
 /// what runs, `expected` gives a plan's operators.
 template <typename Fit, typename Expected>
-ScheduledOperators vary_schedule(const ScheduleConstraint& constraint, const Fit& fit,
+ScheduledOperators vary_schedule(const ScheduleConstraint& constraint, const BlockPlan& usual, const Fit& fit,
                                  const Expected& expected) {
   ScheduledOperators best;
-  const BlockPlan start = fit(constraint.start());
+  const BlockPlan start = fit(constraint.start(usual));
   const ScheduleConstraint fitted = constraint.fitted(start);
   const auto try_plan = [&](const BlockPlan& wanted) {
     const BlockPlan plan = fit(wanted);
@@ -172,13 +191,13 @@ class CpuBlockModel final : public BlockModel {
   }
 
   ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
-                                   const BlockActivity& activity, const SumsRole& sums,
+                                   const BlockActivity& activity, const BlockRole& role,
                                    const ScheduleConstraint& constraint) const override {
     ScheduledOperators best = vary_schedule(
-        constraint, [&](const BlockPlan& wanted) { return fit_plan(block, wanted); },
-        [&](const BlockPlan& plan) { return expected(block, geometry, activity, plan, sums); });
-    best.schedule.whole_map_above = whole_map_break_even(block, geometry, context_, best.schedule, sums);
-    best.operators = expected(block, geometry, activity, best.schedule, sums);
+        constraint, usual_plan(), [&](const BlockPlan& wanted) { return fit_plan(block, wanted); },
+        [&](const BlockPlan& plan) { return expected(block, geometry, activity, plan, role.sums); });
+    best.schedule.whole_map_above = whole_map_break_even(block, geometry, context_, best.schedule, role.sums);
+    best.operators = expected(block, geometry, activity, best.schedule, role.sums);
     return best;
   }
 
@@ -220,13 +239,15 @@ class CudaBlockModel final : public BlockModel {
     return cuda_static_block(block, geometry, context_);
   }
   ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
-                                   const BlockActivity& activity, const SumsRole& sums,
+                                   const BlockActivity& activity, const BlockRole& role,
                                    const ScheduleConstraint& constraint) const override {
-    (void)sums;
     return vary_schedule(
-        constraint, [&](const BlockPlan& wanted) { return fit_cuda_plan(block, wanted); },
-        [&](const BlockPlan& plan) { return cuda_dynamic_block(block, geometry, context_, activity, plan); });
+        constraint, usual_plan(), [&](const BlockPlan& wanted) { return fit_cuda_plan(block, wanted); },
+        [&](const BlockPlan& plan) {
+          return cuda_dynamic_block(block, geometry, context_, activity, plan, role.masker);
+        });
   }
+  BlockPlan usual_plan() const override { return kUsualCudaPlan; }
   std::vector<OperatorLatency> fixed(const ModelSpec& spec, const NetworkGeometry& geometry) const override {
     return cuda_fixed(spec, geometry, context_);
   }
@@ -301,13 +322,13 @@ bool same_work(const BlockSpec& a, const BlockSpec& b) {
 }
 
 BlockLatency predict_block(const BlockModel& model, const BlockSpec& block, const BlockGeometry& geometry,
-                           const SumsRole& sums, const LatencyQuery& query) {
+                           const BlockRole& role, const LatencyQuery& query) {
   BlockLatency latency{.name = block.name, .stage = block.stage, .schedule = {}, .operators = {}};
   std::vector<OperatorLatency> operators = model.static_block(block, geometry);
   latency.static_s = seconds_of(operators);
   if (block.is_dynamic()) {
     ScheduledOperators best =
-        model.dynamic_block(block, geometry, activity_of(block, geometry, query), sums, query.schedule);
+        model.dynamic_block(block, geometry, activity_of(block, geometry, query), role, query.schedule);
     latency.schedule = best.schedule;
     operators = std::move(best.operators);
   }
@@ -317,7 +338,7 @@ BlockLatency predict_block(const BlockModel& model, const BlockSpec& block, cons
 }
 
 NetworkLatency predict_network(const BlockModel& model, const ModelSpec& spec,
-                               const NetworkGeometry& geometry, const std::vector<SumsRole>& sums,
+                               const NetworkGeometry& geometry, const std::vector<BlockRole>& roles,
                                const LatencyQuery& query) {
   NetworkLatency network;
   network.fixed = model.fixed(spec, geometry);
@@ -326,12 +347,12 @@ NetworkLatency predict_network(const BlockModel& model, const ModelSpec& spec,
     const BlockSpec& block = spec.blocks[b];
     // Most blocks of a stage are alike; masks that were recorded differ from block to block.
     const bool alike = b > 0 && query.masks == nullptr && geometry.blocks[b] == geometry.blocks[b - 1] &&
-                       sums[b] == sums[b - 1] && same_work(block, spec.blocks[b - 1]);
+                       roles[b] == roles[b - 1] && same_work(block, spec.blocks[b - 1]);
     if (alike) {
       network.blocks.push_back(network.blocks.back());
       network.blocks.back().name = block.name;
     } else {
-      network.blocks.push_back(predict_block(model, block, geometry.blocks[b], sums[b], query));
+      network.blocks.push_back(predict_block(model, block, geometry.blocks[b], roles[b], query));
     }
     network.static_s += network.blocks.back().static_s;
     network.dynamic_s += network.blocks.back().dynamic_s;
@@ -345,17 +366,18 @@ NetworkPlan plan_of(const NetworkLatency& network) {
   return plan;
 }
 
-/// Which sums of patches are at hand depends on all blocks' schedules, which are chosen block by block: until
-/// the two agree.
+/// What blocks do for each other depends on all their schedules, which are chosen block by block: until the
+/// two agree.
 NetworkLatency predict_settled(const BlockModel& model, const ModelSpec& spec,
                                const NetworkGeometry& geometry, const LatencyQuery& query) {
-  std::vector<SumsRole> sums = sums_roles(spec, geometry, uniform_plan(spec, query.schedule.start()));
-  NetworkLatency network = predict_network(model, spec, geometry, sums, query);
-  for (int round = 0; round < kSumsRounds; ++round) {
-    std::vector<SumsRole> chosen = sums_roles(spec, geometry, plan_of(network));
-    if (chosen == sums) break;
-    sums = std::move(chosen);
-    network = predict_network(model, spec, geometry, sums, query);
+  const NetworkPlan start = uniform_plan(spec, query.schedule.start(model.usual_plan()));
+  std::vector<BlockRole> roles = roles_of(spec, geometry, start);
+  NetworkLatency network = predict_network(model, spec, geometry, roles, query);
+  for (int round = 0; round < kRoleRounds; ++round) {
+    std::vector<BlockRole> chosen = roles_of(spec, geometry, plan_of(network));
+    if (chosen == roles) break;
+    roles = std::move(chosen);
+    network = predict_network(model, spec, geometry, roles, query);
   }
   return network;
 }
@@ -370,8 +392,8 @@ LatencyModelKind parse_latency_model(const std::string& text) {
   fail("latency model '{}' is unknown; expected default or paper", text);
 }
 
-BlockPlan ScheduleConstraint::start() const {
-  BlockPlan plan;
+BlockPlan ScheduleConstraint::start(const BlockPlan& usual) const {
+  BlockPlan plan = usual;
   plan.masker = masker.value_or(plan.masker);
   plan.gather = gather.value_or(plan.gather);
   plan.scatter = scatter.value_or(plan.scatter);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/cuda/list_geometry.h"
 #include "kernels/cuda/pack.h"
 
 namespace lasnet {
@@ -165,9 +166,29 @@ double expected_dilated_rate(double rate, int granularity, int dilation_stride) 
 
 BlockPlan fit_cuda_plan(const BlockSpec& block, const BlockPlan& wanted) {
   BlockPlan plan = fit_plan(block, wanted);
-  if (plan.masker == MaskerSchedule::pooled) plan.masker = MaskerSchedule::separate;
   plan.traversal = Traversal::whole_map;
   return plan;
+}
+
+std::vector<CudaMaskerRole> cuda_masker_roles(const ModelSpec& spec, const NetworkGeometry& geometry,
+                                              const NetworkPlan& plan) {
+  const size_t blocks = spec.blocks.size();
+  auto pools = [&](size_t b) {
+    return spec.blocks[b].is_dynamic() && plan.blocks[b].masker == MaskerSchedule::pooled;
+  };
+  auto follows = [&](size_t b) {
+    const PatchGrid &grid = geometry.blocks[b].grid, &before = geometry.blocks[b - 1].grid;
+    return pools(b) && pools(b - 1) && !spec.blocks[b - 1].projection &&
+           grid.granularity * spec.blocks[b].stride == before.granularity * spec.blocks[b - 1].stride &&
+           grid.rows() == before.rows() && grid.cols() == before.cols();
+  };
+  std::vector<CudaMaskerRole> roles(blocks);
+  for (size_t first = 0, end; first < blocks; first = end) {
+    end = first + 1;
+    while (end < blocks && end - first < cuda::kMaxMaskers && follows(end)) ++end;
+    for (size_t b = first; b < end; ++b) roles[b] = {static_cast<int>(end - b), b > first};
+  }
+  return roles;
 }
 
 }  // namespace lasnet

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
+#include "lasnet/geometry.h"
 #include "lasnet/hardware.h"
 #include "lasnet/precision.h"
 #include "lasnet/schedule.h"
@@ -86,9 +88,27 @@ bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate);
 /// Activation rate that tiles are chosen for.
 inline constexpr double kExpectedRate = 0.5;
 
+/// What the cuda backend runs unless asked otherwise, but for batches whose first convolutions hide the
+/// masker.
+inline constexpr BlockPlan kUsualCudaPlan = {.masker = MaskerSchedule::separate};
+
 /// What the cuda backend runs for a plan: with_conv1 is a masker beside a dense first convolution, on a
-/// stream of its own; there are no pooled maps (a separate masker instead), and it passes over whole maps.
-/// Its whole_map_above counts the patches of each image, and decides about the first convolution.
+/// stream of its own, pooled one that decides for later blocks too (CudaMaskerRole); it passes over whole
+/// maps. Its whole_map_above counts the patches of each image, and decides about the first convolution.
 BlockPlan fit_cuda_plan(const BlockSpec& block, const BlockPlan& wanted);
+
+/// What a block's masker decides under MaskerSchedule::pooled. Logits change only where x does, which is in
+/// the active patches of the block before: the first block of those that read one map decides for all of
+/// them, each of the others for itself and the rest, about the patches that the block before changed.
+struct CudaMaskerRole {
+  int blocks = 1;          ///< decided for: this one and those after it
+  bool refreshes = false;  ///< only what the block before changed, else every patch
+
+  bool operator==(const CudaMaskerRole&) const = default;
+};
+/// By block. Blocks take part whose masker pools the same windows of the same map, at most kMaxMaskers (32)
+/// of them together.
+std::vector<CudaMaskerRole> cuda_masker_roles(const ModelSpec& spec, const NetworkGeometry& geometry,
+                                              const NetworkPlan& plan);
 
 }  // namespace lasnet

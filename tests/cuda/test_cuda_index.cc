@@ -165,6 +165,62 @@ TEST(CudaTiles, FirstConvolutionsOfSmallBatchesHideTheMasker) {
   EXPECT_FALSE(hides_masker(slow, 132 * 64, 0.01));  // takes longer than what it hides
 }
 
+std::vector<CudaMaskerRole> roles_of(const ModelSpec& spec, const NetworkPlan& plan) {
+  return cuda_masker_roles(spec, network_geometry(spec, {224, 224}), plan);
+}
+
+ModelSpec spec_of(const char* name, const char* granularity) {
+  ArchConfig arch;
+  arch.name = name;
+  arch.granularity = parse_granularity(granularity);
+  return make_spec(arch);
+}
+
+TEST(CudaMaskerRoles, BlocksOfOneMapDecideTogether) {
+  using Roles = std::vector<CudaMaskerRole>;
+  const CudaMaskerRole alone{};
+  NetworkPlan pooled;
+  pooled.blocks.resize(16);
+  // The first block of stage 3 pools 2 * 2 pixels of what stage 2 cuts in 4 x 4, that of stage 2 other
+  // windows, and a block with a projection leaves another map.
+  ModelSpec spec = spec_of("resnet50", "4-4-2-1");
+  EXPECT_EQ(roles_of(spec, pooled), (Roles{alone,
+                                           {2, false},
+                                           {1, true},  //
+                                           alone,
+                                           {4, false},
+                                           {3, true},
+                                           {2, true},  //
+                                           {1, true},
+                                           {6, false},
+                                           {5, true},
+                                           {4, true},
+                                           {3, true},
+                                           {2, true},  //
+                                           {1, true},
+                                           {2, false},
+                                           {1, true}}));
+  // A masker with another schedule neither decides for others nor hears of changes.
+  NetworkPlan mixed = pooled;
+  mixed.blocks[5].masker = MaskerSchedule::separate;
+  EXPECT_EQ(roles_of(spec, mixed)[4], alone);
+  EXPECT_EQ(roles_of(spec, mixed)[5], alone);
+  EXPECT_EQ(roles_of(spec, mixed)[6], (CudaMaskerRole{2, false}));
+  EXPECT_EQ(roles_of(spec, uniform_plan(spec, kUsualCudaPlan)), Roles(16));
+  spec.blocks[9].granularity = 0;  // static: changes every pixel
+  EXPECT_EQ(roles_of(spec, pooled)[8], alone);
+  EXPECT_EQ(roles_of(spec, pooled)[10], (CudaMaskerRole{4, false}));
+}
+
+TEST(CudaMaskerRoles, HaveAtMostAsManyMaskersAsAKernelTakes) {
+  ModelSpec spec = spec_of("resnet152", "4-4-2-1");
+  std::vector<CudaMaskerRole> roles = roles_of(spec, uniform_plan(spec));
+  // 35 identity blocks of stage 3 and the first block of stage 4.
+  EXPECT_EQ(roles[12], (CudaMaskerRole{kMaxMaskers, false}));
+  EXPECT_EQ(roles[12 + kMaxMaskers - 1], (CudaMaskerRole{1, true}));
+  EXPECT_EQ(roles[12 + kMaxMaskers], (CudaMaskerRole{4, false}));
+}
+
 TEST(CudaTiles, ExpectedDilationIsTheMeanOverRandomMasks) {
   for (auto [granularity, stride] : {std::pair{1, 1}, {1, 2}, {2, 1}, {2, 2}, {4, 1}, {4, 2}, {7, 1}}) {
     for (double rate : {0.2, 0.5, 0.8}) {

@@ -348,7 +348,7 @@ TEST(CudaMask, ListsAreTheCpusForEveryMask) {
         std::fill_n(patches.begin() + g.patches(), g.patches(), uint8_t{0});
         Lists got(g, patches);
         got.add(ListKind::dilated), got.add(ListKind::active), got.add(ListKind::result),
-            got.add(ListKind::projected);
+            got.add(ListKind::projected), got.add(ListKind::patches);
         WithSettings settings(kSettings[granularity % 2]);
         Stream stream;
         build_lists(stream, got.call);
@@ -373,6 +373,12 @@ TEST(CudaMask, ListsAreTheCpusForEveryMask) {
         int64_t active = 0;
         for (size_t i = 0; i < got.lists[3].out.size(); ++i) active += got.lists[3].out[i] < 0;
         EXPECT_EQ(active, want.projected.count());
+        std::vector<int32_t> active_patches;
+        for (size_t p = 0; p < patches.size(); ++p) {
+          if (patches[p] != 0) active_patches.push_back(static_cast<int32_t>(p));
+        }
+        ASSERT_EQ(got.lists[4].begin.back(), static_cast<int>(active_patches.size()));
+        EXPECT_TRUE(std::equal(active_patches.begin(), active_patches.end(), got.lists[4].in.begin()));
         int64_t counted = 0;
         for (int32_t chunk : got.masked[0]) counted += chunk;
         EXPECT_EQ(counted, want.dilated.count());
@@ -415,14 +421,28 @@ struct MaskerRun {
     for (int c = 0; c < map.channels; ++c) weight[c] = w.data[c] - w.data[map.channels + c];
     call = {g,
             map.device(),
-            weight.data(),
-            bias.data[0] - bias.data[1],
-            forced.data(),
-            &force,
-            differences.data.data(),
-            patches.data()};
+            {weight.data(), bias.data[0] - bias.data[1], forced.data(), &force, differences.data.data(),
+             patches.data()}};
   }
 };
+
+/// Of a map of 2 x 11 x 14 pixels.
+ListGeometry masker_geometry(int stride, int granularity) {
+  PatchGrid grid{{(11 + stride - 1) / stride, 14 / stride}, granularity};
+  auto n = [](int64_t v) { return static_cast<int>(v); };
+  return {2,
+          11,
+          14,
+          11,
+          14,
+          n(grid.map.height),
+          n(grid.map.width),
+          stride,
+          stride,
+          granularity,
+          n(grid.rows()),
+          n(grid.cols())};
+}
 
 TEST(CudaMasker, AgreesWithTheReference) {
   Random random(5);
@@ -431,20 +451,8 @@ TEST(CudaMasker, AgreesWithTheReference) {
       for (int granularity : {1, 2, 3, 4, 20}) {
         for (int channels : {8, 24, 136, 600}) {
           Map map(random_tensor({2, 11, 14, channels}, random), precision);
-          PatchGrid grid{{(11 + stride - 1) / stride, 14 / stride}, granularity};
-          auto n = [](int64_t v) { return static_cast<int>(v); };
-          ListGeometry g{2,
-                         11,
-                         14,
-                         11,
-                         14,
-                         n(grid.map.height),
-                         n(grid.map.width),
-                         stride,
-                         stride,
-                         granularity,
-                         n(grid.rows()),
-                         n(grid.cols())};
+          ListGeometry g = masker_geometry(stride, granularity);
+          PatchGrid grid{{g.output_height, g.output_width}, granularity};
           Tensor weight = random_tensor({2, channels, 1, 1}, random), bias = random_tensor({2}, random);
           Tensor expected = reference::masker_differences(map.tensor(), grid, stride, weight, bias);
           MaskerRun run(g, map, weight, bias);
@@ -457,6 +465,95 @@ TEST(CudaMasker, AgreesWithTheReference) {
           run.force = 1;
           masker(stream, precision, run.call);
           EXPECT_EQ(run.patches, run.forced);
+        }
+      }
+    }
+  }
+}
+
+/// Maskers that differ, over one map.
+std::vector<MaskerRun> several_maskers(int count, const ListGeometry& g, const Map& map, Random& random) {
+  std::vector<MaskerRun> runs;
+  for (int m = 0; m < count; ++m) {
+    runs.emplace_back(g, map, random_tensor({2, map.channels, 1, 1}, random), random_tensor({2}, random));
+  }
+  for (MaskerRun& run : runs) {  // where they are now
+    run.call.target.forced = run.forced.data(), run.call.target.force = &run.force;
+    run.call.target.weight = run.weight.data(), run.call.target.patches = run.patches.data();
+    run.call.target.differences = run.differences.data.data();
+  }
+  return runs;
+}
+
+MaskerGroupCall group_of(const std::vector<MaskerRun>& runs) {
+  MaskerGroupCall call;
+  call.geometry = runs.front().call.geometry;
+  call.x = runs.front().call.x;
+  for (const MaskerRun& run : runs) call.targets[call.count++] = run.call.target;
+  return call;
+}
+
+TEST(CudaMaskerGroup, HasTheBitsOfEachMaskerAlone) {
+  Random random(15);
+  for (Precision precision : {Precision::fp32, Precision::fp16, Precision::bf16}) {
+    for (auto [stride, granularity] : {std::pair{1, 1}, {1, 2}, {2, 2}, {1, 3}, {1, 4}, {2, 7}, {1, 20}}) {
+      for (int channels : {8, 136, 600, 1032}) {
+        for (int count : {2, 9, kMaxMaskers}) {
+          if (count > 2 && (channels != 600 || granularity > 3)) continue;
+          Map map(random_tensor({2, 11, 14, channels}, random), precision);
+          std::vector<MaskerRun> runs =
+              several_maskers(count, masker_geometry(stride, granularity), map, random);
+          WithSettings settings(kSettings[granularity % 2]);
+          Stream stream;
+          masker_group(stream, precision, group_of(runs));
+          for (MaskerRun& run : runs) {
+            Tensor differences = run.differences;
+            std::vector<uint8_t> patches = run.patches;
+            masker(stream, precision, run.call);
+            EXPECT_EQ(differences, run.differences);
+            EXPECT_EQ(patches, run.patches);
+          }
+          for (MaskerRun& run : runs) {  // the opposite, of the first only
+            for (size_t p = 0; p < run.forced.size(); ++p) run.forced[p] = run.patches[p] == 0;
+          }
+          runs.front().force = 1;
+          std::vector<uint8_t> others = runs.back().patches;
+          masker_group(stream, precision, group_of(runs));
+          EXPECT_EQ(runs.front().patches, runs.front().forced);
+          EXPECT_EQ(runs.back().patches, others);
+        }
+      }
+    }
+  }
+}
+
+TEST(CudaMaskerGroup, DecidesAboutListedPatchesOnly) {
+  Random random(16);
+  for (auto [stride, granularity] : {std::pair{1, 1}, {2, 2}, {1, 4}, {1, 6}}) {
+    ListGeometry g = masker_geometry(stride, granularity);
+    Map map(random_tensor({2, 11, 14, 40}, random), Precision::fp32);
+    std::vector<MaskerRun> runs = several_maskers(3, g, map, random);
+    for (double rate : {0.0, 0.2, 0.6, 1.0}) {
+      std::vector<int32_t> listed;
+      for (int32_t p = 0; p < 2 * g.patches(); ++p) {
+        if (random.uniform() < rate) listed.push_back(p);
+      }
+      const auto count = static_cast<int32_t>(listed.size());
+      listed.resize(static_cast<size_t>(2 * g.patches()), -1);
+      for (MaskerRun& run : runs) {
+        std::fill(run.differences.data.begin(), run.differences.data.end(), -7.0f);
+        std::fill(run.patches.begin(), run.patches.end(), uint8_t{9});
+      }
+      MaskerGroupCall call = group_of(runs);
+      call.listed = listed.data(), call.listed_count = &count;
+      Stream stream;
+      masker_group(stream, Precision::fp32, call);
+      for (MaskerRun& run : runs) {
+        Tensor differences = run.differences;
+        masker(stream, Precision::fp32, run.call);
+        for (int32_t p = 0; p < 2 * g.patches(); ++p) {
+          bool wanted = std::find(listed.begin(), listed.begin() + count, p) != listed.begin() + count;
+          EXPECT_EQ(differences.data[p], wanted ? run.differences.data[p] : -7.0f) << p;
         }
       }
     }

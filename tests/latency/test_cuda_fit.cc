@@ -1,6 +1,8 @@
 // Fitting the CUDA kernels' costs to made-up measurements of known costs.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "calibrate/cuda_fit.h"
 #include "core/random.h"
 
@@ -98,7 +100,11 @@ TEST(FitCudaUnits, FindsTheSecondsThatMadeTheTimes) {
       const double pixels = images * side * side;
       add(stream_counts(pixels * 512));
       for (const int patch : {1, 2, 4, 8}) {
-        for (const int pitch : {64, 1024}) add(masker_counts(images, map, pitch, patch, Precision::fp16));
+        for (const int pitch : {64, 1024}) {
+          add(masker_counts(images, map, pitch, patch, Precision::fp16));
+          const double patches = images * std::ceil(1.0 * side / patch) * std::ceil(1.0 * side / patch);
+          add(masker_group_counts(patches, 400, map, pitch, patch, Precision::fp16));
+        }
       }
       add(list_counts(images, {map, map, map}));
       for (const int pitch : {32, 2048}) add(mean_counts(images, pixels, pitch, Precision::fp16));

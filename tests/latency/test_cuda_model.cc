@@ -117,6 +117,33 @@ TEST(CudaModel, EveryScheduleIsPriced) {
   for (const OperatorLatency& latency : of.run(with, activity, scattered)) EXPECT_GT(latency.seconds, 0);
 }
 
+TEST(CudaModel, MaskersOfOneMapReadWhatTheBlockBeforeChanged) {
+  // 64 patches of 4 x 4 pixels x 256 channels, half; ten maskers take the warps' turns of sixteen.
+  const CudaCounts group = masker_group_counts(64, 10, {56, 56}, 256, 4, Precision::fp16);
+  EXPECT_DOUBLE_EQ(group[static_cast<size_t>(CudaUnit::masker)], 64 * 16 * 256 * 2e-6);
+  EXPECT_DOUBLE_EQ(group[static_cast<size_t>(CudaUnit::masker_product)], 64 * 16 * 8e-3);
+  // A larger patch is eight warps' shares, each with sums of its own.
+  EXPECT_DOUBLE_EQ(masker_group_counts(64, 8, {56, 56}, 256, 7,
+                                       Precision::fp16)[static_cast<size_t>(CudaUnit::masker_product)],
+                   64 * 8 * 8 * 8e-3);
+  const ModelSpec spec = network("resnet101", "4-4-2-1");
+  const auto maskers_of = [&](const char* schedule) {
+    const NetworkLatency network = predict_latency(
+        spec, h200(), {.batch = 128, .rate = 0.4, .schedule = parse_schedule_constraint(schedule)});
+    std::vector<double> seconds;
+    for (const BlockLatency& block : network.blocks) seconds.push_back(block.operators[0].seconds);
+    return seconds;
+  };
+  const std::vector<double> apart = maskers_of("masker=separate"), together = maskers_of("masker=pooled");
+  EXPECT_EQ(together[0], apart[0]);  // alone on its map
+  EXPECT_GE(together[8], apart[8]);  // the first of stage 3 that decides for the rest
+  EXPECT_LT(together[9], 0.6 * apart[9]);
+  EXPECT_LT(std::accumulate(together.begin(), together.end(), 0.0),
+            0.6 * std::accumulate(apart.begin(), apart.end(), 0.0));
+  for (const BlockLatency& block : predict_latency(spec, h200(), {.batch = 128, .rate = 0.4}).blocks)
+    EXPECT_NE(block.schedule.masker, MaskerSchedule::pooled) << block.name;  // as the engine's default
+}
+
 TEST(CudaModel, ADenseFirstConvolutionHidesTheShorterOfTheTwo) {
   const IdentityBlock of;
   for (const int64_t batch : {1, 128}) {

@@ -50,7 +50,7 @@ struct ListTarget {
   int32_t* mask_counts = nullptr;  ///< what the mask alone lists, per chunk; may be null
 };
 
-inline constexpr int kMaxTargets = 4;
+inline constexpr int kMaxTargets = 5;  ///< a list of each kind
 struct ListCall {
   ListGeometry geometry;
   const uint8_t* patches = nullptr;  ///< [images][rows][cols]; null: all active
@@ -59,19 +59,36 @@ struct ListCall {
 };
 void build_lists(Stream& stream, const ListCall& call);
 
-// ---- masker.cu: logit differences and decisions ----
+// ---- masker.cu, masker_group.cu: logit differences and decisions ----
 
-struct MaskerCall {
-  ListGeometry geometry;
-  DeviceMap x;                      ///< block input
+/// A masker, and where its results go.
+struct MaskerTarget {
   const float* weight = nullptr;    ///< w0 - w1, [x.pitch], zero in the padding
   float bias = 0;                   ///< b0 - b1
-  const uint8_t* forced = nullptr;  ///< decisions instead of the maskers', where *force is not 0
+  const uint8_t* forced = nullptr;  ///< decisions instead of the masker's, where *force is not 0
   const int32_t* force = nullptr;
   float* differences = nullptr;  ///< [images][rows][cols]
   uint8_t* patches = nullptr;    ///< the same
 };
+
+struct MaskerCall {
+  ListGeometry geometry;
+  DeviceMap x;  ///< block input
+  MaskerTarget target;
+};
 void masker(Stream& stream, Precision precision, const MaskerCall& call);
+
+/// Several blocks' maskers, whose patches are the same windows of one map, in one pass over it.
+struct MaskerGroupCall {
+  ListGeometry geometry;  ///< of any of them
+  DeviceMap x;
+  MaskerTarget targets[kMaxMaskers];
+  int count = 0;
+  const int32_t* listed = nullptr;  ///< patches to decide about; null: every patch
+  const int32_t* listed_count = nullptr;
+};
+/// The bits that masker() gives for each.
+void masker_group(Stream& stream, Precision precision, const MaskerGroupCall& call);
 
 // ---- conv_fp32.cu, conv_tensor.cu: convolution over a list ----
 

@@ -28,6 +28,7 @@ enum class ListKind {
   result,     ///< M: output map -> output map
   projected,  ///< every output pixel: block input -> output map; output indices of active pixels are inverted
               ///< (~)
+  patches,    ///< active patches: index among all images' patches, twice
 };
 
 /// Index of pixel (y, x) of image n in a map with a one-pixel border.
@@ -35,11 +36,13 @@ LASNET_HOST_DEVICE inline int bordered(int height, int width, int n, int y, int 
   return (n * (height + 2) + y + 1) * (width + 2) + x + 1;
 }
 
-/// Height and width of the map whose pixels a list is drawn from.
+/// Height and width of the map whose pixels a list is drawn from; of `patches`, the grid.
 LASNET_HOST_DEVICE inline int domain_height(const ListGeometry& g, ListKind kind) {
+  if (kind == ListKind::patches) return g.patch_rows;
   return kind == ListKind::dilated ? g.middle_height : g.output_height;
 }
 LASNET_HOST_DEVICE inline int domain_width(const ListGeometry& g, ListKind kind) {
+  if (kind == ListKind::patches) return g.patch_cols;
   return kind == ListKind::dilated ? g.middle_width : g.output_width;
 }
 
@@ -58,13 +61,17 @@ LASNET_HOST_DEVICE inline PatchSpan dilated_span(const ListGeometry& g, int v, i
   return {first / g.granularity, last / g.granularity};
 }
 
+/// The same of a list; `outputs`: rows or columns of the output map.
+LASNET_HOST_DEVICE inline PatchSpan span_of(const ListGeometry& g, ListKind kind, int v, int outputs) {
+  if (kind == ListKind::dilated) return dilated_span(g, v, outputs);
+  if (kind == ListKind::patches) return {v, v};
+  return {v / g.granularity, v / g.granularity};
+}
 LASNET_HOST_DEVICE inline PatchSpan row_span(const ListGeometry& g, ListKind kind, int y) {
-  if (kind == ListKind::dilated) return dilated_span(g, y, g.output_height);
-  return {y / g.granularity, y / g.granularity};
+  return span_of(g, kind, y, g.output_height);
 }
 LASNET_HOST_DEVICE inline PatchSpan column_span(const ListGeometry& g, ListKind kind, int x) {
-  if (kind == ListKind::dilated) return dilated_span(g, x, g.output_width);
-  return {x / g.granularity, x / g.granularity};
+  return span_of(g, kind, x, g.output_width);
 }
 
 /// Whether a patch is active among these rows and columns. `patches`: one image's decisions.
@@ -104,6 +111,10 @@ LASNET_HOST_DEVICE inline PixelPair pixel_pair(const ListGeometry& g, ListKind k
       return {out, out};
     case ListKind::projected:
       return {bordered(g.input_height, g.input_width, n, y * g.stride, x * g.stride), out};
+    case ListKind::patches: {
+      int patch = (n * g.patch_rows + y) * g.patch_cols + x;
+      return {patch, patch};
+    }
   }
   return {};
 }
@@ -120,6 +131,9 @@ LASNET_HOST_DEVICE inline Window masker_window(const ListGeometry& g, int row, i
   if (w.right > g.input_width) w.right = g.input_width;
   return w;
 }
+
+/// Maskers that decide in one pass over a map.
+inline constexpr int kMaxMaskers = 32;
 
 /// Pixels are dealt to blocks of threads in chunks that never cross images.
 inline constexpr int kChunkPixels = 1024;

@@ -235,6 +235,11 @@ T __shfl_xor_sync(unsigned, T value, int distance) {
   return lasnet::cuda::emulation::shuffle("shuffle", value, lasnet::cuda::emulation::lane_index() ^ distance);
 }
 
+template <class T>
+T __shfl_sync(unsigned, T value, int lane) {
+  return lasnet::cuda::emulation::shuffle("shuffle", value, lane);
+}
+
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
 inline unsigned atomicAdd(unsigned* address, unsigned value) {
