@@ -61,15 +61,20 @@ __device__ inline uint32_t pack_word(const float* values) {
   }
 }
 
-/// 16 aligned bytes as floats.
+/// 16 bytes as floats.
 template <class T>
-__device__ inline void load_vector(const T* from, float (&values)[kVector<T>]) {
+__device__ inline void unpack_vector(uint4 words, float (&values)[kVector<T>]) {
   constexpr int kPerWord = kVector<T> / 4;
-  uint4 words = *reinterpret_cast<const uint4*>(from);
   unpack_word<T>(words.x, values);
   unpack_word<T>(words.y, values + kPerWord);
   unpack_word<T>(words.z, values + 2 * kPerWord);
   unpack_word<T>(words.w, values + 3 * kPerWord);
+}
+
+/// 16 aligned bytes as floats.
+template <class T>
+__device__ inline void load_vector(const T* from, float (&values)[kVector<T>]) {
+  unpack_vector<T>(*reinterpret_cast<const uint4*>(from), values);
 }
 
 template <class T>

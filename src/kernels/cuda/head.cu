@@ -26,15 +26,15 @@ __global__ void __launch_bounds__(kThreads) head_kernel(HeadCall call) {
   float sums[kImages][kClasses] = {};
 #pragma unroll(kClasses == 1 ? 4 : 1)
   for (int c = lane * 4; c < call.pitch; c += 32 * 4) {
-    float w[kClasses][4] = {}, x[kImages][4] = {};  // all loads before the first use
+    // All loads before the first use: one under a condition would wait for those before it, so the last class
+    // and image stand in for those that there are not.
+    float w[kClasses][4], x[kImages][4];
 #pragma unroll
-    for (int o = 0; o < kClasses; ++o) {
-      if (o < classes) load_vector(weight + static_cast<int64_t>(o) * call.pitch + c, w[o]);
-    }
+    for (int o = 0; o < kClasses; ++o)
+      load_vector(weight + static_cast<int64_t>(o < classes ? o : classes - 1) * call.pitch + c, w[o]);
 #pragma unroll
-    for (int n = 0; n < kImages; ++n) {
-      if (n < images) load_vector(features + static_cast<int64_t>(n) * call.pitch + c, x[n]);
-    }
+    for (int n = 0; n < kImages; ++n)
+      load_vector(features + static_cast<int64_t>(n < images ? n : images - 1) * call.pitch + c, x[n]);
 #pragma unroll
     for (int n = 0; n < kImages; ++n) {
 #pragma unroll

@@ -63,7 +63,7 @@ void build_lists(Stream& stream, const ListCall& call);
 
 /// A masker, and where its results go.
 struct MaskerTarget {
-  const float* weight = nullptr;    ///< w0 - w1, [x.pitch], zero in the padding
+  const float* weight = nullptr;    ///< w0 - w1, [x.pitch], zero in the padding; aligned to 16 bytes
   float bias = 0;                   ///< b0 - b1
   const uint8_t* forced = nullptr;  ///< decisions instead of the masker's, where *force is not 0
   const int32_t* force = nullptr;

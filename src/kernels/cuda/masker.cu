@@ -15,24 +15,31 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 
-/// At most 64 registers for the smaller ones: beside a convolution's blocks of the `split` tile there must be
-/// room for one of these.
+/// At most 64 registers: beside a convolution's blocks of the `split` tile there must be room for one of
+/// these.
 template <class T, int kSide>
-__global__ void __launch_bounds__(kThreads, kSide == 4 ? 3 : 4) small_patches_kernel(MaskerCall call) {
+__global__ void __launch_bounds__(kThreads, 4) small_patches_kernel(MaskerCall call) {
   begin_kernel();
+  constexpr int kVectors = 4 / kSide;
   const ListGeometry& g = call.geometry;
   int lane = static_cast<int>(threadIdx.x) % 32, pitch = call.x.pitch;
-  int64_t index = static_cast<int64_t>(blockIdx.x) * kWarps + threadIdx.x / 32;
-  if (index >= static_cast<int64_t>(g.images) * g.patches()) return;  // whole warps
+  int index = static_cast<int>(blockIdx.x * kWarps + threadIdx.x / 32);
+  if (index >= g.images * g.patches()) return;  // whole warps
   MaskerPatch patch(g, call.x, index);
   int row_elements = (g.input_width + 2) * pitch;
-  const T* x = static_cast<const T*>(call.x.data) + patch.first;
+  const T* first = static_cast<const T*>(call.x.data) + patch.first;
   float dot = 0;
-#pragma unroll(kSide == 1 ? 4 : kSide == 2 ? 2 : 1)
-  for (int c = lane * kVector<T>; c < pitch; c += 32 * kVector<T>) {
-    float sums[kVector<T>] = {};
-    add_small_patch<T, kSide>(x + c, pitch, row_elements, patch, sums);
-    dot += weighted(call.target.weight + c, sums);
+  for (int c = lane * kVector<T>; c < pitch; c += kVectors * kWarpChannels<T>) {
+    float sums[kVectors][kVector<T>] = {};
+    add_small_patch<T, kVectors, kSide>(first, call.x, row_elements, patch, c, sums);
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) {
+      int channel = c + v * kWarpChannels<T>;
+      float weights[kVector<T>];
+      load_weights(call.target.weight + least(channel, pitch - kVector<T>), weights);
+      float share = weighted(weights, sums[v]);
+      dot = channel < pitch ? dot + share : dot;  // no branch that loads could be moved behind
+    }
   }
   dot = warp_sum(dot);
   if (lane == 0) decide(call.target, patch, dot);
@@ -45,14 +52,15 @@ __global__ void __launch_bounds__(kThreads) large_patches_kernel(MaskerCall call
   const ListGeometry& g = call.geometry;
   int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   int pitch = call.x.pitch;
-  MaskerPatch patch(g, call.x, blockIdx.x);
+  MaskerPatch patch(g, call.x, static_cast<int>(blockIdx.x));
   int64_t row_elements = static_cast<int64_t>(g.input_width + 2) * pitch;
-  const T* x = static_cast<const T*>(call.x.data) + patch.first;
+  const T* first = static_cast<const T*>(call.x.data) + patch.first;
   float dot = 0;
-  for (int c = lane * kVector<T>; c < pitch; c += 32 * kVector<T>) {
-    float sums[kVector<T>] = {};
-    add_rows(x + c, pitch, row_elements, patch, warp, kWarps, sums);
-    dot += weighted(call.target.weight + c, sums);
+  for (int c = lane * kVector<T>; c < pitch; c += kWarpChannels<T>) {
+    float sums[kVector<T>] = {}, weights[kVector<T>];
+    load_weights(call.target.weight + c, weights);
+    add_rows(first, call.x, row_elements, patch, c, warp, kWarps, sums);
+    dot += weighted(weights, sums);
   }
   dot = warp_sum(dot);
   if (lane == 0) partial[warp] = dot;

@@ -26,11 +26,13 @@ static_assert(kPerWarp * kSlots == 32);  // a lane for each sum of a warp
 
 /// Vectors of a lane in a step.
 template <class T>
-inline constexpr int kLaneVectors = kStepChannels / (32 * kVector<T>);
+inline constexpr int kLaneVectors = kStepChannels / kWarpChannels<T>;
 
-/// Rows of a small patch that are read at once: as many as registers hold beside the products.
+/// Vectors of a small patch that a lane reads at once.
 template <class T, int kSide>
-inline constexpr int kRowsAtOnce = kSide == 4 && sizeof(T) == 2 ? 2 : kSide;
+inline constexpr int kVectorsAtOnce = kSide == 1   ? kLaneVectors<T>
+                                      : kSide == 2 ? 2
+                                                   : 1;
 
 /// Sums of a step, in quarters of 4 channels: neighbouring lanes read neighbouring 16 bytes.
 template <class T>
@@ -90,7 +92,7 @@ __device__ void add_products(const MaskerGroupCall& call, int warp, int lane, in
 #pragma unroll
     for (int m = 0; m < kPerWarp; ++m) {
       if (warp + m * kWarps >= call.count) break;
-      for (int k = 0; k < kVector<T>; ++k) weights[m][k] = call.targets[warp + m * kWarps].weight[c + k];
+      load_weights(call.targets[warp + m * kWarps].weight + c, weights[m]);
     }
 #pragma unroll
     for (int slot = 0; slot < kSlots; ++slot) {
@@ -108,31 +110,31 @@ __device__ void add_products(const MaskerGroupCall& call, int warp, int lane, in
 template <class T, int kSide>
 __device__ void pool_step(const MaskerGroupCall& call, const MaskerPatch& patch, int warp, int lane,
                           int begin, PooledSums<T>& pooled) {
-  int pitch = call.x.pitch;
-  int64_t row_elements = static_cast<int64_t>(call.geometry.input_width + 2) * pitch;
-  const T* x = static_cast<const T*>(call.x.data) + patch.first;
-#pragma unroll(kSide == 4 ? 1 : kLaneVectors <T>)
-  for (int v = 0; v < kLaneVectors<T>; ++v) {
+  constexpr int kVectors = kVectorsAtOnce<T, kSide>;
+  int64_t row_elements = static_cast<int64_t>(call.geometry.input_width + 2) * call.x.pitch;
+  const T* first = static_cast<const T*>(call.x.data) + patch.first;
+#pragma unroll
+  for (int v = 0; v < kLaneVectors<T>; v += kVectors) {
     int c = begin + (v * 32 + lane) * kVector<T>;
-    if (c >= pitch) break;
-    float sums[kVector<T>] = {};
+    if (c >= call.x.pitch) break;
+    float sums[kVectors][kVector<T>] = {};
     if constexpr (kSide == kLarge) {
-      add_rows(x + c, pitch, row_elements, patch, warp, kWarps, sums);
+      add_rows(first, call.x, row_elements, patch, c, warp, kWarps, sums[0]);
     } else {
-      add_small_patch<T, kSide, kRowsAtOnce<T, kSide>>(x + c, pitch, static_cast<int>(row_elements), patch,
-                                                       sums);
+      add_small_patch<T, kVectors, kSide>(first, call.x, row_elements, patch, c, sums);
     }
-    pooled.put(warp, v, sums);
+#pragma unroll
+    for (int i = 0; i < kVectors; ++i) pooled.put(warp, v + i, sums[i]);
   }
 }
 
 /// `dots`: [masker of the warp][slot].
 template <int kSide>
-__device__ void decide_group(const MaskerGroupCall& call, int64_t first, int64_t patches, int warp, int lane,
+__device__ void decide_group(const MaskerGroupCall& call, int first, int patches, int warp, int lane,
                              float (&dots)[32]) {
   float sum = warp_sums<>(dots, lane);
   int slot = lane % kSlots, masker = warp + lane / kSlots * kWarps;
-  int64_t entry = first + slot;
+  int entry = first + slot;
   if (kSide == kLarge) {  // its shares, one after the other
     float share = sum;
     sum = __shfl_sync(kWholeWarp, share, lane - slot);
@@ -140,7 +142,7 @@ __device__ void decide_group(const MaskerGroupCall& call, int64_t first, int64_t
     entry = slot == 0 ? first : patches;
   }
   if (masker >= call.count || entry >= patches) return;
-  int64_t index = call.listed == nullptr ? entry : call.listed[entry];
+  int index = call.listed == nullptr ? entry : call.listed[entry];
   decide(call.targets[masker], MaskerPatch(call.geometry, call.x, index), sum);
 }
 
@@ -149,13 +151,12 @@ __global__ void __launch_bounds__(kThreads, 2) group_kernel(MaskerGroupCall call
   begin_kernel();
   const ListGeometry& g = call.geometry;
   int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  int64_t patches =
-      call.listed == nullptr ? static_cast<int64_t>(g.images) * g.patches() : *call.listed_count;
-  int64_t first = static_cast<int64_t>(blockIdx.x) * (kSide == kLarge ? 1 : kSlots);
+  int patches = call.listed == nullptr ? g.images * g.patches() : *call.listed_count;
+  int first = static_cast<int>(blockIdx.x) * (kSide == kLarge ? 1 : kSlots);
   if (first >= patches) return;
-  int64_t entry = kSide == kLarge ? first : first + warp;
+  int entry = kSide == kLarge ? first : first + warp;
   bool has_patch = entry < patches;  // else the slot's sums are whatever they are
-  int64_t index = !has_patch ? 0 : call.listed == nullptr ? entry : call.listed[entry];
+  int index = !has_patch ? 0 : call.listed == nullptr ? entry : call.listed[entry];
   MaskerPatch patch(g, call.x, index);
   PooledSums<T> pooled(lane);
   float dots[32] = {};

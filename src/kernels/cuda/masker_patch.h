@@ -6,14 +6,18 @@
 
 namespace lasnet::cuda {
 
+/// Channels of a vector of every lane.
+template <class T>
+inline constexpr int kWarpChannels = 32 * kVector<T>;
+
 /// A patch's input pixels.
 struct MaskerPatch {
-  int64_t index = 0;
+  int index = 0;
   int height = 0, width = 0;
   int64_t first = 0;  ///< element of the first pixel
 
-  __device__ MaskerPatch(const ListGeometry& g, const DeviceMap& x, int64_t patch) : index(patch) {
-    auto image = static_cast<int>(index / g.patches()), within = static_cast<int>(index % g.patches());
+  __device__ MaskerPatch(const ListGeometry& g, const DeviceMap& x, int patch) : index(patch) {
+    int image = index / g.patches(), within = index % g.patches();
     Window window = masker_window(g, within / g.patch_cols, within % g.patch_cols);
     height = window.bottom - window.top, width = window.right - window.left;
     first = static_cast<int64_t>(bordered(g.input_height, g.input_width, image, window.top, window.left)) *
@@ -28,46 +32,93 @@ __device__ inline void decide(const MaskerTarget& target, const MaskerPatch& pat
   target.patches[patch.index] = *target.force != 0 ? target.forced[patch.index] : difference >= 0;
 }
 
-/// Adds up to kPixels neighbours to `sums`.
-template <class T, int kPixels>
-__device__ void add_pixels(const T* x, int pitch, int pixels, float (&sums)[kVector<T>]) {
-  float values[kPixels][kVector<T>] = {};
+__device__ inline int least(int a, int b) { return a < b ? a : b; }
+
+/// Up to kRows x kCols pixels of a patch, kVectors vectors of each, read at once: no load waits for another,
+/// or hangs on a condition (the last row, column and vector stand in for those that there are not).
+template <class T, int kVectors, int kRows, int kCols>
+class PixelReads {
+ public:
+  /// Vectors of channels from `channel` on, a warp's width from each other.
+  __device__ PixelReads(const T* first, const DeviceMap& x, int64_t row_elements, int height, int width,
+                        int channel)
+      : height_(height), width_(width) {
 #pragma unroll
-  for (int i = 0; i < kPixels; ++i) {
-    if (i < pixels) load_vector(x + static_cast<int64_t>(i) * pitch, values[i]);
+    for (int v = 0; v < kVectors; ++v) {
+      const T* from = first + least(channel + v * kWarpChannels<T>, x.pitch - kVector<T>);
+#pragma unroll
+      for (int y = 0; y < kRows; ++y) {
+#pragma unroll
+        for (int i = 0; i < kCols; ++i)
+          words_[v][y][i] =
+              *reinterpret_cast<const uint4*>(from + least(y, height - 1) * row_elements +
+                                              static_cast<int64_t>(least(i, width - 1)) * x.pitch);
+      }
+    }
   }
+
+  /// Row by row.
+  __device__ void add(int vector, float (&sums)[kVector<T>]) const {
 #pragma unroll
-  for (int i = 0; i < kPixels; ++i) {
-    for (int k = 0; k < kVector<T>; ++k) sums[k] += values[i][k];
+    for (int y = 0; y < kRows; ++y) {
+#pragma unroll
+      for (int i = 0; i < kCols; ++i) {
+        if (y >= height_ || i >= width_) continue;
+        float values[kVector<T>];
+        unpack_vector<T>(words_[vector][y][i], values);
+        for (int k = 0; k < kVector<T>; ++k) sums[k] += values[k];
+      }
+    }
+  }
+
+ private:
+  int height_, width_;
+  uint4 words_[kVectors][kRows][kCols];
+};
+
+/// Adds vectors of a patch of at most kSide x kSide.
+template <class T, int kVectors, int kSide>
+__device__ void add_small_patch(const T* first, const DeviceMap& x, int64_t row_elements,
+                                const MaskerPatch& patch, int channel, float (&sums)[kVectors][kVector<T>]) {
+  constexpr int kRows = kSide == 4 ? 2 : kSide;  // at once, as registers go
+#pragma unroll(kRows == kSide ? kSide : 1)
+  for (int y = 0; y < kSide; y += kRows) {
+    if (y > 0 && y >= patch.height) break;
+    PixelReads<T, kVectors, kRows, kSide> pixels(first + y * row_elements, x, row_elements, patch.height - y,
+                                                 patch.width, channel);
+#pragma unroll
+    for (int v = 0; v < kVectors; ++v) pixels.add(v, sums[v]);
   }
 }
 
-/// Adds the pixels of a patch of at most kSide x kSide, reading kRows of its rows at once.
-template <class T, int kSide, int kRows = kSide>
-__device__ void add_small_patch(const T* x, int pitch, int row_elements, const MaskerPatch& patch,
-                                float (&sums)[kVector<T>]) {
-#pragma unroll(kRows)
-  for (int y = 0; y < kSide; ++y)
-    add_pixels<T, kSide>(x + y * row_elements, pitch, y < patch.height ? patch.width : 0, sums);
-}
-
-/// Adds those of a larger patch's rows that fall to a warp: `warp`, and every `warps` after it.
+/// Adds a vector of those of a larger patch's rows that fall to a warp: `warp`, and every `warps` after it.
 template <class T>
-__device__ void add_rows(const T* x, int pitch, int64_t row_elements, const MaskerPatch& patch, int warp,
-                         int warps, float (&sums)[kVector<T>]) {
+__device__ void add_rows(const T* first, const DeviceMap& x, int64_t row_elements, const MaskerPatch& patch,
+                         int channel, int warp, int warps, float (&sums)[kVector<T>]) {
   constexpr int kStrip = 8;  // pixels of a row that are read at once
   for (int y = warp; y < patch.height; y += warps) {
-    const T* row = x + y * row_elements;
-    for (int i = 0; i < patch.width; i += kStrip)
-      add_pixels<T, kStrip>(row + static_cast<int64_t>(i) * pitch, pitch, patch.width - i, sums);
+    for (int i = 0; i < patch.width; i += kStrip) {
+      const T* strip = first + y * row_elements + static_cast<int64_t>(i) * x.pitch;
+      PixelReads<T, 1, 1, kStrip>(strip, x, row_elements, 1, patch.width - i, channel).add(0, sums);
+    }
   }
 }
 
-/// A few channels' share of the sum that decides.
+/// A vector's weights, 16 bytes at a time: read one by one they would take more of the caches than pixels do.
 template <int kCount>
-__device__ float weighted(const float* weight, const float (&sums)[kCount]) {
+__device__ void load_weights(const float* from, float (&weights)[kCount]) {
+  for (int k = 0; k < kCount; k += 4) {
+    float four[4];
+    load_vector(from + k, four);
+    for (int i = 0; i < 4; ++i) weights[k + i] = four[i];
+  }
+}
+
+/// A vector's share of the sum that decides.
+template <int kCount>
+__device__ float weighted(const float (&weights)[kCount], const float (&sums)[kCount]) {
   float dot = 0;
-  for (int k = 0; k < kCount; ++k) dot += sums[k] * weight[k];
+  for (int k = 0; k < kCount; ++k) dot += sums[k] * weights[k];
   return dot;
 }
 

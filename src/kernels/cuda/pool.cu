@@ -22,17 +22,20 @@ __global__ void __launch_bounds__(kThreads) max_pool_kernel(MaxPoolCall call) {
   auto image = static_cast<int>(pixel / per_image), y = static_cast<int>(pixel % per_image) / call.out.width,
        x = static_cast<int>(pixel % per_image) % call.out.width;
   int c = static_cast<int>(index % vectors) * kVector<T>;
+  uint4 window[9];  // read at once. An odd map's last windows reach one pixel beyond it, to the border
+#pragma unroll
+  for (int i = 0; i < 9; ++i) {
+    int64_t from = bordered(call.in.height, call.in.width, image, 2 * y + i / 3 - 1, 2 * x + i % 3 - 1);
+    window[i] =
+        *reinterpret_cast<const uint4*>(static_cast<const T*>(call.in.data) + from * call.in.pitch + c);
+  }
   float best[kVector<T>] = {};
-  for (int dy = -1; dy <= 1; ++dy) {
-    int64_t row = bordered(call.in.height, call.in.width, image, 2 * y + dy, 2 * x - 1);
-    // An odd map's last windows reach one pixel beyond it, to the border.
-    const T* in = static_cast<const T*>(call.in.data) + row * call.in.pitch + c;
-    for (int dx = 0; dx < 3; ++dx, in += call.in.pitch) {
-      float values[kVector<T>];
-      load_vector(in, values);
-      for (int k = 0; k < kVector<T>; ++k)
-        best[k] = values[k] > best[k] || values[k] != values[k] ? values[k] : best[k];
-    }
+#pragma unroll
+  for (int i = 0; i < 9; ++i) {
+    float values[kVector<T>];
+    unpack_vector<T>(window[i], values);
+    for (int k = 0; k < kVector<T>; ++k)
+      best[k] = values[k] > best[k] || values[k] != values[k] ? values[k] : best[k];
   }
   int64_t to = bordered(call.out.height, call.out.width, image, y, x);
   store_vector(static_cast<T*>(call.out.data) + to * call.out.pitch + c, best);

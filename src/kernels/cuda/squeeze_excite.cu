@@ -1,7 +1,8 @@
 // Squeeze-and-Excitation: scale(n) = sigmoid(w2 ReLU(w1 pooled(n) + b1) + b2), then z(n, pixel) *= scale(n).
 //
-// The two layers are one launch, a block per image: a warp computes an output at a time, its lanes strided
-// over the inputs (coalesced reads of a weight row); the squeezed values stay in shared memory. The scaling
+// The two layers are one launch, a block per image: a warp computes kOutputs outputs at a time, its lanes
+// strided over the inputs (coalesced reads of weight rows); the squeezed values stay in shared memory. The
+// scaling
 // takes a vector of 16 bytes per thread and walks the list of computed pixels.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
@@ -9,32 +10,44 @@
 namespace lasnet::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
+constexpr int kThreads = 256, kExciteThreads = 512;
+constexpr int kOutputs = 4;  ///< of a warp at a time: its loads are on their way together
 
-/// weights[inputs] . x[inputs], the same in every lane.
-__device__ float warp_dot(const float* weights, const float* x, int inputs) {
-  float dot = 0;
-  for (int i = static_cast<int>(threadIdx.x) % 32; i < inputs; i += 32) dot += weights[i] * x[i];
-  return warp_sum(dot);
+/// store(o, bias(o) + weights(o) . x) for every output o of a layer, by the whole block; weights:
+/// [outputs][inputs].
+template <class Store>
+__device__ void dense_layer(const float* weights, const float* bias, const float* x, int outputs, int inputs,
+                            const Store& store) {
+  int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  for (int first = warp * kOutputs; first < outputs; first += kExciteThreads / 32 * kOutputs) {
+    const float* rows[kOutputs];
+    float dots[kOutputs] = {};
+#pragma unroll
+    for (int o = 0; o < kOutputs; ++o)  // the last output stands in for those that there are not
+      rows[o] = weights + static_cast<int64_t>(first + o < outputs ? first + o : outputs - 1) * inputs;
+#pragma unroll 2
+    for (int i = lane; i < inputs; i += 32) {
+#pragma unroll
+      for (int o = 0; o < kOutputs; ++o) dots[o] += rows[o][i] * x[i];
+    }
+#pragma unroll
+    for (int o = 0; o < kOutputs; ++o) {
+      float value = warp_sum(dots[o]);
+      if (lane == 0 && first + o < outputs) store(first + o, value + bias[first + o]);
+    }
+  }
 }
 
-__global__ void __launch_bounds__(kThreads) excite_kernel(ExciteCall call) {
+__global__ void __launch_bounds__(kExciteThreads) excite_kernel(ExciteCall call) {
   begin_kernel();
   auto* squeezed = shared_memory<float>();
-  int warp = static_cast<int>(threadIdx.x) / 32;
-  bool is_first_lane = threadIdx.x % 32 == 0;
   const float* pooled = call.pooled + static_cast<int64_t>(blockIdx.x) * call.pitch;
   float* scale = call.scale + static_cast<int64_t>(blockIdx.x) * call.pitch;
-  for (int o = warp; o < call.squeezed; o += kWarps) {
-    float value = warp_dot(call.weight1 + static_cast<int64_t>(o) * call.channels, pooled, call.channels);
-    if (is_first_lane) squeezed[o] = relu(value + call.bias1[o]);
-  }
+  dense_layer(call.weight1, call.bias1, pooled, call.squeezed, call.channels,
+              [&](int o, float value) { squeezed[o] = relu(value); });
   __syncthreads();
-  for (int o = warp; o < call.channels; o += kWarps) {
-    float value = warp_dot(call.weight2 + static_cast<int64_t>(o) * call.squeezed, squeezed, call.squeezed);
-    if (is_first_lane) scale[o] = 1.0f / (1.0f + expf(-(value + call.bias2[o])));
-  }
+  dense_layer(call.weight2, call.bias2, squeezed, call.channels, call.squeezed,
+              [&](int o, float value) { scale[o] = 1.0f / (1.0f + expf(-value)); });
 }
 
 template <class T>
@@ -67,7 +80,7 @@ void launch_scale(Stream& stream, const ScaleCall& call) {
 
 void excite(Stream& stream, const ExciteCall& call) {
   launch(stream, excite_kernel,
-         LaunchShape{call.images, kThreads, call.squeezed * static_cast<int64_t>(sizeof(float))}, call);
+         LaunchShape{call.images, kExciteThreads, call.squeezed * static_cast<int64_t>(sizeof(float))}, call);
 }
 
 void scale_pixels(Stream& stream, Precision precision, const ScaleCall& call) {
