@@ -91,22 +91,28 @@ struct CudaTileCosts {
   bool operator==(const CudaTileCosts&) const = default;
 };
 
-/// Seconds per unit of work of the CUDA kernels that are no convolutions. Each takes `kernel` and the longest
-/// of what else it does.
+/// Seconds per unit of work of the CUDA kernels that are no convolutions. A kernel takes all of what comes
+/// one after the other, and the longest of what goes on at the same time.
 enum class CudaUnit {
+  // One after the other.
   kernel,          ///< from the end of a kernel to the end of the next, if that has nothing to do
+  wait,            ///< for the first read, where threads work out or look up its place
+  list,            ///< a launch that builds lists
+  list_look_back,  ///< a chunk's waiting for what those before it count, where there are several
+  list_pixel,      ///< 1000 pixels of a chunk: of the fullest one
+  list_chunk,      ///< 1000 chunks of pixels that lists are built from
+  // At the same time.
   stream,          ///< MB moved by kernels that read and write maps once
   masker,          ///< MB read by a masker
   masker_row,      ///< 1000 rows of patches, read by a warp 16 bytes per lane at a time
   masker_step,     ///< such rows that a warp reads one after the other
   masker_product,  ///< 1000 x 32 channels of a patch's sums, times the weights of a masker: of eight at least
-  list,            ///< a launch that builds lists: counting, and learning what chunks before it count
-  list_chunk,      ///< 1000 chunks of pixels that lists are built from
   mean_load,       ///< 1000 pixels x 32 channels averaged
   mean_step,       ///< pixels of an image that one of eight warps averages, one after the other
-  excite_output,   ///< outputs of Squeeze-and-Excitation's layers that a warp computes one after the other
-  head,            ///< MB of weights and features that the classifier's warps load
-  head_step,       ///< steps of 128 features that a warp of the classifier takes one after the other
+  excite_step,  ///< inputs, 64 at a time, of Squeeze-and-Excitation's layers that a warp reads one after the
+                ///< other
+  head,         ///< MB of weights and features that the classifier's warps load
+  head_step,    ///< steps of 128 features that a warp of the classifier takes one after the other
 };
 inline constexpr int kCudaUnits = static_cast<int>(CudaUnit::head_step) + 1;
 /// Its name: a key of `[cuda.seconds_per]`.
@@ -116,6 +122,9 @@ LASNET_EXPORT std::string to_string(CudaUnit unit);
 struct CudaHardware {
   std::string device;  ///< as CUDA names it
   int multiprocessors = 1;
+  /// Maps of a kernel that are as large as this are found in the second-level cache; those of twice the size
+  /// come from memory, and reading them takes `memory_factor` times as long; in between, a part of them.
+  double l2_mb = 25, memory_factor = 2;
   std::array<double, kCudaUnits> seconds_per = {};
   CudaTileCosts tiles;
 

@@ -76,11 +76,11 @@ Calibration calibrate_cuda(const CudaMeasureOptions& options, const CalibrationP
   if (convs.empty() || kernels.empty()) fail("calibration: no measurements to fit");
   Calibration calibration;
   CudaHardware& cuda = calibration.profile.cuda;
-  cuda = load_hardware("cuda-h200").cuda;
+  cuda = load_hardware("cuda-h100").cuda;
   cuda.device = measured.device;
   cuda.multiprocessors = measured.multiprocessors;
   cuda.tiles = fit_cuda_tiles(convs, cuda.tiles);
-  cuda.seconds_per = fit_cuda_units(kernels, cuda);
+  cuda = fit_cuda_units(kernels, cuda);
   Errors fitted, held_out;
   for (size_t i = 0; i < measured.convs.size(); ++i) {
     for (const CudaConvSample& sample : measured.convs[i])

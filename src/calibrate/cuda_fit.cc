@@ -130,25 +130,43 @@ CudaTileCost cost_of(const std::vector<double>& values) {
   return {values[0], values[1], values[2], values[3], values[4]};
 }
 
-/// Units that are fitted together, to the kernels that have any of them (of plain streams: nothing else).
-const std::vector<std::vector<CudaUnit>>& unit_groups() {
-  static const std::vector<std::vector<CudaUnit>> groups = {
-      {CudaUnit::kernel, CudaUnit::stream},
-      {CudaUnit::masker, CudaUnit::masker_row, CudaUnit::masker_step, CudaUnit::masker_product},
-      {CudaUnit::list, CudaUnit::list_chunk},
-      {CudaUnit::mean_load, CudaUnit::mean_step},
-      {CudaUnit::excite_output},
-      {CudaUnit::head, CudaUnit::head_step}};
-  return groups;
-}
+/// Costs that are fitted together, to the kernels that have any of the units (of plain streams: nothing
+/// else).
+struct CostGroup {
+  std::vector<CudaUnit> units;
+  bool cache = false;  ///< and the second-level cache
 
-bool belongs(const CudaCounts& counts, const std::vector<CudaUnit>& group) {
-  const auto counted = [&](CudaUnit unit) { return counts[static_cast<size_t>(unit)] > 0; };
-  if (group.front() != CudaUnit::kernel) return std::any_of(group.begin(), group.end(), counted);
-  for (size_t i = static_cast<size_t>(CudaUnit::stream) + 1; i < counts.size(); ++i) {
-    if (counts[i] > 0) return false;
+  bool includes(const CudaCounts& counts) const {
+    const auto counted = [&](CudaUnit unit) { return counts[unit] > 0; };
+    if (!cache) return std::any_of(units.begin(), units.end(), counted);
+    for (int i = 0; i < kCudaUnits; ++i) {
+      const auto unit = static_cast<CudaUnit>(i);
+      if (counted(unit) && std::find(units.begin(), units.end(), unit) == units.end()) return false;
+    }
+    return true;
   }
-  return true;
+
+  std::vector<double> get(const CudaHardware& hardware) const {
+    std::vector<double> values;
+    for (const CudaUnit unit : units) values.push_back(hardware.cost(unit));
+    if (cache) values.insert(values.end(), {hardware.l2_mb, hardware.memory_factor});
+    return values;
+  }
+  void set(CudaHardware& hardware, const std::vector<double>& values) const {
+    for (size_t i = 0; i < units.size(); ++i) hardware.seconds_per[static_cast<size_t>(units[i])] = values[i];
+    if (cache) hardware.l2_mb = values[units.size()], hardware.memory_factor = values[units.size() + 1];
+  }
+};
+
+const std::vector<CostGroup>& cost_groups() {
+  static const std::vector<CostGroup> groups = {
+      {{CudaUnit::kernel, CudaUnit::wait, CudaUnit::stream}, true},
+      {{CudaUnit::masker, CudaUnit::masker_row, CudaUnit::masker_step, CudaUnit::masker_product}},
+      {{CudaUnit::list, CudaUnit::list_look_back, CudaUnit::list_pixel, CudaUnit::list_chunk}},
+      {{CudaUnit::mean_load, CudaUnit::mean_step}},
+      {{CudaUnit::excite_step}},
+      {{CudaUnit::head, CudaUnit::head_step}}};
+  return groups;
 }
 
 }  // namespace
@@ -191,29 +209,23 @@ CudaTileCosts fit_cuda_tiles(const std::vector<CudaConvSample>& samples, const C
   return fitted;
 }
 
-std::array<double, kCudaUnits> fit_cuda_units(const std::vector<CudaKernelSample>& samples,
-                                              const CudaHardware& prior) {
+CudaHardware fit_cuda_units(const std::vector<CudaKernelSample>& samples, const CudaHardware& prior) {
   CudaHardware fitted = prior;
-  for (const std::vector<CudaUnit>& group : unit_groups()) {
+  for (const CostGroup& group : cost_groups()) {
     std::vector<const CudaKernelSample*> own;
     for (const CudaKernelSample& sample : samples) {
-      if (belongs(sample.counts, group)) own.push_back(&sample);
+      if (group.includes(sample.counts)) own.push_back(&sample);
     }
     if (own.empty()) continue;
     CudaHardware trial = fitted;
-    const auto set = [&](CudaHardware& hardware, const std::vector<double>& values) {
-      for (size_t i = 0; i < group.size(); ++i)
-        hardware.seconds_per[static_cast<size_t>(group[i])] = values[i];
-    };
-    std::vector<double> start;
-    for (const CudaUnit unit : group) start.push_back(fitted.cost(unit));
-    set(fitted, fit_logarithms(start, [&](const std::vector<double>& values) {
-          set(trial, values);
-          return mean_square_error(
-              own, [&](const CudaKernelSample& sample) { return kernel_seconds(sample.counts, trial); });
-        }));
+    group.set(fitted, fit_logarithms(group.get(fitted), [&](const std::vector<double>& values) {
+                group.set(trial, values);
+                return mean_square_error(own, [&](const CudaKernelSample& sample) {
+                  return kernel_seconds(sample.counts, trial);
+                });
+              }));
   }
-  return fitted.seconds_per;
+  return fitted;
 }
 
 }  // namespace lasnet

@@ -35,8 +35,8 @@ std::vector<double> minimise(const std::function<double(const std::vector<double
 /// it.
 CudaTileCosts fit_cuda_tiles(const std::vector<CudaConvSample>& samples, const CudaTileCosts& prior);
 
-/// Seconds per unit, of plain streams first, then kernel by kernel. As fit_cuda_tiles.
-std::array<double, kCudaUnits> fit_cuda_units(const std::vector<CudaKernelSample>& samples,
-                                              const CudaHardware& prior);
+/// `prior` with the seconds per unit, and its second-level cache, from plain streams first, then kernel by
+/// kernel. As fit_cuda_tiles.
+CudaHardware fit_cuda_units(const std::vector<CudaKernelSample>& samples, const CudaHardware& prior);
 
 }  // namespace lasnet

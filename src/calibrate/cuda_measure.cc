@@ -272,12 +272,13 @@ class CudaMeasurer {
     const DeviceMap out = device_map(out_, map.height, map.width, map.channels);
     const auto bytes =
         static_cast<double>(map_bytes({map.height, map.width}, batch, map.channels, precision));
-    add_kernel(stream_counts(3 * bytes), [&](cuda::Stream& stream) {
+    add_kernel(stream_counts(3 * bytes, 2 * bytes, false), [&](cuda::Stream& stream) {
       cuda::add_relu(stream, precision, {out, in_.data(), batch});
     });
     const DeviceMap half = device_map(out_, (map.height + 1) / 2, (map.width + 1) / 2, map.channels);
     const double values = 1.0 * batch * (in.height * in.width + half.height * half.width) * in.pitch;
-    add_kernel(stream_counts(values * cuda::element_bytes(precision)), [&](cuda::Stream& stream) {
+    const double maps = values * cuda::element_bytes(precision);
+    add_kernel(stream_counts(maps, maps, true), [&](cuda::Stream& stream) {
       cuda::max_pool(stream, precision, {in, half, batch});
     });
   }
@@ -314,7 +315,7 @@ class CudaMeasurer {
     group.geometry = geometry, group.x = x;
     for (const int maskers : {8, 24}) {
       while (group.count < maskers) group.targets[group.count++] = masker.target;
-      add_kernel(masker_group_counts(static_cast<double>(patch_count), maskers, grid.map, x.pitch,
+      add_kernel(masker_group_counts(batch, static_cast<double>(patch_count), maskers, grid.map, x.pitch,
                                      map.granularity, precision),
                  [&](cuda::Stream& stream) { cuda::masker_group(stream, precision, group); });
     }
@@ -362,10 +363,10 @@ class CudaMeasurer {
     add_kernel(mean_counts(batch, listed, in.pitch, precision), [&](cuda::Stream& stream) {
       cuda::mean(stream, precision, {in, list, batch, as<float>(pooled)});
     });
-    add_kernel(stream_counts(2 * listed * in.pitch * cuda::element_bytes(precision)),
-               [&](cuda::Stream& stream) {
-                 cuda::scale_pixels(stream, precision, {in, list, batch, as<float>(scale)});
-               });
+    const double bytes = listed * in.pitch * cuda::element_bytes(precision);
+    add_kernel(stream_counts(2 * bytes, bytes, true), [&](cuda::Stream& stream) {
+      cuda::scale_pixels(stream, precision, {in, list, batch, as<float>(scale)});
+    });
     const int squeezed = std::max(1, map.channels / kSqueeze);
     const DeviceBuffer weights = zeros<float>(int64_t{map.channels} * squeezed + map.channels);
     add_kernel(excite_counts(batch, map.channels, squeezed, found_.multiprocessors),

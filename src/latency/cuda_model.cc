@@ -21,27 +21,48 @@ constexpr int kSmallSide = 4;
 constexpr int kStrip = 8;  ///< pixels of a large patch's row that a warp reads at once
 /// Images and classes of a warp of the classifier, classes where images are many.
 constexpr int kHeadImages = 8, kHeadClasses = 4, kHeadStep = 128;
-constexpr int kExciteBlocks = 8;  ///< of images, on a multiprocessor at a time
+/// Of Squeeze-and-Excitation: images on a multiprocessor at a time, outputs that an image's warps compute at
+/// a time, inputs that they read for it at once.
+constexpr int kExciteBlocks = 4, kExciteOutputs = 64, kExciteInputs = 64;
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
 bool is_small_patch(int side) { return side == 1 || side == 2 || side == kSmallSide; }
 double pixels_of(MapSize map) { return static_cast<double>(map.pixels()); }
 CudaCounts counts_of(std::initializer_list<std::pair<CudaUnit, double>> entries) {
-  CudaCounts counts = {};
-  counts[static_cast<size_t>(CudaUnit::kernel)] = 1;
-  for (const auto& [unit, count] : entries) counts[static_cast<size_t>(unit)] = count;
+  CudaCounts counts;
+  counts[CudaUnit::kernel] = 1;
+  for (const auto& [unit, count] : entries) counts[unit] = count;
   return counts;
 }
 
-/// Reading patches to decide about them.
-CudaCounts patch_counts(double patches, double pixels, int pitch, int side, Precision precision) {
+/// Whether it comes before or after the rest of a kernel's work, not beside it.
+bool is_added(CudaUnit unit) { return unit < CudaUnit::stream; }
+/// Whether it is spent on reading maps.
+bool reads_maps(CudaUnit unit) {
+  return unit == CudaUnit::stream || unit == CudaUnit::masker || unit == CudaUnit::masker_step ||
+         unit == CudaUnit::mean_step;
+}
+double seconds_of(CudaUnit unit, const CudaCounts& counts, const CudaHardware& hardware) {
+  const double seconds = counts[unit] * hardware.cost(unit);
+  if (!reads_maps(unit)) return seconds;
+  const double from_memory = std::clamp(counts.footprint_mb / hardware.l2_mb - 1, 0.0, 1.0);
+  return seconds * (1 + from_memory * (hardware.memory_factor - 1));
+}
+
+/// Reading patches to decide about them, of a map of `map_pixels`.
+CudaCounts patch_counts(double patches, double pixels, double map_pixels, int pitch, int side,
+                        Precision precision) {
   const double bytes = element_bytes(precision);
   const double reads = ceil_div(pitch * bytes, 32 * 16);  // of a warp, for a row of a small patch
   const bool small = is_small_patch(side);
   const double row_reads = reads * (small ? 1 : ceil_div(side, kStrip));
-  return counts_of({{CudaUnit::masker, pixels * pitch * bytes * kMega},
-                    {CudaUnit::masker_row, patches * side * row_reads * kKilo},
-                    {CudaUnit::masker_step, row_reads * (small ? side : ceil_div(side, kWarps))}});
+  CudaCounts counts =
+      counts_of({{CudaUnit::wait, 1},
+                 {CudaUnit::masker, pixels * pitch * bytes * kMega},
+                 {CudaUnit::masker_row, patches * side * row_reads * kKilo},
+                 {CudaUnit::masker_step, row_reads * (small ? side : ceil_div(side, kWarps))}});
+  counts.footprint_mb = map_pixels * pitch * bytes * kMega;
+  return counts;
 }
 
 /// A convolution from map to map over `layer_pixels` at most, of which the engine expects `rate`.
@@ -97,9 +118,7 @@ class Operators {
     const CudaHardware& hardware = context_.hardware;
     for (const ActiveCounts& outcome : activity_.scenarios) {
       const CudaCounts counts = counts_of_outcome(outcome);
-      const auto part = [&](CudaUnit unit) {
-        return counts[static_cast<size_t>(unit)] * hardware.cost(unit);
-      };
+      const auto part = [&](CudaUnit unit) { return seconds_of(unit, counts, hardware); };
       const double seconds = kernel_seconds(counts, hardware), launch = part(CudaUnit::kernel);
       const double moving = std::max(part(CudaUnit::stream), part(CudaUnit::masker));
       const bool waits = seconds > launch + moving;
@@ -177,8 +196,8 @@ class CudaBlockCosts {
     if (masker_ == CudaMaskerRole{})
       return masker_counts(images_, geometry_.input, pitch, side, context_.precision);
     const double all = images_ * static_cast<double>(geometry_.grid.patches());
-    return masker_group_counts(masker_.refreshes ? counts.patches : all, masker_.blocks, geometry_.input,
-                               pitch, side, context_.precision);
+    return masker_group_counts(images_, masker_.refreshes ? counts.patches : all, masker_.blocks,
+                               geometry_.input, pitch, side, context_.precision);
   }
 
   std::vector<OperatorLatency> masking() const {
@@ -217,13 +236,15 @@ class CudaBlockCosts {
   OperatorLatency gather() const {
     const double side = (geometry_.grid.granularity - 1) * geometry_.dilation_stride + 3;
     const double patch_bytes = side * side * padded_channels(block_.convs[0].out_channels) * bytes();
-    return sum_of(
-        "gather",
-        {operators_.kernel(
-             "", [&](const ActiveCounts& counts) { return stream_counts(2 * counts.patches * patch_bytes); }),
-         operators_.kernel("", [&](const ActiveCounts& counts) {
-           return stream_counts(2 * sizeof(int32_t) * active(counts));
-         })});
+    return sum_of("gather", {operators_.kernel("",
+                                               [&](const ActiveCounts& counts) {
+                                                 const double moved = 2 * counts.patches * patch_bytes;
+                                                 return stream_counts(moved, moved, true);
+                                               }),
+                             operators_.kernel("", [&](const ActiveCounts& counts) {
+                               const double moved = 2 * sizeof(int32_t) * active(counts);
+                               return stream_counts(moved, moved, true);
+                             })});
   }
 
   OperatorLatency squeeze_excite() const {
@@ -242,7 +263,8 @@ class CudaBlockCosts {
                                                             context_.hardware.multiprocessors);
                                      }),
                    operators_.kernel("", [&](const ActiveCounts& counts) {
-                     return stream_counts(2.0 * (sparse_ ? counts.active : output_pixels_) * pitch * bytes());
+                     const double listed = (sparse_ ? counts.active : output_pixels_) * pitch * bytes();
+                     return stream_counts(2 * listed, listed, true);
                    })});
   }
 
@@ -254,11 +276,12 @@ class CudaBlockCosts {
   void add_last(std::vector<OperatorLatency>& list) const {
     const double map_bytes = static_cast<double>(bordered_pixels(geometry_.output, context_.batch)) *
                              padded_channels(block_.out_channels) * bytes();
-    const auto moves = [&](const char* name, double maps) {
-      list.push_back(
-          operators_.kernel(name, [&](const ActiveCounts&) { return stream_counts(maps * map_bytes); }));
+    const auto moves = [&](const char* name, double times, double maps) {
+      list.push_back(operators_.kernel(name, [&](const ActiveCounts&) {
+        return stream_counts(times * map_bytes, maps * map_bytes, false);
+      }));
     };
-    if (scatters()) moves("scatter_fill", 1);
+    if (scatters()) moves("scatter_fill", 1, 1);
     if (block_.convs.size() > 2) {
       list.push_back(operators_.conv(
           {"conv3", block_.convs[2], output_pixels_, sparse_ ? kExpectedRate : 1, !scatters()},
@@ -266,7 +289,7 @@ class CudaBlockCosts {
     } else {
       add_windowed(list, !scatters());
     }
-    if (scatters()) moves("scatter_add", 3);
+    if (scatters()) moves("scatter_add", 3, 2);
   }
 
   const BlockSpec& block_;
@@ -282,46 +305,69 @@ class CudaBlockCosts {
 }  // namespace
 
 double kernel_seconds(const CudaCounts& counts, const CudaHardware& hardware) {
-  double longest = 0;
-  for (size_t i = 1; i < counts.size(); ++i) longest = std::max(longest, counts[i] * hardware.seconds_per[i]);
-  return counts[0] * hardware.seconds_per[0] + longest;
+  double added = 0, longest = 0;
+  for (int i = 0; i < kCudaUnits; ++i) {
+    const auto unit = static_cast<CudaUnit>(i);
+    const double seconds = seconds_of(unit, counts, hardware);
+    is_added(unit) ? added += seconds : longest = std::max(longest, seconds);
+  }
+  return added + longest;
 }
 
-CudaCounts stream_counts(double bytes) { return counts_of({{CudaUnit::stream, bytes * kMega}}); }
+CudaCounts stream_counts(double bytes, double footprint_bytes, bool waits) {
+  CudaCounts counts = counts_of({{CudaUnit::wait, waits ? 1 : 0}, {CudaUnit::stream, bytes * kMega}});
+  counts.footprint_mb = footprint_bytes * kMega;
+  return counts;
+}
 
 CudaCounts masker_counts(double images, MapSize input, int pitch, int side, Precision precision) {
   const auto patches = [&](int64_t length) { return ceil_div(static_cast<double>(length), side); };
   const double count = images * patches(input.height) * patches(input.width);
-  return patch_counts(count, images * pixels_of(input), pitch, side, precision);
+  const double pixels = images * pixels_of(input);
+  return patch_counts(count, pixels, pixels, pitch, side, precision);
 }
 
-CudaCounts masker_group_counts(double patches, int maskers, MapSize input, int pitch, int side,
+CudaCounts masker_group_counts(double images, double patches, int maskers, MapSize input, int pitch, int side,
                                Precision precision) {
   const double pixels = patches * static_cast<double>(std::min<int64_t>(side, input.height) *
                                                       std::min<int64_t>(side, input.width));
-  CudaCounts counts = patch_counts(patches, pixels, pitch, side, precision);
+  CudaCounts counts = patch_counts(patches, pixels, images * pixels_of(input), pitch, side, precision);
   const double sums = patches * (is_small_patch(side) ? 1 : kWarps);
-  counts[static_cast<size_t>(CudaUnit::masker_product)] =
-      sums * ceil_div(maskers, kWarps) * kWarps * ceil_div(pitch, 32) * kKilo;
+  counts[CudaUnit::masker_product] = sums * ceil_div(maskers, kWarps) * kWarps * ceil_div(pitch, 32) * kKilo;
   return counts;
 }
 
 CudaCounts list_counts(double images, const std::vector<MapSize>& maps) {
-  double chunks = 0;
-  for (const MapSize& map : maps) chunks += images * ceil_div(pixels_of(map), cuda::kChunkPixels);
-  return counts_of({{CudaUnit::list, 1}, {CudaUnit::list_chunk, chunks * kKilo}});
+  double chunks = 0, longest = 0, fullest = 0;
+  for (const MapSize& map : maps) {
+    const double own = images * ceil_div(pixels_of(map), cuda::kChunkPixels);
+    chunks += own;
+    longest = std::max(longest, own);
+    fullest = std::max(fullest, std::min<double>(pixels_of(map), cuda::kChunkPixels));
+  }
+  return counts_of({{CudaUnit::list, 1},
+                    {CudaUnit::list_look_back, longest > 1 ? 1 : 0},
+                    {CudaUnit::list_pixel, fullest * kKilo},
+                    {CudaUnit::list_chunk, chunks * kKilo}});
 }
 
 CudaCounts mean_counts(double images, double pixels, int pitch, Precision precision) {
-  return counts_of({{CudaUnit::stream, pixels * pitch * element_bytes(precision) * kMega},
-                    {CudaUnit::mean_load, pixels * ceil_div(pitch, 32) * kKilo},
-                    {CudaUnit::mean_step, ceil_div(pixels / std::max(images, 1.0), kWarps)}});
+  const double megabytes = pixels * pitch * element_bytes(precision) * kMega;
+  CudaCounts counts = counts_of({{CudaUnit::wait, 1},
+                                 {CudaUnit::stream, megabytes},
+                                 {CudaUnit::mean_load, pixels * ceil_div(pitch, 32) * kKilo},
+                                 {CudaUnit::mean_step, ceil_div(pixels / std::max(images, 1.0), kWarps)}});
+  counts.footprint_mb = megabytes;
+  return counts;
 }
 
 CudaCounts excite_counts(double images, int channels, int squeezed, int multiprocessors) {
   const double rounds = ceil_div(images, kExciteBlocks * multiprocessors);
+  const auto layer = [](int outputs, int inputs) {
+    return ceil_div(outputs, kExciteOutputs) * ceil_div(inputs, kExciteInputs);
+  };
   return counts_of(
-      {{CudaUnit::excite_output, rounds * (ceil_div(squeezed, kWarps) + ceil_div(channels, kWarps))}});
+      {{CudaUnit::excite_step, rounds * (layer(squeezed, channels) + layer(channels, squeezed))}});
 }
 
 CudaCounts head_counts(double images, int classes, int pitch) {
@@ -360,12 +406,13 @@ std::vector<OperatorLatency> cuda_fixed(const ModelSpec& spec, const NetworkGeom
   CudaConvWork work = operators.work(stem);
   // A row of the stem's kernel is one run of its input.
   work.reduction_bytes = int64_t{spec.stem.kernel} * spec.stem.kernel * image_pitch * bytes;
+  const double moved = images * pixels_of(geometry.input) * image_bytes;
   std::vector<OperatorLatency> list = {
-      kernel("image", stream_counts(images * pixels_of(geometry.input) * image_bytes)),
+      kernel("image", stream_counts(moved, moved, true)),
       operators.conv(stem, work, [&](const ActiveCounts&) { return stem_pixels; })};
   if (spec.stem_pool) {
-    const double pixels = stem_pixels + images * pixels_of(geometry.trunk);
-    list.push_back(kernel("stem_pool", stream_counts(pixels * pitch * bytes)));
+    const double maps = (stem_pixels + images * pixels_of(geometry.trunk)) * pitch * bytes;
+    list.push_back(kernel("stem_pool", stream_counts(maps, maps, true)));
   }
   const MapSize last = geometry.blocks.back().output;
   list.push_back(kernel("head_pool", mean_counts(images, images * pixels_of(last),

@@ -1,7 +1,8 @@
 // The model of this library's CUDA kernels: operator by operator what the engine launches for a block, with
 // the tiles that it chooses, in seconds of a profile that was measured on the device.
 //   convolution = max(rounds * (steps * step + rest), steps * step_alone + rest_alone)   (cuda_schedule.h)
-//   other kernels = kernel + the longest of what they do: bytes moved, reads one after the other, ...
+//   other kernels = what they do one after the other + the longest of what they do at the same time, of which
+//     that which reads maps takes longer the less of them is in the second-level cache
 // Times are expectations over the masks' outcomes, so that the steps of the tiles' rounds are averaged.
 #pragma once
 
@@ -22,16 +23,23 @@ struct CudaContext {
 };
 
 /// What a kernel that is no convolution does, in the profile's units.
-using CudaCounts = std::array<double, kCudaUnits>;
+struct CudaCounts {
+  std::array<double, kCudaUnits> units = {};
+  double footprint_mb = 0;  ///< of the maps that it reads and writes
+
+  double& operator[](CudaUnit unit) { return units[static_cast<size_t>(unit)]; }
+  double operator[](CudaUnit unit) const { return units[static_cast<size_t>(unit)]; }
+};
 /// Seconds of such a kernel.
 double kernel_seconds(const CudaCounts& counts, const CudaHardware& hardware);
 
-/// A kernel that reads and writes maps once.
-CudaCounts stream_counts(double bytes);
+/// A kernel that reads and writes maps of `footprint_bytes` once. `waits`: where its threads look up, or work
+/// out at length, what they read.
+CudaCounts stream_counts(double bytes, double footprint_bytes, bool waits);
 /// A masker of its own. `side`: of a patch, in input pixels.
 CudaCounts masker_counts(double images, MapSize input, int pitch, int side, Precision precision);
 /// `maskers` of them in one pass over `patches` of a map.
-CudaCounts masker_group_counts(double patches, int maskers, MapSize input, int pitch, int side,
+CudaCounts masker_group_counts(double images, double patches, int maskers, MapSize input, int pitch, int side,
                                Precision precision);
 /// One launch that builds lists of the pixels of these maps.
 CudaCounts list_counts(double images, const std::vector<MapSize>& maps);

@@ -180,6 +180,8 @@ void read_tiles(ProfileTable table, CudaTileCosts& costs) {
 void read_cuda(ProfileTable table, CudaHardware& cuda) {
   table.read("device", cuda.device);
   table.read("multiprocessors", cuda.multiprocessors);
+  table.read("l2_mb", cuda.l2_mb, kPositive);
+  table.read("memory_factor", cuda.memory_factor, kPositive);
   ProfileTable costs = table.table("seconds_per");
   for (int unit = 0; unit < kCudaUnits; ++unit) {
     costs.read(to_string(static_cast<CudaUnit>(unit)), cuda.seconds_per[static_cast<size_t>(unit)],
@@ -229,8 +231,9 @@ std::string cpu_to_toml(const CpuHardware& cpu) {
 }
 
 std::string cuda_to_toml(const CudaHardware& cuda) {
-  std::string text = fmt::format("\n[cuda]\ndevice = {}\nmultiprocessors = {}\n\n[cuda.seconds_per]\n",
-                                 quoted(cuda.device), cuda.multiprocessors);
+  std::string text = fmt::format(
+      "\n[cuda]\ndevice = {}\nmultiprocessors = {}\nl2_mb = {}\nmemory_factor = {}\n\n[cuda.seconds_per]\n",
+      quoted(cuda.device), cuda.multiprocessors, number(cuda.l2_mb), number(cuda.memory_factor));
   for (int unit = 0; unit < kCudaUnits; ++unit) {
     text += fmt::format("{} = {}\n", to_string(static_cast<CudaUnit>(unit)),
                         number(cuda.cost(static_cast<CudaUnit>(unit))));
@@ -307,35 +310,11 @@ std::string to_string(WorkUnit unit) {
 }
 
 std::string to_string(CudaUnit unit) {
-  switch (unit) {
-    case CudaUnit::kernel:
-      return "kernel";
-    case CudaUnit::stream:
-      return "stream_mb";
-    case CudaUnit::masker:
-      return "masker_mb";
-    case CudaUnit::masker_row:
-      return "masker_krow";
-    case CudaUnit::masker_step:
-      return "masker_step";
-    case CudaUnit::masker_product:
-      return "masker_kproduct";
-    case CudaUnit::list:
-      return "list";
-    case CudaUnit::list_chunk:
-      return "list_kchunk";
-    case CudaUnit::mean_load:
-      return "mean_kload";
-    case CudaUnit::mean_step:
-      return "mean_step";
-    case CudaUnit::excite_output:
-      return "excite_output";
-    case CudaUnit::head:
-      return "head_mb";
-    case CudaUnit::head_step:
-      return "head_step";
-  }
-  fail("CUDA unit {} is unknown", static_cast<int>(unit));
+  constexpr const char* kNames[kCudaUnits] = {
+      "kernel",    "wait",        "list",        "list_look_back", "list_kpixel",     "list_kchunk",
+      "stream_mb", "masker_mb",   "masker_krow", "masker_step",    "masker_kproduct", "mean_kload",
+      "mean_step", "excite_step", "head_mb",     "head_step"};
+  return kNames[static_cast<size_t>(unit)];
 }
 
 std::vector<std::string> hardware_names() {

@@ -51,7 +51,7 @@ HostProfile host_profile(Isa isa) {
 std::string cached_cuda_profile_path() { return cached_path("cuda.toml"); }
 
 HostProfile host_cuda_profile() {
-  return cached_or_shipped(cached_cuda_profile_path(), "cuda-h200", "CUDA",
+  return cached_or_shipped(cached_cuda_profile_path(), "cuda-h100", "CUDA",
                            [](const HardwareProfile& profile) { return profile.kind == HardwareKind::cuda; });
 }
 

@@ -26,7 +26,7 @@ HostProfile host_profile(Isa isa);
 /// folder.
 std::string cached_cuda_profile_path();
 
-/// The cached profile of the CUDA kernels if there is a readable one, else the shipped cuda-h200.
+/// The cached profile of the CUDA kernels if there is a readable one, else the shipped cuda-h100.
 HostProfile host_cuda_profile();
 
 }  // namespace lasnet

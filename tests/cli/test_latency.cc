@@ -112,8 +112,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Prediction{"V100OfThePaper", {"--hardware", "v100", "--model", "paper"}},
                     Prediction{"Tx2Fp16", {"--hardware", "tx2", "--precision", "fp16"}},
                     Prediction{"Cpu", {"--hardware", "cpu-avx2", "--threads", "2"}},
-                    Prediction{"Cuda", {"--hardware", "cuda-h200", "--batch", "8"}},
-                    Prediction{"CudaFp16", {"--hardware", "cuda-h200", "--precision", "fp16"}}),
+                    Prediction{"Cuda", {"--hardware", "cuda-h100", "--batch", "8"}},
+                    Prediction{"CudaFp16", {"--hardware", "cuda-h100", "--precision", "fp16"}}),
     [](const auto& prediction) { return std::string(prediction.param.name); });
 
 class PredictTest : public ProgramTest {

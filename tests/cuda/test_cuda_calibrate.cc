@@ -40,10 +40,10 @@ TEST(MeasureCuda, TimesEveryTileAndKernel) {
     }
   }
   EXPECT_EQ(measured.kernels.size(), 3U * 2 * 2 * 10);
-  CudaCounts all = {};
+  std::array<double, kCudaUnits> all = {};
   for (const CudaKernelSample& sample : measured.kernels) {
     EXPECT_GT(sample.seconds, 0);
-    for (size_t i = 0; i < all.size(); ++i) all[i] += sample.counts[i];
+    for (size_t i = 0; i < all.size(); ++i) all[i] += sample.counts.units[i];
   }
   for (size_t i = 0; i < all.size(); ++i) EXPECT_GT(all[i], 0) << to_string(static_cast<CudaUnit>(i));
 }
@@ -81,7 +81,7 @@ TEST(DefaultCudaMeasurements, AreUnlikeOrdinaryNetworks) {
 }
 
 TEST(ValidateCuda, ComparesBlocksNetworksAndGranularities) {
-  const HardwareProfile hardware = load_hardware("cuda-h200");
+  const HardwareProfile hardware = load_hardware("cuda-h100");
   const CudaValidationOptions options{.networks = {"resnet18"},
                                       .width = 0.125,
                                       .size = {33, 32},

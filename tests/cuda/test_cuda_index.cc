@@ -306,7 +306,7 @@ TEST(CudaLists, ChunksAreWhatTheLatencyModelCounts) {
   for (MapSize map : {MapSize{7, 7}, MapSize{32, 32}, MapSize{33, 32}, MapSize{112, 112}}) {
     ListGeometry g;
     g.output_height = static_cast<int>(map.height), g.output_width = static_cast<int>(map.width);
-    double counted = list_counts(3, {map})[static_cast<size_t>(CudaUnit::list_chunk)];
+    double counted = list_counts(3, {map})[CudaUnit::list_chunk];
     EXPECT_DOUBLE_EQ(counted * 1000, 3 * chunks_per_image(g, ListKind::active));
   }
 }

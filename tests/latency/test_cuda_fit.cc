@@ -87,9 +87,10 @@ TEST(FitCudaTiles, NoiseOfFivePerCentMovesTheTimesLittleMore) {
 }
 
 TEST(FitCudaUnits, FindsTheSecondsThatMadeTheTimes) {
-  const CudaHardware prior = load_hardware("cuda-h200").cuda;
+  const CudaHardware prior = load_hardware("cuda-h100").cuda;
   CudaHardware truth = prior;
   for (size_t i = 0; i < truth.seconds_per.size(); ++i) truth.seconds_per[i] *= i % 2 == 0 ? 1.7 : 0.6;
+  truth.l2_mb *= 1.5, truth.memory_factor *= 1.3;
   std::vector<CudaKernelSample> samples;
   const auto add = [&](const CudaCounts& counts) {
     samples.push_back({counts, kernel_seconds(counts, truth), 0});
@@ -98,12 +99,15 @@ TEST(FitCudaUnits, FindsTheSecondsThatMadeTheTimes) {
     for (const int side : {7, 14, 28, 56}) {
       const MapSize map{side, side};
       const double pixels = images * side * side;
-      add(stream_counts(pixels * 512));
+      for (const double size : {512.0, 2048.0}) {
+        add(stream_counts(pixels * size, pixels * size, true));
+        add(stream_counts(3 * pixels * size, 2 * pixels * size, false));
+      }
       for (const int patch : {1, 2, 4, 8}) {
         for (const int pitch : {64, 1024}) {
           add(masker_counts(images, map, pitch, patch, Precision::fp16));
           const double patches = images * std::ceil(1.0 * side / patch) * std::ceil(1.0 * side / patch);
-          add(masker_group_counts(patches, 400, map, pitch, patch, Precision::fp16));
+          add(masker_group_counts(images, patches, 400, map, pitch, patch, Precision::fp16));
         }
       }
       add(list_counts(images, {map, map, map}));
@@ -112,9 +116,11 @@ TEST(FitCudaUnits, FindsTheSecondsThatMadeTheTimes) {
       for (const int classes : {10, 1000}) add(head_counts(images, classes, 32 * side));
     }
   }
-  const auto fitted = fit_cuda_units(samples, prior);
-  for (size_t i = 0; i < fitted.size(); ++i) {
-    EXPECT_NEAR(fitted[i], truth.seconds_per[i], 0.05 * truth.seconds_per[i])
+  const CudaHardware fitted = fit_cuda_units(samples, prior);
+  EXPECT_NEAR(fitted.l2_mb, truth.l2_mb, 0.05 * truth.l2_mb);
+  EXPECT_NEAR(fitted.memory_factor, truth.memory_factor, 0.05 * truth.memory_factor);
+  for (size_t i = 0; i < truth.seconds_per.size(); ++i) {
+    EXPECT_NEAR(fitted.seconds_per[i], truth.seconds_per[i], 0.05 * truth.seconds_per[i])
         << to_string(static_cast<CudaUnit>(i));
   }
 }

@@ -14,10 +14,10 @@ namespace {
 
 using testing::HasSubstr;
 
-HardwareProfile h200() { return load_hardware("cuda-h200"); }
+HardwareProfile h100() { return load_hardware("cuda-h100"); }
 
 CudaContext context(int64_t batch, Precision precision = Precision::fp16) {
-  return {.hardware = h200().cuda, .batch = batch, .precision = precision};
+  return {.hardware = h100().cuda, .batch = batch, .precision = precision};
 }
 
 double seconds_of(const std::vector<OperatorLatency>& operators) {
@@ -75,22 +75,50 @@ TEST(CudaModel, TilesAreChosenByTheEnginesTableNotTheProfiles) {
   EXPECT_EQ(cuda_static_block(of.block, of.map, with)[1].tile, tile);
 }
 
-TEST(CudaModel, OtherKernelsTakeTheLongestOfWhatTheyDo) {
+TEST(CudaModel, OtherKernelsTakeTheLongestOfWhatTheyDoAtOnce) {
   CudaHardware hardware;
   hardware.seconds_per.fill(1);
   hardware.seconds_per[static_cast<size_t>(CudaUnit::kernel)] = 10;
-  EXPECT_DOUBLE_EQ(kernel_seconds(stream_counts(3e6), hardware), 13);
+  EXPECT_DOUBLE_EQ(kernel_seconds(stream_counts(3e6, 2e6, false), hardware), 13);
+  EXPECT_DOUBLE_EQ(kernel_seconds(stream_counts(3e6, 2e6, true), hardware), 14);
   // 2 images of 8 x 8 pixels x 256 channels, half: 64 KiB; 4 x 4 patches: 4 rows each, one read of a warp.
   const CudaCounts masker = masker_counts(2, {8, 8}, 256, 4, Precision::fp16);
-  EXPECT_DOUBLE_EQ(masker[static_cast<size_t>(CudaUnit::masker)], 65536e-6);
-  EXPECT_DOUBLE_EQ(masker[static_cast<size_t>(CudaUnit::masker_row)], 2 * 4 * 4e-3);
-  EXPECT_DOUBLE_EQ(masker[static_cast<size_t>(CudaUnit::masker_step)], 4);
-  EXPECT_DOUBLE_EQ(kernel_seconds(masker, hardware), 14);
+  EXPECT_DOUBLE_EQ(masker[CudaUnit::masker], 65536e-6);
+  EXPECT_DOUBLE_EQ(masker[CudaUnit::masker_row], 2 * 4 * 4e-3);
+  EXPECT_DOUBLE_EQ(masker[CudaUnit::masker_step], 4);
+  EXPECT_DOUBLE_EQ(kernel_seconds(masker, hardware), 10 + 1 + 4);
   // Larger patches: eight warps take the rows, eight pixels at once.
-  EXPECT_DOUBLE_EQ(
-      masker_counts(1, {16, 16}, 256, 16, Precision::fp16)[static_cast<size_t>(CudaUnit::masker_step)], 4);
-  EXPECT_DOUBLE_EQ(list_counts(2, {{56, 56}, {28, 28}})[static_cast<size_t>(CudaUnit::list_chunk)],
-                   2 * (4 + 1) * 1e-3);
+  EXPECT_DOUBLE_EQ(masker_counts(1, {16, 16}, 256, 16, Precision::fp16)[CudaUnit::masker_step], 4);
+  // Chunks of 1024 pixels, which wait for those before them where there are several.
+  const CudaCounts lists = list_counts(2, {{56, 56}, {28, 28}});
+  EXPECT_DOUBLE_EQ(lists[CudaUnit::list_chunk], 2 * (4 + 1) * 1e-3);
+  EXPECT_DOUBLE_EQ(lists[CudaUnit::list_pixel], 1.024);
+  EXPECT_DOUBLE_EQ(lists[CudaUnit::list_look_back], 1);
+  EXPECT_DOUBLE_EQ(list_counts(1, {{7, 7}})[CudaUnit::list_look_back], 0);
+  EXPECT_DOUBLE_EQ(kernel_seconds(list_counts(1, {{7, 7}}), hardware), 10 + 1 + 0.049 + 0.001);
+  // 64 outputs and 64 inputs at a time; more images than run at once take another round.
+  EXPECT_DOUBLE_EQ(excite_counts(1, 256, 64, 132)[CudaUnit::excite_step], 4 + 4);
+  EXPECT_DOUBLE_EQ(excite_counts(4 * 132 + 1, 256, 64, 132)[CudaUnit::excite_step], 2 * (4 + 4));
+}
+
+TEST(CudaModel, MapsBeyondTheCacheTakeLongerToRead) {
+  CudaHardware hardware;
+  hardware.l2_mb = 20, hardware.memory_factor = 3;
+  hardware.seconds_per[static_cast<size_t>(CudaUnit::stream)] = 1;
+  const auto seconds = [&](double megabytes) {
+    return kernel_seconds(stream_counts(1e6, megabytes * 1e6, false), hardware);
+  };
+  EXPECT_DOUBLE_EQ(seconds(1), 1);
+  EXPECT_DOUBLE_EQ(seconds(20), 1);
+  EXPECT_DOUBLE_EQ(seconds(30), 2);
+  EXPECT_DOUBLE_EQ(seconds(40), 3);
+  EXPECT_DOUBLE_EQ(seconds(400), 3);
+  // What is not spent on reading maps does not change.
+  hardware.seconds_per.fill(0);
+  hardware.seconds_per[static_cast<size_t>(CudaUnit::masker_row)] = 1;
+  const CudaCounts small = masker_counts(1, {56, 56}, 256, 4, Precision::fp16),
+                   large = masker_counts(128, {56, 56}, 256, 4, Precision::fp16);
+  EXPECT_DOUBLE_EQ(kernel_seconds(large, hardware), 128 * kernel_seconds(small, hardware));
 }
 
 TEST(CudaModel, EveryScheduleIsPriced) {
@@ -119,17 +147,16 @@ TEST(CudaModel, EveryScheduleIsPriced) {
 
 TEST(CudaModel, MaskersOfOneMapReadWhatTheBlockBeforeChanged) {
   // 64 patches of 4 x 4 pixels x 256 channels, half; ten maskers take the warps' turns of sixteen.
-  const CudaCounts group = masker_group_counts(64, 10, {56, 56}, 256, 4, Precision::fp16);
-  EXPECT_DOUBLE_EQ(group[static_cast<size_t>(CudaUnit::masker)], 64 * 16 * 256 * 2e-6);
-  EXPECT_DOUBLE_EQ(group[static_cast<size_t>(CudaUnit::masker_product)], 64 * 16 * 8e-3);
+  const CudaCounts group = masker_group_counts(4, 64, 10, {56, 56}, 256, 4, Precision::fp16);
+  EXPECT_DOUBLE_EQ(group[CudaUnit::masker], 64 * 16 * 256 * 2e-6);
+  EXPECT_DOUBLE_EQ(group[CudaUnit::masker_product], 64 * 16 * 8e-3);
   // A larger patch is eight warps' shares, each with sums of its own.
-  EXPECT_DOUBLE_EQ(masker_group_counts(64, 8, {56, 56}, 256, 7,
-                                       Precision::fp16)[static_cast<size_t>(CudaUnit::masker_product)],
+  EXPECT_DOUBLE_EQ(masker_group_counts(4, 64, 8, {56, 56}, 256, 7, Precision::fp16)[CudaUnit::masker_product],
                    64 * 8 * 8 * 8e-3);
   const ModelSpec spec = network("resnet101", "4-4-2-1");
   const auto maskers_of = [&](const char* schedule) {
     const NetworkLatency network = predict_latency(
-        spec, h200(), {.batch = 128, .rate = 0.4, .schedule = parse_schedule_constraint(schedule)});
+        spec, h100(), {.batch = 128, .rate = 0.4, .schedule = parse_schedule_constraint(schedule)});
     std::vector<double> seconds;
     for (const BlockLatency& block : network.blocks) seconds.push_back(block.operators[0].seconds);
     return seconds;
@@ -140,7 +167,7 @@ TEST(CudaModel, MaskersOfOneMapReadWhatTheBlockBeforeChanged) {
   EXPECT_LT(together[9], 0.6 * apart[9]);
   EXPECT_LT(std::accumulate(together.begin(), together.end(), 0.0),
             0.6 * std::accumulate(apart.begin(), apart.end(), 0.0));
-  for (const BlockLatency& block : predict_latency(spec, h200(), {.batch = 128, .rate = 0.4}).blocks)
+  for (const BlockLatency& block : predict_latency(spec, h100(), {.batch = 128, .rate = 0.4}).blocks)
     EXPECT_NE(block.schedule.masker, MaskerSchedule::pooled) << block.name;  // as the engine's default
 }
 
@@ -174,9 +201,9 @@ TEST(CudaModel, NetworksTakeLongerWithMoreImagesAndHalfTheBytesLess) {
     const ModelSpec spec = network(name, "4-4-2-1");
     double before = 0;
     for (const int64_t batch : {1, 4, 16, 64, 256}) {
-      const NetworkLatency single = predict_latency(spec, h200(), {.batch = batch, .rate = 0.5});
+      const NetworkLatency single = predict_latency(spec, h100(), {.batch = batch, .rate = 0.5});
       const NetworkLatency half =
-          predict_latency(spec, h200(), {.batch = batch, .precision = DType::f16, .rate = 0.5});
+          predict_latency(spec, h100(), {.batch = batch, .precision = DType::f16, .rate = 0.5});
       EXPECT_GE(single.dynamic_s, before) << name << " " << batch;
       EXPECT_LT(half.dynamic_s, single.dynamic_s) << name << " " << batch;
       EXPECT_LT(half.static_s, single.static_s) << name << " " << batch;
@@ -190,29 +217,29 @@ TEST(CudaModel, SqueezeExciteThatPoolsDenselySavesNothingBeforeIt) {
   arch.name = "regnet_y_400mf";
   arch.granularity = {4, 4, 2, 1};
   const LatencyQuery query{.batch = 64, .rate = 0.3};
-  const double active = predict_latency(make_spec(arch), h200(), query).dynamic_s;
+  const double active = predict_latency(make_spec(arch), h100(), query).dynamic_s;
   arch.se_pool = SePool::dense;
-  EXPECT_GT(predict_latency(make_spec(arch), h200(), query).dynamic_s, active);
+  EXPECT_GT(predict_latency(make_spec(arch), h100(), query).dynamic_s, active);
 }
 
 TEST(CudaModel, SchedulesAreWhatTheEngineRuns) {
   const ModelSpec spec = network("resnet50", "4-4-2-1");
   for (const char* text : {"masker=pooled", "traversal=row_bands", "gather=copied", "scatter=separate"}) {
     const NetworkPlan plan =
-        choose_plan(spec, h200(), {.batch = 8, .rate = 0.5, .schedule = parse_schedule_constraint(text)});
+        choose_plan(spec, h100(), {.batch = 8, .rate = 0.5, .schedule = parse_schedule_constraint(text)});
     for (size_t b = 0; b < plan.blocks.size(); ++b)
       EXPECT_EQ(plan.blocks[b], fit_cuda_plan(spec.blocks[b], plan.blocks[b])) << text;
   }
-  EXPECT_ERROR(predict_latency(spec, h200(), {.model = LatencyModelKind::paper}),
+  EXPECT_ERROR(predict_latency(spec, h100(), {.model = LatencyModelKind::paper}),
                HasSubstr("published GPUs"));
-  EXPECT_ERROR(predict_latency(spec, h200(), {.precision = DType::bf16}), HasSubstr("bf16"));
+  EXPECT_ERROR(predict_latency(spec, h100(), {.precision = DType::bf16}), HasSubstr("bf16"));
 }
 
 TEST(CudaModel, GranularitiesAreSearchedLikeOnOtherHardware) {
   ArchConfig arch;
   arch.name = "resnet50";
   const GranularitySearch search =
-      search_granularity(arch, h200(), {.batch = 32, .precision = DType::f16, .rate = 0.5}, {});
+      search_granularity(arch, h100(), {.batch = 32, .precision = DType::f16, .rate = 0.5}, {});
   EXPECT_EQ(search.granularity.size(), 4U);
   EXPECT_GT(search.latency.dynamic_s, 0);
 }

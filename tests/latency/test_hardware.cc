@@ -31,7 +31,7 @@ TEST(Hardware, PublishedProfilesHaveThePapersNumbers) {
   EXPECT_EQ(nano.frequency_hz, 0.921e9);
   EXPECT_EQ(load_hardware("rtx3090").gpu.onchip_bandwidth_factor, 1);
   for (const char* name : {"v100", "tx2", "nano", "rtx3090", "rtx3060", "h100", "cpu-avx2", "cpu-avx512",
-                           "cpu-scalar", "cuda-h200"}) {
+                           "cpu-scalar", "cuda-h100"}) {
     EXPECT_THAT(hardware_names(), Contains(name));
   }
 }
@@ -81,7 +81,7 @@ TEST(Hardware, BadProfilesNameTheKey) {
 }
 
 TEST(Hardware, CudaProfilesHoldTheEnginesTiles) {
-  const HardwareProfile profile = load_hardware("cuda-h200");
+  const HardwareProfile profile = load_hardware("cuda-h100");
   EXPECT_EQ(profile.kind, HardwareKind::cuda);
   EXPECT_EQ(profile.cuda.multiprocessors, 132);
   EXPECT_EQ(profile.cuda.tiles.fp32, shipped_tile_costs().fp32);
@@ -89,14 +89,18 @@ TEST(Hardware, CudaProfilesHoldTheEnginesTiles) {
   const HardwareProfile copy = parse_hardware(hardware_to_toml(profile), "copy");
   EXPECT_EQ(copy.cuda.device, profile.cuda.device);
   EXPECT_EQ(copy.cuda.seconds_per, profile.cuda.seconds_per);
+  EXPECT_EQ(copy.cuda.l2_mb, profile.cuda.l2_mb);
+  EXPECT_EQ(copy.cuda.memory_factor, profile.cuda.memory_factor);
   EXPECT_EQ(copy.cuda.tiles, profile.cuda.tiles);
 }
 
 TEST(Hardware, BadCudaProfilesNameTheKey) {
-  const std::string good = hardware_to_toml(load_hardware("cuda-h200"));
+  const std::string good = hardware_to_toml(load_hardware("cuda-h100"));
   const auto parse = [](const std::string& toml) { parse_hardware(toml, "p.toml"); };
   EXPECT_ERROR(parse(replaced(good, "multiprocessors = 132", "multiprocessors = 0")),
                AllOf(HasSubstr("p.toml:"), HasSubstr("cuda.multiprocessors")));
+  EXPECT_ERROR(parse(replaced(good, "l2_mb = 25", "l2_mb = 0")), HasSubstr("cuda.l2_mb"));
+  EXPECT_ERROR(parse(replaced(good, "memory_factor", "memory_facter")), HasSubstr("cuda.memory_factor"));
   EXPECT_ERROR(parse(replaced(good, "kernel = ", "kernel = -")), HasSubstr("cuda.seconds_per.kernel"));
   EXPECT_ERROR(parse(replaced(good, "list_kchunk", "list_chunk")), HasSubstr("cuda.seconds_per.list_kchunk"));
   EXPECT_ERROR(parse(replaced(good, "step_ns = 443.0", "step_ns = 0.0")),
