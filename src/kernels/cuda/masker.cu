@@ -26,6 +26,7 @@ __global__ void __launch_bounds__(kThreads, 4) small_patches_kernel(MaskerCall c
   int index = static_cast<int>(blockIdx.x * kWarps + threadIdx.x / 32);
   if (index >= g.images * g.patches()) return;  // whole warps
   MaskerPatch patch(g, call.x, index);
+  ForcedDecision forced(call.target, patch);
   int row_elements = (g.input_width + 2) * pitch;
   const T* first = static_cast<const T*>(call.x.data) + patch.first;
   float dot = 0;
@@ -42,7 +43,7 @@ __global__ void __launch_bounds__(kThreads, 4) small_patches_kernel(MaskerCall c
     }
   }
   dot = warp_sum(dot);
-  if (lane == 0) decide(call.target, patch, dot);
+  if (lane == 0) decide(call.target, patch, forced, dot);
 }
 
 template <class T>
@@ -53,6 +54,7 @@ __global__ void __launch_bounds__(kThreads) large_patches_kernel(MaskerCall call
   int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   int pitch = call.x.pitch;
   MaskerPatch patch(g, call.x, static_cast<int>(blockIdx.x));
+  ForcedDecision forced(call.target, patch);
   int64_t row_elements = static_cast<int64_t>(g.input_width + 2) * pitch;
   const T* first = static_cast<const T*>(call.x.data) + patch.first;
   float dot = 0;
@@ -67,7 +69,7 @@ __global__ void __launch_bounds__(kThreads) large_patches_kernel(MaskerCall call
   __syncthreads();
   if (threadIdx.x != 0) return;
   for (int i = 1; i < kWarps; ++i) dot += partial[i];
-  decide(call.target, patch, dot);
+  decide(call.target, patch, forced, dot);
 }
 
 template <class T>

@@ -143,7 +143,8 @@ __device__ void decide_group(const MaskerGroupCall& call, int first, int patches
   }
   if (masker >= call.count || entry >= patches) return;
   int index = call.listed == nullptr ? entry : call.listed[entry];
-  decide(call.targets[masker], MaskerPatch(call.geometry, call.x, index), sum);
+  MaskerPatch patch(call.geometry, call.x, index);
+  decide(call.targets[masker], patch, ForcedDecision(call.targets[masker], patch), sum);
 }
 
 template <class T, int kSide>

@@ -25,11 +25,21 @@ struct MaskerPatch {
   }
 };
 
+/// What replaces a masker's decision about a patch; read before the decision is due.
+struct ForcedDecision {
+  int32_t force;
+  uint8_t active;
+
+  __device__ ForcedDecision(const MaskerTarget& target, const MaskerPatch& patch)
+      : force(*target.force), active(target.forced[patch.index]) {}
+};
+
 /// `sum` is that of weighted channels over the patch's pixels.
-__device__ inline void decide(const MaskerTarget& target, const MaskerPatch& patch, float sum) {
+__device__ inline void decide(const MaskerTarget& target, const MaskerPatch& patch,
+                              const ForcedDecision& forced, float sum) {
   float difference = sum / static_cast<float>(patch.height * patch.width) + target.bias;
   target.differences[patch.index] = difference;
-  target.patches[patch.index] = *target.force != 0 ? target.forced[patch.index] : difference >= 0;
+  target.patches[patch.index] = forced.force != 0 ? forced.active : difference >= 0;
 }
 
 __device__ inline int least(int a, int b) { return a < b ? a : b; }
