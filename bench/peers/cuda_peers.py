@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Times PyTorch's static ResNets on one GPU: what lasnet's sparse runs have to beat there.
 
-    bench/peers/cuda_peers.py resnet101 --batches 1,8,32,128 --precisions fp32,tf32,fp16 [--json]
+    bench/peers/cuda_peers.py resnet101 --batches 1,8,32,128 --precisions fp32,tf32,fp16 [--compile cudnn] [--json]
 
 BatchNorm is folded into the convolutions (they carry a bias), weights are random. Every way of running is tried: eager,
-captured in a CUDA graph, and torch.compile(mode="max-autotune"), each in channels-last and in NCHW (where cuDNN may choose
-Winograd for fp32), with cudnn.benchmark. Times are medians of CUDA events around single runs, over rotating inputs that
-lie on the device. The fastest way counts. Needs PyTorch with CUDA; max-autotune also a C++ compiler.
+captured in a CUDA graph, and torch.compile(mode="max-autotune"), each in channels-last and in NCHW (where cuDNN may
+choose Winograd for fp32), with cudnn.benchmark. --compile cudnn lets max-autotune choose among libraries' convolutions
+and products only: half a minute instead of many for the templates that it would generate. Times are medians of CUDA
+events around single runs, over rotating inputs that lie on the device. The fastest way counts. Needs PyTorch with CUDA;
+max-autotune also a C++ compiler.
 """
 
 import argparse
@@ -45,6 +47,13 @@ def make_network(torch, blocks):
             inputs = 4 * width
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 1000)]
     return nn.Sequential(*layers).eval().cuda()
+
+
+def set_up_compiler(torch, choice):
+    torch.backends.cudnn.benchmark = True
+    if choice == "cudnn":
+        import torch._inductor.config as inductor
+        inductor.max_autotune_conv_backends = inductor.max_autotune_gemm_backends = "ATEN"
 
 
 def captured(torch, network, example):
@@ -90,7 +99,7 @@ def measure(torch, options, precision, batch):
         results[f"eager {layout}"] = median_ms(torch, network, inputs, options.repeat)
         run, static = captured(torch, network, inputs[0])
         results[f"graph {layout}"] = median_ms(torch, run, inputs, options.repeat, static)
-        if options.compile and layout == "nhwc":
+        if options.compile != "none" and layout == "nhwc":
             compiled = torch.compile(network, mode="max-autotune")
             results[f"compile {layout}"] = median_ms(torch, compiled, inputs, options.repeat)
     return results
@@ -103,7 +112,8 @@ def main():
     parser.add_argument("--precisions", default="fp32,tf32,fp16")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--repeat", type=int, default=30)
-    parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
+    parser.add_argument("--compile", choices=["none", "cudnn", "all"], default="all",
+                        help="what torch.compile chooses among; none leaves it out")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     try:
@@ -112,7 +122,7 @@ def main():
         sys.exit("error: PyTorch is not installed")
     if not torch.cuda.is_available():
         sys.exit("error: PyTorch sees no CUDA device")
-    torch.backends.cudnn.benchmark = True
+    set_up_compiler(torch, options.compile)
     rows = []
     with torch.inference_mode():
         for precision in options.precisions.split(","):
