@@ -97,6 +97,7 @@ enum class CudaUnit {
   // One after the other.
   kernel,          ///< from the end of a kernel to the end of the next, if that has nothing to do
   wait,            ///< for the first read, where threads work out or look up its place
+  branch,          ///< running kernels beside others: starting and joining a stream
   list,            ///< a launch that builds lists
   list_look_back,  ///< a chunk's waiting for what those before it count, where there are several
   list_pixel,      ///< 1000 pixels of a chunk: of the fullest one

@@ -161,6 +161,7 @@ struct CostGroup {
 const std::vector<CostGroup>& cost_groups() {
   static const std::vector<CostGroup> groups = {
       {{CudaUnit::kernel, CudaUnit::wait, CudaUnit::stream}, true},
+      {{CudaUnit::branch}},
       {{CudaUnit::masker, CudaUnit::masker_row, CudaUnit::masker_step, CudaUnit::masker_product}},
       {{CudaUnit::list, CudaUnit::list_look_back, CudaUnit::list_pixel, CudaUnit::list_chunk}},
       {{CudaUnit::mean_load, CudaUnit::mean_step}},

@@ -253,6 +253,7 @@ class CudaMeasurer {
   }
 
   void measure_map(const CudaMapCase& map, Precision precision) {
+    measure_branch(map, precision);
     bool first = true;
     for (const int batch : options_.batches) {
       if (!goes_on(first)) return;
@@ -265,6 +266,23 @@ class CudaMeasurer {
 
   DeviceMap device_map(const DeviceBuffer& data, int height, int width, int channels) const {
     return {data.data(), cuda::padded_channels(channels), height, width, channels};
+  }
+
+  /// A kernel beside its like, over one image.
+  void measure_branch(const CudaMapCase& map, Precision precision) {
+    const DeviceMap own = device_map(out_, map.height, map.width, map.channels);
+    const int64_t bytes = map_bytes({map.height, map.width}, 1, map.channels, precision);
+    const DeviceBuffer other = zeros<uint8_t>(bytes);
+    const DeviceMap beside = device_map(other, map.height, map.width, map.channels);
+    CudaCounts counts =
+        stream_counts(3.0 * static_cast<double>(bytes), 2.0 * static_cast<double>(bytes), false);
+    counts[CudaUnit::branch] = 1;
+    add_kernel(counts, [&](cuda::Stream& stream) {
+      side_.wait_for(stream);
+      cuda::add_relu(side_, precision, {beside, in_.data(), 1});
+      cuda::add_relu(stream, precision, {own, in_.data(), 1});
+      stream.wait_for(side_);
+    });
   }
 
   void measure_streams(const CudaMapCase& map, int batch, Precision precision) {
@@ -388,6 +406,7 @@ class CudaMeasurer {
 
   const CudaMeasureOptions& options_;
   const CudaMeasureProgress& progress_;
+  cuda::Stream side_;
   KernelTimer timer_;
   Random random_;
   Stopwatch watch_;

@@ -218,11 +218,20 @@ class CudaBlockCosts {
     });
   }
 
+  /// The longer of the two, or both where a convolution leaves the others no room.
   OperatorLatency masking_beside_conv1() const {
     const OperatorLatency conv = first(false), mask = sum_of("", masking());
-    OperatorLatency longer = conv.seconds >= mask.seconds ? conv : mask;
-    longer.name = "masker_conv1";
-    return longer;
+    CudaConvWork work = operators_.work({"", block_.convs[0]});
+    work.pixels = middle_pixels_;
+    work.split = splits_reduction(work, middle_pixels_);
+    OperatorLatency beside = !leaves_room(work)            ? sum_of("", {conv, mask})
+                             : conv.seconds > mask.seconds ? conv
+                                                           : mask;
+    const double branch = context_.hardware.cost(CudaUnit::branch);
+    beside.seconds += branch;
+    beside.launch_s += branch;
+    beside.name = "masker_conv1";
+    return beside;
   }
 
   /// The 3x3, behind the copies that it reads where patches are gathered.

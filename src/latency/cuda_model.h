@@ -53,8 +53,8 @@ std::vector<OperatorLatency> cuda_static_block(const BlockSpec& block, const Blo
                                                const CudaContext& context);
 
 /// Under this plan, as fit_cuda_plan makes it. With MaskerSchedule::with_conv1 the first convolution runs
-/// beside masker and lists, on a stream of its own. `masker`: with MaskerSchedule::pooled; it is taken to
-/// refresh as many patches as this block has active ones.
+/// beside masker and lists, on a stream of its own, where it leaves room for them. `masker`: with
+/// MaskerSchedule::pooled; it is taken to refresh as many patches as this block has active ones.
 std::vector<OperatorLatency> cuda_dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                                 const CudaContext& context, const BlockActivity& activity,
                                                 const BlockPlan& plan, const CudaMaskerRole& masker = {});

@@ -132,17 +132,21 @@ bool runs_precision(int compute_capability, Precision precision) {
   return precision == Precision::fp32 || compute_capability >= kTensorCores;
 }
 
+bool leaves_room(const CudaConvWork& work) {
+  CudaTile tile = choose_cuda_tile(work);
+  double tiles = ceil_div(work.pixels, tile.pixels) * ceil_div(work.channels, tile.channels);
+  return tile.shape == CudaTileShape::split || tiles <= work.multiprocessors;
+}
+
 bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate) {
   constexpr double kMaskingSeconds = 5e-6;  // of a small batch, where this is asked
   first.pixels = static_cast<double>(pixels);
   first.split = splits_reduction(first, first.pixels);
   CudaConvWork sparse = first;
   sparse.pixels *= dilated_rate;
-  CudaTile tile = choose_cuda_tile(first);
-  double tiles = ceil_div(first.pixels, tile.pixels) * ceil_div(first.channels, tile.channels);
-  bool leaves_room = tile.shape == CudaTileShape::split || tiles <= first.multiprocessors;
-  double more = expected_seconds(tile, first) - expected_seconds(choose_cuda_tile(sparse), sparse);
-  return leaves_room && more < kMaskingSeconds;
+  double more =
+      expected_seconds(choose_cuda_tile(first), first) - expected_seconds(choose_cuda_tile(sparse), sparse);
+  return leaves_room(first) && more < kMaskingSeconds;
 }
 
 double expected_dilated_rate(double rate, int granularity, int dilation_stride) {

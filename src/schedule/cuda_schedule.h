@@ -81,6 +81,9 @@ bool runs_precision(int compute_capability, Precision precision);
 /// outputs whose 3x3 stride-s windows contain it. Larger S means fewer patches seen, hence less halo.
 double expected_dilated_rate(double rate, int granularity, int dilation_stride);
 
+/// Whether a convolution's tiles leave room on the device for kernels beside it. Decided for the whole layer.
+bool leaves_room(const CudaConvWork& work);
+
 /// Whether a dense first convolution hides masker and lists, which then run beside it: it must leave room on
 /// the device and may compute more than the sparse one, as long as that takes less than what it hides.
 bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate);

@@ -106,15 +106,17 @@ TEST_P(PredictEverywhere, LatencyFallsWithTheRate) {
   EXPECT_THAT(fixed, Each(fixed.front()));
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Hardware, PredictEverywhere,
-    testing::Values(Prediction{"V100", {"--hardware", "v100"}},
-                    Prediction{"V100OfThePaper", {"--hardware", "v100", "--model", "paper"}},
-                    Prediction{"Tx2Fp16", {"--hardware", "tx2", "--precision", "fp16"}},
-                    Prediction{"Cpu", {"--hardware", "cpu-avx2", "--threads", "2"}},
-                    Prediction{"Cuda", {"--hardware", "cuda-h100", "--batch", "8"}},
-                    Prediction{"CudaFp16", {"--hardware", "cuda-h100", "--precision", "fp16"}}),
-    [](const auto& prediction) { return std::string(prediction.param.name); });
+INSTANTIATE_TEST_SUITE_P(Hardware, PredictEverywhere,
+                         testing::Values(Prediction{"V100", {"--hardware", "v100"}},
+                                         Prediction{"V100OfThePaper",
+                                                    {"--hardware", "v100", "--model", "paper"}},
+                                         Prediction{"Tx2Fp16", {"--hardware", "tx2", "--precision", "fp16"}},
+                                         Prediction{"Cpu", {"--hardware", "cpu-avx2", "--threads", "2"}},
+                                         Prediction{"Cuda", {"--hardware", "cuda-h100", "--batch", "8"}},
+                                         Prediction{"CudaFp16",
+                                                    {"--hardware", "cuda-h100", "--precision", "fp16",
+                                                     "--schedule", "masker=separate"}}),
+                         [](const auto& prediction) { return std::string(prediction.param.name); });
 
 class PredictTest : public ProgramTest {
  protected:

@@ -103,6 +103,9 @@ TEST(FitCudaUnits, FindsTheSecondsThatMadeTheTimes) {
         add(stream_counts(pixels * size, pixels * size, true));
         add(stream_counts(3 * pixels * size, 2 * pixels * size, false));
       }
+      CudaCounts beside = stream_counts(pixels * 512, pixels * 512, false);
+      beside[CudaUnit::branch] = 1;
+      add(beside);
       for (const int patch : {1, 2, 4, 8}) {
         for (const int pitch : {64, 1024}) {
           add(masker_counts(images, map, pitch, patch, Precision::fp16));

@@ -171,7 +171,7 @@ TEST(CudaModel, MaskersOfOneMapReadWhatTheBlockBeforeChanged) {
     EXPECT_NE(block.schedule.masker, MaskerSchedule::pooled) << block.name;  // as the engine's default
 }
 
-TEST(CudaModel, ADenseFirstConvolutionHidesTheShorterOfTheTwo) {
+TEST(CudaModel, ADenseFirstConvolutionHidesTheShorterOfTheTwoWhereItLeavesRoom) {
   const IdentityBlock of;
   for (const int64_t batch : {1, 128}) {
     const CudaContext with = context(batch);
@@ -179,8 +179,9 @@ TEST(CudaModel, ADenseFirstConvolutionHidesTheShorterOfTheTwo) {
     const std::vector<OperatorLatency> apart = of.run(with, activity, {.masker = MaskerSchedule::separate});
     const double dense = cuda_static_block(of.block, of.map, with)[0].seconds;
     const double masking = apart[0].seconds + apart[1].seconds;
+    const double together = batch == 1 ? std::max(dense, masking) : dense + masking;
     EXPECT_DOUBLE_EQ(of.run(with, activity, {.masker = MaskerSchedule::with_conv1})[0].seconds,
-                     std::max(dense, masking));
+                     together + with.hardware.cost(CudaUnit::branch));
   }
 }
 

@@ -40,12 +40,17 @@ class EveryHardware : public testing::TestWithParam<std::string> {};
 
 TEST_P(EveryHardware, LatencyFallsWithTheRate) {
   const HardwareProfile hardware = load_hardware(GetParam());
+  // A schedule that takes over once it gains enough makes a step down: there, one that can be clearly faster
+  // is fixed.
+  const ScheduleConstraint schedule =
+      parse_schedule_constraint(hardware.kind == HardwareKind::cuda ? "masker=separate" : "auto");
   for (const char* name : {"resnet50", "regnet_y_400mf"}) {
     for (const char* granularity : {"1-1-1-1", "4-4-2-1", "8-4-7-1"}) {
       const ModelSpec spec = network(name, granularity);
       double before = 0;
       for (int percent = 0; percent <= 100; percent += 5) {
-        const double seconds = predict_latency(spec, hardware, {.rate = percent / 100.0}).dynamic_s;
+        const double seconds =
+            predict_latency(spec, hardware, {.rate = percent / 100.0, .schedule = schedule}).dynamic_s;
         EXPECT_GE(seconds, before * (1 - 1e-9)) << name << " " << granularity << " " << percent << " %";
         before = seconds;
       }
