@@ -127,6 +127,11 @@ class CudaLayoutBuilder {
     CudaBlockMemory block;
     block.geometry = list_geometry(spec, geometry, images_);
     block.plan = plan_of(index, block.geometry);
+    const ListGeometry& g = block.geometry;
+    block.convs_beside =
+        convs_beside_masker(spec, block.plan, executable_.precision(), executable_.device().multiprocessors,
+                            images_ * int64_t{g.middle_height} * g.middle_width,
+                            images_ * int64_t{g.output_height} * g.output_width);
     block.x = x;
     block.y = spec.projection ? new_map(geometry.output, spec.out_channels) : x;
     for (size_t i = 0; i + 1 < spec.convs.size(); ++i) {

@@ -54,6 +54,8 @@ struct CudaLists {
 struct CudaBlockMemory {
   BlockPlan plan;
   CudaMaskerRole masker;
+  /// Convolutions that compute every pixel while masker and lists are made beside them.
+  int convs_beside = 0;
   cuda::DeviceMap x, y;
   std::vector<cuda::DeviceMap> inner;  ///< outputs of all convolutions but the last
   cuda::ListGeometry geometry;

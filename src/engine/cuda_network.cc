@@ -159,14 +159,15 @@ void CudaNetwork::run_stem() {
 void CudaNetwork::run_block(size_t index) {
   const CudaBlockMemory& block = memory_.blocks[index];
   if (launch_.dense || !executable_.spec().blocks[index].is_dynamic())
-    return run_body(index, block.everything, false);
+    return run_body(index, block.everything, false, 0);
   auto call = [&](const std::function<void(size_t)>& hook) {
     if (hook) hook(index);
   };
-  if (masker_runs_beside(index)) {
+  if (block.convs_beside > 0) {
     side_.wait_for(stream_);
     decide(index, side_);
     run_layer(first_layer(index, block.everything.first, 1.0));
+    if (block.convs_beside > 1) run_second(index, block.everything, false);
     call(launch_.before_masking);
     stream_.wait_for(side_);
   } else {
@@ -174,11 +175,7 @@ void CudaNetwork::run_block(size_t index) {
     decide(index, stream_);
   }
   call(launch_.after_masking);
-  run_body(index, block.current, true);
-}
-
-bool CudaNetwork::masker_runs_beside(size_t index) const {
-  return memory_.blocks[index].plan.masker == MaskerSchedule::with_conv1;
+  run_body(index, block.current, true, block.convs_beside);
 }
 
 CudaNetwork::Layer CudaNetwork::first_layer(size_t index, const DeviceList& list, double rate) const {
@@ -231,16 +228,16 @@ void CudaNetwork::run_masker(size_t index, cuda::Stream& stream) {
   cuda::masker_group(stream, executable_.precision(), call);
 }
 
-void CudaNetwork::run_body(size_t index, const CudaLists& lists, bool sparse) {
+void CudaNetwork::run_body(size_t index, const CudaLists& lists, bool sparse, int done) {
   const CudaBlock& block = executable_.blocks()[index];
   const CudaBlockMemory& memory = memory_.blocks[index];
   const BlockPlan& plan = memory_.blocks[index].plan;
-  if (!sparse || !masker_runs_beside(index)) {
+  if (done < 1) {
     const cuda::ListGeometry& g = memory.geometry;
     double rate = sparse ? expected_dilated_rate(kExpectedRate, g.granularity, g.dilation_stride) : 1.0;
     run_layer(first_layer(index, lists.first, rate));
   }
-  if (block.convs.size() > 2) run_second(index, lists, sparse);
+  if (block.convs.size() > 2 && done < 2) run_second(index, lists, sparse);
   if (block.squeeze_excite) squeeze_excite(index, lists);
   if (block.projection) {
     // Inactive pixels end here; active ones wait for the body.

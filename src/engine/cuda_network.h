@@ -48,7 +48,8 @@ class CudaNetwork {
   void decide(size_t index, cuda::Stream& stream);
   void run_masker(size_t index, cuda::Stream& stream);
   cuda::MaskerTarget masker_target(size_t index) const;
-  void run_body(size_t index, const CudaLists& lists, bool sparse);
+  /// `done`: convolutions that have run.
+  void run_body(size_t index, const CudaLists& lists, bool sparse, int done);
   void run_second(size_t index, const CudaLists& lists, bool sparse);
   void run_last(size_t index, const CudaLists& lists, bool sparse);
   void squeeze_excite(size_t index, const CudaLists& lists);
@@ -72,8 +73,6 @@ class CudaNetwork {
   /// The 3x3 that reads the middle map, or the patches gathered from it.
   Layer windowed_layer(size_t index, size_t conv, const CudaLists& lists, bool sparse);
 
-  /// Whether the first convolution computes every pixel, while masker and lists are made.
-  bool masker_runs_beside(size_t index) const;
   int64_t middle_pixels(size_t index) const;
   int64_t output_pixels(size_t index) const;
   int64_t bordered_bytes(const cuda::DeviceMap& map) const;

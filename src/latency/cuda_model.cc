@@ -160,14 +160,19 @@ class CudaBlockCosts {
         plan_(plan),
         masker_(plan.masker == MaskerSchedule::pooled ? masker : CudaMaskerRole{}),
         sparse_(sparse),
+        convs_beside_(sparse ? convs_beside_masker(block, plan, context.precision,
+                                                   context.hardware.multiprocessors,
+                                                   context.batch * geometry.middle.pixels(),
+                                                   context.batch * geometry.output.pixels())
+                             : 0),
         images_(static_cast<double>(context.batch)),
         middle_pixels_(images_ * pixels_of(geometry.middle)),
         output_pixels_(images_ * pixels_of(geometry.output)) {}
 
   std::vector<OperatorLatency> all() const {
     std::vector<OperatorLatency> list;
-    if (sparse_ && plan_.masker == MaskerSchedule::with_conv1) {
-      list.push_back(masking_beside_conv1());
+    if (convs_beside_ > 0) {
+      list.push_back(masking_beside());
     } else {
       if (sparse_) list = masking();
       list.push_back(first(sparse_));
@@ -218,12 +223,15 @@ class CudaBlockCosts {
     });
   }
 
-  /// The longer of the two, or both where a convolution leaves the others no room.
-  OperatorLatency masking_beside_conv1() const {
-    const OperatorLatency conv = first(false), mask = sum_of("", masking());
+  /// First convolution beside masker and lists: the longer of the two, or both where it leaves them no room.
+  /// What a second one, beside them too, hides of them is left out.
+  OperatorLatency masking_beside() const {
+    const OperatorLatency conv = first(false);
     CudaConvWork work = operators_.work({"", block_.convs[0]});
     work.pixels = middle_pixels_;
     work.split = splits_reduction(work, middle_pixels_);
+    OperatorLatency mask = sum_of("", masking());
+    if (convs_beside_ > 1) mask.seconds = std::max(0.0, mask.seconds - second(false).seconds);
     OperatorLatency beside = !leaves_room(work)            ? sum_of("", {conv, mask})
                              : conv.seconds > mask.seconds ? conv
                                                            : mask;
@@ -237,9 +245,13 @@ class CudaBlockCosts {
   /// The 3x3, behind the copies that it reads where patches are gathered.
   void add_windowed(std::vector<OperatorLatency>& list, bool adds) const {
     if (sparse_ && plan_.gather == GatherSchedule::copied) list.push_back(gather());
-    list.push_back(operators_.conv(
-        {"conv2", block_.convs[1], output_pixels_, sparse_ ? kExpectedRate : 1, adds},
-        [&](const ActiveCounts& counts) { return sparse_ ? active(counts) : output_pixels_; }));
+    list.push_back(second(sparse_ && convs_beside_ < 2, adds));
+  }
+
+  OperatorLatency second(bool sparse, bool adds = false) const {
+    return operators_.conv(
+        {"conv2", block_.convs[1], output_pixels_, sparse ? kExpectedRate : 1, adds},
+        [&](const ActiveCounts& counts) { return sparse ? active(counts) : output_pixels_; });
   }
 
   OperatorLatency gather() const {
@@ -308,6 +320,7 @@ class CudaBlockCosts {
   const BlockPlan& plan_;
   CudaMaskerRole masker_;
   bool sparse_;
+  int convs_beside_;
   double images_, middle_pixels_, output_pixels_;
 };
 

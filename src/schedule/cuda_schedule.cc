@@ -17,6 +17,24 @@ double share_of_highest(const CudaTile& tile) {
   return static_cast<double>(cost(tile.pixels)) / cost(cuda_tile(tile.shape).pixels);
 }
 
+/// Masker and lists of a small batch, where it is asked what hides them.
+constexpr double kMaskingSeconds = 5e-6;
+
+/// A layer's work on every pixel.
+CudaConvWork whole_layer(CudaConvWork work, int64_t pixels) {
+  work.pixels = static_cast<double>(pixels);
+  work.split = splits_reduction(work, work.pixels);
+  return work;
+}
+
+/// Seconds that the whole layer takes longer than this share of it.
+double dense_surplus(const CudaConvWork& whole, double rate) {
+  CudaConvWork sparse = whole;
+  sparse.pixels *= rate;
+  return expected_seconds(choose_cuda_tile(whole), whole) -
+         expected_seconds(choose_cuda_tile(sparse), sparse);
+}
+
 }  // namespace
 
 CudaTile cuda_tile(CudaTileShape shape) {
@@ -139,14 +157,21 @@ bool leaves_room(const CudaConvWork& work) {
 }
 
 bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate) {
-  constexpr double kMaskingSeconds = 5e-6;  // of a small batch, where this is asked
-  first.pixels = static_cast<double>(pixels);
-  first.split = splits_reduction(first, first.pixels);
-  CudaConvWork sparse = first;
-  sparse.pixels *= dilated_rate;
-  double more =
-      expected_seconds(choose_cuda_tile(first), first) - expected_seconds(choose_cuda_tile(sparse), sparse);
-  return leaves_room(first) && more < kMaskingSeconds;
+  first = whole_layer(first, pixels);
+  return leaves_room(first) && dense_surplus(first, dilated_rate) < kMaskingSeconds;
+}
+
+int convs_beside_masker(const BlockSpec& block, const BlockPlan& plan, Precision precision,
+                        int multiprocessors, int64_t middle_pixels, int64_t output_pixels) {
+  if (!block.is_dynamic() || plan.masker != MaskerSchedule::with_conv1) return 0;
+  // The last convolution adds to the map; copies need the masks.
+  if (block.convs.size() < 3 || plan.gather == GatherSchedule::copied) return 1;
+  auto work = [&](size_t conv, int64_t pixels) {
+    return whole_layer(cuda_conv_work(block.convs[conv], precision, false, multiprocessors), pixels);
+  };
+  CudaConvWork first = work(0, middle_pixels), second = work(1, output_pixels);
+  double rest = kMaskingSeconds - expected_seconds(choose_cuda_tile(first), first);
+  return leaves_room(second) && dense_surplus(second, kExpectedRate) < rest ? 2 : 1;
 }
 
 double expected_dilated_rate(double rate, int granularity, int dilation_stride) {

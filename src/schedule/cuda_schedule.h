@@ -88,6 +88,12 @@ bool leaves_room(const CudaConvWork& work);
 /// the device and may compute more than the sparse one, as long as that takes less than what it hides.
 bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate);
 
+/// Convolutions of a block that compute every pixel while masker and lists are made beside them: none unless
+/// the plan says with_conv1, and two where the first takes less time than masker and lists, and what the
+/// second computes more takes less than the rest. `middle_pixels`, `output_pixels`: of the batch.
+int convs_beside_masker(const BlockSpec& block, const BlockPlan& plan, Precision precision,
+                        int multiprocessors, int64_t middle_pixels, int64_t output_pixels);
+
 /// Activation rate that tiles are chosen for.
 inline constexpr double kExpectedRate = 0.5;
 

@@ -176,6 +176,24 @@ ModelSpec spec_of(const char* name, const char* granularity) {
   return make_spec(arch);
 }
 
+TEST(CudaTiles, SecondConvolutionsOfSmallBatchesHideWhatTheFirstDoesNot) {
+  const ModelSpec spec = spec_of("resnet50", "4-4-2-1");
+  const BlockSpec& block = spec.blocks[9];  // 14 x 14
+  const BlockPlan beside{.masker = MaskerSchedule::with_conv1};
+  auto convs = [&](const BlockSpec& of, const BlockPlan& plan, Precision precision, int64_t images) {
+    return convs_beside_masker(of, plan, precision, 132, images * 196, images * 196);
+  };
+  EXPECT_EQ(convs(block, beside, Precision::fp16, 1), 2);
+  EXPECT_EQ(convs(block, beside, Precision::fp32, 1), 1);    // the first alone takes long enough
+  EXPECT_EQ(convs(block, beside, Precision::fp16, 128), 1);  // no room
+  EXPECT_EQ(convs(block, kUsualCudaPlan, Precision::fp16, 1), 0);
+  BlockPlan copied = beside;
+  copied.gather = GatherSchedule::copied;
+  EXPECT_EQ(convs(block, copied, Precision::fp16, 1), 1);
+  const ModelSpec basic = spec_of("resnet18", "4-4-2-1");
+  EXPECT_EQ(convs(basic.blocks[5], beside, Precision::fp16, 1), 1);  // its second is the last
+}
+
 TEST(CudaMaskerRoles, BlocksOfOneMapDecideTogether) {
   using Roles = std::vector<CudaMaskerRole>;
   const CudaMaskerRole alone{};
