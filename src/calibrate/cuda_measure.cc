@@ -378,9 +378,10 @@ class CudaMeasurer {
     const DeviceBuffer pooled = zeros<float>(int64_t{batch} * in.pitch);
     const DeviceBuffer scale = on_device(std::vector<float>(static_cast<size_t>(batch) * in.pitch, 1.0f));
     const double listed = begins.back();
-    add_kernel(mean_counts(batch, listed, in.pitch, precision), [&](cuda::Stream& stream) {
-      cuda::mean(stream, precision, {in, list, batch, as<float>(pooled)});
-    });
+    add_kernel(mean_counts(batch, listed, in.pitch, precision, found_.multiprocessors),
+               [&](cuda::Stream& stream) {
+                 cuda::mean(stream, precision, {in, list, batch, as<float>(pooled)});
+               });
     const double bytes = listed * in.pitch * cuda::element_bytes(precision);
     add_kernel(stream_counts(2 * bytes, bytes, true), [&](cuda::Stream& stream) {
       cuda::scale_pixels(stream, precision, {in, list, batch, as<float>(scale)});
