@@ -164,7 +164,7 @@ const std::vector<CostGroup>& cost_groups() {
       {{CudaUnit::branch}},
       {{CudaUnit::masker, CudaUnit::masker_row, CudaUnit::masker_step, CudaUnit::masker_product}},
       {{CudaUnit::list, CudaUnit::list_look_back, CudaUnit::list_pixel, CudaUnit::list_chunk}},
-      {{CudaUnit::mean_load, CudaUnit::mean_step}},
+      {{CudaUnit::mean_step}},
       {{CudaUnit::excite_step}},
       {{CudaUnit::head, CudaUnit::head_step}}};
   return groups;

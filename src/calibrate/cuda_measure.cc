@@ -378,20 +378,24 @@ class CudaMeasurer {
     const DeviceBuffer pooled = zeros<float>(int64_t{batch} * in.pitch);
     const DeviceBuffer scale = on_device(std::vector<float>(static_cast<size_t>(batch) * in.pitch, 1.0f));
     const double listed = begins.back();
-    add_kernel(mean_counts(batch, listed, in.pitch, precision), [&](cuda::Stream& stream) {
-      cuda::mean(stream, precision, {in, list, batch, as<float>(pooled)});
-    });
+    add_kernel(mean_counts(batch, listed, in.pitch, precision, found_.multiprocessors),
+               [&](cuda::Stream& stream) {
+                 cuda::mean(stream, precision, {in, list, batch, as<float>(pooled)});
+               });
     const double bytes = listed * in.pitch * cuda::element_bytes(precision);
     add_kernel(stream_counts(2 * bytes, bytes, true), [&](cuda::Stream& stream) {
       cuda::scale_pixels(stream, precision, {in, list, batch, as<float>(scale)});
     });
     const int squeezed = std::max(1, map.channels / kSqueeze);
-    const DeviceBuffer weights = zeros<float>(int64_t{map.channels} * squeezed + map.channels);
+    // One for each layer: the second would find the first one's weights in the nearest cache.
+    const int64_t weights = int64_t{map.channels} * squeezed;
+    const DeviceBuffer first_layer = zeros<float>(weights + squeezed);
+    const DeviceBuffer second_layer = zeros<float>(weights + map.channels);
     add_kernel(excite_counts(batch, map.channels, squeezed, found_.multiprocessors),
                [&](cuda::Stream& stream) {
-                 const float* values = as<float>(weights);
-                 cuda::excite(stream, {as<float>(pooled), values, values, values, values, as<float>(scale),
-                                       batch, map.channels, squeezed, in.pitch});
+                 const float *first = as<float>(first_layer), *second = as<float>(second_layer);
+                 cuda::excite(stream, {as<float>(pooled), first, first + weights, second, second + weights,
+                                       as<float>(scale), batch, map.channels, squeezed, in.pitch});
                });
     const int classes = options_.classes;
     const DeviceBuffer head_weights = zeros<float>(int64_t{classes} * in.pitch);

@@ -44,7 +44,7 @@ CudaCounts masker_group_counts(double images, double patches, int maskers, MapSi
 /// One launch that builds lists of the pixels of these maps.
 CudaCounts list_counts(double images, const std::vector<MapSize>& maps);
 /// Means over `pixels` of `images` images together.
-CudaCounts mean_counts(double images, double pixels, int pitch, Precision precision);
+CudaCounts mean_counts(double images, double pixels, int pitch, Precision precision, int multiprocessors);
 /// The two layers of Squeeze-and-Excitation.
 CudaCounts excite_counts(double images, int channels, int squeezed, int multiprocessors);
 CudaCounts head_counts(double images, int classes, int pitch);

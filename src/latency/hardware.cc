@@ -311,9 +311,9 @@ std::string to_string(WorkUnit unit) {
 
 std::string to_string(CudaUnit unit) {
   constexpr const char* kNames[kCudaUnits] = {
-      "kernel",      "wait",      "branch",      "list",        "list_look_back", "list_kpixel",
-      "list_kchunk", "stream_mb", "masker_mb",   "masker_krow", "masker_step",    "masker_kproduct",
-      "mean_kload",  "mean_step", "excite_step", "head_mb",     "head_step"};
+      "kernel",      "wait",        "branch",    "list",        "list_look_back", "list_kpixel",
+      "list_kchunk", "stream_mb",   "masker_mb", "masker_krow", "masker_step",    "masker_kproduct",
+      "mean_step",   "excite_step", "head_mb",   "head_step"};
   return kNames[static_cast<size_t>(unit)];
 }
 

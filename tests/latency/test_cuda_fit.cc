@@ -114,7 +114,7 @@ TEST(FitCudaUnits, FindsTheSecondsThatMadeTheTimes) {
         }
       }
       add(list_counts(images, {map, map, map}));
-      for (const int pitch : {32, 2048}) add(mean_counts(images, pixels, pitch, Precision::fp16));
+      for (const int pitch : {32, 2048}) add(mean_counts(images, pixels, pitch, Precision::fp16, 132));
       add(excite_counts(images, 8 * side, 2 * side, 132));
       for (const int classes : {10, 1000}) add(head_counts(images, classes, 32 * side));
     }
