@@ -77,6 +77,17 @@ __device__ inline void load_vector(const T* from, float (&values)[kVector<T>]) {
   unpack_vector<T>(*reinterpret_cast<const uint4*>(from), values);
 }
 
+/// Aligned floats that belong to a vector, 16 bytes at a time: read one by one, a warp's would take more of
+/// the caches than the vectors do.
+template <int kCount>
+__device__ inline void load_floats(const float* from, float (&values)[kCount]) {
+  for (int k = 0; k < kCount; k += 4) {
+    float four[4];
+    load_vector(from + k, four);
+    for (int i = 0; i < 4; ++i) values[k + i] = four[i];
+  }
+}
+
 template <class T>
 __device__ inline void store_vector(T* to, const float (&values)[kVector<T>]) {
   constexpr int kPerWord = kVector<T> / 4;

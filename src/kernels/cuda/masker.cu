@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kThreads, 4) small_patches_kernel(MaskerCall c
     for (int v = 0; v < kVectors; ++v) {
       int channel = c + v * kWarpChannels<T>;
       float weights[kVector<T>];
-      load_weights(call.target.weight + least(channel, pitch - kVector<T>), weights);
+      load_floats(call.target.weight + least(channel, pitch - kVector<T>), weights);
       float share = weighted(weights, sums[v]);
       dot = channel < pitch ? dot + share : dot;  // no branch that loads could be moved behind
     }
@@ -60,7 +60,7 @@ __global__ void __launch_bounds__(kThreads) large_patches_kernel(MaskerCall call
   float dot = 0;
   for (int c = lane * kVector<T>; c < pitch; c += kWarpChannels<T>) {
     float sums[kVector<T>] = {}, weights[kVector<T>];
-    load_weights(call.target.weight + c, weights);
+    load_floats(call.target.weight + c, weights);
     add_rows(first, call.x, row_elements, patch, c, warp, kWarps, sums);
     dot += weighted(weights, sums);
   }

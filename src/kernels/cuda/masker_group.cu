@@ -92,7 +92,7 @@ __device__ void add_products(const MaskerGroupCall& call, int warp, int lane, in
 #pragma unroll
     for (int m = 0; m < kPerWarp; ++m) {
       if (warp + m * kWarps >= call.count) break;
-      load_weights(call.targets[warp + m * kWarps].weight + c, weights[m]);
+      load_floats(call.targets[warp + m * kWarps].weight + c, weights[m]);
     }
 #pragma unroll
     for (int slot = 0; slot < kSlots; ++slot) {

@@ -114,16 +114,6 @@ __device__ void add_rows(const T* first, const DeviceMap& x, int64_t row_element
   }
 }
 
-/// A vector's weights, 16 bytes at a time: read one by one they would take more of the caches than pixels do.
-template <int kCount>
-__device__ void load_weights(const float* from, float (&weights)[kCount]) {
-  for (int k = 0; k < kCount; k += 4) {
-    float four[4];
-    load_vector(from + k, four);
-    for (int i = 0; i < 4; ++i) weights[k + i] = four[i];
-  }
-}
-
 /// A vector's share of the sum that decides.
 template <int kCount>
 __device__ float weighted(const float (&weights)[kCount], const float (&sums)[kCount]) {

@@ -61,9 +61,10 @@ __global__ void __launch_bounds__(kThreads) scale_kernel(ScaleCall call) {
     int pixel = call.list.out[i / vectors], channel = static_cast<int>(i % vectors) * kVector<T>;
     const float* scale = call.scale + static_cast<int64_t>(pixel / image_pixels) * call.map.pitch + channel;
     T* z = static_cast<T*>(call.map.data) + static_cast<int64_t>(pixel) * call.map.pitch + channel;
-    float values[kVector<T>];
+    float values[kVector<T>], factors[kVector<T>];
     load_vector(z, values);
-    for (int k = 0; k < kVector<T>; ++k) values[k] *= scale[k];
+    load_floats(scale, factors);
+    for (int k = 0; k < kVector<T>; ++k) values[k] *= factors[k];
     store_vector(z, values);
   }
 }
