@@ -25,10 +25,17 @@ __device__ void dense_layer(const float* weights, const float* bias, const float
 #pragma unroll
     for (int o = 0; o < kOutputs; ++o)  // the last output stands in for those that there are not
       rows[o] = weights + static_cast<int64_t>(first + o < outputs ? first + o : outputs - 1) * inputs;
-#pragma unroll 2
-    for (int i = lane; i < inputs; i += 32) {
+    for (int i = lane; i < inputs; i += 64) {  // two inputs' loads at once; a missing second adds nothing
+      bool both = i + 32 < inputs;
+      int next = both ? i + 32 : i;
+      float loaded[2][kOutputs], values[2] = {x[i], x[next]};
 #pragma unroll
-      for (int o = 0; o < kOutputs; ++o) dots[o] += rows[o][i] * x[i];
+      for (int o = 0; o < kOutputs; ++o) loaded[0][o] = rows[o][i], loaded[1][o] = rows[o][next];
+#pragma unroll
+      for (int o = 0; o < kOutputs; ++o) {
+        dots[o] += loaded[0][o] * values[0];
+        dots[o] = both ? dots[o] + loaded[1][o] * values[1] : dots[o];
+      }
     }
 #pragma unroll
     for (int o = 0; o < kOutputs; ++o) {
