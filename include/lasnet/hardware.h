@@ -108,7 +108,7 @@ enum class CudaUnit {
   masker_row,      ///< 1000 rows of patches, read by a warp 16 bytes per lane at a time
   masker_step,     ///< such rows that a warp reads one after the other
   masker_product,  ///< 1000 x 32 channels of a patch's sums, times the weights of a masker: of eight at least
-  mean_step,       ///< times that a warp waits for pixels that it averages, four of them at once
+  mean_step,       ///< times that a warp waits for pixels that it averages, eight of them at once
   excite_step,  ///< inputs, 64 at a time, of Squeeze-and-Excitation's layers that a warp reads one after the
                 ///< other
   head,         ///< MB of weights and features that the classifier's warps load

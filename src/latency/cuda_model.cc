@@ -21,21 +21,14 @@ constexpr int kSmallSide = 4;
 constexpr int kStrip = 8;  ///< pixels of a large patch's row that a warp reads at once
 /// Images and classes of a warp of the classifier, classes where images are many.
 constexpr int kHeadImages = 8, kHeadClasses = 4, kHeadStep = 128;
-/// Of means: blocks on a multiprocessor at a time, by their registers on compute capability 9.0, and pixels
-/// that the compiler makes a warp read at once.
-constexpr int kMeanBlocks = 6, kMeanReads = 4;
+/// Of means: blocks on a multiprocessor at a time, pixels that a warp reads at once.
+constexpr int kMeanBlocks = 8, kMeanReads = 8;
 /// Of Squeeze-and-Excitation: images on a multiprocessor at a time, outputs that an image's warps compute at
 /// a time, inputs that they read for it at once.
 constexpr int kExciteBlocks = 4, kExciteOutputs = 64, kExciteInputs = 64;
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
 bool is_small_patch(int side) { return side == 1 || side == 2 || side == kSmallSide; }
-/// What a loop over `reads` waits at most if `at_once` of them are on their way together, and those that are
-/// left over one after the other.
-double most_waits(double reads, int at_once) {
-  const double left_over = at_once - 1;
-  return std::min(reads, (reads - left_over) / at_once + left_over);
-}
 double pixels_of(MapSize map) { return static_cast<double>(map.pixels()); }
 CudaCounts counts_of(std::initializer_list<std::pair<CudaUnit, double>> entries) {
   CudaCounts counts;
@@ -388,7 +381,7 @@ CudaCounts mean_counts(double images, double pixels, int pitch, Precision precis
   const double rounds = ceil_div(images * ceil_div(pitch, 32), kMeanBlocks * multiprocessors);
   const double of_warp = ceil_div(pixels / std::max(images, 1.0), kWarps);
   CudaCounts counts = counts_of(
-      {{CudaUnit::stream, megabytes}, {CudaUnit::mean_step, rounds * most_waits(of_warp, kMeanReads)}});
+      {{CudaUnit::stream, megabytes}, {CudaUnit::mean_step, rounds * ceil_div(of_warp, kMeanReads)}});
   counts.footprint_mb = megabytes;
   return counts;
 }

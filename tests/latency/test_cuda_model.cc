@@ -122,16 +122,15 @@ TEST(CudaModel, MapsBeyondTheCacheTakeLongerToRead) {
 }
 
 TEST(CudaModel, MeansWaitForGroupsOfPixelsInRoundsOfBlocks) {
-  // 392 pixels: 49 of each of eight warps, 46 in groups of four and three in turn, at most.
+  // 392 pixels: 49 of each of eight warps, eight at once.
   const auto waits = [](double images, double pixels, int pitch) {
     return mean_counts(images, images * pixels, pitch, Precision::fp16, 132)[CudaUnit::mean_step];
   };
-  EXPECT_DOUBLE_EQ(waits(1, 392, 256), 46 / 4.0 + 3);
-  EXPECT_DOUBLE_EQ(waits(1, 8 * 2, 256), 2);  // fewer than a group
-  EXPECT_DOUBLE_EQ(waits(1, 49, 2048), 4);
-  // 64 blocks an image, six on each of 132 multiprocessors at a time: 12 images fit, 128 take 11 rounds.
-  EXPECT_DOUBLE_EQ(waits(12, 49, 2048), 4);
-  EXPECT_DOUBLE_EQ(waits(128, 49, 2048), 11 * 4);
+  EXPECT_DOUBLE_EQ(waits(1, 392, 256), 7);
+  EXPECT_DOUBLE_EQ(waits(1, 8 * 2, 256), 1);  // fewer than a group
+  // 64 blocks an image, eight on each of 132 multiprocessors at a time: 16 images fit, 128 take 8 rounds.
+  EXPECT_DOUBLE_EQ(waits(16, 49, 2048), 1);
+  EXPECT_DOUBLE_EQ(waits(128, 49, 2048), 8);
   const CudaCounts mean = mean_counts(2, 98, 2048, Precision::fp16, 132);
   EXPECT_DOUBLE_EQ(mean[CudaUnit::stream], 98 * 2048 * 2e-6);
   EXPECT_DOUBLE_EQ(mean.footprint_mb, 98 * 2048 * 2e-6);

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
+constexpr int kReads = 8;  ///< pixels of a mean that a warp reads at once
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) max_pool_kernel(MaxPoolCall call) {
@@ -50,9 +51,17 @@ __global__ void __launch_bounds__(kThreads) mean_kernel(MeanCall call) {
   int begin = call.list.image_begin[image], end = call.list.image_begin[image + 1];
   float sum = 0;
   if (channel < call.map.pitch) {
-    for (int p = begin + warp; p < end; p += kWarps) {
-      int64_t pixel = call.list.out[p];
-      sum += to_float(static_cast<const T*>(call.map.data)[pixel * call.map.pitch + channel]);
+    const T* map = static_cast<const T*>(call.map.data) + channel;
+    for (int p = begin + warp; p < end; p += kWarps * kReads) {
+      int64_t pixels[kReads];
+      T values[kReads];
+#pragma unroll
+      for (int i = 0; i < kReads; ++i)  // the last pixel stands in for those that there are not
+        pixels[i] = call.list.out[p + i * kWarps < end ? p + i * kWarps : end - 1];
+#pragma unroll
+      for (int i = 0; i < kReads; ++i) values[i] = map[pixels[i] * call.map.pitch];
+#pragma unroll
+      for (int i = 0; i < kReads; ++i) sum = p + i * kWarps < end ? sum + to_float(values[i]) : sum;
     }
   }
   partial[threadIdx.x] = sum;
