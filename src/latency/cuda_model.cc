@@ -229,9 +229,8 @@ class CudaBlockCosts {
   /// What a second one, beside them too, hides of them is left out.
   OperatorLatency masking_beside() const {
     const OperatorLatency conv = first(false);
-    CudaConvWork work = operators_.work({"", block_.convs[0]});
-    work.pixels = middle_pixels_;
-    work.split = splits_reduction(work, middle_pixels_);
+    const CudaConvWork work =
+        whole_layer(operators_.work({"", block_.convs[0]}), context_.batch * geometry_.middle.pixels());
     OperatorLatency mask = sum_of("", masking());
     if (convs_beside_ > 1) mask.seconds = std::max(0.0, mask.seconds - second(false).seconds);
     OperatorLatency beside = !leaves_room(work)            ? sum_of("", {conv, mask})

@@ -310,11 +310,41 @@ std::string to_string(WorkUnit unit) {
 }
 
 std::string to_string(CudaUnit unit) {
-  constexpr const char* kNames[kCudaUnits] = {
-      "kernel",      "wait",        "branch",    "list",        "list_look_back", "list_kpixel",
-      "list_kchunk", "stream_mb",   "masker_mb", "masker_krow", "masker_step",    "masker_kproduct",
-      "mean_step",   "excite_step", "head_mb",   "head_step"};
-  return kNames[static_cast<size_t>(unit)];
+  switch (unit) {
+    case CudaUnit::kernel:
+      return "kernel";
+    case CudaUnit::wait:
+      return "wait";
+    case CudaUnit::branch:
+      return "branch";
+    case CudaUnit::list:
+      return "list";
+    case CudaUnit::list_look_back:
+      return "list_look_back";
+    case CudaUnit::list_pixel:
+      return "list_kpixel";
+    case CudaUnit::list_chunk:
+      return "list_kchunk";
+    case CudaUnit::stream:
+      return "stream_mb";
+    case CudaUnit::masker:
+      return "masker_mb";
+    case CudaUnit::masker_row:
+      return "masker_krow";
+    case CudaUnit::masker_step:
+      return "masker_step";
+    case CudaUnit::masker_product:
+      return "masker_kproduct";
+    case CudaUnit::mean_step:
+      return "mean_step";
+    case CudaUnit::excite_step:
+      return "excite_step";
+    case CudaUnit::head:
+      return "head_mb";
+    case CudaUnit::head_step:
+      return "head_step";
+  }
+  fail("CUDA unit {} is unknown", static_cast<int>(unit));
 }
 
 std::vector<std::string> hardware_names() {

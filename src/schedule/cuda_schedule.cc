@@ -20,13 +20,6 @@ double share_of_highest(const CudaTile& tile) {
 /// Masker and lists of a small batch, where it is asked what hides them.
 constexpr double kMaskingSeconds = 5e-6;
 
-/// A layer's work on every pixel.
-CudaConvWork whole_layer(CudaConvWork work, int64_t pixels) {
-  work.pixels = static_cast<double>(pixels);
-  work.split = splits_reduction(work, work.pixels);
-  return work;
-}
-
 /// Seconds that the whole layer takes longer than this share of it.
 double dense_surplus(const CudaConvWork& whole, double rate) {
   CudaConvWork sparse = whole;
@@ -148,6 +141,12 @@ CudaConvWork cuda_conv_work(const ConvSpec& conv, Precision precision, bool adds
 bool runs_precision(int compute_capability, Precision precision) {
   constexpr int kTensorCores = 80;
   return precision == Precision::fp32 || compute_capability >= kTensorCores;
+}
+
+CudaConvWork whole_layer(CudaConvWork work, int64_t pixels) {
+  work.pixels = static_cast<double>(pixels);
+  work.split = splits_reduction(work, work.pixels);
+  return work;
 }
 
 bool leaves_room(const CudaConvWork& work) {

@@ -81,6 +81,9 @@ bool runs_precision(int compute_capability, Precision precision);
 /// outputs whose 3x3 stride-s windows contain it. Larger S means fewer patches seen, hence less halo.
 double expected_dilated_rate(double rate, int granularity, int dilation_stride);
 
+/// A layer's work on every pixel, and whether it is split.
+CudaConvWork whole_layer(CudaConvWork work, int64_t pixels);
+
 /// Whether a convolution's tiles leave room on the device for kernels beside it. Decided for the whole layer.
 bool leaves_room(const CudaConvWork& work);
 
