@@ -8,6 +8,7 @@
 #include "calibrate/fma_peak.h"
 #include "core/fail.h"
 #include "lasnet/geometry.h"
+#include "machine.h"
 #include "random_masks.h"
 #include "statistics.h"
 
@@ -105,7 +106,8 @@ Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, 
       draw.masks = random_masks(session.spec(), geometry, shape[0], *options.rate, random);
     }
     if (session.backend() != Backend::cuda) {
-      m.peak_gflops.push_back(1e-9 * session.threads() * fma_peak_flops(session.isa(), kPeakSeconds));
+      const int cores = std::min(session.threads(), physical_cores());
+      m.peak_gflops.push_back(1e-9 * cores * fma_peak_flops(session.isa(), kPeakSeconds));
     }
     for (const int contender : order) contenders[contender]();
     std::next_permutation(order.begin(), order.end());  // after the last the first again

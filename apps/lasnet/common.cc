@@ -63,9 +63,49 @@ int guarded(const std::function<int()>& body) {
   return kExitError;
 }
 
+namespace {
+
+/// The command that was named, else the program itself.
+const CLI::App& named_command(const CLI::App& app) {
+  const auto commands = app.get_subcommands();
+  return commands.empty() ? app : *commands.front();
+}
+
+/// What an argument that the parser does not know could have meant: options, or the program's commands.
+std::vector<std::string> known_arguments(const CLI::App& command, bool options) {
+  std::vector<std::string> known;
+  if (!options) {
+    for (const CLI::App* sub : command.get_subcommands([](const CLI::App*) { return true; }))
+      known.push_back(sub->get_name());
+    return known;
+  }
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  }
+  return known;
+}
+
+/// Names the first unexpected argument, options first, and what it may have been meant for.
+std::string describe_extras(const CLI::App& app) {
+  const std::vector<std::string> extras = app.remaining(true);
+  const auto is_option = [](const std::string& argument) { return argument.starts_with("-"); };
+  const auto option = std::find_if(extras.begin(), extras.end(), is_option);
+  const std::string& extra = option != extras.end() ? *option : extras.front();
+  const CLI::App& command = named_command(app);
+  const auto known = known_arguments(command, is_option(extra));
+  const std::string near = nearest_name(extra.substr(0, extra.find('=')), known);
+  const char* kind = is_option(extra) ? "an option" : known.empty() ? "an argument" : "a command";
+  return fmt::format("'{}' is not {} of {}{}", extra, kind, command.get_name(),
+                     near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+}
+
+}  // namespace
+
 int parse(CLI::App& app, int argc, char** argv) {
-  app.failure_message([](const CLI::App*, const CLI::Error& error) {
-    return fmt::format("error: {}\nRun with --help for more information.\n", error.what());
+  app.failure_message([](const CLI::App* parsed, const CLI::Error& error) {
+    const bool extra = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
+    return fmt::format("error: {}\nRun with --help for more information.\n",
+                       extra ? describe_extras(*parsed) : error.what());
   });
   try {
     app.parse(argc, argv);

@@ -1,4 +1,4 @@
-// `lasnet inspect`: what a model file holds, and what each block costs.
+// `lasnet inspect`: what a model file holds or an architecture has, and what each block costs.
 #include <algorithm>
 #include <memory>
 
@@ -136,8 +136,17 @@ std::string to_text(const Model& model, const Json& facts) {
   return text + block_table(facts);
 }
 
+/// The model file, or the architecture that MODEL names, without weights.
+Model inspected(const ModelOptions& options) {
+  if (!is_architecture(options.path)) return load_model(options);
+  Model model;
+  model.spec = described_spec(options);
+  model.class_names = options.class_names;
+  return model;
+}
+
 int inspect(const InspectCommand& command) {
-  const Model model = load_model(command.model);
+  const Model model = inspected(command.model);
   const Json facts = to_json(command.model.path, model, input_size(model, command.size));
   if (command.json) {
     print_json(facts);
@@ -150,9 +159,11 @@ int inspect(const InspectCommand& command) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Action& action) {
-  auto* sub = app.add_subcommand("inspect", "Architecture, blocks, parameters and MACs of a model file");
+  auto* sub = app.add_subcommand("inspect", "Blocks, parameters and MACs of a model file or an architecture");
   const auto command = std::make_shared<InspectCommand>();
   add_model_options(*sub, command->model);
+  sub->get_option("MODEL")->description(
+      "Model file, .safetensors; PyTorch weights; or an architecture's name");
   add_number(*sub, "--input-size", command->size, 32, 8192,
              "Side of the image in px; default: the model's crop")
       ->default_str("");

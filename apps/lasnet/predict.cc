@@ -1,6 +1,8 @@
 // `lasnet predict`: how long a network takes on hardware that need not be here.
 #include <algorithm>
+#include <map>
 #include <memory>
+#include <optional>
 
 #include "commands.h"
 #include "core/fail.h"
@@ -71,6 +73,43 @@ const OperatorLatency& slowest(const std::vector<OperatorLatency>& operators) {
                            [](const auto& a, const auto& b) { return a.seconds < b.seconds; });
 }
 
+std::vector<std::string> entries(const BlockPlan& plan) {
+  const std::string text = to_string(plan);
+  std::vector<std::string> split;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    split.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return split;
+}
+
+/// The schedule of most dynamic blocks; nothing if there are none.
+std::optional<BlockPlan> commonest_schedule(const ModelSpec& spec, const NetworkLatency& network) {
+  std::map<std::string, int> counts;
+  std::optional<BlockPlan> commonest;
+  int most = 0;
+  for (size_t b = 0; b < network.blocks.size(); ++b) {
+    if (!spec.blocks[b].is_dynamic()) continue;
+    const BlockPlan& plan = network.blocks[b].schedule;
+    if (const int count = ++counts[to_string(plan)]; count > most) {
+      most = count;
+      commonest = plan;
+    }
+  }
+  return commonest;
+}
+
+/// What `plan` has otherwise than `usual`, as --schedule takes it.
+std::string departures(const BlockPlan& plan, const BlockPlan& usual) {
+  const std::vector<std::string> own = entries(plan), other = entries(usual);
+  std::string text;
+  for (size_t i = 0; i < own.size(); ++i) {
+    if (own[i] != other[i]) text += (text.empty() ? "" : ",") + own[i];
+  }
+  return text;
+}
+
 std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, const LatencyQuery& query,
                     const NetworkLatency& network) {
   std::string text = fmt::format(
@@ -79,6 +118,7 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
                       query.masks == nullptr ? fmt::format(", r {:g}", query.rate) : ", recorded masks",
                       describe(hardware))));
   Table table({"block", ">S", ">static", ">dynamic", ">speed-up", "slowest operator", "schedule"});
+  const std::optional<BlockPlan> usual = commonest_schedule(spec, network);
   for (size_t b = 0; b < network.blocks.size(); ++b) {
     const BlockLatency& block = network.blocks[b];
     const OperatorLatency& longest = slowest(block.operators);
@@ -87,7 +127,7 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
                    format_ms(1e3 * block.static_s), format_ms(1e3 * block.dynamic_s),
                    fmt::format("{:.2f}x", block.static_s / block.dynamic_s),
                    fmt::format("{} ({})", longest.name, longest.bound()),
-                   dynamic ? to_string(block.schedule) : "-"});
+                   dynamic ? departures(block.schedule, *usual) : "-"});
   }
   double fixed_s = 0;
   for (const OperatorLatency& latency : network.fixed) fixed_s += latency.seconds;
@@ -95,7 +135,10 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
   table.add_rule();
   table.add_row({"network", "", format_ms(1e3 * network.static_s), format_ms(1e3 * network.dynamic_s),
                  fmt::format("{:.2f}x", network.speedup()), "", ""});
-  return text + table.to_string(2);
+  text += table.to_string(2);
+  if (usual)
+    text += fmt::format("\n  {} {}\n", dim("schedule, unless the block says otherwise:"), to_string(*usual));
+  return text;
 }
 
 int predict(PredictCommand command) {

@@ -9,6 +9,18 @@
 namespace lasnet {
 namespace {
 
+/// What config.hardware names, else what is known of this machine; the observer is told of a calibration that
+/// cannot be used.
+HardwareProfile hardware_of(const TrainConfig& config, const TrainObserver& observer) {
+  if (!config.hardware.empty()) return load_hardware(config.hardware);
+  HostProfile host = host_profile(available_isas().back());
+  if (!host.problem.empty() && observer.on_message) {
+    observer.on_message(
+        fmt::format("{}; the shipped profile is used, `lasnet calibrate` makes a new one", host.problem));
+  }
+  return std::move(host.profile);
+}
+
 /// Of the run in config.output, if that is to go on.
 std::optional<std::vector<int>> resumed_granularity(const TrainConfig& config) {
   if (!config.resume) return std::nullopt;
@@ -26,8 +38,7 @@ TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer) 
     granularity = *resumed;
     return config;
   }
-  const HardwareProfile hardware = config.hardware.empty() ? host_profile(available_isas().back()).profile
-                                                           : load_hardware(config.hardware);
+  const HardwareProfile hardware = hardware_of(config, observer);
   const LatencyQuery query{.size = {config.size, config.size},
                            .batch = hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1};
   const GranularitySearch found = search_granularity(config.arch, hardware, query, {.macs = config.target});

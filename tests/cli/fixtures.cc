@@ -1,11 +1,8 @@
 #include "fixtures.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
-#include <fstream>
-#include <sstream>
+#include <filesystem>
 
 #include "core/random.h"
 
@@ -13,18 +10,10 @@ namespace lasnet::test {
 
 namespace fs = std::filesystem;
 
-TemporaryFolder::TemporaryFolder() {
-  std::string name = (fs::temp_directory_path() / "lasnet-test-XXXXXX").string();
-  if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp " + name);
-  root_ = name;
-}
-
-TemporaryFolder::~TemporaryFolder() { fs::remove_all(root_); }
-
 std::vector<std::string> TemporaryFolder::entries(const std::string& name) const {
   std::vector<std::string> names;
-  for (const auto& entry : fs::recursive_directory_iterator(root_ / name)) {
-    names.push_back(fs::relative(entry.path(), root_ / name).string());
+  for (const auto& entry : fs::recursive_directory_iterator(path(name))) {
+    names.push_back(fs::relative(entry.path(), path(name)).string());
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -73,16 +62,6 @@ void write_image_folder(const std::string& dir, int train_images, int val_images
       }
     }
   }
-}
-
-void write_text(const std::string& path, const std::string& text) {
-  std::ofstream(path, std::ios::binary) << text;
-}
-
-std::string read_text(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path, std::ios::binary).rdbuf();
-  return text.str();
 }
 
 std::string ProgramTest::save_tiny_model() const {

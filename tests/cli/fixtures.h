@@ -3,29 +3,24 @@
 
 #include <gtest/gtest.h>
 
-#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "lasnet/image.h"
 #include "lasnet/model.h"
+#include "support/temporary_dir.h"
 
 namespace lasnet::test {
 
 /// A folder that vanishes with the test.
 class TemporaryFolder {
  public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
-
-  std::string path(const std::string& name = "") const { return (root_ / name).string(); }
+  std::string path(const std::string& name = "") const { return dir_ / name; }
   /// Files and folders below, by relative path, in order.
   std::vector<std::string> entries(const std::string& name = "") const;
 
  private:
-  std::filesystem::path root_;
+  TemporaryDir dir_;
 };
 
 /// A small dynamic network for 48 px images and two classes, `disc` and `stripes`, of random weights, whose
@@ -37,9 +32,6 @@ Image tiny_photo(int label, uint64_t seed, int size = 64);
 
 /// DIR/{train,val}/{disc,stripes}/<i>.png with so many pictures each.
 void write_image_folder(const std::string& dir, int train_images, int val_images);
-
-void write_text(const std::string& path, const std::string& text);
-std::string read_text(const std::string& path);
 
 /// A test with a folder of its own.
 class ProgramTest : public testing::Test {

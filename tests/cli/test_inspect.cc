@@ -52,6 +52,16 @@ TEST_F(InspectTest, TextHasALinePerBlock) {
   EXPECT_THAT(result.out, HasSubstr("disc, stripes"));
 }
 
+TEST_F(InspectTest, AnArchitectureNeedsNoFile) {
+  const auto json = report_of({"inspect", "resnet50", "--granularity", "4-4-2-1"});
+  EXPECT_EQ(json.at("arch").at("granularity"), "4-4-2-1");
+  EXPECT_EQ(json.at("macs"), static_macs(make_spec({.name = "resnet50"}), {224, 224}));
+  EXPECT_EQ(report_of({"inspect", "resnet50"}).at("parameters"), 25'557'032) << "torchvision's";
+  const auto text = run_program({"inspect", "regnet_y_400mf", "--classes", "7"});
+  ASSERT_EQ(text.exit_code, 0) << text.err;
+  EXPECT_THAT(text.out, HasSubstr("classes        7"));
+}
+
 TEST_F(InspectTest, AFileWithoutDescriptionNeedsAnArchitecture) {
   const Model model = tiny_model({});
   const auto path = folder_.path("plain.safetensors");

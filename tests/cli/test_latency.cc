@@ -208,6 +208,25 @@ TEST_F(PredictTest, AFixedScheduleIsKeptAndNeverFaster) {
   EXPECT_EQ(report_of(with(predict, {"--schedule", "auto"})), best);
 }
 
+TEST_F(PredictTest, TheTableSaysOfABlockWhatItsScheduleHasOtherwise) {
+  const std::vector<std::string> predict = {"predict",    "resnet50",      "--hardware",
+                                            "cpu-avx512", "--granularity", "4-4-2-1"};
+  const auto result = run_program(predict);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json report = report_of(predict);
+  // Patches of one pixel have no sums of their own: the last block of stage 4 departs from the first of
+  // stage 1.
+  EXPECT_THAT(report.at("blocks").at(0).at("schedule"), HasSubstr("masker=pooled"));
+  EXPECT_THAT(report.at("blocks").at(15).at("schedule"), HasSubstr("masker=separate"));
+  std::map<std::string, std::string> rows;
+  std::istringstream lines(result.out);
+  for (std::string line; std::getline(lines, line);) rows[line.substr(0, line.find(' ', 2))] = line;
+  EXPECT_THAT(rows["  layer1.0"], testing::Not(HasSubstr("masker=")));
+  EXPECT_THAT(rows["  layer4.2"], HasSubstr("masker=separate"));
+  EXPECT_THAT(result.out,
+              HasSubstr("otherwise: " + report.at("blocks").at(0).at("schedule").get<std::string>()));
+}
+
 TEST_F(PredictTest, ATableForPeople) {
   const auto result = run_program({"predict", "resnet18", "--hardware", "v100"});
   ASSERT_EQ(result.exit_code, 0);

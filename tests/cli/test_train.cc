@@ -4,7 +4,9 @@
 #include <algorithm>
 
 #include "fixtures.h"
+#include "latency/host_profile.h"
 #include "program.h"
+#include "support/cache_folder.h"
 #include "train/config.h"
 
 namespace lasnet::test {
@@ -82,6 +84,17 @@ TEST_F(TrainTest, AutoGranularityAsksTheSearch) {
   EXPECT_EQ(unknown.exit_code, 2);
   EXPECT_THAT(unknown.err, HasSubstr("v100"));
   EXPECT_EQ(run_program(arguments({"--hardware", "v100"})).exit_code, 2) << "S is given";
+}
+
+TEST_F(TrainTest, AutoGranularitySaysThatACalibrationIsDamaged) {
+  const CacheFolder cache;
+  const std::string profile = cached_profile_path(available_isas().back());
+  write_text(profile, "kind = ");
+  const auto trained =
+      run_program(arguments({"--granularity", "auto", "--pretrain-epochs", "1", "--epochs", "1"}));
+  EXPECT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_THAT(trained.err, HasSubstr(profile));
+  EXPECT_THAT(trained.err, HasSubstr("the shipped profile is used"));
 }
 
 TEST_F(TrainTest, CtrlCSavesACheckpointThatResumes) {

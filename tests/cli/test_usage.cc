@@ -61,6 +61,12 @@ INSTANTIATE_TEST_SUITE_P(
     Cases, WrongUsage,
     testing::Values(
         WrongUse{"NoCommand", {}, "no command"}, WrongUse{"UnknownCommand", {"fly"}, "fly"},
+        WrongUse{"MistypedCommand", {"evla", "m"}, "did you mean 'eval'?"},
+        WrongUse{"MistypedOption", {"run", "m", "i", "--overlya=o"}, "did you mean '--overlay'?"},
+        WrongUse{"MistypedOptionOfBench",
+                 {"bench", "resnet18", "--reapeat", "3"},
+                 "'--reapeat' is not an option of lasnet bench; did you mean '--repeat'?"},
+        WrongUse{"OneArgumentTooMany", {"info", "all"}, "'all' is not an argument of info"},
         WrongUse{"UnknownOption", {"info", "--fast"}, "--fast"}, WrongUse{"NoModel", {"run"}, "MODEL"},
         WrongUse{"NoImage", {"run", "m.safetensors"}, "IMAGE"},
         WrongUse{"UnknownIsa", {"run", "m", "i", "--isa", "sse9"}, "sse9"},

@@ -1,14 +1,12 @@
 // The schedules that the model chooses, and that sessions run them.
 #include <gmock/gmock.h>
 
-#include <cstdlib>
-
 #include "engine/cpu_executable.h"
 #include "engine/default_plan.h"
 #include "lasnet/latency.h"
 #include "latency/host_profile.h"
+#include "support/cache_folder.h"
 #include "support/random_model.h"
-#include "support/temporary_dir.h"
 
 namespace lasnet::test {
 namespace {
@@ -67,21 +65,6 @@ TEST(ChoosePlan, BreakEvensAreSharesOrNever) {
     }
   }
 }
-
-/// A user's cache folder for the time of a test.
-class CacheFolder {
- public:
-  CacheFolder() : before_(std::getenv("XDG_CACHE_HOME") ? std::getenv("XDG_CACHE_HOME") : "") {
-    ::setenv("XDG_CACHE_HOME", dir_.path().c_str(), 1);
-  }
-  ~CacheFolder() { ::setenv("XDG_CACHE_HOME", before_.c_str(), 1); }
-  CacheFolder(const CacheFolder&) = delete;
-  CacheFolder& operator=(const CacheFolder&) = delete;
-
- private:
-  TemporaryDir dir_;
-  std::string before_;
-};
 
 NetworkPlan plan_run_by_default(const Model& model) {
   const auto executable = make_executable(model);
