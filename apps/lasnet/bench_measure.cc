@@ -57,14 +57,18 @@ void add_dense(const Trace& trace, Measurements& m) {
   for (size_t b = 0; b < m.blocks.size(); ++b) m.blocks[b].dense_ms.push_back(1e3 * trace.blocks[b].seconds);
 }
 
-void add_sparse(const Trace& trace, int repeat, Measurements& m) {
+/// Takes the n-th value into the mean of those before: equal values stay what they are.
+void add_to_mean(double value, size_t n, double& mean) { mean += (value - mean) / static_cast<double>(n); }
+
+void add_sparse(const Trace& trace, Measurements& m) {
   m.sparse_ms.push_back(1e3 * trace.seconds);
   m.macs_ratio.push_back(trace.macs_ratio());
   for (size_t b = 0; b < m.blocks.size(); ++b) {
     const BlockTrace& block = trace.blocks[b];
-    m.blocks[b].rate += block.rate / repeat;
-    m.blocks[b].dilated_rate += block.dilated_rate / repeat;
-    m.blocks[b].macs += block.macs / repeat;
+    const size_t runs = m.sparse_ms.size();
+    add_to_mean(block.rate, runs, m.blocks[b].rate);
+    add_to_mean(block.dilated_rate, runs, m.blocks[b].dilated_rate);
+    add_to_mean(static_cast<double>(block.macs), runs, m.blocks[b].macs);
     m.blocks[b].static_macs = block.static_macs;
     m.blocks[b].sparse_ms.push_back(1e3 * block.seconds);
     m.blocks[b].masking_ms.push_back(1e3 * block.masking_seconds);
@@ -91,7 +95,7 @@ Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, 
   Draw draw{.input = {}, .masks = {}, .forced = options.rate.has_value()};
   const std::function<void()> contenders[] = {
       [&] { add_dense(timed_run(session, draw.input, kDense), m); },
-      [&] { add_sparse(timed_run(session, draw.input, draw.sparse()), options.repeat, m); },
+      [&] { add_sparse(timed_run(session, draw.input, draw.sparse()), m); },
       [&] {
         baseline->run(draw.input);
         m.baseline_ms.push_back(1e3 * baseline->run(draw.input).seconds);

@@ -77,9 +77,11 @@ std::vector<SweepRow> sweep_rows(const BenchReport& report, int granularity) {
                    .speedup = median(ratios(m.dense_ms, m.sparse_ms)),
                    .theory_speedup = report.theory_speedup()};
   for (const BlockMeasurements& block : m.blocks) {
-    network.rate += block.rate / static_cast<double>(m.blocks.size());
-    network.dilated_rate += block.dilated_rate / static_cast<double>(m.blocks.size());
+    network.rate += block.rate;
+    network.dilated_rate += block.dilated_rate;
   }
+  network.rate /= static_cast<double>(m.blocks.size());
+  network.dilated_rate /= static_cast<double>(m.blocks.size());
   rows.push_back(network);
   return rows;
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
+#include <limits>
 
 #include "core/fail.h"
 #include "core/file.h"
@@ -117,6 +119,13 @@ std::string line_style(const PlotSeries& series, const char* colour) {
                      series.mark == SeriesMark::dashed_line ? " stroke-dasharray=\"4 3\"" : "");
 }
 
+/// Pixels of the picture.
+struct Box {
+  double left = 0, top = 0, right = 0, bottom = 0;
+
+  bool contains(double x, double y) const { return x >= left && x <= right && y >= top && y <= bottom; }
+};
+
 /// One plot at an offset on the picture.
 class PlotWriter {
  public:
@@ -189,20 +198,19 @@ class PlotWriter {
   }
 
   std::string legend() const {
-    std::string svg;
-    double y = top_ + 12;
+    const auto rows = std::count_if(plot_.series.begin(), plot_.series.end(),
+                                    [](const PlotSeries& s) { return !s.label.empty(); });
+    if (rows == 0) return "";
+    const Box box = legend_place(static_cast<int>(rows));
+    std::string svg = fmt::format(
+        "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{}\" height=\"{}\" fill=\"#fff\" "
+        "fill-opacity=\"0.8\"/>\n",
+        box.left, box.top, box.right - box.left, box.bottom - box.top);
+    const double x = box.left + 4;
+    double y = box.top + 9;
     for (size_t i = 0; i < plot_.series.size(); ++i) {
       const PlotSeries& series = plot_.series[i];
       if (series.label.empty()) continue;
-      const double x = left_ + 8;
-      if (svg.empty()) {
-        const auto rows = std::count_if(plot_.series.begin(), plot_.series.end(),
-                                        [](const PlotSeries& s) { return !s.label.empty(); });
-        svg += fmt::format(
-            "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{}\" height=\"{}\" fill=\"#fff\" "
-            "fill-opacity=\"0.8\"/>\n",
-            x - 4, y - 9, kLegendWidth, kLegendRow * static_cast<int>(rows) + 3);
-      }
       if (has_line(series.mark)) svg += line_between(x, y, x + 16, y, line_style(series, colour(i)));
       if (has_points(series.mark)) {
         svg +=
@@ -212,6 +220,34 @@ class PlotWriter {
       y += kLegendRow;
     }
     return svg;
+  }
+
+  /// The corner that hides the fewest points, the upper left one first.
+  Box legend_place(int rows) const {
+    const double width = kLegendWidth, height = kLegendRow * rows + 3;
+    Box best;
+    int64_t fewest = std::numeric_limits<int64_t>::max();
+    for (const double top : {top_ + 3, bottom_ - 3 - height}) {
+      for (const double left : {left_ + 4, right_ - 4 - width}) {
+        const Box box{left, top, left + width, top + height};
+        if (const int64_t hidden = points_in(box); hidden < fewest) {
+          fewest = hidden;
+          best = box;
+        }
+      }
+    }
+    return best;
+  }
+
+  int64_t points_in(const Box& box) const {
+    int64_t points = 0;
+    for (const PlotSeries& series : plot_.series) {
+      for (size_t i = 0; i < series.x.size(); ++i) {
+        if (x_.contains(series.x[i]) && y_.contains(series.y[i]))
+          points += box.contains(x_.pixel(series.x[i]), y_.pixel(series.y[i]));
+      }
+    }
+    return points;
   }
 
   const Plot& plot_;

@@ -78,6 +78,20 @@ TEST(Plots, SeriesWithoutLabelsHaveNoLegend) {
   EXPECT_EQ(count(to_svg({plot}), "<text"), with - 1);
 }
 
+TEST(Plots, TheLegendStandsInTheCornerWithTheFewestPoints) {
+  // A plot of 400 x 300: the frame is 62 ... 386 by 30 ... 256, a legend 104 wide.
+  const PlotLayout layout{.columns = 1, .width = 400, .height = 300};
+  Plot plot = diagonal();
+  plot.series[0].x = plot.series[0].y = {0.5, 9.5};
+  EXPECT_THAT(to_svg({plot}, layout), HasSubstr("<rect x=\"66.0\" y=\"33.0\" width=\"104\"")) << "upper left";
+  plot.series[0].y = {9.5, 0.5};
+  EXPECT_THAT(to_svg({plot}, layout), HasSubstr("<rect x=\"278.0\" y=\"33.0\" width=\"104\""))
+      << "upper right";
+  plot.series.push_back({.x = {9.5, 9.5}, .y = {9.5, 9.5}});
+  EXPECT_THAT(to_svg({plot}, layout), HasSubstr("<rect x=\"66.0\" y=\"235.0\" width=\"104\""))
+      << "lower left";
+}
+
 TEST(Plots, NoValuesStillDrawAxes) {
   Plot plot{.title = "empty", .x = {.label = "x"}, .y = {.label = "y", .scale = AxisScale::log}};
   EXPECT_THAT(to_svg({plot}), HasSubstr("empty"));
