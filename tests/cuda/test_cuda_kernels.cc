@@ -767,18 +767,32 @@ TEST(CudaFinite, FindsTheFirstBadValue) {
 // ---- the emulation itself: it must see what it claims to see ----
 
 __global__ void copies_without_wait(const float* in, float* out) {
+  wait_for_predecessor();
   auto* shared = shared_memory<float>();
   copy_async(shared + 4 * threadIdx.x, in + 4 * threadIdx.x, true);
   commit_copies();
   out[threadIdx.x] = shared[4 * threadIdx.x];
 }
 __global__ void reads_without_barrier(float* out) {
+  wait_for_predecessor();
   auto* shared = shared_memory<float>();
   shared[threadIdx.x] = 1;
   out[threadIdx.x] = shared[63 - threadIdx.x];
 }
 __global__ void half_a_barrier(float*) {
+  wait_for_predecessor();
   if (threadIdx.x < 40) __syncthreads();
+}
+
+__global__ void forgets_its_predecessor(float*) {}
+__global__ void increments(float* value) {
+  wait_for_predecessor();
+  if (threadIdx.x == 0) ++*value;
+}
+__global__ void doubles_what_it_read_early(float* value) {
+  float early = *value;
+  wait_for_predecessor();
+  if (threadIdx.x == 0) *value = 2 * early;
 }
 
 TEST(Emulation, ShowsMissingWaitsAndBarriers) {
@@ -793,6 +807,26 @@ TEST(Emulation, ShowsMissingWaitsAndBarriers) {
   launch(stream, reads_without_barrier, shape, static_cast<float*>(out));
   EXPECT_TRUE(std::isnan(out[0]));
   EXPECT_THROW(launch(stream, half_a_barrier, shape, static_cast<float*>(out)), std::runtime_error);
+  EXPECT_THROW(launch(stream, forgets_its_predecessor, shape, static_cast<float*>(out)), std::runtime_error);
+}
+
+TEST(Emulation, ShowsWhatAKernelOfAGraphReadsTooEarly) {
+  float value = 0;
+  Stream stream, branch;
+  const auto replay = [&](auto second, bool on_branch) {
+    value = 0;
+    stream.begin_capture();
+    launch(stream, increments, LaunchShape{}, &value);
+    if (on_branch) branch.wait_for(stream);
+    launch(on_branch ? branch : stream, second, LaunchShape{}, &value);
+    if (on_branch) stream.wait_for(branch);
+    launch(stream, increments, LaunchShape{}, &value);
+    stream.run(stream.end_capture());
+    return value;
+  };
+  EXPECT_EQ(replay(increments, false), 3);
+  EXPECT_EQ(replay(doubles_what_it_read_early, false), 0 + 1) << "it read what was before the first kernel";
+  EXPECT_EQ(replay(doubles_what_it_read_early, true), 2 * 1 + 1) << "a branch starts after what it waits for";
 }
 
 }  // namespace

@@ -231,13 +231,12 @@ int64_t persistent_blocks(const void* kernel, int threads, int64_t shared_bytes,
 }
 
 PersistentShape persistent_shape(const void* kernel, const TeamShape& team, int64_t work) {
-  int64_t multiprocessors = device_attribute(cudaDevAttrMultiProcessorCount),
-          fitting = device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin) / team.shared_bytes;
-  int64_t most = std::max<int64_t>(1, std::min<int64_t>(team.most, fitting));
-  int64_t teams = std::min(most, (work + multiprocessors - 1) / multiprocessors);
-  int64_t blocks = persistent_blocks(kernel, static_cast<int>(teams) * team.threads,
-                                     teams * team.shared_bytes, (work + teams - 1) / teams);
-  return {blocks, static_cast<int>(teams)};
+  const DeviceLimits device{device_attribute(cudaDevAttrMultiProcessorCount),
+                            device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)};
+  int teams = teams_of_block(device, team, work);
+  int64_t blocks =
+      persistent_blocks(kernel, teams * team.threads, teams * team.shared_bytes, (work + teams - 1) / teams);
+  return {blocks, teams};
 }
 
 }  // namespace lasnet::cuda

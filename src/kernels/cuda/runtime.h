@@ -4,6 +4,7 @@
 // Every function throws Error when CUDA reports a failure.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -149,6 +150,12 @@ struct PersistentShape {
   int64_t blocks = 1;
   int teams = 1;  ///< of each
 };
+/// Teams of a block: as many as fit it, but no more than a multiprocessor's share of `work` (> 0) needs.
+inline int teams_of_block(const DeviceLimits& device, const TeamShape& team, int64_t work) {
+  int64_t fitting = std::min<int64_t>(team.most, device.shared_bytes_per_block / team.shared_bytes);
+  int64_t share = (work + device.multiprocessors - 1) / device.multiprocessors;
+  return static_cast<int>(std::min(std::max<int64_t>(1, fitting), share));
+}
 /// Teams and blocks that fill the device, no more than `work` needs with a multiprocessor's share for each
 /// block.
 PersistentShape persistent_shape(const void* kernel, const TeamShape& team, int64_t work);

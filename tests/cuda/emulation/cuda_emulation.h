@@ -4,7 +4,8 @@
 // What it shows: wrong indices and fragment layouts, reads of shared memory that nothing wrote (it starts as
 // NaN), missing barriers between threads (another order of the threads gives another result), copies read
 // before they were waited for or overwritten before they were read (both extremes of their timing can be
-// chosen), threads that disagree on a barrier, misaligned copies. What it cannot show: races between blocks,
+// chosen), threads that disagree on a barrier, misaligned copies, and in graphs what a kernel does too early:
+// its first block starts before the kernel that it follows. What it cannot show: other races between blocks,
 // the memory model (every access is sequentially consistent), real timing, registers, bank conflicts, and
 // instructions this project does not use (wgmma, TMA).
 #pragma once
@@ -65,12 +66,16 @@ struct Grid {
 };
 /// Runs all blocks. Throws std::runtime_error on what the head of this file lists.
 void run_grid(const Grid& grid);
+/// Before the grid before it has run: the first block, as far as it gets without wait_for_predecessor.
+void start_early(const Grid& grid);
 /// Runs it now, or records it if the stream is capturing.
 void enqueue(Stream& stream, std::function<void()> work);
+void enqueue(Stream& stream, Grid grid);
 
 /// Grids run by this thread so far.
 int64_t grids_run();
 
+void wait_for_predecessor();
 void block_barrier();
 /// Of `threads` threads, whichever.
 void named_barrier(int index, int threads);
@@ -182,7 +187,7 @@ void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
   emulation::warp_meeting("multiply_add", &mine, emulation::combine_multiply_add<P>);
 }
 
-inline void wait_for_predecessor() {}
+inline void wait_for_predecessor() { emulation::wait_for_predecessor(); }
 inline void let_successor_start() {}
 
 inline unsigned long long load_volatile(const unsigned long long* from) { return *from; }
@@ -198,11 +203,11 @@ struct LaunchShape {
 template <class... Parameters, class... Arguments>
 void launch(Stream& stream, void (*kernel)(Parameters...), const LaunchShape& shape,
             const Arguments&... arguments) {
-  emulation::Grid grid{{static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.rows), 1},
-                       shape.threads,
-                       shape.shared_bytes,
-                       [=] { kernel(arguments...); }};
-  emulation::enqueue(stream, [grid] { emulation::run_grid(grid); });
+  emulation::enqueue(
+      stream, emulation::Grid{{static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.rows), 1},
+                              shape.threads,
+                              shape.shared_bytes,
+                              [=] { kernel(arguments...); }});
 }
 
 }  // namespace lasnet::cuda

@@ -2,6 +2,7 @@
 // recorded.
 #include <chrono>
 #include <cstdlib>
+#include <optional>
 
 #include "core/fail.h"
 #include "cuda_emulation.h"
@@ -20,35 +21,63 @@ std::string cuda_unavailable_reason() { return ""; }
 namespace lasnet::cuda {
 namespace {
 
+/// A step of a graph: a kernel, or other work.
+struct Step {
+  std::optional<emulation::Grid> grid;
+  bool overlaps = false;  ///< the kernel may start before the one before it in its stream has ended
+  std::function<void()> work;
+};
+
+using EmulatedGraph = std::vector<Step>;
+
 struct EmulatedStream {
   EmulatedStream* waited_for = nullptr;
   bool capturing = false;
-  std::vector<std::function<void()>> recorded;
+  EmulatedGraph recorded;
 };
 
-using EmulatedGraph = std::vector<std::function<void()>>;
 using Clock = std::chrono::steady_clock;
+
+/// Of sm_86, but for the multiprocessors.
+DeviceLimits limits() { return {emulation::settings().multiprocessors, 99 << 10}; }
 
 EmulatedStream& of(void* handle) { return *static_cast<EmulatedStream*>(handle); }
 
 }  // namespace
 
 namespace emulation {
+namespace {
 
-void enqueue(Stream& stream, std::function<void()> work) {
+/// What the stream's work is recorded to, itself or the stream that it has joined; null if it runs at once.
+EmulatedGraph* recording_of(Stream& stream) {
   EmulatedStream* origin = &of(stream.handle());
   if (origin->waited_for != nullptr && origin->waited_for->capturing) origin = origin->waited_for;
-  EmulatedStream& emulated = *origin;
-  if (emulated.capturing) {
-    emulated.recorded.push_back(std::move(work));
+  return origin->capturing ? &origin->recorded : nullptr;
+}
+
+}  // namespace
+
+void enqueue(Stream& stream, std::function<void()> work) {
+  stream.note_other();
+  if (EmulatedGraph* graph = recording_of(stream)) {
+    graph->push_back({.grid = std::nullopt, .work = std::move(work)});
   } else {
     work();
   }
 }
 
+void enqueue(Stream& stream, Grid grid) {
+  if (EmulatedGraph* graph = recording_of(stream)) {
+    graph->push_back({.grid = std::move(grid), .overlaps = stream.follows_kernel(), .work = {}});
+  } else {
+    run_grid(grid);
+  }
+  stream.note_kernel();
+}
+
 }  // namespace emulation
 
-DeviceLimits require_device(Precision) { return {emulation::settings().multiprocessors, 99 << 10}; }
+DeviceLimits require_device(Precision) { return limits(); }
 
 DeviceBuffer::DeviceBuffer(int64_t bytes, const std::string&)
     : data_(std::aligned_alloc(256, (bytes + 255) / 256 * 256)), bytes_(bytes) {
@@ -62,7 +91,7 @@ void PinnedBuffer::Free::operator()(void* p) const { std::free(p); }
 
 void Graph::Destroy::operator()(void* p) const { delete static_cast<EmulatedGraph*>(p); }
 
-Stream::Stream() : handle_(new EmulatedStream) {}
+Stream::Stream() : handle_(new EmulatedStream), overlaps_kernels_(true) {}
 void Stream::Destroy::operator()(void* p) const { delete static_cast<EmulatedStream*>(p); }
 void Stream::copy_to_device(void* to, const void* from, int64_t bytes) {
   emulation::enqueue(*this, [=] { std::memcpy(to, from, bytes); });
@@ -75,10 +104,14 @@ void Stream::fill(void* to, uint8_t value, int64_t bytes) {
 }
 void Stream::DestroyMarker::operator()(void*) const {}
 void Stream::wait_for(Stream& other) {
+  note_other();
   if (!of(handle()).capturing) of(handle()).waited_for = &of(other.handle());
 }
 void Stream::synchronize() {}
-void Stream::begin_capture() { of(handle()).capturing = true; }
+void Stream::begin_capture() {
+  note_other();
+  of(handle()).capturing = true;
+}
 Graph Stream::end_capture() {
   EmulatedStream& stream = of(handle());
   stream.capturing = false;
@@ -92,7 +125,17 @@ void Stream::abandon_capture() noexcept {
   of(handle()).recorded.clear();
 }
 void Stream::run(const Graph& graph) {
-  for (const auto& work : *static_cast<EmulatedGraph*>(graph.handle_.get())) work();
+  const auto& steps = *static_cast<EmulatedGraph*>(graph.handle_.get());
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (i + 1 < steps.size() && steps[i].grid && steps[i + 1].overlaps) {
+      emulation::start_early(*steps[i + 1].grid);
+    }
+    if (steps[i].grid) {
+      emulation::run_grid(*steps[i].grid);
+    } else {
+      steps[i].work();
+    }
+  }
 }
 
 Event::Event() : handle_(new Clock::time_point) {}
@@ -114,11 +157,9 @@ int64_t persistent_blocks(const void*, int, int64_t, int64_t work) {
 }
 
 PersistentShape persistent_shape(const void*, const TeamShape& team, int64_t work) {
-  constexpr int64_t kShared = 99 << 10;
-  int64_t multiprocessors = emulation::settings().multiprocessors;
-  int64_t most = std::min<int64_t>(team.most, kShared / team.shared_bytes);
-  int64_t teams = std::min(most, (work + multiprocessors - 1) / multiprocessors);
-  return {std::min((work + teams - 1) / teams, multiprocessors), static_cast<int>(teams)};
+  const DeviceLimits device = limits();
+  int teams = teams_of_block(device, team, work);
+  return {std::min<int64_t>((work + teams - 1) / teams, device.multiprocessors), teams};
 }
 
 }  // namespace lasnet::cuda
