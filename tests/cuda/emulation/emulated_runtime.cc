@@ -2,6 +2,7 @@
 // recorded.
 #include <chrono>
 #include <cstdlib>
+#include <new>
 #include <optional>
 
 #include "core/fail.h"
@@ -41,6 +42,13 @@ using Clock = std::chrono::steady_clock;
 /// Of sm_86, but for the multiprocessors.
 DeviceLimits limits() { return {emulation::settings().multiprocessors, 99 << 10}; }
 
+/// Aligned as on a device, and of exactly this size, for address sanitizers.
+void* allocate(int64_t bytes) {
+  void* memory = nullptr;
+  if (posix_memalign(&memory, 256, static_cast<size_t>(bytes)) != 0) throw std::bad_alloc();
+  return memory;
+}
+
 EmulatedStream& of(void* handle) { return *static_cast<EmulatedStream*>(handle); }
 
 }  // namespace
@@ -79,14 +87,13 @@ void enqueue(Stream& stream, Grid grid) {
 
 DeviceLimits require_device(Precision) { return limits(); }
 
-DeviceBuffer::DeviceBuffer(int64_t bytes, const std::string&)
-    : data_(std::aligned_alloc(256, (bytes + 255) / 256 * 256)), bytes_(bytes) {
+DeviceBuffer::DeviceBuffer(int64_t bytes, const std::string&) : data_(allocate(bytes)), bytes_(bytes) {
   std::memset(data_.get(), 0, bytes);
 }
 void DeviceBuffer::Free::operator()(void* p) const { std::free(p); }
 void DeviceBuffer::upload(const void* from, int64_t bytes) { std::memcpy(data(), from, bytes); }
 
-PinnedBuffer::PinnedBuffer(int64_t bytes) : data_(std::aligned_alloc(256, (bytes + 255) / 256 * 256)) {}
+PinnedBuffer::PinnedBuffer(int64_t bytes) : data_(allocate(bytes)) {}
 void PinnedBuffer::Free::operator()(void* p) const { std::free(p); }
 
 void Graph::Destroy::operator()(void* p) const { delete static_cast<EmulatedGraph*>(p); }

@@ -4,10 +4,47 @@
 #include <ucontext.h>
 #endif
 
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 namespace lasnet::cuda::emulation {
 namespace {
 
+/// Where a stack lies. The address sanitizer has to be told of every change of stacks: leave_for before, and
+/// arrive after it, on the new one.
+struct Stack {
+  const void* bottom = nullptr;
+  size_t bytes = 0;
+};
+
+#if defined(__SANITIZE_ADDRESS__)
+
+constexpr size_t kStackBytes = 512 << 10;  // frames have gaps
+
+/// `frames` keeps what the sanitizer knows of the stack that is left; null if it is never come back to.
+void leave_for(const Stack& next, void** frames) {
+  __sanitizer_start_switch_fiber(frames, next.bottom, next.bytes);
+}
+/// Returns the stack that was left.
+Stack arrive(void* frames) {
+  Stack left;
+  __sanitizer_finish_switch_fiber(frames, &left.bottom, &left.bytes);
+  return left;
+}
+/// What lies on it was dropped.
+void forget(const Stack& stack) { __asan_unpoison_memory_region(stack.bottom, stack.bytes); }
+
+#else
+
 constexpr size_t kStackBytes = 128 << 10;
+
+void leave_for(const Stack&, void**) {}
+Stack arrive(void*) { return {}; }
+void forget(const Stack&) {}
+
+#endif
 
 }  // namespace
 
@@ -59,11 +96,15 @@ struct Context {
 struct Fibers::Impl {
   struct Fiber {
     Context context;
-    std::unique_ptr<unsigned char[]> stack{new unsigned char[kStackBytes]};
+    std::unique_ptr<unsigned char[]> memory{new unsigned char[kStackBytes]};
+    void* frames = nullptr;
     bool finished = true;
+
+    Stack stack() const { return {memory.get(), kStackBytes}; }
   };
   std::vector<Fiber> fibers;
   Context caller;
+  Stack caller_stack;
   Body body = nullptr;
   void* argument = nullptr;
   int running = 0;
@@ -72,9 +113,11 @@ struct Fibers::Impl {
 
   [[noreturn]] static void entry() {
     Impl* impl = current;
+    impl->caller_stack = arrive(nullptr);
     impl->body(impl->running, impl->argument);
     Fiber& fiber = impl->fibers[impl->running];
     fiber.finished = true;
+    leave_for(impl->caller_stack, nullptr);
     Context::change(fiber.context, impl->caller);
     __builtin_unreachable();
   }
@@ -90,20 +133,27 @@ void Fibers::start(int count, Body body, void* context) {
   impl_->body = body;
   impl_->argument = context;
   for (int i = 0; i < count; ++i) {
-    impl_->fibers[i].finished = false;
-    impl_->fibers[i].context.prepare(impl_->fibers[i].stack.get(), &Impl::entry);
+    Impl::Fiber& fiber = impl_->fibers[i];
+    if (!fiber.finished) forget(fiber.stack());
+    fiber.finished = false;
+    fiber.context.prepare(fiber.memory.get(), &Impl::entry);
   }
 }
 
 void Fibers::resume(int fiber) {
   impl_->running = fiber;
   Impl::current = impl_.get();
+  void* frames = nullptr;
+  leave_for(impl_->fibers[fiber].stack(), &frames);
   Context::change(impl_->caller, impl_->fibers[fiber].context);
+  arrive(frames);
 }
 
 void Fibers::leave() {
-  int fiber = impl_->running;
-  Context::change(impl_->fibers[fiber].context, impl_->caller);
+  Impl::Fiber& fiber = impl_->fibers[impl_->running];
+  leave_for(impl_->caller_stack, &fiber.frames);
+  Context::change(fiber.context, impl_->caller);
+  impl_->caller_stack = arrive(fiber.frames);
 }
 
 bool Fibers::finished(int fiber) const { return impl_->fibers[fiber].finished; }
