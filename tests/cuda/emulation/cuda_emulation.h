@@ -6,8 +6,9 @@
 // before they were waited for or overwritten before they were read (both extremes of their timing can be
 // chosen), threads that disagree on a barrier, misaligned copies, and in graphs what a kernel does too early:
 // its first block starts before the kernel that it follows. Addresses outside of buffers and of shared memory
-// are the address sanitizer's to find. What it cannot show: other races between blocks, the memory model (every access is sequentially consistent), real timing, registers, bank conflicts, and
-// instructions this project does not use (wgmma, TMA).
+// are the address sanitizer's to find. What it cannot show: other races between blocks, the memory model
+// (every access is sequentially consistent), real timing, registers, bank conflicts, and instructions this
+// project does not use (wgmma, TMA).
 #pragma once
 
 #include <cmath>
