@@ -28,7 +28,7 @@ LASNET_EXPORT LatencyModelKind parse_latency_model(const std::string& text);
 
 /// What a user fixes of the blocks' schedules (lasnet/schedule.h), as far as a block can run it; the model
 /// chooses the rest.
-struct ScheduleConstraint {
+struct LASNET_EXPORT ScheduleConstraint {
   std::optional<MaskerSchedule> masker = std::nullopt;
   std::optional<GatherSchedule> gather = std::nullopt;
   std::optional<ScatterSchedule> scatter = std::nullopt;
@@ -45,7 +45,7 @@ struct ScheduleConstraint {
 LASNET_EXPORT ScheduleConstraint parse_schedule_constraint(const std::string& text);
 
 /// One operator. The parts need not add up to `seconds` where they overlap.
-struct OperatorLatency {
+struct LASNET_EXPORT OperatorLatency {
   std::string name;  ///< e.g. "conv2", "masker", "gather"
   double seconds = 0;
   double compute_s = 0;    ///< arithmetic, at the utilisation of the tiling
@@ -57,6 +57,8 @@ struct OperatorLatency {
 
   /// The largest part: "compute", "offchip", "onchip" or "launch".
   std::string bound() const;
+  /// Adds another operator's times, `weight` times; name, utilisation and tile stay.
+  void add(const OperatorLatency& part, double weight = 1);
 };
 
 struct BlockLatency {

@@ -124,10 +124,12 @@ class Operators {
       const double seconds = kernel_seconds(counts, hardware), launch = part(CudaUnit::kernel);
       const double moving = std::max(part(CudaUnit::stream), part(CudaUnit::masker));
       const bool waits = seconds > launch + moving;
-      latency.seconds += outcome.probability * seconds;
-      latency.launch_s += outcome.probability * launch;
-      latency.offchip_s += outcome.probability * moving;
-      latency.compute_s += outcome.probability * (waits ? seconds - launch : 0);
+      latency.add({.name = {},
+                   .seconds = seconds,
+                   .compute_s = waits ? seconds - launch : 0,
+                   .offchip_s = moving,
+                   .launch_s = launch},
+                  outcome.probability);
     }
     return latency;
   }
@@ -140,12 +142,7 @@ class Operators {
 /// Parts of several operators as one.
 OperatorLatency sum_of(std::string name, const std::vector<OperatorLatency>& parts) {
   OperatorLatency sum{.name = std::move(name)};
-  for (const OperatorLatency& part : parts) {
-    sum.seconds += part.seconds;
-    sum.compute_s += part.compute_s;
-    sum.offchip_s += part.offchip_s;
-    sum.launch_s += part.launch_s;
-  }
+  for (const OperatorLatency& part : parts) sum.add(part);
   return sum;
 }
 

@@ -126,11 +126,8 @@ class GpuCosts {
         latency.onchip_s =
             tiles * onchip_per_tile * bytes_ / (gpu_.bandwidth_bytes_per_s * gpu_.onchip_bandwidth_factor);
       }
-      expected.seconds += load.probability * total(latency);
-      expected.compute_s += load.probability * latency.compute_s;
-      expected.offchip_s += load.probability * latency.offchip_s;
-      expected.onchip_s += load.probability * latency.onchip_s;
-      expected.launch_s += load.probability * latency.launch_s;
+      latency.seconds = total(latency);
+      expected.add(latency, load.probability);
     }
     return expected;
   }
@@ -235,11 +232,7 @@ class GpuBlock {
          {costs_.stream("", images_ * weights, weights + images_ * (channels + squeezed), squeezed),
           costs_.stream("", images_ * weights, weights + images_ * (channels + squeezed), channels),
           costs_.stream("", pixels * channels, 2 * pixels * channels, channels)}) {
-      sum.seconds += part.seconds;
-      sum.compute_s += part.compute_s;
-      sum.offchip_s += part.offchip_s;
-      sum.onchip_s += part.onchip_s;
-      sum.launch_s += part.launch_s;
+      sum.add(part);
     }
     return sum;
   }

@@ -380,11 +380,7 @@ OperatorLatency Simulator::squeeze_excite(std::string name, const SqueezeExciteS
   for (const OperatorLatency& part : {finish(name, pool), fc(name, spec.channels, spec.squeeze_channels),
                                       fc(name, spec.squeeze_channels, spec.channels),
                                       finish(name, broadcast_multiply(spec.channels, map))}) {
-    sum.seconds += part.seconds;
-    sum.compute_s += part.compute_s;
-    sum.offchip_s += part.offchip_s;
-    sum.onchip_s += part.onchip_s;
-    sum.launch_s += part.launch_s;
+    sum.add(part);
   }
   return sum;
 }

@@ -439,6 +439,14 @@ std::string OperatorLatency::bound() const {
       ->second;
 }
 
+void OperatorLatency::add(const OperatorLatency& part, double weight) {
+  seconds += weight * part.seconds;
+  compute_s += weight * part.compute_s;
+  offchip_s += weight * part.offchip_s;
+  onchip_s += weight * part.onchip_s;
+  launch_s += weight * part.launch_s;
+}
+
 NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
                                const LatencyQuery& query) {
   check(query, hardware);

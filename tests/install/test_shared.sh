@@ -14,6 +14,11 @@ check_examples "$WORK/shared/usr" "$WORK/shared/out"
 if grep -nE '^[A-Za-z][A-Za-z0-9_:<>, ]* [a-z_]+\(' "$WORK"/shared/usr/include/lasnet/*.h | grep -vE 'LASNET_EXPORT|inline'; then
   fail 'these functions lack LASNET_EXPORT'
 fi
+# The same of types that define members elsewhere.
+awk '{ sub(/ *\/\/.*/, "") }
+     /^(struct|class) / { exported = /LASNET_EXPORT/ }
+     /^  [A-Za-z][^{]*\)( const)?( noexcept)?;$/ && !/\(\*|LASNET_EXPORT/ && !exported { print FILENAME ": " $0; found = 1 }
+     END { exit found }' "$WORK"/shared/usr/include/lasnet/*.h || fail 'the types of these members lack LASNET_EXPORT'
 library=$(find "$WORK/shared/usr" -name 'liblasnet.so')
 symbols=$(nm -DC --defined-only "$library")
 echo "$symbols" | grep -q ' T lasnet::Session::run(' || fail 'Session::run is not exported'
