@@ -358,8 +358,8 @@ class CudaMeasurer {
       target.list = {static_cast<int32_t*>(take(capacity / 2 + 1)),
                      static_cast<int32_t*>(take(capacity / 2 + 1)),
                      static_cast<int32_t*>(take(geometry.images / 2 + 1))};
-      target.progress = {static_cast<unsigned long long*>(take(chunks)), static_cast<unsigned*>(take(1)),
-                         static_cast<unsigned*>(take(1))};
+      target.progress = {static_cast<unsigned long long*>(take(chunks)),
+                         static_cast<unsigned long long*>(take(1))};
       target.mask_counts = static_cast<int32_t*>(take(chunks / 2 + 1));
       call.targets[call.count++] = target;
     }

@@ -91,7 +91,7 @@ class CudaLayoutBuilder {
                     new_list(output), new_list(output)};
     auto progress = [&](ListKind kind) -> cuda::ListProgress {
       return {arenas_.work.take<unsigned long long>(images_ * cuda::chunks_per_image(g, kind)),
-              arenas_.work.take<unsigned>(1), arenas_.work.take<unsigned>(1)};
+              arenas_.work.take<unsigned long long>(1)};
     };
     lists.first_progress = progress(ListKind::dilated);
     lists.second_progress = progress(ListKind::active);

@@ -1,7 +1,6 @@
 #include "engine/cuda_network.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "kernels/tap_offsets.h"
 
@@ -167,7 +166,10 @@ void CudaNetwork::run_block(size_t index) {
     side_.wait_for(stream_);
     decide(index, side_);
     run_layer(first_layer(index, block.everything.first, 1.0));
-    if (block.convs_beside > 1) run_second(index, block.everything, false);
+    if (block.convs_beside > 1) {
+      stream_.note_other();  // started early, it would take the masker's place on the device
+      run_second(index, block.everything, false);
+    }
     call(launch_.before_masking);
     stream_.wait_for(side_);
   } else {
@@ -190,9 +192,8 @@ void CudaNetwork::decide(size_t index, cuda::Stream& stream) {
   run_masker(index, stream);
   cuda::ListCall lists = list_call(block, block.current, spec);
   lists.patches = block.patches;
-  double above = block.plan.whole_map_above;
-  int enough = std::max(1, static_cast<int>(std::ceil(above * block.geometry.patches())));
-  lists.targets[0].whole_from_patches = spec.pools_densely() ? 1 : enough;
+  lists.targets[0].whole_from_patches =
+      spec.pools_densely() ? 1 : whole_map_patches(block.plan.whole_map_above, block.geometry.patches());
   if (spec.pools_densely()) lists.targets[1].whole_from_patches = 1;
   if (block.masker.blocks > 1) lists.targets[lists.count++] = changed_patches(block.current);
   cuda::build_lists(stream, lists);

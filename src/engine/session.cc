@@ -12,7 +12,7 @@ namespace lasnet {
 namespace {
 
 constexpr int kMaxThreads = 1024;
-constexpr int64_t kMaxBatch = 1 << 16;
+constexpr int64_t kMaxBatch = (1 << 16) - 1;  // blocks of threads on a grid's second axis
 
 void check_input(const TensorView& input) {
   const Shape& shape = input.shape;

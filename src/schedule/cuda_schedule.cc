@@ -192,6 +192,11 @@ double expected_dilated_rate(double rate, int granularity, int dilation_stride) 
   return expected;
 }
 
+int whole_map_patches(double whole_map_above, int patches) {
+  if (whole_map_above > 1) return patches + 1;
+  return std::max(1, static_cast<int>(std::ceil(whole_map_above * patches)));
+}
+
 BlockPlan fit_cuda_plan(const BlockSpec& block, const BlockPlan& wanted) {
   BlockPlan plan = fit_plan(block, wanted);
   plan.traversal = Traversal::whole_map;

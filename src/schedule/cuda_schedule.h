@@ -104,6 +104,10 @@ inline constexpr double kExpectedRate = 0.5;
 /// masker.
 inline constexpr BlockPlan kUsualCudaPlan = {.masker = MaskerSchedule::separate};
 
+/// Active patches of an image, of `patches`, from which it lists its whole map, for a plan's whole_map_above;
+/// more than there are: never.
+int whole_map_patches(double whole_map_above, int patches);
+
 /// What the cuda backend runs for a plan: with_conv1 is a masker beside a dense first convolution, on a
 /// stream of its own, pooled one that decides for later blocks too (CudaMaskerRole); it passes over whole
 /// maps. Its whole_map_above counts the patches of each image, and decides about the first convolution.

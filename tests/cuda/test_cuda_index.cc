@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "core/random.h"
 #include "kernels/cuda/kernels.h"
@@ -115,6 +116,19 @@ CudaConvWork work_of(double pixels, int in, int out, int kernel, Precision preci
           .multiprocessors = 132};
 }
 
+TEST(CudaLists, QuotientsAreExactOnMapsOfAnySize) {
+  for (int d : {1, 2, 3, 7, 56, 57, 224, 1000, 2435, 4097, 32768}) {
+    float inverse = 1.0f / static_cast<float>(d);
+    for (int row : {0, 1, 2, 55, 2399, 2400, 2401, 16384, 32767}) {
+      for (int column : {0, 1, d / 2, d - 1}) {
+        int n = row * d + std::min(column, d - 1);
+        ASSERT_EQ(cuda::quotient(n, d, inverse), n / d) << n << " / " << d;
+      }
+    }
+  }
+  for (int n = 0; n < 1 << 22; n += 7) ASSERT_EQ(cuda::quotient(n, 2047, 1.0f / 2047), n / 2047);
+}
+
 TEST(CudaTiles, GoToTheSizeOfTheWork) {
   // A large layer takes large tiles, that its channels fill; a small one takes tiles enough to go round.
   EXPECT_EQ(choose_cuda_tile(work_of(128 * 784, 128, 128, 3, Precision::fp16)).shape, CudaTileShape::wide);
@@ -192,6 +206,14 @@ TEST(CudaTiles, SecondConvolutionsOfSmallBatchesHideWhatTheFirstDoesNot) {
   EXPECT_EQ(convs(block, copied, Precision::fp16, 1), 1);
   const ModelSpec basic = spec_of("resnet18", "4-4-2-1");
   EXPECT_EQ(convs(basic.blocks[5], beside, Precision::fp16, 1), 1);  // its second is the last
+}
+
+TEST(CudaPlans, AWholeMapIsListedFromAShareOfItsPatches) {
+  EXPECT_EQ(whole_map_patches(0, 9), 1) << "an image without active patches computes nothing";
+  EXPECT_EQ(whole_map_patches(0.5, 9), 5);
+  EXPECT_EQ(whole_map_patches(1, 9), 9);
+  for (double never : {1.01, 2.0, 1e12, std::numeric_limits<double>::infinity()})
+    EXPECT_EQ(whole_map_patches(never, 9), 10) << never;
 }
 
 TEST(CudaMaskerRoles, BlocksOfOneMapDecideTogether) {

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <set>
 
 #include "core/random.h"
 #include "cuda_emulation.h"
@@ -297,7 +298,7 @@ struct Lists {
   std::vector<List> lists;
   std::vector<std::vector<int32_t>> masked;
   std::vector<std::vector<unsigned long long>> cells;
-  std::vector<unsigned> taken, left;
+  std::vector<unsigned long long> tickets;
   ListCall call;
 
   Lists(const ListGeometry& geometry, std::vector<uint8_t> decisions)
@@ -305,7 +306,7 @@ struct Lists {
     call.geometry = g;
     call.patches = patches.data();
     lists.resize(kMaxTargets), cells.resize(kMaxTargets), masked.resize(kMaxTargets);
-    taken.resize(kMaxTargets), left.resize(kMaxTargets);
+    tickets.resize(kMaxTargets);
   }
   void add(ListKind kind, int whole_from = 1 << 30) {
     int i = call.count++;
@@ -314,8 +315,7 @@ struct Lists {
         lists[i].begin.assign(g.images + 1, -7);
     int chunks = g.images * chunks_per_image(g, kind);
     cells[i].assign(chunks, 0), masked[i].assign(chunks, -7);
-    call.targets[i] = {
-        kind, whole_from, lists[i].device(), {cells[i].data(), &taken[i], &left[i]}, masked[i].data()};
+    call.targets[i] = {kind, whole_from, lists[i].device(), {cells[i].data(), &tickets[i]}, masked[i].data()};
   }
 };
 
@@ -399,10 +399,24 @@ TEST(CudaMask, DenseImagesListEverything) {
   EXPECT_EQ(got.lists[0].begin, (std::vector<int32_t>{0, 16, 16, 16 + 81}));
   EXPECT_EQ(got.lists[1].begin, (std::vector<int32_t>{0, 81, 81, 162}));
   EXPECT_EQ(got.masked[1], (std::vector<int32_t>{9, 0, 63}));
-  // Ready for the next launch.
-  for (int i = 0; i < 2; ++i) {
-    EXPECT_EQ(got.cells[i], std::vector<unsigned long long>(3));
-    EXPECT_EQ(got.taken[i] + got.left[i], 0u);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(got.tickets[i], 1ull << 32) << "ready for the second launch";
+}
+
+TEST(CudaMask, LaunchesAreToldApartForever) {
+  ListGeometry g{2, 40, 40, 40, 40, 40, 40, 1, 1, 4, 10, 10};  // two chunks per image
+  Random random(12);
+  std::vector<uint8_t> patches(200);
+  Lists got(g, patches);
+  got.add(ListKind::active);
+  Stream stream;
+  for (unsigned long long launches : {0x0ull, 0x1ull, 0x3fffffffull, 0x40000000ull, 0xffffffffull}) {
+    got.tickets[0] = launches << 32;
+    for (uint8_t& active : got.patches) active = random.uniform() < 0.5;
+    build_lists(stream, got.call);
+    int64_t listed = 16 * std::count(got.patches.begin(), got.patches.end(), 1);
+    EXPECT_EQ(got.lists[0].begin.back(), listed);
+    EXPECT_TRUE(std::is_sorted(got.lists[0].out.begin(), got.lists[0].out.begin() + listed));
+    EXPECT_EQ(got.tickets[0], (launches + 1) << 32) << "no chunk of the next launch is taken";
   }
 }
 
@@ -808,6 +822,24 @@ TEST(Emulation, ShowsMissingWaitsAndBarriers) {
   EXPECT_TRUE(std::isnan(out[0]));
   EXPECT_THROW(launch(stream, half_a_barrier, shape, static_cast<float*>(out)), std::runtime_error);
   EXPECT_THROW(launch(stream, forgets_its_predecessor, shape, static_cast<float*>(out)), std::runtime_error);
+}
+
+TEST(Emulation, ShowsWhatBranchesTakeFromEachOther) {
+  float value = 1;
+  Stream stream, branch;
+  stream.begin_capture();
+  branch.wait_for(stream);
+  launch(branch, increments, LaunchShape{}, &value);
+  launch(stream, doubles_what_it_read_early, LaunchShape{}, &value);
+  stream.wait_for(branch);
+  const Graph graph = stream.end_capture();
+  std::set<float> results;
+  for (int replay = 0; replay < 2; ++replay) {
+    value = 1;
+    stream.run(graph);
+    results.insert(value);
+  }
+  EXPECT_EQ(results, (std::set<float>{3, 4}));
 }
 
 TEST(Emulation, ShowsWhatAKernelOfAGraphReadsTooEarly) {

@@ -33,11 +33,11 @@ struct DeviceMap {
 
 // ---- mask.cu: patch decisions -> lists ----
 
-/// How far the chunks of a list are. Zero before and after every launch.
+/// How far the chunks of a list are. Zero before the first launch; later ones know what they wrote
+/// themselves.
 struct ListProgress {
-  unsigned long long* cells = nullptr;  ///< [images * chunks_per_image]
-  unsigned* taken = nullptr;
-  unsigned* left = nullptr;
+  unsigned long long* cells = nullptr;    ///< [images * chunks_per_image]
+  unsigned long long* tickets = nullptr;  ///< launches so far, above the chunks that this one has taken
 };
 
 /// One list to build.

@@ -145,10 +145,12 @@ LASNET_HOST_DEVICE inline int chunks_per_image(const ListGeometry& g, ListKind k
   return (domain_height(g, kind) * domain_width(g, kind) + kChunkPixels - 1) / kChunkPixels;
 }
 
-/// n / d for 0 <= n < 2^22 and its d's 1.0f / d: exact, as (n + 1/2) / d is at least 1 / (2 d) from an
-/// integer.
-LASNET_HOST_DEVICE inline int quotient(int n, float inverse) {
-  return static_cast<int>((static_cast<float>(n) + 0.5f) * inverse);
+/// n / d for 0 <= n < 2^30, by 1.0f / d: at most one off before it is mended.
+LASNET_HOST_DEVICE inline int quotient(int n, int d, float inverse) {
+  int q = static_cast<int>((static_cast<float>(n) + 0.5f) * inverse);
+  q -= q * d > n;
+  q += (q + 1) * d <= n;
+  return q;
 }
 
 }  // namespace lasnet::cuda

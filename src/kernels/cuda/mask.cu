@@ -7,10 +7,10 @@
 // pixels, counts what the list takes of them, and learns how much lies before from the chunks before it: each
 // publishes its own count at once and, when it knows it, the sum up to and with it (decoupled look-back,
 // after Merrill and Garland 2016). Chunks are dealt by a ticket, so that a block waits for started blocks
-// only. Within a chunk pixels are ranked by warp ballots. So the order is that of the pixels, whatever ran
-// first. A pixel's flag is read from the patch decisions directly: no mask is ever stored. Which patches
-// decide about a row or a column is worked out once per chunk (list_geometry.h), divisions being most of the
-// work.
+// only. What chunks publish names the launch that they belong to, so that nothing has to be set back. Within
+// a chunk pixels are ranked by warp ballots. So the order is that of the pixels, whatever ran first. A
+// pixel's flag is read from the patch decisions directly: no mask is ever stored. Which patches decide about
+// a row or a column is worked out once per chunk (list_geometry.h), divisions being most of the work.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 
@@ -22,16 +22,30 @@ constexpr int kWarps = kThreads / 32;
 constexpr int kRounds = kChunkPixels / kThreads;  ///< pixels per thread
 static_assert(kChunkPixels % kThreads == 0);
 
+/// A chunk to work on, and the number of the launch, of which 30 bits count.
+struct Ticket {
+  int chunk = 0;
+  unsigned launch = 0;
+};
+
 /// Shared memory of a block; the spans of rows and columns follow it.
 struct Shared {
   int partial[kRounds * kWarps];  ///< of each warp, in order of its pixels
-  int ticket;
+  Ticket ticket;
 };
 
-/// What a chunk has published: a state above a number of entries.
+/// What a chunk has published: a state and the launch above a number of entries.
 enum : unsigned { kNothing = 0, kOwnCount = 1, kUpToHere = 2 };
-__device__ unsigned long long published(unsigned state, int entries) {
-  return static_cast<unsigned long long>(state) << 32 | static_cast<unsigned>(entries);
+constexpr int kLaunchBits = 30;
+constexpr unsigned kLaunchMask = (1u << kLaunchBits) - 1;
+__device__ unsigned long long published(unsigned state, unsigned launch, int entries) {
+  return static_cast<unsigned long long>(state << kLaunchBits | launch) << 32 |
+         static_cast<unsigned>(entries);
+}
+/// What other launches left is nothing.
+__device__ unsigned state_in(unsigned long long cell, unsigned launch) {
+  auto mark = static_cast<unsigned>(cell >> 32);
+  return (mark & kLaunchMask) == launch ? mark >> kLaunchBits : kNothing;
 }
 
 __device__ int thread_index() { return static_cast<int>(threadIdx.x); }
@@ -92,11 +106,11 @@ class Chunk {
   __device__ bool is_masked_in(int round) const {
     if (!has_pixel(round)) return false;
     if (patches_ == nullptr) return true;
-    int y = quotient(pixel(round), inverse_width_), x = pixel(round) - y * width_;
+    int y = quotient(pixel(round), width_, inverse_width_), x = pixel(round) - y * width_;
     return any_active(call_.geometry, patches_, rows_[y], columns_[x]);
   }
   __device__ PixelPair pair(int round) const {
-    int y = quotient(pixel(round), inverse_width_), x = pixel(round) - y * width_;
+    int y = quotient(pixel(round), width_, inverse_width_), x = pixel(round) - y * width_;
     return pixel_pair(call_.geometry, kind_, image_, y, x);
   }
   /// Its number among all pixels.
@@ -125,18 +139,18 @@ __device__ bool lists_everything(const ListCall& call, const ListTarget& target,
 }
 
 /// Entries of the chunks before this one.
-__device__ int entries_before(const ListTarget& target, int chunk, Shared& shared) {
+__device__ int entries_before(const ListTarget& target, const Ticket& ticket, Shared& shared) {
   int before = 0;
-  for (int last = chunk - 1; last >= 0; last -= kThreads) {
+  for (int last = ticket.chunk - 1; last >= 0; last -= kThreads) {
     int other = last - thread_index();
-    unsigned long long cell = published(kUpToHere, 0);
+    unsigned long long cell = published(kUpToHere, ticket.launch, 0);
     if (other >= 0) {
       do {
         cell = load_volatile(target.progress.cells + other);
-      } while (cell >> 32 == kNothing);
+      } while (state_in(cell, ticket.launch) == kNothing);
     }
     // Nearest chunk that knows the sum up to itself; thread 0 has the nearest chunk of all.
-    bool knows = cell >> 32 == kUpToHere;
+    bool knows = state_in(cell, ticket.launch) == kUpToHere;
     int nearest = block_min(knows ? thread_index() : kThreads, shared);
     before += block_sum(thread_index() <= nearest ? static_cast<int>(cell) : 0, shared);
     if (nearest < kThreads) break;
@@ -144,22 +158,16 @@ __device__ int entries_before(const ListTarget& target, int chunk, Shared& share
   return before;
 }
 
-/// The next chunk of a target that no block has taken.
-__device__ int take_chunk(const ListTarget& target, int chunks, Shared& shared) {
-  if (chunks == 1) return 0;
-  if (thread_index() == 0) shared.ticket = static_cast<int>(atomicAdd(target.progress.taken, 1u));
+/// The next chunk of a target that no block has taken. The last one to come starts the next launch's count.
+__device__ Ticket take_chunk(const ListTarget& target, int chunks, Shared& shared) {
+  if (chunks == 1) return {};
+  if (thread_index() == 0) {
+    unsigned long long ticket = atomicAdd(target.progress.tickets, 1ull);
+    shared.ticket = {static_cast<int>(ticket), static_cast<unsigned>(ticket >> 32) & kLaunchMask};
+    if (shared.ticket.chunk == chunks - 1) atomicAdd(target.progress.tickets, (1ull << 32) - chunks);
+  }
   __syncthreads();
   return shared.ticket;
-}
-
-/// The last block to come sets everything back for the next launch.
-__device__ void leave(const ListTarget& target, int chunks, Shared& shared) {
-  __syncthreads();
-  if (thread_index() == 0) shared.ticket = static_cast<int>(atomicAdd(target.progress.left, 1u));
-  __syncthreads();
-  if (shared.ticket != chunks - 1) return;
-  for (int i = thread_index(); i < chunks; i += kThreads) target.progress.cells[i] = 0;
-  if (thread_index() == 0) *target.progress.taken = *target.progress.left = 0;
 }
 
 __device__ void write_projected(const ListCall& call, const ListTarget& target, int index, Shared& shared) {
@@ -199,7 +207,8 @@ __device__ void count_votes(Votes& votes, Shared& shared) {
 }
 
 __device__ void write_listed(const ListCall& call, const ListTarget& target, int chunks, Shared& shared) {
-  int index = take_chunk(target, chunks, shared), masked = 0;
+  Ticket ticket = take_chunk(target, chunks, shared);
+  int index = ticket.chunk, masked = 0;
   Chunk chunk(call, target.kind, index, shared);
   bool everything = lists_everything(call, target, chunk.image(), shared);
   Votes votes;
@@ -211,14 +220,16 @@ __device__ void write_listed(const ListCall& call, const ListTarget& target, int
   }
   count_votes(votes, shared);
   if (thread_index() == 0 && index > 0)
-    store_volatile(target.progress.cells + index, published(kOwnCount, votes.all));
+    store_volatile(target.progress.cells + index, published(kOwnCount, ticket.launch, votes.all));
   if (target.mask_counts != nullptr) {
     masked = everything ? block_sum(masked, shared) : votes.all;
     if (thread_index() == 0) target.mask_counts[index] = masked;
   }
-  int before = index > 0 ? entries_before(target, index, shared) : 0;
+  int before = index > 0 ? entries_before(target, ticket, shared) : 0;
   if (thread_index() == 0) {
-    if (chunks > 1) store_volatile(target.progress.cells + index, published(kUpToHere, before + votes.all));
+    if (chunks > 1) {
+      store_volatile(target.progress.cells + index, published(kUpToHere, ticket.launch, before + votes.all));
+    }
     if (chunk.is_first_of_image()) target.list.image_begin[chunk.image()] = before;
     if (index == chunks - 1) target.list.image_begin[call.geometry.images] = before + votes.all;
   }
@@ -230,7 +241,6 @@ __device__ void write_listed(const ListCall& call, const ListTarget& target, int
     target.list.in[entry] = pair.in;
     target.list.out[entry] = pair.out;
   }
-  if (chunks > 1) leave(target, chunks, shared);
 }
 
 __global__ void __launch_bounds__(kThreads) list_kernel(ListCall call) {

@@ -15,10 +15,12 @@ namespace {
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
 
-/// At most 64 registers: beside a convolution's blocks of the `split` tile there must be room for one of
-/// these.
+/// Four blocks are 64 registers per thread: beside a convolution's block of the `split` tile there must be
+/// room for one of these.
+constexpr int kResident = 4;
+
 template <class T, int kSide>
-__global__ void __launch_bounds__(kThreads, 4) small_patches_kernel(MaskerCall call) {
+__global__ void __launch_bounds__(kThreads, kResident) small_patches_kernel(MaskerCall call) {
   begin_kernel();
   constexpr int kVectors = 4 / kSide;
   const ListGeometry& g = call.geometry;
@@ -47,7 +49,7 @@ __global__ void __launch_bounds__(kThreads, 4) small_patches_kernel(MaskerCall c
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) large_patches_kernel(MaskerCall call) {
+__global__ void __launch_bounds__(kThreads, kResident) large_patches_kernel(MaskerCall call) {
   begin_kernel();
   auto* partial = shared_memory<float>();
   const ListGeometry& g = call.geometry;

@@ -157,7 +157,7 @@ void Stream::fill(void* to, uint8_t value, int64_t bytes) {
 }
 void Stream::DestroyMarker::operator()(void* p) const { cudaEventDestroy(static_cast<cudaEvent_t>(p)); }
 void Stream::wait_for(Stream& other) {
-  follows_kernel_ = false;
+  follows_kernel_ = false;  // the other stream's next kernel may still overlap with its last
   auto marker = static_cast<cudaEvent_t>(other.marker_.get());
   check(cudaEventRecord(marker, native(other.handle())), "recording an event");
   check(cudaStreamWaitEvent(native(handle()), marker, 0), "waiting for a stream");
@@ -216,7 +216,9 @@ double Event::seconds_between(const Event& begin, const Event& end) {
 void allow_shared_memory(const void* kernel, int64_t bytes) {
   constexpr int64_t kWithoutAsking = 48 << 10;
   if (bytes <= kWithoutAsking) return;
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+  // All there is: another thread may be about to launch the kernel with more than this one does.
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)),
         "asking for shared memory");
 }
 
@@ -227,7 +229,11 @@ int64_t persistent_blocks(const void* kernel, int threads, int64_t shared_bytes,
   int multiprocessors = device_attribute(cudaDevAttrMultiProcessorCount), resident = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&resident, kernel, threads, size_of(shared_bytes)),
         "asking for a kernel's occupancy");
-  return std::min(work, std::max<int64_t>(1, int64_t{multiprocessors} * resident));
+  if (resident == 0) {
+    fail("a kernel's block of {} threads with {} bytes of shared memory does not fit the device", threads,
+         shared_bytes);
+  }
+  return std::min(work, int64_t{multiprocessors} * resident);
 }
 
 PersistentShape persistent_shape(const void* kernel, const TeamShape& team, int64_t work) {

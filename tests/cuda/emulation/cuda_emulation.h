@@ -4,11 +4,12 @@
 // What it shows: wrong indices and fragment layouts, reads of shared memory that nothing wrote (it starts as
 // NaN), missing barriers between threads (another order of the threads gives another result), copies read
 // before they were waited for or overwritten before they were read (both extremes of their timing can be
-// chosen), threads that disagree on a barrier, misaligned copies, and in graphs what a kernel does too early:
-// its first block starts before the kernel that it follows. Addresses outside of buffers and of shared memory
-// are the address sanitizer's to find. What it cannot show: other races between blocks, the memory model
-// (every access is sequentially consistent), real timing, registers, bank conflicts, and instructions this
-// project does not use (wgmma, TMA).
+// chosen), threads that disagree on a barrier, misaligned copies, and in graphs what a kernel does too early
+// (its first block starts before the kernel that it follows) and what branches take from each other (they
+// run in either order). Addresses outside of buffers and of shared memory are the address sanitizer's to
+// find. What it cannot show: other races between blocks, the memory model (every access is sequentially
+// consistent), real timing, registers, bank conflicts, and instructions this project does not use (wgmma,
+// TMA).
 #pragma once
 
 #include <cmath>
@@ -248,8 +249,8 @@ T __shfl_sync(unsigned, T value, int lane) {
 
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 
-inline unsigned atomicAdd(unsigned* address, unsigned value) {
-  unsigned old = *address;
+inline unsigned long long atomicAdd(unsigned long long* address, unsigned long long value) {
+  unsigned long long old = *address;
   *address += value;
   return old;
 }

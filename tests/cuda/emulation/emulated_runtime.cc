@@ -1,9 +1,11 @@
 // kernels/cuda/runtime.h over memory of the host: streams run at once or record, graphs replay what was
 // recorded.
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <new>
 #include <optional>
+#include <utility>
 
 #include "core/fail.h"
 #include "cuda_emulation.h"
@@ -22,20 +24,57 @@ std::string cuda_unavailable_reason() { return ""; }
 namespace lasnet::cuda {
 namespace {
 
-/// A step of a graph: a kernel, or other work.
+struct EmulatedStream;
+
+/// A step of a graph: a kernel, or other work; neither where streams meet.
 struct Step {
+  const EmulatedStream* stream = nullptr;
   std::optional<emulation::Grid> grid;
   bool overlaps = false;  ///< the kernel may start before the one before it in its stream has ended
   std::function<void()> work;
 };
 
-using EmulatedGraph = std::vector<Step>;
+/// Between two meetings of streams the steps of one may come before those of the other or after them: replays
+/// do one and the other in turn.
+struct EmulatedGraph {
+  std::vector<Step> steps, other_order;
+};
 
 struct EmulatedStream {
   EmulatedStream* waited_for = nullptr;
   bool capturing = false;
-  EmulatedGraph recorded;
+  std::vector<Step> recorded;
 };
+
+bool is_meeting(const Step& step) { return !step.grid && !step.work; }
+
+EmulatedGraph make_graph(std::vector<Step> recorded) {
+  EmulatedGraph graph;
+  for (auto begin = recorded.begin(); begin != recorded.end();) {
+    auto end = std::find_if(begin, recorded.end(), is_meeting);
+    graph.steps.insert(graph.steps.end(), begin, end);
+    if (begin != end) {
+      const EmulatedStream* first = begin->stream;
+      std::stable_partition(begin, end, [&](const Step& step) { return step.stream != first; });
+      graph.other_order.insert(graph.other_order.end(), begin, end);
+    }
+    begin = end == recorded.end() ? end : end + 1;
+  }
+  return graph;
+}
+
+void replay(const std::vector<Step>& steps) {
+  for (size_t i = 0; i < steps.size(); ++i) {
+    if (i + 1 < steps.size() && steps[i].grid && steps[i + 1].overlaps) {
+      emulation::start_early(*steps[i + 1].grid);
+    }
+    if (steps[i].grid) {
+      emulation::run_grid(*steps[i].grid);
+    } else {
+      steps[i].work();
+    }
+  }
+}
 
 using Clock = std::chrono::steady_clock;
 
@@ -57,7 +96,7 @@ namespace emulation {
 namespace {
 
 /// What the stream's work is recorded to, itself or the stream that it has joined; null if it runs at once.
-EmulatedGraph* recording_of(Stream& stream) {
+std::vector<Step>* recording_of(Stream& stream) {
   EmulatedStream* origin = &of(stream.handle());
   if (origin->waited_for != nullptr && origin->waited_for->capturing) origin = origin->waited_for;
   return origin->capturing ? &origin->recorded : nullptr;
@@ -67,16 +106,19 @@ EmulatedGraph* recording_of(Stream& stream) {
 
 void enqueue(Stream& stream, std::function<void()> work) {
   stream.note_other();
-  if (EmulatedGraph* graph = recording_of(stream)) {
-    graph->push_back({.grid = std::nullopt, .work = std::move(work)});
+  if (auto* steps = recording_of(stream)) {
+    steps->push_back({.stream = &of(stream.handle()), .grid = std::nullopt, .work = std::move(work)});
   } else {
     work();
   }
 }
 
 void enqueue(Stream& stream, Grid grid) {
-  if (EmulatedGraph* graph = recording_of(stream)) {
-    graph->push_back({.grid = std::move(grid), .overlaps = stream.follows_kernel(), .work = {}});
+  if (auto* steps = recording_of(stream)) {
+    steps->push_back({.stream = &of(stream.handle()),
+                      .grid = std::move(grid),
+                      .overlaps = stream.follows_kernel(),
+                      .work = {}});
   } else {
     run_grid(grid);
   }
@@ -113,6 +155,7 @@ void Stream::DestroyMarker::operator()(void*) const {}
 void Stream::wait_for(Stream& other) {
   note_other();
   if (!of(handle()).capturing) of(handle()).waited_for = &of(other.handle());
+  if (auto* steps = emulation::recording_of(*this)) steps->push_back({});
 }
 void Stream::synchronize() {}
 void Stream::begin_capture() {
@@ -123,8 +166,7 @@ Graph Stream::end_capture() {
   EmulatedStream& stream = of(handle());
   stream.capturing = false;
   Graph graph;
-  graph.handle_.reset(new EmulatedGraph(std::move(stream.recorded)));
-  stream.recorded.clear();
+  graph.handle_.reset(new EmulatedGraph(make_graph(std::exchange(stream.recorded, {}))));
   return graph;
 }
 void Stream::abandon_capture() noexcept {
@@ -132,17 +174,10 @@ void Stream::abandon_capture() noexcept {
   of(handle()).recorded.clear();
 }
 void Stream::run(const Graph& graph) {
-  const auto& steps = *static_cast<EmulatedGraph*>(graph.handle_.get());
-  for (size_t i = 0; i < steps.size(); ++i) {
-    if (i + 1 < steps.size() && steps[i].grid && steps[i + 1].overlaps) {
-      emulation::start_early(*steps[i + 1].grid);
-    }
-    if (steps[i].grid) {
-      emulation::run_grid(*steps[i].grid);
-    } else {
-      steps[i].work();
-    }
-  }
+  static thread_local bool turned = true;
+  turned = !turned;
+  const auto& recorded = *static_cast<EmulatedGraph*>(graph.handle_.get());
+  replay(turned ? recorded.other_order : recorded.steps);
 }
 
 Event::Event() : handle_(new Clock::time_point) {}

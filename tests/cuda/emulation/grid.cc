@@ -167,6 +167,7 @@ void check_grid(const Grid& grid) {
     throw std::runtime_error("blocks are 32 ... 1024 threads");
   if (grid.shared_bytes > 99 << 10) throw std::runtime_error("more shared memory than sm_86 has");
   if (grid.size.x == 0) throw std::runtime_error("an empty grid cannot be launched");
+  if (grid.size.y > 65535) throw std::runtime_error("a grid's second axis ends at 65535");
 }
 
 }  // namespace
