@@ -63,9 +63,9 @@ void add_to_mean(double value, size_t n, double& mean) { mean += (value - mean) 
 void add_sparse(const Trace& trace, Measurements& m) {
   m.sparse_ms.push_back(1e3 * trace.seconds);
   m.macs_ratio.push_back(trace.macs_ratio());
+  const size_t runs = m.sparse_ms.size();
   for (size_t b = 0; b < m.blocks.size(); ++b) {
     const BlockTrace& block = trace.blocks[b];
-    const size_t runs = m.sparse_ms.size();
     add_to_mean(block.rate, runs, m.blocks[b].rate);
     add_to_mean(block.dilated_rate, runs, m.blocks[b].dilated_rate);
     add_to_mean(static_cast<double>(block.macs), runs, m.blocks[b].macs);

@@ -27,11 +27,9 @@ MapSize usual_size(const ModelOptions& model) {
 }
 
 /// What is known of this machine, named by its file; says why a file was passed over.
-HardwareProfile profile_of(HostProfile host, const char* command) {
+HardwareProfile profile_of(HostProfile host) {
   if (!host.cached.empty()) host.profile.name = host.cached;
-  if (!host.problem.empty()) {
-    log_warning(fmt::format("{}; the shipped profile is used, {} makes a new one", host.problem, command));
-  }
+  if (!host.problem.empty()) log_warning(host.problem);
   return std::move(host.profile);
 }
 
@@ -79,9 +77,9 @@ HardwareProfile open_hardware(const std::string& name) {
   HardwareProfile profile;
   const Isa isa = available_isas().back();
   if (name.empty()) {
-    profile = profile_of(host_profile(isa), "lasnet calibrate");
+    profile = profile_of(host_profile(isa));
   } else if (name == kHostGpu) {
-    profile = profile_of(host_cuda_profile(), "lasnet calibrate --device cuda");
+    profile = profile_of(host_cuda_profile());
   } else {
     const auto names = hardware_names();
     const bool known = std::find(names.begin(), names.end(), name) != names.end();

@@ -19,10 +19,10 @@ std::string cached_path(const std::string& file) {
   return cache.empty() ? in("HOME", "/.cache") : cache;
 }
 
-/// The profile at `path` if it `fits`, else the one that is shipped.
+/// The profile at `path` if it `fits`, else the one that is shipped. `command` makes one of kernels `of`.
 template <typename Fits>
 HostProfile cached_or_shipped(const std::string& path, const std::string& shipped, const std::string& of,
-                              const Fits& fits) {
+                              const std::string& command, const Fits& fits) {
   std::string problem;
   std::error_code error;
   if (!path.empty() && std::filesystem::is_regular_file(path, error)) {
@@ -34,6 +34,7 @@ HostProfile cached_or_shipped(const std::string& path, const std::string& shippe
       problem = unreadable.what();
     }
   }
+  if (!problem.empty()) problem += fmt::format("; the shipped profile is used, {} makes a new one", command);
   return {load_hardware(shipped), "", problem};
 }
 
@@ -43,7 +44,7 @@ std::string cached_profile_path(Isa isa) { return cached_path(fmt::format("cpu-{
 
 HostProfile host_profile(Isa isa) {
   return cached_or_shipped(cached_profile_path(isa), "cpu-" + to_string(isa), to_string(isa),
-                           [&](const HardwareProfile& profile) {
+                           "lasnet calibrate", [&](const HardwareProfile& profile) {
                              return profile.kind == HardwareKind::cpu && profile.cpu.isa == isa;
                            });
 }
@@ -51,7 +52,7 @@ HostProfile host_profile(Isa isa) {
 std::string cached_cuda_profile_path() { return cached_path("cuda.toml"); }
 
 HostProfile host_cuda_profile() {
-  return cached_or_shipped(cached_cuda_profile_path(), "cuda-h100", "CUDA",
+  return cached_or_shipped(cached_cuda_profile_path(), "cuda-h100", "CUDA", "lasnet calibrate --device cuda",
                            [](const HardwareProfile& profile) { return profile.kind == HardwareKind::cuda; });
 }
 

@@ -15,7 +15,7 @@ std::string cached_profile_path(Isa isa);
 struct HostProfile {
   HardwareProfile profile;
   std::string cached;   ///< the file that it was read from; "" if it is the shipped one
-  std::string problem;  ///< why a cached file was passed over; "" if none was
+  std::string problem;  ///< why a cached file was passed over, and what to do; "" if none was
 };
 
 /// The cached profile if there is a readable one for this instruction set, else the shipped cpu-<isa>: a

@@ -14,10 +14,7 @@ namespace {
 HardwareProfile hardware_of(const TrainConfig& config, const TrainObserver& observer) {
   if (!config.hardware.empty()) return load_hardware(config.hardware);
   HostProfile host = host_profile(available_isas().back());
-  if (!host.problem.empty() && observer.on_message) {
-    observer.on_message(
-        fmt::format("{}; the shipped profile is used, `lasnet calibrate` makes a new one", host.problem));
-  }
+  if (!host.problem.empty() && observer.on_message) observer.on_message(host.problem);
   return std::move(host.profile);
 }
 

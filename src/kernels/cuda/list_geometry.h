@@ -145,7 +145,7 @@ LASNET_HOST_DEVICE inline int chunks_per_image(const ListGeometry& g, ListKind k
   return (domain_height(g, kind) * domain_width(g, kind) + kChunkPixels - 1) / kChunkPixels;
 }
 
-/// n / d for 0 <= n < 2^30, by 1.0f / d: at most one off before it is mended.
+/// n / d for 0 <= n < 2^30 and quotients below 2^22, by 1.0f / d: at most one off before it is mended.
 LASNET_HOST_DEVICE inline int quotient(int n, int d, float inverse) {
   int q = static_cast<int>((static_cast<float>(n) + 0.5f) * inverse);
   q -= q * d > n;

@@ -193,7 +193,6 @@ double Event::seconds_between(const Event& begin, const Event& end) {
 }
 
 void allow_shared_memory(const void*, int64_t) {}
-void check_launch() {}
 int64_t persistent_blocks(const void*, int, int64_t, int64_t work) {
   return std::min<int64_t>(work, emulation::settings().multiprocessors);
 }
