@@ -48,15 +48,17 @@ for program in $programs; do [ -x "$build/$program" ] || fail "$build/$program i
 say 'device'
 "$build/lasnet" info | grep '^cuda'
 "$build/lasnet" info --json | grep -q '"devices": \[\]' && fail 'there is no usable CUDA device'
+"$build/lasnet" info | grep '^cuda' | grep -q 'an older one' &&
+  echo "Its times are not those of a build for this device: -DLASNET_CUDA_ARCHITECTURES"
 
 say 'every network, schedule and precision against the CPU'
-timeout 150 "$build/test_gpu_network" --gtest_brief=1
+timeout 180 "$build/test_gpu_network" --gtest_brief=1
 sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
 if [ -x "$sanitizer" ]; then
   for tool in memcheck racecheck synccheck; do
     say "compute-sanitizer $tool"
-    timeout 60 "$sanitizer" --tool $tool --error-exitcode 1 "$build/test_gpu_network" --gtest_brief=1 \
-      --gtest_filter='*FiniteNumbers*' >"$out/$tool.txt" 2>&1 || { tail -40 "$out/$tool.txt"; fail "$tool found errors"; }
+    timeout 90 "$sanitizer" --tool $tool --error-exitcode 1 "$build/test_gpu_network" --gtest_brief=1 \
+      --gtest_filter='*Smallest*:*FiniteNumbers*' >"$out/$tool.txt" 2>&1 || { tail -40 "$out/$tool.txt"; fail "$tool found errors"; }
     tail -1 "$out/$tool.txt"
   done
 else

@@ -22,7 +22,10 @@ Json collect() {
                                {"multiprocessors", device.multiprocessors},
                                {"memory_bytes", device.memory_bytes}});
   }
-  if (!cuda["devices"].empty()) backends.push_back(to_string(Backend::cuda));
+  if (!cuda["devices"].empty()) {
+    backends.push_back(to_string(Backend::cuda));
+    cuda["compiled_for"] = cuda_code_architecture() / 10.0;
+  }
   return {{"version", version()},
           {"cpu",
            {{"name", processor_name()},
@@ -46,7 +49,11 @@ std::string cuda_text(const Json& cuda) {
                         device["compute_capability"].get<double>(), device["multiprocessors"].get<int>(),
                         device["memory_bytes"].get<double>() / (1 << 30));
   }
-  return text.empty() ? "none: " + cuda["unavailable"].get<std::string>() : text;
+  if (text.empty()) return "none: " + cuda["unavailable"].get<std::string>();
+  const double code = cuda["compiled_for"].get<double>();
+  if (code == 0) return text + "; this build has no kernels for it";
+  if (code == cuda["devices"][0]["compute_capability"].get<double>()) return text;
+  return text + fmt::format("; kernels compiled for {:.1f}, an older one", code);
 }
 
 std::string words(const Json& list) {

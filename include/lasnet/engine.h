@@ -42,6 +42,10 @@ struct CudaDevice {
 LASNET_EXPORT std::vector<CudaDevice> cuda_devices();
 /// Why there is none: a build without CUDA, no driver, no device. Empty if there is one.
 LASNET_EXPORT std::string cuda_unavailable_reason();
+/// The compute capability (90: 9.0) that the kernels of this build were compiled for which the first device
+/// runs. Compiled for an older one they are right, but not as fast. 0: the device has no kernels here, or
+/// there is none.
+LASNET_EXPORT int cuda_code_architecture();
 
 struct SessionOptions {
   Backend backend = Backend::cpu;

@@ -132,11 +132,12 @@ int64_t map_bytes(MapSize size, int batch, int channels, Precision precision) {
 
 class CudaMeasurer {
  public:
-  CudaMeasurer(const CudaMeasureOptions& options, const CudaMeasureProgress& progress)
-      : options_(options), progress_(progress), timer_(options), random_(options.seed, "cuda measure") {}
+  CudaMeasurer(const CudaMeasureOptions& options, const CudaMeasureProgress& progress, int multiprocessors)
+      : options_(options), progress_(progress), timer_(options), random_(options.seed, "cuda measure") {
+    found_.multiprocessors = multiprocessors;
+  }
 
   CudaMeasurements run() {
-    found_.multiprocessors = cuda::require_device(Precision::fp32).multiprocessors;
     found_.device = cuda_devices().front().name;
     const auto steps =
         static_cast<double>(options_.precisions.size() * (options_.convs.size() + options_.maps.size()));
@@ -422,7 +423,9 @@ class CudaMeasurer {
 }  // namespace
 
 CudaMeasurements measure_cuda(const CudaMeasureOptions& options, const CudaMeasureProgress& progress) {
-  return CudaMeasurer(options, progress).run();
+  const cuda::DeviceScope device;
+  const cuda::DeviceLimits limits = cuda::require_device(Precision::fp32);
+  return CudaMeasurer(options, progress, limits.multiprocessors).run();
 }
 
 }  // namespace lasnet

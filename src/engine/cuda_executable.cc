@@ -115,11 +115,13 @@ CudaConvWork CudaExecutable::conv_work(const CudaConv& conv, bool adds) const {
 }
 
 std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) const {
+  const cuda::DeviceScope device;
   return std::make_unique<CudaRunner>(std::static_pointer_cast<const CudaExecutable>(shared_from_this()));
 }
 
 std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
                                                        const std::optional<NetworkPlan>& plan) {
+  const cuda::DeviceScope device;
   return std::make_shared<CudaExecutable>(model, precision, plan);
 }
 

@@ -57,6 +57,7 @@ class CudaLayoutBuilder {
       plan_block(i, x);
       x = layout_.blocks.back().y;
     }
+    plan_gathers();
     plan_maskers();
     plan_head(x);
     layout_.not_finite = arenas_.report.take<unsigned long long>(layout_.checked_layers);
@@ -83,21 +84,29 @@ class CudaLayoutBuilder {
             arenas_.work.take<int32_t>(images_ + 1)};
   }
 
-  /// For blocks of any granularity. `with_result`: whose second convolution lists more than the mask says.
+  /// For blocks of any granularity, but for patches. `with_result`: whose second convolution lists more than
+  /// the mask says.
   CudaLists new_lists(const ListGeometry& g, bool with_result) {
     int64_t middle = images_ * g.middle_height * g.middle_width,
             output = images_ * g.output_height * g.output_width;
-    CudaLists lists{new_list(middle), new_list(output), with_result ? new_list(output) : DeviceList{},
-                    new_list(output), new_list(output)};
-    auto progress = [&](ListKind kind) -> cuda::ListProgress {
-      return {arenas_.work.take<unsigned long long>(images_ * cuda::chunks_per_image(g, kind)),
-              arenas_.work.take<unsigned long long>(1)};
-    };
-    lists.first_progress = progress(ListKind::dilated);
-    lists.second_progress = progress(ListKind::active);
-    if (with_result) lists.result_progress = progress(ListKind::result);
-    lists.patches_progress = progress(ListKind::active);  // no grid has more patches
+    CudaLists lists;
+    lists.first = new_list(middle), lists.first_progress = new_progress(g, ListKind::dilated);
+    lists.second = new_list(output), lists.second_progress = new_progress(g, ListKind::active);
+    if (with_result)
+      lists.result = new_list(output), lists.result_progress = new_progress(g, ListKind::result);
+    lists.projected = new_list(output);
     return lists;
+  }
+
+  /// A list of as many patches as a grid over the map can have.
+  void add_patches(const ListGeometry& g, CudaLists& lists) {
+    lists.patches = new_list(images_ * g.output_height * g.output_width);
+    lists.patches_progress = new_progress(g, ListKind::active);
+  }
+
+  cuda::ListProgress new_progress(const ListGeometry& g, ListKind kind) {
+    return {arenas_.work.take<unsigned long long>(images_ * cuda::chunks_per_image(g, kind)),
+            arenas_.work.take<unsigned long long>(1)};
   }
 
   void plan_stem() {
@@ -140,9 +149,12 @@ class CudaLayoutBuilder {
     }
     auto [entry, is_new] = lists_.try_emplace({geometry.input.height, geometry.input.width,
                                                geometry.middle.height, geometry.middle.width, spec.stride});
-    if (is_new)
-      entry->second = {new_lists(block.geometry, spec.pools_densely()),
-                       new_lists(block.geometry, spec.pools_densely())};
+    if (is_new) {
+      auto& [everything, current] = entry->second;
+      everything = new_lists(block.geometry, spec.pools_densely());
+      current = new_lists(block.geometry, spec.pools_densely());
+      add_patches(block.geometry, current);
+    }
     std::tie(block.everything, block.current) = entry->second;
     if (spec.is_dynamic()) plan_masks(block);
     if (spec.squeeze_excite) {
@@ -199,15 +211,22 @@ class CudaLayoutBuilder {
       if (pixels > std::numeric_limits<int32_t>::max()) {
         fail("a batch of {} images gathers more than 2^31 pixels; use a smaller batch", images_);
       }
-      const DeviceMap& middle = block.inner.front();
-      block.gathered = arenas_.work.take<uint8_t>(pixels * middle.pitch * element_bytes());
-      block.gathered_pixels = arenas_.work.take<int32_t>(images_ * g.output_height * g.output_width);
+      gathered_bytes_ = std::max(gathered_bytes_, pixels * block.inner.front().pitch * element_bytes());
+      gathered_pixels_ = std::max(gathered_pixels_, images_ * g.output_height * g.output_width);
     }
     if (plan.scatter == ScatterSchedule::separate) {
       block.body = scratch_map(executable_.spec().blocks[index].convs.size(), {block.y.height, block.y.width},
                                block.y.channels)
                        .data;
     }
+  }
+
+  /// Blocks run one after the other: one buffer, as large as the largest needs.
+  void plan_gathers() {
+    if (gathered_bytes_ == 0) return;
+    auto* gathered = arenas_.work.take<uint8_t>(gathered_bytes_);
+    auto* pixels = arenas_.work.take<int32_t>(gathered_pixels_);
+    for (CudaBlockMemory& block : layout_.blocks) block.gathered = gathered, block.gathered_pixels = pixels;
   }
 
   void plan_head(const DeviceMap& last) {
@@ -224,6 +243,7 @@ class CudaLayoutBuilder {
   int64_t images_;
   CudaMemory::Arenas& arenas_;
   CudaLayout layout_;
+  int64_t gathered_bytes_ = 0, gathered_pixels_ = 0;
   std::map<std::tuple<size_t, int64_t, int64_t, int>, DeviceMap> maps_;
   std::map<std::tuple<int64_t, int64_t, int64_t, int64_t, int>, std::pair<CudaLists, CudaLists>> lists_;
 };

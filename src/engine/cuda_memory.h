@@ -69,7 +69,7 @@ struct CudaBlockMemory {
   int32_t *dilated_counts = nullptr, *active_counts = nullptr;  ///< per chunk
   // Squeeze-and-Excitation.
   float *pooled = nullptr, *scale = nullptr;
-  // Schedules that are not the default.
+  // Schedules that are not the default; of all blocks.
   void* gathered = nullptr;            ///< patches of the middle map, halo included
   int32_t* gathered_pixels = nullptr;  ///< into it
   void* body = nullptr;                ///< the last convolution's output

@@ -87,12 +87,23 @@ CudaMemory& CudaRunner::memory_for(const RunRequest& request) {
     return *memories_.front().memory;
   }
   if (memories_.size() == kKeptSizes) memories_.pop_back();
-  auto memory = std::make_unique<CudaMemory>(*executable_, request.geometry, request.batch());
+  auto memory = allocate(request);
   send_fixed_lists(*executable_, memory->layout(), stream_);
   CudaNetwork(*executable_, *memory, stream_, side_).build_full_lists();
   stream_.synchronize();
   memories_.push_front({request.batch(), request.geometry.input, std::move(memory)});
   return *memories_.front().memory;
+}
+
+std::unique_ptr<CudaMemory> CudaRunner::allocate(const RunRequest& request) {
+  while (true) {
+    try {
+      return std::make_unique<CudaMemory>(*executable_, request.geometry, request.batch());
+    } catch (const cuda::OutOfDeviceMemory&) {
+      if (memories_.empty()) throw;
+      memories_.pop_back();  // the least recently used
+    }
+  }
 }
 
 void CudaRunner::send_request(const RunRequest& request, CudaMemory& memory) {
@@ -123,7 +134,18 @@ const cuda::Graph& CudaRunner::graph_for(const RunRequest& request, CudaMemory& 
 }
 
 void CudaRunner::run(const RunRequest& request, Result& result) {
+  const cuda::DeviceScope device;
   CudaMemory& memory = memory_for(request);
+  try {
+    run_on(memory, request, result);
+  } catch (...) {  // the branches may not have met again
+    stream_.settle();
+    side_.settle();
+    throw;
+  }
+}
+
+void CudaRunner::run_on(CudaMemory& memory, const RunRequest& request, Result& result) {
   CudaNetwork network(*executable_, memory, stream_, side_);
   const cuda::Graph* graph = steps_one_by_one(request) ? nullptr : &graph_for(request, memory);
   send_request(request, memory);

@@ -23,6 +23,9 @@ class CudaRunner final : public Runner {
   };
 
   CudaMemory& memory_for(const RunRequest& request);
+  /// New memory, for which kept sizes are given up if there is too little.
+  std::unique_ptr<CudaMemory> allocate(const RunRequest& request);
+  void run_on(CudaMemory& memory, const RunRequest& request, Result& result);
   void send_request(const RunRequest& request, CudaMemory& memory);
   /// The recorded network, recorded now if it was not.
   const cuda::Graph& graph_for(const RunRequest& request, CudaMemory& memory);

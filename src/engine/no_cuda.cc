@@ -10,6 +10,8 @@ std::string cuda_unavailable_reason() {
   return "this build has no CUDA kernels; build with -DLASNET_CUDA=ON where nvcc is installed";
 }
 
+int cuda_code_architecture() { return 0; }
+
 std::shared_ptr<const Executable> make_cuda_executable(const Model&, Precision,
                                                        const std::optional<NetworkPlan>&) {
   fail("the cuda backend cannot run: {}. Use --backend cpu", cuda_unavailable_reason());

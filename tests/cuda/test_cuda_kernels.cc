@@ -12,6 +12,7 @@
 #include "core/random.h"
 #include "cuda_emulation.h"
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/look_back.h"
 #include "kernels/cuda/pack.h"
 #include "kernels/reference/reference.h"
 #include "kernels/tap_offsets.h"
@@ -319,21 +320,21 @@ struct Lists {
   }
 };
 
-TEST(CudaMask, ListsAreTheCpusForEveryMask) {
+void expect_lists_of_the_cpu(MapSize size, std::initializer_list<int> granularities) {
   Random random(4);
   for (auto [stride, dilation_stride] : {std::pair{1, 1}, {2, 2}, {2, 1}}) {
-    for (int granularity : {1, 2, 3, 4, 40}) {
+    for (int granularity : granularities) {
       for (double rate : {0.0, 0.15, 0.5, 1.0}) {
         BlockGeometry b;
-        b.input = {25, 39};
-        b.output = {(25 + stride - 1) / stride, (39 + stride - 1) / stride};
+        b.input = size;
+        b.output = {(size.height + stride - 1) / stride, (size.width + stride - 1) / stride};
         b.middle = dilation_stride == stride ? b.input : b.output;
         b.dilation_stride = dilation_stride;
         b.grid = {b.output, granularity};
         auto n = [](int64_t v) { return static_cast<int>(v); };
         ListGeometry g{3,
-                       25,
-                       39,
+                       n(b.input.height),
+                       n(b.input.width),
                        n(b.middle.height),
                        n(b.middle.width),
                        n(b.output.height),
@@ -384,6 +385,66 @@ TEST(CudaMask, ListsAreTheCpusForEveryMask) {
         EXPECT_EQ(counted, want.dilated.count());
       }
     }
+  }
+}
+
+TEST(CudaMask, ListsAreTheCpusForEveryMask) {
+  expect_lists_of_the_cpu({25, 39}, {1, 2, 3, 4, 40});
+  expect_lists_of_the_cpu({5, 2100}, {1, 7});  // rows longer than a chunk
+  expect_lists_of_the_cpu({1300, 1}, {3});
+}
+
+TEST(CudaMask, ListsDoNotDependOnWhoWaitsForWhom) {
+  ListGeometry g{6, 40, 40, 40, 40, 40, 40, 1, 1, 4, 10, 10};  // two chunks per image
+  Random random(13);
+  std::vector<uint8_t> patches(600);
+  for (uint8_t& active : patches) active = random.uniform() < 0.5;
+  std::vector<List> expected;
+  for (int resident : {1, 2, 5, 36}) {
+    for (bool descending : {false, true}) {
+      WithSettings settings({.descending = descending, .resident_blocks = resident});
+      Lists got(g, patches);
+      got.add(ListKind::dilated), got.add(ListKind::active, 60), got.add(ListKind::patches);
+      Stream stream;
+      for (int repeat = 0; repeat < 2; ++repeat) build_lists(stream, got.call);
+      if (expected.empty()) expected = got.lists;
+      for (size_t i = 0; i < 3; ++i) {
+        EXPECT_EQ(got.lists[i].begin, expected[i].begin);
+        EXPECT_EQ(got.lists[i].out, expected[i].out);
+      }
+    }
+  }
+}
+
+/// What lies before a chunk, of a launch.
+__global__ void look_back(ListProgress progress, int chunks, int* before) {
+  wait_for_predecessor();
+  using Look = LookBack<64>;
+  Look look(progress, *shared_memory<Look::Shared>());
+  look.take(chunks);
+  int sum = look.before(1000);
+  if (threadIdx.x == 0) *before = sum;
+}
+
+TEST(CudaLookBack, AddsCountsBackToTheNearestSum) {
+  constexpr int kChunks = 200, kChunk = 150;  // more before it than a block has threads
+  constexpr unsigned kLaunch = 5;
+  for (int nearest : {0, 20, 85, 86, 149}) {
+    std::vector<unsigned long long> cells(kChunks, published(kUpToHere, kLaunch - 1, -7));
+    int expected = 0;
+    for (int i = 0; i < kChunk; ++i) {
+      expected += i;
+      bool knows = i == 0 || i == nearest || (i < nearest && i % 3 == 0);
+      cells[i] = knows ? published(kUpToHere, kLaunch, expected) : published(kOwnCount, kLaunch, i);
+    }
+    unsigned long long ticket = static_cast<unsigned long long>(kLaunch) << 32 | kChunk;
+    int before = -1;
+    Stream stream;
+    launch(stream, look_back, LaunchShape{1, 64, sizeof(LookBack<64>::Shared)},
+           ListProgress{cells.data(), &ticket}, kChunks, &before);
+    EXPECT_EQ(before, expected);
+    EXPECT_EQ(cells[kChunk], published(kUpToHere, kLaunch, expected + 1000));
+    EXPECT_EQ(cells[kChunk + 1], published(kUpToHere, kLaunch - 1, -7));
   }
 }
 
@@ -798,6 +859,23 @@ __global__ void half_a_barrier(float*) {
   if (threadIdx.x < 40) __syncthreads();
 }
 
+__global__ void teams_meet_at_the_blocks_barrier(float*) {
+  wait_for_predecessor();
+  if (threadIdx.x < 32) {
+    sync_threads_of(0, 32);
+  } else {
+    __syncthreads();
+  }
+}
+__global__ void waits_for_the_next_block(unsigned long long* flags) {
+  wait_for_predecessor();
+  if (blockIdx.x == 0) {
+    while (load_volatile(flags + 1) == 0) {
+    }
+  }
+  if (threadIdx.x == 0) store_volatile(flags + blockIdx.x, 1);
+}
+
 __global__ void forgets_its_predecessor(float*) {}
 __global__ void increments(float* value) {
   wait_for_predecessor();
@@ -821,7 +899,21 @@ TEST(Emulation, ShowsMissingWaitsAndBarriers) {
   launch(stream, reads_without_barrier, shape, static_cast<float*>(out));
   EXPECT_TRUE(std::isnan(out[0]));
   EXPECT_THROW(launch(stream, half_a_barrier, shape, static_cast<float*>(out)), std::runtime_error);
+  {
+    WithSettings settings({.descending = true});  // the block's barrier first
+    EXPECT_THROW(launch(stream, teams_meet_at_the_blocks_barrier, shape, static_cast<float*>(out)),
+                 std::runtime_error);
+  }
   EXPECT_THROW(launch(stream, forgets_its_predecessor, shape, static_cast<float*>(out)), std::runtime_error);
+}
+
+TEST(Emulation, RunsAsManyBlocksAtOnceAsItIsTold) {
+  unsigned long long flags[2] = {};
+  Stream stream;
+  EXPECT_THROW(launch(stream, waits_for_the_next_block, LaunchShape{2, 64}, +flags), std::runtime_error);
+  WithSettings settings({.resident_blocks = 2});
+  launch(stream, waits_for_the_next_block, LaunchShape{2, 64}, +flags);
+  EXPECT_EQ(flags[0], 1u);
 }
 
 TEST(Emulation, ShowsWhatBranchesTakeFromEachOther) {

@@ -273,6 +273,30 @@ DEVICE_TEST(NamesTheLayerThatLeavesTheFiniteNumbers) {
   }
 }
 
+/// Small enough for tools that slow every instruction down a hundred times.
+DEVICE_TEST(SmallestNetworkUnderEverySchedule) {
+  const BlockPlan plans[] = {{.masker = MaskerSchedule::separate},
+                             {.masker = MaskerSchedule::pooled},
+                             {.masker = MaskerSchedule::with_conv1},
+                             {.masker = MaskerSchedule::separate,
+                              .gather = GatherSchedule::copied,
+                              .scatter = ScatterSchedule::separate}};
+  Model model = test::random_model(config("resnet50", "4-2-1-1"), 33);
+  Tensor x = test::random_input(2, {32, 32}, 34);
+  MaskSet masks = test::make_masks(model.spec, 2, {32, 32}, MaskPattern::random, 35);
+  Tensor expected = Session(model, {}).run(x, {.force_masks = &masks}).logits;
+  for (Precision precision : {Precision::fp32, Precision::fp16}) {
+    for (const BlockPlan& plan : plans) {
+      NetworkPlan uniform = uniform_plan(model.spec, plan);
+      Session session(make_executable(model, Backend::cuda, std::nullopt, uniform, precision), 1);
+      for (bool time_blocks : {false, true}) {
+        Result got = session.run(x, {.force_masks = &masks, .time_blocks = time_blocks});
+        EXPECT_LE(test::relative_error(got.logits, expected), logits_tolerance(precision));
+      }
+    }
+  }
+}
+
 DEVICE_TEST(RefusesAnInstructionSet) {
   Model model = test::random_model(config("resnet18", "4-4-2-1"), 22);
   EXPECT_THROW(Session(model, {.backend = Backend::cuda, .isa = Isa::scalar}), Error);

@@ -99,6 +99,8 @@ __device__ inline void store_vector(T* to, const float (&values)[kVector<T>]) {
   *reinterpret_cast<uint4*>(to) = words;
 }
 
+__device__ inline int least(int a, int b) { return a < b ? a : b; }
+
 /// max(0, x) that keeps NaN, as the CPU's kernels do.
 __device__ inline float relu(float x) { return x < 0 ? 0.0f : x; }
 

@@ -144,6 +144,15 @@ inline constexpr int kChunkPixels = 1024;
 LASNET_HOST_DEVICE inline int chunks_per_image(const ListGeometry& g, ListKind kind) {
   return (domain_height(g, kind) * domain_width(g, kind) + kChunkPixels - 1) / kChunkPixels;
 }
+/// Rows that a chunk can reach into, and columns that are worked out for all of it: those of maps no wider
+/// than a chunk.
+LASNET_HOST_DEVICE inline int chunk_rows(const ListGeometry& g, ListKind kind) {
+  int reached = (kChunkPixels - 2) / domain_width(g, kind) + 2, height = domain_height(g, kind);
+  return reached < height ? reached : height;
+}
+LASNET_HOST_DEVICE inline int chunk_columns(const ListGeometry& g, ListKind kind) {
+  return domain_width(g, kind) <= kChunkPixels ? domain_width(g, kind) : 0;
+}
 
 /// n / d for 0 <= n < 2^30 and quotients below 2^22, by 1.0f / d: at most one off before it is mended.
 LASNET_HOST_DEVICE inline int quotient(int n, int d, float inverse) {

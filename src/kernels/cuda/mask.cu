@@ -4,15 +4,14 @@
 //   order}
 //
 // One launch for all lists of a block, one pass over each. A block of threads takes a chunk of an image's
-// pixels, counts what the list takes of them, and learns how much lies before from the chunks before it: each
-// publishes its own count at once and, when it knows it, the sum up to and with it (decoupled look-back,
-// after Merrill and Garland 2016). Chunks are dealt by a ticket, so that a block waits for started blocks
-// only. What chunks publish names the launch that they belong to, so that nothing has to be set back. Within
-// a chunk pixels are ranked by warp ballots. So the order is that of the pixels, whatever ran first. A
-// pixel's flag is read from the patch decisions directly: no mask is ever stored. Which patches decide about
-// a row or a column is worked out once per chunk (list_geometry.h), divisions being most of the work.
+// pixels, counts what the list takes of them, and learns how much lies before from the chunks before it
+// (look_back.h). Within a chunk pixels are ranked by warp ballots. So the order is that of the pixels,
+// whatever ran first. A pixel's flag is read from the patch decisions directly: no mask is ever stored. Which
+// patches decide about a row or a column is worked out once per chunk (list_geometry.h), divisions being most
+// of the work.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
+#include "kernels/cuda/look_back.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -22,58 +21,20 @@ constexpr int kWarps = kThreads / 32;
 constexpr int kRounds = kChunkPixels / kThreads;  ///< pixels per thread
 static_assert(kChunkPixels % kThreads == 0);
 
-/// A chunk to work on, and the number of the launch, of which 30 bits count.
-struct Ticket {
-  int chunk = 0;
-  unsigned launch = 0;
-};
+using ListLookBack = LookBack<kThreads>;
 
 /// Shared memory of a block; the spans of rows and columns follow it.
 struct Shared {
-  int partial[kRounds * kWarps];  ///< of each warp, in order of its pixels
-  Ticket ticket;
+  ListLookBack::Shared look_back;
+  int votes[kRounds * kWarps];  ///< of each warp, in order of its pixels
 };
-
-/// What a chunk has published: a state and the launch above a number of entries.
-enum : unsigned { kNothing = 0, kOwnCount = 1, kUpToHere = 2 };
-constexpr int kLaunchBits = 30;
-constexpr unsigned kLaunchMask = (1u << kLaunchBits) - 1;
-__device__ unsigned long long published(unsigned state, unsigned launch, int entries) {
-  return static_cast<unsigned long long>(state << kLaunchBits | launch) << 32 |
-         static_cast<unsigned>(entries);
-}
-/// What other launches left is nothing.
-__device__ unsigned state_in(unsigned long long cell, unsigned launch) {
-  auto mark = static_cast<unsigned>(cell >> 32);
-  return (mark & kLaunchMask) == launch ? mark >> kLaunchBits : kNothing;
-}
 
 __device__ int thread_index() { return static_cast<int>(threadIdx.x); }
 __device__ int lane_index() { return thread_index() % 32; }
 __device__ int warp_index() { return thread_index() / 32; }
 
-/// Sum of a value over the block, in every thread.
 __device__ int block_sum(int value, Shared& shared) {
-  value = warp_sum(value);
-  if (lane_index() == 0) shared.partial[warp_index()] = value;
-  __syncthreads();
-  int sum = 0;
-  for (int i = 0; i < kWarps; ++i) sum += shared.partial[i];
-  __syncthreads();
-  return sum;
-}
-
-/// Least value over the block, in every thread.
-__device__ int block_min(int value, Shared& shared) {
-  for (int distance = 16; distance > 0; distance /= 2) {
-    int other = __shfl_xor_sync(kWholeWarp, value, distance);
-    value = other < value ? other : value;
-  }
-  if (lane_index() == 0) shared.partial[warp_index()] = value;
-  __syncthreads();
-  for (int i = 0; i < kWarps; ++i) value = shared.partial[i] < value ? shared.partial[i] : value;
-  __syncthreads();
-  return value;
+  return ListLookBack::block_sum(value, shared.look_back);
 }
 
 /// A chunk's place, and the patches that decide about its map's rows and columns.
@@ -85,15 +46,18 @@ class Chunk {
     const ListGeometry& g = call.geometry;
     int per_image = chunks_per_image(g, kind), height = domain_height(g, kind);
     width_ = domain_width(g, kind);
-    columns_ = rows_ + height;
+    columns_ = rows_ + chunk_rows(g, kind);
     image_ = per_image == 1 ? index : index / per_image;
     first_ = (index - image_ * per_image) * kChunkPixels;
     pixels_ = height * width_;
     inverse_width_ = 1.0f / static_cast<float>(width_);
     if (call.patches != nullptr) {
       patches_ = call.patches + static_cast<int64_t>(image_) * g.patches();
-      for (int i = thread_index(); i < height; i += kThreads) rows_[i] = row_span(g, kind, i);
-      for (int i = thread_index(); i < width_; i += kThreads) columns_[i] = column_span(g, kind, i);
+      first_row_ = first_ / width_;
+      int rows = least(chunk_rows(g, kind), height - first_row_);
+      for (int i = thread_index(); i < rows; i += kThreads) rows_[i] = row_span(g, kind, first_row_ + i);
+      for (int i = thread_index(); i < chunk_columns(g, kind); i += kThreads)
+        columns_[i] = column_span(g, kind, i);
     }
     __syncthreads();
   }
@@ -107,7 +71,8 @@ class Chunk {
     if (!has_pixel(round)) return false;
     if (patches_ == nullptr) return true;
     int y = quotient(pixel(round), width_, inverse_width_), x = pixel(round) - y * width_;
-    return any_active(call_.geometry, patches_, rows_[y], columns_[x]);
+    PatchSpan column = width_ <= kChunkPixels ? columns_[x] : column_span(call_.geometry, kind_, x);
+    return any_active(call_.geometry, patches_, rows_[y - first_row_], column);
   }
   __device__ PixelPair pair(int round) const {
     int y = quotient(pixel(round), width_, inverse_width_), x = pixel(round) - y * width_;
@@ -123,7 +88,7 @@ class Chunk {
   ListKind kind_;
   PatchSpan *rows_, *columns_;
   const uint8_t* patches_ = nullptr;  ///< of the image; null: all active
-  int image_, first_, pixels_, width_;
+  int image_, first_, pixels_, width_, first_row_ = 0;
   float inverse_width_;
 };
 
@@ -136,38 +101,6 @@ __device__ bool lists_everything(const ListCall& call, const ListTarget& target,
   int active = 0;
   for (int i = thread_index(); i < patches; i += kThreads) active += own[i] != 0;
   return block_sum(active, shared) >= target.whole_from_patches;
-}
-
-/// Entries of the chunks before this one.
-__device__ int entries_before(const ListTarget& target, const Ticket& ticket, Shared& shared) {
-  int before = 0;
-  for (int last = ticket.chunk - 1; last >= 0; last -= kThreads) {
-    int other = last - thread_index();
-    unsigned long long cell = published(kUpToHere, ticket.launch, 0);
-    if (other >= 0) {
-      do {
-        cell = load_volatile(target.progress.cells + other);
-      } while (state_in(cell, ticket.launch) == kNothing);
-    }
-    // Nearest chunk that knows the sum up to itself; thread 0 has the nearest chunk of all.
-    bool knows = state_in(cell, ticket.launch) == kUpToHere;
-    int nearest = block_min(knows ? thread_index() : kThreads, shared);
-    before += block_sum(thread_index() <= nearest ? static_cast<int>(cell) : 0, shared);
-    if (nearest < kThreads) break;
-  }
-  return before;
-}
-
-/// The next chunk of a target that no block has taken. The last one to come starts the next launch's count.
-__device__ Ticket take_chunk(const ListTarget& target, int chunks, Shared& shared) {
-  if (chunks == 1) return {};
-  if (thread_index() == 0) {
-    unsigned long long ticket = atomicAdd(target.progress.tickets, 1ull);
-    shared.ticket = {static_cast<int>(ticket), static_cast<unsigned>(ticket >> 32) & kLaunchMask};
-    if (shared.ticket.chunk == chunks - 1) atomicAdd(target.progress.tickets, (1ull << 32) - chunks);
-  }
-  __syncthreads();
-  return shared.ticket;
 }
 
 __device__ void write_projected(const ListCall& call, const ListTarget& target, int index, Shared& shared) {
@@ -195,11 +128,11 @@ struct Votes {
 __device__ void count_votes(Votes& votes, Shared& shared) {
   if (lane_index() == 0) {
     for (int round = 0; round < kRounds; ++round)
-      shared.partial[round * kWarps + warp_index()] = __popc(votes.listed[round]);
+      shared.votes[round * kWarps + warp_index()] = __popc(votes.listed[round]);
   }
   __syncthreads();
   static_assert(kRounds * kWarps == 32);  // a lane for each
-  int own = shared.partial[lane_index()];
+  int own = shared.votes[lane_index()];
   for (int round = 0; round < kRounds; ++round)
     votes.before[round] = warp_sum(lane_index() < round * kWarps + warp_index() ? own : 0);
   votes.all = warp_sum(own);
@@ -207,8 +140,8 @@ __device__ void count_votes(Votes& votes, Shared& shared) {
 }
 
 __device__ void write_listed(const ListCall& call, const ListTarget& target, int chunks, Shared& shared) {
-  Ticket ticket = take_chunk(target, chunks, shared);
-  int index = ticket.chunk, masked = 0;
+  ListLookBack look_back(target.progress, shared.look_back);
+  int index = look_back.take(chunks), masked = 0;
   Chunk chunk(call, target.kind, index, shared);
   bool everything = lists_everything(call, target, chunk.image(), shared);
   Votes votes;
@@ -219,17 +152,12 @@ __device__ void write_listed(const ListCall& call, const ListTarget& target, int
     votes.listed[round] = __ballot_sync(kWholeWarp, in_mask || (everything && chunk.has_pixel(round)));
   }
   count_votes(votes, shared);
-  if (thread_index() == 0 && index > 0)
-    store_volatile(target.progress.cells + index, published(kOwnCount, ticket.launch, votes.all));
+  int before = look_back.before(votes.all);
   if (target.mask_counts != nullptr) {
     masked = everything ? block_sum(masked, shared) : votes.all;
     if (thread_index() == 0) target.mask_counts[index] = masked;
   }
-  int before = index > 0 ? entries_before(target, ticket, shared) : 0;
   if (thread_index() == 0) {
-    if (chunks > 1) {
-      store_volatile(target.progress.cells + index, published(kUpToHere, ticket.launch, before + votes.all));
-    }
     if (chunk.is_first_of_image()) target.list.image_begin[chunk.image()] = before;
     if (index == chunks - 1) target.list.image_begin[call.geometry.images] = before + votes.all;
   }
@@ -261,7 +189,7 @@ void build_lists(Stream& stream, const ListCall& call) {
   for (int i = 0; i < call.count; ++i) {
     ListKind kind = call.targets[i].kind;
     int own = chunks_per_image(call.geometry, kind);
-    int own_spans = domain_height(call.geometry, kind) + domain_width(call.geometry, kind);
+    int own_spans = chunk_rows(call.geometry, kind) + chunk_columns(call.geometry, kind);
     chunks = own > chunks ? own : chunks;
     spans = own_spans > spans ? own_spans : spans;
   }

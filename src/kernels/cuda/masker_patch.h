@@ -42,8 +42,6 @@ __device__ inline void decide(const MaskerTarget& target, const MaskerPatch& pat
   target.patches[patch.index] = forced.force != 0 ? forced.active : difference >= 0;
 }
 
-__device__ inline int least(int a, int b) { return a < b ? a : b; }
-
 /// Up to kRows x kCols pixels of a patch, kVectors vectors of each, read at once: no load waits for another,
 /// or hangs on a condition (the last row, column and vector stand in for those that there are not).
 template <class T, int kVectors, int kRows, int kCols>

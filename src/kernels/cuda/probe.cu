@@ -1,4 +1,4 @@
-// Does this build hold code that the device can run? Asked of a kernel that does nothing, compiled like all
+// Which of this build's code does the device run? Asked of a kernel that does nothing, compiled like all
 // others.
 #include <cuda_runtime.h>
 
@@ -11,11 +11,11 @@ __global__ void probe_kernel() {}
 
 }  // namespace
 
-bool has_code_for_device() {
+int code_architecture() {
   cudaFuncAttributes attributes;
   bool has_code = cudaFuncGetAttributes(&attributes, probe_kernel) == cudaSuccess;
   cudaGetLastError();  // a failed question does not spoil later calls
-  return has_code;
+  return has_code ? attributes.ptxVersion : 0;
 }
 
 }  // namespace lasnet::cuda

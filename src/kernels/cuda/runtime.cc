@@ -48,12 +48,19 @@ std::vector<CudaDevice> cuda_devices() {
   return devices;
 }
 
+int cuda_code_architecture() {
+  if (!cuda_unavailable_reason().empty()) return 0;
+  const cuda::DeviceScope device;
+  return cuda::code_architecture();
+}
+
 }  // namespace lasnet
 
 namespace lasnet::cuda {
 namespace {
 
 constexpr double kMib = 1 << 20;
+constexpr int kDevice = 0;  ///< which one that is, CUDA_VISIBLE_DEVICES says
 
 void check(cudaError_t error, const char* operation) {
   if (error == cudaSuccess) return;
@@ -76,23 +83,34 @@ size_t size_of(int64_t bytes) { return static_cast<size_t>(bytes); }
   cudaGetLastError();
   size_t available = 0, total = 0;
   cudaMemGetInfo(&available, &total);
-  fail(
+  throw OutOfDeviceMemory(fmt::format(
       "{} needs {:.0f} MiB of device memory; {:.0f} of {:.0f} MiB are free. Use a smaller batch or --backend "
       "cpu",
       purpose, static_cast<double>(bytes) / kMib, static_cast<double>(available) / kMib,
-      static_cast<double>(total) / kMib);
+      static_cast<double>(total) / kMib));
 }
 
 }  // namespace
+
+DeviceScope::DeviceScope() {
+  int current = 0;
+  if (cudaGetDevice(&current) == cudaSuccess && current != kDevice) {
+    check(cudaSetDevice(kDevice), "choosing the device");
+    callers_ = current;
+  }
+  cudaGetLastError();  // without a driver there is no device to change
+}
+DeviceScope::~DeviceScope() {
+  if (callers_ >= 0) cudaSetDevice(callers_);
+}
 
 DeviceLimits require_device(Precision precision) {
   if (std::string reason = cuda_unavailable_reason(); !reason.empty()) {
     fail("the cuda backend cannot run: {}. Use --backend cpu", reason);
   }
-  check(cudaSetDevice(0), "choosing the device");
   cudaDeviceProp device;
-  check(cudaGetDeviceProperties(&device, 0), "asking for the device's properties");
-  if (!has_code_for_device()) {
+  check(cudaGetDeviceProperties(&device, kDevice), "asking for the device's properties");
+  if (code_architecture() == 0) {
     fail(
         "{} has compute capability {}.{}, for which this build has no code ({}); build with "
         "-DLASNET_CUDA_ARCHITECTURES={}{} or use --backend cpu",
@@ -138,7 +156,9 @@ Stream::Stream() {
   cudaEvent_t marker = nullptr;
   check(cudaEventCreateWithFlags(&marker, cudaEventDisableTiming), "creating an event");
   marker_.reset(marker);
-  overlaps_kernels_ = device_attribute(cudaDevAttrComputeCapabilityMajor) >= 9;
+  // Asked of the code: compiled for an older device, kernels do not wait for each other (device_cuda.h).
+  constexpr int kWaits = 90;
+  overlaps_kernels_ = code_architecture() >= kWaits;
 }
 void Stream::Destroy::operator()(void* p) const { cudaStreamDestroy(native(p)); }
 void Stream::copy_to_device(void* to, const void* from, int64_t bytes) {
@@ -163,6 +183,10 @@ void Stream::wait_for(Stream& other) {
   check(cudaStreamWaitEvent(native(handle()), marker, 0), "waiting for a stream");
 }
 void Stream::synchronize() { check(cudaStreamSynchronize(native(handle())), "the work on the device"); }
+void Stream::settle() noexcept {
+  cudaStreamSynchronize(native(handle()));
+  cudaGetLastError();
+}
 
 void Stream::begin_capture() {
   follows_kernel_ = false;

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "lasnet/engine.h"
+#include "lasnet/error.h"
 
 namespace lasnet::cuda {
 
@@ -20,9 +21,28 @@ struct DeviceLimits {
   int64_t shared_bytes_per_block = 0;  ///< with opt-in
 };
 
+/// The backend's device is this thread's current one meanwhile; then the caller's is again. Memory, streams
+/// and kernels belong to the current device: who calls the functions below holds one of these.
+class DeviceScope {
+ public:
+  DeviceScope();
+  ~DeviceScope();
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+
+ private:
+  int callers_ = -1;  ///< less than 0: none to go back to
+};
+
 /// The device, initialised. Throws Error (no device, old driver, a device that cannot run `precision`),
 /// suggesting the CPU.
 DeviceLimits require_device(Precision precision);
+
+/// What DeviceBuffer throws when the device has too little memory left.
+class OutOfDeviceMemory : public Error {
+ public:
+  using Error::Error;
+};
 
 /// Owns device memory. Move-only.
 class DeviceBuffer {
@@ -83,6 +103,8 @@ class Stream {
   void fill(void* to, uint8_t value, int64_t bytes);
   /// Waits for everything, and reports what failed on the device.
   void synchronize();
+  /// Waits for everything after an exception, whatever failed.
+  void settle() noexcept;
 
   /// What follows here starts when all of the other stream's work so far has ended. A stream that waits for
   /// one that is recorded is recorded with it; the recorded one has to wait for it in turn before the end.
@@ -111,7 +133,7 @@ class Stream {
   };
   std::unique_ptr<void, Destroy> handle_;
   std::unique_ptr<void, DestroyMarker> marker_;  ///< of the work so far
-  bool overlaps_kernels_ = false;                ///< whether the device knows how
+  bool overlaps_kernels_ = false;                ///< whether the kernels know how to wait for each other
   bool follows_kernel_ = false;
 };
 
@@ -131,8 +153,10 @@ class Event {
   std::unique_ptr<void, Destroy> handle_;
 };
 
-/// Whether this build was compiled for the device's architecture (probe.cu).
-bool has_code_for_device();
+/// The architecture that what runs on the current device was compiled for, as in __CUDA_ARCH__ / 10 (90:
+/// compute capability 9.0), which may be older than the device; 0: there is nothing that it can run
+/// (probe.cu).
+int code_architecture();
 
 /// Launch plumbing. `kernel`: address of a __global__ function.
 void allow_shared_memory(const void* kernel, int64_t bytes);

@@ -1,15 +1,16 @@
 // CUDA C++ on the host, for tests: kernels compiled as plain C++ run block by block, the threads of a block
-// as fibers that switch at barriers and warp operations.
+// as fibers that switch at barriers, warp operations and polls; several blocks at once where a test asks for
+// it.
 //
 // What it shows: wrong indices and fragment layouts, reads of shared memory that nothing wrote (it starts as
 // NaN), missing barriers between threads (another order of the threads gives another result), copies read
 // before they were waited for or overwritten before they were read (both extremes of their timing can be
-// chosen), threads that disagree on a barrier, misaligned copies, and in graphs what a kernel does too early
-// (its first block starts before the kernel that it follows) and what branches take from each other (they
-// run in either order). Addresses outside of buffers and of shared memory are the address sanitizer's to
-// find. What it cannot show: other races between blocks, the memory model (every access is sequentially
-// consistent), real timing, registers, bank conflicts, and instructions this project does not use (wgmma,
-// TMA).
+// chosen), threads that disagree on a barrier, misaligned copies, blocks that wait for what never comes, and
+// in graphs what a kernel does too early (its first block starts before the kernel that it follows) and what
+// branches take from each other (they run in either order). Addresses outside of buffers and of shared memory
+// are the address sanitizer's to find. What it cannot show: other races between blocks, the memory model
+// (every access is sequentially consistent), real timing, registers, bank conflicts, and instructions this
+// project does not use (wgmma, TMA).
 #pragma once
 
 #include <cmath>
@@ -48,8 +49,10 @@ struct Index {
 struct Settings {
   bool late_copies =
       true;  ///< asynchronous copies happen when they are waited for, else when they are issued
-  bool descending = false;  ///< threads and blocks run from the last to the first
-  int multiprocessors = 3;  ///< few, so that persistent blocks take several tiles
+  bool descending = false;                  ///< threads and blocks run from the last to the first
+  int multiprocessors = 3;                  ///< few, so that persistent blocks take several tiles
+  int resident_blocks = 1;                  ///< that run by turns and chance, each up to its next barriers
+  int64_t memory_bytes = int64_t{4} << 30;  ///< for all threads' device buffers
 };
 /// Of this thread.
 Settings& settings();
@@ -76,6 +79,10 @@ void enqueue(Stream& stream, Grid grid);
 
 /// Grids run by this thread so far.
 int64_t grids_run();
+/// Bytes of device buffers.
+int64_t memory_taken();
+/// Lets the block's other threads and the other blocks go on.
+void let_others_run();
 
 void wait_for_predecessor();
 void block_barrier();
@@ -192,7 +199,11 @@ void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
 inline void wait_for_predecessor() { emulation::wait_for_predecessor(); }
 inline void let_successor_start() {}
 
-inline unsigned long long load_volatile(const unsigned long long* from) { return *from; }
+/// What is polled changes only if others go on.
+inline unsigned long long load_volatile(const unsigned long long* from) {
+  emulation::let_others_run();
+  return *from;
+}
 inline void store_volatile(unsigned long long* to, unsigned long long value) { *to = value; }
 
 struct LaunchShape {

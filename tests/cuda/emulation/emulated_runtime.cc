@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
+#include <map>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <utility>
@@ -18,6 +20,8 @@ std::vector<CudaDevice> cuda_devices() {
 }
 
 std::string cuda_unavailable_reason() { return ""; }
+
+int cuda_code_architecture() { return 86; }
 
 }  // namespace lasnet
 
@@ -88,6 +92,37 @@ void* allocate(int64_t bytes) {
   return memory;
 }
 
+/// What device buffers take together.
+class DeviceMemory {
+ public:
+  void* take(int64_t bytes, const std::string& purpose) {
+    const std::lock_guard lock(mutex_);
+    if (taken_ + bytes > emulation::settings().memory_bytes) throw OutOfDeviceMemory(purpose);
+    void* memory = allocate(bytes);
+    taken_ += sizes_[memory] = bytes;
+    return memory;
+  }
+  void give_back(void* memory) {
+    const std::lock_guard lock(mutex_);
+    taken_ -= sizes_.extract(memory).mapped();
+    std::free(memory);
+  }
+  int64_t taken() {
+    const std::lock_guard lock(mutex_);
+    return taken_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<void*, int64_t> sizes_;
+  int64_t taken_ = 0;
+};
+
+DeviceMemory& device_memory() {
+  static DeviceMemory memory;
+  return memory;
+}
+
 EmulatedStream& of(void* handle) { return *static_cast<EmulatedStream*>(handle); }
 
 }  // namespace
@@ -103,6 +138,8 @@ std::vector<Step>* recording_of(Stream& stream) {
 }
 
 }  // namespace
+
+int64_t memory_taken() { return device_memory().taken(); }
 
 void enqueue(Stream& stream, std::function<void()> work) {
   stream.note_other();
@@ -127,12 +164,15 @@ void enqueue(Stream& stream, Grid grid) {
 
 }  // namespace emulation
 
+DeviceScope::DeviceScope() = default;
+DeviceScope::~DeviceScope() = default;
 DeviceLimits require_device(Precision) { return limits(); }
 
-DeviceBuffer::DeviceBuffer(int64_t bytes, const std::string&) : data_(allocate(bytes)), bytes_(bytes) {
+DeviceBuffer::DeviceBuffer(int64_t bytes, const std::string& purpose)
+    : data_(device_memory().take(bytes, purpose)), bytes_(bytes) {
   std::memset(data_.get(), 0, bytes);
 }
-void DeviceBuffer::Free::operator()(void* p) const { std::free(p); }
+void DeviceBuffer::Free::operator()(void* p) const { device_memory().give_back(p); }
 void DeviceBuffer::upload(const void* from, int64_t bytes) { std::memcpy(data(), from, bytes); }
 
 PinnedBuffer::PinnedBuffer(int64_t bytes) : data_(allocate(bytes)) {}
@@ -158,6 +198,7 @@ void Stream::wait_for(Stream& other) {
   if (auto* steps = emulation::recording_of(*this)) steps->push_back({});
 }
 void Stream::synchronize() {}
+void Stream::settle() noexcept {}
 void Stream::begin_capture() {
   note_other();
   of(handle()).capturing = true;

@@ -2,7 +2,10 @@
 #include <algorithm>
 #include <deque>
 #include <exception>
+#include <iterator>
+#include <memory>
 #include <string>
+#include <utility>
 
 #include "cuda_emulation.h"
 #include "fibers.h"
@@ -26,7 +29,7 @@ struct Copy {
 
 /// A meeting of a warp or a block.
 struct Meeting {
-  int arrived = 0;
+  int arrived = 0, expected = 0;
   uint64_t generation = 0;
   std::string operation;
   void* arguments[32] = {};
@@ -38,6 +41,7 @@ struct Thread {
   bool knows_predecessor = false;        ///< has waited for the grid before
   const Meeting* waits_for = nullptr;
   uint64_t generation = 0;
+  int polls = 0;  ///< since it last did something else
 
   bool blocked() const { return waits_for != nullptr && waits_for->generation == generation; }
 };
@@ -49,17 +53,18 @@ struct Block {
   Meeting predecessor;  ///< the end of that
   std::vector<Thread> threads;
   std::vector<Meeting> warps;
-  Meeting barrier;
-  std::vector<Meeting> named;  ///< barriers
+  std::vector<Meeting> barriers;
   std::vector<unsigned char> memory;
   std::exception_ptr failure;
   Fibers fibers;
   int running = 0;
 };
 
-/// The grid that runs has one block at a time, the one after it may have one that started early.
-thread_local Block blocks[2];
-thread_local Block* block = &blocks[0];
+using BlockPointer = std::unique_ptr<Block>;
+
+thread_local std::vector<BlockPointer> idle;     ///< to be used again
+thread_local std::vector<BlockPointer> started;  ///< early, of the grid to be run and of the one after it
+thread_local Block* block = nullptr;             ///< which runs
 thread_local int64_t grid_count = 0;
 
 [[noreturn]] void fail_emulation(const std::string& what) {
@@ -83,6 +88,7 @@ void wait_for(Meeting& meeting) {
   Thread& thread = block->threads[block->running];
   thread.waits_for = &meeting;
   thread.generation = meeting.generation;
+  thread.polls = 0;
   block->fibers.leave();
   thread.waits_for = nullptr;
 }
@@ -100,7 +106,8 @@ void check_same_operation(Meeting& meeting, const char* operation) {
 }
 
 void meet(Meeting& barrier, int threads) {
-  check_same_operation(barrier, "barrier");
+  if (barrier.arrived == 0) barrier.expected = threads;
+  if (barrier.expected != threads) fail_emulation("a barrier of different numbers of threads");
   if (++barrier.arrived == threads) {
     release(barrier);
   } else {
@@ -108,58 +115,88 @@ void meet(Meeting& barrier, int threads) {
   }
 }
 
-Block& free_block() { return blocks[0].early ? blocks[1] : blocks[0]; }
-
-/// Makes `next` the running block: the i-th one that the grid runs.
-void prepare_block(Block& next, const Grid& grid, int64_t i) {
-  block = &next;
+/// The i-th block that the grid runs, ready to start.
+BlockPointer new_block(const Grid& grid, int64_t i) {
+  BlockPointer next = idle.empty() ? std::make_unique<Block>() : std::move(idle.back());
+  if (!idle.empty()) idle.pop_back();
   int64_t count = static_cast<int64_t>(grid.size.x) * grid.size.y;
   auto index = static_cast<unsigned>(settings().descending ? count - 1 - i : i);
-  next.grid = &grid;
-  next.position = {.thread = {},
-                   .block = {index % grid.size.x, index / grid.size.x, 0},
-                   .block_size = {static_cast<unsigned>(grid.threads), 1, 1},
-                   .grid_size = grid.size};
-  next.early = false;
-  next.threads.assign(grid.threads, {});
-  next.warps.assign(grid.threads / 32, {});
-  next.predecessor = next.barrier = {};
-  next.named.assign(16, {});
-  if (static_cast<int64_t>(next.memory.size()) != grid.shared_bytes) {
-    next.memory = std::vector<unsigned char>(grid.shared_bytes);  // exactly, for address sanitizers
+  next->grid = &grid;
+  next->position = {.thread = {},
+                    .block = {index % grid.size.x, index / grid.size.x, 0},
+                    .block_size = {static_cast<unsigned>(grid.threads), 1, 1},
+                    .grid_size = grid.size};
+  next->early = false;
+  next->threads.assign(grid.threads, {});
+  next->warps.assign(grid.threads / 32, {});
+  next->predecessor = {};
+  next->barriers.assign(16, {});
+  if (static_cast<int64_t>(next->memory.size()) != grid.shared_bytes) {
+    next->memory = std::vector<unsigned char>(grid.shared_bytes);  // exactly, for address sanitizers
   }
-  std::fill(next.memory.begin(), next.memory.end(), 0xff);  // NaN in every format
-  next.failure = nullptr;
-  next.fibers.start(grid.threads, run_thread, nullptr);
+  std::fill(next->memory.begin(), next->memory.end(), 0xff);  // NaN in every format
+  next->failure = nullptr;
+  next->fibers.start(grid.threads, run_thread, nullptr);
+  return next;
 }
 
 bool awaits_predecessor(const Thread& thread) { return thread.waits_for == &block->predecessor; }
 
-/// Runs the block to its end; an early one until it cannot go on without the grid before.
-void run_block() {
+/// Runs each thread that can go on until it meets others, polls or ends. Returns whether there was one.
+bool run_threads(Block& wanted) {
+  block = &wanted;
   position = block->position;
   int threads = static_cast<int>(block->threads.size());
-  for (bool progress = true; progress;) {
-    progress = false;
-    for (int i = 0; i < threads; ++i) {
-      int thread = settings().descending ? threads - 1 - i : i;
-      if (block->fibers.finished(thread) || block->threads[thread].blocked()) continue;
-      progress = true;
-      block->running = thread;
-      position.thread = {static_cast<unsigned>(thread), 0, 0};
-      block->fibers.resume(thread);
-      if (block->failure) {
-        blocks[0].early = blocks[1].early = false;
-        std::rethrow_exception(block->failure);
-      }
+  bool progress = false;
+  for (int i = 0; i < threads; ++i) {
+    int thread = settings().descending ? threads - 1 - i : i;
+    if (block->fibers.finished(thread) || block->threads[thread].blocked()) continue;
+    progress = true;
+    block->running = thread;
+    position.thread = {static_cast<unsigned>(thread), 0, 0};
+    block->fibers.resume(thread);
+    if (block->failure) {
+      started.clear();
+      std::rethrow_exception(block->failure);
     }
   }
-  const auto& states = block->threads;
-  if (block->early && std::any_of(states.begin(), states.end(), awaits_predecessor)) return;
-  for (int thread = 0; thread < threads; ++thread) {
-    if (!block->fibers.finished(thread))
-      fail_emulation("threads wait for each other: a barrier that not all of them reach");
+  return progress;
+}
+
+bool has_ended(const Block& wanted) {
+  for (int thread = 0; thread < static_cast<int>(wanted.threads.size()); ++thread) {
+    if (!wanted.fibers.finished(thread)) return false;
   }
+  return true;
+}
+
+/// Chance: of blocks that run at once, which are slow.
+class Chance {
+ public:
+  bool one_in_three() {
+    state_ = state_ * 6364136223846793005u + 1442695040888963407u;
+    return (state_ >> 40) % 3 == 0;
+  }
+
+ private:
+  uint64_t state_ = 1;
+};
+
+[[noreturn]] void fail_deadlock() {
+  started.clear();
+  fail_emulation("threads wait for each other: a barrier that not all of them reach");
+}
+
+/// The block of a grid that start_early left; null if there is none.
+BlockPointer take_started(const Grid& grid) {
+  auto found =
+      std::find_if(started.begin(), started.end(), [&](const auto& each) { return each->grid == &grid; });
+  if (found == started.end()) return nullptr;
+  BlockPointer taken = std::move(*found);
+  started.erase(found);
+  taken->early = false;
+  release(taken->predecessor);
+  return taken;
 }
 
 void check_grid(const Grid& grid) {
@@ -181,27 +218,35 @@ Settings& settings() {
 
 void start_early(const Grid& grid) {
   check_grid(grid);
-  prepare_block(free_block(), grid, 0);
-  block->early = true;
-  run_block();
+  BlockPointer first = new_block(grid, 0);
+  first->early = true;
+  while (run_threads(*first)) {
+  }
+  if (std::none_of(first->threads.begin(), first->threads.end(), awaits_predecessor)) fail_deadlock();
+  started.push_back(std::move(first));
 }
 
 void run_grid(const Grid& grid) {
   check_grid(grid);
   ++grid_count;
-  int64_t first = 0;
-  for (Block& started : blocks) {
-    if (!started.early || started.grid != &grid) continue;
-    block = &started;
-    block->early = false;
-    release(block->predecessor);
-    run_block();
-    first = 1;
-  }
-  Block& own = free_block();
-  for (int64_t i = first; i < static_cast<int64_t>(grid.size.x) * grid.size.y; ++i) {
-    prepare_block(own, grid, i);
-    run_block();
+  const auto residents = static_cast<size_t>(settings().resident_blocks);
+  const int64_t count = static_cast<int64_t>(grid.size.x) * grid.size.y;
+  std::vector<BlockPointer> resident;
+  if (BlockPointer first = take_started(grid)) resident.push_back(std::move(first));
+  auto next = static_cast<int64_t>(resident.size());
+  Chance chance;
+  while (next < count || !resident.empty()) {
+    while (next < count && resident.size() < residents) resident.push_back(new_block(grid, next++));
+    bool progress = false;
+    for (const BlockPointer& each : resident) {
+      bool waits = resident.size() > 1 && chance.one_in_three();
+      progress |= waits || run_threads(*each);
+    }
+    if (!progress) fail_deadlock();
+    auto ended = std::stable_partition(resident.begin(), resident.end(),
+                                       [](const auto& each) { return !has_ended(*each); });
+    std::move(ended, resident.end(), std::back_inserter(idle));
+    resident.erase(ended, resident.end());
   }
 }
 
@@ -212,12 +257,20 @@ void wait_for_predecessor() {
   if (block->early) wait_for(block->predecessor);
 }
 
-void block_barrier() { meet(block->barrier, static_cast<int>(block->threads.size())); }
+void let_others_run() {
+  constexpr int kPatience = 10000;
+  if (++block->threads[block->running].polls > kPatience)
+    fail_emulation("a thread waits for what never comes");
+  block->fibers.leave();
+}
+
+/// As on a device, that is number 0.
+void block_barrier() { meet(block->barriers[0], static_cast<int>(block->threads.size())); }
 
 void named_barrier(int index, int threads) {
-  if (threads % 32 != 0 || index < 0 || index >= static_cast<int>(block->named.size()))
+  if (threads % 32 != 0 || index < 0 || index >= static_cast<int>(block->barriers.size()))
     fail_emulation("there are 16 named barriers, of whole warps");
-  meet(block->named[index], threads);
+  meet(block->barriers[index], threads);
 }
 
 void warp_meeting(const char* operation, void* argument, void (*combine)(void* const*)) {
