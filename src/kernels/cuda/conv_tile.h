@@ -67,9 +67,10 @@ LASNET_HOST_DEVICE inline int tile_columns(const ConvCall& call, int channels) {
   return (call.out_channels + channels - 1) / channels;
 }
 
-__device__ inline TilePlace tile_place(const ConvCall& call, int64_t tile, int pixels, int channels) {
-  int columns = tile_columns(call, channels);
-  return {tile / columns * pixels, static_cast<int>(tile % columns) * channels};
+/// 32 bits count the tiles: no device holds the outputs of 2^32.
+__device__ inline TilePlace tile_place(const ConvCall& call, unsigned tile, int pixels, int channels) {
+  unsigned columns = static_cast<unsigned>(tile_columns(call, channels)), row = tile / columns;
+  return {static_cast<int64_t>(row) * pixels, static_cast<int>(tile - row * columns) * channels};
 }
 
 /// Copies the operands of a stage: rows of kSplit steps (kPixels, and those that threads copy along: zeros),
@@ -238,10 +239,9 @@ class Pipeline {
 template <class Tile, class MakePipeline, class Compute>
 __device__ inline void run_tiles(const ConvCall& call, MakePipeline&& make_pipeline, Compute&& compute) {
   let_successor_start();
-  int team = static_cast<int>(threadIdx.x) / Tile::kThreads,
-      teams = static_cast<int>(blockDim.x) / Tile::kThreads;
+  unsigned team = threadIdx.x / Tile::kThreads, teams = blockDim.x / Tile::kThreads;
   bool is_first = true;
-  for (int64_t tile = blockIdx.x + int64_t{gridDim.x} * team;; tile += int64_t{gridDim.x} * teams) {
+  for (unsigned tile = blockIdx.x + gridDim.x * team;; tile += gridDim.x * teams) {
     TilePlace place = tile_place(call, tile, Tile::kPixels, Tile::kChannels);
     if (!is_first && place.pixel >= *call.count) return;
     auto pipeline = make_pipeline(place);
@@ -262,7 +262,9 @@ __device__ inline void finish(const ConvCall& call, int pixel, int channel, floa
   bool is_inverted = pixel < 0;
   if (is_inverted) pixel = ~pixel;
   T* out = static_cast<T*>(call.out) + static_cast<int64_t>(pixel) * call.out_pitch + channel;
-  for (int k = 0; k < kVector<T>; ++k) values[k] += call.bias[channel + k];
+  float bias[kVector<T>];
+  load_floats(call.bias + channel, bias);
+  for (int k = 0; k < kVector<T>; ++k) values[k] += bias[k];
   if (call.epilogue == Epilogue::bias_add_relu) {
     float added[kVector<T>];
     load_vector(identity != nullptr ? identity : out, added);

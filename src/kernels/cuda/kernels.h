@@ -104,7 +104,7 @@ struct ConvCall {
   const void* in = nullptr;
   void* out = nullptr;
   const void* weights = nullptr;  ///< packed (pack.h)
-  const float* bias = nullptr;    ///< [slices * kSlice]
+  const float* bias = nullptr;    ///< [slices * kSlice], aligned to 16 bytes
   const int32_t* in_pixels = nullptr;
   const int32_t* out_pixels = nullptr;
   const int32_t* count = nullptr;  ///< pixels to compute

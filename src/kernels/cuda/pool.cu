@@ -1,8 +1,8 @@
 // Pools: the stem's 3x3 stride-2 maximum, and means over each image's listed pixels.
 //
-// Maximum: a thread takes 16 bytes of channels of an output pixel; the zero border is neutral, as its input
-// is not negative. Mean: a block takes 32 channels of an image, eight warps every eighth pixel; the eight
-// partial sums are added in order, so a mean depends on the image alone.
+// A row of the grid is an image. Maximum: a thread takes 16 bytes of channels of an output pixel; the zero
+// border is neutral, as its input is not negative. Mean: a block takes 32 channels of an image, eight warps
+// every eighth pixel; the eight partial sums are added in order, so a mean depends on the image alone.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 
@@ -16,12 +16,10 @@ constexpr int kReads = 8;  ///< pixels of a mean that a warp reads at once
 template <class T>
 __global__ void __launch_bounds__(kThreads) max_pool_kernel(MaxPoolCall call) {
   begin_kernel();
-  int vectors = call.out.pitch / kVector<T>;
-  int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x, pixel = index / vectors;
-  int64_t per_image = static_cast<int64_t>(call.out.height) * call.out.width;
-  if (pixel >= call.images * per_image) return;
-  auto image = static_cast<int>(pixel / per_image), y = static_cast<int>(pixel % per_image) / call.out.width,
-       x = static_cast<int>(pixel % per_image) % call.out.width;
+  unsigned vectors = call.out.pitch / kVector<T>, index = blockIdx.x * kThreads + threadIdx.x;
+  auto image = static_cast<int>(blockIdx.y), pixel = static_cast<int>(index / vectors);
+  int y = pixel / call.out.width, x = pixel - y * call.out.width;
+  if (y >= call.out.height) return;
   int c = static_cast<int>(index % vectors) * kVector<T>;
   uint4 window[9];  // read at once. An odd map's last windows reach one pixel beyond it, to the border
 #pragma unroll
@@ -76,8 +74,8 @@ __global__ void __launch_bounds__(kThreads) mean_kernel(MeanCall call) {
 
 void max_pool(Stream& stream, Precision precision, const MaxPoolCall& call) {
   int vectors = call.out.pitch / (precision == Precision::fp32 || precision == Precision::tf32 ? 4 : 8);
-  int64_t work = int64_t{call.images} * call.out.height * call.out.width * vectors;
-  LaunchShape shape{(work + kThreads - 1) / kThreads, kThreads};
+  int64_t work = int64_t{call.out.height} * call.out.width * vectors;
+  LaunchShape shape{(work + kThreads - 1) / kThreads, kThreads, 0, call.images};
   if (precision == Precision::fp16) return launch(stream, max_pool_kernel<Half>, shape, call);
   if (precision == Precision::bf16) return launch(stream, max_pool_kernel<Brain>, shape, call);
   launch(stream, max_pool_kernel<float>, shape, call);

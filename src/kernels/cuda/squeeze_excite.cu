@@ -1,9 +1,9 @@
 // Squeeze-and-Excitation: scale(n) = sigmoid(w2 ReLU(w1 pooled(n) + b1) + b2), then z(n, pixel) *= scale(n).
 //
 // The two layers are one launch, a block per image: a warp computes kOutputs outputs at a time, its lanes
-// strided over the inputs (coalesced reads of weight rows); the squeezed values stay in shared memory. The
-// scaling
-// takes a vector of 16 bytes per thread and walks the list of computed pixels.
+// strided over the inputs (coalesced reads of weight rows); the squeezed values stay in shared memory. Of the
+// scaling a row of the grid is an image; a thread takes vectors of 16 bytes and walks the image's part of the
+// list.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 
@@ -60,13 +60,14 @@ __global__ void __launch_bounds__(kExciteThreads) excite_kernel(ExciteCall call)
 template <class T>
 __global__ void __launch_bounds__(kThreads) scale_kernel(ScaleCall call) {
   begin_kernel();
-  int vectors = call.map.pitch / kVector<T>;
-  int64_t work = static_cast<int64_t>(call.list.image_begin[call.images]) * vectors;
-  int image_pixels = (call.map.height + 2) * (call.map.width + 2);
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < work;
-       i += static_cast<int64_t>(gridDim.x) * kThreads) {
-    int pixel = call.list.out[i / vectors], channel = static_cast<int>(i % vectors) * kVector<T>;
-    const float* scale = call.scale + static_cast<int64_t>(pixel / image_pixels) * call.map.pitch + channel;
+  unsigned vectors = call.map.pitch / kVector<T>;
+  int begin = call.list.image_begin[blockIdx.y], end = call.list.image_begin[blockIdx.y + 1];
+  unsigned work = static_cast<unsigned>(end - begin) * vectors;
+  const float* image_scale = call.scale + static_cast<int64_t>(blockIdx.y) * call.map.pitch;
+  for (unsigned i = blockIdx.x * kThreads + threadIdx.x; i < work; i += gridDim.x * kThreads) {
+    unsigned entry = i / vectors, channel = (i - entry * vectors) * kVector<T>;
+    int pixel = call.list.out[begin + static_cast<int>(entry)];
+    const float* scale = image_scale + channel;
     T* z = static_cast<T*>(call.map.data) + static_cast<int64_t>(pixel) * call.map.pitch + channel;
     float values[kVector<T>], factors[kVector<T>];
     load_vector(z, values);
@@ -78,10 +79,12 @@ __global__ void __launch_bounds__(kThreads) scale_kernel(ScaleCall call) {
 
 template <class T>
 void launch_scale(Stream& stream, const ScaleCall& call) {
-  int64_t work = int64_t{call.images} * call.map.height * call.map.width * (call.map.pitch / kVector<T>);
-  int64_t blocks = persistent_blocks(reinterpret_cast<const void*>(scale_kernel<T>), kThreads, 0,
-                                     (work + kThreads - 1) / kThreads);
-  launch(stream, scale_kernel<T>, LaunchShape{blocks, kThreads}, call);
+  int64_t of_image =
+      (int64_t{call.map.height} * call.map.width * (call.map.pitch / kVector<T>)+kThreads - 1) / kThreads;
+  int64_t blocks =
+      persistent_blocks(reinterpret_cast<const void*>(scale_kernel<T>), kThreads, 0, call.images * of_image);
+  LaunchShape shape{(blocks + call.images - 1) / call.images, kThreads, 0, call.images};
+  launch(stream, scale_kernel<T>, shape, call);
 }
 
 }  // namespace

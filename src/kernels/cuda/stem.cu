@@ -1,8 +1,9 @@
 // The network's input: NCHW float32 -> NHWC with a border as wide as the stem's padding, in the network's
 // precision.
 //
-// A thread writes a pixel: its 8 or 16 bytes hold the channels, and zeros behind them, so that a row of the
-// stem's kernel is one contiguous, aligned run of its input. The border is zero from allocation.
+// A row of the grid is an image, a thread writes a pixel: its 8 or 16 bytes hold the channels, and zeros
+// behind them, so that a row of the stem's kernel is one contiguous, aligned run of its input. The border is
+// zero from allocation.
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 
@@ -14,16 +15,17 @@ constexpr int kThreads = 256;
 template <class T>
 __global__ void __launch_bounds__(kThreads) image_kernel(ImageCall call) {
   begin_kernel();
-  int64_t index = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
-  int64_t pixels = static_cast<int64_t>(call.height) * call.width;
-  if (index >= call.images * pixels) return;
-  int64_t image = index / pixels, pixel = index % pixels, y = pixel / call.width, x = pixel % call.width;
+  auto pixel = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
+  int y = pixel / call.width, x = pixel - y * call.width;
+  if (y >= call.height) return;
+  int64_t image = blockIdx.y, pixels = static_cast<int64_t>(call.height) * call.width;
   float values[kVector<T>] = {};
   for (int c = 0; c < kVector<T>; ++c) {
     if (c < call.channels) values[c] = call.input[(image * call.channels + c) * pixels + pixel];
   }
   int64_t image_pixels = static_cast<int64_t>(call.height + 2 * call.border) * call.row_pixels;
-  int64_t to = image * image_pixels + (y + call.border) * call.row_pixels + x + call.border;
+  int64_t to =
+      image * image_pixels + static_cast<int64_t>(y + call.border) * call.row_pixels + x + call.border;
   T* out = static_cast<T*>(call.out) + to * call.pitch;
   if (call.pitch == kVector<T>) return store_vector(out, values);
   *reinterpret_cast<uint2*>(out) = {pack_word<T>(values), pack_word<T>(values + kVector<T> / 4)};
@@ -32,8 +34,8 @@ __global__ void __launch_bounds__(kThreads) image_kernel(ImageCall call) {
 }  // namespace
 
 void image_to_map(Stream& stream, Precision precision, const ImageCall& call) {
-  int64_t pixels = int64_t{call.images} * call.height * call.width;
-  LaunchShape shape{(pixels + kThreads - 1) / kThreads, kThreads};
+  int64_t pixels = int64_t{call.height} * call.width;
+  LaunchShape shape{(pixels + kThreads - 1) / kThreads, kThreads, 0, call.images};
   if (precision == Precision::fp16) return launch(stream, image_kernel<Half>, shape, call);
   if (precision == Precision::bf16) return launch(stream, image_kernel<Brain>, shape, call);
   launch(stream, image_kernel<float>, shape, call);
