@@ -93,7 +93,8 @@ struct BlockTrace {
   double macs = 0;                ///< mean multiply-accumulates per image, masker included
   int64_t static_macs = 0;        ///< of the static block
   double seconds = 0;             ///< wall time of the block for the batch; cuda: 0 unless time_blocks
-  /// Of it: masker, decisions, dilation and lists (with MaskerSchedule::with_conv1 also convs[0]).
+  /// Of it: masker, decisions, dilation and lists. With MaskerSchedule::with_conv1, cpu: also convs[0]; cuda:
+  /// only what the convolutions beside them do not hide.
   double masking_seconds = 0;
 };
 
