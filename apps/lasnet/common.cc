@@ -165,7 +165,31 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
       ->group(group);
 }
 
+namespace {
+
+/// The masks of a model suit the patches that it was trained with, and its weights suit the masks.
+void warn_of_other_granularity(const ModelOptions& options) {
+  const auto described = described_architecture(options.path);
+  if (!options.granularity || !described || !described->is_dynamic()) return;
+  if (described->granularity == *options.granularity) return;
+  log_warning(
+      fmt::format("--granularity {}: {} is made for {}; {}", granularity_to_string(*options.granularity),
+                  options.path, granularity_to_string(described->granularity),
+                  options.granularity->empty() ? "without masks its weights are not what they were fitted to"
+                                               : "its maskers do not know patches of that size"));
+}
+
+}  // namespace
+
 Model load_model(const ModelOptions& options) {
+  if (!std::filesystem::exists(options.path) && is_architecture(options.path)) {
+    throw UsageError(
+        fmt::format("MODEL {}: an architecture has no weights; expected a model file (lasnet convert makes "
+                    "one of PyTorch "
+                    "weights, lasnet train of an image folder)",
+                    options.path));
+  }
+  warn_of_other_granularity(options);
   if (options.describe_nothing()) return lasnet::load_model(options.path);
   Model model = lasnet::load_model(options.path, apply(options, described_or_plain(options)));
   if (!options.class_names.empty()) model.class_names = options.class_names;
@@ -192,6 +216,14 @@ bool is_architecture(const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+void check_file_or_architecture(const std::string& name) {
+  if (is_architecture(name) || std::filesystem::exists(name)) return;
+  const std::string near = nearest_name(name, architecture_names());
+  throw UsageError(fmt::format("MODEL {}: no such file, and no architecture{}; known: {}", name,
+                               near.empty() ? "" : fmt::format(" (did you mean {}?)", near),
+                               fmt::join(architecture_names(), ", ")));
+}
+
 ModelSpec described_spec(const ModelOptions& options) {
   if (is_architecture(options.path)) {
     if (options.arch)
@@ -200,12 +232,7 @@ ModelSpec described_spec(const ModelOptions& options) {
     arch.name = options.path;
     return make_spec(apply(options, arch));
   }
-  if (!std::filesystem::exists(options.path)) {
-    const std::string near = nearest_name(options.path, architecture_names());
-    throw UsageError(fmt::format("MODEL {}: no such file, and no architecture{}; known: {}", options.path,
-                                 near.empty() ? "" : fmt::format(" (did you mean {}?)", near),
-                                 fmt::join(architecture_names(), ", ")));
-  }
+  check_file_or_architecture(options.path);
   return make_spec(apply(options, described_or_plain(options)));
 }
 
@@ -280,7 +307,7 @@ void add_session_options(CLI::App& app, SessionOptions& options, int default_thr
   add_parsed(app, "--schedule",
              "How blocks are executed, as KEY=CHOICE,...: masker=separate|pooled|with_conv1, "
              "gather=indirect|copied, scatter=in_place|separate, traversal=whole_map|row_bands, "
-             "whole_map_above=R. Default: chosen for each block. Results do not depend on it",
+             "whole_map_above=R. Default: chosen for each block. Results differ by rounding at most",
              [&](const std::string& text) { options.schedule = parse_block_plan(text); })
       ->group(kEngineGroup);
   add_number(app, "--threads", options.threads, 1, 1024, "Threads")
@@ -381,6 +408,14 @@ void create_directory(const std::string& path) {
   if (!std::filesystem::is_directory(path)) {
     fail("{}: cannot create this directory: {}", path, error ? error.message() : "a file is in the way");
   }
+}
+
+void add_plot_option(CLI::App& app, std::string& path, const std::string& help) {
+  const auto is_svg = [](const std::string& text) -> std::string {
+    if (std::filesystem::path(text).extension() == ".svg") return "";
+    return fmt::format("'{}': plots are written as SVG; expected a name that ends in .svg", text);
+  };
+  app.add_option("--plot", path, help)->check(CLI::Validator(is_svg, ""))->type_name("FILE.svg");
 }
 
 }  // namespace lasnet::cli

@@ -44,12 +44,15 @@ struct ModelOptions {
   bool describe_nothing() const { return !arch && !granularity && !width && !classes && !stem && !se_pool; }
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
-/// Loads the model; the number of classes, if nothing says it, is that of the stored classifier.
+/// Loads the model, warning of a granularity that it was not trained with; the number of classes, if nothing
+/// says it, is that of the stored classifier.
 Model load_model(const ModelOptions& options);
 /// `arch` with what the options say instead.
 ArchConfig apply(const ModelOptions& options, ArchConfig arch);
 /// The name of an architecture: a network with random weights where a model file could stand.
 bool is_architecture(const std::string& name);
+/// Throws UsageError if it is neither a file nor an architecture, suggesting the nearest of these.
+void check_file_or_architecture(const std::string& name);
 /// What MODEL describes, be it a file or the name of an architecture, without reading weights. Throws
 /// UsageError if it is neither, suggesting the nearest architecture.
 ModelSpec described_spec(const ModelOptions& options);
@@ -102,5 +105,7 @@ void print(const std::string& text);
 
 /// Creates the directory and its parents. Throws Error.
 void create_directory(const std::string& path);
+/// --plot FILE.svg.
+void add_plot_option(CLI::App& app, std::string& path, const std::string& help);
 
 }  // namespace lasnet::cli

@@ -1,5 +1,6 @@
 // `lasnet inspect`: what a model file holds or an architecture has, and what each block costs.
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 
 #include "commands.h"
@@ -138,6 +139,8 @@ std::string to_text(const Model& model, const Json& facts) {
 
 /// The model file, or the architecture that MODEL names, without weights.
 Model inspected(const ModelOptions& options) {
+  const bool may_be_a_name = !std::filesystem::path(options.path).has_extension();
+  if (may_be_a_name) check_file_or_architecture(options.path);
   if (!is_architecture(options.path)) return load_model(options);
   Model model;
   model.spec = described_spec(options);

@@ -2,8 +2,9 @@
 // dense run.
 #include <cmath>
 #include <filesystem>
-#include <map>
+#include <functional>
 #include <memory>
+#include <set>
 
 #include "commands.h"
 #include "core/fail.h"
@@ -30,43 +31,51 @@ struct RunCommand {
 /// A photograph as it was, and as the network sees it.
 struct Photo {
   std::string file;
+  std::string overlay;  ///< what its overlays' names begin with
   int width = 0, height = 0;
   Image seen;
 };
 
+/// What overlays of each photograph are named by: its stem; where two have the same, all by more of their
+/// paths.
+std::vector<std::string> overlay_names(const std::vector<std::string>& files) {
+  using Path = std::filesystem::path;
+  const std::function<std::string(const Path&)> namings[] = {
+      [](const Path& path) { return path.stem().string(); },
+      [](const Path& path) { return path.filename().string(); },
+      [](const Path& path) {
+        const std::string folder = path.parent_path().filename().string();
+        return folder + "_" + path.filename().string();
+      }};
+  for (const auto& naming : namings) {
+    std::vector<std::string> names;
+    for (const auto& file : files) names.push_back(naming(std::filesystem::absolute(file)));
+    if (std::set(names.begin(), names.end()).size() == files.size()) return names;
+  }
+  throw UsageError(
+      "--overlay: two photographs have the same name in folders of the same name; run them one at a time");
+}
+
 /// Reads every photograph before anything runs, so that a bad one is refused before anything is written.
-std::vector<Photo> load_photos(const std::vector<std::string>& files, const Preprocessing& preprocessing) {
+std::vector<Photo> load_photos(const RunCommand& command, const Preprocessing& preprocessing) {
+  std::vector<std::string> names(command.files.size());
+  if (!command.overlay.empty()) names = overlay_names(command.files);
   std::vector<Photo> photos;
-  for (const auto& file : files) {
-    const Image image = load_image(file);
-    photos.push_back({file, image.width, image.height, resize_and_crop(image, preprocessing)});
+  for (size_t i = 0; i < names.size(); ++i) {
+    const Image image = load_image(command.files[i]);
+    photos.push_back(
+        {command.files[i], names[i], image.width, image.height, resize_and_crop(image, preprocessing)});
   }
   return photos;
 }
 
-std::string overlay_path(const std::string& dir, const std::string& file, const std::string& suffix) {
-  const std::filesystem::path path(file);
-  return (std::filesystem::path(dir) / (path.stem().string() + suffix)).string();
-}
-
-/// Overlays are named by the photograph's stem; two photographs must not write the same file.
-void check_overlay_names(const RunCommand& command) {
-  std::map<std::string, std::string> seen;
-  for (const auto& file : command.files) {
-    const auto [entry, fresh] = seen.emplace(std::filesystem::path(file).stem().string(), file);
-    if (!fresh) {
-      throw UsageError(fmt::format("--overlay: {} and {} would write the same files; run them one at a time",
-                                   entry->second, file));
-    }
-  }
-}
-
 struct Timing {
   double dynamic_ms = 0, dense_ms = 0;
+  Quartiles speedup;
   std::vector<double> block_ms;
 };
 
-/// Medians of dense and dynamic runs in turn: a busy machine slows both alike.
+/// Medians of dense and dynamic runs in turn: a busy machine slows both of a pair alike.
 Timing measure(Session& session, const Tensor& input, int repeat) {
   const RunOptions dynamic_options{.record_masks = false};
   const RunOptions dense_options{.dense = true, .record_masks = false};
@@ -85,7 +94,10 @@ Timing measure(Session& session, const Tensor& input, int repeat) {
         session.backend() == Backend::cuda ? session.run(input, timed_options).trace : std::move(trace);
     for (size_t b = 0; b < blocks.size(); ++b) blocks[b].push_back(1e3 * timed.blocks[b].seconds);
   }
-  Timing timing{.dynamic_ms = median(dynamic), .dense_ms = median(dense), .block_ms = {}};
+  Timing timing{.dynamic_ms = median(dynamic),
+                .dense_ms = median(dense),
+                .speedup = quartiles(ratios(dense, dynamic)),
+                .block_ms = {}};
   for (const auto& times : blocks) timing.block_ms.push_back(median(times));
   return timing;
 }
@@ -104,8 +116,8 @@ std::vector<std::pair<std::string, double>> probabilities(const Model& model, co
 }
 
 std::vector<std::string> write_overlays(const std::string& dir, const Photo& photo, const Trace& trace) {
-  const std::vector<std::string> paths = {overlay_path(dir, photo.file, ".heat.png"),
-                                          overlay_path(dir, photo.file, ".masks.png")};
+  const std::string path = (std::filesystem::path(dir) / photo.overlay).string();
+  const std::vector<std::string> paths = {path + ".heat.png", path + ".masks.png"};
   save_png(heat_map(photo.seen, trace), paths[0]);
   save_png(mask_sheet(photo.seen, trace), paths[1]);
   return paths;
@@ -126,6 +138,7 @@ ImageReport report_photo(const RunCommand& command, const Model& model, const Pr
                      .static_macs = static_cast<double>(result.trace.static_macs),
                      .dynamic_ms = timing.dynamic_ms,
                      .dense_ms = timing.dense_ms,
+                     .speedup = timing.speedup,
                      .blocks = {},
                      .overlays = {}};
   for (size_t i = 0; i < result.trace.blocks.size(); ++i) {
@@ -138,13 +151,12 @@ ImageReport report_photo(const RunCommand& command, const Model& model, const Pr
 }
 
 int run(const RunCommand& command) {
-  if (!command.overlay.empty()) check_overlay_names(command);
   const Model model = load_model(command.model);
   if (!command.overlay.empty() && !model.spec.arch.is_dynamic()) {
     fail("--overlay: {} is a static network, which has no masks to draw", command.model.path);
   }
   const Preprocessing preprocessing = apply(command.input, model.preprocessing);
-  const std::vector<Photo> photos = load_photos(command.files, preprocessing);
+  const std::vector<Photo> photos = load_photos(command, preprocessing);
   Session session(model, command.session);
   if (!command.overlay.empty()) create_directory(command.overlay);
 
@@ -184,7 +196,7 @@ void add_run(CLI::App& app, Action& action) {
          "block's mask)")
       ->type_name("DIR");
   add_number(*sub, "--repeat", command->repeat, 1, 100000,
-             "Timed runs, dense and dynamic in turn; medians are reported");
+             "Pairs of timed runs, dense and dynamic; medians are reported, of the speed-up over the pairs");
   add_input_options(*sub, command->input);
   add_session_options(*sub, command->session, 1);
   add_check_finite_flag(*sub, command->check_finite);

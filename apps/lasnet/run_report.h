@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common.h"
+#include "statistics.h"
 
 namespace lasnet::cli {
 
@@ -24,6 +25,7 @@ struct ImageReport {
   std::vector<std::pair<std::string, double>> top;  ///< class and probability, best first
   double macs = 0, static_macs = 0;
   double dynamic_ms = 0, dense_ms = 0;
+  Quartiles speedup;  ///< over pairs of a dense and a dynamic run
   std::vector<BlockReport> blocks;
   std::vector<std::string> overlays;  ///< files written
 

@@ -62,6 +62,12 @@ std::string format_ms(double milliseconds) {
   return fmt::format("{:.{}f} ms", milliseconds, milliseconds < 10 ? 2 : milliseconds < 100 ? 1 : 0);
 }
 
+std::string format_speedup(double ratio) {
+  const double shown = std::max(ratio, 1 / ratio);
+  if (shown < 1.005) return "as fast";
+  return fmt::format("{:.2f}x {}", shown, ratio > 1 ? "faster" : "slower");
+}
+
 std::string format_duration(double seconds) {
   const auto total = static_cast<long>(std::ceil(seconds));
   if (total >= 3600) return fmt::format("{}:{:02}:{:02}", total / 3600, total / 60 % 60, total % 60);

@@ -24,6 +24,8 @@ std::string format_count(double value);
 std::string format_percent(double fraction);
 /// "3.21 ms", "412 ms".
 std::string format_ms(double milliseconds);
+/// "1.52x faster", "1.52x slower", or "as fast" as rounded.
+std::string format_speedup(double ratio);
 /// "1:02:03" or "2:03".
 std::string format_duration(double seconds);
 

@@ -1,6 +1,7 @@
 #include "core/suggest.h"
 
 #include <algorithm>
+#include <cctype>
 #include <numeric>
 
 namespace lasnet {
@@ -19,14 +20,26 @@ size_t edit_distance(std::string_view a, std::string_view b) {
   return row.back();
 }
 
+namespace {
+
+std::string lower_case(std::string_view text) {
+  std::string lower(text);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  return lower;
+}
+
+}  // namespace
+
 std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates) {
+  const std::string wanted = lower_case(name);
   std::string best;
   size_t best_distance = std::max<size_t>(2, name.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
     size_t longer = std::max(name.size(), candidate.size()),
            shorter = std::min(name.size(), candidate.size());
     if (longer - shorter >= best_distance) continue;  // that many edits at least
-    size_t distance = edit_distance(name, candidate);
+    size_t distance = edit_distance(wanted, lower_case(candidate));
     if (distance < best_distance) {
       best_distance = distance;
       best = candidate;

@@ -38,8 +38,10 @@ TEST_F(RunTest, JsonHasTheDocumentedFieldsAndTheLibrarysValues) {
   EXPECT_EQ(json.at("model"), model);
   ASSERT_EQ(json.at("images").size(), 1u);
   const auto& image = json.at("images").at(0);
-  EXPECT_THAT(keys(image), ElementsAre("blocks", "dense_ms", "dynamic_ms", "file", "macs_ratio", "top"));
+  EXPECT_THAT(keys(image),
+              ElementsAre("blocks", "dense_ms", "dynamic_ms", "file", "macs_ratio", "speedup", "top"));
   EXPECT_EQ(image.at("file"), photo);
+  EXPECT_GT(image.at("speedup"), 0.0);
   EXPECT_GT(image.at("dense_ms"), 0.0);
   EXPECT_GT(image.at("dynamic_ms"), 0.0);
 
@@ -87,12 +89,32 @@ TEST_F(RunTest, OverlayWritesTheLibrarysPictures) {
   EXPECT_EQ(load_image(folder_.path("out/deep/a.masks.png")), mask_sheet(seen, trace));
 }
 
-TEST_F(RunTest, OverlaysOfOneNameAreRefused) {
-  const auto result = run_program({"run", save_tiny_model(), save_photo("x/a.png"), save_photo("y/a.png"),
-                                   "--overlay", folder_.path("out")});
+TEST_F(RunTest, OverlaysOfOneNameAreNamedByMoreOfTheirPaths) {
+  const auto a = save_photo("x/a.png"), b = save_photo("y/a.png");
+  const auto result = run_program({"run", save_tiny_model(), a, b, "--overlay", folder_.path("out")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(folder_.entries("out"),
+              ElementsAre("x_a.png.heat.png", "x_a.png.masks.png", "y_a.png.heat.png", "y_a.png.masks.png"));
+  const auto twice = run_program({"run", save_tiny_model(), a, a, "--overlay", folder_.path("no")});
+  EXPECT_EQ(twice.exit_code, 2);
+  EXPECT_THAT(twice.err, HasSubstr("have the same name"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("no")));
+}
+
+TEST_F(RunTest, AGranularityThatTheModelIsNotMadeForIsPointedOut) {
+  const auto model = save_tiny_model(), photo = save_photo("a.png");
+  for (const std::string granularity : {"2-2-2-2", "static"}) {
+    const auto result = run_program({"run", model, photo, "--granularity", granularity});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.err, HasSubstr("--granularity " + granularity + ": " + model + " is made for"));
+  }
+  EXPECT_EQ(run_program({"run", model, photo}).err, "");
+}
+
+TEST_F(RunTest, AnArchitectureIsNoModelFile) {
+  const auto result = run_program({"run", "resnet50", save_photo("a.png")});
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.err, HasSubstr("same files"));
-  EXPECT_FALSE(std::filesystem::exists(folder_.path("out")));
+  EXPECT_THAT(result.err, HasSubstr("an architecture has no weights"));
 }
 
 TEST_F(RunTest, OverlayOfAStaticNetworkIsRefused) {
