@@ -25,7 +25,7 @@ constexpr const char* kMasks = "Masks and losses";
 constexpr const char* kRun = "Run";
 
 constexpr std::array kHelp = {
-    Help{"data", kData, "Folder with train/<class>/ and val/<class>/, or with class folders only"},
+    Help{"data", kData, "Required. Folder with train/<class>/ and val/<class>/, or with class folders only"},
     Help{"val_fraction", kData, "Share held out per class when there is no val/"},
     Help{"size", kData, "Crop in px, for training and evaluation"},
     Help{"resize", kData, "Shorter side before the evaluation crop, px; 0: size * 256 / 224"},
@@ -34,7 +34,8 @@ constexpr std::array kHelp = {
     Help{"arch", kNetwork, "Architecture, e.g. resnet50 or regnet_y_400mf; lasnet info lists them"},
     Help{"width", kNetwork, "Channel multiplier"},
     Help{"stem", kNetwork, "imagenet, or small for 32 to 128 px"},
-    Help{"granularity", kNetwork, "S per stage or block, e.g. 4-4-2-1; auto: what `lasnet search` chooses"},
+    Help{"granularity", kNetwork,
+         "Required. S per stage or block, e.g. 4-4-2-1; auto: what `lasnet search` chooses"},
     Help{"hardware", kNetwork, "Of --granularity auto: hardware to be fast on; default: this machine"},
     Help{"se", kNetwork, "What Squeeze-and-Excitation (RegNetY) averages: active or dense (all pixels)"},
     Help{"target", kNetwork, "MAC ratio of the whole network"},
@@ -62,8 +63,9 @@ constexpr std::array kHelp = {
     Help{"straight_through_dilation", kMasks, "Give the dilated mask's MACs a gradient"},
     Help{"seed", kRun, "Of the initial weights, the split and the augmentation"},
     Help{"threads", kRun, "Threads; 0: one per physical core"},
-    Help{"output", kRun, "Folder for the models, the log and the checkpoint"},
+    Help{"output", kRun, "Required. Folder for the models, the log and the checkpoint"},
     Help{"resume", kRun, "Go on from the checkpoint in the output folder"},
+    Help{"overwrite", kRun, "Start anew where the output folder holds a run"},
 };
 
 const Help& help_of(std::string_view key) {
@@ -73,10 +75,14 @@ const Help& help_of(std::string_view key) {
   return *found;
 }
 
-std::string option_name(std::string_view key) {
-  std::string name = key == "output" ? "-o,--output" : "--" + std::string(key);
+std::string long_name(std::string_view key) {
+  std::string name = "--" + std::string(key);
   std::replace(name.begin(), name.end(), '_', '-');
   return name;
+}
+
+std::string option_name(std::string_view key) {
+  return key == "output" ? "-o," + long_name(key) : long_name(key);
 }
 
 /// Sets the field `key`, whose type is T, whenever it is called: options are remembered, not applied, so that
@@ -143,6 +149,18 @@ class FieldDeclarer {
   TrainOptions& options_;
 };
 
+/// "training configuration: batch = 0 is not allowed; give ..." by the name of the option.
+std::string by_option(const std::string& message) {
+  constexpr std::string_view kPrefix = "training configuration: ", kMissing = "'' is not allowed; give ";
+  const size_t equals = message.find(" = ");
+  if (!message.starts_with(kPrefix) || equals == std::string::npos) return message;
+  const std::string name = long_name(message.substr(kPrefix.size(), equals - kPrefix.size()));
+  const std::string rest = message.substr(equals + 3);
+  if (rest.starts_with(kMissing))
+    return fmt::format("{} is missing: give {}", name, rest.substr(kMissing.size()));
+  return fmt::format("{} {}", name, rest);
+}
+
 /// What check_train_config and make_spec refuse is a wrong use of the program.
 void check(const TrainConfig& config) {
   try {
@@ -152,7 +170,7 @@ void check(const TrainConfig& config) {
     make_spec(arch);
     if (!config.hardware.empty()) load_hardware(config.hardware);
   } catch (const Error& error) {
-    throw UsageError(error.what());
+    throw UsageError(by_option(error.what()));
   }
 }
 

@@ -54,8 +54,9 @@ struct TrainConfig {
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all cores
 
-  std::string output;  ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
-  bool resume = false;
+  std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
+  bool resume = false;     ///< go on from the checkpoint in `output`
+  bool overwrite = false;  ///< start anew where `output` holds a run; else that is an Error
 };
 
 /// Reads keys of TrainConfig's names from a TOML file over `base`. Throws Error on unknown keys or wrong

@@ -41,9 +41,11 @@ TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer) 
   const GranularitySearch found = search_granularity(config.arch, hardware, query, {.macs = config.target});
   granularity = found.granularity;
   if (observer.on_message) {
-    observer.on_message(fmt::format("granularity {} chosen for {}: {:.2f}x predicted at MAC ratio {:.2f}",
-                                    granularity_to_string(granularity), hardware.name,
-                                    found.latency.speedup(), found.macs_ratio));
+    const double speedup = found.latency.speedup();
+    observer.on_message(fmt::format("granularity {} chosen for {}: {:.2f}x predicted at MAC ratio {:.2f}{}",
+                                    granularity_to_string(granularity), hardware.name, speedup,
+                                    found.macs_ratio,
+                                    speedup < 1 ? "; none is faster there than the static network" : ""));
   }
   return config;
 }

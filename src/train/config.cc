@@ -135,17 +135,18 @@ nlohmann::json to_json(const TrainConfig& config) {
 
 nlohmann::json recipe_json(const TrainConfig& config) {
   nlohmann::json json = to_json(config);
-  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "hardware"})
+  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware"})
     json.erase(key);
   return json;
 }
 
 void check_train_config(const TrainConfig& config) {
   require(!config.data.empty(), "data", "''", "the image folder");
+  require(!config.resume || !config.overwrite, "overwrite", "true", "either it or resume");
   require(!config.output.empty(), "output", "''", "a directory for the results");
   require(config.arch.is_dynamic(), "granularity", "static", "S per stage, for example 4-4-2-1, or auto");
   require(config.hardware.empty() || config.arch.granularity == kAutoGranularity, "hardware", config.hardware,
-          "it only for granularity auto");
+          "it only with granularity auto");
   require(config.size >= 32, "size", config.size, "at least 32 px");
   require(config.resize == 0 || config.resize >= config.size, "resize", config.resize, "0 or at least size");
   require(config.target > 0 && config.target <= 1, "target", config.target, "a MAC ratio in (0, 1]");

@@ -51,6 +51,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("threads", config.threads);
   visit("output", config.output);
   visit("resume", config.resume);
+  visit("overwrite", config.overwrite);
 }
 
 /// parse_granularity, and "auto": kAutoGranularity.
@@ -62,7 +63,7 @@ TrainConfig parse_train_config(std::string_view text, const std::string& path, T
 /// All keys and values.
 nlohmann::json to_json(const TrainConfig& config);
 
-/// Those that decide the result: without paths of this machine, `threads` and `resume`.
+/// Those that decide the result: without paths of this machine, `threads`, `resume` and `overwrite`.
 nlohmann::json recipe_json(const TrainConfig& config);
 
 /// Throws Error naming the first value that makes no sense, with what is allowed.

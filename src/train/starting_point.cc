@@ -7,10 +7,22 @@
 namespace lasnet {
 namespace {
 
-/// Names of the classes that a file was trained on; empty if it does not say.
-std::vector<std::string> class_names_of(const WeightFile& file) {
+std::string describe(const ArchConfig& arch) {
+  return fmt::format("{} (width {:g}, stem {})", arch.name, arch.width, to_string(arch.stem));
+}
+
+/// Names of the classes that a file was trained on; empty if it does not say. Throws Error if it says that it
+/// holds another network.
+std::vector<std::string> class_names_of(const WeightFile& file, const ArchConfig& wanted) {
   const auto metadata = file.metadata();
-  return metadata ? parse_metadata(*metadata, file.origin()).class_names : std::vector<std::string>{};
+  if (!metadata) return {};
+  const Model described = parse_metadata(*metadata, file.origin());
+  const ArchConfig& arch = described.spec.arch;
+  if (arch.name != wanted.name || arch.width != wanted.width || arch.stem != wanted.stem) {
+    fail("{}: its network is {}, the one to train {}; set arch, width and stem to those of the file",
+         file.origin(), describe(arch), describe(wanted));
+  }
+  return described.class_names;
 }
 
 }  // namespace
@@ -21,7 +33,7 @@ StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::strin
   if (init.empty()) return start;
 
   const auto file = open_weight_file(init);
-  const std::vector<std::string> names = class_names_of(*file);
+  const std::vector<std::string> names = class_names_of(*file, spec.arch);
   const auto head = file->tensors().find(spec.head_name + ".weight");
   const bool same_size = head != file->tensors().end() && !head->second.shape.empty() &&
                          head->second.shape[0] == static_cast<int64_t>(classes.size());

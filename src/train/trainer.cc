@@ -121,10 +121,12 @@ void Trainer::resume() {
       message(fmt::format("{}: no checkpoint yet, starting from the beginning", config_.output));
     return;
   }
+  if (config_.overwrite) return;
   if (!config_.resume) {
-    if (checkpoint->state.phase == kDone) return;
-    fail("{}: the checkpoint of an unfinished run; give resume to continue it, or remove it",
-         files_.checkpoint());
+    const bool is_done = checkpoint->state.phase == kDone;
+    fail("{}: the checkpoint of {} run; choose another output folder, {}, or overwrite to start anew",
+         files_.checkpoint(), is_done ? "a finished" : "an unfinished",
+         is_done ? "resume for its figures" : "resume to go on");
   }
   check_resumable(*checkpoint, recipe_, data_.classes(), data_.train_images(), files_.checkpoint());
   state_ = checkpoint->state;

@@ -135,6 +135,12 @@ TEST_F(TrainTest, EveryKeyOfTheConfigurationIsAnOption) {
 TEST_F(TrainTest, WrongUse) {
   EXPECT_EQ(run_program({"train", "-o", folder_.path("out")}).exit_code, 2);
   EXPECT_EQ(run_program({"train", "--data", folder_.path("data")}).exit_code, 2);
+  EXPECT_THAT(run_program({"train", "--granularity", "4-4-2-1"}).err,
+              HasSubstr("--data is missing: give the"));
+  EXPECT_THAT(run_program(arguments({"--granularity", "static"})).err,
+              HasSubstr("--granularity static is not allowed; give S per stage"));
+  EXPECT_THAT(run_program(arguments({"--masker-lr-multiplier", "-1"})).err,
+              HasSubstr("--masker-lr-multiplier -1 is not allowed"));
   const auto refuse = [&](const std::string& option, const std::string& value) {
     const auto result = run_program(arguments({option, value}));
     EXPECT_EQ(result.exit_code, 2) << option;

@@ -11,6 +11,7 @@
 #include "lasnet/engine.h"
 #include "lasnet/error.h"
 #include "lasnet/train.h"
+#include "model/safetensors.h"
 #include "synthetic_folder.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
@@ -187,6 +188,7 @@ TEST_F(TrainTest, AnInterruptedRunEndsBitForBitLikeAnUninterruptedOne) {
 TEST_F(TrainTest, TheSeedDecidesTheResult) {
   train(config_, observer_);
   std::string first = read_text(out("model.safetensors"));
+  config_.overwrite = true;
   train(config_, observer_);
   EXPECT_EQ(read_text(out("model.safetensors")), first);
   config_.seed = 1;
@@ -202,6 +204,20 @@ TEST_F(TrainTest, ResumingAFinishedRunReturnsItsFigures) {
   EXPECT_TRUE(second.completed);
   EXPECT_TRUE(epochs_.empty());
   EXPECT_EQ(second.dynamic_eval.loss, first.dynamic_eval.loss);
+}
+
+TEST_F(TrainTest, ARunIsOnlyReplacedWhereThatIsAskedFor) {
+  train(config_, observer_);
+  const std::string before = read_text(out("model.safetensors"));
+  config_.seed = 7;
+  EXPECT_THAT(error(), AllOf(HasSubstr("checkpoint.safetensors"), HasSubstr("a finished run"),
+                             HasSubstr("overwrite")));
+  EXPECT_EQ(read_text(out("model.safetensors")), before);
+  config_.overwrite = true;
+  train(config_, observer_);
+  EXPECT_NE(read_text(out("model.safetensors")), before);
+  config_.resume = true;
+  EXPECT_THAT(error(), HasSubstr("either it or resume"));
 }
 
 TEST_F(TrainTest, ACheckpointIsOnlyContinuedAsItWasStarted) {
@@ -248,7 +264,13 @@ TEST_F(TrainTest, RefusesWeightsOfAnotherNetwork) {
   config_.init = out("static.safetensors");
   config_.output = folder_.path("second");
   config_.arch.width = 0.25;
-  EXPECT_THAT(error(), AllOf(HasSubstr("static.safetensors"), HasSubstr("conv1.weight")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("static.safetensors: its network is resnet18 (width 0.125"),
+                             HasSubstr("0.25")));
+  // A file that says nothing of itself is known by its tensors.
+  const Model described = load_model(config_.init);
+  config_.init = folder_.path("plain.safetensors");
+  write_safetensors({.tensors = described.weights, .metadata = {}}, config_.init, DType::f32);
+  EXPECT_THAT(error(), AllOf(HasSubstr("plain.safetensors"), HasSubstr("conv1.weight")));
 }
 
 TEST_F(TrainTest, ATeacherMustHaveTheClassesOfTheData) {
