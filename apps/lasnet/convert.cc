@@ -1,4 +1,5 @@
 // `lasnet convert`: weights of any readable file into a model file that describes itself.
+#include <cmath>
 #include <filesystem>
 #include <memory>
 
@@ -11,8 +12,15 @@
 namespace lasnet::cli {
 namespace {
 
+/// How photographs become inputs, where the file does not say or should say otherwise.
+struct PreprocessingOptions {
+  std::optional<int> resize, crop;
+  std::optional<std::vector<float>> mean, std;
+};
+
 struct ConvertCommand {
   ModelOptions model;
+  PreprocessingOptions preprocessing;
   std::string output;
   DType dtype = DType::f32;
   bool json = false;
@@ -32,6 +40,52 @@ std::string masker_source(const ModelSpec& spec, const WeightFile& file) {
   return fresh ? "fresh" : stored ? "file" : "none";
 }
 
+Preprocessing apply(const PreprocessingOptions& options, Preprocessing preprocessing) {
+  preprocessing.resize = options.resize.value_or(preprocessing.resize);
+  preprocessing.crop = options.crop.value_or(preprocessing.crop);
+  preprocessing.mean = options.mean.value_or(preprocessing.mean);
+  preprocessing.std = options.std.value_or(preprocessing.std);
+  if (preprocessing.crop > preprocessing.resize) {
+    throw UsageError(
+        fmt::format("--crop: {} px of images whose shorter side is {} px; expected no more than --resize",
+                    preprocessing.crop, preprocessing.resize));
+  }
+  return preprocessing;
+}
+
+/// "0.485,0.456,0.406".
+std::vector<float> parse_rgb(const std::string& text, float least) {
+  std::vector<float> values;
+  for (const std::string& part : CLI::detail::split(text, ',')) {
+    float value = 0;
+    if (!CLI::detail::lexical_cast(part, value) || !std::isfinite(value) || value < least) values.clear();
+    values.push_back(value);
+  }
+  if (values.size() != 3) fail("'{}': expected three numbers with commas, of red, green and blue", text);
+  return values;
+}
+
+void add_preprocessing_options(CLI::App& app, PreprocessingOptions& options) {
+  const std::string group = "Preprocessing (what the file says, else ImageNet's usual one)";
+  const auto side = [](int least) { return CLI::Range(least, 8192).description(""); };
+  app.add_option("--resize", options.resize, "Shorter side of a photograph, px; else 256")
+      ->check(side(32))
+      ->type_name("N")
+      ->group(group);
+  app.add_option("--crop", options.crop, "Centre crop, px; 0: none; else 224")
+      ->check(side(0))
+      ->type_name("N")
+      ->group(group);
+  add_parsed(app, "--mean", "Of red, green and blue in 0 ... 1; else 0.485,0.456,0.406",
+             [&](const std::string& text) { options.mean = parse_rgb(text, -1e6f); })
+      ->type_name("R,G,B")
+      ->group(group);
+  add_parsed(app, "--std", "The same; else 0.229,0.224,0.225",
+             [&](const std::string& text) { options.std = parse_rgb(text, 1e-6f); })
+      ->type_name("R,G,B")
+      ->group(group);
+}
+
 int64_t count_values(const Weights& weights) {
   int64_t count = 0;
   for (const auto& [name, tensor] : weights) count += tensor.size();
@@ -45,6 +99,10 @@ std::string to_text(const Json& facts, const Model& model) {
       fmt::format("from     {}, {}\n", facts["input"].get<std::string>(), facts["format"].get<std::string>());
   text += fmt::format("classes  {}{}\n", model.spec.arch.classes,
                       model.class_names.empty() ? ", without names (--classes FILE gives them)" : "");
+  const Preprocessing& input = model.preprocessing;
+  text += fmt::format("images   shorter side to {} px, {}; mean {}, std {}\n", input.resize,
+                      input.crop > 0 ? fmt::format("centre crop {} px", input.crop) : "no crop",
+                      fmt::join(input.mean, " "), fmt::join(input.std, " "));
   text += fmt::format("written  {} values as {}, {:.1f} MB\n", format_count(facts["values"]),
                       facts["dtype"].get<std::string>(), facts["bytes"].get<double>() / 1e6);
   if (maskers == "fresh" || maskers == "mixed") {
@@ -62,7 +120,8 @@ int convert(const ConvertCommand& command) {
     throw UsageError(
         fmt::format("{}: convert writes {} files; expected a name that ends so", command.output, kExtension));
   }
-  const Model model = load_model(command.model);
+  Model model = load_model(command.model);
+  model.preprocessing = apply(command.preprocessing, model.preprocessing);
   std::string format, maskers;
   {
     const auto file = open_weight_file(command.model.path);  // before the output, which may replace it
@@ -96,6 +155,7 @@ void add_convert(CLI::App& app, Action& action) {
   add_model_options(*sub, command->model);
   sub->add_option("OUT", command->output, "Model file to write, .safetensors; an old one is replaced")
       ->required();
+  add_preprocessing_options(*sub, command->preprocessing);
   add_parsed(*sub, "--dtype", "Type of the stored values: fp32, fp16 or bf16",
              [command](const std::string& text) { command->dtype = parse_dtype(text); })
       ->default_str("fp32");

@@ -66,6 +66,29 @@ TEST_F(ConvertTest, ACheckpointBecomesAModelThatDescribesItself) {
   EXPECT_EQ(back.preprocessing, Preprocessing{});
 }
 
+TEST_F(ConvertTest, PreprocessingIsWrittenAsItIsGiven) {
+  const auto input = save_checkpoint("m.pth", tiny_model().weights);
+  const auto result = convert(input, {"--granularity", "4-4-2-1", "--resize", "72", "--crop", "64", "--mean",
+                                      "0.5,0.4,0.3", "--std", "0.25,0.25,0.2"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("shorter side to 72 px, centre crop 64 px; mean 0.5 0.4 0.3"));
+  const Preprocessing expected{
+      .resize = 72, .crop = 64, .mean = {0.5f, 0.4f, 0.3f}, .std = {0.25f, 0.25f, 0.2f}};
+  EXPECT_EQ(load_model(out_).preprocessing, expected);
+  const auto again = run_program({"convert", out_, out_, "--crop", "0"});
+  ASSERT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_EQ(load_model(out_).preprocessing.crop, 0);
+  EXPECT_EQ(load_model(out_).preprocessing.mean, expected.mean) << "what is not given stays";
+  for (const std::vector<std::string>& wrong : {std::vector<std::string>{"--crop", "300"},
+                                                {"--mean", "0.5,0.5"},
+                                                {"--std", "0.2,0,0.2"},
+                                                {"--mean", "a,b,c"}}) {
+    const auto refused = convert(input, wrong);
+    EXPECT_EQ(refused.exit_code, 2) << wrong[1];
+    EXPECT_THAT(refused.err, HasSubstr(wrong[0]));
+  }
+}
+
 TEST_F(ConvertTest, StaticWeightsGetFreshMaskersAndTheirOwnNumberOfClasses) {
   const Model plain = tiny_model({});
   const std::string input = save_checkpoint("m.pt", plain.weights);
