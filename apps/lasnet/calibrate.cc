@@ -73,8 +73,9 @@ std::string quality_text(const FitQuality& quality) {
 
 std::string to_text(const Calibration& calibration, const std::string& output) {
   return fmt::format(
-      "{}  {}\n\n  fitted    {}\n  held out  {}\n  noise     {} between two measurements\n  took      "
-      "{:.0f} s\n",
+      "{}  {}\n\n  fitted    {}\n  held out  {}, of runs that were not fitted: what predictions of yours "
+      "will miss by"
+      "\n  noise     {} between two measurements of one run: no prediction is nearer\n  took      {:.0f} s\n",
       bold(output), dim(calibration.profile.description), quality_text(calibration.fit),
       quality_text(calibration.held_out), format_percent(calibration.noise), calibration.seconds);
 }

@@ -22,6 +22,9 @@ void add_calibrate(CLI::App& app, Action& action);
 void add_validate_predictor(CLI::App& app, Action& action);
 void add_info(CLI::App& app, Action& action);
 
+/// Whether the program lasnet-<command> is beside this one.
+bool is_built(const std::string& command);
+
 /// `lasnet train ...` becomes the program lasnet-train beside it, which alone loads libtorch. `arguments`
 /// ends with a null pointer and its first is replaced. Returns only by Error.
 [[noreturn]] void launch_training(char** arguments);

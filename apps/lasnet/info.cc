@@ -37,7 +37,7 @@ Json collect() {
           {"isas", isas},
           {"default_isa", to_string(available_isas().back())},
           {"architectures", architecture_names()},
-          {"training", kTraining}};
+          {"training", kTraining && is_built("train")}};
 }
 
 /// "NVIDIA H100 (9.0, 132 multiprocessors, 80 GiB)", or why there is none.
@@ -60,6 +60,11 @@ std::string words(const Json& list) {
   return fmt::format("{}", fmt::join(list.get<std::vector<std::string>>(), " "));
 }
 
+std::string training_text() {
+  if (!kTraining) return "no (built with -DLASNET_TRAIN=OFF)";
+  return is_built("train") ? "yes" : "not yet: lasnet-train is not beside this program (make build)";
+}
+
 int info(bool json) {
   const Json facts = collect();
   if (json) {
@@ -76,7 +81,7 @@ int info(bool json) {
         fmt::format("kernels        {} (default {})\n", words(facts["isas"]),
                     facts["default_isa"].get<std::string>()) +
         fmt::format("architectures  {}\n", words(facts["architectures"])) +
-        fmt::format("training       {}\n", kTraining ? "yes" : "no (built with -DLASNET_TRAIN=OFF)"));
+        fmt::format("training       {}\n", training_text()));
   return 0;
 }
 

@@ -26,8 +26,15 @@ MapSize usual_size(const ModelOptions& model) {
   return {side, side};
 }
 
-/// What is known of this machine, named by its file; says why a file was passed over.
+/// What is known of this machine, named by its file; says why a file was passed over, and of a GPU that there
+/// is none: no other GPU's times are near enough to go without saying.
 HardwareProfile profile_of(HostProfile host) {
+  if (host.cached.empty() && host.problem.empty() && host.profile.kind == HardwareKind::cuda) {
+    log_warning(fmt::format(
+        "--hardware {}: this machine's GPU has not been measured (lasnet calibrate --device cuda does); the "
+        "times are those of a {}",
+        kHostGpu, host.profile.cuda.device));
+  }
   if (!host.cached.empty()) host.profile.name = host.cached;
   if (!host.problem.empty()) log_warning(host.problem);
   return std::move(host.profile);
@@ -51,10 +58,13 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
   app.get_option("MODEL")->description(
       "The name of an architecture, or a model file: its description is read");
   add_hardware_option(app, options.hardware);
-  app.add_option("--batch", options.batch, "Images per run; default: a published GPU's, else 1")
+  app.add_option("--batch", options.batch,
+                 "Images per run; default: 1, of server GPUs (h100, v100, ...) 128, as in the paper")
       ->check(CLI::Range(1, 4096).description(""))
       ->type_name("N");
-  add_number(app, "--threads", options.threads, 1, 1024, "Threads, of a CPU");
+  app.add_option("--threads", options.threads, "Threads, of a CPU; default 1")
+      ->check(CLI::Range(1, 1024).description(""))
+      ->type_name("N");
   add_parsed(app, "--size", "Input side in px, or HEIGHTxWIDTH; default: the model file's, else 224",
              [&](const std::string& text) { options.size = parse_size(text); })
       ->type_name("PX");
@@ -101,9 +111,17 @@ HardwareProfile open_hardware(const std::string& name) {
 
 LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile& hardware) {
   LatencyQuery query = options.query;
+  if (hardware.kind != HardwareKind::cpu) {
+    if (options.threads)
+      log_warning(fmt::format("--threads: {} is a GPU, where it means nothing", hardware.name));
+    if (query.schedule.traversal == Traversal::row_bands) {
+      log_warning(fmt::format("--schedule traversal=row_bands: {} is a GPU, which traverses whole maps only",
+                              hardware.name));
+    }
+  }
   query.size = options.size ? *options.size : usual_size(options.model);
   query.batch = options.batch.value_or(hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1);
-  query.threads = options.threads;
+  query.threads = options.threads.value_or(1);
   query.rate = options.rate.value_or(0.5);
   return query;
 }

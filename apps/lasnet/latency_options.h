@@ -17,7 +17,7 @@ struct LatencyOptions {
   ModelOptions model;
   std::string hardware;  ///< name, file, "" for this machine's CPU, or kHostGpu
   std::optional<int> batch;
-  int threads = 1;
+  std::optional<int> threads;
   std::optional<MapSize> size;
   std::optional<double> rate;
   LatencyQuery query;  ///< the rest
@@ -32,11 +32,12 @@ void add_latency_options(CLI::App& app, LatencyOptions& options);
 /// --hardware NAME|FILE.
 void add_hardware_option(CLI::App& app, std::string& hardware);
 
-/// The profile that is named, or of this machine. Warns where a CPU profile was made on another machine.
+/// The profile that is named, or of this machine. Warns where it is not of this machine, though it should be.
 /// Throws UsageError on an unknown name, Error on a file that is no profile.
 HardwareProfile open_hardware(const std::string& name);
 
-/// The query for this hardware: its batch and the model's size unless the options say otherwise.
+/// The query for this hardware: its batch and the model's size unless the options say otherwise. Warns of
+/// options that mean nothing there.
 LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile& hardware);
 
 /// "Tesla V100 (v100)".

@@ -12,11 +12,16 @@
 namespace lasnet::cli {
 namespace {
 
-/// Becomes the program lasnet-<command> beside this one.
-[[noreturn]] void launch(const std::string& command, char** arguments) {
+/// lasnet-<command> beside this program.
+std::string program_of(const std::string& command) {
   std::error_code error;
   const auto self = std::filesystem::read_symlink("/proc/self/exe", error);
-  std::string program = (self.parent_path() / ("lasnet-" + command)).string();
+  return (self.parent_path() / ("lasnet-" + command)).string();
+}
+
+/// Becomes it.
+[[noreturn]] void launch(const std::string& command, char** arguments) {
+  std::string program = program_of(command);
   arguments[0] = program.data();
   execv(program.c_str(), arguments);
   fail(
@@ -36,6 +41,8 @@ void launch_training(char** arguments) {
   }
   launch("train", arguments);
 }
+
+bool is_built(const std::string& command) { return access(program_of(command).c_str(), X_OK) == 0; }
 
 void launch_benchmark(char** arguments) { launch("bench", arguments); }
 

@@ -6,6 +6,7 @@
 
 #include "commands.h"
 #include "core/fail.h"
+#include "lasnet/geometry.h"
 #include "latency_options.h"
 #include "terminal.h"
 
@@ -62,6 +63,8 @@ Json to_json(const ModelSpec& spec, const HardwareProfile& hardware, const Laten
   json["static_ms"] = 1e3 * network.static_s;
   json["dynamic_ms"] = 1e3 * network.dynamic_s;
   json["speedup"] = network.speedup();
+  json["macs_ratio"] = network.macs_ratio;
+  json["static_macs"] = static_macs(spec, query.size);
   json["blocks"] = blocks;
   json["fixed"] = operators_json(network.fixed);
   return json;
@@ -136,8 +139,12 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
   table.add_row({"network", "", format_ms(1e3 * network.static_s), format_ms(1e3 * network.dynamic_s),
                  fmt::format("{:.2f}x", network.speedup()), "", ""});
   text += table.to_string(2);
+  const auto macs = static_cast<double>(static_macs(spec, query.size));
+  text += fmt::format("\n  computes {} of the MACs, {} of {} per image: {:.2f}x, if time went by them\n",
+                      format_percent(network.macs_ratio), format_count(network.macs_ratio * macs),
+                      format_count(macs), 1 / network.macs_ratio);
   if (usual)
-    text += fmt::format("\n  {} {}\n", dim("schedule, unless the block says otherwise:"), to_string(*usual));
+    text += fmt::format("  {} {}\n", dim("schedule, unless the block says otherwise:"), to_string(*usual));
   return text;
 }
 

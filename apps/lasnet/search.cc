@@ -4,6 +4,7 @@
 
 #include "commands.h"
 #include "core/fail.h"
+#include "core/file.h"
 #include "latency_options.h"
 #include "log.h"
 #include "report/plot.h"
@@ -20,6 +21,8 @@ ratio that is printed.
 Examples
   lasnet search resnet50 --hardware v100 --rate 0.5 --plot resnet50.svg
   lasnet search resnet101 --hardware tx2 --budget-ms 30)";
+
+constexpr int kStaticColour = 7;  ///< the palette's black
 
 struct SearchCommand {
   LatencyOptions latency;
@@ -55,7 +58,8 @@ Json to_json(const GranularitySearch& found, const HardwareProfile& hardware, co
                       {"granularity", curve.granularity},
                       {"us", us},
                       {"us_at_rate", 1e6 * curve.seconds_at_rate},
-                      {"chosen", curve.chosen}});
+                      {"chosen", curve.chosen},
+                      {"whole_map", curve.whole_map}});
   }
   Json schedules = Json::array();
   for (const BlockLatency& block : found.latency.blocks) {
@@ -81,38 +85,57 @@ std::string to_text(const GranularitySearch& found, const HardwareProfile& hardw
   std::string text =
       fmt::format("{}  {}\n\n", bold(command.latency.model.path),
                   dim(fmt::format("batch {}, r {:.3g}, {}", query.batch, found.rate, describe(hardware))));
-  Table table({command.search.per_block ? "block" : "stage", ">S", ">latency", ""});
+  Table table({command.search.per_block ? "block" : "stage", ">S", ">latency", "", ""});
   for (size_t i = 0; i < found.curves.size(); ++i) {
     const SearchCurve& curve = found.curves[i];
     const bool first = i == 0 || found.curves[i - 1].name != curve.name;
     if (first && i > 0 && !command.search.per_block) table.add_rule();
     table.add_row({first ? curve.name : "", std::to_string(curve.granularity),
                    fmt::format("{:.1f} us", 1e6 * curve.seconds_at_rate),
-                   curve.chosen ? accent("chosen") : ""});
+                   curve.chosen ? accent("chosen") : "", curve.whole_map ? dim("whole map") : ""});
   }
   return text + table.to_string(2) +
-         fmt::format("\n  granularity {}   static {}   dynamic {}   {:.2f}x faster at {} of the MACs\n",
+         fmt::format("\n  granularity {}   static {}   dynamic {}   {} at {} of the MACs\n",
                      bold(granularity_to_string(found.granularity)), format_ms(1e3 * found.latency.static_s),
-                     format_ms(1e3 * found.latency.dynamic_s), found.latency.speedup(),
+                     format_ms(1e3 * found.latency.dynamic_s), format_speedup(found.latency.speedup()),
                      format_percent(found.macs_ratio));
+}
+
+void warn_if_slower(const GranularitySearch& found) {
+  if (found.latency.speedup() < 1)
+    log_warning("no granularity is faster than the static network at this rate on this hardware");
+}
+
+/// A plot of one stage or block, with what it takes without masks.
+Plot empty_plot(const GranularitySearch& found, const SearchCurve& curve) {
+  Plot plot{.title = curve.name,
+            .x = {.label = "activation rate r"},
+            .y = {.label = "predicted latency (us)", .min = 0}};
+  plot.series.push_back({.label = "static",
+                         .x = found.rates,
+                         .y = std::vector<double>(found.rates.size(), 1e6 * curve.static_s),
+                         .mark = SeriesMark::dashed_line,
+                         .colour = kStaticColour});
+  return plot;
 }
 
 /// Latency against rate, a plot for each stage.
 void plot_curves(const GranularitySearch& found, const HardwareProfile& hardware, const std::string& model,
                  const std::string& path) {
   std::vector<Plot> plots;
+  int colour = 0;
   for (const SearchCurve& curve : found.curves) {
     if (plots.empty() || plots.back().title != curve.name) {
-      plots.push_back({.title = curve.name,
-                       .x = {.label = "activation rate r"},
-                       .y = {.label = "predicted latency (us)", .min = 0}});
+      plots.push_back(empty_plot(found, curve));
+      colour = 0;
     }
     std::vector<double> us;
     for (const double seconds : curve.seconds) us.push_back(1e6 * seconds);
     plots.back().series.push_back(
         {.label = fmt::format("S = {}{}", curve.granularity, curve.chosen ? " *" : ""),
          .x = found.rates,
-         .y = us});
+         .y = us,
+         .colour = colour++});
   }
   write_svg(plots,
             {.title = fmt::format("{} on {}; * chosen at r = {:.2g}", model, describe(hardware), found.rate)},
@@ -124,8 +147,10 @@ int search(SearchCommand command) {
   const ModelSpec spec = described_spec(command.latency.model);
   const HardwareProfile hardware = open_hardware(command.latency.hardware);
   const LatencyQuery query = resolve_query(command.latency, hardware);
+  if (!command.plot.empty()) check_writable(command.plot);
   if (command.budget_ms) command.search.budget_s = *command.budget_ms / 1e3;
   const GranularitySearch found = search_granularity(spec.arch, hardware, query, command.search);
+  warn_if_slower(found);
   if (!command.plot.empty()) plot_curves(found, hardware, command.latency.model.path, command.plot);
   if (command.latency.json) {
     print_json(to_json(found, hardware, query, command.search));
@@ -164,8 +189,9 @@ void add_search(CLI::App& app, Action& action) {
   add_parsed(*sub, "--candidates", "Granularities to choose from; default 1,2,4,7,8,14,28",
              [command](const std::string& text) { command->search.granularities = parse_candidates(text); })
       ->type_name("S,...");
-  sub->add_option("--plot", command->plot, "Write latency against rate, per stage, as SVG")
-      ->type_name("FILE.svg");
+  sub->add_flag("--whole-maps", command->search.whole_maps,
+                "Also choose patches as large as a stage's map, of which an image computes all or nothing");
+  add_plot_option(*sub, command->plot, "Write latency against rate, per stage, as SVG");
   sub->footer(kFooter);
   sub->callback([command, &action] { action = [command] { return search(*command); }; });
 }

@@ -8,6 +8,7 @@
 #include "calibrate/validation.h"
 #include "commands.h"
 #include "core/fail.h"
+#include "core/file.h"
 #include "latency_options.h"
 #include "log.h"
 #include "machine.h"
@@ -345,6 +346,7 @@ HardwareProfile hardware_of(const ValidateCommand& command) {
 
 int validate(const ValidateCommand& command) {
   const HardwareProfile hardware = hardware_of(command);
+  if (!command.plot.empty()) check_writable(command.plot);
   const Validation validation = measure(command, hardware);
   if (!command.plot.empty()) plot_points(validation, hardware, command.plot);
   if (command.json) {
@@ -372,8 +374,7 @@ void add_validate_predictor(CLI::App& app, Action& action) {
   add_number(*sub, "--repeat", command->options.repeat, 2, 1000, "Repetitions of each run");
   sub->add_option("--seed", command->options.seed, "Of masks, weights and inputs")->capture_default_str();
   sub->add_flag("--quick", command->options.quick, "A coarse grid on few networks");
-  sub->add_option("--plot", command->plot, "Write predicted against measured latency, per stage, as SVG")
-      ->type_name("FILE.svg");
+  add_plot_option(*sub, command->plot, "Write predicted against measured latency, per stage, as SVG");
   add_json_flag(*sub, command->json);
   sub->footer(kFooter);
   sub->callback([sub, command, &action] {

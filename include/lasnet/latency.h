@@ -72,6 +72,7 @@ struct BlockLatency {
 
 struct NetworkLatency {
   double static_s = 0, dynamic_s = 0;  ///< of a batch
+  double macs_ratio = 1;               ///< expected multiply-accumulates over the static network's
   std::vector<BlockLatency> blocks;
   std::vector<OperatorLatency> fixed;  ///< stem, pooling and head: the same in both
 
@@ -118,6 +119,9 @@ struct SearchOptions {
   /// Chosen is the smallest S (small patches are more flexible) within this share of the least latency.
   double tolerance = 0.03;
   bool per_block = false;  ///< else one S per stage
+  /// Whether a patch that is the whole map may be chosen though smaller ones could: an image then computes
+  /// all of a stage or nothing, which is fast and useless for masks that follow objects.
+  bool whole_maps = false;
   /// Instead of LatencyQuery::rate: the rate that gives the network this MAC ratio with the chosen S ...
   std::optional<double> macs = std::nullopt;
   /// ... or the largest rate at which a batch takes no longer than this.
@@ -130,8 +134,10 @@ struct SearchCurve {
   std::string name;  ///< "stage 1", or the block's
   int granularity = 0;
   std::vector<double> seconds;
+  double static_s = 0;         ///< of the same blocks without masks
   double seconds_at_rate = 0;  ///< at the rate that the choice is made for
   bool chosen = false;
+  bool whole_map = false;  ///< one patch per image
 };
 
 struct GranularitySearch {

@@ -360,6 +360,32 @@ NetworkLatency predict_network(const BlockModel& model, const ModelSpec& spec,
   return network;
 }
 
+/// Of recorded masks, as Trace::macs_ratio has it.
+double recorded_macs_ratio(const ModelSpec& spec, const NetworkGeometry& geometry,
+                           const LatencyQuery& query) {
+  auto macs = static_cast<double>(fixed_macs(spec, geometry));
+  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+    const BlockGeometry& block = geometry.blocks[b];
+    const BlockMacs of_block = block_macs(spec.blocks[b], block);
+    if (!spec.blocks[b].is_dynamic()) {
+      macs += static_cast<double>(of_block.dense_total());
+      continue;
+    }
+    const BlockMacs::Terms terms = of_block.terms();
+    const ActiveCounts counts = activity_of(spec.blocks[b], block, query).scenarios.front();
+    const auto images = static_cast<double>(query.batch);
+    macs += terms.always + terms.nonempty * counts.images / images +
+            terms.dilated * counts.dilated / (images * static_cast<double>(block.middle.pixels())) +
+            terms.active * counts.active / (images * static_cast<double>(block.output.pixels()));
+  }
+  return macs / static_cast<double>(static_macs(spec, query.size));
+}
+
+double macs_ratio_of(const ModelSpec& spec, const NetworkGeometry& geometry, const LatencyQuery& query) {
+  return query.masks == nullptr ? expected_macs_ratio(spec, query.size, query.rate)
+                                : recorded_macs_ratio(spec, geometry, query);
+}
+
 NetworkPlan plan_of(const NetworkLatency& network) {
   NetworkPlan plan;
   for (const BlockLatency& block : network.blocks) plan.blocks.push_back(block.schedule);
@@ -453,11 +479,13 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
   const NetworkGeometry geometry = network_geometry(spec, query.size);
   const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
   NetworkLatency best = predict_settled(*model, spec, geometry, query);
+  best.macs_ratio = macs_ratio_of(spec, geometry, query);
   if (hardware.kind != HardwareKind::cpu || query.schedule.masker || !spec.arch.is_dynamic()) return best;
   // Sums of patches pay off for the blocks of a stage together or not at all, which no block sees alone.
   LatencyQuery without_sums = query;
   without_sums.schedule.masker = MaskerSchedule::separate;
   NetworkLatency separate = predict_settled(*model, spec, geometry, without_sums);
+  separate.macs_ratio = best.macs_ratio;
   return separate.dynamic_s < (1 - kClearGain) * best.dynamic_s ? separate : best;
 }
 

@@ -111,6 +111,12 @@ class Searcher {
     return *first == granularity;
   }
 
+  /// Whether it may be chosen.
+  bool suits(int granularity, size_t part) const {
+    return offered(granularity, part) &&
+           (options_.whole_maps || granularity < largest_[part] || candidates_.front() >= largest_[part]);
+  }
+
   std::vector<int> choose(double rate) const {
     std::map<int, std::vector<double>> seconds;
     for (const int s : candidates_) seconds[s] = part_seconds(s, rate);
@@ -118,10 +124,10 @@ class Searcher {
     for (size_t part = 0; part < parts(); ++part) {
       double least = std::numeric_limits<double>::infinity();
       for (const int s : candidates_) {
-        if (offered(s, part)) least = std::min(least, seconds[s][part]);
+        if (suits(s, part)) least = std::min(least, seconds[s][part]);
       }
       chosen.push_back(*std::find_if(candidates_.begin(), candidates_.end(), [&](int s) {
-        return offered(s, part) && seconds[s][part] <= least * (1 + options_.tolerance);
+        return suits(s, part) && seconds[s][part] <= least * (1 + options_.tolerance);
       }));
     }
     return chosen;
@@ -151,12 +157,17 @@ class Searcher {
   /// Part by part, each with its candidates in rising order.
   void add_curves(GranularitySearch& result) const {
     std::vector<std::vector<SearchCurve>> of_part(parts());
+    std::vector<double> static_s(parts());
+    for (size_t b = 0; b < part_of_block_.size(); ++b)
+      static_s[static_cast<size_t>(part_of_block_[b])] += result.latency.blocks[b].static_s;
     for (const int s : candidates_) {
       const std::vector<double> at_rate = part_seconds(s, result.rate);
       for (size_t part = 0; part < parts(); ++part) {
         SearchCurve& curve = of_part[part].emplace_back(empty_curve(part, s));
         curve.seconds_at_rate = at_rate[part];
+        curve.static_s = static_s[part];
         curve.chosen = result.granularity[part] == s;
+        curve.whole_map = s >= largest_[part];
       }
       for (const double rate : result.rates) {
         const std::vector<double> seconds = part_seconds(s, rate);

@@ -222,7 +222,7 @@ class PlotWriter {
     return svg;
   }
 
-  /// The corner that hides the fewest points, the upper left one first.
+  /// The corner that hides the least, the upper left one first.
   Box legend_place(int rows) const {
     const double width = kLegendWidth, height = kLegendRow * rows + 3;
     Box best;
@@ -230,7 +230,7 @@ class PlotWriter {
     for (const double top : {top_ + 3, bottom_ - 3 - height}) {
       for (const double left : {left_ + 4, right_ - 4 - width}) {
         const Box box{left, top, left + width, top + height};
-        if (const int64_t hidden = points_in(box); hidden < fewest) {
+        if (const int64_t hidden = hidden_by(box); hidden < fewest) {
           fewest = hidden;
           best = box;
         }
@@ -239,15 +239,25 @@ class PlotWriter {
     return best;
   }
 
-  int64_t points_in(const Box& box) const {
-    int64_t points = 0;
+  /// Points in the box, and places on lines, some of each stretch between two points.
+  int64_t hidden_by(const Box& box) const {
+    constexpr int kPlaces = 8;
+    int64_t hidden = 0;
     for (const PlotSeries& series : plot_.series) {
       for (size_t i = 0; i < series.x.size(); ++i) {
-        if (x_.contains(series.x[i]) && y_.contains(series.y[i]))
-          points += box.contains(x_.pixel(series.x[i]), y_.pixel(series.y[i]));
+        if (!x_.contains(series.x[i]) || !y_.contains(series.y[i])) continue;
+        const double x = x_.pixel(series.x[i]), y = y_.pixel(series.y[i]);
+        hidden += box.contains(x, y);
+        if (i == 0 || !has_line(series.mark)) continue;
+        if (!x_.contains(series.x[i - 1]) || !y_.contains(series.y[i - 1])) continue;
+        const double before_x = x_.pixel(series.x[i - 1]), before_y = y_.pixel(series.y[i - 1]);
+        for (int place = 1; place < kPlaces; ++place) {
+          const double share = static_cast<double>(place) / kPlaces;
+          hidden += box.contains(before_x + share * (x - before_x), before_y + share * (y - before_y));
+        }
       }
     }
-    return points;
+    return hidden;
   }
 
   const Plot& plot_;

@@ -98,6 +98,8 @@ TEST_P(PredictEverywhere, LatencyFallsWithTheRate) {
   std::vector<double> dynamic, fixed;
   for (const char* rate : {"1", "0.75", "0.5", "0.25", "0"}) {
     const json report = report_of(predict({"--rate", rate}));
+    EXPECT_NEAR(report.at("macs_ratio").get<double>(), std::stod(rate), 0.21)
+        << "halo, stem, head and masker";
     dynamic.push_back(report.at("dynamic_ms"));
     fixed.push_back(report.at("static_ms"));
   }
@@ -150,6 +152,8 @@ TEST_F(PredictTest, RecordedMasksCountInsteadOfARate) {
                                                   {.size = {48, 40}, .batch = 2, .masks = &masks});
   expect_near(report.at("dynamic_ms"), 1e3 * expected.dynamic_s);
   EXPECT_NE(report.at("dynamic_ms"), report.at("static_ms"));
+  const Tensor input = load_npy_f32(folder_.path("x.npy"));
+  expect_near(report.at("macs_ratio"), Session(tiny_model()).run(input).trace.macs_ratio());
 }
 
 TEST_F(PredictTest, MasksOfAnotherNetworkOrSizeAreRefused) {
@@ -265,13 +269,14 @@ TEST_F(SearchTest, JsonSaysWhatWasChosenAndFromWhat) {
     EXPECT_EQ(curve.at("name"), "stage " + std::to_string(stage + 1));
     EXPECT_EQ(curve.at("us").size(), report.at("rates").size());
     double& best = least.at(static_cast<size_t>(stage));
-    best = std::min(best, curve.at("us_at_rate").get<double>());
+    if (!curve.at("whole_map")) best = std::min(best, curve.at("us_at_rate").get<double>());
     if (!curve.at("chosen").get<bool>()) continue;
     EXPECT_TRUE(chosen.emplace(stage, curve.at("granularity")).second) << "one choice per stage";
   }
   for (const json& curve : report.at("curves")) {
     const int stage = curve.at("stage").get<int>() - 1;
-    const bool good = curve.at("us_at_rate") <= 1.1 * least.at(static_cast<size_t>(stage));
+    const bool good =
+        !curve.at("whole_map") && curve.at("us_at_rate") <= 1.1 * least.at(static_cast<size_t>(stage));
     EXPECT_EQ(good && curve.at("granularity") <= chosen.at(stage), curve.at("chosen")) << curve.dump();
   }
   EXPECT_THAT(granularity, ElementsAre(chosen.at(0), chosen.at(1), chosen.at(2), chosen.at(3)));
@@ -279,6 +284,27 @@ TEST_F(SearchTest, JsonSaysWhatWasChosenAndFromWhat) {
                                     "--granularity", report.at("granularity")});
   for (const char* key : {"static_ms", "dynamic_ms", "speedup"})
     expect_near(report.at(key), predicted.at(key));
+}
+
+TEST_F(SearchTest, NoGainIsSaid) {
+  const auto slower = run_program({"search", "resnet50", "--hardware", "cuda-h100", "--rate", "0.9"});
+  EXPECT_EQ(slower.exit_code, 0);
+  EXPECT_THAT(slower.err, HasSubstr("no granularity is faster"));
+  EXPECT_THAT(slower.out, AllOf(HasSubstr("x slower"), HasSubstr("whole map")));
+  EXPECT_EQ(run_program(search({"--rate", "0.3"})).err, "");
+}
+
+TEST_F(PredictTest, OptionsOfACpuMeanNothingOnAGpu) {
+  const auto result = run_program(
+      {"predict", "resnet18", "--hardware", "v100", "--threads", "2", "--schedule", "traversal=row_bands"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("--threads: v100 is a GPU"), HasSubstr("row_bands: v100")));
+}
+
+TEST_F(PredictTest, AGpuThatWasNotMeasuredIsSaid) {
+  const auto result = run_program({"predict", "resnet18", "--hardware", "cuda"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.err, HasSubstr("has not been measured"));
 }
 
 TEST_F(SearchTest, AMacRatioIsMet) {
@@ -346,7 +372,9 @@ TEST_F(SearchTest, PlotsACurvePerCandidateAndStage) {
   EXPECT_THAT(result.err, HasSubstr(path));
   const std::string svg = read_text(path);
   EXPECT_THAT(svg, AllOf(HasSubstr("<svg"), HasSubstr("</svg>"), HasSubstr("stage 1"), HasSubstr("stage 4")));
-  EXPECT_THAT(svg, AllOf(HasSubstr("S = 2"), HasSubstr("S = 4"), HasSubstr("activation rate")));
+  EXPECT_THAT(
+      svg, AllOf(HasSubstr("S = 2"), HasSubstr("S = 4"), HasSubstr("static"), HasSubstr("activation rate")));
+  EXPECT_EQ(run_program(search({"--plot", folder_.path("curves.png")})).exit_code, 2);
   const auto refused = run_program(search({"--plot", folder_.path("none/curves.svg")}));
   EXPECT_EQ(refused.exit_code, 1);
   EXPECT_EQ(refused.out, "");

@@ -28,7 +28,7 @@ TEST(Search, ChoosesTheSmallestWithinTheTolerance) {
     for (int stage = 0; stage < 4; ++stage) {
       double least = 1e9;
       for (const SearchCurve& curve : found.curves) {
-        if (curve.stage == stage) least = std::min(least, curve.seconds_at_rate);
+        if (curve.stage == stage && !curve.whole_map) least = std::min(least, curve.seconds_at_rate);
       }
       for (const SearchCurve& curve : found.curves) {
         if (curve.stage != stage) continue;
@@ -51,6 +51,31 @@ TEST(Search, LargePatchesStandForTheMapOnce) {
       EXPECT_LE(curve.granularity, 7);
     }
   }
+}
+
+TEST(Search, WholeMapsAreChosenOnlyWhereAskedForOrAlone) {
+  const auto chosen = [](const GranularitySearch& found) {
+    std::vector<bool> whole;
+    for (const SearchCurve& curve : found.curves) {
+      if (curve.chosen) whole.push_back(curve.whole_map);
+    }
+    return whole;
+  };
+  const std::vector<int> candidates = {2, 7, 14};
+  // At this tolerance the least latency decides, and nothing is faster than images that compute nothing.
+  EXPECT_THAT(chosen(search({.granularities = candidates, .tolerance = 0})),
+              testing::ElementsAre(false, false, false, false));
+  EXPECT_THAT(chosen(search({.granularities = candidates, .tolerance = 0, .whole_maps = true})),
+              testing::ElementsAre(false, false, true, true));
+  EXPECT_THAT(chosen(search({.granularities = {7, 14}})), testing::ElementsAre(false, false, false, true));
+}
+
+TEST(Search, CurvesKnowTheStaticNetwork) {
+  const GranularitySearch found = search({});
+  double sum = 0;
+  for (const SearchCurve& curve : found.curves) sum += curve.chosen ? curve.static_s : 0;
+  for (const OperatorLatency& fixed : found.latency.fixed) sum += fixed.seconds;
+  EXPECT_NEAR(sum, found.latency.static_s, 1e-9);
 }
 
 TEST(Search, PerBlockHasAnSForEveryBlock) {
