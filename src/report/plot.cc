@@ -119,6 +119,29 @@ std::string line_style(const PlotSeries& series, const char* colour) {
                      series.mark == SeriesMark::dashed_line ? " stroke-dasharray=\"4 3\"" : "");
 }
 
+/// Which of an axis's ticks have room for their labels side by side: powers of ten first.
+std::vector<bool> labelled_ticks(const std::vector<double>& ticks, const AxisMap& axis) {
+  constexpr double kCharacter = 6.6, kGap = 5;  // px
+  struct Span {
+    double begin, end;
+  };
+  std::vector<Span> taken;
+  std::vector<bool> labelled(ticks.size());
+  for (const bool powers : {true, false}) {
+    for (size_t i = 0; i < ticks.size(); ++i) {
+      const double exponent = ticks[i] > 0 ? std::log10(ticks[i]) : 0.5;
+      if ((std::abs(exponent - std::round(exponent)) < 1e-9) != powers) continue;
+      const double half = kCharacter * static_cast<double>(fmt::format("{:g}", ticks[i]).size()) / 2;
+      const Span own{axis.pixel(ticks[i]) - half - kGap, axis.pixel(ticks[i]) + half};
+      labelled[i] = std::none_of(taken.begin(), taken.end(), [&](const Span& other) {
+        return own.begin < other.end && other.begin < own.end;
+      });
+      if (labelled[i]) taken.push_back(own);
+    }
+  }
+  return labelled;
+}
+
 /// Pixels of the picture.
 struct Box {
   double left = 0, top = 0, right = 0, bottom = 0;
@@ -154,9 +177,12 @@ class PlotWriter {
 
   std::string axes() const {
     std::string svg;
-    for (const double tick : x_.ticks()) {
-      svg += line_between(x_.pixel(tick), top_, x_.pixel(tick), bottom_, "stroke=\"#e0e0e0\"");
-      svg += text_at(x_.pixel(tick), bottom_ + 15, "middle", "", fmt::format("{:g}", tick));
+    const std::vector<double> ticks = x_.ticks();
+    const std::vector<bool> labelled = labelled_ticks(ticks, x_);
+    for (size_t i = 0; i < ticks.size(); ++i) {
+      const double x = x_.pixel(ticks[i]);
+      svg += line_between(x, top_, x, bottom_, "stroke=\"#e0e0e0\"");
+      if (labelled[i]) svg += text_at(x, bottom_ + 15, "middle", "", fmt::format("{:g}", ticks[i]));
     }
     for (const double tick : y_.ticks()) {
       svg += line_between(left_, y_.pixel(tick), right_, y_.pixel(tick), "stroke=\"#e0e0e0\"");

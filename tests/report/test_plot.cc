@@ -49,6 +49,17 @@ TEST(Plots, ALogAxisPutsEqualRatiosAtEqualDistances) {
               HasSubstr("points=\"62.0,56.0 124.0,56.0 186.0,56.0\""));
 }
 
+TEST(Plots, CrowdedLabelsGiveWayToPowersOfTen) {
+  Plot plot = diagonal();
+  plot.x = {.label = "x", .scale = AxisScale::log, .min = 4, .max = 12000};
+  plot.series.clear();
+  const std::string wide = to_svg({plot}, {.columns = 1, .width = 1000}),
+                    narrow = to_svg({plot}, {.columns = 1});
+  for (const char* power : {">10<", ">100<", ">1000<", ">10000<"}) EXPECT_THAT(narrow, HasSubstr(power));
+  EXPECT_THAT(narrow, Not(HasSubstr(">5000<"))) << "it would touch 10000";
+  EXPECT_THAT(wide, HasSubstr(">5000<"));
+}
+
 TEST(Plots, ALineBreaksWhereAPointCannotBeDrawn) {
   Plot plot = diagonal();
   plot.series = {{.label = "s", .x = {0, 1, 2, 3, 4}, .y = {1, 1, NAN, 1, 1}, .mark = SeriesMark::line}};
@@ -76,6 +87,16 @@ TEST(Plots, SeriesWithoutLabelsHaveNoLegend) {
   const int with = count(to_svg({plot}), "<text");
   plot.series[0].label = "";
   EXPECT_EQ(count(to_svg({plot}), "<text"), with - 1);
+}
+
+TEST(Plots, TheLegendKeepsOffALineBetweenItsPoints) {
+  const auto legend_left = [](double y) {
+    Plot plot = diagonal();  // a line over the plot at the top, two points at its ends
+    plot.series = {{.label = "s", .x = {0, 10}, .y = {y, y}, .mark = SeriesMark::line}};
+    const std::string svg = to_svg({plot}, {.columns = 1});
+    return svg.substr(svg.find("fill-opacity=\"0.8\"") - 70, 70);
+  };
+  EXPECT_NE(legend_left(9.8), legend_left(0.2));
 }
 
 TEST(Plots, TheLegendStandsInTheCornerWithTheFewestPoints) {
