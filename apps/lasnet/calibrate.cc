@@ -80,19 +80,14 @@ std::string to_text(const Calibration& calibration, const std::string& output) {
       quality_text(calibration.held_out), format_percent(calibration.noise), calibration.seconds);
 }
 
-/// Makes the folder of `path`. What cannot be written is better known before the measurements than after.
-void prepare_output(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  if (!folder.empty()) create_directory(folder);
-  check_writable(path);
-}
-
-/// Where the profile goes; makes sure that it can be written.
+/// Where the profile goes: the cache, whose folder is made, or what is asked for. What cannot be written is
+/// better known before the measurements than after.
 std::string output_of(const CalibrateCommand& command, const std::string& cached) {
-  std::string output = command.output.empty() ? cached : command.output;
+  const std::string output = command.output.empty() ? cached : command.output;
   if (output.empty())
     throw UsageError("-o: neither XDG_CACHE_HOME nor HOME is set; say where the profile goes");
-  prepare_output(output);
+  if (command.output.empty()) create_directory(std::filesystem::path(cached).parent_path().string());
+  check_writable(output);
   return output;
 }
 

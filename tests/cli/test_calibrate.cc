@@ -18,7 +18,7 @@ using testing::HasSubstr;
 class CalibrateTest : public ProgramTest {};
 
 TEST_F(CalibrateTest, WritesAProfileThatPredictReads) {
-  const auto path = folder_.path("profiles/here.toml");
+  const auto path = folder_.path("here.toml");
   const json report = report_of({"calibrate", "--seconds", "5", "-o", path});
   EXPECT_EQ(report.at("output"), path);
   EXPECT_GT(report.at("fit").at("points"), 0);
@@ -43,6 +43,19 @@ TEST_F(CalibrateTest, AnUnwritableOutputIsNamed) {
   EXPECT_EQ(result.out, "");
   EXPECT_THAT(result.err, HasSubstr(folder_.path("file")));
   EXPECT_LT(result.cpu_seconds, 3) << "refused before measuring";
+}
+
+TEST_F(CalibrateTest, FoldersThatAreMissingAreNamedBeforeMeasuring) {
+  const auto path = folder_.path("none/p.svg");
+  for (const std::vector<std::string>& arguments :
+       {std::vector<std::string>{"calibrate", "--seconds", "5", "-o", path},
+        std::vector<std::string>{"validate-predictor", "--quick", "--plot", path}}) {
+    const auto result = run_program(arguments);
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.err, testing::AllOf(HasSubstr(path), HasSubstr("folder")));
+    EXPECT_LT(result.cpu_seconds, 3);
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("none")));
 }
 
 TEST_F(CalibrateTest, AGpuThatIsNotThereIsNamedBeforeAnythingIsWritten) {

@@ -477,6 +477,8 @@ INSTANTIATE_TEST_SUITE_P(
         WrongPrediction{"BudgetZero", search({"--budget-ms", "0"}), "--budget-ms"},
         WrongPrediction{"Tolerance", search({"--tolerance", "-1"}), "--tolerance"},
         WrongPrediction{"RateAndMacs", search({"--rate", "0.5", "--macs", "0.5"}), "--rate"},
+        WrongPrediction{"PlotAsPng", search({"--plot", "curves.png"}), "ends in .svg"},
+        WrongPrediction{"ValidatePlotAsPng", {"validate-predictor", "--plot", "p.png"}, "ends in .svg"},
         WrongPrediction{"MacsAndBudget", search({"--macs", "0.5", "--budget-ms", "9"}), "--macs"},
         WrongPrediction{"StageAndBlock", search({"--per-stage", "--per-block"}), "--per-stage"},
         WrongPrediction{"CalibrateUnknownDevice", {"calibrate", "--device", "tpu"}, "tpu"},
