@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <optional>
 #include <string_view>
 
 #include "core/fail.h"
@@ -31,7 +32,10 @@ constexpr std::array kHelp = {
     Help{"resize", kData, "Shorter side before the evaluation crop, px; 0: size * 256 / 224"},
     Help{"crop_min_scale", kData, "Least share of the area of a random crop"},
     Help{"flip", kData, "No random horizontal flips"},
-    Help{"arch", kNetwork, "Architecture, e.g. resnet50 or regnet_y_400mf; lasnet info lists them"},
+    Help{"arch", kNetwork,
+         "Architecture, e.g. resnet50 or regnet_y_400mf; lasnet info lists them. Default of this, --width, "
+         "--stem "
+         "and --se: what the file of --init says"},
     Help{"width", kNetwork, "Channel multiplier"},
     Help{"stem", kNetwork, "imagenet, or small for 32 to 128 px"},
     Help{"granularity", kNetwork,
@@ -161,10 +165,24 @@ std::string by_option(const std::string& message) {
   return fmt::format("{} {}", name, rest);
 }
 
+/// Defaults, but the network that the weights to start from describe; no architecture if they describe none.
+TrainConfig started_from(const std::string& init) {
+  TrainConfig config;
+  const std::optional<ArchConfig> described = described_architecture(init);
+  config.arch.name = described ? described->name : "";
+  if (!described) return config;
+  config.arch.width = described->width;
+  config.arch.stem = described->stem;
+  config.arch.se_pool = described->se_pool;
+  return config;
+}
+
 /// What check_train_config and make_spec refuse is a wrong use of the program.
 void check(const TrainConfig& config) {
   try {
     check_train_config(config);
+    if (config.arch.name.empty())
+      fail("--arch is missing: {} does not say which network it holds, e.g. resnet50", config.init);
     ArchConfig arch = config.arch;
     if (arch.granularity == kAutoGranularity) arch.granularity.clear();
     make_spec(arch);
@@ -185,14 +203,18 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
 }
 
 TrainConfig resolve(const TrainOptions& options) {
-  TrainConfig config;
-  if (!options.config.empty()) config = load_train_config(options.config, config);
-  for (const auto& apply : options.overrides) apply(config);
-  check(config);
+  const auto settled_over = [&](TrainConfig config) {
+    if (!options.config.empty()) config = load_train_config(options.config, config);
+    for (const auto& apply : options.overrides) apply(config);
+    return config;
+  };
+  TrainConfig config = settled_over({});
   // A teacher is read after the pre-training: better to miss it now than in hours.
   for (const auto& file : {config.init, config.teacher}) {
     if (!file.empty() && !std::filesystem::is_regular_file(file)) fail("{}: no such file", file);
   }
+  if (!config.init.empty()) config = settled_over(started_from(config.init));
+  check(config);
   return config;
 }
 

@@ -5,6 +5,7 @@
 
 #include "fixtures.h"
 #include "latency/host_profile.h"
+#include "model/safetensors.h"
 #include "program.h"
 #include "support/cache_folder.h"
 #include "train/config.h"
@@ -57,6 +58,46 @@ TEST_F(TrainTest, WritesAModelThatRuns) {
   const auto stat = run_program({"inspect", json.at("static"), "--json"});
   ASSERT_EQ(stat.exit_code, 0) << stat.err;
   EXPECT_EQ(stat.json().at("arch").at("granularity"), "static");
+}
+
+TEST_F(TrainTest, WeightsThatDescribeTheirNetworkNeedNoArchitecture) {
+  const std::string init = folder_.path("static.safetensors"), plain = folder_.path("plain.safetensors");
+  save_model(tiny_model({}), init);
+  const auto train = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> all = {"train",
+                                    "--data",
+                                    folder_.path("data"),
+                                    "-o",
+                                    folder_.path("out"),
+                                    "--size",
+                                    "32",
+                                    "--granularity",
+                                    "4-4-2-1",
+                                    "--batch",
+                                    "4",
+                                    "--threads",
+                                    "1",
+                                    "--epochs",
+                                    "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    return run_program(all);
+  };
+  const auto trained = train({"--init", init});
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  ArchConfig arch = load_model(path("model.safetensors")).spec.arch;
+  arch.granularity.clear();
+  EXPECT_EQ(arch, tiny_model({}).spec.arch);
+
+  const auto again = train({"--init", init});
+  EXPECT_EQ(again.exit_code, 1);
+  EXPECT_THAT(again.err, testing::AllOf(HasSubstr("a finished run"), HasSubstr("overwrite")));
+  const auto other = train({"--init", init, "--arch", "resnet34", "--overwrite"});
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.err, HasSubstr("its network is resnet18 (width 0.125"));
+  write_safetensors({tiny_model({}).weights, {}}, plain, DType::f32);
+  const auto unnamed = train({"--init", plain, "--overwrite"});
+  EXPECT_EQ(unnamed.exit_code, 2);
+  EXPECT_THAT(unnamed.err, testing::AllOf(HasSubstr("--arch is missing"), HasSubstr(plain)));
 }
 
 TEST_F(TrainTest, AutoGranularityAsksTheSearch) {
