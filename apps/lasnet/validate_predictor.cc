@@ -105,6 +105,7 @@ Json to_json(const Validation& validation, const HardwareProfile& hardware) {
                         {"threads", network.threads},
                         {"precision", to_string(network.precision)},
                         {"granularity", network.granularity},
+                        {"masker", to_string(network.masker)},
                         {"rate", network.rate},
                         {"measured_static_ms", 1e3 * network.measured_static_s},
                         {"measured_dynamic_ms", 1e3 * network.measured_dynamic_s},
@@ -223,16 +224,16 @@ std::string cuda_blocks_table(const Validation& validation) {
   return table.to_string(2);
 }
 
-/// Errors of a network over its granularities and rates.
+/// Errors of a network and masker over its granularities and rates.
 struct NetworkErrors {
   double runs = 0, dynamic = 0, dense = 0, speedup = 0, largest_speedup = 0;
 };
 
 std::string cuda_networks_table(const Validation& validation) {
-  std::vector<std::pair<std::array<std::string, 3>, NetworkErrors>> rows;
+  std::vector<std::pair<std::array<std::string, 4>, NetworkErrors>> rows;
   for (const NetworkComparison& network : validation.networks) {
-    const std::array<std::string, 3> key = {network.network, to_string(network.precision),
-                                            std::to_string(network.batch)};
+    const std::array<std::string, 4> key = {network.network, to_string(network.masker),
+                                            to_string(network.precision), std::to_string(network.batch)};
     auto row = std::find_if(rows.begin(), rows.end(), [&](const auto& known) { return known.first == key; });
     if (row == rows.end()) row = rows.insert(rows.end(), {key, {}});
     NetworkErrors& errors = row->second;
@@ -242,9 +243,10 @@ std::string cuda_networks_table(const Validation& validation) {
     errors.speedup += std::abs(network.speedup_error());
     errors.largest_speedup = std::max(errors.largest_speedup, std::abs(network.speedup_error()));
   }
-  Table table({"network", "precision", ">batch", ">runs", ">MAPE", ">static", ">speed-up error (largest)"});
+  Table table(
+      {"network", "masker", "precision", ">batch", ">runs", ">MAPE", ">static", ">speed-up error (largest)"});
   for (const auto& [key, errors] : rows) {
-    table.add_row({key[0], key[1], key[2], fmt::format("{:.0f}", errors.runs),
+    table.add_row({key[0], key[1], key[2], key[3], fmt::format("{:.0f}", errors.runs),
                    format_percent(errors.dynamic / errors.runs), format_percent(errors.dense / errors.runs),
                    fmt::format("{} ({})", format_percent(errors.speedup / errors.runs),
                                format_percent(errors.largest_speedup))});
@@ -256,6 +258,7 @@ std::string cuda_text(const Validation& validation) {
   std::string text = cuda_blocks_table(validation) + "\n" + cuda_networks_table(validation);
   text += fmt::format("\n  rank correlation over S (least) {}, regret of the chosen S (largest) {}\n",
                       ranks_text(validation.granularities), regret_text(validation.granularities));
+  text += fmt::format("  regret of the chosen masker (largest) {}\n", regret_text(validation.schedules));
   for (const std::string& skipped : validation.skipped) text += fmt::format("  skipped: {}\n", skipped);
   return text;
 }

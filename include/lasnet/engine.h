@@ -55,9 +55,9 @@ struct SessionOptions {
   Precision precision = Precision::fp32;  ///< anything but fp32 needs the cuda backend
   /// Runs the session's loops instead of threads of its own; `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
-  /// Of every block, as far as it can run it; default, on the cpu backend: per block what choose_plan
-  /// (lasnet/latency.h) predicts to be fastest on this machine, by the profile that `lasnet calibrate` left,
-  /// or the one that is shipped. make_executable takes one per block.
+  /// Of every block, as far as it can run it; default: per block what choose_plan (lasnet/latency.h) predicts
+  /// to be fastest on this machine, by the profile that `lasnet calibrate` left, or, on the cpu backend, the
+  /// one that is shipped. make_executable takes one per block.
   std::optional<BlockPlan> schedule = std::nullopt;
 };
 

@@ -19,6 +19,9 @@ enum class MaskerSchedule {
                ///< the dilated mask saves nothing. Needs convs[0] to be a 1x1 of stride 1
 };
 
+/// "separate", "pooled" or "with_conv1".
+LASNET_EXPORT std::string to_string(MaskerSchedule masker);
+
 /// How the 3x3 after the dilated mask reads its input.
 enum class GatherSchedule {
   indirect,  ///< through the list of active pixels, where they lie

@@ -6,6 +6,7 @@
 #include "calibrate/validation.h"
 #include "core/fail.h"
 #include "core/random.h"
+#include "engine/executable.h"
 #include "schedule/cuda_schedule.h"
 
 namespace lasnet {
@@ -39,6 +40,7 @@ struct RanCase {
   const ModelSpec& spec;
   Precision precision;
   int64_t batch;
+  MaskerSchedule masker;
   double rate = 1;
   bool dense = false;
 };
@@ -95,15 +97,18 @@ class CudaValidator {
                                                 model.spec.arch.name, to_string(precision)));
       return;
     }
-    Session session(model, {.backend = Backend::cuda, .precision = precision, .schedule = BlockPlan{}});
-    for (const int64_t batch : options_.batches) {
-      try {
-        validate_batch(session, {model.spec, precision, batch});
-      } catch (const Error& error) {
-        if (batch == 1) throw;  // not a matter of memory
-        validation_.skipped.push_back(fmt::format("{} S {}, batch {}, {}: {}", model.spec.arch.name,
-                                                  granularity_to_string(model.spec.arch.granularity), batch,
-                                                  to_string(precision), error.what()));
+    for (const MaskerSchedule masker : options_.maskers) {
+      const NetworkPlan plan = uniform_plan(model.spec, {.masker = masker});
+      Session session(make_cuda_executable(model, precision, plan, &hardware_), 1);
+      for (const int64_t batch : options_.batches) {
+        try {
+          validate_batch(session, {model.spec, precision, batch, masker});
+        } catch (const Error& error) {
+          if (batch == 1) throw;  // not a matter of memory
+          validation_.skipped.push_back(fmt::format("{} S {}, batch {}, {}: {}", model.spec.arch.name,
+                                                    granularity_to_string(model.spec.arch.granularity), batch,
+                                                    to_string(precision), error.what()));
+        }
       }
     }
   }
@@ -129,6 +134,7 @@ class CudaValidator {
                                       .granularity = granularity_to_string(ran.spec.arch.granularity),
                                       .batch = ran.batch,
                                       .precision = ran.precision,
+                                      .masker = ran.masker,
                                       .rate = rate,
                                       .measured_static_s = static_s_[ran.batch],
                                       .measured_dynamic_s = times.network.seconds(),
@@ -166,7 +172,7 @@ class CudaValidator {
                             .precision = half ? DType::f16 : DType::f32,
                             .rate = ran.rate,
                             .masks = masks,
-                            .schedule = {.masker = MaskerSchedule::separate,
+                            .schedule = {.masker = ran.masker,
                                          .gather = GatherSchedule::indirect,
                                          .scatter = ScatterSchedule::in_place}});
   }
@@ -188,22 +194,35 @@ class CudaValidator {
     }
   }
 
-  /// Between the granularities of whole networks.
+  /// Between the granularities of whole networks, and between the maskers.
   void add_choices() {
-    std::map<std::tuple<std::string, int64_t, Precision, double>, Choice> choices;
+    const auto granularity = [](const NetworkComparison& network) { return network.granularity; };
+    const auto masker = [](const NetworkComparison& network) {
+      return "masker=" + to_string(network.masker);
+    };
+    validation_.granularities = choices_between(granularity, masker);
+    validation_.schedules = choices_between(masker, granularity);
+  }
+
+  /// Options differ by `name`, choices by `same` and by what was run.
+  template <typename Name, typename Same>
+  std::vector<Choice> choices_between(const Name& name, const Same& same) const {
+    std::map<std::tuple<std::string, std::string, int64_t, Precision, double>, Choice> choices;
     for (const NetworkComparison& network : validation_.networks) {
-      Choice& choice = choices[{network.network, network.batch, network.precision, network.rate}];
+      Choice& choice =
+          choices[{network.network, same(network), network.batch, network.precision, network.rate}];
       choice.rate = network.rate;
-      choice.options.push_back(
-          {network.granularity, network.measured_dynamic_s, network.predicted_dynamic_s});
+      choice.options.push_back({name(network), network.measured_dynamic_s, network.predicted_dynamic_s});
     }
+    std::vector<Choice> list;
     for (auto& [key, choice] : choices) {
       const auto least =
           std::min_element(choice.options.begin(), choice.options.end(),
                            [](const auto& a, const auto& b) { return a.predicted_s < b.predicted_s; });
       choice.chosen = static_cast<size_t>(least - choice.options.begin());
-      validation_.granularities.push_back(std::move(choice));
+      list.push_back(std::move(choice));
     }
+    return list;
   }
 
   const HardwareProfile& hardware_;

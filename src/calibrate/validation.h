@@ -56,6 +56,7 @@ struct NetworkComparison {
   int64_t batch = 1;
   int threads = 1;
   Precision precision = Precision::fp32;
+  MaskerSchedule masker = MaskerSchedule::pooled;
   double rate = 0;
   double measured_static_s = 0, measured_dynamic_s = 0;
   double predicted_static_s = 0, predicted_dynamic_s = 0;
@@ -116,14 +117,17 @@ struct CudaValidationOptions {
   std::vector<int64_t> batches = {1, 8, 128};  ///< those that device memory has no room for are skipped
   std::vector<Precision> precisions = {Precision::fp32, Precision::fp16};
   std::vector<std::vector<int>> granularities = {{4, 4, 2, 1}, {8, 4, 7, 1}, {1, 1, 1, 1}};
+  std::vector<MaskerSchedule> maskers = {MaskerSchedule::separate, MaskerSchedule::pooled};
   std::vector<double> rates = {0.25, 0.5, 0.75};
   int repeat = 3;  ///< of each run
   uint64_t seed = 1;
 };
 
-/// Runs networks with the cuda backend's default schedule under random masks: networks as graphs, blocks
-/// launched one by one. `granularities` of the result compare whole networks, an entry for each network,
-/// batch, precision and rate. `hardware` is of the kind cuda. Throws Error without a device.
+/// Runs networks with the cuda backend, which chooses tiles by `hardware`, under random masks: networks as
+/// graphs, blocks launched one by one. `granularities` of the result compare whole networks, an entry for
+/// each network, masker, batch, precision and rate, `schedules` those of the maskers, an entry for each
+/// network, granularity, batch, precision and rate. `hardware` is of the kind cuda. Throws Error without a
+/// device.
 Validation validate_cuda(const HardwareProfile& hardware, const CudaValidationOptions& options,
                          const ValidationProgress& progress);
 

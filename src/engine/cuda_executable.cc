@@ -5,6 +5,7 @@
 
 #include "core/fail.h"
 #include "engine/cuda_runner.h"
+#include "engine/default_plan.h"
 
 namespace lasnet {
 namespace {
@@ -40,19 +41,26 @@ void CudaWeights::upload() {
 }
 
 CudaExecutable::CudaExecutable(const Model& model, Precision precision,
-                               const std::optional<NetworkPlan>& plan)
+                               const std::optional<NetworkPlan>& plan, const cuda::DeviceLimits& device,
+                               std::optional<HardwareProfile> calibration)
     : Executable(model.spec, Backend::cuda, Isa::scalar, precision),
-      device_(cuda::require_device(precision)) {
+      device_(device),
+      plan_(plan),
+      calibration_(std::move(calibration)) {
   const ModelSpec& spec = model.spec;
-  is_planned_ = plan.has_value();
-  const NetworkPlan wanted = plan ? *plan : uniform_plan(spec, kUsualCudaPlan);
-  for (size_t i = 0; i < spec.blocks.size(); ++i) {
-    plan_.blocks.push_back(fit_cuda_plan(spec.blocks[i], wanted.blocks[i]));
-  }
   stem_ = add_conv(spec.stem, fold(spec.stem, model.weights), precision, true);
   for (const BlockSpec& block : spec.blocks) blocks_.push_back(add_block(block, model.weights));
   head_ = add_head(spec, model.weights);
   weights_.upload();
+}
+
+std::optional<NetworkPlan> CudaExecutable::plan_for(MapSize size, int64_t images) const {
+  if (plan_ || !calibration_) return plan_;
+  return calibrated_plan(spec(), *calibration_, precision(), size, images);
+}
+
+const CudaTileCosts& CudaExecutable::tile_costs() const {
+  return calibration_ ? calibration_->cuda.tiles : shipped_tile_costs();
 }
 
 CudaHead CudaExecutable::add_head(const ModelSpec& spec, const Weights& weights) {
@@ -120,9 +128,13 @@ std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) c
 }
 
 std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
-                                                       const std::optional<NetworkPlan>& plan) {
-  const cuda::DeviceScope device;
-  return std::make_shared<CudaExecutable>(model, precision, plan);
+                                                       const std::optional<NetworkPlan>& plan,
+                                                       const HardwareProfile* calibration) {
+  const cuda::DeviceScope scope;
+  const cuda::DeviceLimits device = cuda::require_device(precision);
+  return std::make_shared<CudaExecutable>(
+      model, precision, plan, device,
+      calibration != nullptr ? std::optional(*calibration) : cuda_calibration(device.name));
 }
 
 }  // namespace lasnet

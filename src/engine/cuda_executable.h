@@ -58,9 +58,9 @@ struct CudaHead {
 
 class CudaExecutable final : public Executable {
  public:
-  /// `plan` has an entry per block, of which fit_cuda_plan makes what runs; without one, the default. Throws
-  /// Error without a device that can run `precision`.
-  CudaExecutable(const Model& model, Precision precision, const std::optional<NetworkPlan>& plan);
+  /// `plan` has an entry per block, of which fit_cuda_plan makes what runs; `calibration` is of the device.
+  CudaExecutable(const Model& model, Precision precision, const std::optional<NetworkPlan>& plan,
+                 const cuda::DeviceLimits& device, std::optional<HardwareProfile> calibration);
 
   std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
 
@@ -68,9 +68,11 @@ class CudaExecutable final : public Executable {
   const CudaConv& stem() const { return stem_; }
   const std::vector<CudaBlock>& blocks() const { return blocks_; }
   const CudaHead& head() const { return head_; }
-  const NetworkPlan& plan() const { return plan_; }
-  /// Whether the user chose the plan; else the engine may depart from it.
-  bool is_planned() const { return is_planned_; }
+  /// What the user chose, else what a calibration of the device finds fastest for such batches; nothing if
+  /// neither is there.
+  std::optional<NetworkPlan> plan_for(MapSize size, int64_t images) const;
+  /// What tiles are chosen by: the device's, where it has been calibrated.
+  const CudaTileCosts& tile_costs() const;
   /// A convolution as work for choose_cuda_tile, but for its pixels.
   CudaConvWork conv_work(const CudaConv& conv, bool adds) const;
   const cuda::DeviceLimits& device() const { return device_; }
@@ -81,8 +83,8 @@ class CudaExecutable final : public Executable {
   CudaBlock add_block(const BlockSpec& block, const Weights& weights);
 
   cuda::DeviceLimits device_;
-  NetworkPlan plan_;
-  bool is_planned_ = false;
+  std::optional<NetworkPlan> plan_;
+  std::optional<HardwareProfile> calibration_;  ///< of the device
   CudaWeights weights_;
   CudaConv stem_;
   std::vector<CudaBlock> blocks_;

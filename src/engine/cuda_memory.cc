@@ -44,9 +44,10 @@ CudaMirror::CudaMirror(int64_t bytes) {
 /// Lays out a CudaLayout over three regions.
 class CudaLayoutBuilder {
  public:
+  /// `plan`: of every block, or nothing.
   CudaLayoutBuilder(const CudaExecutable& executable, const NetworkGeometry& geometry, int64_t images,
-                    CudaMemory::Arenas& arenas)
-      : executable_(executable), geometry_(geometry), images_(images), arenas_(arenas) {}
+                    const std::optional<NetworkPlan>& plan, CudaMemory::Arenas& arenas)
+      : executable_(executable), geometry_(geometry), images_(images), plan_(plan), arenas_(arenas) {}
 
   CudaLayout build() {
     layout_.images = narrow(images_);
@@ -140,7 +141,7 @@ class CudaLayoutBuilder {
     block.convs_beside =
         convs_beside_masker(spec, block.plan, executable_.precision(), executable_.device().multiprocessors,
                             images_ * int64_t{g.middle_height} * g.middle_width,
-                            images_ * int64_t{g.output_height} * g.output_width);
+                            images_ * int64_t{g.output_height} * g.output_width, executable_.tile_costs());
     block.x = x;
     block.y = spec.projection ? new_map(geometry.output, spec.out_channels) : x;
     for (size_t i = 0; i + 1 < spec.convs.size(); ++i) {
@@ -167,17 +168,18 @@ class CudaLayoutBuilder {
     layout_.blocks.push_back(std::move(block));
   }
 
-  /// What the user chose; else, of the masker's schedules, what is faster for this batch.
+  /// What was chosen for it; else the usual one, its masker beside the first convolution where that hides it.
   BlockPlan plan_of(size_t index, const ListGeometry& g) const {
-    BlockPlan plan = executable_.plan().blocks[index];
-    if (executable_.is_planned()) return plan;
     const BlockSpec& spec = executable_.spec().blocks[index];
+    if (plan_) return fit_cuda_plan(spec, plan_->blocks[index]);
+    const BlockPlan plan = fit_cuda_plan(spec, kUsualCudaPlan);
     BlockPlan beside = plan;
     beside.masker = MaskerSchedule::with_conv1;
     if (spec.is_dynamic() && fit_cuda_plan(spec, beside) == beside &&
         hides_masker(executable_.conv_work(executable_.blocks()[index].convs[0], false),
                      images_ * int64_t{g.middle_height} * g.middle_width,
-                     expected_dilated_rate(kExpectedRate, g.granularity, g.dilation_stride))) {
+                     expected_dilated_rate(kExpectedRate, g.granularity, g.dilation_stride),
+                     executable_.tile_costs())) {
       return beside;
     }
     return plan;
@@ -241,6 +243,7 @@ class CudaLayoutBuilder {
   const CudaExecutable& executable_;
   const NetworkGeometry& geometry_;
   int64_t images_;
+  const std::optional<NetworkPlan>& plan_;
   CudaMemory::Arenas& arenas_;
   CudaLayout layout_;
   int64_t gathered_bytes_ = 0, gathered_pixels_ = 0;
@@ -249,14 +252,15 @@ class CudaLayoutBuilder {
 };
 
 CudaMemory::CudaMemory(const CudaExecutable& executable, const NetworkGeometry& geometry, int64_t images) {
+  const std::optional<NetworkPlan> plan = executable.plan_for(geometry.input, images);
   Arenas sizes;
-  CudaLayoutBuilder(executable, geometry, images, sizes).build();
+  CudaLayoutBuilder(executable, geometry, images, plan, sizes).build();
   work_ = cuda::DeviceBuffer(sizes.work.size(), fmt::format("a batch of {} images of {} x {}", images,
                                                             geometry.input.height, geometry.input.width));
   request_ = CudaMirror(sizes.request.size());
   report_ = CudaMirror(sizes.report.size());
   Arenas arenas{CudaArena(work_.data()), CudaArena(request_.device.data()), CudaArena(report_.device.data())};
-  layout_ = CudaLayoutBuilder(executable, geometry, images, arenas).build();
+  layout_ = CudaLayoutBuilder(executable, geometry, images, plan, arenas).build();
 }
 
 }  // namespace lasnet

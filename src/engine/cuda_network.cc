@@ -121,8 +121,9 @@ cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
 void CudaNetwork::run_conv(const Layer& layer, const cuda::ConvCall& call) {
   CudaConvWork work = executable_.conv_work(layer.conv, layer.epilogue == Epilogue::bias_add_relu);
   work.pixels = static_cast<double>(layer.max_pixels) * layer.rate;
-  work.split = splits_reduction(work, static_cast<double>(layer.max_pixels));
-  CudaTile tile = choose_cuda_tile(work);
+  const CudaTileCosts& costs = executable_.tile_costs();
+  work.split = splits_reduction(work, static_cast<double>(layer.max_pixels), costs);
+  CudaTile tile = choose_cuda_tile(work, costs);
   cuda::conv(stream_, layer.conv.precision, tile, call);
   check({layer.conv.spec.name, layer.conv.spec.out_channels, size_of(layer.out)}, layer.conv.precision,
         layer.max_pixels,

@@ -9,6 +9,7 @@
 #include "core/stopwatch.h"
 #include "lasnet/engine.h"
 #include "lasnet/geometry.h"
+#include "lasnet/hardware.h"
 
 namespace lasnet {
 
@@ -60,8 +61,11 @@ class Executable : public std::enable_shared_from_this<Executable> {
 /// Backends' factories; `model` has passed check_weights.
 std::shared_ptr<const Executable> make_reference_executable(const Model& model);
 std::shared_ptr<const Executable> make_cpu_executable(const Model& model, Isa isa, const NetworkPlan& plan);
-/// Throws Error in builds without CUDA and on machines without a device that can run `precision`.
+/// `calibration`: what is known of the device, which chooses tiles and, without a plan, schedules; by default
+/// what `lasnet calibrate` left of it, if anything. Throws Error in builds without CUDA and on machines
+/// without a device that can run `precision`.
 std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
-                                                       const std::optional<NetworkPlan>& plan);
+                                                       const std::optional<NetworkPlan>& plan,
+                                                       const HardwareProfile* calibration = nullptr);
 
 }  // namespace lasnet

@@ -93,8 +93,9 @@ class Operators {
   template <typename Pixels>
   OperatorLatency conv(const Layer& layer, CudaConvWork work, const Pixels& pixels) const {
     work.pixels = layer.layer_pixels * layer.rate;
-    work.split = splits_reduction(work, layer.layer_pixels);
-    const CudaTile chosen = choose_cuda_tile(work);
+    const CudaTileCosts& costs = context_.hardware.tiles;
+    work.split = splits_reduction(work, layer.layer_pixels, costs);
+    const CudaTile chosen = choose_cuda_tile(work, costs);
     OperatorLatency latency{.name = layer.name, .utilisation = 0};
     latency.tile = fmt::format("{} pixels x {} channels ({})", chosen.pixels, chosen.channels,
                                lasnet::to_string(chosen.shape));
@@ -104,8 +105,8 @@ class Operators {
       const bool idle = work.pixels <= 0;  // the kernel starts, and finds an empty list
       const double covered = ceil_div(work.pixels, tile.pixels) * tile.pixels *
                              ceil_div(work.channels, tile.channels) * tile.channels;
-      const double seconds = idle ? context_.hardware.cost(CudaUnit::kernel)
-                                  : expected_seconds(tile, work, context_.hardware.tiles);
+      const double seconds =
+          idle ? context_.hardware.cost(CudaUnit::kernel) : expected_seconds(tile, work, costs);
       latency.seconds += counts.probability * seconds;
       (idle ? latency.launch_s : latency.compute_s) += counts.probability * seconds;
       latency.utilisation += counts.probability * (idle ? 1 : work.pixels * work.channels / covered);
@@ -159,11 +160,11 @@ class CudaBlockCosts {
         plan_(plan),
         masker_(plan.masker == MaskerSchedule::pooled ? masker : CudaMaskerRole{}),
         sparse_(sparse),
-        convs_beside_(sparse ? convs_beside_masker(block, plan, context.precision,
-                                                   context.hardware.multiprocessors,
-                                                   context.batch * geometry.middle.pixels(),
-                                                   context.batch * geometry.output.pixels())
-                             : 0),
+        convs_beside_(
+            sparse ? convs_beside_masker(block, plan, context.precision, context.hardware.multiprocessors,
+                                         context.batch * geometry.middle.pixels(),
+                                         context.batch * geometry.output.pixels(), context.hardware.tiles)
+                   : 0),
         images_(static_cast<double>(context.batch)),
         middle_pixels_(images_ * pixels_of(geometry.middle)),
         output_pixels_(images_ * pixels_of(geometry.output)) {}
@@ -226,11 +227,12 @@ class CudaBlockCosts {
   /// What a second one, beside them too, hides of them is left out.
   OperatorLatency masking_beside() const {
     const OperatorLatency conv = first(false);
-    const CudaConvWork work =
-        whole_layer(operators_.work({"", block_.convs[0]}), context_.batch * geometry_.middle.pixels());
+    const CudaTileCosts& costs = context_.hardware.tiles;
+    const CudaConvWork work = whole_layer(operators_.work({"", block_.convs[0]}),
+                                          context_.batch * geometry_.middle.pixels(), costs);
     OperatorLatency mask = sum_of("", masking());
     if (convs_beside_ > 1) mask.seconds = std::max(0.0, mask.seconds - second(false).seconds);
-    OperatorLatency beside = !leaves_room(work)            ? sum_of("", {conv, mask})
+    OperatorLatency beside = !leaves_room(work, costs)     ? sum_of("", {conv, mask})
                              : conv.seconds > mask.seconds ? conv
                                                            : mask;
     const double branch = context_.hardware.cost(CudaUnit::branch);

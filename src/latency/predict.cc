@@ -480,13 +480,15 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
   const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
   NetworkLatency best = predict_settled(*model, spec, geometry, query);
   best.macs_ratio = macs_ratio_of(spec, geometry, query);
-  if (hardware.kind != HardwareKind::cpu || query.schedule.masker || !spec.arch.is_dynamic()) return best;
-  // Sums of patches pay off for the blocks of a stage together or not at all, which no block sees alone.
-  LatencyQuery without_sums = query;
-  without_sums.schedule.masker = MaskerSchedule::separate;
-  NetworkLatency separate = predict_settled(*model, spec, geometry, without_sums);
-  separate.macs_ratio = best.macs_ratio;
-  return separate.dynamic_s < (1 - kClearGain) * best.dynamic_s ? separate : best;
+  if (hardware.kind == HardwareKind::gpu || query.schedule.masker || !spec.arch.is_dynamic()) return best;
+  // Pooled maskers pay off for the blocks of a stage together or not at all, which no block sees alone. They
+  // are usual on a CPU, and not on a GPU.
+  LatencyQuery other = query;
+  other.schedule.masker =
+      hardware.kind == HardwareKind::cpu ? MaskerSchedule::separate : MaskerSchedule::pooled;
+  NetworkLatency together = predict_settled(*model, spec, geometry, other);
+  together.macs_ratio = best.macs_ratio;
+  return together.dynamic_s < (1 - kClearGain) * best.dynamic_s ? together : best;
 }
 
 NetworkPlan choose_plan(const ModelSpec& spec, const HardwareProfile& hardware, const LatencyQuery& query) {

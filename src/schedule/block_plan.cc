@@ -87,6 +87,10 @@ BlockPlan parse_block_plan(const std::string& text) {
   return plan;
 }
 
+std::string to_string(MaskerSchedule masker) {
+  return std::string(name_of(Names<MaskerSchedule>(kMaskers), masker));
+}
+
 std::string to_string(const BlockPlan& plan) {
   return fmt::format("masker={},gather={},scatter={},traversal={},whole_map_above={:g}",
                      name_of(Names<MaskerSchedule>(kMaskers), plan.masker),

@@ -21,11 +21,11 @@ double share_of_highest(const CudaTile& tile) {
 constexpr double kMaskingSeconds = 5e-6;
 
 /// Seconds that the whole layer takes longer than this share of it.
-double dense_surplus(const CudaConvWork& whole, double rate) {
+double dense_surplus(const CudaConvWork& whole, double rate, const CudaTileCosts& costs) {
   CudaConvWork sparse = whole;
   sparse.pixels *= rate;
-  return expected_seconds(choose_cuda_tile(whole), whole) -
-         expected_seconds(choose_cuda_tile(sparse), sparse);
+  return expected_seconds(choose_cuda_tile(whole, costs), whole, costs) -
+         expected_seconds(choose_cuda_tile(sparse, costs), sparse, costs);
 }
 
 }  // namespace
@@ -143,34 +143,35 @@ bool runs_precision(int compute_capability, Precision precision) {
   return precision == Precision::fp32 || compute_capability >= kTensorCores;
 }
 
-CudaConvWork whole_layer(CudaConvWork work, int64_t pixels) {
+CudaConvWork whole_layer(CudaConvWork work, int64_t pixels, const CudaTileCosts& costs) {
   work.pixels = static_cast<double>(pixels);
-  work.split = splits_reduction(work, work.pixels);
+  work.split = splits_reduction(work, work.pixels, costs);
   return work;
 }
 
-bool leaves_room(const CudaConvWork& work) {
-  CudaTile tile = choose_cuda_tile(work);
+bool leaves_room(const CudaConvWork& work, const CudaTileCosts& costs) {
+  CudaTile tile = choose_cuda_tile(work, costs);
   double tiles = ceil_div(work.pixels, tile.pixels) * ceil_div(work.channels, tile.channels);
   return tile.shape == CudaTileShape::split || tiles <= work.multiprocessors;
 }
 
-bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate) {
-  first = whole_layer(first, pixels);
-  return leaves_room(first) && dense_surplus(first, dilated_rate) < kMaskingSeconds;
+bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate, const CudaTileCosts& costs) {
+  first = whole_layer(first, pixels, costs);
+  return leaves_room(first, costs) && dense_surplus(first, dilated_rate, costs) < kMaskingSeconds;
 }
 
 int convs_beside_masker(const BlockSpec& block, const BlockPlan& plan, Precision precision,
-                        int multiprocessors, int64_t middle_pixels, int64_t output_pixels) {
+                        int multiprocessors, int64_t middle_pixels, int64_t output_pixels,
+                        const CudaTileCosts& costs) {
   if (!block.is_dynamic() || plan.masker != MaskerSchedule::with_conv1) return 0;
   // The last convolution adds to the map; copies need the masks.
   if (block.convs.size() < 3 || plan.gather == GatherSchedule::copied) return 1;
   auto work = [&](size_t conv, int64_t pixels) {
-    return whole_layer(cuda_conv_work(block.convs[conv], precision, false, multiprocessors), pixels);
+    return whole_layer(cuda_conv_work(block.convs[conv], precision, false, multiprocessors), pixels, costs);
   };
   CudaConvWork first = work(0, middle_pixels), second = work(1, output_pixels);
-  double rest = kMaskingSeconds - expected_seconds(choose_cuda_tile(first), first);
-  return leaves_room(second) && dense_surplus(second, kExpectedRate) < rest ? 2 : 1;
+  double rest = kMaskingSeconds - expected_seconds(choose_cuda_tile(first, costs), first, costs);
+  return leaves_room(second, costs) && dense_surplus(second, kExpectedRate, costs) < rest ? 2 : 1;
 }
 
 double expected_dilated_rate(double rate, int granularity, int dilation_stride) {

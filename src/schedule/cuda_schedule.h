@@ -51,8 +51,8 @@ struct CudaConvWork {
 /// The tile that runs for this work: of `fitted`, the height that its pixels ask for.
 CudaTile fitted_to(CudaTile tile, const CudaConvWork& work);
 
-/// Costs from measurements on one GPU (an H100): what the engine chooses tiles by. Elsewhere the proportions
-/// count.
+/// Costs from measurements on one GPU (an H100): what the engine chooses tiles by where its own has not been
+/// calibrated. The proportions count.
 const CudaTileCosts& shipped_tile_costs();
 /// The table of a precision, as a member.
 using CudaTileTable = std::array<CudaTileCost, kCudaTileShapes> CudaTileCosts::*;
@@ -82,26 +82,29 @@ bool runs_precision(int compute_capability, Precision precision);
 double expected_dilated_rate(double rate, int granularity, int dilation_stride);
 
 /// A layer's work on every pixel, and whether it is split.
-CudaConvWork whole_layer(CudaConvWork work, int64_t pixels);
+CudaConvWork whole_layer(CudaConvWork work, int64_t pixels,
+                         const CudaTileCosts& costs = shipped_tile_costs());
 
 /// Whether a convolution's tiles leave room on the device for kernels beside it. Decided for the whole layer.
-bool leaves_room(const CudaConvWork& work);
+bool leaves_room(const CudaConvWork& work, const CudaTileCosts& costs = shipped_tile_costs());
 
 /// Whether a dense first convolution hides masker and lists, which then run beside it: it must leave room on
 /// the device and may compute more than the sparse one, as long as that takes less than what it hides.
-bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate);
+bool hides_masker(CudaConvWork first, int64_t pixels, double dilated_rate,
+                  const CudaTileCosts& costs = shipped_tile_costs());
 
 /// Convolutions of a block that compute every pixel while masker and lists are made beside them: none unless
 /// the plan says with_conv1, and two where the first takes less time than masker and lists, and what the
 /// second computes more takes less than the rest. `middle_pixels`, `output_pixels`: of the batch.
 int convs_beside_masker(const BlockSpec& block, const BlockPlan& plan, Precision precision,
-                        int multiprocessors, int64_t middle_pixels, int64_t output_pixels);
+                        int multiprocessors, int64_t middle_pixels, int64_t output_pixels,
+                        const CudaTileCosts& costs = shipped_tile_costs());
 
 /// Activation rate that tiles are chosen for.
 inline constexpr double kExpectedRate = 0.5;
 
-/// What the cuda backend runs unless asked otherwise, but for batches whose first convolutions hide the
-/// masker.
+/// What the cuda backend runs unless asked otherwise, or where a calibration of the device knows better, but
+/// for batches whose first convolutions hide the masker.
 inline constexpr BlockPlan kUsualCudaPlan = {.masker = MaskerSchedule::separate};
 
 /// Active patches of an image, of `patches`, from which it lists its whole map, for a plan's whole_map_above;

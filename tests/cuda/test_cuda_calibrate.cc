@@ -88,6 +88,7 @@ TEST(ValidateCuda, ComparesBlocksNetworksAndGranularities) {
                                       .batches = {1, 2},
                                       .precisions = {Precision::fp16},
                                       .granularities = {{2, 1, 1, 1}, {1, 1, 1, 1}},
+                                      .maskers = {MaskerSchedule::separate, MaskerSchedule::pooled},
                                       .rates = {0.5},
                                       .repeat = 1};
   double last = 0;
@@ -95,7 +96,7 @@ TEST(ValidateCuda, ComparesBlocksNetworksAndGranularities) {
       validate_cuda(hardware, options, [&](double share, const std::string&) { last = share; });
   EXPECT_EQ(last, 1);
   EXPECT_TRUE(validation.skipped.empty());
-  ASSERT_EQ(validation.networks.size(), 4U);
+  ASSERT_EQ(validation.networks.size(), 8U);
   for (const NetworkComparison& network : validation.networks) {
     EXPECT_GT(network.measured_static_s, 0);
     EXPECT_GT(network.measured_dynamic_s, 0);
@@ -103,16 +104,23 @@ TEST(ValidateCuda, ComparesBlocksNetworksAndGranularities) {
     EXPECT_GT(network.predicted_dynamic_s, 0);
     EXPECT_EQ(network.precision, Precision::fp16);
   }
-  // Eight blocks: static once per batch, dynamic for either S.
-  EXPECT_EQ(validation.points.size(), 8U * 2 * (1 + 2));
-  EXPECT_EQ(quality_of(validation.points, "resnet").points, 8U * 2 * 2);
+  // Eight blocks: static once per batch, dynamic for either S and either masker.
+  EXPECT_EQ(validation.points.size(), 8U * 2 * (1 + 2 * 2));
+  EXPECT_EQ(quality_of(validation.points, "resnet").points, 8U * 2 * 2 * 2);
+  size_t pooled = 0;
   for (const ValidationPoint& point : validation.points) {
     EXPECT_GT(point.measured_s, 0);
     EXPECT_GT(point.predicted_s, 0);
-    EXPECT_THAT(point.schedule, testing::HasSubstr("masker=separate,gather=indirect,scatter=in_place"));
+    EXPECT_THAT(point.schedule,
+                testing::MatchesRegex("masker=(separate|pooled),gather=indirect,scatter=in_place.*"));
+    pooled += point.granularity > 0 && point.schedule.starts_with("masker=pooled");
   }
-  ASSERT_EQ(validation.granularities.size(), 2U) << "a choice for each batch";
-  for (const Choice& choice : validation.granularities) EXPECT_EQ(choice.options.size(), 2U);
+  EXPECT_GT(pooled, 0U);
+  for (const auto& choices : {validation.granularities, validation.schedules}) {
+    ASSERT_EQ(choices.size(), 4U) << "a choice for each batch and each of the others";
+    for (const Choice& choice : choices) EXPECT_EQ(choice.options.size(), 2U);
+  }
+  EXPECT_EQ(validation.schedules[0].options[1].name, "masker=pooled");
 }
 
 TEST(ValidateCuda, AnotherKindOfHardwareIsRefused) {

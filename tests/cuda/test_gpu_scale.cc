@@ -31,8 +31,7 @@ struct ScaleCase {
 };
 
 void expect_same_as_cpu(const ScaleCase& c, Precision precision, MaskerSchedule masker) {
-  SCOPED_TRACE(std::string(c.architecture) + " " + to_string(precision) + " masker " +
-               std::to_string(static_cast<int>(masker)));
+  SCOPED_TRACE(std::string(c.architecture) + " " + to_string(precision) + " masker " + to_string(masker));
   Model model = test::random_model(test::narrow_arch(c.architecture, "4-4-2-1", c.width), 1);
   Tensor x = test::random_input(c.images, kSize, 2);
   const double tolerance = test::logits_tolerance(precision);

@@ -120,7 +120,7 @@ DeviceLimits require_device(Precision precision) {
     fail("{} has compute capability {}.{}; {} needs 8.0 or newer. Use --precision fp32 or --backend cpu",
          device.name, device.major, device.minor, to_string(precision));
   }
-  return {device.multiProcessorCount, static_cast<int64_t>(device.sharedMemPerBlockOptin)};
+  return {device.multiProcessorCount, static_cast<int64_t>(device.sharedMemPerBlockOptin), device.name};
 }
 
 DeviceBuffer::DeviceBuffer(int64_t bytes, const std::string& purpose) : bytes_(bytes) {

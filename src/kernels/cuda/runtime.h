@@ -19,6 +19,7 @@ namespace lasnet::cuda {
 struct DeviceLimits {
   int multiprocessors = 1;
   int64_t shared_bytes_per_block = 0;  ///< with opt-in
+  std::string name = {};               ///< as CUDA has it
 };
 
 /// The backend's device is this thread's current one meanwhile; then the caller's is again. Memory, streams

@@ -1,0 +1,84 @@
+// What sessions of the cuda backend make of a calibration of their device, on the emulated one.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "core/file.h"
+#include "engine/cuda_executable.h"
+#include "engine/default_plan.h"
+#include "lasnet/hardware.h"
+#include "latency/host_profile.h"
+#include "support/cache_folder.h"
+#include "support/random_model.h"
+
+namespace lasnet {
+namespace {
+
+constexpr MapSize kSize{64, 64};
+
+Model small_model() { return test::random_model(test::narrow_arch("resnet50", "4-4-2-1", 0.125), 1); }
+
+/// A profile of the emulated device, on which a masker that reads its map takes `masker_s` per MB.
+HardwareProfile profile_of(double masker_s, const std::string& device = "emulated") {
+  HardwareProfile profile = load_hardware("cuda-h100");
+  profile.cuda.device = device;
+  profile.cuda.seconds_per[static_cast<size_t>(CudaUnit::masker)] = masker_s;
+  return profile;
+}
+
+void write_calibration(const HardwareProfile& profile) {
+  write_file_atomically(cached_cuda_profile_path(),
+                        [&](std::ostream& out) { out << hardware_to_toml(profile); });
+}
+
+std::optional<NetworkPlan> plan_that_runs(const Model& model, Precision precision, int64_t images,
+                                          const std::optional<NetworkPlan>& asked = std::nullopt) {
+  const auto executable = make_executable(model, Backend::cuda, std::nullopt, asked, precision);
+  return dynamic_cast<const CudaExecutable&>(*executable).plan_for(kSize, images);
+}
+
+class CudaPlan : public testing::Test {
+ protected:
+  CudaPlan() {
+    std::filesystem::create_directories(std::filesystem::path(cached_cuda_profile_path()).parent_path());
+  }
+
+  const test::CacheFolder cache_;
+  const Model model_ = small_model();
+};
+
+TEST_F(CudaPlan, IsWhatACalibrationOfTheDeviceFindsFastest) {
+  EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128), std::nullopt) << "never calibrated";
+  write_calibration(profile_of(1e-3));
+  EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128)->blocks[1].masker, MaskerSchedule::pooled);
+  EXPECT_EQ(plan_that_runs(model_, Precision::bf16, 128)->blocks[1].masker, MaskerSchedule::pooled);
+  EXPECT_EQ(plan_that_runs(model_, Precision::tf32, 128), std::nullopt) << "is not predicted";
+  EXPECT_NE(plan_that_runs(model_, Precision::fp16, 5000), std::nullopt) << "more images than are predicted";
+  write_calibration(profile_of(1e-9));
+  EXPECT_NE(plan_that_runs(model_, Precision::fp16, 128)->blocks[1].masker, MaskerSchedule::pooled);
+  write_calibration(profile_of(1e-3, "another device"));
+  EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128), std::nullopt);
+}
+
+TEST_F(CudaPlan, IsWhatTheUserAsksFor) {
+  write_calibration(profile_of(1e-3));
+  const NetworkPlan asked = uniform_plan(model_.spec, {.masker = MaskerSchedule::separate});
+  EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128, asked), asked);
+}
+
+TEST_F(CudaPlan, NeverChangesTheBitsOfFp32) {
+  Tensor x = test::random_input(2, kSize, 3);
+  const Tensor expected = Session(model_, {.backend = Backend::cuda}).run(x).logits;
+  for (double masker_s : {1e-9, 1e-3}) {
+    for (CudaTileShape cheap : {CudaTileShape::medium, CudaTileShape::small, CudaTileShape::fitted}) {
+      HardwareProfile profile = profile_of(masker_s);
+      for (CudaTileCost& cost : profile.cuda.tiles.fp32) cost.step_ns *= 1e3;
+      profile.cuda.tiles.fp32[static_cast<size_t>(cheap)].step_ns = 1;
+      write_calibration(profile);
+      EXPECT_EQ(Session(model_, {.backend = Backend::cuda}).run(x).logits, expected) << to_string(cheap);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace lasnet
