@@ -14,6 +14,12 @@ RunFiles::RunFiles(std::string directory) : directory_(std::move(directory)) {
   check_writable(checkpoint());
 }
 
+void RunFiles::forget_position() const {
+  std::error_code error;
+  std::filesystem::remove(checkpoint(), error);
+  if (error) fail("{}: cannot be removed: {}", checkpoint(), error.message());
+}
+
 void check_resumable(const Checkpoint& checkpoint, const nlohmann::json& recipe,
                      const std::vector<std::string>& classes, int64_t train_images,
                      const std::string& origin) {

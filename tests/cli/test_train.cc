@@ -57,6 +57,10 @@ TEST_F(TrainTest, WritesAModelThatRuns) {
   const auto stat = run_program({"inspect", json.at("static"), "--json"});
   ASSERT_EQ(stat.exit_code, 0) << stat.err;
   EXPECT_EQ(stat.json().at("arch").at("granularity"), "static");
+
+  const auto again = run_program(arguments({"--epochs", "1", "--pretrain-epochs", "1"}));
+  EXPECT_EQ(again.exit_code, 1);
+  EXPECT_THAT(again.err, testing::AllOf(HasSubstr(path("model.safetensors")), HasSubstr("--overwrite")));
 }
 
 TEST_F(TrainTest, AutoGranularityAsksTheSearch) {

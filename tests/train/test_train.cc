@@ -210,14 +210,30 @@ TEST_F(TrainTest, ARunIsOnlyReplacedWhereThatIsAskedFor) {
   train(config_, observer_);
   const std::string before = read_text(out("model.safetensors"));
   config_.seed = 7;
-  EXPECT_THAT(error(), AllOf(HasSubstr("checkpoint.safetensors"), HasSubstr("a finished run"),
-                             HasSubstr("overwrite")));
+  const auto refused =
+      AllOf(HasSubstr(out("model.safetensors") + ": the model of a finished run"), HasSubstr("--overwrite"));
+  EXPECT_THAT(error(), refused);
+  std::filesystem::remove(out("checkpoint.safetensors"));
+  EXPECT_THAT(error(), refused) << "whoever removed the checkpoint";
   EXPECT_EQ(read_text(out("model.safetensors")), before);
   config_.overwrite = true;
   train(config_, observer_);
   EXPECT_NE(read_text(out("model.safetensors")), before);
   config_.resume = true;
-  EXPECT_THAT(error(), HasSubstr("either it or resume"));
+  EXPECT_THAT(error(), HasSubstr("either it or"));
+}
+
+TEST_F(TrainTest, OverwritingForgetsWhereTheOldRunStood) {
+  train(config_, observer_);
+  config_.overwrite = true;
+  observer_.should_stop = [] { return true; };
+  ASSERT_FALSE(train(config_, observer_).completed);
+  config_.overwrite = false;
+  EXPECT_THAT(error(), AllOf(HasSubstr("unfinished"), HasSubstr("--resume"), HasSubstr("--overwrite")));
+  config_.resume = true;
+  observer_.should_stop = {};
+  EXPECT_TRUE(train(config_, observer_).completed);
+  EXPECT_FALSE(epochs_.empty());
 }
 
 TEST_F(TrainTest, ACheckpointIsOnlyContinuedAsItWasStarted) {
