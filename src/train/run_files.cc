@@ -4,6 +4,7 @@
 
 #include "core/fail.h"
 #include "core/file.h"
+#include "train/config.h"
 
 namespace lasnet {
 
@@ -26,8 +27,8 @@ void check_resumable(const Checkpoint& checkpoint, const nlohmann::json& recipe,
   for (const auto& [key, value] : recipe.items()) {
     nlohmann::json before = checkpoint.recipe.value(key, nlohmann::json());
     if (before != value) {
-      fail("{}: the run was started with {} = {}, now it is {}; a run can only be resumed unchanged", origin,
-           key, before.dump(), value.dump());
+      fail("{}: the run was started with {} {}, now it is {}; a run can only be resumed unchanged", origin,
+           option_name(key), before.dump(), value.dump());
     }
   }
   if (checkpoint.classes != classes || checkpoint.train_images != train_images) {

@@ -51,10 +51,8 @@ void check_batch(const TrainConfig& config, const ModelSpec& spec, int64_t image
   NetworkGeometry geometry = network_geometry(spec, {config.size, config.size});
   int64_t batch = std::min<int64_t>(config.batch, images);
   if (batch * geometry.blocks.back().output.pixels() < 2) {
-    fail(
-        "training configuration: a batch of {} at {} px leaves BatchNorm one value per channel; raise batch "
-        "or size",
-        batch, config.size);
+    fail("a batch of {} at {} px leaves BatchNorm one value per channel; raise --batch or --size", batch,
+         config.size);
   }
 }
 

@@ -153,6 +153,11 @@ TEST_F(TrainTest, WrongUse) {
   refuse("--arch", "resnet19");
   refuse("--granularity", "0-4-2-1");
   refuse("--target", "1.5");
+  const std::string file = folder_.path("c.toml");
+  write_text(file, "target = 1.5\n");
+  const auto of_file = run_program(arguments({"--config", file}));
+  EXPECT_EQ(of_file.exit_code, 2);
+  EXPECT_THAT(of_file.err, HasSubstr(file + ": --target 1.5 is not allowed"));
   refuse("--epochs", "many");
   EXPECT_FALSE(fs::exists(folder_.path("out")));
 }

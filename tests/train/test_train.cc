@@ -243,7 +243,7 @@ TEST_F(TrainTest, ACheckpointIsOnlyContinuedAsItWasStarted) {
   EXPECT_THAT(error(), HasSubstr("unfinished")) << "without resume";
   config_.resume = true;
   config_.lr = 0.3;
-  EXPECT_THAT(error(), AllOf(HasSubstr("lr = 0.02"), HasSubstr("0.3")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("--lr 0.02"), HasSubstr("0.3")));
   config_.lr = TrainConfig{}.lr;
   folder_.add("train", "red", 0, 17);
   EXPECT_THAT(error(), HasSubstr("other data"));
@@ -390,9 +390,9 @@ TEST(MaskWarnings, NameConstantMasksOnly) {
   MaskStatistics masks{.blocks = {"empty", "full", "varied", "middle", "nearly"},
                        .mean = {0.0, 1.0, 0.995, 0.5, 0.999},
                        .std = {0.0, 0.0, 0.05, 0.0, 0.001}};
-  auto collapsed = AllOf(HasSubstr("collapsed"), HasSubstr("the mask of empty;"), HasSubstr("masker_bias"));
+  auto collapsed = AllOf(HasSubstr("collapsed"), HasSubstr("the mask of empty;"), HasSubstr("--masker-bias"));
   auto saturated =
-      AllOf(HasSubstr("saturated"), HasSubstr("the mask of full, nearly;"), HasSubstr("lambda_flops"));
+      AllOf(HasSubstr("saturated"), HasSubstr("the mask of full, nearly;"), HasSubstr("--lambda-flops"));
   EXPECT_THAT(mask_warnings(masks, 0.1), ElementsAre(collapsed));
   EXPECT_THAT(mask_warnings(masks, 0.9), ElementsAre(collapsed, saturated));
 }
