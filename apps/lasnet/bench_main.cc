@@ -101,6 +101,7 @@ BenchReport bench(const BenchOptions& options) {
 void sweep(BenchOptions options) {
   constexpr int kGranularities[] = {1, 2, 4, 7, 8};
   constexpr int kRates = 10;
+  prepare_sweep(options.sweep, options.model.path);
   std::vector<SweepRow> rows;
   Progress progress("sweep", std::size(kGranularities) * kRates, "points");
   std::string title;

@@ -48,6 +48,10 @@ Plot stage_plot(int stage, const std::map<int, std::vector<SweepRow>>& by_granul
   return plot;
 }
 
+std::string file_of(const std::string& dir, const std::string& name, const char* extension) {
+  return dir + "/" + name + extension;
+}
+
 }  // namespace
 
 std::vector<SweepRow> sweep_rows(const BenchReport& report, int granularity) {
@@ -96,6 +100,11 @@ double break_even(const std::vector<SweepRow>& rows) {
   return 0;
 }
 
+void prepare_sweep(const std::string& dir, const std::string& name) {
+  create_directory(dir);
+  for (const char* extension : {".csv", ".svg"}) check_writable(file_of(dir, name, extension));
+}
+
 void write_sweep(const std::vector<SweepRow>& rows, const std::string& title, const std::string& dir,
                  const std::string& name) {
   std::string csv = "stage,granularity,rate,dilated_rate,dense_ms,sparse_ms,speedup,theory_speedup\n";
@@ -104,12 +113,11 @@ void write_sweep(const std::vector<SweepRow>& rows, const std::string& title, co
                        row.stage == 0 ? "network" : std::to_string(row.stage), row.granularity, row.rate,
                        row.dilated_rate, row.dense_ms, row.sparse_ms, row.speedup, row.theory_speedup);
   }
-  create_directory(dir);
-  write_file_atomically(dir + "/" + name + ".csv", [&](std::ostream& out) { out << csv; });
+  write_file_atomically(file_of(dir, name, ".csv"), [&](std::ostream& out) { out << csv; });
   std::vector<Plot> plots;
   for (const auto& [stage, by_granularity] : grouped(rows))
     plots.push_back(stage_plot(stage, by_granularity));
-  write_svg(plots, {.title = title, .columns = 3}, dir + "/" + name + ".svg");
+  write_svg(plots, {.title = title, .columns = 3}, file_of(dir, name, ".svg"));
 }
 
 std::string to_text(const std::vector<SweepRow>& rows) {

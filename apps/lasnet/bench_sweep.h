@@ -23,6 +23,9 @@ std::vector<SweepRow> sweep_rows(const BenchReport& report, int granularity);
 /// granularity in rising order of rate; 1 if it always is.
 double break_even(const std::vector<SweepRow>& rows);
 
+/// Makes the folder for write_sweep and proves that the files can be written there. Throws Error.
+void prepare_sweep(const std::string& dir, const std::string& name);
+
 /// Writes DIR/NAME.csv (a row per SweepRow) and DIR/NAME.svg (a plot per stage, a line per granularity, the
 /// break-even line). Throws Error.
 void write_sweep(const std::vector<SweepRow>& rows, const std::string& title, const std::string& dir,

@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "common.h"
 #include "core/fail.h"
+#include "core/file.h"
 #include "core/npy.h"
 #include "log.h"
 #include "terminal.h"
@@ -35,6 +36,7 @@ int forward(const ForwardCommand& command) {
   const Tensor input = load_npy_f32(command.input);
   const MaskSet forced =
       command.force_masks.empty() ? MaskSet{} : load_masks(command.force_masks, "--force-masks");
+  check_writable(command.output);
   Session session(model, command.session);
   const Result result = session.run(input, {.force_masks = forced.empty() ? nullptr : &forced,
                                             .check_finite = command.check_finite,

@@ -95,6 +95,7 @@ std::pair<std::string, Descriptor> open_beside(const std::string& target) {
     std::string path = fmt::format("{}.{}-{}.tmp", target, ::getpid(), counter++);
     int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0) return {path, Descriptor(fd)};
+    if (errno == ENOENT) fail("{}: cannot be written: {}; make its folder first", target, reason(errno));
     if (errno != EEXIST) fail("{}: cannot be written: {}", target, reason(errno));
   }
 }

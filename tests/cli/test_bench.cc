@@ -68,6 +68,14 @@ TEST_F(BenchTest, SweepWritesATableAndAPlot) {
   }
 }
 
+TEST_F(BenchTest, ASweepThatCannotBeWrittenIsRefusedBeforeMeasuring) {
+  write_text(folder_.path("file"), "in the way");
+  const auto refused = run_program({"bench", "resnet18", "--sweep", folder_.path("file")});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, HasSubstr(folder_.path("file")));
+  EXPECT_LT(refused.cpu_seconds, 3);
+}
+
 TEST_F(BenchTest, BadSchedulesAreRefused) {
   const auto result = run_program(with(kTiny, {"--schedule", "masker=fast"}));
   EXPECT_EQ(result.exit_code, 2);

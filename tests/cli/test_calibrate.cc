@@ -45,6 +45,15 @@ TEST_F(CalibrateTest, AnUnwritableOutputIsNamed) {
   EXPECT_LT(result.cpu_seconds, 3) << "refused before measuring";
 }
 
+TEST_F(CalibrateTest, APlotThatCannotBeWrittenIsNamedBeforeMeasuring) {
+  const auto path = folder_.path("none/p.svg");
+  const auto result = run_program({"validate-predictor", "--quick", "--plot", path});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr(path));
+  EXPECT_LT(result.cpu_seconds, 3);
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("none")));
+}
+
 TEST_F(CalibrateTest, AGpuThatIsNotThereIsNamedBeforeAnythingIsWritten) {
   if (!cuda_devices().empty()) GTEST_SKIP() << "there is one";
   const auto path = folder_.path("gpu.toml");
