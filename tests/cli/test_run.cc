@@ -115,6 +115,15 @@ TEST_F(RunTest, AnArchitectureIsNoModelFile) {
   const auto result = run_program({"run", "resnet50", save_photo("a.png")});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, HasSubstr("an architecture has no weights"));
+  for (const std::string command : {"run", "forward", "eval", "bench", "inspect"}) {
+    std::vector<std::string> arguments = {command, "ResNet5O"};
+    if (command == "run" || command == "eval") arguments.push_back(folder_.path());
+    if (command == "forward") arguments.insert(arguments.end(), {"--input", "x.npy", "--output", "y.npy"});
+    const auto mistyped = run_program(arguments);
+    EXPECT_EQ(mistyped.exit_code, 2) << command;
+    EXPECT_THAT(mistyped.err, HasSubstr("did you mean resnet50?")) << command;
+  }
+  EXPECT_EQ(run_program({"run", "none.safetensors", folder_.path()}).exit_code, 1);
 }
 
 TEST_F(RunTest, OverlayOfAStaticNetworkIsRefused) {
