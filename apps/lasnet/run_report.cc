@@ -63,6 +63,7 @@ Json to_json(const ImageReport& report) {
           {"dynamic_ms", report.dynamic_ms},
           {"dense_ms", report.dense_ms},
           {"speedup", report.speedup.median},
+          {"speedup_quartiles", {report.speedup.q1, report.speedup.q3}},
           {"blocks", blocks}};
 }
 
