@@ -1,10 +1,8 @@
 #include "bench_options.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "core/fail.h"
-#include "core/suggest.h"
 
 namespace lasnet::cli {
 namespace {
@@ -126,12 +124,7 @@ void resolve(BenchOptions& options) {
     throw UsageError(fmt::format("--sweep: {} is not an architecture; known: {}", model.path,
                                  fmt::join(architecture_names(), ", ")));
   }
-  if (!std::filesystem::exists(model.path)) {
-    const std::string near = nearest_name(model.path, architecture_names());
-    throw UsageError(fmt::format("MODEL {}: no such file, and no architecture{}; known: {}", model.path,
-                                 near.empty() ? "" : fmt::format(" (did you mean {}?)", near),
-                                 fmt::join(architecture_names(), ", ")));
-  }
+  check_file_or_architecture(model.path);
   if (options.images.empty() && !options.rate && !options.macs) {
     throw UsageError(fmt::format(
         "{}: a network's own masks mean nothing on random inputs. Give it photographs (--images DIR), or "

@@ -179,16 +179,21 @@ void warn_of_other_granularity(const ModelOptions& options) {
                                                : "its maskers do not know patches of that size"));
 }
 
+/// Throws UsageError where the name of an architecture, perhaps a mistyped one, stands for a model file.
+void check_is_no_architecture(const std::string& path) {
+  if (std::filesystem::path(path).has_extension() || std::filesystem::exists(path)) return;
+  const std::string near = nearest_name(path, architecture_names());
+  if (near.empty()) return;
+  throw UsageError(fmt::format(
+      "MODEL {}: no such file{}, and an architecture has no weights; expected a model file (lasnet convert "
+      "makes one of PyTorch weights, lasnet train of an image folder)",
+      path, near == path ? "" : fmt::format(" (did you mean {}?)", near)));
+}
+
 }  // namespace
 
 Model load_model(const ModelOptions& options) {
-  if (!std::filesystem::exists(options.path) && is_architecture(options.path)) {
-    throw UsageError(
-        fmt::format("MODEL {}: an architecture has no weights; expected a model file (lasnet convert makes "
-                    "one of PyTorch "
-                    "weights, lasnet train of an image folder)",
-                    options.path));
-  }
+  check_is_no_architecture(options.path);
   warn_of_other_granularity(options);
   if (options.describe_nothing()) return lasnet::load_model(options.path);
   Model model = lasnet::load_model(options.path, apply(options, described_or_plain(options)));

@@ -61,8 +61,13 @@ std::string words(const Json& list) {
 }
 
 std::string training_text() {
-  if (!kTraining) return "no (built with -DLASNET_TRAIN=OFF)";
-  return is_built("train") ? "yes" : "not yet: lasnet-train is not beside this program (make build)";
+  if (!kTraining) {
+    return "no: install libtorch (Debian: libtorch-dev libopenblas0-openmp) and build again with "
+           "-DLASNET_TRAIN=ON";
+  }
+  return is_built("train") ? "yes"
+                           : "not yet: lasnet-train is not beside this program; `make build` builds it, the "
+                             "package lasnet-train has it";
 }
 
 int info(bool json) {

@@ -140,9 +140,9 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
                  fmt::format("{:.2f}x", network.speedup()), "", ""});
   text += table.to_string(2);
   const auto macs = static_cast<double>(static_macs(spec, query.size));
-  text += fmt::format("\n  computes {} of the MACs, {} of {} per image: {:.2f}x, if time went by them\n",
-                      format_percent(network.macs_ratio), format_count(network.macs_ratio * macs),
-                      format_count(macs), 1 / network.macs_ratio);
+  text += fmt::format("\n  computes {} of the MACs per image, {}: {:.2f}x, if time went by them\n",
+                      format_percent(network.macs_ratio), format_macs(network.macs_ratio * macs, macs),
+                      1 / network.macs_ratio);
   if (usual)
     text += fmt::format("  {} {}\n", dim("schedule, unless the block says otherwise:"), to_string(*usual));
   return text;

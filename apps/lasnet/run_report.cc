@@ -63,6 +63,7 @@ Json to_json(const ImageReport& report) {
           {"dynamic_ms", report.dynamic_ms},
           {"dense_ms", report.dense_ms},
           {"speedup", report.speedup.median},
+          {"speedup_quartiles", {report.speedup.q1, report.speedup.q3}},
           {"blocks", blocks}};
 }
 
@@ -71,10 +72,10 @@ std::string to_text(const ImageReport& report) {
                                  dim(fmt::format("{} x {} px, seen at {} x {}", report.width, report.height,
                                                  report.input_width, report.input_height)));
   text += top_lines(report) + "\n";
-  text += fmt::format("  computed {} of the MACs, {} of {};  {} instead of {} dense: {}\n\n",
-                      bold(format_percent(report.macs_ratio())), format_count(report.macs),
-                      format_count(report.static_macs), format_ms(report.dynamic_ms),
-                      format_ms(report.dense_ms), describe_speedup(report.speedup));
+  text +=
+      fmt::format("  computed {} of the MACs, {};  {} instead of {} dense: {}\n\n",
+                  bold(format_percent(report.macs_ratio())), format_macs(report.macs, report.static_macs),
+                  format_ms(report.dynamic_ms), format_ms(report.dense_ms), describe_speedup(report.speedup));
   text += block_table(report);
   for (const auto& path : report.overlays) text += fmt::format("  {} {}\n", dim("written"), path);
   return text;

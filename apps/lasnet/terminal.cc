@@ -58,6 +58,12 @@ std::string format_count(double value) {
 
 std::string format_percent(double fraction) { return fmt::format("{:.1f} %", 100 * fraction); }
 
+std::string format_macs(double macs, double static_macs) {
+  return fmt::format("{}{}{}", format_count(macs),
+                     macs <= static_macs ? " of " : ", maskers included, instead of ",
+                     format_count(static_macs));
+}
+
 std::string format_ms(double milliseconds) {
   return fmt::format("{:.{}f} ms", milliseconds, milliseconds < 10 ? 2 : milliseconds < 100 ? 1 : 0);
 }

@@ -20,6 +20,8 @@ int display_width(const std::string& text);
 
 /// "1.82 G", "12.3 M", "456 k", "7".
 std::string format_count(double value);
+/// "68.0 M of 158 M"; "8.77 M, maskers included, instead of 8.76 M" where nothing is saved.
+std::string format_macs(double macs, double static_macs);
 /// "47.3 %".
 std::string format_percent(double fraction);
 /// "3.21 ms", "412 ms".

@@ -34,8 +34,9 @@ int train(const TrainOptions& options) {
   const TrainResult result = lasnet::train(config, observer);
   progress.finish();
   if (!result.completed) {
-    log_warning(fmt::format("stopped; the checkpoint is in {}. Add --resume to the same command to go on",
-                            config.output));
+    log_warning(fmt::format(
+        "stopped; the checkpoint is in {}. {} to go on", config.output,
+        config.overwrite ? "Give --resume instead of --overwrite" : "Add --resume to the same command"));
     return kExitInterrupted;
   }
   if (options.json) {

@@ -79,27 +79,21 @@ const Help& help_of(std::string_view key) {
   return *found;
 }
 
-std::string long_name(std::string_view key) {
-  std::string name = "--" + std::string(key);
-  std::replace(name.begin(), name.end(), '_', '-');
-  return name;
-}
-
-std::string option_name(std::string_view key) {
-  return key == "output" ? "-o," + long_name(key) : long_name(key);
-}
+/// As the parser takes it.
+std::string option_names(std::string_view key) { return (key == "output" ? "-o," : "") + option_name(key); }
 
 /// Sets the field `key`, whose type is T, whenever it is called: options are remembered, not applied, so that
 /// they win over the file whatever comes first.
 template <typename T>
-std::function<void(TrainConfig&)> assignment(std::string_view key, T value) {
-  return [key, value](TrainConfig& config) {
+ConfigOverride assignment(std::string_view key, T value) {
+  const auto apply = [key, value](TrainConfig& config) {
     visit_fields(config, [&](std::string_view field, auto& member) {
       if constexpr (std::is_same_v<std::remove_reference_t<decltype(member)>, T>) {
         if (field == key) member = value;
       }
     });
   };
+  return {std::string(key), apply};
 }
 
 /// Declares the option of one field; its type decides how the text is read.
@@ -108,7 +102,7 @@ class FieldDeclarer {
   FieldDeclarer(CLI::App& app, TrainOptions& options) : app_(app), options_(options) {}
 
   void operator()(const char* key, bool value) const {
-    std::string name = option_name(key);
+    std::string name = option_names(key);
     if (value) name.insert(2, "no-");
     auto set = [&overrides = options_.overrides, key, value] {
       overrides.push_back(assignment(key, !value));
@@ -133,7 +127,7 @@ class FieldDeclarer {
     auto set = [&overrides = options_.overrides, key](const T& given) {
       overrides.push_back(assignment(key, given));
     };
-    describe(app_.add_option_function<T>(option_name(key), set), key, fmt::format("{}", value));
+    describe(app_.add_option_function<T>(option_names(key), set), key, fmt::format("{}", value));
   }
 
  private:
@@ -142,7 +136,7 @@ class FieldDeclarer {
     auto accept = [&overrides = options_.overrides, key, parse](const std::string& text) {
       overrides.push_back(assignment(key, parse(text)));
     };
-    describe(add_parsed(app_, option_name(key), "", accept), key, value);
+    describe(add_parsed(app_, option_names(key), "", accept), key, value);
   }
 
   static void describe(CLI::Option* option, const char* key, const std::string& value) {
@@ -152,18 +146,6 @@ class FieldDeclarer {
   CLI::App& app_;
   TrainOptions& options_;
 };
-
-/// "training configuration: batch = 0 is not allowed; give ..." by the name of the option.
-std::string by_option(const std::string& message) {
-  constexpr std::string_view kPrefix = "training configuration: ", kMissing = "'' is not allowed; give ";
-  const size_t equals = message.find(" = ");
-  if (!message.starts_with(kPrefix) || equals == std::string::npos) return message;
-  const std::string name = long_name(message.substr(kPrefix.size(), equals - kPrefix.size()));
-  const std::string rest = message.substr(equals + 3);
-  if (rest.starts_with(kMissing))
-    return fmt::format("{} is missing: give {}", name, rest.substr(kMissing.size()));
-  return fmt::format("{} {}", name, rest);
-}
 
 /// Defaults, but the network that the weights to start from describe; no architecture if they describe none.
 TrainConfig started_from(const std::string& init) {
@@ -177,8 +159,9 @@ TrainConfig started_from(const std::string& init) {
   return config;
 }
 
-/// What check_train_config and make_spec refuse is a wrong use of the program.
-void check(const TrainConfig& config) {
+/// What check_train_config and make_spec refuse is a wrong use of the program. Values are named by their
+/// options, after the file where that is where they come from.
+void check(const TrainConfig& config, const TrainOptions& options) {
   try {
     check_train_config(config);
     if (config.arch.name.empty())
@@ -187,8 +170,13 @@ void check(const TrainConfig& config) {
     if (arch.granularity == kAutoGranularity) arch.granularity.clear();
     make_spec(arch);
     if (!config.hardware.empty()) load_hardware(config.hardware);
+  } catch (const ConfigError& error) {
+    const bool given =
+        std::ranges::find(options.overrides, error.key(), &ConfigOverride::key) != options.overrides.end();
+    const bool from_file = !options.config.empty() && !given;
+    throw UsageError((from_file ? options.config + ": " : "") + error.what());
   } catch (const Error& error) {
-    throw UsageError(by_option(error.what()));
+    throw UsageError(error.what());
   }
 }
 
@@ -205,7 +193,7 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
 TrainConfig resolve(const TrainOptions& options) {
   const auto settled_over = [&](TrainConfig config) {
     if (!options.config.empty()) config = load_train_config(options.config, config);
-    for (const auto& apply : options.overrides) apply(config);
+    for (const ConfigOverride& given : options.overrides) given.apply(config);
     return config;
   };
   TrainConfig config = settled_over({});
@@ -214,7 +202,7 @@ TrainConfig resolve(const TrainOptions& options) {
     if (!file.empty() && !std::filesystem::is_regular_file(file)) fail("{}: no such file", file);
   }
   if (!config.init.empty()) config = settled_over(started_from(config.init));
-  check(config);
+  check(config, options);
   return config;
 }
 

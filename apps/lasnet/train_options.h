@@ -10,9 +10,15 @@
 
 namespace lasnet::cli {
 
+/// What the command line sets.
+struct ConfigOverride {
+  std::string key;  ///< of visit_fields
+  std::function<void(TrainConfig&)> apply;
+};
+
 struct TrainOptions {
-  std::string config;                                        ///< TOML file, or empty
-  std::vector<std::function<void(TrainConfig&)>> overrides;  ///< what the command line sets
+  std::string config;  ///< TOML file, or empty
+  std::vector<ConfigOverride> overrides;
   bool json = false;
 };
 

@@ -261,10 +261,10 @@ void check(const LatencyQuery& query, const HardwareProfile& hardware) {
     fail("activation rate {:g}; expected a number from 0 to 1", query.rate);
   if (query.batch < 1 || query.batch > 4096) fail("batch {}; expected 1 to 4096 images", query.batch);
   if (query.threads < 1 || query.threads > 1024) fail("{} threads; expected 1 to 1024", query.threads);
-  if (query.precision == DType::bf16) fail("precision bf16: latency is predicted for f32 and f16");
+  if (query.precision == DType::bf16) fail("precision bf16: latency is predicted for fp32 and fp16");
   if (hardware.kind == HardwareKind::gpu) return;
   if (hardware.kind == HardwareKind::cpu && query.precision != DType::f32) {
-    fail("hardware {}: the CPU kernels compute in f32", hardware.name);
+    fail("hardware {}: the CPU kernels compute in fp32", hardware.name);
   }
   if (query.model == LatencyModelKind::paper) {
     fail("hardware {}: the paper's equations describe {}; use the default model", hardware.name,

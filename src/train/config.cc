@@ -72,7 +72,12 @@ class TomlValue {
 };
 
 void require(bool holds, std::string_view key, const auto& value, std::string_view allowed) {
-  if (!holds) fail("training configuration: {} = {} is not allowed; give {}", key, value, allowed);
+  if (holds) return;
+  throw ConfigError(key, fmt::format("{} {} is not allowed; give {}", option_name(key), value, allowed));
+}
+
+void require_given(const std::string& value, std::string_view key, std::string_view what) {
+  if (value.empty()) throw ConfigError(key, fmt::format("{} is missing: give {}", option_name(key), what));
 }
 
 void require_rate(std::string_view key, double value) {
@@ -140,15 +145,22 @@ nlohmann::json recipe_json(const TrainConfig& config) {
   return json;
 }
 
+std::string option_name(std::string_view key) {
+  std::string name = "--" + std::string(key);
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
 void check_train_config(const TrainConfig& config) {
-  require(!config.data.empty(), "data", "''", "the image folder");
-  require(!config.resume || !config.overwrite, "overwrite", "true", "either it or resume");
-  require(!config.output.empty(), "output", "''", "a directory for the results");
+  require_given(config.data, "data", "the image folder");
+  require_given(config.output, "output", "a folder for the results");
+  require(!config.resume || !config.overwrite, "overwrite", "true", "either it or --resume");
   require(config.arch.is_dynamic(), "granularity", "static", "S per stage, for example 4-4-2-1, or auto");
   require(config.hardware.empty() || config.arch.granularity == kAutoGranularity, "hardware", config.hardware,
-          "it only with granularity auto");
+          "it only with --granularity auto");
   require(config.size >= 32, "size", config.size, "at least 32 px");
-  require(config.resize == 0 || config.resize >= config.size, "resize", config.resize, "0 or at least size");
+  require(config.resize == 0 || config.resize >= config.size, "resize", config.resize,
+          "0 or at least --size");
   require(config.target > 0 && config.target <= 1, "target", config.target, "a MAC ratio in (0, 1]");
   require(config.val_fraction > 0 && config.val_fraction < 1, "val_fraction", config.val_fraction,
           "a share between 0 and 1");

@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 
+#include "lasnet/error.h"
 #include "lasnet/train.h"
 
 namespace lasnet {
@@ -66,7 +67,20 @@ nlohmann::json to_json(const TrainConfig& config);
 /// Those that decide the result: without paths of this machine, `threads`, `resume` and `overwrite`.
 nlohmann::json recipe_json(const TrainConfig& config);
 
-/// Throws Error naming the first value that makes no sense, with what is allowed.
+/// The option of `lasnet train` that sets a key: "--masker-lr-multiplier" of "masker_lr_multiplier".
+std::string option_name(std::string_view key);
+
+/// A value that makes no sense, named by its option.
+class ConfigError : public Error {
+ public:
+  ConfigError(std::string_view key, const std::string& message) : Error(message), key_(key) {}
+  const std::string& key() const { return key_; }
+
+ private:
+  std::string key_;
+};
+
+/// Throws ConfigError of the first value that makes no sense, with what is allowed.
 void check_train_config(const TrainConfig& config);
 
 }  // namespace lasnet

@@ -92,13 +92,13 @@ std::vector<std::string> mask_warnings(const MaskStatistics& masks, double progr
   if (!collapsed.empty()) {
     warnings.push_back(
         fmt::format("collapsed, the same for every image: the mask of {}; an empty mask gets little "
-                    "gradient: lower lr, raise masker_bias, or give more epochs or a higher target",
+                    "gradient: lower --lr, raise --masker-bias, or give more --epochs or a higher --target",
                     fmt::join(collapsed, ", ")));
   }
   if (!saturated.empty()) {
     warnings.push_back(
         fmt::format("saturated, the same for every image: the mask of {}; nothing is skipped there: raise "
-                    "masker_lr_multiplier or lambda_flops, or lower masker_bias or the target",
+                    "--masker-lr-multiplier or --lambda-flops, or lower --masker-bias or --target",
                     fmt::join(saturated, ", ")));
   }
   return warnings;

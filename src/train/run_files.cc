@@ -4,6 +4,7 @@
 
 #include "core/fail.h"
 #include "core/file.h"
+#include "train/config.h"
 
 namespace lasnet {
 
@@ -14,14 +15,20 @@ RunFiles::RunFiles(std::string directory) : directory_(std::move(directory)) {
   check_writable(checkpoint());
 }
 
+void RunFiles::forget_position() const {
+  std::error_code error;
+  std::filesystem::remove(checkpoint(), error);
+  if (error) fail("{}: cannot be removed: {}", checkpoint(), error.message());
+}
+
 void check_resumable(const Checkpoint& checkpoint, const nlohmann::json& recipe,
                      const std::vector<std::string>& classes, int64_t train_images,
                      const std::string& origin) {
   for (const auto& [key, value] : recipe.items()) {
     nlohmann::json before = checkpoint.recipe.value(key, nlohmann::json());
     if (before != value) {
-      fail("{}: the run was started with {} = {}, now it is {}; a run can only be resumed unchanged", origin,
-           key, before.dump(), value.dump());
+      fail("{}: the run was started with {} {}, now it is {}; a run can only be resumed unchanged", origin,
+           option_name(key), before.dump(), value.dump());
     }
   }
   if (checkpoint.classes != classes || checkpoint.train_images != train_images) {

@@ -13,6 +13,9 @@ class RunFiles {
   /// Creates the directory and proves that it can be written to. Throws Error otherwise.
   explicit RunFiles(std::string directory);
 
+  /// Removes the checkpoint: nothing goes on from there any more.
+  void forget_position() const;
+
   std::string checkpoint() const { return path("checkpoint.safetensors"); }
   std::string static_model() const { return path("static.safetensors"); }
   std::string control_model() const { return path("control.safetensors"); }

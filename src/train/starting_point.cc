@@ -19,7 +19,7 @@ std::vector<std::string> class_names_of(const WeightFile& file, const ArchConfig
   const Model described = parse_metadata(*metadata, file.origin());
   const ArchConfig& arch = described.spec.arch;
   if (arch.name != wanted.name || arch.width != wanted.width || arch.stem != wanted.stem) {
-    fail("{}: its network is {}, the one to train {}; set arch, width and stem to those of the file, or none",
+    fail("{}: its network is {}, the one to train {}; give the --arch, --width and --stem of the file",
          file.origin(), describe(arch), describe(wanted));
   }
   return described.class_names;

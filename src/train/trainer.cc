@@ -4,6 +4,7 @@
 // what teaches them. A resumed run therefore needs no more than the checkpoint of the phase it was in.
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <thread>
 
 #include "core/fail.h"
@@ -50,10 +51,29 @@ void check_batch(const TrainConfig& config, const ModelSpec& spec, int64_t image
   NetworkGeometry geometry = network_geometry(spec, {config.size, config.size});
   int64_t batch = std::min<int64_t>(config.batch, images);
   if (batch * geometry.blocks.back().output.pixels() < 2) {
+    fail("a batch of {} at {} px leaves BatchNorm one value per channel; raise --batch or --size", batch,
+         config.size);
+  }
+}
+
+/// Throws Error, naming the file and the ways out, if config.output holds a run that it neither resumes nor
+/// overwrites.
+void check_nothing_is_lost(const TrainConfig& config) {
+  if (config.resume || config.overwrite) return;
+  const RunFiles files(config.output);
+  const std::optional<Checkpoint> checkpoint = load_checkpoint(files.checkpoint());
+  if (checkpoint && checkpoint->state.phase != kDone) {
     fail(
-        "training configuration: a batch of {} at {} px leaves BatchNorm one value per channel; raise batch "
-        "or size",
-        batch, config.size);
+        "{}: the checkpoint of an unfinished run; give --resume to go on, --overwrite to start anew, or "
+        "another folder (-o)",
+        files.checkpoint());
+  }
+  for (const std::string& model : {files.dynamic_model(), files.control_model(), files.static_model()}) {
+    if (!std::filesystem::exists(model)) continue;
+    fail(
+        "{}: the model of a finished run; give another folder (-o), --overwrite to replace it, or --resume "
+        "for its figures",
+        model);
   }
 }
 
@@ -115,18 +135,12 @@ void Trainer::message(const std::string& text) const {
 }
 
 void Trainer::resume() {
+  if (config_.overwrite) files_.forget_position();
+  if (!config_.resume) return;
   std::optional<Checkpoint> checkpoint = load_checkpoint(files_.checkpoint());
   if (!checkpoint) {
-    if (config_.resume)
-      message(fmt::format("{}: no checkpoint yet, starting from the beginning", config_.output));
+    message(fmt::format("{}: no checkpoint yet, starting from the beginning", config_.output));
     return;
-  }
-  if (config_.overwrite) return;
-  if (!config_.resume) {
-    const bool is_done = checkpoint->state.phase == kDone;
-    fail("{}: the checkpoint of {} run; choose another output folder, {}, or overwrite to start anew",
-         files_.checkpoint(), is_done ? "a finished" : "an unfinished",
-         is_done ? "resume for its figures" : "resume to go on");
   }
   check_resumable(*checkpoint, recipe_, data_.classes(), data_.train_images(), files_.checkpoint());
   state_ = checkpoint->state;
@@ -292,6 +306,7 @@ TrainResult Trainer::result(bool completed) const {
 
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_train_config(config);
+  check_nothing_is_lost(config);
   const TrainConfig settled = with_granularity(config, observer);
   spec_for(settled.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
   KeepFreedMemory keep_freed_memory;

@@ -294,6 +294,14 @@ TEST_F(SearchTest, NoGainIsSaid) {
   EXPECT_EQ(run_program(search({"--rate", "0.3"})).err, "");
 }
 
+TEST_F(PredictTest, MacsBeyondTheStaticNetworksAreTheMaskers) {
+  const auto predict = [](const char* rate) {
+    return run_program({"predict", "resnet18", "--hardware", "v100", "--rate", rate}).out;
+  };
+  EXPECT_THAT(predict("1"), HasSubstr("maskers included, instead of 1.8"));
+  EXPECT_THAT(predict("0.5"), HasSubstr("G of 1.8"));
+}
+
 TEST_F(PredictTest, OptionsOfACpuMeanNothingOnAGpu) {
   const auto result = run_program(
       {"predict", "resnet18", "--hardware", "v100", "--threads", "2", "--schedule", "traversal=row_bands"});
@@ -467,7 +475,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongPrediction{"Precision", predict({"--precision", "fp8"}), "fp8"},
         WrongPrediction{"PrecisionOfACpu",
                         {"predict", "resnet18", "--hardware", "cpu-avx2", "--precision", "fp16"},
-                        "f32",
+                        "compute in fp32",
                         1},
         WrongPrediction{"CandidateZero", search({"--candidates", "2,0"}), "2,0"},
         WrongPrediction{"CandidatesMissing", search({"--candidates", "2,,4"}), "2,,4"},

@@ -38,10 +38,11 @@ TEST_F(RunTest, JsonHasTheDocumentedFieldsAndTheLibrarysValues) {
   EXPECT_EQ(json.at("model"), model);
   ASSERT_EQ(json.at("images").size(), 1u);
   const auto& image = json.at("images").at(0);
-  EXPECT_THAT(keys(image),
-              ElementsAre("blocks", "dense_ms", "dynamic_ms", "file", "macs_ratio", "speedup", "top"));
+  EXPECT_THAT(keys(image), ElementsAre("blocks", "dense_ms", "dynamic_ms", "file", "macs_ratio", "speedup",
+                                       "speedup_quartiles", "top"));
   EXPECT_EQ(image.at("file"), photo);
-  EXPECT_GT(image.at("speedup"), 0.0);
+  EXPECT_LE(image.at("speedup_quartiles").at(0), image.at("speedup"));
+  EXPECT_GE(image.at("speedup_quartiles").at(1), image.at("speedup"));
   EXPECT_GT(image.at("dense_ms"), 0.0);
   EXPECT_GT(image.at("dynamic_ms"), 0.0);
 
@@ -64,6 +65,14 @@ TEST_F(RunTest, JsonHasTheDocumentedFieldsAndTheLibrarysValues) {
     EXPECT_NEAR(block.at("dilated_rate").get<double>(), library.trace.blocks[i].dilated_rate, 1e-9);
     EXPECT_NEAR(block.at("macs").get<double>(), library.trace.blocks[i].macs, 1e-3);
   }
+}
+
+TEST_F(RunTest, TheSpeedUpIsThatOfPairsOfRuns) {
+  const auto json =
+      run_program({"run", save_tiny_model(), save_photo("a.png"), "--json", "--repeat", "1"}).json();
+  const auto& image = json.at("images").at(0);
+  EXPECT_DOUBLE_EQ(image.at("speedup"),
+                   image.at("dense_ms").get<double>() / image.at("dynamic_ms").get<double>());
 }
 
 TEST_F(RunTest, TextNamesTheClassesAndSummarisesSeveralPhotographs) {
@@ -115,6 +124,15 @@ TEST_F(RunTest, AnArchitectureIsNoModelFile) {
   const auto result = run_program({"run", "resnet50", save_photo("a.png")});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, HasSubstr("an architecture has no weights"));
+  for (const std::string command : {"run", "forward", "eval", "bench", "inspect"}) {
+    std::vector<std::string> arguments = {command, "ResNet5O"};
+    if (command == "run" || command == "eval") arguments.push_back(folder_.path());
+    if (command == "forward") arguments.insert(arguments.end(), {"--input", "x.npy", "--output", "y.npy"});
+    const auto mistyped = run_program(arguments);
+    EXPECT_EQ(mistyped.exit_code, 2) << command;
+    EXPECT_THAT(mistyped.err, HasSubstr("did you mean resnet50?")) << command;
+  }
+  EXPECT_EQ(run_program({"run", "none.safetensors", folder_.path()}).exit_code, 1);
 }
 
 TEST_F(RunTest, OverlayOfAStaticNetworkIsRefused) {

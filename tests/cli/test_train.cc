@@ -58,6 +58,10 @@ TEST_F(TrainTest, WritesAModelThatRuns) {
   const auto stat = run_program({"inspect", json.at("static"), "--json"});
   ASSERT_EQ(stat.exit_code, 0) << stat.err;
   EXPECT_EQ(stat.json().at("arch").at("granularity"), "static");
+
+  const auto again = run_program(arguments({"--epochs", "1", "--pretrain-epochs", "1"}));
+  EXPECT_EQ(again.exit_code, 1);
+  EXPECT_THAT(again.err, testing::AllOf(HasSubstr(path("model.safetensors")), HasSubstr("--overwrite")));
 }
 
 TEST_F(TrainTest, WeightsThatDescribeTheirNetworkNeedNoArchitecture) {
@@ -190,6 +194,11 @@ TEST_F(TrainTest, WrongUse) {
   refuse("--arch", "resnet19");
   refuse("--granularity", "0-4-2-1");
   refuse("--target", "1.5");
+  const std::string file = folder_.path("c.toml");
+  write_text(file, "target = 1.5\n");
+  const auto of_file = run_program(arguments({"--config", file}));
+  EXPECT_EQ(of_file.exit_code, 2);
+  EXPECT_THAT(of_file.err, HasSubstr(file + ": --target 1.5 is not allowed"));
   refuse("--epochs", "many");
   EXPECT_FALSE(fs::exists(folder_.path("out")));
 }

@@ -112,7 +112,8 @@ TEST(WriteFile, WritesDevicesDirectlyAndReportsTheirErrors) {
 TEST(WriteFile, NamesFoldersThatAreMissingOrInTheWay) {
   TemporaryDir dir;
   auto write = [](std::ostream& out) { out << "text"; };
-  EXPECT_ERROR(write_file_atomically(dir / "no/file", write), HasSubstr("No such file or directory"));
+  EXPECT_ERROR(write_file_atomically(dir / "no/file", write),
+               AllOf(HasSubstr("No such file or directory"), HasSubstr("make its folder")));
   EXPECT_ERROR(write_file_atomically(dir.path(), write), HasSubstr("got a folder"));
   EXPECT_EQ(dir.entries(), 0);
 }

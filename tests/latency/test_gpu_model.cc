@@ -121,7 +121,7 @@ TEST(PredictLatency, RefusesWhatMakesNoSense) {
   EXPECT_ERROR(predict_latency(spec, v100, {.rate = -0.1}), HasSubstr("activation rate"));
   EXPECT_ERROR(predict_latency(spec, v100, {.batch = 0}), HasSubstr("batch 0"));
   EXPECT_ERROR(predict_latency(spec, cpu, {.threads = 0}), HasSubstr("0 threads"));
-  EXPECT_ERROR(predict_latency(spec, cpu, {.precision = DType::f16}), HasSubstr("f32"));
+  EXPECT_ERROR(predict_latency(spec, cpu, {.precision = DType::f16}), HasSubstr("compute in fp32"));
   EXPECT_ERROR(predict_latency(spec, v100, {.size = {16, 224}}), HasSubstr("32"));
   EXPECT_ERROR(parse_schedule_constraint("masker=magic"), HasSubstr("magic"));
   EXPECT_ERROR(parse_schedule_constraint("whole_map_above=0.5"), HasSubstr("whole_map_above"));

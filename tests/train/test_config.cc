@@ -128,8 +128,9 @@ TEST_P(CheckTrainConfigTest, NamesTheBadValue) {
   try {
     check_train_config(config);
     FAIL() << "accepted";
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), HasSubstr(GetParam().key));
+  } catch (const ConfigError& error) {
+    EXPECT_EQ(error.key(), GetParam().key);
+    EXPECT_THAT(error.what(), testing::StartsWith(option_name(GetParam().key)));
   }
 }
 
@@ -138,6 +139,7 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(BadValue{"data", [](TrainConfig& c) { c.data.clear(); }},
                     BadValue{"output", [](TrainConfig& c) { c.output.clear(); }},
                     BadValue{"granularity", [](TrainConfig& c) { c.arch.granularity.clear(); }},
+                    BadValue{"overwrite", [](TrainConfig& c) { c.resume = c.overwrite = true; }},
                     BadValue{"hardware", [](TrainConfig& c) { c.hardware = "v100"; }},
                     BadValue{"size", [](TrainConfig& c) { c.size = 31; }},
                     BadValue{"resize", [](TrainConfig& c) { c.resize = 100; }},
@@ -160,13 +162,18 @@ INSTANTIATE_TEST_SUITE_P(
                     BadValue{"threads", [](TrainConfig& c) { c.threads = -1; }}),
     [](const auto& value) { return fmt::format("{}_{}", value.param.key, value.index); });
 
+TEST(CheckTrainConfig, ValuesAreNamedByTheirOptions) {
+  EXPECT_EQ(option_name("masker_lr_multiplier"), "--masker-lr-multiplier");
+}
+
 TEST(ConfigJson, RecordsEveryKeyAndTheRecipeLeavesOutPaths) {
   TrainConfig config = valid_config();
   nlohmann::json all = to_json(config), recipe = recipe_json(config);
   EXPECT_EQ(all.at("granularity"), "4-4-2-1");
   EXPECT_EQ(all.at("data"), "data");
   EXPECT_EQ(recipe.at("lr"), config.lr);
-  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "hardware"}) {
+  for (const char* key :
+       {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware"}) {
     EXPECT_TRUE(all.contains(key)) << key;
     EXPECT_FALSE(recipe.contains(key)) << key;
   }

@@ -210,14 +210,30 @@ TEST_F(TrainTest, ARunIsOnlyReplacedWhereThatIsAskedFor) {
   train(config_, observer_);
   const std::string before = read_text(out("model.safetensors"));
   config_.seed = 7;
-  EXPECT_THAT(error(), AllOf(HasSubstr("checkpoint.safetensors"), HasSubstr("a finished run"),
-                             HasSubstr("overwrite")));
+  const auto refused =
+      AllOf(HasSubstr(out("model.safetensors") + ": the model of a finished run"), HasSubstr("--overwrite"));
+  EXPECT_THAT(error(), refused);
+  std::filesystem::remove(out("checkpoint.safetensors"));
+  EXPECT_THAT(error(), refused) << "whoever removed the checkpoint";
   EXPECT_EQ(read_text(out("model.safetensors")), before);
   config_.overwrite = true;
   train(config_, observer_);
   EXPECT_NE(read_text(out("model.safetensors")), before);
   config_.resume = true;
-  EXPECT_THAT(error(), HasSubstr("either it or resume"));
+  EXPECT_THAT(error(), HasSubstr("either it or"));
+}
+
+TEST_F(TrainTest, OverwritingForgetsWhereTheOldRunStood) {
+  train(config_, observer_);
+  config_.overwrite = true;
+  observer_.should_stop = [] { return true; };
+  ASSERT_FALSE(train(config_, observer_).completed);
+  config_.overwrite = false;
+  EXPECT_THAT(error(), AllOf(HasSubstr("unfinished"), HasSubstr("--resume"), HasSubstr("--overwrite")));
+  config_.resume = true;
+  observer_.should_stop = {};
+  EXPECT_TRUE(train(config_, observer_).completed);
+  EXPECT_FALSE(epochs_.empty());
 }
 
 TEST_F(TrainTest, ACheckpointIsOnlyContinuedAsItWasStarted) {
@@ -227,7 +243,7 @@ TEST_F(TrainTest, ACheckpointIsOnlyContinuedAsItWasStarted) {
   EXPECT_THAT(error(), HasSubstr("unfinished")) << "without resume";
   config_.resume = true;
   config_.lr = 0.3;
-  EXPECT_THAT(error(), AllOf(HasSubstr("lr = 0.02"), HasSubstr("0.3")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("--lr 0.02"), HasSubstr("0.3")));
   config_.lr = TrainConfig{}.lr;
   folder_.add("train", "red", 0, 17);
   EXPECT_THAT(error(), HasSubstr("other data"));
@@ -374,9 +390,9 @@ TEST(MaskWarnings, NameConstantMasksOnly) {
   MaskStatistics masks{.blocks = {"empty", "full", "varied", "middle", "nearly"},
                        .mean = {0.0, 1.0, 0.995, 0.5, 0.999},
                        .std = {0.0, 0.0, 0.05, 0.0, 0.001}};
-  auto collapsed = AllOf(HasSubstr("collapsed"), HasSubstr("the mask of empty;"), HasSubstr("masker_bias"));
+  auto collapsed = AllOf(HasSubstr("collapsed"), HasSubstr("the mask of empty;"), HasSubstr("--masker-bias"));
   auto saturated =
-      AllOf(HasSubstr("saturated"), HasSubstr("the mask of full, nearly;"), HasSubstr("lambda_flops"));
+      AllOf(HasSubstr("saturated"), HasSubstr("the mask of full, nearly;"), HasSubstr("--lambda-flops"));
   EXPECT_THAT(mask_warnings(masks, 0.1), ElementsAre(collapsed));
   EXPECT_THAT(mask_warnings(masks, 0.9), ElementsAre(collapsed, saturated));
 }
