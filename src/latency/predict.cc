@@ -7,6 +7,7 @@
 #include "latency/cpu_work.h"
 #include "latency/cuda_model.h"
 #include "latency/gpu_model.h"
+#include "latency/macs_ratio.h"
 #include "latency/paper_model.h"
 
 namespace lasnet {
@@ -363,22 +364,14 @@ NetworkLatency predict_network(const BlockModel& model, const ModelSpec& spec,
 /// Of recorded masks, as Trace::macs_ratio has it.
 double recorded_macs_ratio(const ModelSpec& spec, const NetworkGeometry& geometry,
                            const LatencyQuery& query) {
-  auto macs = static_cast<double>(fixed_macs(spec, geometry));
-  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+  return macs_ratio(spec, geometry, [&](size_t b) -> ComputedShares {
     const BlockGeometry& block = geometry.blocks[b];
-    const BlockMacs of_block = block_macs(spec.blocks[b], block);
-    if (!spec.blocks[b].is_dynamic()) {
-      macs += static_cast<double>(of_block.dense_total());
-      continue;
-    }
-    const BlockMacs::Terms terms = of_block.terms();
     const ActiveCounts counts = activity_of(spec.blocks[b], block, query).scenarios.front();
     const auto images = static_cast<double>(query.batch);
-    macs += terms.always + terms.nonempty * counts.images / images +
-            terms.dilated * counts.dilated / (images * static_cast<double>(block.middle.pixels())) +
-            terms.active * counts.active / (images * static_cast<double>(block.output.pixels()));
-  }
-  return macs / static_cast<double>(static_macs(spec, query.size));
+    return {.nonempty = counts.images / images,
+            .dilated = counts.dilated / (images * static_cast<double>(block.middle.pixels())),
+            .active = counts.active / (images * static_cast<double>(block.output.pixels()))};
+  });
 }
 
 double macs_ratio_of(const ModelSpec& spec, const NetworkGeometry& geometry, const LatencyQuery& query) {

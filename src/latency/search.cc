@@ -9,6 +9,7 @@
 #include "lasnet/geometry.h"
 #include "lasnet/latency.h"
 #include "latency/activity.h"
+#include "latency/macs_ratio.h"
 
 namespace lasnet {
 namespace {
@@ -195,21 +196,12 @@ class Searcher {
 
 double expected_macs_ratio(const ModelSpec& spec, MapSize size, double rate) {
   const NetworkGeometry geometry = network_geometry(spec, size);
-  auto macs = static_cast<double>(fixed_macs(spec, geometry));
-  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+  return macs_ratio(spec, geometry, [&](size_t b) -> ComputedShares {
     const BlockGeometry& block = geometry.blocks[b];
-    const BlockMacs of_block = block_macs(spec.blocks[b], block);
-    if (!spec.blocks[b].is_dynamic()) {
-      macs += static_cast<double>(of_block.dense_total());
-      continue;
-    }
-    const BlockMacs::Terms terms = of_block.terms();
-    const double dilated =
-        DilationHistogram(block).expected(rate) / static_cast<double>(block.middle.pixels());
-    const double nonempty = 1 - std::pow(1 - rate, static_cast<double>(block.grid.patches()));
-    macs += terms.always + terms.nonempty * nonempty + terms.dilated * dilated + terms.active * rate;
-  }
-  return macs / static_cast<double>(static_macs(spec, size));
+    return {.nonempty = 1 - std::pow(1 - rate, static_cast<double>(block.grid.patches())),
+            .dilated = DilationHistogram(block).expected(rate) / static_cast<double>(block.middle.pixels()),
+            .active = rate};
+  });
 }
 
 double rate_for_macs_ratio(const ModelSpec& spec, MapSize size, double macs) {

@@ -61,7 +61,7 @@ Settings& settings();
 struct Position {
   Index thread, block, block_size, grid_size;
 };
-extern thread_local Position position;
+extern constinit thread_local Position position;
 
 struct Grid {
   Index size;

@@ -209,7 +209,7 @@ void check_grid(const Grid& grid) {
 
 }  // namespace
 
-thread_local Position position;
+constinit thread_local Position position;
 
 Settings& settings() {
   static thread_local Settings value;
