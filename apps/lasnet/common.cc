@@ -169,8 +169,9 @@ namespace {
 
 /// The masks of a model suit the patches that it was trained with, and its weights suit the masks.
 void warn_of_other_granularity(const ModelOptions& options) {
+  if (!options.granularity) return;
   const auto described = described_architecture(options.path);
-  if (!options.granularity || !described || !described->is_dynamic()) return;
+  if (!described || !described->is_dynamic()) return;
   if (described->granularity == *options.granularity) return;
   log_warning(
       fmt::format("--granularity {}: {} is made for {}; {}", granularity_to_string(*options.granularity),

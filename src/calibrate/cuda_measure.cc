@@ -132,13 +132,14 @@ int64_t map_bytes(MapSize size, int batch, int channels, Precision precision) {
 
 class CudaMeasurer {
  public:
-  CudaMeasurer(const CudaMeasureOptions& options, const CudaMeasureProgress& progress, int multiprocessors)
+  CudaMeasurer(const CudaMeasureOptions& options, const CudaMeasureProgress& progress,
+               const cuda::DeviceLimits& device)
       : options_(options), progress_(progress), timer_(options), random_(options.seed, "cuda measure") {
-    found_.multiprocessors = multiprocessors;
+    found_.device = device.name;
+    found_.multiprocessors = device.multiprocessors;
   }
 
   CudaMeasurements run() {
-    found_.device = cuda_devices().front().name;
     const auto steps =
         static_cast<double>(options_.precisions.size() * (options_.convs.size() + options_.maps.size()));
     double done = 0;
@@ -423,9 +424,8 @@ class CudaMeasurer {
 }  // namespace
 
 CudaMeasurements measure_cuda(const CudaMeasureOptions& options, const CudaMeasureProgress& progress) {
-  const cuda::DeviceScope device;
-  const cuda::DeviceLimits limits = cuda::require_device(Precision::fp32);
-  return CudaMeasurer(options, progress, limits.multiprocessors).run();
+  const cuda::DeviceScope scope;
+  return CudaMeasurer(options, progress, cuda::require_device(Precision::fp32)).run();
 }
 
 }  // namespace lasnet
