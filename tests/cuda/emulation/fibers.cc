@@ -101,6 +101,7 @@ struct Fibers::Impl {
     bool finished = true;
 
     Stack stack() const { return {memory.get(), kStackBytes}; }
+    Stack entry_frame() const { return {memory.get() + kStackBytes - 1024, 1024}; }
   };
   std::vector<Fiber> fibers;
   Context caller;
@@ -134,7 +135,7 @@ void Fibers::start(int count, Body body, void* context) {
   impl_->argument = context;
   for (int i = 0; i < count; ++i) {
     Impl::Fiber& fiber = impl_->fibers[i];
-    if (!fiber.finished) forget(fiber.stack());
+    forget(fiber.finished ? fiber.entry_frame() : fiber.stack());  // entry() never returns
     fiber.finished = false;
     fiber.context.prepare(fiber.memory.get(), &Impl::entry);
   }
