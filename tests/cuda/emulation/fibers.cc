@@ -25,6 +25,7 @@ constexpr size_t kStackBytes = 512 << 10;  // frames have gaps
 
 /// `frames` keeps what the sanitizer knows of the stack that is left; null if it is never come back to.
 void leave_for(const Stack& next, void** frames) {
+  if (!frames) __asan_handle_no_return();  // the frames that are left do not clean up
   __sanitizer_start_switch_fiber(frames, next.bottom, next.bytes);
 }
 /// Returns the stack that was left.
@@ -101,7 +102,6 @@ struct Fibers::Impl {
     bool finished = true;
 
     Stack stack() const { return {memory.get(), kStackBytes}; }
-    Stack entry_frame() const { return {memory.get() + kStackBytes - 1024, 1024}; }
   };
   std::vector<Fiber> fibers;
   Context caller;
@@ -135,7 +135,7 @@ void Fibers::start(int count, Body body, void* context) {
   impl_->argument = context;
   for (int i = 0; i < count; ++i) {
     Impl::Fiber& fiber = impl_->fibers[i];
-    forget(fiber.finished ? fiber.entry_frame() : fiber.stack());  // entry() never returns
+    if (!fiber.finished) forget(fiber.stack());
     fiber.finished = false;
     fiber.context.prepare(fiber.memory.get(), &Impl::entry);
   }
