@@ -83,8 +83,7 @@ struct CudaTileCost {
 };
 /// Of the shapes wide, tall, medium, small, split and fitted, in this order.
 inline constexpr int kCudaTileShapes = 6;
-/// By precision; fp16 and bf16 share `half`. fp32 has medium, small and fitted tiles, the others all but
-/// fitted.
+/// By precision; fp16 and bf16 share `half`. fp32 has medium, small and fitted tiles.
 struct CudaTileCosts {
   std::array<CudaTileCost, kCudaTileShapes> fp32 = {}, tf32 = {}, half = {};
 

@@ -173,7 +173,7 @@ const std::vector<CostGroup>& cost_groups() {
 }  // namespace
 
 double predicted_seconds(const CudaConvSample& sample, const CudaTileCosts& costs) {
-  return expected_seconds(cuda_tile(sample.shape), sample.work, costs);
+  return expected_seconds(cuda_tile(sample.shape, sample.work.precision), sample.work, costs);
 }
 
 std::vector<double> minimise(const Loss& loss, std::vector<double> start, double step) {

@@ -243,8 +243,8 @@ class CudaMeasurer {
     std::vector<CudaConvSample>& samples = found_.convs.emplace_back();
     for (const CudaTileShape shape : kShapes) {
       if (!has_cuda_tile(shape, precision)) continue;
-      const Timing timing =
-          timer_.time([&](cuda::Stream& stream) { cuda::conv(stream, precision, cuda_tile(shape), call); });
+      const Timing timing = timer_.time(
+          [&](cuda::Stream& stream) { cuda::conv(stream, precision, cuda_tile(shape, precision), call); });
       samples.push_back({work, shape, timing.seconds, timing.noise});
     }
   }

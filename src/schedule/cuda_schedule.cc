@@ -11,10 +11,13 @@ namespace {
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
 
+const cuda::FittedHeights& fitted_heights(Precision precision) {
+  return precision == Precision::fp32 ? cuda::kFittedFp32 : cuda::kFittedTensor;
+}
+
 /// What a tile takes as a share of the highest of its shape, whose costs are known.
-double share_of_highest(const CudaTile& tile) {
-  auto cost = [](int pixels) { return cuda::fitted_cost(pixels / cuda::kFittedRowThreads); };
-  return static_cast<double>(cost(tile.pixels)) / cost(cuda_tile(tile.shape).pixels);
+double share_of_highest(const CudaTile& tile, Precision precision) {
+  return tile.shape == CudaTileShape::fitted ? fitted_heights(precision).share_of_highest(tile.pixels) : 1;
 }
 
 /// Masker and lists of a small batch, where it is asked what hides them.
@@ -30,7 +33,7 @@ double dense_surplus(const CudaConvWork& whole, double rate, const CudaTileCosts
 
 }  // namespace
 
-CudaTile cuda_tile(CudaTileShape shape) {
+CudaTile cuda_tile(CudaTileShape shape, Precision precision) {
   switch (shape) {
     case CudaTileShape::wide:
       return {shape, 128, 128};
@@ -39,7 +42,7 @@ CudaTile cuda_tile(CudaTileShape shape) {
     case CudaTileShape::medium:
       return {shape, 64, 64};
     case CudaTileShape::fitted:
-      return {shape, 48, 64};
+      return {shape, fitted_heights(precision).pixels[0], precision == Precision::fp32 ? 64 : 128};
     case CudaTileShape::small:
       return {shape, 64, 32};
     case CudaTileShape::split:
@@ -54,8 +57,9 @@ const char* to_string(CudaTileShape shape) {
 }
 
 bool has_cuda_tile(CudaTileShape shape, Precision precision) {
-  if (shape == CudaTileShape::medium || shape == CudaTileShape::small) return true;
-  return (shape == CudaTileShape::fitted) == (precision == Precision::fp32);
+  bool is_for_all =
+      shape == CudaTileShape::medium || shape == CudaTileShape::small || shape == CudaTileShape::fitted;
+  return is_for_all || precision != Precision::fp32;
 }
 
 // Fitted to every tile on a ResNet's layers and on others, batches from 1 to 128, on an H100 (2026-11-26): 2
@@ -72,13 +76,13 @@ const CudaTileCosts& shipped_tile_costs() {
                                                      {163, 1195, 1511, 283, 4593},
                                                      {139, 490, 688, 231, 3580},
                                                      {82, 1858, 2179, 55, 2954},
-                                                     {}}},
+                                                     {385, 5300, 12200, 548, 8500}}},
                                            .half = {{{342, 3908, 6331, 424, 7440},
                                                      {257, 2140, 2245, 287, 4861},
                                                      {173, 806, 1001, 241, 3581},
                                                      {145, 366, 461, 180, 3057},
                                                      {79, 1950, 2186, 68, 2651},
-                                                     {}}}};
+                                                     {342, 4400, 6800, 424, 8400}}}};
   return kCosts;
 }
 
@@ -91,14 +95,16 @@ CudaTile fitted_to(CudaTile tile, const CudaConvWork& work) {
   if (tile.shape != CudaTileShape::fitted) return tile;
   auto pixels = static_cast<int64_t>(std::ceil(std::max(work.pixels, 1.0)));
   int columns = static_cast<int>(ceil_div(work.channels, tile.channels));
-  tile.pixels = cuda::kFittedRowThreads * cuda::fitted_rows(pixels, columns, work.multiprocessors);
+  tile.pixels = work.precision == Precision::fp32
+                    ? cuda::fitted_height<cuda::kFittedFp32>(pixels, columns, work.multiprocessors)
+                    : cuda::fitted_height<cuda::kFittedTensor>(pixels, columns, work.multiprocessors);
   return tile;
 }
 
 double expected_seconds(const CudaTile& wanted, const CudaConvWork& work, const CudaTileCosts& costs) {
   const CudaTileCost& cost = (costs.*tile_table(work.precision))[static_cast<size_t>(wanted.shape)];
   CudaTile tile = fitted_to(wanted, work);
-  double height = share_of_highest(tile);
+  double height = share_of_highest(tile, work.precision);
   double steps = ceil_div(static_cast<double>(work.reduction_bytes), cuda::kStepBytes);
   double tiles = ceil_div(std::max(work.pixels, 1.0), tile.pixels) * ceil_div(work.channels, tile.channels);
   double each = ceil_div(tiles, work.multiprocessors) * height;
@@ -108,12 +114,12 @@ double expected_seconds(const CudaTile& wanted, const CudaConvWork& work, const 
 }
 
 CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs) {
-  if (work.split) return cuda_tile(CudaTileShape::split);
-  CudaTile best = cuda_tile(CudaTileShape::small);
+  if (work.split) return cuda_tile(CudaTileShape::split, work.precision);
+  CudaTile best = cuda_tile(CudaTileShape::small, work.precision);
   if (work.grouped) return best;
   for (CudaTileShape shape :
        {CudaTileShape::fitted, CudaTileShape::medium, CudaTileShape::tall, CudaTileShape::wide}) {
-    CudaTile tile = cuda_tile(shape);
+    CudaTile tile = cuda_tile(shape, work.precision);
     if (!has_cuda_tile(shape, work.precision)) continue;
     if (expected_seconds(tile, work, costs) <= expected_seconds(best, work, costs)) best = tile;
   }
@@ -124,7 +130,7 @@ bool splits_reduction(CudaConvWork work, double layer_pixels, const CudaTileCost
   if (!has_cuda_tile(CudaTileShape::split, work.precision)) return false;
   work.pixels = layer_pixels * kExpectedRate;
   work.split = false;
-  return expected_seconds(cuda_tile(CudaTileShape::split), work, costs) <
+  return expected_seconds(cuda_tile(CudaTileShape::split, work.precision), work, costs) <
          expected_seconds(choose_cuda_tile(work, costs), work, costs);
 }
 

@@ -19,7 +19,7 @@ enum class CudaTileShape {
   medium,
   small,
   split,  ///< warps divide the reduction, so its sums have an order of their own; tensor cores only
-  fitted  ///< as high as the number of listed pixels asks for; fp32 only
+  fitted  ///< as high as the number of listed pixels asks for
 };
 
 struct CudaTile {
@@ -30,7 +30,8 @@ struct CudaTile {
   bool operator==(const CudaTile&) const = default;
 };
 
-CudaTile cuda_tile(CudaTileShape shape);
+/// A shape's tile; of `fitted`, the highest.
+CudaTile cuda_tile(CudaTileShape shape, Precision precision);
 /// Its name, as in profiles.
 const char* to_string(CudaTileShape shape);
 /// Whether there is a kernel of this shape.

@@ -139,16 +139,17 @@ TEST(CudaTiles, GoToTheSizeOfTheWork) {
   EXPECT_EQ(choose_cuda_tile(grouped).shape, CudaTileShape::small);
   for (CudaTileShape shape : {CudaTileShape::fitted, CudaTileShape::wide, CudaTileShape::tall,
                               CudaTileShape::medium, CudaTileShape::small, CudaTileShape::split}) {
-    EXPECT_EQ(cuda_tile(shape).shape, shape);
-    EXPECT_EQ(cuda_tile(shape).channels % kSlice, 0);
-    EXPECT_LE(cuda_tile(shape).channels, kSlice * kSliceMultiple);
     for (Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
       if (!has_cuda_tile(shape, precision)) continue;
+      CudaTile tile = cuda_tile(shape, precision);
+      EXPECT_EQ(tile.shape, shape);
+      EXPECT_EQ(tile.channels % kSlice, 0);
+      EXPECT_LE(tile.channels, kSlice * kSliceMultiple);
       // More work takes longer, and never less than nothing.
-      double few = expected_seconds(cuda_tile(shape), work_of(100, 256, 256, 1, precision));
+      double few = expected_seconds(tile, work_of(100, 256, 256, 1, precision));
       EXPECT_GT(few, 0);
-      EXPECT_GT(expected_seconds(cuda_tile(shape), work_of(1e6, 256, 256, 1, precision)), few);
-      EXPECT_GT(expected_seconds(cuda_tile(shape), work_of(100, 256, 256, 3, precision)), few);
+      EXPECT_GT(expected_seconds(tile, work_of(1e6, 256, 256, 1, precision)), few);
+      EXPECT_GT(expected_seconds(tile, work_of(100, 256, 256, 3, precision)), few);
     }
   }
 }
@@ -156,11 +157,16 @@ TEST(CudaTiles, GoToTheSizeOfTheWork) {
 TEST(CudaTiles, FittedOnesAreAsHighAsIsDoneFirst) {
   // 132 multiprocessors, four columns: 48 pixels make 844 tiles, 7 each in pairs (8 x 6.7), 40 make 1012, 8
   // each.
-  EXPECT_EQ(fitted_rows(10128, 4, 132), 5);
+  EXPECT_EQ(fitted_height<kFittedFp32>(10128, 4, 132), 40);
   // 2092 of 48 pixels: 16 each; 2512 of 40: 20 each.
-  EXPECT_EQ(fitted_rows(25088, 4, 132), 6);
-  EXPECT_EQ(fitted_rows(49, 8, 132), 4);  // one turn whatever the height
-  EXPECT_EQ(fitted_rows(0, 8, 132), 6);   // nothing to do
+  EXPECT_EQ(fitted_height<kFittedFp32>(25088, 4, 132), 48);
+  EXPECT_EQ(fitted_height<kFittedFp32>(49, 8, 132), 32);  // one turn whatever the height
+  EXPECT_EQ(fitted_height<kFittedFp32>(0, 8, 132), 48);   // nothing to do
+  // Two columns: 152 tiles of 128 pixels are two each, and so are 242 of 80.
+  EXPECT_EQ(fitted_height<kFittedTensor>(9609, 2, 132), 80);
+  EXPECT_EQ(fitted_height<kFittedTensor>(128 * 132, 2, 132), 128);  // two each, full
+  EXPECT_EQ(fitted_height<kFittedTensor>(49, 4, 132), 64);
+  EXPECT_EQ(fitted_height<kFittedTensor>(0, 4, 132), 128);
 }
 
 TEST(CudaTiles, SplitTheReductionOfSmallLayersOfTensorCores) {

@@ -217,7 +217,7 @@ std::vector<uint8_t> check_conv(const ConvCase& c, Precision precision, CudaTile
   list.in.resize(call.max_pixels, 1 << 30), list.out.resize(call.max_pixels, 1 << 30);
   call.in_pixels = list.in.data(), call.out_pixels = list.out.data();
   Stream stream;
-  conv(stream, precision, cuda_tile(shape), call);
+  conv(stream, precision, cuda_tile(shape, precision), call);
   out.expect_zero_border();
 
   int64_t reduction = static_cast<int64_t>(c.kernel) * c.kernel * c.in / c.groups;
@@ -265,14 +265,27 @@ TEST_P(CudaConv, OverListsWithEveryTileGivesTheSameBits) {
       if (GetParam() != Precision::fp32) check_conv(c, GetParam(), CudaTileShape::split, epilogue);
       if (c.groups > 1) continue;
       EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::medium, epilogue), small);
-      if (GetParam() == Precision::fp32) {
-        EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::fitted, epilogue), small);
-        continue;
-      }
+      EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::fitted, epilogue), small);
+      if (GetParam() == Precision::fp32) continue;
       EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::tall, epilogue), small);
       EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::wide, epilogue), small);
     }
   }
+}
+
+TEST_P(CudaConv, FittedTilesOfEveryHeightGiveTheSameBits) {
+  WithSettings settings({.multiprocessors = 1});
+  std::set<int> heights;
+  for (MapSize size : {MapSize{5, 6}, {19, 2}, {23, 2}, {6, 10}, {5, 15}, {9, 10}, {10, 12}}) {
+    ConvCase c{3, 1, 24, 40, size, 1, 1.0};
+    CudaConvWork work{.pixels = static_cast<double>(size.height * size.width),
+                      .channels = c.out,
+                      .precision = GetParam()};
+    heights.insert(fitted_to(cuda_tile(CudaTileShape::fitted, GetParam()), work).pixels);
+    EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::fitted, Epilogue::bias_add_relu),
+              check_conv(c, GetParam(), CudaTileShape::small, Epilogue::bias_add_relu));
+  }
+  EXPECT_EQ(heights.size(), GetParam() == Precision::fp32 ? 3 : 4);
 }
 
 TEST_P(CudaConv, DoesNotDependOnTimingOrOrder) {

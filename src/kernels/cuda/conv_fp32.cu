@@ -35,14 +35,13 @@ struct Fp32Tile {
 };
 using Medium = Fp32Tile<64, 64, 8, 2, 1, 1>;
 using Small = Fp32Tile<64, 32, 4, 1, 2, 5>;
-template <int kRows>
-using Fitted = Fp32Tile<kFittedRowThreads * kRows, 64, kRows, 2, 1, kFittedTeams>;
+template <int kPixels>
+using Fitted = Fp32Tile<kPixels, 64, kPixels / 8, 2, 1, 8>;
 static_assert(Medium::kThreads == 64 && Small::kThreads == 128);
 // In one kernel.
-static_assert(Fitted<6>::kThreads == Fitted<5>::kThreads && Fitted<5>::kThreads == Fitted<4>::kThreads);
-static_assert(Fitted<6>::kMaxTeams == Fitted<5>::kMaxTeams && Fitted<5>::kMaxTeams == Fitted<4>::kMaxTeams);
-static_assert(Fitted<6>::kTeamBytes >= Fitted<5>::kTeamBytes &&
-              Fitted<5>::kTeamBytes >= Fitted<4>::kTeamBytes);
+static_assert(Fitted<48>::kThreads == Fitted<40>::kThreads && Fitted<40>::kThreads == Fitted<32>::kThreads);
+static_assert(Fitted<48>::kTeamBytes >= Fitted<40>::kTeamBytes &&
+              Fitted<40>::kTeamBytes >= Fitted<32>::kTeamBytes);
 
 /// A thread's place in its tile.
 struct Corner {
@@ -136,29 +135,16 @@ __global__ void __launch_bounds__(Tile::kMaxTeams* Tile::kThreads, 1) conv_fp32_
   compute_tiles<Tile>(call);
 }
 
-/// The height of the tiles. Handed over in shared memory: what the compiler knows of it, it keeps in
-/// registers that the tiles need.
-__device__ int listed_rows(const ConvCall& call) {
-  auto* rows = shared_memory<int>();
-  if (threadIdx.x == 0) {
-    *rows = fitted_rows(*call.count, tile_columns(call, Fitted<6>::kChannels), static_cast<int>(gridDim.x));
-  }
-  __syncthreads();
-  int chosen = *rows;
-  __syncthreads();
-  return chosen;
-}
-
-__global__ void __launch_bounds__(kFittedTeams* Fitted<6>::kThreads, 1)
+__global__ void __launch_bounds__(Fitted<48>::kMaxTeams* Fitted<48>::kThreads, 1)
     conv_fp32_fitted_kernel(ConvCall call) {
   begin_kernel();
-  switch (listed_rows(call)) {
-    case 6:
-      return compute_tiles<Fitted<6>>(call);
-    case 5:
-      return compute_tiles<Fitted<5>>(call);
+  switch (listed_height<kFittedFp32, Fitted<48>>(call)) {
+    case 48:
+      return compute_tiles<Fitted<48>>(call);
+    case 40:
+      return compute_tiles<Fitted<40>>(call);
     default:
-      return compute_tiles<Fitted<4>>(call);
+      return compute_tiles<Fitted<32>>(call);
   }
 }
 
@@ -168,7 +154,7 @@ void conv_fp32(Stream& stream, const CudaTile& tile, const ConvCall& call) {
   switch (tile.shape) {
     case CudaTileShape::fitted:
       // Memory for the highest, blocks for the lowest.
-      return launch_persistent<Fitted<4>>(stream, conv_fp32_fitted_kernel, Fitted<6>::kTeamBytes, call);
+      return launch_persistent<Fitted<32>>(stream, conv_fp32_fitted_kernel, Fitted<48>::kTeamBytes, call);
     case CudaTileShape::medium:
       return launch_persistent<Medium>(stream, conv_fp32_kernel<Medium>, Medium::kTeamBytes, call);
     default:

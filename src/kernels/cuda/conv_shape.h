@@ -18,24 +18,41 @@ inline constexpr int kMaxTaps = 9;
 /// Slices are padded to whole widest tiles.
 inline constexpr int kSliceMultiple = 4;
 
-/// Rows of a thread in a `fitted` tile, which is kFittedRowThreads as high, and the teams of a
-/// multiprocessor.
-inline constexpr int kFittedRowThreads = 8, kFittedTeams = 8;
-/// What a `fitted` tile takes, up to a factor: of a row, 7 tenths whatever its height.
-LASNET_HOST_DEVICE inline int fitted_cost(int rows) { return 10 * rows + 7; }
-/// Tiles that take a multiprocessor's schedulers at a time: two warps each.
-inline constexpr int kFittedTogether = 2;
+/// Heights that a `fitted` tile can have, and what each takes. How many tiles a multiprocessor gets is a
+/// small number: high tiles compute more per byte, low ones deal more evenly.
+struct FittedHeights {
+  static constexpr int kMost = 4;
+  int count;
+  int pixels[kMost];  ///< highest first
+  int costs[kMost];   ///< of a tile, up to a factor
+  int together;       ///< tiles of a multiprocessor that are computed at a time
+  int alone;          ///< quarters of its cost that the only tile of a multiprocessor takes
 
-/// The height, in rows of a thread, with which `pixels` x `columns` tiles are done first: high tiles compute
-/// more per byte, low ones deal more evenly.
-LASNET_HOST_DEVICE inline int fitted_rows(int64_t pixels, int columns, int multiprocessors) {
+  /// What the highest takes, for one of this height.
+  LASNET_HOST_DEVICE constexpr double share_of_highest(int height) const {
+    int i = 0;
+    while (i + 1 < count && pixels[i] > height) ++i;
+    return static_cast<double>(costs[i]) / costs[0];
+  }
+};
+/// Float32: rows of 8 threads; a tile takes 7 tenths of a row whatever its height, and two, of two warps
+/// each, a multiprocessor's schedulers.
+inline constexpr FittedHeights kFittedFp32 = {3, {48, 40, 32}, {67, 57, 47}, 2, 8};
+/// Tensor cores: the lower, the less is computed with a weight that is read.
+inline constexpr FittedHeights kFittedTensor = {4, {128, 96, 80, 64}, {100, 79, 70, 63}, 1, 5};
+
+/// The height with which `pixels` x `columns` tiles are done first.
+template <const FittedHeights& kHeights>
+LASNET_HOST_DEVICE inline int fitted_height(int64_t pixels, int columns, int multiprocessors) {
+  constexpr FittedHeights heights = kHeights;
   int best = 0;
   int64_t least = 0;
-  for (int rows = 6; rows >= 4; --rows) {
-    int64_t height = kFittedRowThreads * rows, tiles = (pixels + height - 1) / height * columns;
+  for (int i = 0; i < heights.count; ++i) {
+    int64_t tiles = (pixels + heights.pixels[i] - 1) / heights.pixels[i] * columns;
     int64_t each = (tiles + multiprocessors - 1) / multiprocessors;
-    int64_t turns = (each + kFittedTogether - 1) / kFittedTogether * fitted_cost(rows);
-    if (best == 0 || turns < least) best = rows, least = turns;
+    int64_t turns = (each + heights.together - 1) / heights.together * heights.together;
+    int64_t cost = (turns == 1 ? heights.alone : 4 * turns) * heights.costs[i];
+    if (best == 0 || cost < least) best = heights.pixels[i], least = cost;
   }
   return best;
 }

@@ -41,8 +41,8 @@ struct TensorTile {
   template <class T>
   static constexpr bool kFetchesIdentity = kSplit == 1 && kOutputBytes<T> <= 16 << 10;
   template <class T>
-  LASNET_HOST_DEVICE static int team_bytes(const ConvCall& call) {
-    bool fetches = kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu;
+  LASNET_HOST_DEVICE static constexpr int team_bytes(Epilogue epilogue) {
+    bool fetches = kFetchesIdentity<T> && epilogue == Epilogue::bias_add_relu;
     return kWorkBytes<T> + (fetches ? kOutputBytes<T> : 0);
   }
 };
@@ -51,6 +51,10 @@ using Tall = TensorTile<128, 64, 64, 1, 4, 3>;
 using Medium = TensorTile<64, 64, 32, 1, 4, 4>;
 using Small = TensorTile<64, 32, 16, 1, 4, 5>;
 using Split = TensorTile<32, 32, 16, 1, 3, 1, 8>;
+/// `fitted`: where 16-pixel bands do not divide among two warps, each takes all of them.
+template <int kPixels>
+using Fitted =
+    TensorTile<kPixels, 128, kPixels % 32 == 0 ? kPixels / 2 : kPixels, kPixels % 32 == 0 ? 2 : 1, 4, 2>;
 static_assert(Wide::kThreads == 128 && Tall::kThreads == 128 && Medium::kThreads == 128 &&
               Small::kThreads == 128 && Split::kThreads == 512);
 
@@ -78,7 +82,7 @@ struct Fragments {
   uint4 b[Tile::kWarpSlices][kColumns / 2];
 };
 
-template <class Tile, Precision P>
+template <class Tile, int kRowsBytes, Precision P>
 __device__ void load_fragments(const unsigned char* stage, int half, const WarpPlace& at,
                                Fragments<Tile>& fragments) {
   constexpr int kPitch = kRowBytes<Tile::kSplit>;
@@ -92,8 +96,7 @@ __device__ void load_fragments(const unsigned char* stage, int half, const WarpP
       for (int k = 0; k < 4; ++k) round_to_tf32(fragments.a[i][k]);
     }
   }
-  const unsigned char* weights = stage + Tile::kPixels * kPitch +
-                                 (at.slice * Tile::kSplit + at.part) * kSliceStepBytes +
+  const unsigned char* weights = stage + kRowsBytes + (at.slice * Tile::kSplit + at.part) * kSliceStepBytes +
                                  half * (kSliceStepBytes / 2) + at.lane * 16;
 #pragma unroll
   for (int s = 0; s < Tile::kWarpSlices; ++s) {
@@ -124,17 +127,18 @@ __device__ void multiply(const Fragments<Tile>& fragments, Sums<Tile>& sums) {
 /// The tile's reduction. A half step's operands come to registers while the one before is multiplied.
 template <class Tile, Precision P, class TilePipeline>
 __device__ void reduce(TilePipeline& pipeline, const WarpPlace& at, Sums<Tile>& sums) {
+  constexpr int kRowsBytes = Tile::template Loader<typename ElementOf<P>::Type>::kRowsBytes;
   Fragments<Tile> first, second;
   pipeline.start();
   pipeline.arrive();
-  load_fragments<Tile, P>(pipeline.stage(0), 0, at, first);
+  load_fragments<Tile, kRowsBytes, P>(pipeline.stage(0), 0, at, first);
   for (int s = 0; s < pipeline.stages(); ++s) {
-    load_fragments<Tile, P>(pipeline.stage(s), 1, at, second);
+    load_fragments<Tile, kRowsBytes, P>(pipeline.stage(s), 1, at, second);
     pipeline.refill(s);
     multiply<Tile, P>(first, sums);
     if (s + 1 < pipeline.stages()) {
       pipeline.arrive();
-      load_fragments<Tile, P>(pipeline.stage(s + 1), 0, at, first);
+      load_fragments<Tile, kRowsBytes, P>(pipeline.stage(s + 1), 0, at, first);
     }
     multiply<Tile, P>(second, sums);
   }
@@ -236,23 +240,61 @@ __device__ void compute_tile(const ConvCall& call, unsigned char* memory, TilePi
 }
 
 template <class Tile, Precision P>
+__device__ void compute_tiles(const ConvCall& call, int team_bytes) {
+  using TilePipeline =
+      Pipeline<Tile, Tile::kStages, typename Tile::template Loader<typename ElementOf<P>::Type>>;
+  unsigned char* memory = team_memory<Tile>(team_bytes);
+  run_tiles<Tile>(
+      call, [&](const TilePlace& place) { return TilePipeline(call, memory, place); },
+      [&](TilePipeline& pipeline, const TilePlace& place) {
+        compute_tile<Tile, P>(call, memory, pipeline, place);
+      });
+}
+
+template <class Tile, Precision P>
 __global__ void __launch_bounds__(Tile::kMaxTeams* Tile::kThreads, 1) conv_tensor_kernel(ConvCall call) {
   if (kHasTensorCores) {  // instantiated in every case, so that all constants are used
-    using T = typename ElementOf<P>::Type;
-    using TilePipeline = Pipeline<Tile, Tile::kStages, typename Tile::template Loader<T>>;
-    unsigned char* memory = team_memory<Tile>(Tile::template team_bytes<T>(call));
-    run_tiles<Tile>(
-        call, [&](const TilePlace& place) { return TilePipeline(call, memory, place); },
-        [&](TilePipeline& pipeline, const TilePlace& place) {
-          compute_tile<Tile, P>(call, memory, pipeline, place);
-        });
+    compute_tiles<Tile, P>(call, Tile::template team_bytes<typename ElementOf<P>::Type>(call.epilogue));
+  }
+}
+
+/// Of the height that takes most.
+template <class T>
+LASNET_HOST_DEVICE constexpr int fitted_team_bytes(Epilogue epilogue) {
+  int most = 0;
+  for (int bytes :
+       {Fitted<128>::template team_bytes<T>(epilogue), Fitted<96>::template team_bytes<T>(epilogue),
+        Fitted<80>::template team_bytes<T>(epilogue), Fitted<64>::template team_bytes<T>(epilogue)})
+    most = bytes > most ? bytes : most;
+  return most;
+}
+static_assert(Fitted<128>::kThreads == 128 && Fitted<96>::kThreads == 128 && Fitted<80>::kThreads == 128 &&
+              Fitted<64>::kThreads == 128);
+
+template <Precision P>
+__global__ void __launch_bounds__(Fitted<128>::kMaxTeams* Fitted<128>::kThreads, 1)
+    conv_tensor_fitted_kernel(ConvCall call) {
+  if (kHasTensorCores) {
+    int team_bytes = fitted_team_bytes<typename ElementOf<P>::Type>(call.epilogue);
+    begin_kernel();
+    switch (listed_height<kFittedTensor, Fitted<128>>(call)) {
+      case 128:
+        return compute_tiles<Fitted<128>, P>(call, team_bytes);
+      case 96:
+        return compute_tiles<Fitted<96>, P>(call, team_bytes);
+      case 80:
+        return compute_tiles<Fitted<80>, P>(call, team_bytes);
+      default:
+        return compute_tiles<Fitted<64>, P>(call, team_bytes);
+    }
   }
 }
 
 template <class Tile, Precision P>
 void launch_tiles(Stream& stream, const ConvCall& call) {
   using T = typename ElementOf<P>::Type;
-  launch_persistent<Tile>(stream, conv_tensor_kernel<Tile, P>, Tile::template team_bytes<T>(call), call);
+  launch_persistent<Tile>(stream, conv_tensor_kernel<Tile, P>, Tile::template team_bytes<T>(call.epilogue),
+                          call);
 }
 
 template <Precision P>
@@ -268,8 +310,10 @@ void launch_shape(Stream& stream, const CudaTile& tile, const ConvCall& call) {
       return launch_tiles<Small, P>(stream, call);
     case CudaTileShape::split:
       return launch_tiles<Split, P>(stream, call);
-    case CudaTileShape::fitted:
-      break;  // fp32 only
+    case CudaTileShape::fitted:  // memory for the highest, blocks for the lowest
+      return launch_persistent<Fitted<64>>(stream, conv_tensor_fitted_kernel<P>,
+                                           fitted_team_bytes<typename ElementOf<P>::Type>(call.epilogue),
+                                           call);
   }
 }
 

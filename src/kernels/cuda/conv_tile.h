@@ -276,6 +276,21 @@ __device__ inline void finish(const ConvCall& call, int pixel, int channel, floa
   store_vector(out, values);
 }
 
+/// The height of `fitted` tiles, as wide as Tile's, for the list. After wait_for_predecessor. Handed over in
+/// shared memory: what the compiler knows of it, it keeps in registers that the tiles need.
+template <const FittedHeights& kHeights, class Tile>
+__device__ int listed_height(const ConvCall& call) {
+  auto* height = shared_memory<int>();
+  if (threadIdx.x == 0) {
+    *height = fitted_height<kHeights>(*call.count, tile_columns(call, Tile::kChannels),
+                                      static_cast<int>(gridDim.x));
+  }
+  __syncthreads();
+  int chosen = *height;
+  __syncthreads();
+  return chosen;
+}
+
 /// Starts Tile's kernel with as many teams and blocks as fit the device and the work.
 template <class Tile>
 void launch_persistent(Stream& stream, void (*kernel)(ConvCall), int64_t team_bytes, const ConvCall& call) {
