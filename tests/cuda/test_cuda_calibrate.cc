@@ -33,7 +33,7 @@ TEST(MeasureCuda, TimesEveryTileAndKernel) {
   EXPECT_EQ(measured.device, "emulated");
   EXPECT_GE(measured.convs.size(), 3U * 2 * 2);
   for (const std::vector<CudaConvSample>& tiles : measured.convs) {
-    EXPECT_EQ(tiles.size(), tiles[0].work.precision == Precision::fp32 ? 3U : 5U);
+    EXPECT_EQ(tiles.size(), tiles[0].work.precision == Precision::fp32 ? 3U : 6U);
     for (const CudaConvSample& sample : tiles) {
       EXPECT_GT(sample.seconds, 0);
       EXPECT_GT(sample.work.pixels, 0);

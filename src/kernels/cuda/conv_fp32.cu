@@ -30,8 +30,10 @@ struct Fp32Tile {
   static constexpr int kSliceStep = kChannels / kSlice / kSlicesPerThread;  ///< between a thread's slices
   static constexpr int kRowThreads = kPixels / kRows;
   static constexpr int kThreads = kRowThreads * kSliceStep * kLanes;
+  static constexpr bool kStoresFromStages = false;
   using Loader = TileLoader<float, kPixels, kChannels, kThreads, kSteps>;
-  static constexpr int kTeamBytes = kStages * Loader::kStageBytes;
+  static constexpr int kStagesBytes = kStages * Loader::kStageBytes;
+  static constexpr int kTeamBytes = kStagesBytes + static_cast<int>(sizeof(ListedRows<Fp32Tile>));
 };
 using Medium = Fp32Tile<64, 64, 8, 2, 1, 1>;
 using Small = Fp32Tile<64, 32, 4, 1, 2, 5>;
@@ -42,6 +44,19 @@ static_assert(Medium::kThreads == 64 && Small::kThreads == 128);
 static_assert(Fitted<48>::kThreads == Fitted<40>::kThreads && Fitted<40>::kThreads == Fitted<32>::kThreads);
 static_assert(Fitted<48>::kTeamBytes >= Fitted<40>::kTeamBytes &&
               Fitted<40>::kTeamBytes >= Fitted<32>::kTeamBytes);
+
+/// A thread's sums.
+template <class Tile>
+using Sums = float[Tile::kRows][Tile::kColumns];
+
+template <int kRows, int kColumns>
+__device__ void clear(float (&sums)[kRows][kColumns]) {
+#pragma unroll
+  for (int i = 0; i < kRows; ++i) {
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) sums[i][j] = 0;
+  }
+}
 
 /// A thread's place in its tile.
 struct Corner {
@@ -56,8 +71,7 @@ __device__ Corner corner() {
 }
 
 template <class Tile>
-__device__ void multiply_step(const unsigned char* rows, const unsigned char* weights,
-                              float (&sums)[Tile::kRows][Tile::kColumns]) {
+__device__ void multiply_step(const unsigned char* rows, const unsigned char* weights, Sums<Tile>& sums) {
 #pragma unroll
   for (int k = 0; k < kStepElements<float>; k += 4) {
     float a[Tile::kRows][4];
@@ -84,8 +98,7 @@ __device__ void multiply_step(const unsigned char* rows, const unsigned char* we
 }
 
 template <class Tile>
-__device__ void multiply_stage(const unsigned char* stage, const Corner& at,
-                               float (&sums)[Tile::kRows][Tile::kColumns]) {
+__device__ void multiply_stage(const unsigned char* stage, const Corner& at, Sums<Tile>& sums) {
   const unsigned char* rows = stage + at.row * kRowBytes<Tile::kSteps>;
   const unsigned char* weights =
       stage + Tile::Loader::kRowsBytes + at.slice * Tile::Loader::kSliceBytes + at.column * sizeof(float);
@@ -95,26 +108,16 @@ __device__ void multiply_stage(const unsigned char* stage, const Corner& at,
 }
 
 template <class Tile>
-__device__ void compute_tile(const ConvCall& call, Pipeline<Tile, kStages, typename Tile::Loader>& pipeline,
-                             const TilePlace& place) {
-  Corner at = corner<Tile>();
-  float sums[Tile::kRows][Tile::kColumns] = {};
-  pipeline.start();
-  for (int s = 0; s < pipeline.stages(); ++s) {
-    pipeline.arrive();
-    pipeline.refill(s);
-    multiply_stage<Tile>(pipeline.stage(s), at, sums);
-  }
-  pipeline.finish();
-  int64_t count = *call.count;
+__device__ void store_sums(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
+                           const Corner& at, const Sums<Tile>& sums) {
 #pragma unroll
   for (int i = 0; i < Tile::kRows; ++i) {
-    int64_t p = place.pixel + at.row + i * Tile::kRowThreads;
-    if (p >= count) continue;
-    int pixel = call.out_pixels[p];
+    int row = at.row + i * Tile::kRowThreads;
+    if (row >= tile.listed) continue;
+    int pixel = rows.out[tile.turn][row];
 #pragma unroll
     for (int j = 0; j < Tile::kSlicesPerThread; ++j) {
-      int channel = place.channel + (at.slice + j * Tile::kSliceStep) * kSlice + at.column;
+      int channel = tile.place.channel + (at.slice + j * Tile::kSliceStep) * kSlice + at.column;
       float values[4] = {sums[i][4 * j], sums[i][4 * j + 1], sums[i][4 * j + 2], sums[i][4 * j + 3]};
       if (channel < call.out_channels) finish<float>(call, pixel, channel, values);
     }
@@ -125,9 +128,21 @@ template <class Tile>
 __device__ void compute_tiles(const ConvCall& call) {
   using TilePipeline = Pipeline<Tile, kStages, typename Tile::Loader>;
   unsigned char* memory = team_memory<Tile>(Tile::kTeamBytes);
-  run_tiles<Tile>(
-      call, [&](const TilePlace& place) { return TilePipeline(call, memory, place); },
-      [&](TilePipeline& pipeline, const TilePlace& place) { compute_tile<Tile>(call, pipeline, place); });
+  auto& rows = *reinterpret_cast<ListedRows<Tile>*>(memory + Tile::kStagesBytes);
+  Corner at = corner<Tile>();
+  Sums<Tile> sums;
+  auto reduce = [&](TilePipeline& pipeline, const TileTurn&, auto&& fetch_next) {
+    clear(sums);
+    for (int s = 0; s < pipeline.stages(); ++s) {
+      pipeline.arrive();
+      if (s == 0) fetch_next();
+      pipeline.refill(s);
+      multiply_stage<Tile>(pipeline.stage(s), at, sums);
+    }
+    pipeline.finish();
+  };
+  run_tiles<Tile, TilePipeline>(call, memory, rows, reduce,
+                                [&](const TileTurn& tile) { store_sums<Tile>(call, tile, rows, at, sums); });
 }
 
 template <class Tile>

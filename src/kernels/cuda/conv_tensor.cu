@@ -4,9 +4,10 @@
 // A warp owns kWarpPixels x kWarpSlices * 32 outputs. A step's 64 bytes of reduction are two mma.sync deep in
 // every format (16 values of 16 bits or 8 of 32 each), so one kernel serves all of them: rows come to
 // registers by ldmatrix (80 bytes between rows: no bank conflict), weights are packed in the order of mma
-// fragments and need one conflict-free 16-byte read for two 8-channel columns. The sums leave through shared
-// memory, so that the identity is read and the result written in whole 16-byte vectors of channels. Packed
-// weights: [slice][step][half of the step][pair of columns][lane][2 columns x 2 words].
+// fragments and need one conflict-free 16-byte read for two 8-channel columns. The sums' fragments are
+// exchanged among four lanes, so that the identity is read and the result written in 16-byte vectors of
+// channels, and shared memory is free for the next tile; those of a divided reduction are added there.
+// Packed weights: [slice][step][half of the step][pair of columns][lane][2 columns x 2 words].
 #include "kernels/cuda/conv_tile.h"
 
 namespace lasnet::cuda {
@@ -26,13 +27,14 @@ struct TensorTile {
   static constexpr int kChannelWarps = kChannels / kSlice / kWarpSlices;
   static constexpr int kThreads = 32 * kPixelWarps * kChannelWarps * kSplit;
   static constexpr int kBands = kWarpPixels / kMmaPixels;
+  static constexpr bool kStoresFromStages = kSplit > 1;
   static constexpr int kSumPitch = kChannels + 4;  ///< floats between rows of sums in shared memory
   template <class T>
   using Loader = TileLoader<T, kPixels, kChannels, kThreads, kSplit>;
   template <class T>
   static constexpr int kStagesBytes = Loader<T>::kStageBytes* kStages;
-  static constexpr int kSumBytes = 4 * kSplit * kPixels * (kSumPitch + 1);
-  /// Shared memory of stages, and later of sums.
+  static constexpr int kSumBytes = kStoresFromStages ? 4 * kSplit * kPixels * kSumPitch : 0;
+  /// Shared memory of stages, and of a divided reduction's sums later.
   template <class T>
   static constexpr int kWorkBytes = kStagesBytes<T> > kSumBytes ? kStagesBytes<T> : kSumBytes;
   template <class T>
@@ -40,10 +42,12 @@ struct TensorTile {
   /// Whether what is added to comes to shared memory beside the operands: where as many teams fit.
   template <class T>
   static constexpr bool kFetchesIdentity = kSplit == 1 && kOutputBytes<T> <= 16 << 10;
+  static constexpr int kRowsBytes = static_cast<int>(sizeof(ListedRows<TensorTile>));
+  /// Of stages and rows, and of what is added to.
   template <class T>
   LASNET_HOST_DEVICE static constexpr int team_bytes(Epilogue epilogue) {
     bool fetches = kFetchesIdentity<T> && epilogue == Epilogue::bias_add_relu;
-    return kWorkBytes<T> + (fetches ? kOutputBytes<T> : 0);
+    return kWorkBytes<T> + kRowsBytes + (fetches ? kOutputBytes<T> : 0);
   }
 };
 using Wide = TensorTile<128, 128, 64, 2, 4, 2>;
@@ -125,12 +129,13 @@ __device__ void multiply(const Fragments<Tile>& fragments, Sums<Tile>& sums) {
 }
 
 /// The tile's reduction. A half step's operands come to registers while the one before is multiplied.
-template <class Tile, Precision P, class TilePipeline>
-__device__ void reduce(TilePipeline& pipeline, const WarpPlace& at, Sums<Tile>& sums) {
+/// arrived(): all threads are at the first stage.
+template <class Tile, Precision P, class TilePipeline, class Arrived>
+__device__ void reduce(TilePipeline& pipeline, const WarpPlace& at, Sums<Tile>& sums, Arrived&& arrived) {
   constexpr int kRowsBytes = Tile::template Loader<typename ElementOf<P>::Type>::kRowsBytes;
   Fragments<Tile> first, second;
-  pipeline.start();
   pipeline.arrive();
+  arrived();
   load_fragments<Tile, kRowsBytes, P>(pipeline.stage(0), 0, at, first);
   for (int s = 0; s < pipeline.stages(); ++s) {
     load_fragments<Tile, kRowsBytes, P>(pipeline.stage(s), 1, at, second);
@@ -145,110 +150,176 @@ __device__ void reduce(TilePipeline& pipeline, const WarpPlace& at, Sums<Tile>& 
   pipeline.finish();
 }
 
-/// Fragments -> rows of floats in shared memory, those of each part of the reduction for themselves.
-template <class Tile>
-__device__ void spread(const WarpPlace& at, const Sums<Tile>& sums, float* rows) {
+/// Calls function(slice, band, half) for every row of 32 channels of a warp's fragments: a lane has two
+/// channels of each of its columns in row lane / 4 of an 8-row half of a band.
+template <class Tile, class Function>
+__device__ void for_fragment_rows(Function&& function) {
 #pragma unroll
   for (int s = 0; s < Tile::kWarpSlices; ++s) {
 #pragma unroll
     for (int i = 0; i < Tile::kBands; ++i) {
 #pragma unroll
-      for (int j = 0; j < kColumns; ++j) {
-        int row = at.part * Tile::kPixels + at.pixel + i * kMmaPixels + at.lane / 4;
-        float* to =
-            rows + row * Tile::kSumPitch + (at.slice + s) * kSlice + j * kMmaChannels + at.lane % 4 * 2;
-        to[0] = sums[s][i][j][0];
-        to[1] = sums[s][i][j][1];
-        to[8 * Tile::kSumPitch] = sums[s][i][j][2];
-        to[8 * Tile::kSumPitch + 1] = sums[s][i][j][3];
+      for (int half = 0; half < 2; ++half) function(s, i, half);
+    }
+  }
+}
+
+template <class Tile>
+__device__ void clear(Sums<Tile>& sums) {
+  for_fragment_rows<Tile>([&](int s, int i, int half) {
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) sums[s][i][j][2 * half] = sums[s][i][j][2 * half + 1] = 0;
+  });
+}
+
+/// Two channels of each of four columns -> all eight of column lane % 4, in order: what lane k of the four
+/// gives is its pair of that column.
+__device__ inline void exchange(float (&pairs)[kColumns][2]) {
+  static_assert(kColumns == 4);
+#pragma unroll
+  for (int distance = 1; distance < kColumns; distance *= 2) {
+    bool upper = (threadIdx.x & static_cast<unsigned>(distance)) != 0;
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+      if ((j & distance) != 0) continue;
+#pragma unroll
+      for (int k = 0; k < 2; ++k) {
+        float &low = pairs[j][k], &high = pairs[j | distance][k];
+        float got = __shfl_xor_sync(kWholeWarp, upper ? low : high, distance);
+        (upper ? low : high) = got;
       }
     }
   }
 }
 
-/// A thread's output pixel of the tile, as the list has it; read early, used by all of the team late.
-template <class Tile>
-__device__ int listed_output(const ConvCall& call, const TilePlace& place) {
-  int row = team_thread<Tile::kThreads>();
-  int64_t p = place.pixel + row;
-  if (row >= Tile::kPixels || p >= call.max_pixels) return 0;
-  return call.out_pixels[p];
-}
+/// Where a lane's vectors go after an exchange.
+struct LanePlace {
+  int row, channel;  ///< in the tile
 
-/// The vectors of a tile that a thread stores: kThreads apart.
-template <class Tile, class T, class Function>
-__device__ void for_own_vectors(const ConvCall& call, const TilePlace& place, Function&& function) {
-  constexpr int kVectorsPerRow = Tile::kChannels / kVector<T>;
-  int64_t count = *call.count;
-  for (int i = team_thread<Tile::kThreads>(); i < Tile::kPixels * kVectorsPerRow; i += Tile::kThreads) {
-    int row = i / kVectorsPerRow, column = i % kVectorsPerRow * kVector<T>;
-    if (place.pixel + row < count && place.channel + column < call.out_channels) function(i, row, column);
-  }
-}
+  __device__ LanePlace(const WarpPlace& at, int s, int i, int half)
+      : row(at.pixel + i * kMmaPixels + half * 8 + at.lane / 4),
+        channel((at.slice + s) * kSlice + at.lane % kColumns * kMmaChannels) {}
+};
 
-/// Starts the copies of what this thread will add to, vector i to place i.
+/// A thread's own vectors of what the tile adds to, in shared memory: nobody else reads them.
 template <class Tile, class T>
-__device__ void fetch_identity(const ConvCall& call, const TilePlace& place, T* identity) {
-  for_own_vectors<Tile, T>(call, place, [&](int i, int row, int column) {
-    const T* out = static_cast<const T*>(call.out) +
-                   static_cast<int64_t>(call.out_pixels[place.pixel + row]) * call.out_pitch + place.channel;
-    copy_async(identity + i * kVector<T>, out + column, true);
+class Identity {
+  static constexpr int kVectors = kMmaChannels / kVector<T>;
+
+ public:
+  __device__ explicit Identity(unsigned char* memory)
+      : vectors_(reinterpret_cast<T*>(memory) + team_thread<Tile::kThreads>() * kVector<T>) {}
+
+  __device__ T* vector(int s, int i, int half, int v) const {
+    return vectors_ + (((s * Tile::kBands + i) * 2 + half) * kVectors + v) * Tile::kThreads * kVector<T>;
+  }
+
+  __device__ void fetch(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
+                        const WarpPlace& at) const {
+    for_fragment_rows<Tile>([&](int s, int i, int half) {
+      LanePlace lane(at, s, i, half);
+      int channel = tile.place.channel + lane.channel;
+      if (lane.row >= tile.listed || channel >= call.out_channels) return;
+      const T* out = static_cast<const T*>(call.out) +
+                     static_cast<int64_t>(rows.out[tile.turn][lane.row]) * call.out_pitch + channel;
+      for (int v = 0; v < kVectors; ++v) copy_async(vector(s, i, half, v), out + v * kVector<T>, true);
+    });
+  }
+
+ private:
+  T* vectors_;
+};
+
+/// Stores a tile from its fragments.
+template <class Tile, class T>
+__device__ void store_fragments(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
+                                const WarpPlace& at, const Sums<Tile>& sums, bool is_identity_fetched,
+                                Identity<Tile, T> identity) {
+  for_fragment_rows<Tile>([&](int s, int i, int half) {
+    float pairs[kColumns][2];
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+      pairs[j][0] = sums[s][i][j][2 * half];
+      pairs[j][1] = sums[s][i][j][2 * half + 1];
+    }
+    exchange(pairs);
+    LanePlace lane(at, s, i, half);
+    int channel = tile.place.channel + lane.channel;
+    if (lane.row >= tile.listed || channel >= call.out_channels) return;
+    int pixel = rows.out[tile.turn][lane.row];
+#pragma unroll
+    for (int v = 0; v < kMmaChannels / kVector<T>; ++v) {
+      float values[kVector<T>];
+      for (int k = 0; k < kVector<T>; ++k) values[k] = pairs[(v * kVector<T> + k) / 2][k % 2];
+      finish<T>(call, pixel, channel + v * kVector<T>, values,
+                is_identity_fetched ? identity.vector(s, i, half, v) : nullptr);
+    }
   });
 }
 
-/// `identity`: null, or what fetch_identity has brought.
+/// Fragments -> rows of floats in shared memory, those of each part of the reduction for themselves.
+template <class Tile>
+__device__ void spread(const WarpPlace& at, const Sums<Tile>& sums, float* rows) {
+  for_fragment_rows<Tile>([&](int s, int i, int half) {
+    int row = at.part * Tile::kPixels + at.pixel + i * kMmaPixels + half * 8 + at.lane / 4;
+    float* to = rows + row * Tile::kSumPitch + (at.slice + s) * kSlice + at.lane % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+      to[j * kMmaChannels] = sums[s][i][j][2 * half];
+      to[j * kMmaChannels + 1] = sums[s][i][j][2 * half + 1];
+    }
+  });
+}
+
+/// Adds the parts of a divided reduction and stores the tile: a thread vectors that lie kThreads apart.
 template <class Tile, class T>
-__device__ void store_rows(const ConvCall& call, const TilePlace& place, const float* rows,
-                           const int* outputs, const T* identity) {
-  for_own_vectors<Tile, T>(call, place, [&](int i, int row, int column) {
+__device__ void store_parts(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& listed,
+                            const float* rows) {
+  constexpr int kVectorsPerRow = Tile::kChannels / kVector<T>;
+  for (int i = team_thread<Tile::kThreads>(); i < Tile::kPixels * kVectorsPerRow; i += Tile::kThreads) {
+    int row = i / kVectorsPerRow, column = i % kVectorsPerRow * kVector<T>;
+    int channel = tile.place.channel + column;
+    if (row >= tile.listed || channel >= call.out_channels) continue;
     float values[kVector<T>] = {};
 #pragma unroll
     for (int part = 0; part < Tile::kSplit; ++part) {
-#pragma unroll
-      for (int k = 0; k < kVector<T>; k += 4) {
-        float four[4];
-        load_vector(rows + (part * Tile::kPixels + row) * Tile::kSumPitch + column + k, four);
-        for (int q = 0; q < 4; ++q) values[k + q] = part == 0 ? four[q] : values[k + q] + four[q];
-      }
+      float sums[kVector<T>];
+      load_floats(rows + (part * Tile::kPixels + row) * Tile::kSumPitch + column, sums);
+      for (int k = 0; k < kVector<T>; ++k) values[k] = part == 0 ? sums[k] : values[k] + sums[k];
     }
-    finish<T>(call, outputs[row], place.channel + column, values,
-              identity == nullptr ? nullptr : identity + i * kVector<T>);
-  });
-}
-
-template <class Tile, Precision P, class TilePipeline>
-__device__ void compute_tile(const ConvCall& call, unsigned char* memory, TilePipeline& pipeline,
-                             const TilePlace& place) {
-  using T = typename ElementOf<P>::Type;
-  WarpPlace at = warp_place<Tile>();
-  Sums<Tile> sums = {};
-  int output = listed_output<Tile>(call, place);
-  T* identity = nullptr;
-  if (Tile::template kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu) {
-    identity = reinterpret_cast<T*>(memory + Tile::template kWorkBytes<T>);
-    fetch_identity<Tile>(call, place, identity);
+    finish<T>(call, listed.out[tile.turn][row], channel, values);
   }
-  reduce<Tile, P>(pipeline, at, sums);
-  auto* rows = reinterpret_cast<float*>(memory);
-  auto* outputs = reinterpret_cast<int*>(rows + Tile::kSplit * Tile::kPixels * Tile::kSumPitch);
-  spread<Tile>(at, sums, rows);
-  int thread = team_thread<Tile::kThreads>();
-  if (thread < Tile::kPixels) outputs[thread] = output;
-  sync_team<Tile>();
-  store_rows<Tile, T>(call, place, rows, outputs, identity);
-  sync_team<Tile>();
 }
 
 template <class Tile, Precision P>
 __device__ void compute_tiles(const ConvCall& call, int team_bytes) {
-  using TilePipeline =
-      Pipeline<Tile, Tile::kStages, typename Tile::template Loader<typename ElementOf<P>::Type>>;
+  using T = typename ElementOf<P>::Type;
+  using TilePipeline = Pipeline<Tile, Tile::kStages, typename Tile::template Loader<T>>;
   unsigned char* memory = team_memory<Tile>(team_bytes);
-  run_tiles<Tile>(
-      call, [&](const TilePlace& place) { return TilePipeline(call, memory, place); },
-      [&](TilePipeline& pipeline, const TilePlace& place) {
-        compute_tile<Tile, P>(call, memory, pipeline, place);
-      });
+  auto& rows = *reinterpret_cast<ListedRows<Tile>*>(memory + Tile::template kWorkBytes<T>);
+  WarpPlace at = warp_place<Tile>();
+  Identity<Tile, T> identity(memory + Tile::template kWorkBytes<T> + Tile::kRowsBytes);
+  bool fetches = Tile::template kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu;
+  Sums<Tile> sums;
+  auto sum = [&](TilePipeline& pipeline, const TileTurn& tile, auto&& fetch_next) {
+    clear<Tile>(sums);
+    if (fetches && !tile.is_first) identity.fetch(call, tile, rows, at);
+    reduce<Tile, P>(pipeline, at, sums, [&] {
+      if (fetches && tile.is_first) identity.fetch(call, tile, rows, at);
+      fetch_next();
+    });
+  };
+  run_tiles<Tile, TilePipeline>(call, memory, rows, sum, [&](const TileTurn& tile) {
+    if constexpr (Tile::kStoresFromStages) {
+      auto* parts = reinterpret_cast<float*>(memory);
+      spread<Tile>(at, sums, parts);
+      sync_team<Tile>();
+      store_parts<Tile, T>(call, tile, rows, parts);
+      sync_team<Tile>();
+    } else {
+      store_fragments<Tile, T>(call, tile, rows, at, sums, fetches, identity);
+    }
+  });
 }
 
 template <class Tile, Precision P>

@@ -20,6 +20,8 @@
 // puts blocks: many small blocks of which some get no tile tend to idle side by side.
 //
 // Weights do not depend on the kernel before: a team's first ones are on their way before it waits for it.
+// While a tile is computed, the next one's entries of the list come to shared memory, and while it is stored,
+// the next one's first stages: reductions are short, and a read from memory takes as long as many steps.
 #pragma once
 
 #include "kernels/cuda/device.h"
@@ -59,18 +61,18 @@ __device__ unsigned char* team_memory(int team_bytes) {
 
 /// Position in a convolution's work.
 struct TilePlace {
-  int64_t pixel;  ///< first row
-  int channel;    ///< first column
+  unsigned pixel;  ///< first row
+  int channel;     ///< first column
 };
 
 LASNET_HOST_DEVICE inline int tile_columns(const ConvCall& call, int channels) {
   return (call.out_channels + channels - 1) / channels;
 }
 
-/// 32 bits count the tiles: no device holds the outputs of 2^32.
+/// 32 bits count tiles and pixels: no device holds the outputs of 2^32.
 __device__ inline TilePlace tile_place(const ConvCall& call, unsigned tile, int pixels, int channels) {
   unsigned columns = static_cast<unsigned>(tile_columns(call, channels)), row = tile / columns;
-  return {static_cast<int64_t>(row) * pixels, static_cast<int>(tile - row * columns) * channels};
+  return {row * static_cast<unsigned>(pixels), static_cast<int>(tile - row * columns) * channels};
 }
 
 /// Copies the operands of a stage: rows of kSplit steps (kPixels, and those that threads copy along: zeros),
@@ -87,7 +89,7 @@ class TileLoader {
   static constexpr int kRowsBytes = kRows * kRowStep * kRowBytes<kSplit>;
   static constexpr int kStageBytes = kRowsBytes + kChannels / kSlice * kSliceBytes;
 
-  __device__ TileLoader(const ConvCall& call, const TilePlace& place) : call_(call) {
+  __device__ TileLoader(const ConvCall& call, const TilePlace& place) : call_(&call) {
     int thread = team_thread<kThreads>();
     steps_per_tap_ = (call.run + kStepElements<T> - 1) / kStepElements<T>;
     steps_ = steps_per_tap_ * call.taps;
@@ -107,22 +109,20 @@ class TileLoader {
       ++tap_;
   }
 
-  /// Finds the rows; from here on the list is read.
-  __device__ void find_rows(const TilePlace& place) {
+  /// Finds the rows: `entries` of the list are this tile's, of which `available` may be read.
+  __device__ void find_rows(const int32_t* entries, int64_t available, int listed) {
     int32_t pixels[kRows];
     int row = team_thread<kThreads>() / kSegments;
-    int64_t p = place.pixel + row;
-    // Beside the list's length, not after it: what lies beyond is not used.
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      int64_t entry = p + i * kRowStep;
-      pixels[i] = call_.in_pixels[entry < call_.max_pixels ? entry : 0];
+      int entry = row + i * kRowStep;
+      pixels[i] = entries[entry < available ? entry : 0];
     }
-    int64_t count = *call_.count;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
-      if (p + i * kRowStep < count && row + i * kRowStep < kPixels) listed_ |= 1u << i;
-      rows_[i] = static_cast<const T*>(call_.in) + static_cast<int64_t>(pixels[i]) * call_.in_pitch +
+      int entry = row + i * kRowStep;
+      if (entry < kPixels && entry < listed) listed_ |= 1u << i;
+      rows_[i] = static_cast<const T*>(call_->in) + static_cast<int64_t>(pixels[i]) * call_->in_pitch +
                  first_channel_ + element_;
     }
   }
@@ -149,8 +149,8 @@ class TileLoader {
   /// Issues the copies of the rows of one more stage.
   __device__ void load_rows(unsigned char* stage) {
     int element = within_ * kStepElements<T>;
-    bool valid = tap_ < call_.taps && element + element_ < run_;
-    int offset = valid ? call_.tap_offsets[tap_] + element : 0;
+    bool valid = tap_ < call_->taps && element + element_ < run_;
+    int offset = valid ? call_->tap_offsets[tap_] + element : 0;
 #pragma unroll
     for (int i = 0; i < kRows; ++i)
       copy_async(stage + rows_to_ + i * kRowStep * kRowBytes<kSplit>, rows_[i] + offset,
@@ -162,7 +162,7 @@ class TileLoader {
   static constexpr int kStepVectors = kSliceStepBytes / 16;
   static constexpr int kSliceVectors = kSliceBytes / 16;
 
-  const ConvCall& call_;
+  const ConvCall* call_;
   const T* rows_[kRows];
   unsigned listed_ = 0;           ///< a bit per row: others are zeros, and cost no traffic
   const unsigned char* weights_;  ///< of the next stage
@@ -174,24 +174,47 @@ class TileLoader {
   int tap_ = 0, within_ = 0;  ///< of this thread's step in the next stage's rows
 };
 
+/// A tile's part of the list, in the team's shared memory: of the tile that is computed and of the one after
+/// it, in turn.
+template <class Tile>
+struct ListedRows {
+  int32_t in[2][Tile::kPixels], out[2][Tile::kPixels];
+
+  /// Starts the copies of a tile's entries; what lies beyond the list is not used.
+  __device__ void fetch(const ConvCall& call, const TilePlace& place, int turn) {
+    static_assert(Tile::kThreads >= Tile::kPixels);
+    int row = team_thread<Tile::kThreads>();
+    if (row >= Tile::kPixels) return;
+    int64_t entry = int64_t{place.pixel} + row;
+    if (entry >= call.max_pixels) entry = 0;
+    copy_word_async(&in[turn][row], call.in_pixels + entry);
+    copy_word_async(&out[turn][row], call.out_pixels + entry);
+  }
+};
+
 /// A tile's operands on their way: stage after stage, `kStages` - 1 of them ahead. In order: start, then for
-/// each stage arrive, refill and reads of stage(s) until the next arrive, at last finish.
+/// each stage arrive, refill and reads of stage(s) until the next arrive, at last finish; then begin for
+/// another tile.
 template <class Tile, int kStages, class Loader>
 class Pipeline {
  public:
-  /// Weights first: they may be read before the kernel before this one has ended.
   __device__ Pipeline(const ConvCall& call, unsigned char* memory, const TilePlace& place)
-      : loader_(call, place), memory_(memory), place_(place) {
-    for (int s = 0; s < kStages - 1; ++s) {
-      if (s < stages()) loader_.load_weights(slot(s));
-    }
+      : call_(call), loader_(call, place), memory_(memory) {
+    load_first_weights();
+  }
+
+  /// Weights first: they may be read before the kernel before this one has ended.
+  __device__ void begin(const TilePlace& place) {
+    loader_ = Loader(call_, place);
+    load_first_weights();
   }
 
   __device__ int stages() const { return loader_.stages(); }
   __device__ const unsigned char* stage(int s) const { return memory_ + s % kStages * Loader::kStageBytes; }
 
-  __device__ void start() {
-    loader_.find_rows(place_);
+  /// As find_rows.
+  __device__ void start(const int32_t* entries, int64_t available, int listed) {
+    loader_.find_rows(entries, available, listed);
     for (int s = 0; s < kStages - 1; ++s) {
       if (s < stages()) loader_.load_rows(slot(s));
       commit_copies();
@@ -228,29 +251,65 @@ class Pipeline {
 
  private:
   __device__ unsigned char* slot(int s) { return memory_ + s % kStages * Loader::kStageBytes; }
+  __device__ void load_first_weights() {
+    for (int s = 0; s < kStages - 1; ++s) {
+      if (s < stages()) loader_.load_weights(slot(s));
+    }
+  }
 
+  const ConvCall& call_;
   Loader loader_;
   unsigned char* memory_;
-  TilePlace place_;
 };
 
-/// Runs Tile's tiles: make_pipeline(place) starts the weights' copies, compute(pipeline, place) does the
-/// rest.
-template <class Tile, class MakePipeline, class Compute>
-__device__ inline void run_tiles(const ConvCall& call, MakePipeline&& make_pipeline, Compute&& compute) {
+/// A tile that its team works on.
+struct TileTurn {
+  TilePlace place;
+  int listed;     ///< entries from its first row to the list's end
+  int turn;       ///< of its ListedRows
+  bool is_first;  ///< of the team: its entries arrive with its first stage
+
+  /// Of a list of `count` entries.
+  __device__ TileTurn(const TilePlace& at, unsigned count, int its_turn, bool first)
+      : place(at),
+        listed(at.pixel < count ? static_cast<int>(count - at.pixel) : 0),
+        turn(its_turn),
+        is_first(first) {}
+};
+
+/// Runs the team's tiles. reduce(pipeline, tile, fetch_next) makes a tile's sums, and calls fetch_next once
+/// all threads have arrived at its first stage; store(tile) stores them, from registers, while the next
+/// tile's operands are on their way, or, if Tile says so, from the memory of the stages. Its last reads of
+/// the tile's rows must be before the next tile's first arrive.
+template <class Tile, class TilePipeline, class Reduce, class Store>
+__device__ inline void run_tiles(const ConvCall& call, unsigned char* memory, ListedRows<Tile>& rows,
+                                 Reduce&& reduce, Store&& store) {
   let_successor_start();
   unsigned team = threadIdx.x / Tile::kThreads, teams = blockDim.x / Tile::kThreads;
-  bool is_first = true;
-  for (unsigned tile = blockIdx.x + gridDim.x * team;; tile += gridDim.x * teams) {
-    TilePlace place = tile_place(call, tile, Tile::kPixels, Tile::kChannels);
-    if (!is_first && place.pixel >= *call.count) return;
-    auto pipeline = make_pipeline(place);
-    if (is_first) {
-      wait_for_predecessor();
-      if (place.pixel >= *call.count) return pipeline.abandon();
-      is_first = false;
+  unsigned index = blockIdx.x + gridDim.x * team;
+  TilePlace first = tile_place(call, index, Tile::kPixels, Tile::kChannels);
+  TilePipeline pipeline(call, memory, first);
+  wait_for_predecessor();
+  auto count = static_cast<unsigned>(*call.count);
+  TileTurn tile(first, count, 0, true);
+  if (tile.listed == 0) return pipeline.abandon();
+  rows.fetch(call, tile.place, tile.turn);
+  pipeline.start(call.in_pixels + tile.place.pixel, call.max_pixels - tile.place.pixel, tile.listed);
+  for (;;) {
+    index += gridDim.x * teams;
+    TileTurn next(tile_place(call, index, Tile::kPixels, Tile::kChannels), count, 1 - tile.turn, false);
+    bool is_last = next.listed == 0;
+    reduce(pipeline, tile, [&] {
+      if (!is_last) rows.fetch(call, next.place, next.turn);
+    });
+    if (Tile::kStoresFromStages) store(tile);
+    if (!is_last) {
+      pipeline.begin(next.place);
+      pipeline.start(rows.in[next.turn], Tile::kPixels, next.listed);
     }
-    compute(pipeline, place);
+    if (!Tile::kStoresFromStages) store(tile);
+    if (is_last) return;
+    tile = next;
   }
 }
 

@@ -70,6 +70,16 @@ __device__ inline void copy_async(void* shared, const void* global, bool valid) 
 #endif
 }
 
+/// 4 bytes from global to shared memory, the same way.
+__device__ inline void copy_word_async(void* shared, const void* global) {
+#if __CUDA_ARCH__ >= 800
+  unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;\n" ::"r"(address), "l"(global) : "memory");
+#else
+  *static_cast<uint32_t*>(shared) = *static_cast<const uint32_t*>(global);
+#endif
+}
+
 /// Barrier number `index`, below 16, of `threads` threads: whole warps.
 __device__ inline void sync_threads_of(int index, int threads) {
   asm volatile("bar.sync %0, %1;\n" ::"r"(index), "r"(threads) : "memory");

@@ -92,7 +92,7 @@ void named_barrier(int index, int threads);
 void warp_meeting(const char* operation, void* argument, void (*combine)(void* const*));
 int lane_index();
 unsigned char* shared_bytes();
-void issue_copy(void* shared, const void* global, bool valid);
+void issue_copy(void* shared, const void* global, size_t bytes, bool valid);
 void commit_copies();
 void wait_copies(int pending);
 
@@ -163,7 +163,10 @@ T* shared_memory() {
 
 inline void sync_threads_of(int index, int threads) { emulation::named_barrier(index, threads); }
 inline void copy_async(void* shared, const void* global, bool valid) {
-  emulation::issue_copy(shared, global, valid);
+  emulation::issue_copy(shared, global, 16, valid);
+}
+inline void copy_word_async(void* shared, const void* global) {
+  emulation::issue_copy(shared, global, 4, true);
 }
 inline void commit_copies() { emulation::commit_copies(); }
 template <int kPending>

@@ -16,13 +16,14 @@ namespace {
 struct Copy {
   void* shared;
   const void* global;
+  size_t bytes;
   bool valid;
 
   void run() const {
     if (valid) {
-      std::memcpy(shared, global, 16);
+      std::memcpy(shared, global, bytes);
     } else {
-      std::memset(shared, 0, 16);
+      std::memset(shared, 0, bytes);
     }
   }
 };
@@ -285,15 +286,16 @@ void warp_meeting(const char* operation, void* argument, void (*combine)(void* c
 int lane_index() { return block->running % 32; }
 unsigned char* shared_bytes() { return block->memory.data(); }
 
-void issue_copy(void* shared, const void* global, bool valid) {
-  if (reinterpret_cast<uintptr_t>(shared) % 16 != 0) fail_emulation("a copy to a misaligned shared address");
-  if (valid && reinterpret_cast<uintptr_t>(global) % 16 != 0)
+void issue_copy(void* shared, const void* global, size_t bytes, bool valid) {
+  if (reinterpret_cast<uintptr_t>(shared) % bytes != 0)
+    fail_emulation("a copy to a misaligned shared address");
+  if (valid && reinterpret_cast<uintptr_t>(global) % bytes != 0)
     fail_emulation("a copy from a misaligned address");
   auto* begin = static_cast<unsigned char*>(shared);
-  if (begin < block->memory.data() || begin + 16 > block->memory.data() + block->memory.size()) {
+  if (begin < block->memory.data() || begin + bytes > block->memory.data() + block->memory.size()) {
     fail_emulation("a copy that leaves shared memory");
   }
-  Copy copy{shared, global, valid};
+  Copy copy{shared, global, bytes, valid};
   if (settings().late_copies) {
     block->threads[block->running].open.push_back(copy);
   } else {
