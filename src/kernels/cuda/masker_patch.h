@@ -30,8 +30,8 @@ struct ForcedDecision {
   int32_t force;
   uint8_t active;
 
-  __device__ ForcedDecision(const MaskerTarget& target, int patch)
-      : force(*target.force), active(target.forced[patch]) {}
+  __device__ ForcedDecision(const MaskerTarget& target, const MaskerPatch& patch)
+      : force(*target.force), active(target.forced[patch.index]) {}
 };
 
 /// `sum` is that of weighted channels over the patch's pixels.
