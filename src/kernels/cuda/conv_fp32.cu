@@ -35,8 +35,9 @@ struct Fp32Tile {
 };
 using Medium = Fp32Tile<64, 64, 8, 2, 1, 1>;
 using Small = Fp32Tile<64, 32, 4, 1, 2, 5>;
+constexpr int kFittedRowThreads = 8, kFittedTeams = 8;
 template <int kPixels>
-using Fitted = Fp32Tile<kPixels, 64, kPixels / 8, 2, 1, 8>;
+using Fitted = Fp32Tile<kPixels, kFittedFp32.channels, kPixels / kFittedRowThreads, 2, 1, kFittedTeams>;
 static_assert(Medium::kThreads == 64 && Small::kThreads == 128);
 // In one kernel.
 static_assert(Fitted<48>::kThreads == Fitted<40>::kThreads && Fitted<40>::kThreads == Fitted<32>::kThreads);
@@ -148,10 +149,10 @@ __global__ void __launch_bounds__(Tile::kMaxTeams* Tile::kThreads, 1) conv_fp32_
   compute_tiles<Tile>(call);
 }
 
-__global__ void __launch_bounds__(Fitted<48>::kMaxTeams* Fitted<48>::kThreads, 1)
+__global__ void __launch_bounds__(kFittedTeams* Fitted<48>::kThreads, 1)
     conv_fp32_fitted_kernel(ConvCall call) {
   begin_kernel();
-  switch (listed_height<kFittedFp32, Fitted<48>>(call)) {
+  switch (listed_height<kFittedFp32>(call)) {
     case 48:
       return compute_tiles<Fitted<48>>(call);
     case 40:

@@ -22,6 +22,7 @@ inline constexpr int kSliceMultiple = 4;
 /// small number: high tiles compute more per byte, low ones deal more evenly.
 struct FittedHeights {
   static constexpr int kMost = 4;
+  int channels;  ///< of every tile
   int count;
   int pixels[kMost];  ///< highest first
   int costs[kMost];   ///< of a tile, up to a factor
@@ -37,9 +38,9 @@ struct FittedHeights {
 };
 /// Float32: rows of 8 threads; a tile takes 7 tenths of a row whatever its height, and two, of two warps
 /// each, a multiprocessor's schedulers.
-inline constexpr FittedHeights kFittedFp32 = {3, {48, 40, 32}, {67, 57, 47}, 2, 8};
+inline constexpr FittedHeights kFittedFp32 = {64, 3, {48, 40, 32}, {67, 57, 47}, 2, 8};
 /// Tensor cores: the lower, the less is computed with a weight that is read.
-inline constexpr FittedHeights kFittedTensor = {4, {128, 96, 80, 64}, {100, 79, 70, 63}, 1, 5};
+inline constexpr FittedHeights kFittedTensor = {128, 4, {128, 96, 80, 64}, {100, 79, 70, 63}, 1, 5};
 
 /// The height with which `pixels` x `columns` tiles are done first.
 template <const FittedHeights& kHeights>

@@ -42,12 +42,12 @@ struct TensorTile {
   /// Whether what is added to comes to shared memory beside the operands: where as many teams fit.
   template <class T>
   static constexpr bool kFetchesIdentity = kSplit == 1 && kOutputBytes<T> <= 16 << 10;
-  static constexpr int kRowsBytes = static_cast<int>(sizeof(ListedRows<TensorTile>));
+  static constexpr int kListedBytes = static_cast<int>(sizeof(ListedRows<TensorTile>));
   /// Of stages and rows, and of what is added to.
   template <class T>
   LASNET_HOST_DEVICE static constexpr int team_bytes(Epilogue epilogue) {
     bool fetches = kFetchesIdentity<T> && epilogue == Epilogue::bias_add_relu;
-    return kWorkBytes<T> + kRowsBytes + (fetches ? kOutputBytes<T> : 0);
+    return kWorkBytes<T> + kListedBytes + (fetches ? kOutputBytes<T> : 0);
   }
 };
 using Wide = TensorTile<128, 128, 64, 2, 4, 2>;
@@ -86,10 +86,11 @@ struct Fragments {
   uint4 b[Tile::kWarpSlices][kColumns / 2];
 };
 
-template <class Tile, int kRowsBytes, Precision P>
+template <class Tile, Precision P>
 __device__ void load_fragments(const unsigned char* stage, int half, const WarpPlace& at,
                                Fragments<Tile>& fragments) {
   constexpr int kPitch = kRowBytes<Tile::kSplit>;
+  constexpr int kWeightsAt = Tile::template Loader<typename ElementOf<P>::Type>::kRowsBytes;
   const unsigned char* rows = stage + (at.pixel + at.lane % 16) * kPitch + at.part * kStepBytes +
                               half * kMmaBytes + at.lane / 16 * 16;
 #pragma unroll
@@ -100,7 +101,7 @@ __device__ void load_fragments(const unsigned char* stage, int half, const WarpP
       for (int k = 0; k < 4; ++k) round_to_tf32(fragments.a[i][k]);
     }
   }
-  const unsigned char* weights = stage + kRowsBytes + (at.slice * Tile::kSplit + at.part) * kSliceStepBytes +
+  const unsigned char* weights = stage + kWeightsAt + (at.slice * Tile::kSplit + at.part) * kSliceStepBytes +
                                  half * (kSliceStepBytes / 2) + at.lane * 16;
 #pragma unroll
   for (int s = 0; s < Tile::kWarpSlices; ++s) {
@@ -132,18 +133,17 @@ __device__ void multiply(const Fragments<Tile>& fragments, Sums<Tile>& sums) {
 /// arrived(): all threads are at the first stage.
 template <class Tile, Precision P, class TilePipeline, class Arrived>
 __device__ void reduce(TilePipeline& pipeline, const WarpPlace& at, Sums<Tile>& sums, Arrived&& arrived) {
-  constexpr int kRowsBytes = Tile::template Loader<typename ElementOf<P>::Type>::kRowsBytes;
   Fragments<Tile> first, second;
   pipeline.arrive();
   arrived();
-  load_fragments<Tile, kRowsBytes, P>(pipeline.stage(0), 0, at, first);
+  load_fragments<Tile, P>(pipeline.stage(0), 0, at, first);
   for (int s = 0; s < pipeline.stages(); ++s) {
-    load_fragments<Tile, kRowsBytes, P>(pipeline.stage(s), 1, at, second);
+    load_fragments<Tile, P>(pipeline.stage(s), 1, at, second);
     pipeline.refill(s);
     multiply<Tile, P>(first, sums);
     if (s + 1 < pipeline.stages()) {
       pipeline.arrive();
-      load_fragments<Tile, kRowsBytes, P>(pipeline.stage(s + 1), 0, at, first);
+      load_fragments<Tile, P>(pipeline.stage(s + 1), 0, at, first);
     }
     multiply<Tile, P>(second, sums);
   }
@@ -298,7 +298,7 @@ __device__ void compute_tiles(const ConvCall& call, int team_bytes) {
   unsigned char* memory = team_memory<Tile>(team_bytes);
   auto& rows = *reinterpret_cast<ListedRows<Tile>*>(memory + Tile::template kWorkBytes<T>);
   WarpPlace at = warp_place<Tile>();
-  Identity<Tile, T> identity(memory + Tile::template kWorkBytes<T> + Tile::kRowsBytes);
+  Identity<Tile, T> identity(memory + Tile::template kWorkBytes<T> + Tile::kListedBytes);
   bool fetches = Tile::template kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu;
   Sums<Tile> sums;
   auto sum = [&](TilePipeline& pipeline, const TileTurn& tile, auto&& fetch_next) {
@@ -339,6 +339,7 @@ LASNET_HOST_DEVICE constexpr int fitted_team_bytes(Epilogue epilogue) {
     most = bytes > most ? bytes : most;
   return most;
 }
+static_assert(Fitted<128>::kChannels == kFittedTensor.channels);
 static_assert(Fitted<128>::kThreads == 128 && Fitted<96>::kThreads == 128 && Fitted<80>::kThreads == 128 &&
               Fitted<64>::kThreads == 128);
 
@@ -348,7 +349,7 @@ __global__ void __launch_bounds__(Fitted<128>::kMaxTeams* Fitted<128>::kThreads,
   if (kHasTensorCores) {
     int team_bytes = fitted_team_bytes<typename ElementOf<P>::Type>(call.epilogue);
     begin_kernel();
-    switch (listed_height<kFittedTensor, Fitted<128>>(call)) {
+    switch (listed_height<kFittedTensor>(call)) {
       case 128:
         return compute_tiles<Fitted<128>, P>(call, team_bytes);
       case 96:

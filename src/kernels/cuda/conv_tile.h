@@ -20,8 +20,9 @@
 // puts blocks: many small blocks of which some get no tile tend to idle side by side.
 //
 // Weights do not depend on the kernel before: a team's first ones are on their way before it waits for it.
-// While a tile is computed, the next one's entries of the list come to shared memory, and while it is stored,
-// the next one's first stages: reductions are short, and a read from memory takes as long as many steps.
+// Where registers allow it (run_tiles), the next tile's entries of the list come to shared memory while one
+// is computed, and its first stages while one is stored: reductions are short, and a read from memory takes
+// as long as many steps.
 #pragma once
 
 #include "kernels/cuda/device.h"
@@ -335,13 +336,13 @@ __device__ inline void finish(const ConvCall& call, int pixel, int channel, floa
   store_vector(out, values);
 }
 
-/// The height of `fitted` tiles, as wide as Tile's, for the list. After wait_for_predecessor. Handed over in
+/// The height of `fitted` tiles for the list. After wait_for_predecessor. Handed over in
 /// shared memory: what the compiler knows of it, it keeps in registers that the tiles need.
-template <const FittedHeights& kHeights, class Tile>
+template <const FittedHeights& kHeights>
 __device__ int listed_height(const ConvCall& call) {
   auto* height = shared_memory<int>();
   if (threadIdx.x == 0) {
-    *height = fitted_height<kHeights>(*call.count, tile_columns(call, Tile::kChannels),
+    *height = fitted_height<kHeights>(*call.count, tile_columns(call, kHeights.channels),
                                       static_cast<int>(gridDim.x));
   }
   __syncthreads();
