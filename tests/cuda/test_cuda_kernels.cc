@@ -278,9 +278,8 @@ TEST_P(CudaConv, FittedTilesOfEveryHeightGiveTheSameBits) {
   std::set<int> heights;
   for (MapSize size : {MapSize{5, 6}, {19, 2}, {23, 2}, {6, 10}, {5, 15}, {9, 10}, {10, 12}}) {
     ConvCase c{3, 1, 24, 40, size, 1, 1.0};
-    CudaConvWork work{.pixels = static_cast<double>(size.height * size.width),
-                      .channels = c.out,
-                      .precision = GetParam()};
+    CudaConvWork work{
+        .pixels = static_cast<double>(size.height * size.width), .channels = c.out, .precision = GetParam()};
     heights.insert(fitted_to(cuda_tile(CudaTileShape::fitted, GetParam()), work).pixels);
     EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::fitted, Epilogue::bias_add_relu),
               check_conv(c, GetParam(), CudaTileShape::small, Epilogue::bias_add_relu));
