@@ -126,12 +126,14 @@ __device__ void compute_tiles(const ConvCall& call) {
     TilePlace place = tile_place(call, index, Tile::kPixels, Tile::kChannels);
     if (!is_first && place.pixel >= static_cast<unsigned>(*call.count)) return;
     Pipeline<Tile, kStages, typename Tile::Loader> pipeline(call, memory, place);
-    if (is_first) wait_for_predecessor();
-    int64_t count = *call.count;
-    if (place.pixel >= count) return pipeline.abandon();
-    is_first = false;
+    if (is_first) {
+      wait_for_predecessor();
+      if (place.pixel >= static_cast<unsigned>(*call.count)) return pipeline.abandon();
+      is_first = false;
+    }
+    // The list's length is read again beside its entries: nothing waits for it first.
     pipeline.start(call.in_pixels + place.pixel, call.max_pixels - place.pixel,
-                   static_cast<int>(count - place.pixel));
+                   static_cast<int>(*call.count - place.pixel));
     Corner at = corner<Tile>();
     Sums<Tile> sums = {};
     for (int s = 0; s < pipeline.stages(); ++s) {
