@@ -363,10 +363,12 @@ CudaCounts masker_group_counts(double images, double patches, int maskers, MapSi
 CudaCounts list_counts(double images, const std::vector<MapSize>& maps) {
   double chunks = 0, longest = 0, fullest = 0;
   for (const MapSize& map : maps) {
-    const double own = images * ceil_div(pixels_of(map), cuda::kChunkPixels);
+    const double units =
+        static_cast<double>(map.height) * ceil_div(static_cast<double>(map.width), cuda::kUnitPixels);
+    const double own = images * ceil_div(units, cuda::kChunkUnits);
     chunks += own;
     longest = std::max(longest, own);
-    fullest = std::max(fullest, std::min<double>(pixels_of(map), cuda::kChunkPixels));
+    fullest = std::max(fullest, std::min<double>(units, cuda::kChunkUnits) * cuda::kUnitPixels);
   }
   return counts_of({{CudaUnit::list, 1},
                     {CudaUnit::list_look_back, longest > 1 ? 1 : 0},

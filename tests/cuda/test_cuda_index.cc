@@ -38,6 +38,17 @@ ListGeometry geometry_of(const BlockSpec& block, const BlockGeometry& g, int ima
           narrow(g.grid.cols())};
 }
 
+/// What the mask says of a pixel of a list's map.
+bool is_masked_in(const ListGeometry& g, ListKind kind, const uint8_t* patches, int y, int x) {
+  PatchSpan rows = row_span(g, kind, y, y), columns = column_span(g, kind, x);
+  bool active = false;
+  for (int row = rows.first; row <= rows.last; ++row) {
+    for (int column = columns.first; column <= columns.last; ++column)
+      active |= patches[row * g.patch_cols + column] != 0;
+  }
+  return active;
+}
+
 /// Pairs of a list as the device's functions define them, in its order.
 std::vector<std::pair<int, int>> pairs_of(const ListGeometry& g, ListKind kind,
                                           const std::vector<uint8_t>& patches, bool inactive = false) {
@@ -116,17 +127,44 @@ CudaConvWork work_of(double pixels, int in, int out, int kernel, Precision preci
           .multiprocessors = 132};
 }
 
-TEST(CudaLists, QuotientsAreExactOnMapsOfAnySize) {
-  for (int d : {1, 2, 3, 7, 56, 57, 224, 1000, 2435, 4097, 32768}) {
-    float inverse = 1.0f / static_cast<float>(d);
-    for (int row : {0, 1, 2, 55, 2399, 2400, 2401, 16384, 32767}) {
-      for (int column : {0, 1, d / 2, d - 1}) {
-        int n = row * d + std::min(column, d - 1);
-        ASSERT_EQ(cuda::quotient(n, d, inverse), n / d) << n << " / " << d;
+TEST(CudaLists, DivisorsAreExact) {
+  constexpr int kMost = std::numeric_limits<int>::max();
+  for (int d :
+       {1, 2, 3, 4, 5, 7, 8, 56, 57, 63, 224, 641, 1000, 4097, 32768, 65537, 1 << 30, kMost - 1, kMost}) {
+    const Divisor divisor = d;
+    EXPECT_EQ(divisor, d);
+    for (int64_t multiple : {int64_t{0}, int64_t{d}, int64_t{2} * d, int64_t{kMost / 2} / d * d,
+                             int64_t{kMost} / d * d, int64_t{kMost}}) {
+      for (int64_t n = std::max<int64_t>(multiple - 2, 0); n <= std::min<int64_t>(multiple + 2, kMost); ++n)
+        ASSERT_EQ(static_cast<int>(n) / divisor, n / d) << n << " / " << d;
+    }
+  }
+  for (int d = 1; d < 300; ++d) {
+    const Divisor divisor = d;
+    for (int n = 0; n < 1 << 16; n += 3) ASSERT_EQ(n / divisor, n / d);
+  }
+}
+
+TEST(CudaLists, SpansOfRowsAreThoseOfEachOfThem) {
+  for (auto [stride, granularity] : {std::pair{1, 1}, {1, 3}, {2, 1}, {2, 2}, {3, 1}, {3, 4}, {5, 2}}) {
+    ListGeometry g;
+    g.output_height = 11, g.middle_height = 11 * stride;
+    g.dilation_stride = stride, g.granularity = granularity;
+    for (int first = 0; first < g.middle_height; ++first) {
+      for (int last = first; last < g.middle_height; ++last) {
+        PatchSpan all = row_span(g, ListKind::dilated, first, last), together{1 << 30, -1};
+        for (int y = first; y <= last; ++y) {
+          PatchSpan own = row_span(g, ListKind::dilated, y, y);
+          EXPECT_LE(own.last - own.first, 2);
+          if (own.is_empty()) continue;
+          together = {std::min(together.first, own.first), std::max(together.last, own.last)};
+        }
+        ASSERT_EQ(all.is_empty(), together.is_empty());
+        if (all.is_empty()) continue;
+        ASSERT_EQ(std::pair(all.first, all.last), std::pair(together.first, together.last));
       }
     }
   }
-  for (int n = 0; n < 1 << 22; n += 7) ASSERT_EQ(cuda::quotient(n, 2047, 1.0f / 2047), n / 2047);
 }
 
 TEST(CudaTiles, GoToTheSizeOfTheWork) {
@@ -349,7 +387,7 @@ TEST(CudaPack, ReductionIsAsLongAsTheLatencyModelCounts) {
 }
 
 TEST(CudaLists, ChunksAreWhatTheLatencyModelCounts) {
-  for (MapSize map : {MapSize{7, 7}, MapSize{32, 32}, MapSize{33, 32}, MapSize{112, 112}}) {
+  for (MapSize map : {MapSize{7, 7}, MapSize{64, 32}, MapSize{65, 32}, MapSize{33, 33}, MapSize{112, 112}}) {
     ListGeometry g;
     g.output_height = static_cast<int>(map.height), g.output_width = static_cast<int>(map.width);
     double counted = list_counts(3, {map})[CudaUnit::list_chunk];

@@ -47,8 +47,8 @@ struct WithSettings {
 };
 
 const emulation::Settings kSettings[] = {{.late_copies = true, .descending = false},
-                                         {.late_copies = false, .descending = true},
-                                         {.late_copies = true, .descending = true},
+                                         {.late_copies = false, .descending = true, .resident_blocks = 3},
+                                         {.late_copies = true, .descending = true, .resident_blocks = 2},
                                          {.late_copies = false, .descending = false, .multiprocessors = 1}};
 
 Tensor random_tensor(Shape shape, Random& random) {
@@ -311,7 +311,7 @@ struct Lists {
   std::vector<List> lists;
   std::vector<std::vector<int32_t>> masked;
   std::vector<std::vector<unsigned long long>> cells;
-  std::vector<unsigned long long> tickets;
+  std::vector<unsigned long long> launches;
   ListCall call;
 
   Lists(const ListGeometry& geometry, std::vector<uint8_t> decisions)
@@ -319,7 +319,7 @@ struct Lists {
     call.geometry = g;
     call.patches = patches.data();
     lists.resize(kMaxTargets), cells.resize(kMaxTargets), masked.resize(kMaxTargets);
-    tickets.resize(kMaxTargets);
+    launches.resize(kMaxTargets);
   }
   void add(ListKind kind, int whole_from = 1 << 30) {
     int i = call.count++;
@@ -328,7 +328,8 @@ struct Lists {
         lists[i].begin.assign(g.images + 1, -7);
     int chunks = g.images * chunks_per_image(g, kind);
     cells[i].assign(chunks, 0), masked[i].assign(chunks, -7);
-    call.targets[i] = {kind, whole_from, lists[i].device(), {cells[i].data(), &tickets[i]}, masked[i].data()};
+    call.targets[i] = {
+        kind, whole_from, lists[i].device(), {cells[i].data(), &launches[i]}, masked[i].data()};
   }
 };
 
@@ -383,9 +384,13 @@ void expect_lists_of_the_cpu(MapSize size, std::initializer_list<int> granularit
         check(got.lists[0], want.dilated);
         check(got.lists[1], want.active);
         check(got.lists[2], want.active_by_row);
-        int64_t active = 0;
-        for (size_t i = 0; i < got.lists[3].out.size(); ++i) active += got.lists[3].out[i] < 0;
-        EXPECT_EQ(active, want.projected.count());
+        std::set<int> active_pixels(want.active.pairs().out, want.active.pairs().out + want.active.count());
+        for (int i = 0, at = 0; i < 3 * g.output_height * g.output_width; ++i) {
+          int y = i / g.output_width % g.output_height, x = i % g.output_width;
+          PixelPair pair = pixel_pair(g, ListKind::projected, i / (g.output_height * g.output_width), y, x);
+          ASSERT_EQ(got.lists[3].in[at], pair.in);
+          ASSERT_EQ(got.lists[3].out[at++], active_pixels.contains(pair.out) ? ~pair.out : pair.out);
+        }
         std::vector<int32_t> active_patches;
         for (size_t p = 0; p < patches.size(); ++p) {
           if (patches[p] != 0) active_patches.push_back(static_cast<int32_t>(p));
@@ -403,7 +408,12 @@ void expect_lists_of_the_cpu(MapSize size, std::initializer_list<int> granularit
 TEST(CudaMask, ListsAreTheCpusForEveryMask) {
   expect_lists_of_the_cpu({25, 39}, {1, 2, 3, 4, 40});
   expect_lists_of_the_cpu({5, 2100}, {1, 7});  // rows longer than a chunk
+  expect_lists_of_the_cpu({3, 16000}, {1});
   expect_lists_of_the_cpu({1300, 1}, {3});
+  expect_lists_of_the_cpu({150, 32}, {1});  // of all numbers of units in a row, one needs the most words
+  expect_lists_of_the_cpu({150, 33}, {1});
+  expect_lists_of_the_cpu({7, 62 * 32}, {1});
+  expect_lists_of_the_cpu({7, 62 * 64}, {1});
 }
 
 TEST(CudaMask, ListsDoNotDependOnWhoWaitsForWhom) {
@@ -428,20 +438,19 @@ TEST(CudaMask, ListsDoNotDependOnWhoWaitsForWhom) {
   }
 }
 
-/// What lies before a chunk, of a launch.
-__global__ void look_back(ListProgress progress, int chunks, int* before) {
+/// What lies before a chunk that holds 1000.
+__global__ void look_back(ListProgress progress, int chunk, int chunks, int* before) {
   wait_for_predecessor();
-  using Look = LookBack<64>;
-  Look look(progress, *shared_memory<Look::Shared>());
-  look.take(chunks);
+  LookBack look(progress, chunk, chunks);
+  look.start();
   int sum = look.before(1000);
   if (threadIdx.x == 0) *before = sum;
 }
 
 TEST(CudaLookBack, AddsCountsBackToTheNearestSum) {
-  constexpr int kChunks = 200, kChunk = 150;  // more before it than a block has threads
+  constexpr int kChunks = 700, kChunk = 600;  // more before it than are read at once
   constexpr unsigned kLaunch = 5;
-  for (int nearest : {0, 20, 85, 86, 149}) {
+  for (int nearest : {0, 20, 343, 344, 345, 566, 567, 568, 599}) {
     std::vector<unsigned long long> cells(kChunks, published(kUpToHere, kLaunch - 1, -7));
     int expected = 0;
     for (int i = 0; i < kChunk; ++i) {
@@ -449,15 +458,72 @@ TEST(CudaLookBack, AddsCountsBackToTheNearestSum) {
       bool knows = i == 0 || i == nearest || (i < nearest && i % 3 == 0);
       cells[i] = knows ? published(kUpToHere, kLaunch, expected) : published(kOwnCount, kLaunch, i);
     }
-    unsigned long long ticket = static_cast<unsigned long long>(kLaunch) << 32 | kChunk;
+    unsigned long long launches = kLaunch;
     int before = -1;
     Stream stream;
-    launch(stream, look_back, LaunchShape{1, 64, sizeof(LookBack<64>::Shared)},
-           ListProgress{cells.data(), &ticket}, kChunks, &before);
-    EXPECT_EQ(before, expected);
+    launch(stream, look_back, LaunchShape{1, 32}, ListProgress{cells.data(), &launches}, kChunk, kChunks,
+           &before);
+    EXPECT_EQ(before, expected) << nearest;
     EXPECT_EQ(cells[kChunk], published(kUpToHere, kLaunch, expected + 1000));
     EXPECT_EQ(cells[kChunk + 1], published(kUpToHere, kLaunch - 1, -7));
+    EXPECT_EQ(launches, kLaunch) << "later chunks have yet to read it";
+    launch(stream, look_back, LaunchShape{1, 32}, ListProgress{cells.data(), &launches}, kChunk, kChunk + 1,
+           &before);
+    EXPECT_EQ(launches, kLaunch + 1);
   }
+}
+
+TEST(CudaLookBack, WaitsForWhatHasNotBeenPublished) {
+  for (unsigned long long missing : {published(kUpToHere, 4, 1), published(kNothing, 5, 1)}) {
+    std::vector<unsigned long long> cells(300, published(kUpToHere, 5, 1));
+    cells[260] = missing;
+    unsigned long long launches = 5;
+    int before = -1;
+    Stream stream;
+    EXPECT_THROW(launch(stream, look_back, LaunchShape{1, 32}, ListProgress{cells.data(), &launches}, 299,
+                        300, &before),
+                 std::runtime_error);
+    EXPECT_EQ(before, -1);
+  }
+}
+
+TEST(CudaMask, ManyChunksAreListedInOrder) {
+  constexpr int kImages = 330;  // two chunks each, of which one reads 256 at once
+  ListGeometry g{kImages, 33, 33, 33, 33, 33, 33, 1, 1, 11, 3, 3};
+  Random random(14);
+  std::vector<uint8_t> patches(kImages * 9);
+  for (uint8_t& active : patches) active = random.uniform() < 0.5;
+  WithSettings settings({.descending = true, .resident_blocks = 50});
+  Lists got(g, patches);
+  got.add(ListKind::active);
+  Stream stream;
+  build_lists(stream, got.call);
+  int at = 0;
+  for (int i = 0; i < kImages * 33 * 33; ++i) {
+    int n = i / (33 * 33), y = i / 33 % 33, x = i % 33;
+    if (y == 0 && x == 0) {
+      ASSERT_EQ(got.lists[0].begin[n], at);
+    }
+    if (patches[9 * n + y / 11 * 3 + x / 11] == 0) continue;
+    ASSERT_EQ(got.lists[0].out[at++], bordered(33, 33, n, y, x));
+  }
+  EXPECT_EQ(got.lists[0].begin.back(), at);
+}
+
+TEST(CudaMask, DenseImagesOfSeveralChunksListEverything) {
+  ListGeometry g{2, 70, 40, 70, 40, 70, 40, 1, 1, 5, 14, 8};  // three chunks per image
+  std::vector<uint8_t> patches(2 * 112);
+  std::fill_n(patches.begin() + 40, 50, uint8_t{1});
+  std::fill_n(patches.begin() + 112, 49, uint8_t{1});
+  Lists got(g, patches);
+  got.add(ListKind::active, 50);
+  Stream stream;
+  build_lists(stream, got.call);
+  EXPECT_EQ(got.lists[0].begin, (std::vector<int32_t>{0, 2800, 2800 + 49 * 25}));
+  ASSERT_EQ(got.masked[0].size(), 6u);
+  EXPECT_EQ(got.masked[0][0] + got.masked[0][1] + got.masked[0][2], 50 * 25);
+  EXPECT_EQ(got.masked[0][3] + got.masked[0][4] + got.masked[0][5], 49 * 25);
+  for (int i = 0; i < 2800; ++i) ASSERT_EQ(got.lists[0].in[i], bordered(70, 40, 0, i / 40, i % 40));
 }
 
 TEST(CudaMask, DenseImagesListEverything) {
@@ -472,7 +538,7 @@ TEST(CudaMask, DenseImagesListEverything) {
   EXPECT_EQ(got.lists[0].begin, (std::vector<int32_t>{0, 16, 16, 16 + 81}));
   EXPECT_EQ(got.lists[1].begin, (std::vector<int32_t>{0, 81, 81, 162}));
   EXPECT_EQ(got.masked[1], (std::vector<int32_t>{9, 0, 63}));
-  for (int i = 0; i < 2; ++i) EXPECT_EQ(got.tickets[i], 1ull << 32) << "ready for the second launch";
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(got.launches[i], 1) << "ready for the second launch";
 }
 
 TEST(CudaMask, LaunchesAreToldApartForever) {
@@ -482,14 +548,15 @@ TEST(CudaMask, LaunchesAreToldApartForever) {
   Lists got(g, patches);
   got.add(ListKind::active);
   Stream stream;
-  for (unsigned long long launches : {0x0ull, 0x1ull, 0x3fffffffull, 0x40000000ull, 0xffffffffull}) {
-    got.tickets[0] = launches << 32;
+  for (unsigned long long launches :
+       {0x0ull, 0x1ull, 0x3fffffffull, 0x40000000ull, 0xffffffffull, 0x100000000ull}) {
+    got.launches[0] = launches;
     for (uint8_t& active : got.patches) active = random.uniform() < 0.5;
     build_lists(stream, got.call);
     int64_t listed = 16 * std::count(got.patches.begin(), got.patches.end(), 1);
     EXPECT_EQ(got.lists[0].begin.back(), listed);
     EXPECT_TRUE(std::is_sorted(got.lists[0].out.begin(), got.lists[0].out.begin() + listed));
-    EXPECT_EQ(got.tickets[0], (launches + 1) << 32) << "no chunk of the next launch is taken";
+    EXPECT_EQ(got.launches[0], launches + 1);
   }
 }
 

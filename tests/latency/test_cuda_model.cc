@@ -89,13 +89,13 @@ TEST(CudaModel, OtherKernelsTakeTheLongestOfWhatTheyDoAtOnce) {
   EXPECT_DOUBLE_EQ(kernel_seconds(masker, hardware), 10 + 1 + 4);
   // Larger patches: eight warps take the rows, eight pixels at once.
   EXPECT_DOUBLE_EQ(masker_counts(1, {16, 16}, 256, 16, Precision::fp16)[CudaUnit::masker_step], 4);
-  // Chunks of 1024 pixels, which wait for those before them where there are several.
+  // Chunks of 64 units of 32 pixels, which wait for those before them where there are several.
   const CudaCounts lists = list_counts(2, {{56, 56}, {28, 28}});
-  EXPECT_DOUBLE_EQ(lists[CudaUnit::list_chunk], 2 * (4 + 1) * 1e-3);
-  EXPECT_DOUBLE_EQ(lists[CudaUnit::list_pixel], 1.024);
+  EXPECT_DOUBLE_EQ(lists[CudaUnit::list_chunk], 2 * (2 + 1) * 1e-3);
+  EXPECT_DOUBLE_EQ(lists[CudaUnit::list_pixel], 2.048);
   EXPECT_DOUBLE_EQ(lists[CudaUnit::list_look_back], 1);
   EXPECT_DOUBLE_EQ(list_counts(1, {{7, 7}})[CudaUnit::list_look_back], 0);
-  EXPECT_DOUBLE_EQ(kernel_seconds(list_counts(1, {{7, 7}}), hardware), 10 + 1 + 0.049 + 0.001);
+  EXPECT_DOUBLE_EQ(kernel_seconds(list_counts(1, {{7, 7}}), hardware), 10 + 1 + 7 * 0.032 + 0.001);
   // 64 outputs and 64 inputs at a time; more images than run at once take another round.
   EXPECT_DOUBLE_EQ(excite_counts(1, 256, 64, 132)[CudaUnit::excite_step], 4 + 4);
   EXPECT_DOUBLE_EQ(excite_counts(4 * 132 + 1, 256, 64, 132)[CudaUnit::excite_step], 2 * (4 + 4));

@@ -100,6 +100,7 @@ __device__ inline void store_vector(T* to, const float (&values)[kVector<T>]) {
 }
 
 __device__ inline int least(int a, int b) { return a < b ? a : b; }
+__device__ inline int lane_index() { return static_cast<int>(threadIdx.x % 32); }
 
 /// max(0, x) that keeps NaN, as the CPU's kernels do.
 __device__ inline float relu(float x) { return x < 0 ? 0.0f : x; }
@@ -112,6 +113,15 @@ __device__ inline float warp_sum(float value) {
 
 __device__ inline int warp_sum(int value) {
   for (int distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(kWholeWarp, value, distance);
+  return value;
+}
+
+/// Sum over the lanes up to and with this one.
+__device__ inline int warp_sum_up_to(int value) {
+  for (int distance = 1; distance < 32; distance *= 2) {
+    int other = __shfl_up_sync(kWholeWarp, value, distance);
+    value += lane_index() >= distance ? other : 0;
+  }
   return value;
 }
 

@@ -36,8 +36,8 @@ struct DeviceMap {
 /// How far the chunks of a list are. Zero before the first launch; later ones know what they wrote
 /// themselves.
 struct ListProgress {
-  unsigned long long* cells = nullptr;    ///< [images * chunks_per_image]
-  unsigned long long* tickets = nullptr;  ///< launches so far, above the chunks that this one has taken
+  unsigned long long* cells = nullptr;     ///< [images * chunks_per_image]
+  unsigned long long* launches = nullptr;  ///< so far
 };
 
 /// One list to build.
@@ -46,7 +46,7 @@ struct ListTarget {
   /// An image with at least this many active patches lists every pixel; more than there are: never.
   int whole_from_patches = 1 << 30;
   DeviceList list;
-  ListProgress progress = {};      ///< unused by `projected`
+  ListProgress progress = {};      ///< unused by lists of every pixel: `projected`, or without patches
   int32_t* mask_counts = nullptr;  ///< what the mask alone lists, per chunk; may be null
 };
 

@@ -4,11 +4,14 @@
 //   order}
 //
 // One launch for all lists of a block, one pass over each. A block of threads takes a chunk of an image's
-// pixels, counts what the list takes of them, and learns how much lies before from the chunks before it
-// (look_back.h). Within a chunk pixels are ranked by warp ballots. So the order is that of the pixels,
-// whatever ran first. A pixel's flag is read from the patch decisions directly: no mask is ever stored. Which
-// patches decide about a row or a column is worked out once per chunk (list_geometry.h), divisions being most
-// of the work.
+// units: 32 neighbours in a row, a word of bits. Rows that the same patches decide about share words: most
+// warps make those of the rows of patches that the chunk depends on, reading the decisions directly (no mask
+// is ever stored). One warp combines them to the words of the chunk's units, counts, and learns how much lies
+// before from the chunks before it (look_back.h); all warps then write entries. So the order is that of the
+// pixels, whatever ran first. What needs divisions is worked out per row and per column of a word, never per
+// pixel, and before the kernel's predecessor has ended.
+#include <algorithm>
+
 #include "kernels/cuda/device.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/look_back.h"
@@ -18,184 +21,261 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kWarps = kThreads / 32;
-constexpr int kRounds = kChunkPixels / kThreads;  ///< pixels per thread
-static_assert(kChunkPixels % kThreads == 0);
+constexpr int kDeciders = kWarps - 1;  ///< warps that make words; the first one counts
+constexpr int kWordsReady = 1;         ///< barrier of both, which they reach in different places
+constexpr int kLaneUnits = kChunkUnits / 32;
+static_assert(kUnitPixels == 32 && kChunkUnits % 32 == 0);
 
-using ListLookBack = LookBack<kThreads>;
-
-/// Shared memory of a block; the spans of rows and columns follow it.
-struct Shared {
-  ListLookBack::Shared look_back;
-  int votes[kRounds * kWarps];  ///< of each warp, in order of its pixels
+/// How the map of a list is cut up.
+struct ListCut {
+  Divisor row_units = 1;     ///< units of a row
+  Divisor image_chunks = 1;  ///< chunks of an image
+  Divisor columns = 1;       ///< of a chunk's words, made at once
 };
 
-__device__ int thread_index() { return static_cast<int>(threadIdx.x); }
-__device__ int lane_index() { return thread_index() % 32; }
-__device__ int warp_index() { return thread_index() / 32; }
+struct ListWork {
+  ListCall call;
+  ListCut cuts[kMaxTargets];
+};
 
-__device__ int block_sum(int value, Shared& shared) {
-  return ListLookBack::block_sum(value, shared.look_back);
+/// A chunk's units are in at most (kChunkUnits - 2) / W + 2 rows of W, two rows of patches more decide about
+/// them, and there are min(W, kChunkUnits) words of each.
+constexpr int kMaxWords = 5 * kChunkUnits;
+
+/// What a unit lists: the pixels of its word, and the place and the pixels of its first entry.
+struct alignas(16) Unit {
+  unsigned listed;
+  int before;  ///< entries of the chunk
+  PixelPair first;
+};
+
+struct Shared {
+  Unit units[kChunkUnits];
+  unsigned masked[kChunkUnits];  ///< what the mask says of them
+  unsigned words[kMaxWords];     ///< whether a row of patches is active at a pixel's columns
+  int active_patches[kWarps];    ///< that a decider has found
+  int before;                    ///< entries of the list
+};
+
+__device__ int warp_index() { return static_cast<int>(threadIdx.x / 32); }
+
+__device__ unsigned lowest_bits(int count) {
+  if (count <= 0) return 0;
+  return count < 32 ? (1u << count) - 1 : kWholeWarp;
 }
 
-/// A chunk's place, and the patches that decide about its map's rows and columns.
+/// A lane's unit of a chunk.
+struct Place {
+  unsigned pixels;   ///< that it has
+  unsigned decided;  ///< those that patches decide about
+  int words[3];      ///< of the rows of patches that do
+  PixelPair first;
+
+  __device__ unsigned masked(const Shared& shared) const {
+    return (shared.words[words[0]] | shared.words[words[1]] | shared.words[words[2]]) & decided;
+  }
+};
+
+/// Successive units of an image. Its words are [rows of patches that decide about it][columns]: the columns
+/// are the units of a row, as far as the chunk has them, from its first unit's on and round the row's end.
 class Chunk {
  public:
-  /// By all threads; ends with a barrier.
-  __device__ Chunk(const ListCall& call, ListKind kind, int index, Shared& shared)
-      : call_(call), kind_(kind), rows_(reinterpret_cast<PatchSpan*>(&shared + 1)) {
-    const ListGeometry& g = call.geometry;
-    int per_image = chunks_per_image(g, kind), height = domain_height(g, kind);
-    width_ = domain_width(g, kind);
-    columns_ = rows_ + chunk_rows(g, kind);
-    image_ = per_image == 1 ? index : index / per_image;
-    first_ = (index - image_ * per_image) * kChunkPixels;
-    pixels_ = height * width_;
-    inverse_width_ = 1.0f / static_cast<float>(width_);
-    if (call.patches != nullptr) {
-      patches_ = call.patches + static_cast<int64_t>(image_) * g.patches();
-      first_row_ = first_ / width_;
-      int rows = least(chunk_rows(g, kind), height - first_row_);
-      for (int i = thread_index(); i < rows; i += kThreads) rows_[i] = row_span(g, kind, first_row_ + i);
-      for (int i = thread_index(); i < chunk_columns(g, kind); i += kThreads)
-        columns_[i] = column_span(g, kind, i);
+  __device__ Chunk(const ListWork& work, Shared& shared)
+      : call_(work.call),
+        target_(call_.targets[blockIdx.y]),
+        shared_(shared),
+        cut_(work.cuts[blockIdx.y]),
+        index_(static_cast<int>(blockIdx.x)) {
+    const ListGeometry& g = call_.geometry;
+    chunks_ = g.images * cut_.image_chunks;
+    image_ = index_ / cut_.image_chunks;
+    width_ = domain_width(g, target_.kind), height_ = domain_height(g, target_.kind);
+    int first = (index_ - image_ * cut_.image_chunks) * kChunkUnits;
+    units_ = least(kChunkUnits, height_ * cut_.row_units - first);
+    first_row_ = first / cut_.row_units, first_column_ = first - first_row_ * cut_.row_units;
+    columns_ = least(cut_.row_units, kChunkUnits);
+    patch_rows_ = row_span(g, target_.kind, first_row_, (first + units_ - 1) / cut_.row_units);
+    step_ = input_step(g, target_.kind);
+  }
+
+  /// Of the list; the grid has blocks enough for the longest.
+  __device__ bool exists() const { return index_ < chunks_; }
+
+  /// Makes the words, by all warps but the first. Columns are dealt to them, or parts of columns if there are
+  /// few.
+  __device__ void decide() {
+    constexpr int kRows = 3;  // that are read at once
+    const ListGeometry& g = call_.geometry;
+    int decider = warp_index() - 1, part = decider / cut_.columns, parts = kDeciders / cut_.columns;
+    int column = decider - part * cut_.columns;
+    int rows = patch_rows_.last - patch_rows_.first + 1;
+    wait_for_predecessor();
+    if (call_.patches == nullptr) return;
+    count_patches();
+    if (part == parts) return;
+    const uint8_t* top = call_.patches + (image_ * g.patch_rows + patch_rows_.first) * g.patch_cols;
+    for (; column < columns_; column += cut_.columns) {
+      PatchSpan span = column_span(g, target_.kind, pixel_of(column));
+      bool is_decided = !span.is_empty();
+      if (!is_decided) span = {0, 0};
+      for (int row = part; row < rows; row += kRows * parts) {
+        int active[kRows][3];
+#pragma unroll
+        for (int i = 0; i < kRows; ++i) {
+          const uint8_t* patches = top + least(row + i * parts, rows - 1) * g.patch_cols;
+          active[i][0] = patches[span.first];
+          active[i][1] = patches[(span.first + span.last) / 2];
+          active[i][2] = patches[span.last];
+        }
+#pragma unroll
+        for (int i = 0; i < kRows; ++i) {
+          bool any = (active[i][0] | active[i][1] | active[i][2]) != 0;
+          unsigned word = __ballot_sync(kWholeWarp, any && is_decided);
+          int own = row + i * parts;
+          if (lane_index() == i && own < rows) shared_.words[own * columns_ + column] = word;
+        }
+      }
     }
-    __syncthreads();
   }
 
-  __device__ int image() const { return image_; }
-  __device__ bool is_first_of_image() const { return first_ == 0; }
+  /// Lists the units' pixels, by the first warp.
+  __device__ void count() {
+    bool is_masked = call_.patches != nullptr;
+    bool is_whole = !is_masked || inverts();  // what lies before is known
+    Place places[kLaneUnits];
+#pragma unroll
+    for (int i = 0; i < kLaneUnits; ++i) places[i] = place(lane_index() * kLaneUnits + i);
+    wait_for_predecessor();
+    LookBack look_back(target_.progress, index_, chunks_);
+    if (!is_whole) look_back.start();
+    sync_threads_of(kWordsReady, kThreads);
+    bool is_full = is_whole || has_enough_patches();
+    Unit units[kLaneUnits];
+    int listed = 0, masked = 0;
+#pragma unroll
+    for (int i = 0; i < kLaneUnits; ++i) {
+      unsigned word = is_masked ? places[i].masked(shared_) : places[i].pixels;
+      units[i] = {is_full ? places[i].pixels : word, listed, places[i].first};
+      listed += __popc(units[i].listed);
+      masked += __popc(word);
+      shared_.masked[lane_index() * kLaneUnits + i] = word;
+    }
+    int up_to = warp_sum_up_to(listed), all = __shfl_sync(kWholeWarp, up_to, 31);
+#pragma unroll
+    for (int i = 0; i < kLaneUnits; ++i) {
+      units[i].before += up_to - listed;
+      shared_.units[lane_index() * kLaneUnits + i] = units[i];
+    }
+    int before = is_whole ? pixels_before() : look_back.before(all);
+    masked = is_full ? warp_sum(masked) : all;
+    if (lane_index() != 0) return;
+    shared_.before = before;
+    if (target_.mask_counts != nullptr) target_.mask_counts[index_] = masked;
+    if (first_row_ == 0 && first_column_ == 0) target_.list.image_begin[image_] = before;
+    if (index_ == chunks_ - 1) target_.list.image_begin[call_.geometry.images] = before + all;
+  }
 
-  /// This thread's pixel of a round.
-  __device__ bool has_pixel(int round) const { return pixel(round) < pixels_; }
-  __device__ bool is_masked_in(int round) const {
-    if (!has_pixel(round)) return false;
-    if (patches_ == nullptr) return true;
-    int y = quotient(pixel(round), width_, inverse_width_), x = pixel(round) - y * width_;
-    PatchSpan column = width_ <= kChunkPixels ? columns_[x] : column_span(call_.geometry, kind_, x);
-    return any_active(call_.geometry, patches_, rows_[y - first_row_], column);
+  /// A warp per unit, a lane per pixel.
+  template <bool kInverts>
+  __device__ void write() const {
+    int before = shared_.before, step = lane_index() * step_;
+    unsigned own = 1u << lane_index();
+    for (int i = warp_index(); i < units_; i += kWarps) {
+      Unit unit = shared_.units[i];
+      if ((unit.listed & own) == 0) continue;
+      int entry = before + unit.before + __popc(unit.listed & (own - 1));
+      int pixel = unit.first.out + lane_index();
+      if (kInverts && (shared_.masked[i] & own) != 0) pixel = ~pixel;
+      target_.list.in[entry] = unit.first.in + step;
+      target_.list.out[entry] = pixel;
+    }
   }
-  __device__ PixelPair pair(int round) const {
-    int y = quotient(pixel(round), width_, inverse_width_), x = pixel(round) - y * width_;
-    return pixel_pair(call_.geometry, kind_, image_, y, x);
-  }
-  /// Its number among all pixels.
-  __device__ int entry(int round) const { return image_ * pixels_ + pixel(round); }
+  __device__ bool inverts() const { return target_.kind == ListKind::projected; }
 
  private:
-  __device__ int pixel(int round) const { return first_ + round * kThreads + thread_index(); }
+  /// This lane's pixel of a column, or the row's last one.
+  __device__ int pixel_of(int column) const {
+    int unit = first_column_ + column;
+    if (unit >= cut_.row_units) unit -= cut_.row_units;
+    return least(unit * kUnitPixels + lane_index(), width_ - 1);
+  }
+
+  __device__ int pixels_before() const {
+    return (image_ * height_ + first_row_) * width_ + first_column_ * kUnitPixels;
+  }
+
+  /// Of the image's patches, how many are active: the deciders' parts.
+  __device__ void count_patches() {
+    int patches = call_.geometry.patches(), active = 0;
+    if (target_.whole_from_patches > patches) return;
+    const uint8_t* own = call_.patches + image_ * patches;
+#pragma unroll 4
+    for (int i = static_cast<int>(threadIdx.x) - 32; i < patches; i += kDeciders * 32) active += own[i] != 0;
+    active = warp_sum(active);
+    if (lane_index() == 0) shared_.active_patches[warp_index() - 1] = active;
+  }
+  __device__ bool has_enough_patches() const {
+    if (target_.whole_from_patches > call_.geometry.patches()) return false;
+    int active = warp_sum(lane_index() < kDeciders ? shared_.active_patches[lane_index()] : 0);
+    return active >= target_.whole_from_patches;
+  }
+
+  __device__ Place place(int unit) const {
+    const ListGeometry& g = call_.geometry;
+    bool exists = unit < units_;
+    int from_row = first_column_ + (exists ? unit : 0), rows = from_row / cut_.row_units;
+    int row = first_row_ + rows, row_unit = from_row - rows * cut_.row_units;
+    int column = row_unit - first_column_;
+    if (column < 0) column += cut_.row_units;
+    Place place;
+    PatchSpan span = row_span(g, target_.kind, row, row);
+    place.pixels = exists ? lowest_bits(width_ - row_unit * kUnitPixels) : 0;
+    place.decided = span.is_empty() ? 0 : place.pixels;
+    if (span.is_empty()) span = {patch_rows_.first, patch_rows_.first};
+    int between[3] = {span.first, (span.first + span.last) / 2, span.last};
+#pragma unroll
+    for (int i = 0; i < 3; ++i) place.words[i] = (between[i] - patch_rows_.first) * columns_ + column;
+    place.first = pixel_pair(g, target_.kind, image_, row, row_unit * kUnitPixels);
+    return place;
+  }
 
   const ListCall& call_;
-  ListKind kind_;
-  PatchSpan *rows_, *columns_;
-  const uint8_t* patches_ = nullptr;  ///< of the image; null: all active
-  int image_, first_, pixels_, width_, first_row_ = 0;
-  float inverse_width_;
+  const ListTarget& target_;
+  Shared& shared_;
+  const ListCut& cut_;
+  int index_, chunks_;  ///< of the list
+  int image_, units_, width_, height_;
+  int first_row_, first_column_, columns_, step_;
+  PatchSpan patch_rows_;
 };
 
-/// Whether an image lists every pixel because enough of its patches are active.
-__device__ bool lists_everything(const ListCall& call, const ListTarget& target, int image, Shared& shared) {
-  if (call.patches == nullptr) return true;
-  int patches = call.geometry.patches();
-  if (target.whole_from_patches > patches) return false;  // the same in every thread
-  const uint8_t* own = call.patches + static_cast<int64_t>(image) * patches;
-  int active = 0;
-  for (int i = thread_index(); i < patches; i += kThreads) active += own[i] != 0;
-  return block_sum(active, shared) >= target.whole_from_patches;
-}
-
-__device__ void write_projected(const ListCall& call, const ListTarget& target, int index, Shared& shared) {
-  const ListGeometry& g = call.geometry;
-  Chunk chunk(call, target.kind, index, shared);
-  for (int round = 0; round < kRounds; ++round) {
-    if (!chunk.has_pixel(round)) break;
-    PixelPair pair = chunk.pair(round);
-    target.list.in[chunk.entry(round)] = pair.in;
-    target.list.out[chunk.entry(round)] = chunk.is_masked_in(round) ? ~pair.out : pair.out;
-  }
-  int per_image = g.output_height * g.output_width;
-  if (thread_index() != 0) return;
-  target.list.image_begin[chunk.image()] = chunk.image() * per_image;
-  if (chunk.image() == g.images - 1) target.list.image_begin[g.images] = g.images * per_image;
-}
-
-/// Listed pixels of a chunk: this warp's votes and the number of those before them, per round; and all.
-struct Votes {
-  unsigned listed[kRounds];
-  int before[kRounds];
-  int all;
-};
-
-__device__ void count_votes(Votes& votes, Shared& shared) {
-  if (lane_index() == 0) {
-    for (int round = 0; round < kRounds; ++round)
-      shared.votes[round * kWarps + warp_index()] = __popc(votes.listed[round]);
+__global__ void __launch_bounds__(kThreads) list_kernel(ListWork work) {
+  let_successor_start();
+  Chunk chunk(work, *shared_memory<Shared>());
+  if (!chunk.exists()) return wait_for_predecessor();
+  if (warp_index() == 0) {
+    chunk.count();
+  } else {
+    chunk.decide();
+    sync_threads_of(kWordsReady, kThreads);
   }
   __syncthreads();
-  static_assert(kRounds * kWarps == 32);  // a lane for each
-  int own = shared.votes[lane_index()];
-  for (int round = 0; round < kRounds; ++round)
-    votes.before[round] = warp_sum(lane_index() < round * kWarps + warp_index() ? own : 0);
-  votes.all = warp_sum(own);
-  __syncthreads();
-}
-
-__device__ void write_listed(const ListCall& call, const ListTarget& target, int chunks, Shared& shared) {
-  ListLookBack look_back(target.progress, shared.look_back);
-  int index = look_back.take(chunks), masked = 0;
-  Chunk chunk(call, target.kind, index, shared);
-  bool everything = lists_everything(call, target, chunk.image(), shared);
-  Votes votes;
-#pragma unroll
-  for (int round = 0; round < kRounds; ++round) {
-    bool in_mask = chunk.is_masked_in(round);
-    masked += in_mask;
-    votes.listed[round] = __ballot_sync(kWholeWarp, in_mask || (everything && chunk.has_pixel(round)));
-  }
-  count_votes(votes, shared);
-  int before = look_back.before(votes.all);
-  if (target.mask_counts != nullptr) {
-    masked = everything ? block_sum(masked, shared) : votes.all;
-    if (thread_index() == 0) target.mask_counts[index] = masked;
-  }
-  if (thread_index() == 0) {
-    if (chunk.is_first_of_image()) target.list.image_begin[chunk.image()] = before;
-    if (index == chunks - 1) target.list.image_begin[call.geometry.images] = before + votes.all;
-  }
-#pragma unroll
-  for (int round = 0; round < kRounds; ++round) {
-    if ((votes.listed[round] >> lane_index() & 1) == 0) continue;
-    PixelPair pair = chunk.pair(round);
-    int entry = before + votes.before[round] + __popc(votes.listed[round] & ((1u << lane_index()) - 1));
-    target.list.in[entry] = pair.in;
-    target.list.out[entry] = pair.out;
-  }
-}
-
-__global__ void __launch_bounds__(kThreads) list_kernel(ListCall call) {
-  begin_kernel();
-  Shared& shared = *shared_memory<Shared>();
-  const ListTarget& target = call.targets[blockIdx.y];
-  int chunks = call.geometry.images * chunks_per_image(call.geometry, target.kind);
-  auto block = static_cast<int>(blockIdx.x);
-  if (block >= chunks) return;
-  if (target.kind == ListKind::projected) return write_projected(call, target, block, shared);
-  write_listed(call, target, chunks, shared);
+  chunk.inverts() ? chunk.write<true>() : chunk.write<false>();
 }
 
 }  // namespace
 
 void build_lists(Stream& stream, const ListCall& call) {
-  int chunks = 0, spans = 0;
+  ListWork work{call, {}};
+  int chunks = 0;
   for (int i = 0; i < call.count; ++i) {
     ListKind kind = call.targets[i].kind;
-    int own = chunks_per_image(call.geometry, kind);
-    int own_spans = chunk_rows(call.geometry, kind) + chunk_columns(call.geometry, kind);
-    chunks = own > chunks ? own : chunks;
-    spans = own_spans > spans ? own_spans : spans;
+    int row_units = units_per_row(domain_width(call.geometry, kind));
+    work.cuts[i] = {row_units, chunks_per_image(call.geometry, kind), std::min(row_units, kDeciders)};
+    chunks = std::max<int>(chunks, work.cuts[i].image_chunks);
   }
-  auto shared = static_cast<int64_t>(sizeof(Shared) + spans * sizeof(PatchSpan));
   launch(stream, list_kernel,
-         LaunchShape{int64_t{call.geometry.images} * chunks, kThreads, shared, call.count}, call);
+         LaunchShape{int64_t{call.geometry.images} * chunks, kThreads, sizeof(Shared), call.count}, work);
 }
 
 }  // namespace lasnet::cuda

@@ -49,9 +49,9 @@ struct Index {
 struct Settings {
   bool late_copies =
       true;  ///< asynchronous copies happen when they are waited for, else when they are issued
-  bool descending = false;                  ///< threads and blocks run from the last to the first
-  int multiprocessors = 3;                  ///< few, so that persistent blocks take several tiles
-  int resident_blocks = 1;                  ///< that run by turns and chance, each up to its next barriers
+  bool descending = false;  ///< threads, and blocks that run at once, take turns from the last to the first
+  int multiprocessors = 3;  ///< few, so that persistent blocks take several tiles
+  int resident_blocks = 1;  ///< that run by turns and chance, each up to its next barriers
   int64_t memory_bytes = int64_t{4} << 30;  ///< for all threads' device buffers
 };
 /// Of this thread.
@@ -261,7 +261,17 @@ T __shfl_sync(unsigned, T value, int lane) {
   return lasnet::cuda::emulation::shuffle("shuffle", value, lane);
 }
 
+/// Lanes without such a neighbour keep their own.
+template <class T>
+T __shfl_up_sync(unsigned, T value, int distance) {
+  int lane = lasnet::cuda::emulation::lane_index();
+  return lasnet::cuda::emulation::shuffle("shuffle", value, lane < distance ? lane : lane - distance);
+}
+
 inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
+
+/// One more than the place of the lowest bit set; 0: none is.
+inline int __ffs(int bits) { return __builtin_ffs(bits); }
 
 inline unsigned long long atomicAdd(unsigned long long* address, unsigned long long value) {
   unsigned long long old = *address;

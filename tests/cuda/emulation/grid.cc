@@ -42,7 +42,7 @@ struct Thread {
   bool knows_predecessor = false;        ///< has waited for the grid before
   const Meeting* waits_for = nullptr;
   uint64_t generation = 0;
-  int polls = 0;  ///< since it last did something else
+  int polls = 0;  ///< since the last barrier: what a warp does between may be part of its waiting
 
   bool blocked() const { return waits_for != nullptr && waits_for->generation == generation; }
 };
@@ -89,7 +89,6 @@ void wait_for(Meeting& meeting) {
   Thread& thread = block->threads[block->running];
   thread.waits_for = &meeting;
   thread.generation = meeting.generation;
-  thread.polls = 0;
   block->fibers.leave();
   thread.waits_for = nullptr;
 }
@@ -107,6 +106,7 @@ void check_same_operation(Meeting& meeting, const char* operation) {
 }
 
 void meet(Meeting& barrier, int threads) {
+  block->threads[block->running].polls = 0;
   if (barrier.arrived == 0) barrier.expected = threads;
   if (barrier.expected != threads) fail_emulation("a barrier of different numbers of threads");
   if (++barrier.arrived == threads) {
@@ -116,12 +116,12 @@ void meet(Meeting& barrier, int threads) {
   }
 }
 
-/// The i-th block that the grid runs, ready to start.
+/// A grid's i-th block, ready to start. They start in this order, which a device's do too and look-back
+/// counts on.
 BlockPointer new_block(const Grid& grid, int64_t i) {
   BlockPointer next = idle.empty() ? std::make_unique<Block>() : std::move(idle.back());
   if (!idle.empty()) idle.pop_back();
-  int64_t count = static_cast<int64_t>(grid.size.x) * grid.size.y;
-  auto index = static_cast<unsigned>(settings().descending ? count - 1 - i : i);
+  auto index = static_cast<unsigned>(i);
   next->grid = &grid;
   next->position = {.thread = {},
                     .block = {index % grid.size.x, index / grid.size.x, 0},
@@ -239,9 +239,9 @@ void run_grid(const Grid& grid) {
   while (next < count || !resident.empty()) {
     while (next < count && resident.size() < residents) resident.push_back(new_block(grid, next++));
     bool progress = false;
-    for (const BlockPointer& each : resident) {
+    for (size_t i = 0; i < resident.size(); ++i) {
       bool waits = resident.size() > 1 && chance.one_in_three();
-      progress |= waits || run_threads(*each);
+      progress |= waits || run_threads(*resident[settings().descending ? resident.size() - 1 - i : i]);
     }
     if (!progress) fail_deadlock();
     auto ended = std::stable_partition(resident.begin(), resident.end(),
@@ -259,7 +259,7 @@ void wait_for_predecessor() {
 }
 
 void let_others_run() {
-  constexpr int kPatience = 10000;
+  constexpr int kPatience = 100000;
   if (++block->threads[block->running].polls > kPatience)
     fail_emulation("a thread waits for what never comes");
   block->fibers.leave();
