@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kThreads, kResident) small_patches_kernel(Mask
   int index = static_cast<int>(blockIdx.x * kWarps + threadIdx.x / 32);
   if (index >= g.images * g.patches()) return;  // whole warps
   MaskerPatch patch(g, call.x, index);
-  ForcedDecision forced(call.target, patch);
+  ForcedDecision forced(call.target, patch.index);
   int row_elements = (g.input_width + 2) * pitch;
   const T* first = static_cast<const T*>(call.x.data) + patch.first;
   float dot = 0;
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads, kResident) large_patches_kernel(Mask
   int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
   int pitch = call.x.pitch;
   MaskerPatch patch(g, call.x, static_cast<int>(blockIdx.x));
-  ForcedDecision forced(call.target, patch);
+  ForcedDecision forced(call.target, patch.index);
   int64_t row_elements = static_cast<int64_t>(g.input_width + 2) * pitch;
   const T* first = static_cast<const T*>(call.x.data) + patch.first;
   float dot = 0;

@@ -80,29 +80,44 @@ __device__ float warp_sums(float (&values)[2 * kDistance], int lane) {
   }
 }
 
-/// This warp's maskers times all slots' sums of a step that begins at channel `begin`.
-template <class T>
-__device__ void add_products(const MaskerGroupCall& call, int warp, int lane, int begin,
-                             const PooledSums<T>& pooled, float (&dots)[32]) {
+/// kMaskers maskers, of this warp, times all slots' sums of a step that begins at channel `begin`. No branch
+/// among them: sums of few terms wait for each other, and others fill the time.
+template <class T, int kMaskers>
+__device__ void multiply_step(const MaskerGroupCall& call, int warp, int lane, int begin,
+                              const PooledSums<T>& pooled, float (&dots)[32]) {
 #pragma unroll
   for (int v = 0; v < kLaneVectors<T>; ++v) {
     int c = begin + (v * 32 + lane) * kVector<T>;
     if (c >= call.x.pitch) break;
-    float weights[kPerWarp][kVector<T>] = {};
+    float weights[kMaskers][kVector<T>];
 #pragma unroll
-    for (int m = 0; m < kPerWarp; ++m) {
-      if (warp + m * kWarps >= call.count) break;
-      load_floats(call.targets[warp + m * kWarps].weight + c, weights[m]);
-    }
+    for (int m = 0; m < kMaskers; ++m) load_floats(call.targets[warp + m * kWarps].weight + c, weights[m]);
 #pragma unroll
     for (int slot = 0; slot < kSlots; ++slot) {
       float sums[kVector<T>];
       pooled.get(slot, v, sums);
 #pragma unroll
-      for (int m = 0; m < kPerWarp; ++m) {
-        if (warp + m * kWarps < call.count) dots[m * kSlots + slot] += weighted(weights[m], sums);
-      }
+      for (int m = 0; m < kMaskers; ++m) dots[m * kSlots + slot] += weighted(weights[m], sums);
     }
+  }
+}
+
+/// The same of however many maskers the warp has.
+template <class T>
+__device__ void add_products(const MaskerGroupCall& call, int warp, int lane, int begin,
+                             const PooledSums<T>& pooled, float (&dots)[32]) {
+  static_assert(kPerWarp == 4);
+  switch ((call.count - warp + kWarps - 1) / kWarps) {
+    case 0:
+      return;
+    case 1:
+      return multiply_step<T, 1>(call, warp, lane, begin, pooled, dots);
+    case 2:
+      return multiply_step<T, 2>(call, warp, lane, begin, pooled, dots);
+    case 3:
+      return multiply_step<T, 3>(call, warp, lane, begin, pooled, dots);
+    default:
+      return multiply_step<T, 4>(call, warp, lane, begin, pooled, dots);
   }
 }
 
@@ -128,37 +143,70 @@ __device__ void pool_step(const MaskerGroupCall& call, const MaskerPatch& patch,
   }
 }
 
-/// `dots`: [masker of the warp][slot].
+/// The patches that a block of threads decides about.
 template <int kSide>
-__device__ void decide_group(const MaskerGroupCall& call, int first, int patches, int warp, int lane,
-                             float (&dots)[32]) {
-  float sum = warp_sums<>(dots, lane);
-  int slot = lane % kSlots, masker = warp + lane / kSlots * kWarps;
-  int entry = first + slot;
-  if (kSide == kLarge) {  // its shares, one after the other
-    float share = sum;
-    sum = __shfl_sync(kWholeWarp, share, lane - slot);
-    for (int i = 1; i < kSlots; ++i) sum += __shfl_sync(kWholeWarp, share, lane - slot + i);
-    entry = slot == 0 ? first : patches;
+class ListedPatches {
+ public:
+  __device__ explicit ListedPatches(const MaskerGroupCall& call)
+      : call_(call),
+        all_(call.geometry.images * call.geometry.patches()),
+        first_(static_cast<int>(blockIdx.x) * (kSide == kLarge ? 1 : kSlots)) {}
+
+  __device__ int count() const { return call_.listed == nullptr ? all_ : *call_.listed_count; }
+  __device__ int entry(int slot) const { return kSide == kLarge ? first_ : first_ + slot; }
+  /// Read beside the list's length, not after it: beyond the list's end it is anything.
+  __device__ int index(int slot) const {
+    int place = least(entry(slot), all_ - 1);
+    return call_.listed == nullptr ? place : call_.listed[place];
   }
-  if (masker >= call.count || entry >= patches) return;
-  int index = call.listed == nullptr ? entry : call.listed[entry];
-  MaskerPatch patch(call.geometry, call.x, index);
-  decide(call.targets[masker], patch, ForcedDecision(call.targets[masker], patch), sum);
-}
+
+ private:
+  const MaskerGroupCall& call_;
+  int all_, first_;
+};
+
+/// A decision that a lane takes: of one of its warp's maskers about the patch of a slot. What it needs is
+/// read before it is due.
+template <int kSide>
+struct LaneDecision {
+  int masker, slot;
+  bool is_due;
+  int index;
+  ForcedDecision forced;
+
+  /// `listed_index`: of the lane's slot.
+  __device__ LaneDecision(const MaskerGroupCall& call, int lane_masker, int lane_slot, bool is_listed,
+                          int listed_index)
+      : masker(lane_masker),
+        slot(lane_slot),
+        is_due(masker < call.count && is_listed && (kSide != kLarge || slot == 0)),
+        index(is_due ? listed_index : 0),
+        forced(call.targets[is_due ? masker : 0], index) {}
+
+  /// `dots`: [masker of the warp][slot].
+  __device__ void take(const MaskerGroupCall& call, int lane, float (&dots)[32]) const {
+    float sum = warp_sums<>(dots, lane);
+    if constexpr (kSide == kLarge) {  // its shares, one after the other
+      float share = sum;
+      sum = __shfl_sync(kWholeWarp, share, lane - slot);
+      for (int i = 1; i < kSlots; ++i) sum += __shfl_sync(kWholeWarp, share, lane - slot + i);
+    }
+    if (is_due) decide(call.targets[masker], MaskerPatch(call.geometry, call.x, index), forced, sum);
+  }
+};
 
 template <class T, int kSide>
 __global__ void __launch_bounds__(kThreads, 2) group_kernel(MaskerGroupCall call) {
   begin_kernel();
-  const ListGeometry& g = call.geometry;
-  int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  int patches = call.listed == nullptr ? g.images * g.patches() : *call.listed_count;
-  int first = static_cast<int>(blockIdx.x) * (kSide == kLarge ? 1 : kSlots);
-  if (first >= patches) return;
-  int entry = kSide == kLarge ? first : first + warp;
-  bool has_patch = entry < patches;  // else the slot's sums are whatever they are
-  int index = !has_patch ? 0 : call.listed == nullptr ? entry : call.listed[entry];
-  MaskerPatch patch(g, call.x, index);
+  int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / 32;
+  ListedPatches<kSide> listed(call);
+  int slot = lane % kSlots, pooled_index = listed.index(warp), decided_index = listed.index(slot);
+  int patches = listed.count();
+  if (listed.entry(0) >= patches) return;
+  bool has_patch = listed.entry(warp) < patches;  // else the slot's sums are whatever they are
+  MaskerPatch patch(call.geometry, call.x, has_patch ? pooled_index : 0);
+  LaneDecision<kSide> decision(call, warp + lane / kSlots * kWarps, slot, listed.entry(slot) < patches,
+                               decided_index);
   PooledSums<T> pooled(lane);
   float dots[32] = {};
   for (int begin = 0; begin < call.x.pitch; begin += kStepChannels) {
@@ -167,7 +215,7 @@ __global__ void __launch_bounds__(kThreads, 2) group_kernel(MaskerGroupCall call
     add_products<T>(call, warp, lane, begin, pooled, dots);
     __syncthreads();
   }
-  decide_group<kSide>(call, first, patches, warp, lane, dots);
+  decision.take(call, lane, dots);
 }
 
 template <class T>

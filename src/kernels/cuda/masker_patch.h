@@ -30,8 +30,8 @@ struct ForcedDecision {
   int32_t force;
   uint8_t active;
 
-  __device__ ForcedDecision(const MaskerTarget& target, const MaskerPatch& patch)
-      : force(*target.force), active(target.forced[patch.index]) {}
+  __device__ ForcedDecision(const MaskerTarget& target, int patch)
+      : force(*target.force), active(target.forced[patch]) {}
 };
 
 /// `sum` is that of weighted channels over the patch's pixels.
@@ -65,15 +65,16 @@ class PixelReads {
     }
   }
 
-  /// Row by row.
+  /// Row by row. What there is not adds zero, which changes no bit: a sum that starts at 0 is never -0.
   __device__ void add(int vector, float (&sums)[kVector<T>]) const {
 #pragma unroll
     for (int y = 0; y < kRows; ++y) {
 #pragma unroll
       for (int i = 0; i < kCols; ++i) {
-        if (y >= height_ || i >= width_) continue;
+        uint4 words = words_[vector][y][i];
+        if (y >= height_ || i >= width_) words = {};  // no branch that its load could be moved behind
         float values[kVector<T>];
-        unpack_vector<T>(words_[vector][y][i], values);
+        unpack_vector<T>(words, values);
         for (int k = 0; k < kVector<T>; ++k) sums[k] += values[k];
       }
     }
