@@ -20,7 +20,7 @@ constexpr int kWarps = 8;
 constexpr int kSmallSide = 4;
 constexpr int kStrip = 8;  ///< pixels of a large patch's row that a warp reads at once
 /// Images and classes of a warp of the classifier, classes where images are many.
-constexpr int kHeadImages = 8, kHeadClasses = 4, kHeadStep = 128;
+constexpr int kHeadStep = 128;
 /// Of means: blocks on a multiprocessor at a time, pixels that a warp reads at once.
 constexpr int kMeanBlocks = 8, kMeanReads = 8;
 /// Of Squeeze-and-Excitation: images on a multiprocessor at a time, outputs that an image's warps compute at
@@ -396,9 +396,11 @@ CudaCounts excite_counts(double images, int channels, int squeezed, int multipro
 }
 
 CudaCounts head_counts(double images, int classes, int pitch) {
-  const double per_warp = images >= kHeadImages ? kHeadClasses : 1;
-  const double groups = ceil_div(images, kHeadImages), warps = ceil_div(classes, per_warp);
-  const double floats = pitch * (groups * classes + warps * images);
+  // Of a block: head.cu's three shapes.
+  const double own_classes = images >= 8 ? 16 : 4;
+  const double own_images = images >= 32 ? 32 : images >= 8 ? 8 : 4;
+  const double floats =
+      pitch * (ceil_div(images, own_images) * classes + ceil_div(classes, own_classes) * images);
   return counts_of(
       {{CudaUnit::head, floats * sizeof(float) * kMega}, {CudaUnit::head_step, ceil_div(pitch, kHeadStep)}});
 }

@@ -97,19 +97,48 @@ __device__ void multiply_stage(const unsigned char* stage, const Corner& at, Sum
     multiply_step<Tile>(rows + step * kStepBytes, weights + step * kSliceStepBytes, sums);
 }
 
+/// Stores a tile. Of as many rows as registers allow, reads do not wait for each other.
 template <class Tile>
-__device__ void store_sums(const ConvCall& call, const TilePlace& place, int64_t count, const Corner& at,
-                           const Sums<Tile>& sums) {
+__device__ void store_sums(const ConvCall& call, const TilePlace& place, int listed, const Corner& at,
+                           Sums<Tile>& sums) {
+  constexpr int kAtOnce = Tile::kRows > 6 ? Tile::kRows / 2 : Tile::kRows;
+  static_assert(Tile::kRows % kAtOnce == 0);
+  int channels[Tile::kSlicesPerThread];
+  float bias[Tile::kSlicesPerThread][4];
 #pragma unroll
-  for (int i = 0; i < Tile::kRows; ++i) {
-    int64_t p = int64_t{place.pixel} + at.row + i * Tile::kRowThreads;
-    if (p >= count) continue;
-    int pixel = call.out_pixels[p];
+  for (int j = 0; j < Tile::kSlicesPerThread; ++j) {
+    channels[j] = place.channel + (at.slice + j * Tile::kSliceStep) * kSlice + at.column;
+    load_floats(call.bias + channels[j], bias[j]);
+  }
 #pragma unroll
-    for (int j = 0; j < Tile::kSlicesPerThread; ++j) {
-      int channel = place.channel + (at.slice + j * Tile::kSliceStep) * kSlice + at.column;
-      float values[4] = {sums[i][4 * j], sums[i][4 * j + 1], sums[i][4 * j + 2], sums[i][4 * j + 3]};
-      if (channel < call.out_channels) finish<float>(call, pixel, channel, values);
+  for (int first = 0; first < Tile::kRows; first += kAtOnce) {
+    int pixels[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      int row = at.row + (first + i) * Tile::kRowThreads;
+      pixels[i] = call.out_pixels[place.pixel + least(row, listed - 1)];
+    }
+    float identity[kAtOnce][Tile::kSlicesPerThread][4] = {};
+    if (call.epilogue == Epilogue::bias_add_relu) {
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+        for (int j = 0; j < Tile::kSlicesPerThread; ++j) {
+          int channel = channels[j] < call.out_channels ? channels[j] : 0;
+          load_vector(out_vector<float>(call, pixels[i], channel), identity[i][j]);
+        }
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (at.row + (first + i) * Tile::kRowThreads >= listed) break;
+#pragma unroll
+      for (int j = 0; j < Tile::kSlicesPerThread; ++j) {
+        if (channels[j] >= call.out_channels) break;
+        const float* own = &sums[first + i][4 * j];
+        float values[4] = {own[0], own[1], own[2], own[3]};
+        finish<float>(call, pixels[i], channels[j], values, bias[j], identity[i][j]);
+      }
     }
   }
 }
@@ -142,7 +171,7 @@ __device__ void compute_tiles(const ConvCall& call) {
       multiply_stage<Tile>(pipeline.stage(s), at, sums);
     }
     pipeline.finish();
-    store_sums<Tile>(call, place, *call.count, at, sums);
+    store_sums<Tile>(call, place, static_cast<int>(*call.count - place.pixel), at, sums);
   }
 }
 

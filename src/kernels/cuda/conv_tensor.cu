@@ -230,31 +230,101 @@ class Identity {
   T* vectors_;
 };
 
+/// Bands of a slice of which what is added to is read at once, as registers go: from memory, reads must not
+/// wait for each other.
+template <class Tile, class T>
+inline constexpr int kBandsAtOnce = Tile::template kFetchesIdentity<T> ? 1
+                                    : sizeof(T) == 2                   ? Tile::kBands
+                                    : Tile::kBands % 2 == 0            ? 2
+                                                                       : 1;
+
+/// What a lane's vectors of these bands are added to, as it lies in memory.
+template <class Tile, class T>
+using AddedWords = uint4[kBandsAtOnce<Tile, T>][2][kMmaChannels / kVector<T>];
+
+/// Reads it, from shared memory if it was fetched.
+template <class Tile, class T>
+__device__ void load_added(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
+                           const WarpPlace& at, int s, int first_band, Identity<Tile, T> identity,
+                           AddedWords<Tile, T>& words) {
+#pragma unroll
+  for (int i = 0; i < kBandsAtOnce<Tile, T>; ++i) {
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      LanePlace lane(at, s, first_band + i, half);
+      int channel = tile.place.channel + lane.channel;
+      if (lane.row >= tile.listed || channel >= call.out_channels) continue;
+#pragma unroll
+      for (int v = 0; v < kMmaChannels / kVector<T>; ++v) {
+        const T* from = Tile::template kFetchesIdentity<T>
+                            ? identity.vector(s, first_band + i, half, v)
+                            : out_vector<T>(call, rows.out[tile.turn][lane.row], channel + v * kVector<T>);
+        words[i][half][v] = *reinterpret_cast<const uint4*>(from);
+      }
+    }
+  }
+}
+
+/// A lane's eight channels of a row, from its own and its neighbours' fragments of half a band.
+__device__ inline void gather_row(const float (&fragments)[kColumns][4], int half,
+                                  float (&values)[kMmaChannels]) {
+  float pairs[kColumns][2];
+#pragma unroll
+  for (int j = 0; j < kColumns; ++j) {
+    pairs[j][0] = fragments[j][2 * half];
+    pairs[j][1] = fragments[j][2 * half + 1];
+  }
+  exchange(pairs);
+#pragma unroll
+  for (int k = 0; k < kMmaChannels; ++k) values[k] = pairs[k / 2][k % 2];
+}
+
+/// Finishes eight channels, a vector after the other.
+template <class T>
+__device__ void finish_row(const ConvCall& call, int pixel, int channel, const float (&sums)[kMmaChannels],
+                           const float (&biases)[kMmaChannels],
+                           const uint4 (&added)[kMmaChannels / kVector<T>]) {
+#pragma unroll
+  for (int v = 0; v < kMmaChannels / kVector<T>; ++v) {
+    float values[kVector<T>], bias[kVector<T>], identity[kVector<T>];
+    for (int k = 0; k < kVector<T>; ++k) {
+      values[k] = sums[v * kVector<T> + k];
+      bias[k] = biases[v * kVector<T> + k];
+    }
+    unpack_vector<T>(added[v], identity);
+    finish<T>(call, pixel, channel + v * kVector<T>, values, bias, identity);
+  }
+}
+
 /// Stores a tile from its fragments.
 template <class Tile, class T>
 __device__ void store_fragments(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
-                                const WarpPlace& at, const Sums<Tile>& sums, bool is_identity_fetched,
-                                Identity<Tile, T> identity) {
-  for_fragment_rows<Tile>([&](int s, int i, int half) {
-    float pairs[kColumns][2];
+                                const WarpPlace& at, const Sums<Tile>& sums, Identity<Tile, T> identity) {
+  constexpr int kAtOnce = kBandsAtOnce<Tile, T>;
+  static_assert(Tile::kBands % kAtOnce == 0);
 #pragma unroll
-    for (int j = 0; j < kColumns; ++j) {
-      pairs[j][0] = sums[s][i][j][2 * half];
-      pairs[j][1] = sums[s][i][j][2 * half + 1];
-    }
-    exchange(pairs);
-    LanePlace lane(at, s, i, half);
-    int channel = tile.place.channel + lane.channel;
-    if (lane.row >= tile.listed || channel >= call.out_channels) return;
-    int pixel = rows.out[tile.turn][lane.row];
+  for (int s = 0; s < Tile::kWarpSlices; ++s) {
+    int channel = tile.place.channel + LanePlace(at, s, 0, 0).channel;
+    float bias[kMmaChannels];
+    load_floats(call.bias + channel, bias);
 #pragma unroll
-    for (int v = 0; v < kMmaChannels / kVector<T>; ++v) {
-      float values[kVector<T>];
-      for (int k = 0; k < kVector<T>; ++k) values[k] = pairs[(v * kVector<T> + k) / 2][k % 2];
-      finish<T>(call, pixel, channel + v * kVector<T>, values,
-                is_identity_fetched ? identity.vector(s, i, half, v) : nullptr);
+    for (int first = 0; first < Tile::kBands; first += kAtOnce) {
+      AddedWords<Tile, T> added = {};
+      if (call.epilogue == Epilogue::bias_add_relu)
+        load_added(call, tile, rows, at, s, first, identity, added);
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          float values[kMmaChannels];
+          gather_row(sums[s][first + i], half, values);
+          int row = LanePlace(at, s, first + i, half).row;
+          if (row >= tile.listed || channel >= call.out_channels) continue;
+          finish_row<T>(call, rows.out[tile.turn][row], channel, values, bias, added[i][half]);
+        }
+      }
     }
-  });
+  }
 }
 
 /// Fragments -> rows of floats in shared memory, those of each part of the reduction for themselves.
@@ -287,7 +357,11 @@ __device__ void store_parts(const ConvCall& call, const TileTurn& tile, const Li
       load_floats(rows + (part * Tile::kPixels + row) * Tile::kSumPitch + column, sums);
       for (int k = 0; k < kVector<T>; ++k) values[k] = part == 0 ? sums[k] : values[k] + sums[k];
     }
-    finish<T>(call, listed.out[tile.turn][row], channel, values);
+    int pixel = listed.out[tile.turn][row];
+    float bias[kVector<T>], added[kVector<T>] = {};
+    load_floats(call.bias + channel, bias);
+    if (call.epilogue == Epilogue::bias_add_relu) load_vector(out_vector<T>(call, pixel, channel), added);
+    finish<T>(call, pixel, channel, values, bias, added);
   }
 }
 
@@ -317,7 +391,7 @@ __device__ void compute_tiles(const ConvCall& call, int team_bytes) {
       store_parts<Tile, T>(call, tile, rows, parts);
       sync_team<Tile>();
     } else {
-      store_fragments<Tile, T>(call, tile, rows, at, sums, fetches, identity);
+      store_fragments<Tile, T>(call, tile, rows, at, sums, identity);
     }
   });
 }

@@ -314,26 +314,25 @@ __device__ inline void run_tiles(const ConvCall& call, unsigned char* memory, Li
   }
 }
 
-/// Adds bias (and identity), applies the ReLU and stores one vector of channels of an output pixel as the
-/// list has it. `identity`: a copy of what is added to, or null.
+/// One vector of channels of an output pixel as the list has it.
+template <class T>
+__device__ inline T* out_vector(const ConvCall& call, int pixel, int channel) {
+  if (pixel < 0) pixel = ~pixel;
+  return static_cast<T*>(call.out) + static_cast<int64_t>(pixel) * call.out_pitch + channel;
+}
+
+/// Adds bias (and identity), applies the ReLU and stores the vector. `pixel`: as the list has it.
 template <class T>
 __device__ inline void finish(const ConvCall& call, int pixel, int channel, float (&values)[kVector<T>],
-                              const T* identity = nullptr) {
-  bool is_inverted = pixel < 0;
-  if (is_inverted) pixel = ~pixel;
-  T* out = static_cast<T*>(call.out) + static_cast<int64_t>(pixel) * call.out_pitch + channel;
-  float bias[kVector<T>];
-  load_floats(call.bias + channel, bias);
+                              const float (&bias)[kVector<T>], const float (&identity)[kVector<T>]) {
   for (int k = 0; k < kVector<T>; ++k) values[k] += bias[k];
   if (call.epilogue == Epilogue::bias_add_relu) {
-    float added[kVector<T>];
-    load_vector(identity != nullptr ? identity : out, added);
-    for (int k = 0; k < kVector<T>; ++k) values[k] += added[k];
+    for (int k = 0; k < kVector<T>; ++k) values[k] += identity[k];
   }
-  if (call.epilogue != Epilogue::bias && !(call.epilogue == Epilogue::projection && is_inverted)) {
+  if (call.epilogue != Epilogue::bias && !(call.epilogue == Epilogue::projection && pixel < 0)) {
     for (int k = 0; k < kVector<T>; ++k) values[k] = relu(values[k]);
   }
-  store_vector(out, values);
+  store_vector(out_vector<T>(call, pixel, channel), values);
 }
 
 /// The height of `fitted` tiles for the list. After wait_for_predecessor. Handed over in

@@ -116,6 +116,23 @@ __device__ inline int warp_sum(int value) {
   return value;
 }
 
+/// Sums 2 * kDistance values over a warp, in warp_sum's order: lane i receives that of value i.
+template <int kDistance = 16>
+__device__ inline float warp_sums(const float (&values)[2 * kDistance]) {
+  bool upper = (lane_index() & kDistance) != 0;
+  float halves[kDistance];
+  for (int i = 0; i < kDistance; ++i) {
+    float kept = upper ? values[i + kDistance] : values[i];
+    float given = upper ? values[i] : values[i + kDistance];
+    halves[i] = kept + __shfl_xor_sync(kWholeWarp, given, kDistance);
+  }
+  if constexpr (kDistance == 1) {
+    return halves[0];
+  } else {
+    return warp_sums<kDistance / 2>(halves);
+  }
+}
+
 /// Sum over the lanes up to and with this one.
 __device__ inline int warp_sum_up_to(int value) {
   for (int distance = 1; distance < 32; distance *= 2) {

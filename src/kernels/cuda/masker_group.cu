@@ -62,24 +62,6 @@ class PooledSums {
   float* sums_;
 };
 
-/// Sums 2 * kDistance values over a warp, in warp_sum's order: lane i receives that of value i.
-template <int kDistance = 16>
-__device__ float warp_sums(float (&values)[2 * kDistance], int lane) {
-  bool upper = (lane & kDistance) != 0;
-  float halves[kDistance];
-#pragma unroll
-  for (int i = 0; i < kDistance; ++i) {
-    float kept = upper ? values[i + kDistance] : values[i];
-    float given = upper ? values[i] : values[i + kDistance];
-    halves[i] = kept + __shfl_xor_sync(kWholeWarp, given, kDistance);
-  }
-  if constexpr (kDistance == 1) {
-    return halves[0];
-  } else {
-    return warp_sums<kDistance / 2>(halves, lane);
-  }
-}
-
 /// kMaskers maskers, of this warp, times all slots' sums of a step that begins at channel `begin`. No branch
 /// among them: sums of few terms wait for each other, and others fill the time.
 template <class T, int kMaskers>
@@ -184,12 +166,12 @@ struct LaneDecision {
         forced(call.targets[is_due ? masker : 0], index) {}
 
   /// `dots`: [masker of the warp][slot].
-  __device__ void take(const MaskerGroupCall& call, int lane, float (&dots)[32]) const {
-    float sum = warp_sums<>(dots, lane);
+  __device__ void take(const MaskerGroupCall& call, const float (&dots)[32]) const {
+    float sum = warp_sums(dots);
     if constexpr (kSide == kLarge) {  // its shares, one after the other
       float share = sum;
-      sum = __shfl_sync(kWholeWarp, share, lane - slot);
-      for (int i = 1; i < kSlots; ++i) sum += __shfl_sync(kWholeWarp, share, lane - slot + i);
+      sum = __shfl_sync(kWholeWarp, share, lane_index() - slot);
+      for (int i = 1; i < kSlots; ++i) sum += __shfl_sync(kWholeWarp, share, lane_index() - slot + i);
     }
     if (is_due) decide(call.targets[masker], MaskerPatch(call.geometry, call.x, index), forced, sum);
   }
@@ -215,7 +197,7 @@ __global__ void __launch_bounds__(kThreads, 2) group_kernel(MaskerGroupCall call
     add_products<T>(call, warp, lane, begin, pooled, dots);
     __syncthreads();
   }
-  decision.take(call, lane, dots);
+  decision.take(call, dots);
 }
 
 template <class T>
