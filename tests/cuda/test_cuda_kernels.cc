@@ -652,7 +652,7 @@ TEST(CudaMaskerGroup, HasTheBitsOfEachMaskerAlone) {
   for (Precision precision : {Precision::fp32, Precision::fp16, Precision::bf16}) {
     for (auto [stride, granularity] : {std::pair{1, 1}, {1, 2}, {2, 2}, {1, 3}, {1, 4}, {2, 7}, {1, 20}}) {
       for (int channels : {8, 136, 600, 1032}) {
-        for (int count : {2, 9, kMaxMaskers}) {
+        for (int count : {2, 9, 20, kMaxMaskers}) {
           if (count > 2 && (channels != 600 || granularity > 3)) continue;
           Map map(random_tensor({2, 11, 14, channels}, random), precision);
           std::vector<MaskerRun> runs =
@@ -778,25 +778,25 @@ TEST(CudaStem, ImagesBecomeBorderedMaps) {
 
 TEST(CudaHead, IsALinearLayerWhateverTheBatch) {
   Random random(12);
-  const int features = 44, pitch = padded_channels(features), classes = 10;
-  Tensor x = random_tensor({19, pitch}, random), weight = random_tensor({classes, pitch}, random);
+  const int features = 44, pitch = padded_channels(features), classes = 21;
+  Tensor x = random_tensor({71, pitch}, random), weight = random_tensor({classes, pitch}, random);
   Tensor bias = random_tensor({classes}, random);
   std::vector<float> alone;
-  for (int images : {1, 8, 19}) {
-    std::vector<float> logits(images * 16, -7.0f);
+  for (int images : {1, 8, 19, 71}) {
+    std::vector<float> logits(images * 24, -7.0f);
     Stream stream;
     head(stream,
-         {x.data.data(), weight.data.data(), bias.data.data(), logits.data(), images, classes, pitch, 16});
+         {x.data.data(), weight.data.data(), bias.data.data(), logits.data(), images, classes, pitch, 24});
     for (int n = 0; n < images; ++n) {
       for (int o = 0; o < classes; ++o) {
         double want = bias.data[o];
         for (int c = 0; c < pitch; ++c) want += double{x.data[n * pitch + c]} * weight.data[o * pitch + c];
-        EXPECT_NEAR(logits[n * 16 + o], want, 1e-5);
+        EXPECT_NEAR(logits[n * 24 + o], want, 1e-5);
       }
-      for (int o = classes; o < 16; ++o) EXPECT_EQ(logits[n * 16 + o], -7.0f);
+      for (int o = classes; o < 24; ++o) EXPECT_EQ(logits[n * 24 + o], -7.0f);
     }
     if (alone.empty()) alone = logits;
-    EXPECT_TRUE(std::equal(alone.begin(), alone.begin() + 16, logits.begin()));
+    EXPECT_TRUE(std::equal(alone.begin(), alone.begin() + 24, logits.begin()));
   }
 }
 

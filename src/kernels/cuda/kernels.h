@@ -84,7 +84,8 @@ struct MaskerGroupCall {
   DeviceMap x;
   MaskerTarget targets[kMaxMaskers];
   int count = 0;
-  const int32_t* listed = nullptr;  ///< patches to decide about; null: every patch
+  /// Patches to decide about, the first *listed_count of [images * patches]; null: every patch.
+  const int32_t* listed = nullptr;
   const int32_t* listed_count = nullptr;
 };
 /// The bits that masker() gives for each.
