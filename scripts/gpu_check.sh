@@ -7,14 +7,15 @@
 #   scripts/gpu_check.sh --bundle [BUILD]   copies what it needs to BUILD/gpu-check, which may be moved to another machine:
 #                                           gpu-check/gpu_check.sh
 #
-# NETWORK (resnet101), REPEAT (5), PYTHON (python3) in the environment; OUT: folder for the results (gpu-check-results).
+# In the environment: NETWORK (resnet101), REPEAT (5), PYTHON (python3); OUT: folder for the results (gpu-check-results);
+# PARTS: some of "networks memory peers lasnet kernels model", in this order (all of them).
 set -eu
 
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf 'gpu_check: %s\n' "$*" >&2; exit 1; }
 
 here=$(cd "$(dirname "$0")" && pwd)
-programs='lasnet lasnet-bench test_gpu_network'
+programs='lasnet lasnet-bench test_gpu_network bench_cuda_roofline'
 
 if [ "${1:-}" = --bundle ]; then
   build=${2:-$here/../build}
@@ -41,6 +42,11 @@ else
 fi
 out=${OUT:-gpu-check-results}
 network=${NETWORK:-resnet101} repeat=${REPEAT:-5} python=${PYTHON:-python3}
+all_parts='networks memory peers lasnet kernels model'
+parts=${PARTS:-$all_parts}
+for part in $parts; do
+  case " $all_parts " in *" $part "*) ;; *) fail "PARTS names '$part'; there are: $all_parts" ;; esac
+done
 export LD_LIBRARY_PATH="$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 mkdir -p "$out/empty"
 export XDG_CACHE_HOME="$(cd "$out/empty" && pwd)"  # what calibrations of the past chose is not what is looked at
@@ -52,22 +58,28 @@ say 'device'
 "$build/lasnet" info | grep '^cuda' | grep -q 'an older one' &&
   echo "Its times are not those of a build for this device: -DLASNET_CUDA_ARCHITECTURES"
 
-say 'every network, schedule and precision against the CPU'
-timeout 180 "$build/test_gpu_network" --gtest_brief=1
-sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
-if [ -x "$sanitizer" ]; then
+check_networks() {
+  say 'every network, schedule and precision against the CPU'
+  timeout 180 "$build/test_gpu_network" --gtest_brief=1
+}
+
+check_memory() {
+  sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
+  [ -x "$sanitizer" ] || { echo 'compute-sanitizer is not installed: skipped'; return; }
   for tool in memcheck racecheck synccheck; do
     say "compute-sanitizer $tool"
     timeout 90 "$sanitizer" --tool $tool --error-exitcode 1 "$build/test_gpu_network" --gtest_brief=1 \
       --gtest_filter='*Smallest*:*FiniteNumbers*' >"$out/$tool.txt" 2>&1 || { tail -40 "$out/$tool.txt"; fail "$tool found errors"; }
     tail -1 "$out/$tool.txt"
   done
-else
-  echo 'compute-sanitizer is not installed: skipped'
-fi
+}
 
-say "$network: PyTorch's fastest ways of running the static network"
-if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+time_peers() {
+  say "$network: PyTorch's fastest ways of running the static network"
+  "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/dev/null || {
+    echo "$python has no PyTorch with CUDA: skipped"
+    return
+  }
   timeout 120 "$python" "$peers" "$network" --repeat 20 --compile none --json >"$out/peers.json" || {
     echo 'PyTorch was not done in time, or failed: not counted'
     rm -f "$out/peers.json"
@@ -79,25 +91,49 @@ if "$python" -c 'import torch, sys; sys.exit(not torch.cuda.is_available())' 2>/
       rm -f "$out/peers-compiled-$batch.json"
     }
   done
-else
-  echo "$python has no PyTorch with CUDA: skipped"
-fi
+}
 
-say 'lasnet'
-set -- "$out"/peers*.json
-[ -e "$1" ] || set --
-"$python" "$table" --lasnet "$build/lasnet" --network "$network" --repeat "$repeat" --peers "$@" \
-  2>"$out/commands.txt" | tee "$out/tables.md"
+# print_tables FILE [OPTION ...]: beside what PyTorch took, if it was timed.
+print_tables() {
+  file=$1
+  shift
+  found=
+  for each in "$out"/peers*.json; do [ -e "$each" ] && found="$found $each"; done
+  # The files' names are ours, without spaces.
+  "$python" "$table" --lasnet "$build/lasnet" --network "$network" --repeat "$repeat" "$@" --peers $found \
+    2>>"$out/commands.txt" | tee "$out/$file"
+}
 
-say 'the latency model'
-timeout 60 "$build/lasnet" calibrate --device cuda -o "$out/profile.toml"
-timeout 120 "$build/lasnet" validate-predictor --device cuda --hardware "$out/profile.toml" --quick |
-  tee "$out/predictor.txt"
+time_lasnet() {
+  say 'lasnet'
+  print_tables tables.md
+}
 
-say 'lasnet, with tiles and schedules chosen by that calibration'
-mkdir -p "$out/cache/lasnet"
-cp "$out/profile.toml" "$out/cache/lasnet/cuda.toml"
-set -- "$out"/peers*.json
-[ -e "$1" ] || set --
-XDG_CACHE_HOME=$(cd "$out/cache" && pwd) "$python" "$table" --lasnet "$build/lasnet" --network "$network" --quick \
-  --repeat "$repeat" --peers "$@" 2>>"$out/commands.txt" | tee "$out/tables-calibrated.md"
+time_kernels() {
+  say 'kernels beside their floors'
+  timeout 60 "$build/bench_cuda_roofline" | tee "$out/roofline.md"
+}
+
+check_model() {
+  say 'the latency model'
+  timeout 60 "$build/lasnet" calibrate --device cuda -o "$out/profile.toml"
+  timeout 120 "$build/lasnet" validate-predictor --device cuda --hardware "$out/profile.toml" --quick |
+    tee "$out/predictor.txt"
+  say 'lasnet, with tiles and schedules chosen by that calibration'
+  mkdir -p "$out/cache/lasnet"
+  cp "$out/profile.toml" "$out/cache/lasnet/cuda.toml"
+  XDG_CACHE_HOME=$(cd "$out/cache" && pwd)
+  print_tables tables-calibrated.md --quick
+}
+
+: >"$out/commands.txt"
+for part in $parts; do
+  case $part in
+    networks) check_networks ;;
+    memory) check_memory ;;
+    peers) time_peers ;;
+    lasnet) time_lasnet ;;
+    kernels) time_kernels ;;
+    model) check_model ;;
+  esac
+done

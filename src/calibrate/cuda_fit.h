@@ -22,6 +22,8 @@ struct CudaKernelSample {
   CudaCounts counts = {};
   double seconds = 0;
   double noise = 0;
+  std::string kernel = {};
+  double bytes = 0;  ///< if each input is read and each output written once; 0: not counted
 };
 
 double predicted_seconds(const CudaConvSample& sample, const CudaTileCosts& costs);

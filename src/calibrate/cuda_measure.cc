@@ -137,6 +137,7 @@ class CudaMeasurer {
       : options_(options), progress_(progress), timer_(options), random_(options.seed, "cuda measure") {
     found_.device = device.name;
     found_.multiprocessors = device.multiprocessors;
+    found_.clock_hz = device.clock_hz, found_.memory_bytes_per_s = device.memory_bytes_per_s;
   }
 
   CudaMeasurements run() {
@@ -249,9 +250,11 @@ class CudaMeasurer {
     }
   }
 
-  void add_kernel(const CudaCounts& counts, const std::function<void(cuda::Stream&)>& launch) {
+  /// `bytes`: as CudaKernelSample has them.
+  void add_kernel(const char* kernel, double bytes, const CudaCounts& counts,
+                  const std::function<void(cuda::Stream&)>& launch) {
     const Timing timing = timer_.time(launch);
-    found_.kernels.push_back({counts, timing.seconds, timing.noise});
+    found_.kernels.push_back({counts, timing.seconds, timing.noise, kernel, bytes});
   }
 
   void measure_map(const CudaMapCase& map, Precision precision) {
@@ -279,7 +282,7 @@ class CudaMeasurer {
     CudaCounts counts =
         stream_counts(3.0 * static_cast<double>(bytes), 2.0 * static_cast<double>(bytes), false);
     counts[CudaUnit::branch] = 1;
-    add_kernel(counts, [&](cuda::Stream& stream) {
+    add_kernel("two additions", 6.0 * static_cast<double>(bytes), counts, [&](cuda::Stream& stream) {
       side_.wait_for(stream);
       cuda::add_relu(side_, precision, {beside, in_.data(), 1});
       cuda::add_relu(stream, precision, {own, in_.data(), 1});
@@ -292,13 +295,13 @@ class CudaMeasurer {
     const DeviceMap out = device_map(out_, map.height, map.width, map.channels);
     const auto bytes =
         static_cast<double>(map_bytes({map.height, map.width}, batch, map.channels, precision));
-    add_kernel(stream_counts(3 * bytes, 2 * bytes, false), [&](cuda::Stream& stream) {
+    add_kernel("addition", 3 * bytes, stream_counts(3 * bytes, 2 * bytes, false), [&](cuda::Stream& stream) {
       cuda::add_relu(stream, precision, {out, in_.data(), batch});
     });
     const DeviceMap half = device_map(out_, (map.height + 1) / 2, (map.width + 1) / 2, map.channels);
     const double values = 1.0 * batch * (in.height * in.width + half.height * half.width) * in.pitch;
     const double maps = values * cuda::element_bytes(precision);
-    add_kernel(stream_counts(maps, maps, true), [&](cuda::Stream& stream) {
+    add_kernel("maximum", maps, stream_counts(maps, maps, true), [&](cuda::Stream& stream) {
       cuda::max_pool(stream, precision, {in, half, batch});
     });
   }
@@ -329,13 +332,16 @@ class CudaMeasurer {
                                              .force = as<int32_t>(force),
                                              .differences = as<float>(differences),
                                              .patches = as<uint8_t>(patches)}};
-    add_kernel(masker_counts(batch, grid.map, x.pitch, map.granularity, precision),
+    const auto bytes =
+        static_cast<double>(batch * grid.map.pixels() * x.pitch * cuda::element_bytes(precision));
+    add_kernel("masker", bytes, masker_counts(batch, grid.map, x.pitch, map.granularity, precision),
                [&](cuda::Stream& stream) { cuda::masker(stream, precision, masker); });
     cuda::MaskerGroupCall group;
     group.geometry = geometry, group.x = x;
     for (const int maskers : {8, 24}) {
       while (group.count < maskers) group.targets[group.count++] = masker.target;
-      add_kernel(masker_group_counts(batch, static_cast<double>(patch_count), maskers, grid.map, x.pitch,
+      add_kernel(maskers == 8 ? "8 maskers" : "24 maskers", bytes,
+                 masker_group_counts(batch, static_cast<double>(patch_count), maskers, grid.map, x.pitch,
                                      map.granularity, precision),
                  [&](cuda::Stream& stream) { cuda::masker_group(stream, precision, group); });
     }
@@ -365,7 +371,7 @@ class CudaMeasurer {
       target.mask_counts = static_cast<int32_t*>(take(chunks / 2 + 1));
       call.targets[call.count++] = target;
     }
-    add_kernel(list_counts(geometry.images, {map, map, map}),
+    add_kernel("lists", 0, list_counts(geometry.images, {map, map, map}),
                [&](cuda::Stream& stream) { cuda::build_lists(stream, call); });
   }
 
@@ -380,12 +386,12 @@ class CudaMeasurer {
     const DeviceBuffer pooled = zeros<float>(int64_t{batch} * in.pitch);
     const DeviceBuffer scale = on_device(std::vector<float>(static_cast<size_t>(batch) * in.pitch, 1.0f));
     const double listed = begins.back();
-    add_kernel(mean_counts(batch, listed, in.pitch, precision, found_.multiprocessors),
+    const double bytes = listed * in.pitch * cuda::element_bytes(precision);
+    add_kernel("mean", bytes, mean_counts(batch, listed, in.pitch, precision, found_.multiprocessors),
                [&](cuda::Stream& stream) {
                  cuda::mean(stream, precision, {in, list, batch, as<float>(pooled)});
                });
-    const double bytes = listed * in.pitch * cuda::element_bytes(precision);
-    add_kernel(stream_counts(2 * bytes, bytes, true), [&](cuda::Stream& stream) {
+    add_kernel("scaling", 2 * bytes, stream_counts(2 * bytes, bytes, true), [&](cuda::Stream& stream) {
       cuda::scale_pixels(stream, precision, {in, list, batch, as<float>(scale)});
     });
     const int squeezed = std::max(1, map.channels / kSqueeze);
@@ -393,7 +399,9 @@ class CudaMeasurer {
     const int64_t weights = int64_t{map.channels} * squeezed;
     const DeviceBuffer first_layer = zeros<float>(weights + squeezed);
     const DeviceBuffer second_layer = zeros<float>(weights + map.channels);
-    add_kernel(excite_counts(batch, map.channels, squeezed, found_.multiprocessors),
+    const double layer_bytes = sizeof(float) * (2.0 * weights + 2.0 * batch * in.pitch);
+    add_kernel("excitation", layer_bytes,
+               excite_counts(batch, map.channels, squeezed, found_.multiprocessors),
                [&](cuda::Stream& stream) {
                  const float *first = as<float>(first_layer), *second = as<float>(second_layer);
                  cuda::excite(stream, {as<float>(pooled), first, first + weights, second, second + weights,
@@ -404,7 +412,8 @@ class CudaMeasurer {
     const DeviceBuffer head_bias = zeros<float>(classes);
     const int logits_pitch = cuda::padded_channels(classes);
     const DeviceBuffer logits = zeros<float>(int64_t{batch} * logits_pitch);
-    add_kernel(head_counts(batch, classes, in.pitch), [&](cuda::Stream& stream) {
+    const double head_bytes = sizeof(float) * (1.0 * (classes + batch) * in.pitch + 1.0 * batch * classes);
+    add_kernel("classifier", head_bytes, head_counts(batch, classes, in.pitch), [&](cuda::Stream& stream) {
       cuda::head(stream, {as<float>(pooled), as<float>(head_weights), as<float>(head_bias), as<float>(logits),
                           batch, classes, in.pitch, logits_pitch});
     });

@@ -46,6 +46,7 @@ CudaMeasureOptions default_cuda_measurements();
 struct CudaMeasurements {
   std::string device;
   int multiprocessors = 1;
+  double clock_hz = 0, memory_bytes_per_s = 0;     ///< of the device, at most
   std::vector<std::vector<CudaConvSample>> convs;  ///< by case, every tile
   std::vector<CudaKernelSample> kernels;
 };

@@ -120,7 +120,13 @@ DeviceLimits require_device(Precision precision) {
     fail("{} has compute capability {}.{}; {} needs 8.0 or newer. Use --precision fp32 or --backend cpu",
          device.name, device.major, device.minor, to_string(precision));
   }
-  return {device.multiProcessorCount, static_cast<int64_t>(device.sharedMemPerBlockOptin), device.name};
+  constexpr double kKilohertz = 1e3;
+  const double transfers = 2 * kKilohertz * device_attribute(cudaDevAttrMemoryClockRate);
+  return {.multiprocessors = device.multiProcessorCount,
+          .shared_bytes_per_block = static_cast<int64_t>(device.sharedMemPerBlockOptin),
+          .name = device.name,
+          .clock_hz = kKilohertz * device_attribute(cudaDevAttrClockRate),
+          .memory_bytes_per_s = transfers * device_attribute(cudaDevAttrGlobalMemoryBusWidth) / 8};
 }
 
 DeviceBuffer::DeviceBuffer(int64_t bytes, const std::string& purpose) : bytes_(bytes) {

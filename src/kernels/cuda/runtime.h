@@ -20,6 +20,8 @@ struct DeviceLimits {
   int multiprocessors = 1;
   int64_t shared_bytes_per_block = 0;  ///< with opt-in
   std::string name = {};               ///< as CUDA has it
+  double clock_hz = 0;                 ///< highest, of the multiprocessors
+  double memory_bytes_per_s = 0;       ///< peak, by its clock and width
 };
 
 /// The backend's device is this thread's current one meanwhile; then the caller's is again. Memory, streams
