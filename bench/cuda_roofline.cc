@@ -28,13 +28,15 @@ struct Stage {
 constexpr Stage kStages[] = {{56, 64, 4}, {28, 128, 4}, {14, 256, 2}, {7, 512, 1}};
 
 /// Multiply-adds of a multiprocessor per clock, dense; 0: of no architecture that is known here. Tensor
-/// cores: at the rate of the device's newest instructions, which need not be the ones that are used.
+/// cores: at the rate of the device's newest instructions, which need not be the ones that are used, and of
+/// workstation boards (GeForce's take half of it with float32 sums).
 double multiply_adds_per_clock(int compute_capability, Precision precision) {
   struct Rates {
     int from, fp32, half;
   };
-  constexpr Rates kRates[] = {{100, 128, 4096}, {90, 128, 2048}, {86, 128, 512}, {80, 64, 1024},
-                              {70, 64, 0},      {61, 128, 0},    {60, 64, 0}};
+  constexpr Rates kRates[] = {{120, 128, 512}, {100, 128, 4096}, {90, 128, 2048}, {89, 128, 512},
+                              {87, 128, 1024}, {86, 128, 512},   {80, 64, 1024},  {70, 64, 0},
+                              {61, 128, 0},    {60, 64, 0}};
   for (const Rates& rates : kRates) {
     if (compute_capability < rates.from) continue;
     if (precision == Precision::fp32) return rates.fp32;

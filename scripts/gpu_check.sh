@@ -101,7 +101,8 @@ print_tables() {
   for each in "$out"/peers*.json; do [ -e "$each" ] && found="$found $each"; done
   # The files' names are ours, without spaces.
   "$python" "$table" --lasnet "$build/lasnet" --network "$network" --repeat "$repeat" "$@" --peers $found \
-    2>>"$out/commands.txt" | tee "$out/$file"
+    >"$out/$file" 2>>"$out/commands.txt" || { tail -3 "$out/commands.txt"; fail "$table failed"; }
+  cat "$out/$file"
 }
 
 time_lasnet() {
@@ -111,14 +112,16 @@ time_lasnet() {
 
 time_kernels() {
   say 'kernels beside their floors'
-  timeout 60 "$build/bench_cuda_roofline" | tee "$out/roofline.md"
+  timeout 60 "$build/bench_cuda_roofline" >"$out/roofline.md" || fail 'bench_cuda_roofline failed, or was not done in time'
+  cat "$out/roofline.md"
 }
 
 check_model() {
   say 'the latency model'
   timeout 60 "$build/lasnet" calibrate --device cuda -o "$out/profile.toml"
-  timeout 120 "$build/lasnet" validate-predictor --device cuda --hardware "$out/profile.toml" --quick |
-    tee "$out/predictor.txt"
+  timeout 120 "$build/lasnet" validate-predictor --device cuda --hardware "$out/profile.toml" --quick \
+    >"$out/predictor.txt" || fail 'validate-predictor failed, or was not done in time'
+  cat "$out/predictor.txt"
   say 'lasnet, with tiles and schedules chosen by that calibration'
   mkdir -p "$out/cache/lasnet"
   cp "$out/profile.toml" "$out/cache/lasnet/cuda.toml"

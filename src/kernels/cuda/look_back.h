@@ -46,6 +46,8 @@ class LookBack {
 
   /// What chunks before it hold, of a chunk that holds `count`. May wait for them.
   __device__ int before(int count) {
+    // Every lane's number is the one that lane 0 publishes, read before the launch can be over.
+    launch_ = __shfl_sync(kWholeWarp, launch_, 0);
     if (chunk_ > 0) publish(kOwnCount, count);
     int sum = sum_before();
     publish(kUpToHere, sum + count);
