@@ -161,8 +161,9 @@ __device__ void compute_tiles(const ConvCall& call) {
       is_first = false;
     }
     // The list's length is read again beside its entries: nothing waits for it first.
-    pipeline.start(call.in_pixels + place.pixel, call.max_pixels - place.pixel,
-                   static_cast<int>(*call.count - place.pixel));
+    auto entries = Tile::Loader::read_entries(call.max_pixels - place.pixel,
+                                              [&](int entry) { return call.in_pixels[place.pixel + entry]; });
+    pipeline.start(entries, static_cast<int>(*call.count - place.pixel));
     Corner at = corner<Tile>();
     Sums<Tile> sums = {};
     for (int s = 0; s < pipeline.stages(); ++s) {

@@ -222,8 +222,7 @@ class Identity {
       LanePlace lane(at, s, i, half);
       int channel = tile.place.channel + lane.channel;
       if (lane.row >= tile.listed || channel >= call.out_channels) return;
-      const T* out = static_cast<const T*>(call.out) +
-                     static_cast<int64_t>(rows.out[tile.turn][lane.row]) * call.out_pitch + channel;
+      const T* out = out_vector<T>(call, rows.out[tile.turn][lane.row], channel);
       for (int v = 0; v < kVectors; ++v) copy_async(vector(s, i, half, v), out + v * kVector<T>, true);
     });
   }
@@ -343,40 +342,54 @@ __device__ void spread(const WarpPlace& at, const Sums<Tile>& sums, float* rows)
   });
 }
 
-/// Adds the parts of a divided reduction and stores the tile: a thread vectors that lie kThreads apart.
+/// The vector of a divided reduction's tile that a thread stores, and what it is added to; some threads have
+/// none.
 template <class Tile, class T>
-__device__ void store_parts(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& listed,
-                            const float* rows) {
-  constexpr int kVectorsPerRow = Tile::kChannels / kVector<T>;
-  for (int i = team_thread<Tile::kThreads>(); i < Tile::kPixels * kVectorsPerRow; i += Tile::kThreads) {
-    int row = i / kVectorsPerRow, column = i % kVectorsPerRow * kVector<T>;
-    int channel = tile.place.channel + column;
-    if (row >= tile.listed || channel >= call.out_channels) continue;
-    float values[kVector<T>] = {};
+struct PartVector {
+  int row, channel;
+  bool exists;
+  uint4 added = {};
+
+  static constexpr int kVectorsPerRow = Tile::kChannels / kVector<T>;
+  static_assert(Tile::kPixels * kVectorsPerRow <= Tile::kThreads);
+
+  __device__ PartVector(const ConvCall& call, const TileTurn& tile)
+      : row(thread_row()),
+        channel(tile.place.channel + team_thread<Tile::kThreads>() % kVectorsPerRow * kVector<T>),
+        exists(row < least(Tile::kPixels, tile.listed) && channel < call.out_channels) {}
+
+  __device__ static int thread_row() { return team_thread<Tile::kThreads>() / kVectorsPerRow; }
+
+  /// Starts to read what it is added to.
+  __device__ void read(const ConvCall& call, int pixel) {
+    if (exists) added = *reinterpret_cast<const uint4*>(out_vector<T>(call, pixel, channel));
+  }
+
+  /// Adds the parts, `rows`, and stores their sum.
+  __device__ void store(const ConvCall& call, const TileTurn& tile, int pixel, const float* rows) const {
+    float values[kVector<T>] = {}, bias[kVector<T>], identity[kVector<T>];
+    load_floats(call.bias + channel, bias);
+    rows += row * Tile::kSumPitch + channel - tile.place.channel;
 #pragma unroll
     for (int part = 0; part < Tile::kSplit; ++part) {
       float sums[kVector<T>];
-      load_floats(rows + (part * Tile::kPixels + row) * Tile::kSumPitch + column, sums);
+      load_floats(rows + part * Tile::kPixels * Tile::kSumPitch, sums);
       for (int k = 0; k < kVector<T>; ++k) values[k] = part == 0 ? sums[k] : values[k] + sums[k];
     }
-    int pixel = listed.out[tile.turn][row];
-    float bias[kVector<T>], added[kVector<T>] = {};
-    load_floats(call.bias + channel, bias);
-    if (call.epilogue == Epilogue::bias_add_relu) load_vector(out_vector<T>(call, pixel, channel), added);
-    finish<T>(call, pixel, channel, values, bias, added);
+    unpack_vector<T>(added, identity);
+    finish<T>(call, pixel, channel, values, bias, identity);
   }
-}
+};
 
-template <class Tile, Precision P>
-__device__ void compute_tiles(const ConvCall& call, int team_bytes) {
+/// Tiles whose sums are stored from registers.
+template <class Tile, Precision P, class TilePipeline>
+__device__ void run_whole_tiles(const ConvCall& call, unsigned char* memory, ListedRows<Tile>& rows) {
   using T = typename ElementOf<P>::Type;
-  using TilePipeline = Pipeline<Tile, Tile::kStages, typename Tile::template Loader<T>>;
-  unsigned char* memory = team_memory<Tile>(team_bytes);
-  auto& rows = *reinterpret_cast<ListedRows<Tile>*>(memory + Tile::template kWorkBytes<T>);
   WarpPlace at = warp_place<Tile>();
   Identity<Tile, T> identity(memory + Tile::template kWorkBytes<T> + Tile::kListedBytes);
   bool fetches = Tile::template kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu;
   Sums<Tile> sums;
+  auto begin = [](const TilePlace&) { return [](const TileTurn&) {}; };
   auto sum = [&](TilePipeline& pipeline, const TileTurn& tile, auto&& fetch_next) {
     clear<Tile>(sums);
     if (fetches && !tile.is_first) identity.fetch(call, tile, rows, at);
@@ -385,17 +398,57 @@ __device__ void compute_tiles(const ConvCall& call, int team_bytes) {
       fetch_next();
     });
   };
-  run_tiles<Tile, TilePipeline>(call, memory, rows, sum, [&](const TileTurn& tile) {
-    if constexpr (Tile::kStoresFromStages) {
-      auto* parts = reinterpret_cast<float*>(memory);
-      spread<Tile>(at, sums, parts);
-      sync_team<Tile>();
-      store_parts<Tile, T>(call, tile, rows, parts);
-      sync_team<Tile>();
-    } else {
-      store_fragments<Tile, T>(call, tile, rows, at, sums, identity);
-    }
+  run_tiles<Tile, TilePipeline>(call, memory, rows, begin, sum, [&](const TileTurn& tile) {
+    store_fragments<Tile, T>(call, tile, rows, at, sums, identity);
   });
+}
+
+/// Tiles whose reduction is divided: for small batches, of which a team has one tile mostly. What that adds
+/// to is read while its rows are on their way.
+template <class Tile, Precision P, class TilePipeline>
+__device__ void run_divided_tiles(const ConvCall& call, unsigned char* memory, ListedRows<Tile>& rows) {
+  using T = typename ElementOf<P>::Type;
+  WarpPlace at = warp_place<Tile>();
+  bool adds = call.epilogue == Epilogue::bias_add_relu;
+  Sums<Tile> sums;
+  uint4 first_added = {};
+  auto begin = [&](const TilePlace& place) {
+    int64_t entry = int64_t{place.pixel} + PartVector<Tile, T>::thread_row();
+    int pixel = adds ? load_here(call.out_pixels + (entry < call.max_pixels ? entry : 0)) : 0;
+    return [&, pixel](const TileTurn& tile) {
+      PartVector<Tile, T> own(call, tile);
+      if (adds) own.read(call, pixel);
+      first_added = own.added;
+    };
+  };
+  auto sum = [&](TilePipeline& pipeline, const TileTurn&, auto&& fetch_next) {
+    clear<Tile>(sums);
+    reduce<Tile, P>(pipeline, at, sums, fetch_next);
+  };
+  run_tiles<Tile, TilePipeline>(call, memory, rows, begin, sum, [&](const TileTurn& tile) {
+    auto* parts = reinterpret_cast<float*>(memory);
+    spread<Tile>(at, sums, parts);
+    sync_team<Tile>();
+    PartVector<Tile, T> own(call, tile);
+    int pixel = own.exists ? rows.out[tile.turn][own.row] : 0;
+    own.added = first_added;
+    if (adds && !tile.is_first) own.read(call, pixel);
+    if (own.exists) own.store(call, tile, pixel, parts);
+    sync_team<Tile>();
+  });
+}
+
+template <class Tile, Precision P>
+__device__ void compute_tiles(const ConvCall& call, int team_bytes) {
+  using T = typename ElementOf<P>::Type;
+  using TilePipeline = Pipeline<Tile, Tile::kStages, typename Tile::template Loader<T>>;
+  unsigned char* memory = team_memory<Tile>(team_bytes);
+  auto& rows = *reinterpret_cast<ListedRows<Tile>*>(memory + Tile::template kWorkBytes<T>);
+  if constexpr (Tile::kStoresFromStages) {
+    run_divided_tiles<Tile, P, TilePipeline>(call, memory, rows);
+  } else {
+    run_whole_tiles<Tile, P, TilePipeline>(call, memory, rows);
+  }
 }
 
 template <class Tile, Precision P>

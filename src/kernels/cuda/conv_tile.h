@@ -110,21 +110,32 @@ class TileLoader {
       ++tap_;
   }
 
-  /// Finds the rows: `entries` of the list are this tile's, of which `available` may be read.
-  __device__ void find_rows(const int32_t* entries, int64_t available, int listed) {
+  /// This thread's entries of the list.
+  struct Entries {
     int32_t pixels[kRows];
+  };
+  /// load(entry) reads one of a tile's, of which `available` may be read.
+  template <class Load>
+  __device__ static Entries read_entries(int64_t available, Load&& load) {
+    Entries own;
     int row = team_thread<kThreads>() / kSegments;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       int entry = row + i * kRowStep;
-      pixels[i] = entries[entry < available ? entry : 0];
+      own.pixels[i] = load(entry < available ? entry : 0);
     }
+    return own;
+  }
+
+  /// Finds the rows; entries beyond `listed` may be anything.
+  __device__ void find_rows(const Entries& entries, int listed) {
+    int row = team_thread<kThreads>() / kSegments;
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       int entry = row + i * kRowStep;
       if (entry < kPixels && entry < listed) listed_ |= 1u << i;
-      rows_[i] = static_cast<const T*>(call_->in) + static_cast<int64_t>(pixels[i]) * call_->in_pitch +
-                 first_channel_ + element_;
+      rows_[i] = static_cast<const T*>(call_->in) +
+                 static_cast<int64_t>(entries.pixels[i]) * call_->in_pitch + first_channel_ + element_;
     }
   }
 
@@ -199,6 +210,8 @@ struct ListedRows {
 template <class Tile, int kStages, class Loader>
 class Pipeline {
  public:
+  using Entries = typename Loader::Entries;
+
   __device__ Pipeline(const ConvCall& call, unsigned char* memory, const TilePlace& place)
       : call_(call), loader_(call, place), memory_(memory) {
     load_first_weights();
@@ -210,12 +223,23 @@ class Pipeline {
     load_first_weights();
   }
 
+  /// A tile's entries in the list, or in shared memory. Any tile's, listed or not: what lies beyond the list
+  /// is not used.
+  __device__ static Entries listed_entries(const ConvCall& call, const TilePlace& place) {
+    int64_t first = place.pixel < call.max_pixels ? place.pixel : 0;
+    return Loader::read_entries(call.max_pixels - first,
+                                [&](int entry) { return load_here(call.in_pixels + first + entry); });
+  }
+  __device__ static Entries fetched_entries(const int32_t (&entries)[Tile::kPixels]) {
+    return Loader::read_entries(Tile::kPixels, [&](int entry) { return entries[entry]; });
+  }
+
   __device__ int stages() const { return loader_.stages(); }
   __device__ const unsigned char* stage(int s) const { return memory_ + s % kStages * Loader::kStageBytes; }
 
   /// As find_rows.
-  __device__ void start(const int32_t* entries, int64_t available, int listed) {
-    loader_.find_rows(entries, available, listed);
+  __device__ void start(const Entries& entries, int listed) {
+    loader_.find_rows(entries, listed);
     for (int s = 0; s < kStages - 1; ++s) {
       if (s < stages()) loader_.load_rows(slot(s));
       commit_copies();
@@ -278,24 +302,30 @@ struct TileTurn {
         is_first(first) {}
 };
 
-/// Runs the team's tiles. reduce(pipeline, tile, fetch_next) makes a tile's sums, and calls fetch_next once
-/// all threads have arrived at its first stage; store(tile) stores them, from registers, while the next
-/// tile's operands are on their way, or, if Tile says so, from the memory of the stages. Its last reads of
-/// the tile's rows must be before the next tile's first arrive.
-template <class Tile, class TilePipeline, class Reduce, class Store>
+/// Runs the team's tiles. begin(place) starts reads for the first one, of which it is not yet known that it
+/// is listed, and returns what goes on with them, go_on(tile), once its rows are on their way.
+/// reduce(pipeline, tile, fetch_next) makes a tile's sums, and calls fetch_next once all threads have arrived
+/// at its first stage; store(tile) stores them, from registers, while the next tile's operands are on their
+/// way, or, if Tile says so, from the memory of the stages. Its last reads of the tile's rows must be before
+/// the next tile's first arrive.
+template <class Tile, class TilePipeline, class Begin, class Reduce, class Store>
 __device__ inline void run_tiles(const ConvCall& call, unsigned char* memory, ListedRows<Tile>& rows,
-                                 Reduce&& reduce, Store&& store) {
+                                 Begin&& begin, Reduce&& reduce, Store&& store) {
   let_successor_start();
   unsigned team = threadIdx.x / Tile::kThreads, teams = blockDim.x / Tile::kThreads;
   unsigned index = blockIdx.x + gridDim.x * team;
   TilePlace first = tile_place(call, index, Tile::kPixels, Tile::kChannels);
   TilePipeline pipeline(call, memory, first);
   wait_for_predecessor();
+  // Entries beside the list's length, not after it.
+  auto entries = TilePipeline::listed_entries(call, first);
+  auto go_on = begin(first);
   auto count = static_cast<unsigned>(*call.count);
   TileTurn tile(first, count, 0, true);
   if (tile.listed == 0) return pipeline.abandon();
   rows.fetch(call, tile.place, tile.turn);
-  pipeline.start(call.in_pixels + tile.place.pixel, call.max_pixels - tile.place.pixel, tile.listed);
+  pipeline.start(entries, tile.listed);
+  go_on(tile);
   for (;;) {
     index += gridDim.x * teams;
     TileTurn next(tile_place(call, index, Tile::kPixels, Tile::kChannels), count, 1 - tile.turn, false);
@@ -306,7 +336,7 @@ __device__ inline void run_tiles(const ConvCall& call, unsigned char* memory, Li
     if (Tile::kStoresFromStages) store(tile);
     if (!is_last) {
       pipeline.begin(next.place);
-      pipeline.start(rows.in[next.turn], Tile::kPixels, next.listed);
+      pipeline.start(TilePipeline::fetched_entries(rows.in[next.turn]), next.listed);
     }
     if (!Tile::kStoresFromStages) store(tile);
     if (is_last) return;

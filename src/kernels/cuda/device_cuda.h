@@ -164,6 +164,12 @@ __device__ inline void store_volatile(unsigned long long* to, unsigned long long
   *static_cast<volatile unsigned long long*>(to) = value;
 }
 
+/// A read that happens where it is written. Compilers move others to where their value is first needed,
+/// behind a branch that waits for something else.
+__device__ inline int32_t load_here(const int32_t* from) {
+  return *static_cast<const volatile int32_t*>(from);
+}
+
 /// Threads and memory of a launch.
 struct LaunchShape {
   int64_t blocks = 1;

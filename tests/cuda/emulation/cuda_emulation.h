@@ -207,6 +207,7 @@ inline unsigned long long load_volatile(const unsigned long long* from) {
   emulation::let_others_run();
   return *from;
 }
+inline int32_t load_here(const int32_t* from) { return *from; }
 inline void store_volatile(unsigned long long* to, unsigned long long value) { *to = value; }
 
 struct LaunchShape {
