@@ -26,8 +26,6 @@ struct TensorTile {
   static constexpr int kPixelWarps = kPixels / kWarpPixels;
   static constexpr int kChannelWarps = kChannels / kSlice / kWarpSlices;
   static constexpr int kThreads = 32 * kPixelWarps * kChannelWarps * kSplit;
-  /// Threads that registers are dealt to. A divided reduction leaves what a masker's block beside it takes.
-  static constexpr int kBoundThreads = kMaxTeams * kThreads + (kSplit > 1 ? 128 : 0);
   static constexpr int kBands = kWarpPixels / kMmaPixels;
   static constexpr bool kStoresFromStages = kSplit > 1;
   static constexpr int kSumPitch = kChannels + 4;  ///< floats between rows of sums in shared memory
@@ -451,8 +449,12 @@ __device__ void compute_tiles(const ConvCall& call, int team_bytes) {
   }
 }
 
+/// Threads that registers are dealt to. A divided reduction leaves what a masker's block beside it takes.
+template <class Tile>
+inline constexpr int kBoundThreads = Tile::kMaxTeams* Tile::kThreads + (Tile::kSplit > 1 ? 128 : 0);
+
 template <class Tile, Precision P>
-__global__ void __launch_bounds__(Tile::kBoundThreads, 1) conv_tensor_kernel(ConvCall call) {
+__global__ void __launch_bounds__(kBoundThreads<Tile>, 1) conv_tensor_kernel(ConvCall call) {
   if (kHasTensorCores) {  // instantiated in every case, so that all constants are used
     compute_tiles<Tile, P>(call, Tile::template team_bytes<typename ElementOf<P>::Type>(call.epilogue));
   }
@@ -473,7 +475,7 @@ static_assert(Fitted<128>::kThreads == 128 && Fitted<96>::kThreads == 128 && Fit
               Fitted<64>::kThreads == 128);
 
 template <Precision P>
-__global__ void __launch_bounds__(Fitted<128>::kBoundThreads, 1) conv_tensor_fitted_kernel(ConvCall call) {
+__global__ void __launch_bounds__(kBoundThreads<Fitted<128>>, 1) conv_tensor_fitted_kernel(ConvCall call) {
   if (kHasTensorCores) {
     int team_bytes = fitted_team_bytes<typename ElementOf<P>::Type>(call.epilogue);
     begin_kernel();
