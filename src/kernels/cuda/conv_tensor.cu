@@ -172,9 +172,9 @@ __device__ void clear(Sums<Tile>& sums) {
   });
 }
 
-/// Two channels of each of four columns -> all eight of column lane % 4, in order: what lane k of the four
-/// gives is its pair of that column.
-__device__ inline void exchange(float (&pairs)[kColumns][2]) {
+/// A word of each of four columns -> all four of column lane % 4, in order: what lane k of the four gives is
+/// its word of that column. Done again, it is undone.
+__device__ inline void exchange(uint32_t (&words)[kColumns]) {
   static_assert(kColumns == 4);
 #pragma unroll
   for (int distance = 1; distance < kColumns; distance *= 2) {
@@ -182,12 +182,9 @@ __device__ inline void exchange(float (&pairs)[kColumns][2]) {
 #pragma unroll
     for (int j = 0; j < kColumns; ++j) {
       if ((j & distance) != 0) continue;
-#pragma unroll
-      for (int k = 0; k < 2; ++k) {
-        float &low = pairs[j][k], &high = pairs[j | distance][k];
-        float got = __shfl_xor_sync(kWholeWarp, upper ? low : high, distance);
-        (upper ? low : high) = got;
-      }
+      uint32_t &low = words[j], &high = words[j | distance];
+      uint32_t got = __shfl_xor_sync(kWholeWarp, upper ? low : high, distance);
+      (upper ? low : high) = got;
     }
   }
 }
@@ -232,10 +229,7 @@ class Identity {
 /// Bands of a slice of which what is added to is read at once, as registers go: from memory, reads must not
 /// wait for each other.
 template <class Tile, class T>
-inline constexpr int kBandsAtOnce = Tile::template kFetchesIdentity<T> ? 1
-                                    : sizeof(T) == 2                   ? Tile::kBands
-                                    : Tile::kBands % 2 == 0            ? 2
-                                                                       : 1;
+inline constexpr int kBandsAtOnce = Tile::template kFetchesIdentity<T> || sizeof(T) == 4 ? 1 : Tile::kBands;
 
 /// What a lane's vectors of these bands are added to, as it lies in memory.
 template <class Tile, class T>
@@ -264,62 +258,110 @@ __device__ void load_added(const ConvCall& call, const TileTurn& tile, const Lis
   }
 }
 
-/// A lane's eight channels of a row, from its own and its neighbours' fragments of half a band.
-__device__ inline void gather_row(const float (&fragments)[kColumns][4], int half,
-                                  float (&values)[kMmaChannels]) {
-  float pairs[kColumns][2];
-#pragma unroll
-  for (int j = 0; j < kColumns; ++j) {
-    pairs[j][0] = fragments[j][2 * half];
-    pairs[j][1] = fragments[j][2 * half + 1];
-  }
-  exchange(pairs);
-#pragma unroll
-  for (int k = 0; k < kMmaChannels; ++k) values[k] = pairs[k / 2][k % 2];
-}
-
-/// Finishes eight channels, a vector after the other.
+/// Makes rows of a slice, as they are stored, from fragments: adds the bias and what is added to, applies the
+/// ReLU, exchanges. Values of 16 bits: finished where the fragments are, so that words of two are exchanged
+/// instead of floats.
 template <class T>
-__device__ void finish_row(const ConvCall& call, int pixel, int channel, const float (&sums)[kMmaChannels],
-                           const float (&biases)[kMmaChannels],
-                           const uint4 (&added)[kMmaChannels / kVector<T>]) {
+class SliceRows {
+ public:
+  using Words = uint4[kMmaChannels / kVector<T>];
+
+  /// `channel`: the slice's first.
+  __device__ SliceRows(const ConvCall& call, int channel, int lane) {
 #pragma unroll
-  for (int v = 0; v < kMmaChannels / kVector<T>; ++v) {
-    float values[kVector<T>], bias[kVector<T>], identity[kVector<T>];
-    for (int k = 0; k < kVector<T>; ++k) {
-      values[k] = sums[v * kVector<T> + k];
-      bias[k] = biases[v * kVector<T> + k];
+    for (int j = 0; j < kColumns; ++j) {
+      const float* own = call.bias + channel + j * kMmaChannels + lane % kColumns * 2;
+      bias_[j][0] = own[0], bias_[j][1] = own[1];
     }
-    unpack_vector<T>(added[v], identity);
-    finish<T>(call, pixel, channel + v * kVector<T>, values, bias, identity);
   }
-}
+
+  /// `words`: what the lane's column is added to, if kAdds; then the column. By all lanes.
+  template <bool kAdds>
+  __device__ void finish(const float (&fragments)[kColumns][4], int half, bool is_linear,
+                         Words& words) const {
+    uint32_t identity[kColumns] = {words[0].x, words[0].y, words[0].z, words[0].w};
+    if (kAdds) exchange(identity);
+    uint32_t rows[kColumns];
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+      float values[2] = {fragments[j][2 * half] + bias_[j][0], fragments[j][2 * half + 1] + bias_[j][1]};
+      if (kAdds) {
+        float added[2];
+        unpack_word<T>(identity[j], added);
+        values[0] += added[0], values[1] += added[1];
+      }
+      rows[j] = max_of_pairs<T>(pack_word<T>(values), is_linear ? kLeastPair<T> : 0);
+    }
+    exchange(rows);
+    words[0].x = rows[0], words[0].y = rows[1], words[0].z = rows[2], words[0].w = rows[3];
+  }
+
+ private:
+  float bias_[kColumns][2];
+};
+
+template <>
+class SliceRows<float> {
+ public:
+  using Words = uint4[2];
+
+  __device__ SliceRows(const ConvCall& call, int channel, int lane) {
+    load_floats(call.bias + channel + lane % kColumns * kMmaChannels, bias_);
+  }
+
+  template <bool kAdds>
+  __device__ void finish(const float (&fragments)[kColumns][4], int half, bool is_linear,
+                         Words& words) const {
+    uint32_t first[kColumns], second[kColumns];
+#pragma unroll
+    for (int j = 0; j < kColumns; ++j) {
+      first[j] = as_bits(fragments[j][2 * half]);
+      second[j] = as_bits(fragments[j][2 * half + 1]);
+    }
+    exchange(first), exchange(second);
+    for (int v = 0; v < 2; ++v) {
+      float values[4], added[4];
+      unpack_vector<float>(words[v], added);
+      for (int k = 0; k < 4; ++k) {
+        values[k] = as_float(k % 2 == 0 ? first[2 * v + k / 2] : second[2 * v + k / 2]) + bias_[4 * v + k];
+        if (kAdds) values[k] += added[k];
+        if (!is_linear) values[k] = relu(values[k]);
+      }
+      store_vector(reinterpret_cast<float*>(&words[v]), values);
+    }
+  }
+
+ private:
+  float bias_[kMmaChannels];
+};
 
 /// Stores a tile from its fragments.
-template <class Tile, class T>
-__device__ void store_fragments(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
-                                const WarpPlace& at, const Sums<Tile>& sums, Identity<Tile, T> identity) {
+template <bool kAdds, class Tile, class T>
+__device__ void store_rows(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
+                           const WarpPlace& at, const Sums<Tile>& sums, Identity<Tile, T> identity) {
   constexpr int kAtOnce = kBandsAtOnce<Tile, T>;
   static_assert(Tile::kBands % kAtOnce == 0);
 #pragma unroll
   for (int s = 0; s < Tile::kWarpSlices; ++s) {
     int channel = tile.place.channel + LanePlace(at, s, 0, 0).channel;
-    float bias[kMmaChannels];
-    load_floats(call.bias + channel, bias);
+    SliceRows<T> slice(call, tile.place.channel + (at.slice + s) * kSlice, at.lane);
 #pragma unroll
     for (int first = 0; first < Tile::kBands; first += kAtOnce) {
-      AddedWords<Tile, T> added = {};
-      if (call.epilogue == Epilogue::bias_add_relu)
-        load_added(call, tile, rows, at, s, first, identity, added);
+      AddedWords<Tile, T> words = {};
+      if (kAdds) load_added(call, tile, rows, at, s, first, identity, words);
 #pragma unroll
       for (int i = 0; i < kAtOnce; ++i) {
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
-          float values[kMmaChannels];
-          gather_row(sums[s][first + i], half, values);
-          int row = LanePlace(at, s, first + i, half).row;
+          int row = LanePlace(at, s, first + i, half).row, pixel = rows.out[tile.turn][row];
+          bool is_linear =
+              call.epilogue == Epilogue::bias || (call.epilogue == Epilogue::projection && pixel < 0);
+          slice.template finish<kAdds>(sums[s][first + i], half, is_linear, words[i][half]);
           if (row >= tile.listed || channel >= call.out_channels) continue;
-          finish_row<T>(call, rows.out[tile.turn][row], channel, values, bias, added[i][half]);
+          T* out = out_vector<T>(call, pixel, channel);
+#pragma unroll
+          for (int v = 0; v < kMmaChannels / kVector<T>; ++v)
+            *reinterpret_cast<uint4*>(out + v * kVector<T>) = words[i][half][v];
         }
       }
     }
@@ -397,7 +439,11 @@ __device__ void run_whole_tiles(const ConvCall& call, unsigned char* memory, Lis
     });
   };
   run_tiles<Tile, TilePipeline>(call, memory, rows, begin, sum, [&](const TileTurn& tile) {
-    store_fragments<Tile, T>(call, tile, rows, at, sums, identity);
+    if (call.epilogue == Epilogue::bias_add_relu) {
+      store_rows<true, Tile, T>(call, tile, rows, at, sums, identity);
+    } else {
+      store_rows<false, Tile, T>(call, tile, rows, at, sums, identity);
+    }
   });
 }
 

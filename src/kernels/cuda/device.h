@@ -29,6 +29,14 @@ struct ElementOf<Precision::bf16> {
   using Type = Brain;
 };
 
+/// A word of two minus infinities.
+template <class T>
+inline constexpr uint32_t kLeastPair = 0;
+template <>
+inline constexpr uint32_t kLeastPair<Half> = 0xfc00fc00u;
+template <>
+inline constexpr uint32_t kLeastPair<Brain> = 0xff80ff80u;
+
 /// Elements in the 16 bytes that one load moves.
 template <class T>
 inline constexpr int kVector = 16 / static_cast<int>(sizeof(T));

@@ -157,6 +157,19 @@ inline Brain from_float<Brain>(float value) {
 }
 
 template <class T>
+uint32_t max_of_pairs(uint32_t a, uint32_t b) {
+  constexpr uint32_t kNan = 0x7fff;
+  uint32_t pair = 0;
+  for (int shift : {0, 16}) {
+    T x{static_cast<uint16_t>(a >> shift)}, y{static_cast<uint16_t>(b >> shift)};
+    float p = to_float(x), q = to_float(y);
+    bool takes_x = p > q || (p == q && (x.bits & 0x8000) == 0);  // 0 is more than -0
+    pair |= (p != p || q != q ? kNan : takes_x ? x.bits : y.bits) << shift;
+  }
+  return pair;
+}
+
+template <class T>
 T* shared_memory() {
   return reinterpret_cast<T*>(emulation::shared_bytes());
 }
