@@ -2,7 +2,7 @@
 // beside the longer of two floors, the bytes that must move at the memory's peak rate and the
 // multiplications at the multiprocessors' peak rate.
 //
-//   build/bench_cuda_roofline [BATCH [PRECISION ...]]     default: 128 fp32 fp16
+//   build/bench_cuda_roofline [PRECISION ...] [BATCH ...]     default: fp32 fp16, batch 128
 //
 // A Markdown table. Convolutions over all pixels and over those of half of the patches, with the tile that
 // the engine chooses; times as `lasnet calibrate --device cuda` measures them: medians of runs of a graph of
@@ -16,8 +16,8 @@
 #include <vector>
 
 #include "calibrate/cuda_measure.h"
+#include "cuda_arguments.h"
 #include "kernels/cuda/pack.h"
-#include "lasnet/engine.h"
 
 namespace lasnet {
 namespace {
@@ -137,17 +137,17 @@ void run_stage(const Stage& stage, int batch, Precision precision) {
   }
 }
 
-void run(int argc, char** argv) {
-  const int batch = argc > 1 ? std::stoi(argv[1]) : 128;
-  std::vector<Precision> precisions;
-  for (int i = 2; i < argc; ++i) precisions.push_back(parse_precision(argv[i]));
-  if (precisions.empty()) precisions = {Precision::fp32, Precision::fp16};
-  fmt::print("Batch {}; times and floors in us.\n\n", batch);
-  fmt::print(
-      "| precision | kernel | map | tile | us | TB/s | TFLOP/s | floor | of it "
-      "|\n|---|---|---|---|---|---|---|---|---|\n");
-  for (Precision precision : precisions) {
-    for (const Stage& stage : kStages) run_stage(stage, batch, precision);
+void run(const CudaArguments& arguments) {
+  for (int batch : arguments.batches) {
+    fmt::print(
+        "Batch {}; times and floors in us.\n\n"
+        "| precision | kernel | map | tile | us | TB/s | TFLOP/s | floor | of it |\n"
+        "|---|---|---|---|---|---|---|---|---|\n",
+        batch);
+    for (Precision precision : arguments.precisions) {
+      for (const Stage& stage : kStages) run_stage(stage, batch, precision);
+    }
+    fmt::print("\n");
   }
 }
 
@@ -155,11 +155,8 @@ void run(int argc, char** argv) {
 }  // namespace lasnet
 
 int main(int argc, char** argv) {
-  try {
-    lasnet::run(argc, argv);
-    return 0;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 1;
-  }
+  using lasnet::Precision;
+  return lasnet::run_cuda_bench(argc, argv,
+                                "A ResNet's CUDA kernels beside the floors that bytes and MACs set",
+                                {{Precision::fp32, Precision::fp16}, {128}}, lasnet::run);
 }

@@ -1,7 +1,7 @@
 // Times the CUDA convolution with every tile on the layers of a ResNet: what choose_cuda_tile's figures come
 // from.
 //
-//   build/bench_cuda_tiles [PRECISION [BATCH ...]]     default: fp32 tf32 fp16, batches 1, 8 and 128
+//   build/bench_cuda_tiles [PRECISION ...] [BATCH ...]     default: fp32 tf32 fp16, batches 1, 8 and 128
 //
 // One line per precision, batch, layer, share of listed pixels and tile: microseconds (medians of runs of a
 // graph of several launches, as `lasnet calibrate --device cuda` measures), TFLOP/s, and whether it is the
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "calibrate/cuda_measure.h"
+#include "cuda_arguments.h"
 
 namespace lasnet {
 namespace {
@@ -54,14 +55,9 @@ void measure(const CudaConvCase& layer, int batch, double rate, Precision precis
   }
 }
 
-void run(int argc, char** argv) {
-  std::vector<Precision> precisions = {Precision::fp32, Precision::tf32, Precision::fp16};
-  if (argc > 1) precisions = {parse_precision(argv[1])};
-  std::vector<int> batches = {1, 8, 128};
-  if (argc > 2) batches.clear();
-  for (int i = 2; i < argc; ++i) batches.push_back(std::stoi(argv[i]));
-  for (Precision precision : precisions) {
-    for (int batch : batches) {
+void run(const CudaArguments& arguments) {
+  for (Precision precision : arguments.precisions) {
+    for (int batch : arguments.batches) {
       for (const CudaConvCase& layer : bottleneck_layers()) {
         for (double rate : {1.0, 0.4}) measure(layer, batch, rate, precision);
       }
@@ -73,11 +69,8 @@ void run(int argc, char** argv) {
 }  // namespace lasnet
 
 int main(int argc, char** argv) {
-  try {
-    lasnet::run(argc, argv);
-    return 0;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "error: {}\n", error.what());
-    return 1;
-  }
+  using lasnet::Precision;
+  return lasnet::run_cuda_bench(argc, argv, "Every tile of the CUDA convolution on a ResNet's layers",
+                                {{Precision::fp32, Precision::tf32, Precision::fp16}, {1, 8, 128}},
+                                lasnet::run);
 }

@@ -17,12 +17,23 @@ fail() { printf 'gpu_check: %s\n' "$*" >&2; exit 1; }
 here=$(cd "$(dirname "$0")" && pwd)
 programs='lasnet lasnet-bench test_gpu_network bench_cuda_roofline'
 
+usage() { sed -n '2,/^set -eu/p' "$0" | sed '$d; s/^# \{0,1\}//'; }
+case ${1:-} in
+  -h | --help) usage; exit ;;
+  --bundle) limit=2 ;;
+  -*) usage >&2; fail "there is no option $1" ;;
+  *) limit=1 ;;
+esac
+[ $# -le "$limit" ] || fail "too many arguments: $*"
+
 if [ "${1:-}" = --bundle ]; then
   build=${2:-$here/../build}
   bundle=$build/gpu-check
-  mkdir -p "$bundle/lib"
   for program in $programs; do
     [ -x "$build/$program" ] || fail "$build/$program is missing; build with -DLASNET_CUDA=ON"
+  done
+  mkdir -p "$bundle/lib"
+  for program in $programs; do
     cp "$build/$program" "$bundle/"
     strip "$bundle/$program"
     # All but the loader and the C library, which belong to the machine.
@@ -45,18 +56,22 @@ network=${NETWORK:-resnet101} repeat=${REPEAT:-5} python=${PYTHON:-python3}
 all_parts='networks memory peers lasnet kernels model'
 parts=${PARTS:-$all_parts}
 for part in $parts; do
-  case " $all_parts " in *" $part "*) ;; *) fail "PARTS names '$part'; there are: $all_parts" ;; esac
+  case " $all_parts " in *" $part "*) ;; *) fail "PARTS names '$part'; there are, with spaces between: $all_parts" ;; esac
 done
 export LD_LIBRARY_PATH="$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-mkdir -p "$out/empty"
-export XDG_CACHE_HOME="$(cd "$out/empty" && pwd)"  # what calibrations of the past chose is not what is looked at
-for program in $programs; do [ -x "$build/$program" ] || fail "$build/$program is missing"; done
+for program in $programs; do
+  [ -x "$build/$program" ] || fail "$build/$program is missing; build with -DLASNET_CUDA=ON"
+done
 
 say 'device'
 "$build/lasnet" info | grep '^cuda'
-"$build/lasnet" info --json | grep -q '"devices": \[\]' && fail 'there is no usable CUDA device'
+"$build/lasnet" info --json | grep -q '"devices": \[\]' &&
+  fail 'there is no usable CUDA device here; --bundle makes a folder to take to one'
 "$build/lasnet" info | grep '^cuda' | grep -q 'an older one' &&
   echo "Its times are not those of a build for this device: -DLASNET_CUDA_ARCHITECTURES"
+mkdir -p "$out/empty"
+XDG_CACHE_HOME=$(cd "$out/empty" && pwd)  # what calibrations of the past chose is not what is looked at
+export XDG_CACHE_HOME
 
 check_networks() {
   say 'every network, schedule and precision against the CPU'

@@ -14,7 +14,8 @@ namespace {
 DType parse_precision(const std::string& text) {
   if (text == "fp32") return DType::f32;
   if (text == "fp16") return DType::f16;
-  throw Error(fmt::format("precision '{}' is unknown; expected fp32 or fp16", text));
+  if (text == "bf16") throw Error("bf16 runs the kernels of fp16; --precision fp16 predicts it");
+  throw Error(fmt::format("precision '{}' is not predicted; expected fp32 or fp16", text));
 }
 
 /// Of a model file's preprocessing, else of ImageNet.
@@ -32,7 +33,7 @@ HardwareProfile profile_of(HostProfile host) {
   if (host.cached.empty() && host.problem.empty() && host.profile.kind == HardwareKind::cuda) {
     log_warning(fmt::format(
         "--hardware {}: this machine's GPU has not been measured (lasnet calibrate --device cuda does); the "
-        "times are those of a {}",
+        "times are those of an {}",
         kHostGpu, host.profile.cuda.device));
   }
   if (!host.cached.empty()) host.profile.name = host.cached;
@@ -128,6 +129,10 @@ LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile&
 
 std::string describe(const HardwareProfile& hardware) {
   return fmt::format("{} ({})", hardware.description, hardware.name);
+}
+
+std::string precision_name(const LatencyQuery& query) {
+  return query.precision == DType::f16 ? "fp16" : "fp32";
 }
 
 }  // namespace lasnet::cli

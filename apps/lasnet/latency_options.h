@@ -42,5 +42,7 @@ LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile&
 
 /// "Tesla V100 (v100)".
 std::string describe(const HardwareProfile& hardware);
+/// The precision that a query predicts, as --precision has it.
+std::string precision_name(const LatencyQuery& query);
 
 }  // namespace lasnet::cli

@@ -56,9 +56,13 @@ Json to_json(const ModelSpec& spec, const HardwareProfile& hardware, const Laten
                       {"schedule", dynamic ? Json(to_string(block.schedule)) : Json(nullptr)},
                       {"operators", operators_json(block.operators)}});
   }
-  Json json = {{"arch", arch_json(spec)},         {"hardware", hardware.name},
-               {"model", to_string(query.model)}, {"batch", query.batch},
-               {"threads", query.threads},        {"size", {query.size.height, query.size.width}}};
+  Json json = {{"arch", arch_json(spec)},
+               {"hardware", hardware.name},
+               {"model", to_string(query.model)},
+               {"batch", query.batch},
+               {"precision", precision_name(query)},
+               {"threads", query.threads},
+               {"size", {query.size.height, query.size.width}}};
   json["rate"] = query.masks == nullptr ? Json(query.rate) : Json(nullptr);
   json["static_ms"] = 1e3 * network.static_s;
   json["dynamic_ms"] = 1e3 * network.dynamic_s;
@@ -117,7 +121,8 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
                     const NetworkLatency& network) {
   std::string text = fmt::format(
       "{}  {}\n\n", bold(describe(spec.arch)),
-      dim(fmt::format("{} x {} px, batch {}{}, {}", query.size.height, query.size.width, query.batch,
+      dim(fmt::format("{} x {} px, batch {}, {}{}, {}", query.size.height, query.size.width, query.batch,
+                      precision_name(query),
                       query.masks == nullptr ? fmt::format(", r {:g}", query.rate) : ", recorded masks",
                       describe(hardware))));
   Table table({"block", ">S", ">static", ">dynamic", ">speed-up", "slowest operator", "schedule"});

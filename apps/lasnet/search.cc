@@ -67,6 +67,7 @@ Json to_json(const GranularitySearch& found, const HardwareProfile& hardware, co
   }
   return {{"hardware", hardware.name},
           {"batch", query.batch},
+          {"precision", precision_name(query)},
           {"threads", query.threads},
           {"tolerance", options.tolerance},
           {"granularity", granularity_to_string(found.granularity)},
@@ -82,9 +83,9 @@ Json to_json(const GranularitySearch& found, const HardwareProfile& hardware, co
 
 std::string to_text(const GranularitySearch& found, const HardwareProfile& hardware,
                     const SearchCommand& command, const LatencyQuery& query) {
-  std::string text =
-      fmt::format("{}  {}\n\n", bold(command.latency.model.path),
-                  dim(fmt::format("batch {}, r {:.3g}, {}", query.batch, found.rate, describe(hardware))));
+  std::string text = fmt::format("{}  {}\n\n", bold(command.latency.model.path),
+                                 dim(fmt::format("batch {}, {}, r {:.3g}, {}", query.batch,
+                                                 precision_name(query), found.rate, describe(hardware))));
   Table table({command.search.per_block ? "block" : "stage", ">S", ">latency", "", ""});
   for (size_t i = 0; i < found.curves.size(); ++i) {
     const SearchCurve& curve = found.curves[i];

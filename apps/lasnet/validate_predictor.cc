@@ -335,7 +335,9 @@ HardwareProfile hardware_of(const ValidateCommand& command) {
                                  to_string(hardware.kind)));
   }
   if (hardware.kind == HardwareKind::cuda) {
-    if (cuda_devices().empty()) fail("validate-predictor --device cuda: {}", cuda_unavailable_reason());
+    if (cuda_devices().empty())
+      fail("validate-predictor --device cuda: {}; without --device it validates this machine's CPU",
+           cuda_unavailable_reason());
     const std::string device = cuda_devices().front().name;
     if (device != hardware.cuda.device) {
       log_warning(
