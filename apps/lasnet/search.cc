@@ -102,9 +102,12 @@ std::string to_text(const GranularitySearch& found, const HardwareProfile& hardw
                      format_percent(found.macs_ratio));
 }
 
-void warn_if_slower(const GranularitySearch& found) {
-  if (found.latency.speedup() < 1)
-    log_warning("no granularity is faster than the static network at this rate on this hardware");
+void warn_if_slower(const GranularitySearch& found, const LatencyQuery& query, HardwareKind kind) {
+  if (found.latency.speedup() >= 1) return;
+  log_warning(fmt::format("no granularity is faster than the static network at this rate on this hardware{}",
+                          kind != HardwareKind::cpu && query.batch == 1
+                              ? ", for one image at a time; try larger batches (--batch)"
+                              : ""));
 }
 
 /// A plot of one stage or block, with what it takes without masks.
@@ -151,7 +154,7 @@ int search(SearchCommand command) {
   if (!command.plot.empty()) check_writable(command.plot);
   if (command.budget_ms) command.search.budget_s = *command.budget_ms / 1e3;
   const GranularitySearch found = search_granularity(spec.arch, hardware, query, command.search);
-  warn_if_slower(found);
+  warn_if_slower(found, query, hardware.kind);
   if (!command.plot.empty()) plot_curves(found, hardware, command.latency.model.path, command.plot);
   if (command.latency.json) {
     print_json(to_json(found, hardware, query, command.search));

@@ -42,10 +42,11 @@ TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer) 
   granularity = found.granularity;
   if (observer.on_message) {
     const double speedup = found.latency.speedup();
-    observer.on_message(fmt::format("granularity {} chosen for {}: {:.2f}x predicted at MAC ratio {:.2f}{}",
-                                    granularity_to_string(granularity), hardware.name, speedup,
-                                    found.macs_ratio,
-                                    speedup < 1 ? "; none is faster there than the static network" : ""));
+    observer.on_message(
+        fmt::format("granularity {} chosen for {}, batches of {}, fp32: {:.2f}x predicted at MAC ratio "
+                    "{:.2f}{}",
+                    granularity_to_string(granularity), hardware.name, query.batch, speedup, found.macs_ratio,
+                    speedup < 1 ? "; none is faster there than the static network" : ""));
   }
   return config;
 }
