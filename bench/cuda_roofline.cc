@@ -15,17 +15,11 @@
 #include <string>
 #include <vector>
 
-#include "calibrate/cuda_measure.h"
-#include "cuda_arguments.h"
+#include "cuda_bench.h"
 #include "kernels/cuda/pack.h"
 
 namespace lasnet {
 namespace {
-
-struct Stage {
-  int side, width, granularity;
-};
-constexpr Stage kStages[] = {{56, 64, 4}, {28, 128, 4}, {14, 256, 2}, {7, 512, 1}};
 
 /// Multiply-adds of a multiprocessor per clock, dense; 0: of no architecture that is known here. Tensor
 /// cores: at the rate of the device's newest instructions, which need not be the ones that are used, and of
@@ -80,16 +74,6 @@ class Roofline {
   double bytes_per_s_, multiply_adds_per_s_;
 };
 
-std::vector<CudaConvCase> stage_layers(const Stage& stage) {
-  const CudaConvCase map{.height = stage.side, .width = stage.side, .granularity = stage.granularity};
-  CudaConvCase first = map, second = map, third = map;
-  first.in = third.out = 4 * stage.width;
-  first.out = second.in = second.out = third.in = stage.width;
-  second.kernel = 3;
-  third.adds = true;
-  return {first, second, third};
-}
-
 Row conv_row(const CudaConvCase& layer, const std::vector<CudaConvSample>& tiles, int batch) {
   const double pixels = 1.0 * batch * layer.height * layer.width;
   CudaConvWork work = tiles.front().work;
@@ -110,8 +94,8 @@ Row conv_row(const CudaConvCase& layer, const std::vector<CudaConvSample>& tiles
           .multiply_adds = work.pixels * weights};
 }
 
-void run_stage(const Stage& stage, int batch, Precision precision) {
-  const std::vector<CudaConvCase> layers = stage_layers(stage);
+void run_stage(const BottleneckStage& stage, int batch, Precision precision) {
+  const std::vector<CudaConvCase> layers = stage.layers();
   const CudaMapCase map{stage.side, stage.side, 4 * stage.width, stage.granularity};
   const CudaMeasurements measured = measure_cuda({.convs = layers,
                                                   .maps = {map},
@@ -145,7 +129,7 @@ void run(const CudaArguments& arguments) {
         "|---|---|---|---|---|---|---|---|---|\n",
         batch);
     for (Precision precision : arguments.precisions) {
-      for (const Stage& stage : kStages) run_stage(stage, batch, precision);
+      for (const BottleneckStage& stage : kBottleneckStages) run_stage(stage, batch, precision);
     }
     fmt::print("\n");
   }

@@ -10,30 +10,12 @@
 
 #include <limits>
 #include <string>
-#include <tuple>
 #include <vector>
 
-#include "calibrate/cuda_measure.h"
-#include "cuda_arguments.h"
+#include "cuda_bench.h"
 
 namespace lasnet {
 namespace {
-
-std::vector<CudaConvCase> bottleneck_layers() {
-  std::vector<CudaConvCase> layers;
-  constexpr int kGranularities[] = {4, 4, 2, 1};
-  for (int stage = 0; stage < 4; ++stage) {
-    int side = 56 >> stage, width = 64 << stage;
-    CudaConvCase map{.height = side, .width = side, .granularity = kGranularities[stage]};
-    for (auto [in, out, kernel] :
-         {std::tuple{4 * width, width, 1}, {width, width, 3}, {width, 4 * width, 1}}) {
-      CudaConvCase layer = map;
-      layer.in = in, layer.out = out, layer.kernel = kernel, layer.adds = out > in;
-      layers.push_back(layer);
-    }
-  }
-  return layers;
-}
 
 void measure(const CudaConvCase& layer, int batch, double rate, Precision precision) {
   CudaMeasurements measured = measure_cuda({.convs = {layer},
@@ -58,8 +40,10 @@ void measure(const CudaConvCase& layer, int batch, double rate, Precision precis
 void run(const CudaArguments& arguments) {
   for (Precision precision : arguments.precisions) {
     for (int batch : arguments.batches) {
-      for (const CudaConvCase& layer : bottleneck_layers()) {
-        for (double rate : {1.0, 0.4}) measure(layer, batch, rate, precision);
+      for (const BottleneckStage& stage : kBottleneckStages) {
+        for (const CudaConvCase& layer : stage.layers()) {
+          for (double rate : {1.0, 0.4}) measure(layer, batch, rate, precision);
+        }
       }
     }
   }

@@ -8,7 +8,7 @@
 #                                           gpu-check/gpu_check.sh
 #
 # In the environment: NETWORK (resnet101), REPEAT (5), PYTHON (python3); OUT: folder for the results (gpu-check-results);
-# PARTS: some of "networks memory peers lasnet kernels model", in this order (all of them).
+# PARTS: some of "networks memory peers lasnet kernels model" (all of them).
 set -eu
 
 say() { printf '\n== %s\n' "$*"; }
@@ -112,10 +112,9 @@ time_peers() {
 print_tables() {
   file=$1
   shift
-  found=
-  for each in "$out"/peers*.json; do [ -e "$each" ] && found="$found $each"; done
-  # The files' names are ours, without spaces.
-  "$python" "$table" --lasnet "$build/lasnet" --network "$network" --repeat "$repeat" "$@" --peers $found \
+  set -- "$@" --peers
+  for each in "$out"/peers*.json; do [ -e "$each" ] && set -- "$@" "$each"; done
+  "$python" "$table" --lasnet "$build/lasnet" --network "$network" --repeat "$repeat" "$@" \
     >"$out/$file" 2>>"$out/commands.txt" || { tail -3 "$out/commands.txt"; fail "$table failed"; }
   cat "$out/$file"
 }
@@ -140,8 +139,7 @@ check_model() {
   say 'lasnet, with tiles and schedules chosen by that calibration'
   mkdir -p "$out/cache/lasnet"
   cp "$out/profile.toml" "$out/cache/lasnet/cuda.toml"
-  XDG_CACHE_HOME=$(cd "$out/cache" && pwd)
-  print_tables tables-calibrated.md --quick
+  (XDG_CACHE_HOME=$(cd "$out/cache" && pwd) && print_tables tables-calibrated.md --quick)
 }
 
 : >"$out/commands.txt"

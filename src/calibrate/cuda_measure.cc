@@ -251,7 +251,7 @@ class CudaMeasurer {
   }
 
   /// `bytes`: as CudaKernelSample has them.
-  void add_kernel(const char* kernel, double bytes, const CudaCounts& counts,
+  void add_kernel(const std::string& kernel, double bytes, const CudaCounts& counts,
                   const std::function<void(cuda::Stream&)>& launch) {
     const Timing timing = timer_.time(launch);
     found_.kernels.push_back({counts, timing.seconds, timing.noise, kernel, bytes});
@@ -340,7 +340,7 @@ class CudaMeasurer {
     group.geometry = geometry, group.x = x;
     for (const int maskers : {8, 24}) {
       while (group.count < maskers) group.targets[group.count++] = masker.target;
-      add_kernel(maskers == 8 ? "8 maskers" : "24 maskers", bytes,
+      add_kernel(fmt::format("{} maskers", maskers), bytes,
                  masker_group_counts(batch, static_cast<double>(patch_count), maskers, grid.map, x.pitch,
                                      map.granularity, precision),
                  [&](cuda::Stream& stream) { cuda::masker_group(stream, precision, group); });

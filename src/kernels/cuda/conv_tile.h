@@ -351,6 +351,11 @@ __device__ inline T* out_vector(const ConvCall& call, int pixel, int channel) {
   return static_cast<T*>(call.out) + static_cast<int64_t>(pixel) * call.out_pitch + channel;
 }
 
+/// Whether an output pixel, as the list has it, goes without the ReLU.
+__device__ inline bool is_linear(const ConvCall& call, int pixel) {
+  return call.epilogue == Epilogue::bias || (call.epilogue == Epilogue::projection && pixel < 0);
+}
+
 /// Adds bias (and identity), applies the ReLU and stores the vector. `pixel`: as the list has it.
 template <class T>
 __device__ inline void finish(const ConvCall& call, int pixel, int channel, float (&values)[kVector<T>],
@@ -359,14 +364,14 @@ __device__ inline void finish(const ConvCall& call, int pixel, int channel, floa
   if (call.epilogue == Epilogue::bias_add_relu) {
     for (int k = 0; k < kVector<T>; ++k) values[k] += identity[k];
   }
-  if (call.epilogue != Epilogue::bias && !(call.epilogue == Epilogue::projection && pixel < 0)) {
+  if (!is_linear(call, pixel)) {
     for (int k = 0; k < kVector<T>; ++k) values[k] = relu(values[k]);
   }
   store_vector(out_vector<T>(call, pixel, channel), values);
 }
 
-/// The height of `fitted` tiles for the list. After wait_for_predecessor. Handed over in
-/// shared memory: what the compiler knows of it, it keeps in registers that the tiles need.
+/// The height of `fitted` tiles for the list. After wait_for_predecessor. Handed over in shared memory: what
+/// the compiler knows of it, it keeps in registers that the tiles need.
 template <const FittedHeights& kHeights>
 __device__ int listed_height(const ConvCall& call) {
   auto* height = shared_memory<int>();

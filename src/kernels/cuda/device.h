@@ -109,6 +109,7 @@ __device__ inline void store_vector(T* to, const float (&values)[kVector<T>]) {
 
 __device__ inline int least(int a, int b) { return a < b ? a : b; }
 __device__ inline int lane_index() { return static_cast<int>(threadIdx.x % 32); }
+__device__ inline int warp_index() { return static_cast<int>(threadIdx.x / 32); }
 
 /// max(0, x) that keeps NaN, as the CPU's kernels do.
 __device__ inline float relu(float x) { return x < 0 ? 0.0f : x; }

@@ -6,6 +6,7 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/cuda/runtime.h"
 #include "lasnet/precision.h"
@@ -50,23 +51,20 @@ __device__ inline Brain from_float<Brain>(float value) {
   return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
 }
 
-/// The greater values of two pairs, in one instruction; NaN if one is. Of compute capability 8.0 on.
+/// The greater values of two pairs, of Half or Brain, in one instruction; NaN if one is. Of compute
+/// capability 8.0 on.
 template <class T>
-__device__ inline uint32_t max_of_pairs(uint32_t a, uint32_t b);
-template <>
-__device__ inline uint32_t max_of_pairs<Half>(uint32_t a, uint32_t b) {
+__device__ inline uint32_t max_of_pairs(uint32_t a, uint32_t b) {
 #if __CUDA_ARCH__ >= 800
-  asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  if constexpr (std::is_same_v<T, Half>) {
+    asm("max.NaN.f16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  } else {
+    asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+  }
 #endif
   return a;
 }
-template <>
-__device__ inline uint32_t max_of_pairs<Brain>(uint32_t a, uint32_t b) {
-#if __CUDA_ARCH__ >= 800
-  asm("max.NaN.bf16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
-#endif
-  return a;
-}
+
 /// The block's dynamic shared memory.
 template <class T>
 __device__ inline T* shared_memory() {

@@ -15,7 +15,7 @@ constexpr int kClassWarps = 4;
 template <int kClasses, int kImages, int kImageWarps>
 __global__ void __launch_bounds__(32 * kClassWarps * kImageWarps) head_kernel(HeadCall call) {
   begin_kernel();
-  int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / 32;
+  int lane = lane_index(), warp = warp_index();
   int first_class = (static_cast<int>(blockIdx.x) * kClassWarps + warp % kClassWarps) * kClasses;
   int first = (static_cast<int>(blockIdx.y) * kImageWarps + warp / kClassWarps) * kImages;
   if (first_class >= call.classes || first >= call.images) return;  // whole warps

@@ -57,8 +57,6 @@ struct Shared {
   int before;                    ///< entries of the list
 };
 
-__device__ int warp_index() { return static_cast<int>(threadIdx.x / 32); }
-
 __device__ unsigned lowest_bits(int count) {
   if (count <= 0) return 0;
   return count < 32 ? (1u << count) - 1 : kWholeWarp;

@@ -24,8 +24,8 @@ __global__ void __launch_bounds__(kThreads, kResident) small_patches_kernel(Mask
   begin_kernel();
   constexpr int kVectors = 4 / kSide;
   const ListGeometry& g = call.geometry;
-  int lane = static_cast<int>(threadIdx.x) % 32, pitch = call.x.pitch;
-  int index = static_cast<int>(blockIdx.x * kWarps + threadIdx.x / 32);
+  int lane = lane_index(), pitch = call.x.pitch;
+  int index = static_cast<int>(blockIdx.x) * kWarps + warp_index();
   if (index >= g.images * g.patches()) return;  // whole warps
   MaskerPatch patch(g, call.x, index);
   ForcedDecision forced(call.target, patch.index);
@@ -53,7 +53,7 @@ __global__ void __launch_bounds__(kThreads, kResident) large_patches_kernel(Mask
   begin_kernel();
   auto* partial = shared_memory<float>();
   const ListGeometry& g = call.geometry;
-  int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+  int lane = lane_index(), warp = warp_index();
   int pitch = call.x.pitch;
   MaskerPatch patch(g, call.x, static_cast<int>(blockIdx.x));
   ForcedDecision forced(call.target, patch.index);

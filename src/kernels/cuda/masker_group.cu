@@ -180,7 +180,7 @@ struct LaneDecision {
 template <class T, int kSide>
 __global__ void __launch_bounds__(kThreads, 2) group_kernel(MaskerGroupCall call) {
   begin_kernel();
-  int lane = lane_index(), warp = static_cast<int>(threadIdx.x) / 32;
+  int lane = lane_index(), warp = warp_index();
   ListedPatches<kSide> listed(call);
   int slot = lane % kSlots, pooled_index = listed.index(warp), decided_index = listed.index(slot);
   int patches = listed.count();

@@ -44,8 +44,8 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) mean_kernel(MeanCall call) {
   begin_kernel();
   auto* partial = shared_memory<float>();
-  int image = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % 32;
-  int warp = static_cast<int>(threadIdx.x) / 32, channel = static_cast<int>(blockIdx.x) * 32 + lane;
+  int image = static_cast<int>(blockIdx.y), lane = lane_index();
+  int warp = warp_index(), channel = static_cast<int>(blockIdx.x) * 32 + lane;
   int begin = call.list.image_begin[image], end = call.list.image_begin[image + 1];
   float sum = 0;
   if (channel < call.map.pitch) {

@@ -18,7 +18,7 @@ constexpr int kOutputs = 4;  ///< of a warp at a time: its loads are on their wa
 template <class Store>
 __device__ void dense_layer(const float* weights, const float* bias, const float* x, int outputs, int inputs,
                             const Store& store) {
-  int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  int warp = warp_index(), lane = lane_index();
   for (int first = warp * kOutputs; first < outputs; first += kExciteThreads / 32 * kOutputs) {
     const float* rows[kOutputs];
     float dots[kOutputs] = {};

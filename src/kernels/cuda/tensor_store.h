@@ -65,9 +65,13 @@ class Identity {
 template <class Tile, class T>
 inline constexpr int kBandsAtOnce = Tile::template kFetchesIdentity<T> || sizeof(T) == 4 ? 1 : Tile::kBands;
 
-/// What a lane's vectors of these bands are added to, as it lies in memory.
+/// A lane's column of a row, as it lies in memory.
+template <class T>
+using ColumnWords = uint4[kMmaChannels / kVector<T>];
+
+/// What a lane's columns of these bands are added to.
 template <class Tile, class T>
-using AddedWords = uint4[kBandsAtOnce<Tile, T>][2][kMmaChannels / kVector<T>];
+using AddedWords = ColumnWords<T>[kBandsAtOnce<Tile, T>][2];
 
 /// Reads it, from shared memory if it was fetched.
 template <class Tile, class T>
@@ -98,8 +102,6 @@ __device__ void load_added(const ConvCall& call, const TileTurn& tile, const Lis
 template <class T>
 class SliceRows {
  public:
-  using Words = uint4[kMmaChannels / kVector<T>];
-
   /// `channel`: the slice's first.
   __device__ SliceRows(const ConvCall& call, int channel, int lane) {
 #pragma unroll
@@ -111,8 +113,8 @@ class SliceRows {
 
   /// `words`: what the lane's column is added to, if kAdds; then the column. By all lanes.
   template <bool kAdds>
-  __device__ void finish(const float (&fragments)[kColumns][4], int half, bool is_linear,
-                         Words& words) const {
+  __device__ void finish(const float (&fragments)[kColumns][4], int half, bool without_relu,
+                         ColumnWords<T>& words) const {
     uint32_t identity[kColumns] = {words[0].x, words[0].y, words[0].z, words[0].w};
     if (kAdds) exchange(identity);
     uint32_t rows[kColumns];
@@ -124,7 +126,7 @@ class SliceRows {
         unpack_word<T>(identity[j], added);
         values[0] += added[0], values[1] += added[1];
       }
-      rows[j] = max_of_pairs<T>(pack_word<T>(values), is_linear ? kLeastPair<T> : 0);
+      rows[j] = max_of_pairs<T>(pack_word<T>(values), without_relu ? kLeastPair<T> : 0);
     }
     exchange(rows);
     words[0].x = rows[0], words[0].y = rows[1], words[0].z = rows[2], words[0].w = rows[3];
@@ -137,15 +139,13 @@ class SliceRows {
 template <>
 class SliceRows<float> {
  public:
-  using Words = uint4[2];
-
   __device__ SliceRows(const ConvCall& call, int channel, int lane) {
     load_floats(call.bias + channel + lane % kColumns * kMmaChannels, bias_);
   }
 
   template <bool kAdds>
-  __device__ void finish(const float (&fragments)[kColumns][4], int half, bool is_linear,
-                         Words& words) const {
+  __device__ void finish(const float (&fragments)[kColumns][4], int half, bool without_relu,
+                         ColumnWords<float>& words) const {
     uint32_t first[kColumns], second[kColumns];
 #pragma unroll
     for (int j = 0; j < kColumns; ++j) {
@@ -159,7 +159,7 @@ class SliceRows<float> {
       for (int k = 0; k < 4; ++k) {
         values[k] = as_float(k % 2 == 0 ? first[2 * v + k / 2] : second[2 * v + k / 2]) + bias_[4 * v + k];
         if (kAdds) values[k] += added[k];
-        if (!is_linear) values[k] = relu(values[k]);
+        if (!without_relu) values[k] = relu(values[k]);
       }
       store_vector(reinterpret_cast<float*>(&words[v]), values);
     }
@@ -188,9 +188,7 @@ __device__ void store_rows(const ConvCall& call, const TileTurn& tile, const Lis
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           int row = LanePlace(at, s, first + i, half).row, pixel = rows.out[tile.turn][row];
-          bool is_linear =
-              call.epilogue == Epilogue::bias || (call.epilogue == Epilogue::projection && pixel < 0);
-          slice.template finish<kAdds>(sums[s][first + i], half, is_linear, words[i][half]);
+          slice.template finish<kAdds>(sums[s][first + i], half, is_linear(call, pixel), words[i][half]);
           if (row >= tile.listed || channel >= call.out_channels) continue;
           T* out = out_vector<T>(call, pixel, channel);
 #pragma unroll

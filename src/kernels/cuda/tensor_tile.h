@@ -44,6 +44,7 @@ struct TensorTile {
     return kWorkBytes<T> + kListedBytes + (fetches ? kOutputBytes<T> : 0);
   }
 };
+
 /// A warp's sums: [slice][16-pixel band][8-channel column][fragment].
 template <class Tile>
 using Sums = float[Tile::kWarpSlices][Tile::kBands][kColumns][4];
@@ -58,7 +59,7 @@ __device__ WarpPlace warp_place() {
   int warp = team_thread<Tile::kThreads>() / 32;
   return {warp % Tile::kPixelWarps * Tile::kWarpPixels,
           warp / Tile::kPixelWarps % Tile::kChannelWarps * Tile::kWarpSlices,
-          warp / (Tile::kPixelWarps * Tile::kChannelWarps), static_cast<int>(threadIdx.x) % 32};
+          warp / (Tile::kPixelWarps * Tile::kChannelWarps), lane_index()};
 }
 
 /// Calls function(slice, band, half) for every row of 32 channels of a warp's fragments: a lane has two

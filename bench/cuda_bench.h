@@ -1,4 +1,5 @@
-// What the programs that time CUDA kernels are given: precisions and batches, in any order.
+// What the programs that time CUDA kernels share: the layers of a ResNet, and their arguments, precisions and
+// batches in any order.
 #pragma once
 
 #include <fmt/format.h>
@@ -9,10 +10,28 @@
 #include <string_view>
 #include <vector>
 
+#include "calibrate/cuda_measure.h"
 #include "lasnet/engine.h"
 #include "lasnet/precision.h"
 
 namespace lasnet {
+
+/// A ResNet's stage, whose blocks' maps have four times its width.
+struct BottleneckStage {
+  int side, width, granularity;
+
+  /// Of a block that keeps the map: 1x1, 3x3, 1x1 added to the map.
+  std::vector<CudaConvCase> layers() const {
+    const CudaConvCase map{.height = side, .width = side, .granularity = granularity};
+    CudaConvCase first = map, second = map, third = map;
+    first.in = third.out = 4 * width;
+    first.out = second.in = second.out = third.in = width;
+    second.kernel = 3;
+    third.adds = true;
+    return {first, second, third};
+  }
+};
+inline constexpr BottleneckStage kBottleneckStages[] = {{56, 64, 4}, {28, 128, 4}, {14, 256, 2}, {7, 512, 1}};
 
 struct CudaArguments {
   std::vector<Precision> precisions;
