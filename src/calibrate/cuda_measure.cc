@@ -1,6 +1,7 @@
 #include "calibrate/cuda_measure.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 
@@ -320,26 +321,30 @@ class CudaMeasurer {
                                       .patch_cols = static_cast<int>(grid.cols())};
     const int64_t patch_count = grid.patches() * batch;
     const DeviceMap x = device_map(in_, map.height, map.width, map.channels);
-    // Half of the decisions, whatever the map holds.
-    const DeviceBuffer forced = on_device(random_patches(patch_count, 0.5, random_));
+    // Each masker has memory of its own, as in a network, and decides for half of the patches, whatever the
+    // map holds.
+    constexpr std::array kMaskers = {8, 24};
+    const int64_t own = (patch_count + 255) / 256 * 256, all = kMaskers.back() * own;
+    const DeviceBuffer forced = on_device(random_patches(all, 0.5, random_));
     const DeviceBuffer force = on_device(std::vector<int32_t>{1});
-    const DeviceBuffer weight = zeros<float>(x.pitch), differences = zeros<float>(patch_count);
-    const DeviceBuffer patches = zeros<uint8_t>(patch_count);
-    const cuda::MaskerCall masker{.geometry = geometry,
-                                  .x = x,
-                                  .target = {.weight = as<float>(weight),
-                                             .forced = as<uint8_t>(forced),
-                                             .force = as<int32_t>(force),
-                                             .differences = as<float>(differences),
-                                             .patches = as<uint8_t>(patches)}};
+    const DeviceBuffer weight = zeros<float>(int64_t{kMaskers.back()} * x.pitch);
+    const DeviceBuffer differences = zeros<float>(all), patches = zeros<uint8_t>(all);
+    const auto target = [&](int index) {
+      return cuda::MaskerTarget{.weight = as<float>(weight) + int64_t{index} * x.pitch,
+                                .forced = as<uint8_t>(forced) + index * own,
+                                .force = as<int32_t>(force),
+                                .differences = as<float>(differences) + index * own,
+                                .patches = as<uint8_t>(patches) + index * own};
+    };
+    const cuda::MaskerCall masker{.geometry = geometry, .x = x, .target = target(0)};
     const auto bytes =
         static_cast<double>(batch * grid.map.pixels() * x.pitch * cuda::element_bytes(precision));
     add_kernel("masker", bytes, masker_counts(batch, grid.map, x.pitch, map.granularity, precision),
                [&](cuda::Stream& stream) { cuda::masker(stream, precision, masker); });
     cuda::MaskerGroupCall group;
     group.geometry = geometry, group.x = x;
-    for (const int maskers : {8, 24}) {
-      while (group.count < maskers) group.targets[group.count++] = masker.target;
+    for (const int maskers : kMaskers) {
+      for (; group.count < maskers; ++group.count) group.targets[group.count] = target(group.count);
       add_kernel(fmt::format("{} maskers", maskers), bytes,
                  masker_group_counts(batch, static_cast<double>(patch_count), maskers, grid.map, x.pitch,
                                      map.granularity, precision),

@@ -124,8 +124,10 @@ __device__ void store_sums(const ConvCall& call, const TilePlace& place, int lis
       for (int i = 0; i < kAtOnce; ++i) {
 #pragma unroll
         for (int j = 0; j < Tile::kSlicesPerThread; ++j) {
-          int channel = channels[j] < call.out_channels ? channels[j] : 0;
-          load_vector(out_vector<float>(call, pixels[i], channel), identity[i][j]);
+          bool is_channel = channels[j] < call.out_channels;
+          bool is_listed = at.row + (first + i) * Tile::kRowThreads < listed;
+          const float* from = out_vector<float>(call, pixels[i], is_channel ? channels[j] : 0);
+          load_vector(discarded_unless(is_channel && is_listed, from), identity[i][j]);
         }
       }
     }
@@ -155,14 +157,10 @@ __device__ void compute_tiles(const ConvCall& call) {
     TilePlace place = tile_place(call, index, Tile::kPixels, Tile::kChannels);
     if (!is_first && place.pixel >= static_cast<unsigned>(*call.count)) return;
     Pipeline<Tile, kStages, typename Tile::Loader> pipeline(call, memory, place);
-    if (is_first) {
-      wait_for_predecessor();
-      if (place.pixel >= static_cast<unsigned>(*call.count)) return pipeline.abandon();
-      is_first = false;
-    }
-    // The list's length is read again beside its entries: nothing waits for it first.
-    auto entries = Tile::Loader::read_entries(call.max_pixels - place.pixel,
-                                              [&](int entry) { return call.in_pixels[place.pixel + entry]; });
+    if (is_first) wait_for_predecessor();
+    auto entries = pipeline.listed_entries(call, place);
+    if (is_first && place.pixel >= static_cast<unsigned>(*call.count)) return pipeline.abandon();
+    is_first = false;
     pipeline.start(entries, static_cast<int>(*call.count - place.pixel));
     Corner at = corner<Tile>();
     Sums<Tile> sums = {};

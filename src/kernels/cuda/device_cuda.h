@@ -185,6 +185,13 @@ __device__ inline int32_t load_here(const int32_t* from) {
   return *static_cast<const volatile int32_t*>(from);
 }
 
+/// `from`, which others may write at the same time unless what is read there is used. (Loads under a
+/// condition would wait for it.)
+template <class T>
+__device__ inline const T* discarded_unless(bool, const T* from) {
+  return from;
+}
+
 /// Threads and memory of a launch.
 struct LaunchShape {
   int64_t blocks = 1;

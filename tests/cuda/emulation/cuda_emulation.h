@@ -3,14 +3,14 @@
 // it.
 //
 // What it shows: wrong indices and fragment layouts, reads of shared memory that nothing wrote (it starts as
-// NaN), missing barriers between threads (another order of the threads gives another result), copies read
-// before they were waited for or overwritten before they were read (both extremes of their timing can be
-// chosen), threads that disagree on a barrier, misaligned copies, blocks that wait for what never comes, and
-// in graphs what a kernel does too early (its first block starts before the kernel that it follows) and what
-// branches take from each other (they run in either order). Addresses outside of buffers and of shared memory
-// are the address sanitizer's to find. What it cannot show: other races between blocks, the memory model
-// (every access is sequentially consistent), real timing, registers, bank conflicts, and instructions this
-// project does not use (wgmma, TMA).
+// NaN), copies read before they were waited for or overwritten before they were read (both extremes of their
+// timing can be chosen), threads that disagree on a barrier, misaligned copies, blocks that wait for what
+// never comes, and in graphs what a kernel does too early (its first block starts before the kernel that it
+// follows) and what branches take from each other (they run in either order). Races between threads, blocks
+// and overlapping grids are found whatever order things run in (races.h), where GCC compiles and no sanitizer
+// is at work. Addresses outside of buffers and of shared memory are the address sanitizer's to find. What it
+// cannot show: the memory model of what blocks poll (every access is sequentially consistent), real timing,
+// registers, bank conflicts, and instructions this project does not use (wgmma, TMA).
 #pragma once
 
 #include <cmath>
@@ -69,10 +69,12 @@ struct Grid {
   int64_t shared_bytes = 0;
   std::function<void()> kernel;
 };
-/// Runs all blocks. Throws std::runtime_error on what the head of this file lists.
-void run_grid(const Grid& grid);
-/// Before the grid before it has run: the first block, as far as it gets without wait_for_predecessor.
-void start_early(const Grid& grid);
+/// Runs all blocks. Throws std::runtime_error on what the head of this file lists. `number`: see
+/// RaceDetector.
+void run_grid(const Grid& grid, uint32_t number);
+/// Before the grid before it has run: the first block, as far as it gets without wait_for_predecessor. Grids
+/// from `unordered_from` on may run meanwhile.
+void start_early(const Grid& grid, uint32_t number, uint32_t unordered_from);
 /// Runs it now, or records it if the stream is capturing.
 void enqueue(Stream& stream, std::function<void()> work);
 void enqueue(Stream& stream, Grid grid);
@@ -81,8 +83,6 @@ void enqueue(Stream& stream, Grid grid);
 int64_t grids_run();
 /// Bytes of device buffers.
 int64_t memory_taken();
-/// Lets the block's other threads and the other blocks go on.
-void let_others_run();
 
 void wait_for_predecessor();
 void block_barrier();
@@ -92,6 +92,8 @@ void named_barrier(int index, int threads);
 void warp_meeting(const char* operation, void* argument, void (*combine)(void* const*));
 int lane_index();
 unsigned char* shared_bytes();
+/// By other means than an instrumented access.
+void note_read(const void* address, int64_t bytes);
 void issue_copy(void* shared, const void* global, size_t bytes, bool valid);
 void commit_copies();
 void wait_copies(int pending);
@@ -188,6 +190,7 @@ void wait_copies() {
 }
 
 inline void load_matrices(uint32_t (&words)[4], const void* row) {
+  emulation::note_read(row, 16);
   emulation::MatrixLoad mine{static_cast<const unsigned char*>(row), {}};
   emulation::warp_meeting("load_matrices", &mine, [](void* const* lanes) {
     for (int i = 0; i < 32; ++i) {
@@ -215,13 +218,15 @@ void multiply_add(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_
 inline void wait_for_predecessor() { emulation::wait_for_predecessor(); }
 inline void let_successor_start() {}
 
-/// What is polled changes only if others go on.
-inline unsigned long long load_volatile(const unsigned long long* from) {
-  emulation::let_others_run();
-  return *from;
-}
+unsigned long long load_volatile(const unsigned long long* from);
 inline int32_t load_here(const int32_t* from) { return *from; }
-inline void store_volatile(unsigned long long* to, unsigned long long value) { *to = value; }
+/// NaN is read instead.
+template <class T>
+const T* discarded_unless(bool used, const T* from) {
+  static constexpr uint4 kNan{~0u, ~0u, ~0u, ~0u};
+  return used ? from : reinterpret_cast<const T*>(&kNan);
+}
+void store_volatile(unsigned long long* to, unsigned long long value);
 
 struct LaunchShape {
   int64_t blocks = 1;
@@ -287,14 +292,5 @@ inline int __popc(unsigned bits) { return __builtin_popcount(bits); }
 /// One more than the place of the lowest bit set; 0: none is.
 inline int __ffs(int bits) { return __builtin_ffs(bits); }
 
-inline unsigned long long atomicAdd(unsigned long long* address, unsigned long long value) {
-  unsigned long long old = *address;
-  *address += value;
-  return old;
-}
-
-inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
-  unsigned long long old = *address;
-  if (value < old) *address = value;
-  return old;
-}
+unsigned long long atomicAdd(unsigned long long* address, unsigned long long value);
+unsigned long long atomicMin(unsigned long long* address, unsigned long long value);

@@ -11,6 +11,7 @@
 
 #include "core/fail.h"
 #include "cuda_emulation.h"
+#include "races.h"
 
 namespace lasnet {
 
@@ -36,6 +37,7 @@ struct Step {
   std::optional<emulation::Grid> grid;
   bool overlaps = false;  ///< the kernel may start before the one before it in its stream has ended
   std::function<void()> work;
+  int segment = 0;  ///< between which meetings of streams it lies
 };
 
 /// Between two meetings of streams the steps of one may come before those of the other or after them: replays
@@ -54,8 +56,10 @@ bool is_meeting(const Step& step) { return !step.grid && !step.work; }
 
 EmulatedGraph make_graph(std::vector<Step> recorded) {
   EmulatedGraph graph;
-  for (auto begin = recorded.begin(); begin != recorded.end();) {
+  int segment = 0;
+  for (auto begin = recorded.begin(); begin != recorded.end(); ++segment) {
     auto end = std::find_if(begin, recorded.end(), is_meeting);
+    std::for_each(begin, end, [&](Step& step) { step.segment = segment; });
     graph.steps.insert(graph.steps.end(), begin, end);
     if (begin != end) {
       const EmulatedStream* first = begin->stream;
@@ -68,12 +72,19 @@ EmulatedGraph make_graph(std::vector<Step> recorded) {
 }
 
 void replay(const std::vector<Step>& steps) {
+  std::vector<emulation::RaceDetector::Place> places;
+  for (const Step& step : steps) places.push_back({step.segment, step.stream});
+  const uint32_t first = emulation::races().number(std::move(places));
+  // Where each stream's last run of kernels began that may all have started, as far as they do not wait.
+  std::map<const EmulatedStream*, uint32_t> starts;
   for (size_t i = 0; i < steps.size(); ++i) {
+    const uint32_t number = first + static_cast<uint32_t>(i);
+    if (!steps[i].overlaps) starts[steps[i].stream] = number;
     if (i + 1 < steps.size() && steps[i].grid && steps[i + 1].overlaps) {
-      emulation::start_early(*steps[i + 1].grid);
+      emulation::start_early(*steps[i + 1].grid, number + 1, starts[steps[i + 1].stream]);
     }
     if (steps[i].grid) {
-      emulation::run_grid(*steps[i].grid);
+      emulation::run_grid(*steps[i].grid, number);
     } else {
       steps[i].work();
     }
@@ -157,7 +168,7 @@ void enqueue(Stream& stream, Grid grid) {
                       .overlaps = stream.follows_kernel(),
                       .work = {}});
   } else {
-    run_grid(grid);
+    run_grid(grid, races().number({{}}));
   }
   stream.note_kernel();
 }

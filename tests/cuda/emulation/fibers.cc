@@ -97,13 +97,11 @@ struct Context {
 struct Fibers::Impl {
   struct Fiber {
     Context context;
-    std::unique_ptr<unsigned char[]> memory{new unsigned char[kStackBytes]};
     void* frames = nullptr;
     bool finished = true;
-
-    Stack stack() const { return {memory.get(), kStackBytes}; }
   };
   std::vector<Fiber> fibers;
+  std::unique_ptr<unsigned char[]> stacks;  ///< one behind the other
   Context caller;
   Stack caller_stack;
   Body body = nullptr;
@@ -111,6 +109,9 @@ struct Fibers::Impl {
   int running = 0;
 
   static thread_local Impl* current;
+
+  unsigned char* stack(int fiber) const { return stacks.get() + fiber * kStackBytes; }
+  Stack stack_of(int fiber) const { return {stack(fiber), kStackBytes}; }
 
   [[noreturn]] static void entry() {
     Impl* impl = current;
@@ -130,14 +131,19 @@ Fibers::Fibers() : impl_(std::make_unique<Impl>()) {}
 Fibers::~Fibers() = default;
 
 void Fibers::start(int count, Body body, void* context) {
-  if (static_cast<int>(impl_->fibers.size()) < count) impl_->fibers.resize(count);
+  for (int i = 0; i < static_cast<int>(impl_->fibers.size()); ++i) {
+    if (!finished(i)) forget(impl_->stack_of(i));
+  }
+  if (static_cast<int>(impl_->fibers.size()) < count) {
+    impl_->fibers.resize(count);
+    impl_->stacks = std::make_unique_for_overwrite<unsigned char[]>(count * kStackBytes);
+  }
   impl_->body = body;
   impl_->argument = context;
   for (int i = 0; i < count; ++i) {
     Impl::Fiber& fiber = impl_->fibers[i];
-    if (!fiber.finished) forget(fiber.stack());
     fiber.finished = false;
-    fiber.context.prepare(fiber.memory.get(), &Impl::entry);
+    fiber.context.prepare(impl_->stack(i), &Impl::entry);
   }
 }
 
@@ -145,7 +151,7 @@ void Fibers::resume(int fiber) {
   impl_->running = fiber;
   Impl::current = impl_.get();
   void* frames = nullptr;
-  leave_for(impl_->fibers[fiber].stack(), &frames);
+  leave_for(impl_->stack_of(fiber), &frames);
   Context::change(impl_->caller, impl_->fibers[fiber].context);
   arrive(frames);
 }
@@ -158,5 +164,9 @@ void Fibers::leave() {
 }
 
 bool Fibers::finished(int fiber) const { return impl_->fibers[fiber].finished; }
+
+std::span<const unsigned char> Fibers::stacks() const {
+  return {impl_->stacks.get(), impl_->fibers.size() * kStackBytes};
+}
 
 }  // namespace lasnet::cuda::emulation

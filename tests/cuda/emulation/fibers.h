@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <vector>
 
 namespace lasnet::cuda::emulation {
@@ -23,6 +24,8 @@ class Fibers {
   /// From within a fiber: back to who resumed it.
   void leave();
   bool finished(int fiber) const;
+  /// Where the stacks of all of them lie, until the next start.
+  std::span<const unsigned char> stacks() const;
 
  private:
   struct Impl;

@@ -9,6 +9,7 @@
 
 #include "cuda_emulation.h"
 #include "fibers.h"
+#include "races.h"
 
 namespace lasnet::cuda::emulation {
 namespace {
@@ -18,20 +19,24 @@ struct Copy {
   const void* global;
   size_t bytes;
   bool valid;
+  bool done = false;
 
-  void run() const {
+  void run() {
+    if (std::exchange(done, true)) return;
     if (valid) {
       std::memcpy(shared, global, bytes);
     } else {
       std::memset(shared, 0, bytes);
     }
   }
+  const void* source() const { return valid ? global : nullptr; }
 };
 
 /// A meeting of a warp or a block.
 struct Meeting {
   int arrived = 0, expected = 0;
   uint64_t generation = 0;
+  uint32_t warps = 0;  ///< of those that have arrived, a bit each
   std::string operation;
   void* arguments[32] = {};
 };
@@ -56,6 +61,9 @@ struct Block {
   std::vector<Meeting> warps;
   std::vector<Meeting> barriers;
   std::vector<unsigned char> memory;
+  std::vector<WordHistory> memory_words;
+  WarpClocks clocks;
+  RaceContext races;
   std::exception_ptr failure;
   Fibers fibers;
   int running = 0;
@@ -68,11 +76,11 @@ thread_local std::vector<BlockPointer> started;  ///< early, of the grid to be r
 thread_local Block* block = nullptr;             ///< which runs
 thread_local int64_t grid_count = 0;
 
-[[noreturn]] void fail_emulation(const std::string& what) {
-  throw std::runtime_error(what + " (block " + std::to_string(position.block.x) + "." +
-                           std::to_string(position.block.y) + ", thread " + std::to_string(block->running) +
-                           ")");
+std::string at_position(const std::string& what) {
+  return what + " (block " + std::to_string(position.block.x) + "." + std::to_string(position.block.y) +
+         ", thread " + std::to_string(block->running) + ")";
 }
+[[noreturn]] void fail_emulation(const std::string& what) { throw std::runtime_error(at_position(what)); }
 
 void run_thread(int thread, void*) {
   try {
@@ -109,7 +117,9 @@ void meet(Meeting& barrier, int threads) {
   block->threads[block->running].polls = 0;
   if (barrier.arrived == 0) barrier.expected = threads;
   if (barrier.expected != threads) fail_emulation("a barrier of different numbers of threads");
+  barrier.warps |= 1u << block->running / 32;
   if (++barrier.arrived == threads) {
+    block->clocks.meet(std::exchange(barrier.warps, 0));
     release(barrier);
   } else {
     wait_for(barrier);
@@ -118,7 +128,7 @@ void meet(Meeting& barrier, int threads) {
 
 /// A grid's i-th block, ready to start. They start in this order, which a device's do too and look-back
 /// counts on.
-BlockPointer new_block(const Grid& grid, int64_t i) {
+BlockPointer new_block(const Grid& grid, uint32_t number, int64_t i) {
   BlockPointer next = idle.empty() ? std::make_unique<Block>() : std::move(idle.back());
   if (!idle.empty()) idle.pop_back();
   auto index = static_cast<unsigned>(i);
@@ -135,9 +145,17 @@ BlockPointer new_block(const Grid& grid, int64_t i) {
   if (static_cast<int64_t>(next->memory.size()) != grid.shared_bytes) {
     next->memory = std::vector<unsigned char>(grid.shared_bytes);  // exactly, for address sanitizers
   }
+  next->memory_words.assign(grid.shared_bytes / 4 + 1, {});
   std::fill(next->memory.begin(), next->memory.end(), 0xff);  // NaN in every format
   next->failure = nullptr;
   next->fibers.start(grid.threads, run_thread, nullptr);
+  next->clocks.start();
+  next->races = {.grid = number,
+                 .block = static_cast<uint32_t>(i),
+                 .clocks = &next->clocks,
+                 .shared = next->memory,
+                 .stacks = next->fibers.stacks(),
+                 .shared_words = next->memory_words.data()};
   return next;
 }
 
@@ -155,7 +173,13 @@ bool run_threads(Block& wanted) {
     progress = true;
     block->running = thread;
     position.thread = {static_cast<unsigned>(thread), 0, 0};
+    block->races.thread = static_cast<uint16_t>(thread);
+    races().enter(&block->races);
     block->fibers.resume(thread);
+    races().enter(nullptr);
+    if (std::optional<std::string> race = races().take_race(); race && !block->failure) {
+      block->failure = std::make_exception_ptr(std::runtime_error(at_position(*race)));
+    }
     if (block->failure) {
       started.clear();
       std::rethrow_exception(block->failure);
@@ -183,6 +207,14 @@ class Chance {
   uint64_t state_ = 1;
 };
 
+/// Lets the block's other threads and the other blocks go on.
+void let_others_run() {
+  constexpr int kPatience = 100000;
+  if (++block->threads[block->running].polls > kPatience)
+    fail_emulation("a thread waits for what never comes");
+  block->fibers.leave();
+}
+
 [[noreturn]] void fail_deadlock() {
   started.clear();
   fail_emulation("threads wait for each other: a barrier that not all of them reach");
@@ -196,6 +228,7 @@ BlockPointer take_started(const Grid& grid) {
   BlockPointer taken = std::move(*found);
   started.erase(found);
   taken->early = false;
+  taken->races.unordered_from = 0;
   release(taken->predecessor);
   return taken;
 }
@@ -217,17 +250,18 @@ Settings& settings() {
   return value;
 }
 
-void start_early(const Grid& grid) {
+void start_early(const Grid& grid, uint32_t number, uint32_t unordered_from) {
   check_grid(grid);
-  BlockPointer first = new_block(grid, 0);
+  BlockPointer first = new_block(grid, number, 0);
   first->early = true;
+  first->races.unordered_from = unordered_from;
   while (run_threads(*first)) {
   }
   if (std::none_of(first->threads.begin(), first->threads.end(), awaits_predecessor)) fail_deadlock();
   started.push_back(std::move(first));
 }
 
-void run_grid(const Grid& grid) {
+void run_grid(const Grid& grid, uint32_t number) {
   check_grid(grid);
   ++grid_count;
   const auto residents = static_cast<size_t>(settings().resident_blocks);
@@ -237,7 +271,7 @@ void run_grid(const Grid& grid) {
   auto next = static_cast<int64_t>(resident.size());
   Chance chance;
   while (next < count || !resident.empty()) {
-    while (next < count && resident.size() < residents) resident.push_back(new_block(grid, next++));
+    while (next < count && resident.size() < residents) resident.push_back(new_block(grid, number, next++));
     bool progress = false;
     for (size_t i = 0; i < resident.size(); ++i) {
       bool waits = resident.size() > 1 && chance.one_in_three();
@@ -256,13 +290,6 @@ int64_t grids_run() { return grid_count; }
 void wait_for_predecessor() {
   block->threads[block->running].knows_predecessor = true;
   if (block->early) wait_for(block->predecessor);
-}
-
-void let_others_run() {
-  constexpr int kPatience = 100000;
-  if (++block->threads[block->running].polls > kPatience)
-    fail_emulation("a thread waits for what never comes");
-  block->fibers.leave();
 }
 
 /// As on a device, that is number 0.
@@ -285,6 +312,7 @@ void warp_meeting(const char* operation, void* argument, void (*combine)(void* c
 
 int lane_index() { return block->running % 32; }
 unsigned char* shared_bytes() { return block->memory.data(); }
+void note_read(const void* address, int64_t bytes) { races().read(address, bytes); }
 
 void issue_copy(void* shared, const void* global, size_t bytes, bool valid) {
   if (reinterpret_cast<uintptr_t>(shared) % bytes != 0)
@@ -296,11 +324,9 @@ void issue_copy(void* shared, const void* global, size_t bytes, bool valid) {
     fail_emulation("a copy that leaves shared memory");
   }
   Copy copy{shared, global, bytes, valid};
-  if (settings().late_copies) {
-    block->threads[block->running].open.push_back(copy);
-  } else {
-    copy.run();
-  }
+  races().begin_copy(shared, copy.source(), static_cast<int64_t>(bytes));
+  if (!settings().late_copies) copy.run();
+  block->threads[block->running].open.push_back(copy);
 }
 
 void commit_copies() {
@@ -312,7 +338,10 @@ void commit_copies() {
 void wait_copies(int pending) {
   Thread& thread = block->threads[block->running];
   while (static_cast<int>(thread.groups.size()) > pending) {
-    for (const Copy& copy : thread.groups.front()) copy.run();
+    for (Copy& copy : thread.groups.front()) {
+      copy.run();
+      races().end_copy(copy.shared, copy.source(), static_cast<int64_t>(copy.bytes));
+    }
     thread.groups.pop_front();
   }
 }
@@ -359,3 +388,22 @@ template void combine_multiply_add<Precision::fp16>(void* const*);
 template void combine_multiply_add<Precision::bf16>(void* const*);
 
 }  // namespace lasnet::cuda::emulation
+
+namespace lasnet::cuda {
+
+/// What is polled changes only if others go on.
+unsigned long long load_volatile(const unsigned long long* from) {
+  emulation::let_others_run();
+  return *from;
+}
+void store_volatile(unsigned long long* to, unsigned long long value) { *to = value; }
+
+}  // namespace lasnet::cuda
+
+unsigned long long atomicAdd(unsigned long long* address, unsigned long long value) {
+  return std::exchange(*address, *address + value);
+}
+
+unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
+  return std::exchange(*address, std::min(*address, value));
+}
