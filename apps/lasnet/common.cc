@@ -295,6 +295,27 @@ void warn_of_threads(const std::string& text) {
                   threads, logical_processors(), logical_processors() == 1 ? "" : "s"));
 }
 
+/// Refuses combinations without meaning, and says what has none.
+void check_session_options(const SessionOptions& options) {
+  if (options.backend != Backend::cuda && options.precision != Precision::fp32) {
+    throw UsageError(
+        fmt::format("--precision {0}: the {1} backend computes in fp32; {0} needs --backend cuda",
+                    to_string(options.precision), to_string(options.backend)));
+  }
+  if (options.isa && options.backend == Backend::cuda) {
+    throw UsageError(fmt::format("--isa {}: the cuda backend has no instruction sets to choose from",
+                                 to_string(*options.isa)));
+  }
+  if (options.isa && options.backend == Backend::reference && *options.isa != Isa::scalar) {
+    throw UsageError(
+        fmt::format("--isa {}: the reference backend runs scalar loops only", to_string(*options.isa)));
+  }
+  if (options.backend == Backend::cuda && options.schedule &&
+      options.schedule->traversal == Traversal::row_bands) {
+    log_warning("--schedule traversal=row_bands: the cuda backend traverses whole maps only");
+  }
+}
+
 }  // namespace
 
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads) {
@@ -319,6 +340,7 @@ void add_session_options(CLI::App& app, SessionOptions& options, int default_thr
   add_number(app, "--threads", options.threads, 1, 1024, "Threads")
       ->group(kEngineGroup)
       ->each(warn_of_threads);
+  app.parse_complete_callback([&options] { check_session_options(options); });
 }
 
 void add_check_finite_flag(CLI::App& app, bool& check) {

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/fail.h"
+#include "kernels/cuda/head_shape.h"
 #include "kernels/cuda/list_geometry.h"
 #include "kernels/cuda/pack.h"
 #include "mask/active_lists.h"
@@ -396,9 +397,9 @@ CudaCounts excite_counts(double images, int channels, int squeezed, int multipro
 }
 
 CudaCounts head_counts(double images, int classes, int pitch) {
-  // Of a block: head.cu's three shapes.
-  const double own_classes = images >= 8 ? 16 : 4;
-  const double own_images = images >= 32 ? 32 : images >= 8 ? 8 : 4;
+  const cuda::HeadShape& shape = cuda::kHeadShapes[cuda::head_shape_of(static_cast<int>(images))];
+  const double own_classes = cuda::kHeadClassWarps * shape.classes;
+  const double own_images = shape.image_warps * shape.images;
   const double floats =
       pitch * (ceil_div(images, own_images) * classes + ceil_div(classes, own_classes) * images);
   return counts_of(

@@ -4,20 +4,21 @@
 // features 16 bytes per lane, and keeps a sum for each pair. A block's warps take several of both, so that
 // they find in the first-level cache what others have read. The order of a sum depends on nothing but the
 // number of features.
+#include <iterator>
+
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/head_shape.h"
 #include "kernels/cuda/kernels.h"
 
 namespace lasnet::cuda {
 namespace {
 
-constexpr int kClassWarps = 4;
-
 template <int kClasses, int kImages, int kImageWarps>
-__global__ void __launch_bounds__(32 * kClassWarps * kImageWarps) head_kernel(HeadCall call) {
+__global__ void __launch_bounds__(32 * kHeadClassWarps * kImageWarps) head_kernel(HeadCall call) {
   begin_kernel();
   int lane = lane_index(), warp = warp_index();
-  int first_class = (static_cast<int>(blockIdx.x) * kClassWarps + warp % kClassWarps) * kClasses;
-  int first = (static_cast<int>(blockIdx.y) * kImageWarps + warp / kClassWarps) * kImages;
+  int first_class = (static_cast<int>(blockIdx.x) * kHeadClassWarps + warp % kHeadClassWarps) * kClasses;
+  int first = (static_cast<int>(blockIdx.y) * kImageWarps + warp / kHeadClassWarps) * kImages;
   if (first_class >= call.classes || first >= call.images) return;  // whole warps
   const float* weight = call.weight + static_cast<int64_t>(first_class) * call.pitch;
   const float* features = call.features + static_cast<int64_t>(first) * call.pitch;
@@ -60,11 +61,14 @@ __global__ void __launch_bounds__(32 * kClassWarps * kImageWarps) head_kernel(He
       sum + call.bias[first_class + o];
 }
 
-template <int kClasses, int kImages, int kImageWarps>
+template <int kShape>
 void launch_head(Stream& stream, const HeadCall& call) {
-  constexpr int kBlockClasses = kClassWarps * kClasses, kBlockImages = kImageWarps * kImages;
-  launch(stream, head_kernel<kClasses, kImages, kImageWarps>,
-         LaunchShape{(call.classes + kBlockClasses - 1) / kBlockClasses, 32 * kClassWarps * kImageWarps, 0,
+  constexpr HeadShape shape = kHeadShapes[kShape];
+  constexpr int kBlockClasses = kHeadClassWarps * shape.classes,
+                kBlockImages = shape.image_warps * shape.images;
+  launch(stream, head_kernel<shape.classes, shape.images, shape.image_warps>,
+         LaunchShape{(call.classes + kBlockClasses - 1) / kBlockClasses,
+                     32 * kHeadClassWarps * shape.image_warps, 0,
                      (call.images + kBlockImages - 1) / kBlockImages},
          call);
 }
@@ -72,9 +76,15 @@ void launch_head(Stream& stream, const HeadCall& call) {
 }  // namespace
 
 void head(Stream& stream, const HeadCall& call) {
-  if (call.images >= 32) return launch_head<4, 8, 4>(stream, call);
-  if (call.images >= 8) return launch_head<4, 8, 1>(stream, call);
-  launch_head<1, 4, 1>(stream, call);
+  static_assert(std::size(kHeadShapes) == 3);
+  switch (head_shape_of(call.images)) {
+    case 0:
+      return launch_head<0>(stream, call);
+    case 1:
+      return launch_head<1>(stream, call);
+    default:
+      return launch_head<2>(stream, call);
+  }
 }
 
 }  // namespace lasnet::cuda
