@@ -172,7 +172,7 @@ class CudaLayoutBuilder {
   BlockPlan plan_of(size_t index, const ListGeometry& g) const {
     const BlockSpec& spec = executable_.spec().blocks[index];
     if (plan_) return fit_cuda_plan(spec, plan_->blocks[index]);
-    const BlockPlan plan = fit_cuda_plan(spec, kUsualCudaPlan);
+    const BlockPlan plan = fit_cuda_plan(spec, usual_cuda_plan(executable_.precision()));
     BlockPlan beside = plan;
     beside.masker = MaskerSchedule::with_conv1;
     if (spec.is_dynamic() && fit_cuda_plan(spec, beside) == beside &&

@@ -248,7 +248,7 @@ class CudaBlockModel final : public BlockModel {
           return cuda_dynamic_block(block, geometry, context_, activity, plan, role.masker);
         });
   }
-  BlockPlan usual_plan() const override { return kUsualCudaPlan; }
+  BlockPlan usual_plan() const override { return usual_cuda_plan(context_.precision); }
   std::vector<OperatorLatency> fixed(const ModelSpec& spec, const NetworkGeometry& geometry) const override {
     return cuda_fixed(spec, geometry, context_);
   }
@@ -474,11 +474,10 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
   NetworkLatency best = predict_settled(*model, spec, geometry, query);
   best.macs_ratio = macs_ratio_of(spec, geometry, query);
   if (hardware.kind == HardwareKind::gpu || query.schedule.masker || !spec.arch.is_dynamic()) return best;
-  // Pooled maskers pay off for the blocks of a stage together or not at all, which no block sees alone. They
-  // are usual on a CPU, and not on a GPU.
+  // Pooled maskers pay off for the blocks of a stage together or not at all, which no block sees alone.
+  const bool usually_pooled = model->usual_plan().masker == MaskerSchedule::pooled;
   LatencyQuery other = query;
-  other.schedule.masker =
-      hardware.kind == HardwareKind::cpu ? MaskerSchedule::separate : MaskerSchedule::pooled;
+  other.schedule.masker = usually_pooled ? MaskerSchedule::separate : MaskerSchedule::pooled;
   NetworkLatency together = predict_settled(*model, spec, geometry, other);
   together.macs_ratio = best.macs_ratio;
   return together.dynamic_s < (1 - kClearGain) * best.dynamic_s ? together : best;

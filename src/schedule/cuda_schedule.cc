@@ -200,6 +200,11 @@ double expected_dilated_rate(double rate, int granularity, int dilation_stride) 
   return expected;
 }
 
+BlockPlan usual_cuda_plan(Precision precision) {
+  const bool together = cuda::element_bytes(precision) == 4;
+  return {.masker = together ? MaskerSchedule::pooled : MaskerSchedule::separate};
+}
+
 int whole_map_patches(double whole_map_above, int patches) {
   if (whole_map_above > 1) return patches + 1;
   return std::max(1, static_cast<int>(std::ceil(whole_map_above * patches)));

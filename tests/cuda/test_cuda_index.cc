@@ -244,7 +244,7 @@ TEST(CudaTiles, SecondConvolutionsOfSmallBatchesHideWhatTheFirstDoesNot) {
   EXPECT_EQ(convs(block, beside, Precision::fp16, 1), 2);
   EXPECT_EQ(convs(block, beside, Precision::fp32, 1), 1);    // the first alone takes long enough
   EXPECT_EQ(convs(block, beside, Precision::fp16, 128), 1);  // no room
-  EXPECT_EQ(convs(block, kUsualCudaPlan, Precision::fp16, 1), 0);
+  EXPECT_EQ(convs(block, usual_cuda_plan(Precision::fp16), Precision::fp16, 1), 0);
   BlockPlan copied = beside;
   copied.gather = GatherSchedule::copied;
   EXPECT_EQ(convs(block, copied, Precision::fp16, 1), 1);
@@ -290,7 +290,10 @@ TEST(CudaMaskerRoles, BlocksOfOneMapDecideTogether) {
   EXPECT_EQ(roles_of(spec, mixed)[4], alone);
   EXPECT_EQ(roles_of(spec, mixed)[5], alone);
   EXPECT_EQ(roles_of(spec, mixed)[6], (CudaMaskerRole{2, false}));
-  EXPECT_EQ(roles_of(spec, uniform_plan(spec, kUsualCudaPlan)), Roles(16));
+  for (Precision two_bytes : {Precision::fp16, Precision::bf16})
+    EXPECT_EQ(roles_of(spec, uniform_plan(spec, usual_cuda_plan(two_bytes))), Roles(16));
+  for (Precision four_bytes : {Precision::fp32, Precision::tf32})
+    EXPECT_EQ(roles_of(spec, uniform_plan(spec, usual_cuda_plan(four_bytes)))[8], (CudaMaskerRole{6, false}));
   spec.blocks[9].granularity = 0;  // static: changes every pixel
   EXPECT_EQ(roles_of(spec, pooled)[8], alone);
   EXPECT_EQ(roles_of(spec, pooled)[10], (CudaMaskerRole{4, false}));

@@ -168,7 +168,7 @@ void enqueue(Stream& stream, Grid grid) {
                       .overlaps = stream.follows_kernel(),
                       .work = {}});
   } else {
-    run_grid(grid, races().number({{}}));
+    run_grid(grid, races().number({RaceDetector::Place()}));
   }
   stream.note_kernel();
 }
