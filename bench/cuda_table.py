@@ -67,8 +67,8 @@ def masker_table(options):
     print("\nThe masker's schedules, S = 4-4-2-1, half the MACs; ms per batch, share of masker and lists.\n")
     schedules = ["separate", "pooled", "with_conv1"]
     print(f"| precision | batch | {' | '.join(schedules)} |\n" + "|---" * 5 + "|")
-    for precision in ["fp32", "fp16"]:
-        for batch in [1, 8, 32, 128]:
+    for precision, batches in [("fp32", [1, 8, 32, 128]), ("tf32", [128]), ("fp16", [1, 8, 32, 128])]:
+        for batch in batches:
             cells = []
             for schedule in schedules:
                 report = bench(options, "--precision", precision, "--batch", batch, "--granularity", "4-4-2-1",
