@@ -4,6 +4,9 @@
 
 # ON, OFF; by default ON where this system has libtorch.
 TRAIN ?= $(shell scripts/install-deps.sh --train-available)
+# AUTO, ON, OFF. The demo leaves it out where no GPU is: its kernels are most of what there is to compile.
+CUDA ?= AUTO
+DEMO_CUDA = $(if $(wildcard /dev/nvidia0),$(CUDA),OFF)
 CMAKE_ARGS ?=
 FUZZ_SECONDS ?= 60
 CTEST_ARGS ?=
@@ -21,11 +24,11 @@ deps:  ## install what the build needs (Debian, Ubuntu; as root or with sudo)
 	@scripts/install-deps.sh $(NO_TRAIN_FLAG)
 
 build:  ## build build/lasnet and the tests (Release)
-	cmake --preset release -DLASNET_TRAIN=$(TRAIN) $(CMAKE_ARGS)
+	cmake --preset release -DLASNET_TRAIN=$(TRAIN) -DLASNET_CUDA=$(CUDA) $(CMAKE_ARGS)
 	cmake --build --preset release
 
 demo: deps  ## build the program and run the shipped model on the sample photographs
-	@cmake --preset release -DLASNET_TRAIN=$(TRAIN) $(CMAKE_ARGS)
+	@cmake --preset release -DLASNET_TRAIN=$(TRAIN) -DLASNET_CUDA=$(DEMO_CUDA) $(CMAKE_ARGS)
 	@cmake --build --preset release --target lasnet_app
 	@build/lasnet run $(MODEL) $(SAMPLES) --overlay build/demo
 

@@ -53,12 +53,15 @@ Preprocessing apply(const PreprocessingOptions& options, Preprocessing preproces
   return preprocessing;
 }
 
-/// "0.485,0.456,0.406".
-std::vector<float> parse_rgb(const std::string& text, float least) {
+/// "0.485,0.456,0.406": numbers that are `allowed`, which `range` says in words.
+std::vector<float> parse_rgb(const std::string& text, const std::function<bool(float)>& allowed,
+                             const char* range) {
   std::vector<float> values;
   for (const std::string& part : CLI::detail::split(text, ',')) {
     float value = 0;
-    if (!CLI::detail::lexical_cast(part, value) || !std::isfinite(value) || value < least) values.clear();
+    if (!CLI::detail::lexical_cast(part, value) || !allowed(value)) {
+      fail("'{}': expected numbers {}, of pixels from 0 to 1", part, range);
+    }
     values.push_back(value);
   }
   if (values.size() != 3) fail("'{}': expected three numbers with commas, of red, green and blue", text);
@@ -77,11 +80,17 @@ void add_preprocessing_options(CLI::App& app, PreprocessingOptions& options) {
       ->type_name("N")
       ->group(group);
   add_parsed(app, "--mean", "Of red, green and blue in 0 ... 1; else 0.485,0.456,0.406",
-             [&](const std::string& text) { options.mean = parse_rgb(text, -1e6f); })
+             [&](const std::string& text) {
+               options.mean = parse_rgb(
+                   text, [](float x) { return x >= 0 && x <= 1; }, "from 0 to 1");
+             })
       ->type_name("R,G,B")
       ->group(group);
   add_parsed(app, "--std", "The same; else 0.229,0.224,0.225",
-             [&](const std::string& text) { options.std = parse_rgb(text, 1e-6f); })
+             [&](const std::string& text) {
+               options.std = parse_rgb(
+                   text, [](float x) { return x > 0 && x <= 1; }, "greater than 0, up to 1");
+             })
       ->type_name("R,G,B")
       ->group(group);
 }

@@ -59,7 +59,7 @@ Json to_json(const GranularitySearch& found, const HardwareProfile& hardware, co
                       {"us", us},
                       {"us_at_rate", 1e6 * curve.seconds_at_rate},
                       {"chosen", curve.chosen},
-                      {"whole_map", curve.whole_map}});
+                      {"coarse", curve.coarse}});
   }
   Json schedules = Json::array();
   for (const BlockLatency& block : found.latency.blocks) {
@@ -93,7 +93,7 @@ std::string to_text(const GranularitySearch& found, const HardwareProfile& hardw
     if (first && i > 0 && !command.search.per_block) table.add_rule();
     table.add_row({first ? curve.name : "", std::to_string(curve.granularity),
                    fmt::format("{:.1f} us", 1e6 * curve.seconds_at_rate),
-                   curve.chosen ? accent("chosen") : "", curve.whole_map ? dim("whole map") : ""});
+                   curve.chosen ? accent("chosen") : "", curve.coarse ? dim("more than half the map") : ""});
   }
   return text + table.to_string(2) +
          fmt::format("\n  granularity {}   static {}   dynamic {}   {} at {} of the MACs\n",
@@ -194,7 +194,8 @@ void add_search(CLI::App& app, Action& action) {
              [command](const std::string& text) { command->search.granularities = parse_candidates(text); })
       ->type_name("S,...");
   sub->add_flag("--whole-maps", command->search.whole_maps,
-                "Also choose patches as large as a stage's map, of which an image computes all or nothing");
+                "Also choose patches of more than half a map, of which an image computes all or next "
+                "to nothing");
   add_plot_option(*sub, command->plot, "Write latency against rate, per stage, as SVG");
   sub->footer(kFooter);
   sub->callback([command, &action] { action = [command] { return search(*command); }; });

@@ -28,7 +28,9 @@ constexpr const char* kRun = "Run";
 constexpr std::array kHelp = {
     Help{"data", kData, "Required. Folder with train/<class>/ and val/<class>/, or with class folders only"},
     Help{"val_fraction", kData, "Share held out per class when there is no val/"},
-    Help{"size", kData, "Crop in px, for training and evaluation"},
+    Help{"size", kData,
+         "Crop in px, for training and evaluation. Default of this and --resize: what the model file of "
+         "--init says"},
     Help{"resize", kData, "Shorter side before the evaluation crop, px; 0: size * 256 / 224"},
     Help{"crop_min_scale", kData, "Least share of the area of a random crop"},
     Help{"flip", kData, "No random horizontal flips"},
@@ -47,7 +49,8 @@ constexpr std::array kHelp = {
          "Static weights to start from (.safetensors, .pth); else they are pre-trained first"},
     Help{"teacher", kNetwork, "Model to distil from; default: the static network"},
     Help{"epochs", kSchedule, "Epochs of dynamic fine-tuning"},
-    Help{"pretrain_epochs", kSchedule, "Epochs of static pre-training, without --init"},
+    Help{"pretrain_epochs", kSchedule,
+         "Epochs of static pre-training, without --init or where its classes are others"},
     Help{"control_epochs", kSchedule,
          "Epochs of a static control, fine-tuned like the dynamic network; 0: none"},
     Help{"batch", kSchedule, "Images per step"},
@@ -147,7 +150,8 @@ class FieldDeclarer {
   TrainOptions& options_;
 };
 
-/// Defaults, but the network that the weights to start from describe; no architecture if they describe none.
+/// Defaults, but the network and the size of images that the weights to start from describe; no architecture
+/// if they describe none.
 TrainConfig started_from(const std::string& init) {
   TrainConfig config;
   const std::optional<ArchConfig> described = described_architecture(init);
@@ -156,6 +160,9 @@ TrainConfig started_from(const std::string& init) {
   config.arch.width = described->width;
   config.arch.stem = described->stem;
   config.arch.se_pool = described->se_pool;
+  const std::optional<Preprocessing> images = described_preprocessing(init);
+  if (images && images->crop >= kLeastTrainingSize)
+    config.size = images->crop, config.resize = images->resize;
   return config;
 }
 
@@ -184,7 +191,8 @@ void check(const TrainConfig& config, const TrainOptions& options) {
 
 void add_train_options(CLI::App& app, TrainOptions& options) {
   app.add_option("--config", options.config,
-                 "TOML file with keys named as these options, _ for -; options given here win over it")
+                 "TOML file with keys named as these options, _ for - and without no-; options given here "
+                 "win over it")
       ->type_name("FILE.toml");
   const TrainConfig defaults;
   visit_fields(defaults, FieldDeclarer(app, options));

@@ -119,8 +119,8 @@ struct SearchOptions {
   /// Chosen is the smallest S (small patches are more flexible) within this share of the least latency.
   double tolerance = 0.03;
   bool per_block = false;  ///< else one S per stage
-  /// Whether a patch that is the whole map may be chosen though smaller ones could: an image then computes
-  /// all of a stage or nothing, which is fast and useless for masks that follow objects.
+  /// Whether a patch of more than half a map may be chosen though smaller ones could: an image then
+  /// computes all of a stage or next to nothing, which is fast and useless for masks that follow objects.
   bool whole_maps = false;
   /// Instead of LatencyQuery::rate: the rate that gives the network this MAC ratio with the chosen S ...
   std::optional<double> macs = std::nullopt;
@@ -137,7 +137,7 @@ struct SearchCurve {
   double static_s = 0;         ///< of the same blocks without masks
   double seconds_at_rate = 0;  ///< at the rate that the choice is made for
   bool chosen = false;
-  bool whole_map = false;  ///< one patch per image
+  bool coarse = false;  ///< one patch holds more than half of the map
 };
 
 struct GranularitySearch {

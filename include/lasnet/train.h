@@ -16,6 +16,8 @@ namespace lasnet {
 /// chooses it for TrainConfig::hardware at the MAC ratio TrainConfig::target.
 inline const std::vector<int> kAutoGranularity = {0};
 
+inline constexpr int kLeastTrainingSize = 32, kMostTrainingSize = 8192;
+
 /// What to train, on what, and how. Defaults are the paper's where it gives any.
 struct TrainConfig {
   std::string data;           ///< folder with train/ and val/, or classes only (then split by the seed)

@@ -424,6 +424,12 @@ std::vector<std::string> hardware_mismatches(const HardwareProfile& profile, con
     differences.push_back(fmt::format("profile {} is of the {} kernels, here the {} kernels run",
                                       profile.name, to_string(cpu.isa), to_string(machine.isa)));
   }
+  // Generations of a processor may share a name.
+  if (cpu.l2_kib != machine.l2_kib) {
+    differences.push_back(
+        fmt::format("profile {} was made with {:g} KiB of second-level cache per core, here are {:g}",
+                    profile.name, cpu.l2_kib, machine.l2_kib));
+  }
   if (cpu.cores != machine.cores) {
     differences.push_back(fmt::format("profile {} was made with {} cores, here are {}", profile.name,
                                       cpu.cores, machine.cores));

@@ -112,10 +112,15 @@ class Searcher {
     return *first == granularity;
   }
 
+  /// Of such patches an image computes all or next to nothing.
+  bool is_coarse(int granularity, size_t part) const {
+    return 2 * granularity * granularity > largest_[part] * largest_[part];
+  }
+
   /// Whether it may be chosen.
   bool suits(int granularity, size_t part) const {
     return offered(granularity, part) &&
-           (options_.whole_maps || granularity < largest_[part] || candidates_.front() >= largest_[part]);
+           (options_.whole_maps || !is_coarse(granularity, part) || is_coarse(candidates_.front(), part));
   }
 
   std::vector<int> choose(double rate) const {
@@ -168,7 +173,7 @@ class Searcher {
         curve.seconds_at_rate = at_rate[part];
         curve.static_s = static_s[part];
         curve.chosen = result.granularity[part] == s;
-        curve.whole_map = s >= largest_[part];
+        curve.coarse = is_coarse(s, part);
       }
       for (const double rate : result.rates) {
         const std::vector<double> seconds = part_seconds(s, rate);

@@ -155,10 +155,14 @@ void check_train_config(const TrainConfig& config) {
   require_given(config.data, "data", "the image folder");
   require_given(config.output, "output", "a folder for the results");
   require(!config.resume || !config.overwrite, "overwrite", "true", "either it or --resume");
-  require(config.arch.is_dynamic(), "granularity", "static", "S per stage, for example 4-4-2-1, or auto");
+  if (!config.arch.is_dynamic()) {
+    throw ConfigError("granularity",
+                      "--granularity is missing; expected S per stage, for example 4-4-2-1, or auto");
+  }
   require(config.hardware.empty() || config.arch.granularity == kAutoGranularity, "hardware", config.hardware,
           "it only with --granularity auto");
-  require(config.size >= 32, "size", config.size, "at least 32 px");
+  require(config.size >= kLeastTrainingSize && config.size <= kMostTrainingSize, "size", config.size,
+          fmt::format("{} to {} px", kLeastTrainingSize, kMostTrainingSize));
   require(config.resize == 0 || config.resize >= config.size, "resize", config.resize,
           "0 or at least --size");
   require(config.target > 0 && config.target <= 1, "target", config.target, "a MAC ratio in (0, 1]");

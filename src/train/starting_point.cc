@@ -47,7 +47,7 @@ StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::strin
   if (!start.trained) {
     start.note = fmt::format(
         "{}: its classes are others than the {} of the data: a fresh head is trained with the "
-        "static network first",
+        "static network first, for as long as --pretrain-epochs says",
         init, classes.size());
   }
   return start;

@@ -5,6 +5,7 @@
 
 #include "core/fail.h"
 #include "core/random.h"
+#include "lasnet/model.h"
 #include "train/augment.h"
 
 namespace lasnet {
@@ -18,12 +19,14 @@ constexpr int64_t kValCacheBytes = kCacheBytes / 4;
 TrainData::TrainData(const TrainConfig& config, int threads,
                      const std::function<void(const std::string&)>& message)
     : config_(config), threads_(threads) {
+  // Weights go on seeing pixels as they were trained on.
+  if (!config.init.empty()) preprocessing_ = described_preprocessing(config.init).value_or(preprocessing_);
   preprocessing_.crop = config.size;
   preprocessing_.resize = config.resize > 0 ? config.resize : config.size * 256 / 224;
   DataSplit split = open_data(config.data, config.val_fraction, config.seed);
   classes_ = split.classes;
-  message(fmt::format("{}: {} classes, {} training and {} validation images; decoding", config.data,
-                      classes_.size(), split.train.size(), split.val.size()));
+  message(fmt::format("{}: {} classes, {} training and {} validation images; decoding for {} px", config.data,
+                      classes_.size(), split.train.size(), split.val.size(), config.size));
   auto prepare_val = [preprocessing = preprocessing_](const Image& image) {
     return resize_and_crop(image, preprocessing);
   };

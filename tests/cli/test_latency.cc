@@ -269,14 +269,14 @@ TEST_F(SearchTest, JsonSaysWhatWasChosenAndFromWhat) {
     EXPECT_EQ(curve.at("name"), "stage " + std::to_string(stage + 1));
     EXPECT_EQ(curve.at("us").size(), report.at("rates").size());
     double& best = least.at(static_cast<size_t>(stage));
-    if (!curve.at("whole_map")) best = std::min(best, curve.at("us_at_rate").get<double>());
+    if (!curve.at("coarse")) best = std::min(best, curve.at("us_at_rate").get<double>());
     if (!curve.at("chosen").get<bool>()) continue;
     EXPECT_TRUE(chosen.emplace(stage, curve.at("granularity")).second) << "one choice per stage";
   }
   for (const json& curve : report.at("curves")) {
     const int stage = curve.at("stage").get<int>() - 1;
     const bool good =
-        !curve.at("whole_map") && curve.at("us_at_rate") <= 1.1 * least.at(static_cast<size_t>(stage));
+        !curve.at("coarse") && curve.at("us_at_rate") <= 1.1 * least.at(static_cast<size_t>(stage));
     EXPECT_EQ(good && curve.at("granularity") <= chosen.at(stage), curve.at("chosen")) << curve.dump();
   }
   EXPECT_THAT(granularity, ElementsAre(chosen.at(0), chosen.at(1), chosen.at(2), chosen.at(3)));
@@ -290,7 +290,7 @@ TEST_F(SearchTest, NoGainIsSaid) {
   const auto slower = run_program({"search", "resnet50", "--hardware", "cuda-h100", "--rate", "0.9"});
   EXPECT_EQ(slower.exit_code, 0);
   EXPECT_THAT(slower.err, HasSubstr("no granularity is faster"));
-  EXPECT_THAT(slower.out, AllOf(HasSubstr("x slower"), HasSubstr("whole map")));
+  EXPECT_THAT(slower.out, AllOf(HasSubstr("x slower"), HasSubstr("more than half the map")));
   EXPECT_EQ(run_program(search({"--rate", "0.3"})).err, "");
 }
 

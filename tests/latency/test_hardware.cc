@@ -11,6 +11,7 @@ namespace {
 
 using testing::AllOf;
 using testing::Contains;
+using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
@@ -118,6 +119,9 @@ TEST(Hardware, AnotherMachinesProfileIsNoticed) {
   other.processor = "Other";
   other.cores += 6;
   EXPECT_THAT(hardware_mismatches(profile, other), SizeIs(2));
+  CpuHardware other_generation = profile.cpu;
+  other_generation.l2_kib /= 2;
+  EXPECT_THAT(hardware_mismatches(profile, other_generation), ElementsAre(HasSubstr("second-level cache")));
   EXPECT_THAT(hardware_mismatches(profile, other)[0],
               AllOf(HasSubstr(profile.cpu.processor), HasSubstr("Other")));
   EXPECT_THAT(hardware_mismatches(load_hardware("v100"), other), IsEmpty());

@@ -28,7 +28,7 @@ TEST(Search, ChoosesTheSmallestWithinTheTolerance) {
     for (int stage = 0; stage < 4; ++stage) {
       double least = 1e9;
       for (const SearchCurve& curve : found.curves) {
-        if (curve.stage == stage && !curve.whole_map) least = std::min(least, curve.seconds_at_rate);
+        if (curve.stage == stage && !curve.coarse) least = std::min(least, curve.seconds_at_rate);
       }
       for (const SearchCurve& curve : found.curves) {
         if (curve.stage != stage) continue;
@@ -57,7 +57,7 @@ TEST(Search, WholeMapsAreChosenOnlyWhereAskedForOrAlone) {
   const auto chosen = [](const GranularitySearch& found) {
     std::vector<bool> whole;
     for (const SearchCurve& curve : found.curves) {
-      if (curve.chosen) whole.push_back(curve.whole_map);
+      if (curve.chosen) whole.push_back(curve.coarse);
     }
     return whole;
   };
