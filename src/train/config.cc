@@ -156,8 +156,9 @@ void check_train_config(const TrainConfig& config) {
   require_given(config.output, "output", "a folder for the results");
   require(!config.resume || !config.overwrite, "overwrite", "true", "either it or --resume");
   if (!config.arch.is_dynamic()) {
-    throw ConfigError("granularity",
-                      "--granularity is missing; expected S per stage, for example 4-4-2-1, or auto");
+    throw ConfigError(
+        "granularity",
+        "--granularity is missing or static; expected S per stage, for example 4-4-2-1, or auto");
   }
   require(config.hardware.empty() || config.arch.granularity == kAutoGranularity, "hardware", config.hardware,
           "it only with --granularity auto");

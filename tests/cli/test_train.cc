@@ -66,15 +66,15 @@ TEST_F(TrainTest, WritesAModelThatRuns) {
 
 TEST_F(TrainTest, WeightsThatDescribeTheirNetworkNeedNoArchitecture) {
   const std::string init = folder_.path("static.safetensors"), plain = folder_.path("plain.safetensors");
-  save_model(tiny_model({}), init);
+  Model start = tiny_model({});
+  start.preprocessing = {.resize = 40, .crop = 32, .mean = {0.5f, 0.4f, 0.3f}, .std = {0.5f, 0.25f, 0.125f}};
+  save_model(start, init);
   const auto train = [&](const std::vector<std::string>& more) {
     std::vector<std::string> all = {"train",
                                     "--data",
                                     folder_.path("data"),
                                     "-o",
                                     folder_.path("out"),
-                                    "--size",
-                                    "32",
                                     "--granularity",
                                     "4-4-2-1",
                                     "--batch",
@@ -88,9 +88,11 @@ TEST_F(TrainTest, WeightsThatDescribeTheirNetworkNeedNoArchitecture) {
   };
   const auto trained = train({"--init", init});
   ASSERT_EQ(trained.exit_code, 0) << trained.err;
-  ArchConfig arch = load_model(path("model.safetensors")).spec.arch;
+  const Model model = load_model(path("model.safetensors"));
+  ArchConfig arch = model.spec.arch;
   arch.granularity.clear();
-  EXPECT_EQ(arch, tiny_model({}).spec.arch);
+  EXPECT_EQ(arch, start.spec.arch);
+  EXPECT_TRUE(model.preprocessing == start.preprocessing) << "its images are seen as before";
 
   const auto again = train({"--init", init});
   EXPECT_EQ(again.exit_code, 1);
@@ -183,7 +185,7 @@ TEST_F(TrainTest, WrongUse) {
   EXPECT_THAT(run_program({"train", "--granularity", "4-4-2-1"}).err,
               HasSubstr("--data is missing: give the"));
   EXPECT_THAT(run_program(arguments({"--granularity", "static"})).err,
-              HasSubstr("--granularity static is not allowed; give S per stage"));
+              HasSubstr("--granularity is missing or static; expected S per stage"));
   EXPECT_THAT(run_program(arguments({"--masker-lr-multiplier", "-1"})).err,
               HasSubstr("--masker-lr-multiplier -1 is not allowed"));
   const auto refuse = [&](const std::string& option, const std::string& value) {
