@@ -209,7 +209,12 @@ TrainConfig resolve(const TrainOptions& options) {
   for (const auto& file : {config.init, config.teacher}) {
     if (!file.empty() && !std::filesystem::is_regular_file(file)) fail("{}: no such file", file);
   }
-  if (!config.init.empty()) config = settled_over(started_from(config.init));
+  if (!config.init.empty()) {
+    const TrainConfig described = started_from(config.init);
+    config = settled_over(described);
+    // The file's resize belongs to its crop.
+    if (config.size != described.size && config.resize == described.resize) config.resize = 0;
+  }
   check(config, options);
   return config;
 }

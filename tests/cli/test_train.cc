@@ -94,6 +94,9 @@ TEST_F(TrainTest, WeightsThatDescribeTheirNetworkNeedNoArchitecture) {
   EXPECT_EQ(arch, start.spec.arch);
   EXPECT_TRUE(model.preprocessing == start.preprocessing) << "its images are seen as before";
 
+  ASSERT_EQ(train({"--init", init, "--size", "48", "--overwrite"}).exit_code, 0);
+  EXPECT_EQ(load_model(path("model.safetensors")).preprocessing.resize, 48 * 256 / 224) << "not the file's";
+
   const auto again = train({"--init", init});
   EXPECT_EQ(again.exit_code, 1);
   EXPECT_THAT(again.err, testing::AllOf(HasSubstr("a finished run"), HasSubstr("overwrite")));

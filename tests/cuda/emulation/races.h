@@ -90,7 +90,7 @@ class RaceDetector {
   /// Calls visit(history, access) for each word, with this thread's access to it.
   template <class Visit>
   void for_each_word(const void* address, int64_t bytes, const Visit& visit);
-  WordHistory& device_word(uintptr_t address);
+  WordHistory& device_word(uintptr_t word);
   bool is_ordered(const Access& before, const Access& now) const;
   bool is_ordered_grid(uint32_t before) const;
   void report(const Access& before, const Access& now, const char* did, const char* does,
