@@ -11,7 +11,8 @@ install(TARGETS lasnet_bench_app COMPONENT benchmark)
 install(FILES models/demo.safetensors DESTINATION ${CMAKE_INSTALL_DATADIR}/lasnet/models COMPONENT program)
 install(DIRECTORY samples DESTINATION ${CMAKE_INSTALL_DATADIR}/lasnet COMPONENT program)
 install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
-install(FILES models/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/models COMPONENT program)
+install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program PATTERN library.md EXCLUDE)
+install(FILES models/README.md models/demo.toml DESTINATION ${CMAKE_INSTALL_DOCDIR}/models COMPONENT program)
 if(LASNET_TRAIN)
   # libtorch from a PyTorch wheel lies in no standard folder.
   set_target_properties(lasnet_train_app PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
@@ -32,7 +33,7 @@ install(EXPORT lasnet FILE lasnetTargets.cmake NAMESPACE lasnet:: DESTINATION ${
 # train.h belongs to lasnet_train, which only the program links.
 install(DIRECTORY include/lasnet ${PROJECT_BINARY_DIR}/include/lasnet DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN train.h EXCLUDE)
-install(FILES docs/library.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT development)
+install(FILES docs/library.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs COMPONENT development)
 install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT development)
 
 configure_package_config_file(cmake/lasnetConfig.cmake.in lasnetConfig.cmake INSTALL_DESTINATION ${config_dir}

@@ -12,6 +12,7 @@
 #include "core/file.h"
 #include "core/npy.h"
 #include "core/suggest.h"
+#include "engine/executable.h"
 #include "log.h"
 #include "machine.h"
 
@@ -297,18 +298,10 @@ void warn_of_threads(const std::string& text) {
 
 /// Refuses combinations without meaning, and says what has none.
 void check_session_options(const SessionOptions& options) {
-  if (options.backend != Backend::cuda && options.precision != Precision::fp32) {
-    throw UsageError(
-        fmt::format("--precision {0}: the {1} backend computes in fp32; {0} needs --backend cuda",
-                    to_string(options.precision), to_string(options.backend)));
-  }
-  if (options.isa && options.backend == Backend::cuda) {
-    throw UsageError(fmt::format("--isa {}: the cuda backend has no instruction sets to choose from",
-                                 to_string(*options.isa)));
-  }
-  if (options.isa && options.backend == Backend::reference && *options.isa != Isa::scalar) {
-    throw UsageError(
-        fmt::format("--isa {}: the reference backend runs scalar loops only", to_string(*options.isa)));
+  try {
+    check_backend_options(options.backend, options.isa, options.precision);
+  } catch (const Error& error) {
+    throw UsageError(std::string("--") + error.what());  // it names the field, which is the option
   }
   if (options.backend == Backend::cuda && options.schedule &&
       options.schedule->traversal == Traversal::row_bands) {
@@ -382,7 +375,8 @@ Json arch_json(const ModelSpec& spec) {
 }
 
 void add_input_options(CLI::App& app, InputOptions& options) {
-  add_number(app, "--input-size", options.size, 32, 8192, "Crop to N x N px instead of the model's own size")
+  add_number(app, "--input-size,--size", options.size, 32, 8192,
+             "Crop to N x N px instead of the model's own size")
       ->default_str("");
   app.add_flag("--no-crop", options.no_crop, "Keep the whole photograph, at its aspect ratio");
 }

@@ -7,6 +7,7 @@
 #include "core/fail.h"
 #include "eval_data.h"
 #include "lasnet/report.h"
+#include "log.h"
 #include "object_auc.h"
 #include "progress.h"
 #include "statistics.h"
@@ -22,6 +23,7 @@ struct EvalCommand {
   InputOptions input;
   std::string data;
   std::string object_masks;
+  bool skip_unreadable = false;
   int batch = 32;
   bool json = false;
 };
@@ -33,6 +35,7 @@ struct BlockRates {
 };
 
 struct Metrics {
+  std::vector<std::string> unreadable;  ///< why images were left out
   int64_t images = 0, top1 = 0, top5 = 0;
   double seconds = 0;               ///< in the network, decoding apart
   std::vector<double> macs_ratios;  ///< of each image
@@ -98,7 +101,9 @@ Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFold
   Metrics metrics;
   for (size_t begin = 0; begin < folder.items.size(); begin += static_cast<size_t>(command.batch)) {
     const size_t end = std::min(folder.items.size(), begin + static_cast<size_t>(command.batch));
-    const auto samples = load_samples(folder, masks, begin, end, preprocessing, decoders);
+    const auto [samples, unreadable] =
+        load_samples(folder, masks, begin, end, preprocessing, command.skip_unreadable, decoders);
+    metrics.unreadable.insert(metrics.unreadable.end(), unreadable.begin(), unreadable.end());
     // Uncropped photographs differ in size; neighbours of one size still share a batch.
     const Sample* last = samples.data() + samples.size();
     for (const Sample* first = samples.data(); first != last;) {
@@ -108,10 +113,12 @@ Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFold
                 auc);
       first = next;
     }
-    progress.update(metrics.images,
+    if (metrics.images == 0) continue;
+    progress.update(static_cast<int64_t>(end),
                     fmt::format("top-1 {}  MACs {}", format_percent(metrics.share(metrics.top1)),
                                 format_percent(mean(metrics.macs_ratios))));
   }
+  if (metrics.images == 0) fail("{}: none of {} images can be read", command.data, metrics.unreadable.size());
   return metrics;
 }
 
@@ -126,6 +133,7 @@ Json to_json(const EvalCommand& command, const Metrics& metrics, const ObjectAuc
   Json json = {{"model", command.model.path},
                {"data", command.data},
                {"images", metrics.images},
+               {"unreadable", metrics.unreadable},
                {"top1", metrics.share(metrics.top1)},
                {"top5", metrics.share(metrics.top5)},
                {"macs_ratio", mean(metrics.macs_ratios)},
@@ -141,7 +149,10 @@ Json to_json(const EvalCommand& command, const Metrics& metrics, const ObjectAuc
 
 std::string to_text(const Model& model, const Metrics& metrics, const ObjectAuc* auc) {
   std::string text = fmt::format("{}\n", describe(model.spec.arch));
-  text += fmt::format("images      {}\n", metrics.images);
+  text += fmt::format("images      {}{}\n", metrics.images,
+                      metrics.unreadable.empty()
+                          ? ""
+                          : fmt::format(", and {} that cannot be read", metrics.unreadable.size()));
   text += fmt::format("top-1       {}\n", bold(format_percent(metrics.share(metrics.top1))));
   text += fmt::format("top-5       {}\n", format_percent(metrics.share(metrics.top5)));
   text += fmt::format("MACs        {} of the static network, ± {} over images\n",
@@ -174,6 +185,7 @@ int eval(const EvalCommand& command) {
   }
   ObjectAuc* const separation = auc ? &*auc : nullptr;
   const Metrics metrics = evaluate(command, model, folder, masks, separation);
+  for (const std::string& reason : metrics.unreadable) log_warning("left out: " + reason);
   if (command.json) {
     print_json(to_json(command, metrics, separation));
   } else {
@@ -195,6 +207,8 @@ void add_eval(CLI::App& app, Action& action) {
          "Folder with a grey <class>/<image>.png per image (white: object): also report how well the number "
          "of blocks that computed a pixel separates object from background")
       ->type_name("DIR");
+  sub->add_flag("--skip-unreadable", command->skip_unreadable,
+                "Leave out images that cannot be decoded; else the first one ends the evaluation");
   add_input_options(*sub, command->input);
   add_session_options(*sub, command->session, 0);
   add_check_finite_flag(*sub, command->check_finite);

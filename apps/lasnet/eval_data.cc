@@ -58,9 +58,8 @@ std::vector<uint8_t> load_object(const std::string& path, const std::string& ima
   return object;
 }
 
-Sample load_sample(const ImageFolder::Item& item, const std::string& mask,
+Sample make_sample(const ImageFolder::Item& item, const Image& image, const std::string& mask,
                    const Preprocessing& preprocessing) {
-  const Image image = load_image(item.path);
   Sample sample{item.label, to_input(resize_and_crop(image, preprocessing), preprocessing), {}};
   if (!mask.empty()) sample.object = load_object(mask, item.path, image, preprocessing);
   return sample;
@@ -89,21 +88,40 @@ std::vector<std::string> object_mask_paths(const ImageFolder& folder, const std:
   return paths;
 }
 
-std::vector<Sample> load_samples(const ImageFolder& folder, const std::vector<std::string>& masks,
-                                 size_t begin, size_t end, const Preprocessing& preprocessing,
-                                 ThreadPool& pool) {
-  std::vector<Sample> samples(end - begin);
-  std::vector<std::exception_ptr> errors(end - begin);
+Samples load_samples(const ImageFolder& folder, const std::vector<std::string>& masks, size_t begin,
+                     size_t end, const Preprocessing& preprocessing, bool skip_unreadable, ThreadPool& pool) {
+  struct Outcome {
+    Sample sample;
+    std::string unreadable;
+    std::exception_ptr error;
+  };
+  std::vector<Outcome> outcomes(end - begin);
   pool.parallel_for(static_cast<int64_t>(end - begin), [&](int64_t index, int) {
-    const auto i = static_cast<size_t>(index);
+    const size_t i = begin + static_cast<size_t>(index);
+    const ImageFolder::Item& item = folder.items[i];
+    Outcome& outcome = outcomes[i - begin];
     try {
-      samples[i] = load_sample(folder.items[begin + i], masks.empty() ? "" : masks[begin + i], preprocessing);
+      Image image;
+      try {
+        image = load_image(item.path);
+      } catch (const Error& error) {
+        if (!skip_unreadable) fail("{}; --skip-unreadable leaves such images out", error.what());
+        outcome.unreadable = error.what();
+        return;
+      }
+      outcome.sample = make_sample(item, image, masks.empty() ? "" : masks[i], preprocessing);
     } catch (...) {
-      errors[i] = std::current_exception();
+      outcome.error = std::current_exception();
     }
   });
-  for (const auto& error : errors) {
-    if (error) std::rethrow_exception(error);
+  Samples samples;
+  for (Outcome& outcome : outcomes) {
+    if (outcome.error) std::rethrow_exception(outcome.error);
+    if (outcome.unreadable.empty()) {
+      samples.read.push_back(std::move(outcome.sample));
+    } else {
+      samples.unreadable.push_back(std::move(outcome.unreadable));
+    }
   }
   return samples;
 }

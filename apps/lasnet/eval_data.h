@@ -25,9 +25,15 @@ struct Sample {
   std::vector<uint8_t> object;  ///< [H * W], 1 on the object; empty if no mask was asked for
 };
 
-/// Items [begin, end). `masks` is empty or parallel to the folder's items.
-std::vector<Sample> load_samples(const ImageFolder& folder, const std::vector<std::string>& masks,
-                                 size_t begin, size_t end, const Preprocessing& preprocessing,
-                                 ThreadPool& pool);
+/// Some of a folder's images.
+struct Samples {
+  std::vector<Sample> read;
+  std::vector<std::string> unreadable;  ///< why images were left out, one sentence each
+};
+
+/// Items [begin, end). `masks` is empty or parallel to the folder's items. Throws Error on an image that
+/// cannot be decoded, unless `skip_unreadable`, and on masks that do not fit.
+Samples load_samples(const ImageFolder& folder, const std::vector<std::string>& masks, size_t begin,
+                     size_t end, const Preprocessing& preprocessing, bool skip_unreadable, ThreadPool& pool);
 
 }  // namespace lasnet::cli

@@ -124,6 +124,11 @@ LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile&
   query.batch = options.batch.value_or(hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1);
   query.threads = options.threads.value_or(1);
   query.rate = options.rate.value_or(0.5);
+  try {
+    check_query(query, hardware);
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
   return query;
 }
 

@@ -37,7 +37,7 @@ void add_hardware_option(CLI::App& app, std::string& hardware);
 HardwareProfile open_hardware(const std::string& name);
 
 /// The query for this hardware: its batch and the model's size unless the options say otherwise. Warns of
-/// options that mean nothing there.
+/// options that mean nothing there. Throws UsageError on what the hardware cannot answer.
 LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile& hardware);
 
 /// "Tesla V100 (v100)".

@@ -28,6 +28,8 @@ constexpr const char* kRun = "Run";
 constexpr std::array kHelp = {
     Help{"data", kData, "Required. Folder with train/<class>/ and val/<class>/, or with class folders only"},
     Help{"val_fraction", kData, "Share held out per class when there is no val/"},
+    Help{"skip_unreadable", kData,
+         "Decode every image first, and leave out those that cannot be; else the first one ends the run"},
     Help{"size", kData,
          "Crop in px, for training and evaluation. Default of this and --resize: what the model file of "
          "--init says"},
@@ -187,6 +189,14 @@ void check(const TrainConfig& config, const TrainOptions& options) {
   }
 }
 
+TrainConfig config_file(const std::string& path, TrainConfig base) {
+  try {
+    return load_train_config(path, std::move(base));
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
+}
+
 }  // namespace
 
 void add_train_options(CLI::App& app, TrainOptions& options) {
@@ -200,7 +210,7 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
 
 TrainConfig resolve(const TrainOptions& options) {
   const auto settled_over = [&](TrainConfig config) {
-    if (!options.config.empty()) config = load_train_config(options.config, config);
+    if (!options.config.empty()) config = config_file(options.config, std::move(config));
     for (const ConfigOverride& given : options.overrides) given.apply(config);
     return config;
   };

@@ -24,7 +24,8 @@ struct TrainOptions {
 
 void add_train_options(CLI::App& app, TrainOptions& options);
 
-/// Defaults, then the TOML file, then the command line. Throws UsageError if the result makes no sense.
+/// Defaults, then the TOML file, then the command line. Throws UsageError if the file cannot be read or the
+/// result makes no sense.
 TrainConfig resolve(const TrainOptions& options);
 
 }  // namespace lasnet::cli

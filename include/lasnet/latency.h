@@ -99,6 +99,10 @@ struct LatencyQuery {
 LASNET_EXPORT NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
                                              const LatencyQuery& query);
 
+/// Throws Error as predict_latency does on what can be said without the network: the rate, the batch, the
+/// threads, the precision, the model.
+LASNET_EXPORT void check_query(const LatencyQuery& query, const HardwareProfile& hardware);
+
 /// The schedules that are predicted to be fastest, and each block's break-even between lists and whole map,
 /// as predict_latency reports them: a schedule other than the default must be clearly faster to be chosen.
 /// What sessions run unless told otherwise. Throws Error as predict_latency does.

@@ -22,11 +22,13 @@ inline constexpr int kLeastTrainingSize = 32, kMostTrainingSize = 8192;
 struct TrainConfig {
   std::string data;           ///< folder with train/ and val/, or classes only (then split by the seed)
   double val_fraction = 0.1;  ///< share held out per class when there is no val/
-  ArchConfig arch;            ///< classes are taken from the data
-  std::string hardware;       ///< of kAutoGranularity: name or file of a profile; empty: this machine
-  int size = 128;             ///< training crop = evaluation crop, px
-  int resize = 0;             ///< evaluation resize of the shorter side; 0: size * 256 / 224
-  double target = 0.5;        ///< t: MAC ratio of the whole network
+  /// Decode every image first and leave out those that cannot be decoded, which else end the run.
+  bool skip_unreadable = false;
+  ArchConfig arch;       ///< classes are taken from the data
+  std::string hardware;  ///< of kAutoGranularity: name or file of a profile; empty: this machine
+  int size = 128;        ///< training crop = evaluation crop, px
+  int resize = 0;        ///< evaluation resize of the shorter side; 0: size * 256 / 224
+  double target = 0.5;   ///< t: MAC ratio of the whole network
 
   std::string init;           ///< static weights to start from; empty: static pre-training first
   std::string teacher;        ///< model for distillation; empty: the static network of init/pre-training

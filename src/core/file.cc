@@ -1,6 +1,7 @@
 #include "core/file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,6 +40,9 @@ class Descriptor {
  private:
   int fd_;
 };
+
+/// Temporary files are <name>.<process>-<number>.tmp.
+constexpr std::string_view kTemporarySuffix = ".tmp";
 
 std::string reason(int error) { return std::strerror(error); }
 
@@ -92,7 +96,7 @@ struct TemporaryFile {
 std::pair<std::string, Descriptor> open_beside(const std::string& target) {
   static std::atomic<unsigned> counter{0};
   for (;;) {
-    std::string path = fmt::format("{}.{}-{}.tmp", target, ::getpid(), counter++);
+    std::string path = fmt::format("{}.{}-{}{}", target, ::getpid(), counter++, kTemporarySuffix);
     int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0) return {path, Descriptor(fd)};
     if (errno == ENOENT) fail("{}: cannot be written: {}; make its folder first", target, reason(errno));
@@ -209,6 +213,32 @@ void write_file_atomically(const std::string& path, const std::function<void(std
   }
   write_and_rename(target.empty() ? path : target, write);
 }
+
+void remove_half_written(const std::string& path) {
+  namespace fs = std::filesystem;
+  const fs::path target(path);
+  const std::string prefix = target.filename().string() + ".";
+  std::error_code error;
+  std::vector<fs::path> found;
+  for (const fs::directory_entry& entry : fs::directory_iterator(target.parent_path(), error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix) || !name.ends_with(kTemporarySuffix)) continue;
+    const auto number = std::string_view(name).substr(prefix.size());
+    if (number.find_first_not_of("0123456789-") == number.size() - kTemporarySuffix.size())
+      found.push_back(entry.path());
+  }
+  for (const fs::path& leftover : found) fs::remove(leftover, error);
+}
+
+FolderLock::FolderLock(const std::string& folder, const std::string& taken)
+    : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
+  if (descriptor_ < 0) fail("{}: cannot be opened: {}", folder, reason(errno));
+  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+  ::close(descriptor_);
+  fail("{}: {}", folder, taken);
+}
+
+FolderLock::~FolderLock() { ::close(descriptor_); }
 
 void check_writable(const std::string& path) {
   struct Opened {};

@@ -48,6 +48,23 @@ std::vector<uint8_t> read_file(const std::string& path, uint64_t limit = UINT64_
 /// Error is thrown.
 void write_file_atomically(const std::string& path, const std::function<void(std::ostream&)>& write);
 
+/// Removes what write_file_atomically calls for `path` left beside it whose process was killed. Only for
+/// whoever alone writes there.
+void remove_half_written(const std::string& path);
+
+/// Keeps a folder to this process: until it is destroyed, or the process ends, nobody else gets a lock of
+/// the folder. On file systems without locks it keeps nobody out.
+class FolderLock {
+ public:
+  /// Throws Error if somebody else holds it, saying `taken`, or if the folder cannot be opened.
+  FolderLock(const std::string& folder, const std::string& taken);
+  FolderLock(FolderLock&&) = delete;
+  ~FolderLock();
+
+ private:
+  int descriptor_;
+};
+
 /// Throws the Error that write_file_atomically would, without touching `path`: to be asked before long work.
 void check_writable(const std::string& path);
 

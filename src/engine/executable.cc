@@ -45,30 +45,37 @@ Precision parse_precision(const std::string& text) {
   fail("precision '{}' is unknown; expected fp32, tf32, fp16 or bf16", text);
 }
 
+void check_backend_options(Backend backend, std::optional<Isa> isa, Precision precision) {
+  if (backend == Backend::cuda && isa) {
+    fail("isa {}: the cuda backend has no instruction sets to choose from; leave it out", to_string(*isa));
+  }
+  if (backend == Backend::reference && isa && *isa != Isa::scalar)
+    fail("isa {}: the reference backend runs scalar loops only", to_string(*isa));
+  if (backend != Backend::cuda && precision != Precision::fp32) {
+    fail("precision {0}: the {1} backend computes in fp32; {0} needs the cuda backend", to_string(precision),
+         to_string(backend));
+  }
+}
+
 std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend, std::optional<Isa> isa,
                                                   const std::optional<NetworkPlan>& plan,
                                                   Precision precision) {
+  check_backend_options(backend, isa, precision);
   check_weights(model.spec, model.weights, "model");
   if (plan && plan->blocks.size() != model.spec.blocks.size()) {
     fail("plan: schedules of {} blocks; {} has {}", plan->blocks.size(), model.spec.arch.name,
          model.spec.blocks.size());
   }
-  if (backend == Backend::cuda) {
-    if (isa) fail("the cuda backend has no instruction sets to choose from; leave {} out", to_string(*isa));
-    return make_cuda_executable(model, precision, plan);
+  switch (backend) {
+    case Backend::reference:
+      return make_reference_executable(model);
+    case Backend::cpu:
+      break;
+    case Backend::cuda:
+      return make_cuda_executable(model, precision, plan);
   }
-  if (precision != Precision::fp32) {
-    fail("the {} backend computes in fp32; {} needs the cuda backend", to_string(backend),
-         to_string(precision));
-  }
-  if (backend == Backend::cpu) {
-    const Isa kernels = isa.value_or(available_isas().back());
-    return make_cpu_executable(model, kernels, plan ? *plan : default_plan(model, kernels));
-  }
-  if (isa && *isa != Isa::scalar) {
-    fail("the reference backend runs scalar loops only; it cannot be forced to {}", to_string(*isa));
-  }
-  return make_reference_executable(model);
+  const Isa kernels = isa.value_or(available_isas().back());
+  return make_cpu_executable(model, kernels, plan ? *plan : default_plan(model, kernels));
 }
 
 }  // namespace lasnet

@@ -257,23 +257,6 @@ class CudaBlockModel final : public BlockModel {
   CudaContext context_;
 };
 
-void check(const LatencyQuery& query, const HardwareProfile& hardware) {
-  if (!(query.rate >= 0 && query.rate <= 1))
-    fail("activation rate {:g}; expected a number from 0 to 1", query.rate);
-  if (query.batch < 1 || query.batch > 4096) fail("batch {}; expected 1 to 4096 images", query.batch);
-  if (query.threads < 1 || query.threads > 1024) fail("{} threads; expected 1 to 1024", query.threads);
-  if (query.precision == DType::bf16) fail("precision bf16: latency is predicted for fp32 and fp16");
-  if (hardware.kind == HardwareKind::gpu) return;
-  if (hardware.kind == HardwareKind::cpu && query.precision != DType::f32) {
-    fail("hardware {}: the CPU kernels compute in fp32", hardware.name);
-  }
-  if (query.model == LatencyModelKind::paper) {
-    fail("hardware {}: the paper's equations describe {}; use the default model", hardware.name,
-         hardware.kind == HardwareKind::cpu ? "GPUs only"
-                                            : "published GPUs (h100, v100, ...), not these kernels");
-  }
-}
-
 std::unique_ptr<BlockModel> make_model(const ModelSpec& spec, const HardwareProfile& hardware,
                                        const LatencyQuery& query) {
   if (hardware.kind == HardwareKind::cpu) {
@@ -442,7 +425,7 @@ ScheduleConstraint parse_schedule_constraint(const std::string& text) {
   const auto names = [&](const char* key) {
     return ("," + text).find(fmt::format(",{}=", key)) != std::string::npos;
   };
-  if (names("whole_map_above")) fail("schedule: whole_map_above is what the model works out; leave it out");
+  if (names("whole_map_above")) fail("whole_map_above: the model works it out; leave it out");
   if (names("masker")) constraint.masker = plan.masker;
   if (names("gather")) constraint.gather = plan.gather;
   if (names("scatter")) constraint.scatter = plan.scatter;
@@ -466,9 +449,26 @@ void OperatorLatency::add(const OperatorLatency& part, double weight) {
   launch_s += weight * part.launch_s;
 }
 
+void check_query(const LatencyQuery& query, const HardwareProfile& hardware) {
+  if (!(query.rate >= 0 && query.rate <= 1))
+    fail("activation rate {:g}; expected a number from 0 to 1", query.rate);
+  if (query.batch < 1 || query.batch > 4096) fail("batch {}; expected 1 to 4096 images", query.batch);
+  if (query.threads < 1 || query.threads > 1024) fail("{} threads; expected 1 to 1024", query.threads);
+  if (query.precision == DType::bf16) fail("precision bf16: latency is predicted for fp32 and fp16");
+  if (hardware.kind == HardwareKind::gpu) return;
+  if (hardware.kind == HardwareKind::cpu && query.precision != DType::f32) {
+    fail("precision fp16: {} predicts the CPU kernels, which compute in fp32", hardware.name);
+  }
+  if (query.model == LatencyModelKind::paper) {
+    fail("hardware {}: the paper's equations describe {}; use the default model", hardware.name,
+         hardware.kind == HardwareKind::cpu ? "GPUs only"
+                                            : "published GPUs (h100, v100, ...), not these kernels");
+  }
+}
+
 NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
                                const LatencyQuery& query) {
-  check(query, hardware);
+  check_query(query, hardware);
   const NetworkGeometry geometry = network_geometry(spec, query.size);
   const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
   NetworkLatency best = predict_settled(*model, spec, geometry, query);

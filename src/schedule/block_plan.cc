@@ -38,14 +38,14 @@ Choice parse_choice(Names<Choice> names, std::string_view key, std::string_view 
     if (name == text) return value;
     known.push_back(name);
   }
-  fail("schedule: {}={} is unknown; expected one of {}", key, text, fmt::join(known, ", "));
+  fail("{}={}: unknown schedule; expected one of {}", key, text, fmt::join(known, ", "));
 }
 
 double parse_share(std::string_view key, std::string_view text) {
   double share = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), share);
   if (error != std::errc() || end != text.data() + text.size() || !(share >= 0)) {
-    fail("schedule: {}={}; expected a share of pixels >= 0 (above 1: never)", key, text);
+    fail("{}={}: expected a share of pixels >= 0 (above 1: never)", key, text);
   }
   return share;
 }
@@ -65,7 +65,7 @@ void parse_entry(std::string_view entry, BlockPlan& plan) {
   } else if (key == "whole_map_above") {
     plan.whole_map_above = parse_share(key, value);
   } else {
-    fail("schedule: '{}' is unknown; expected masker=, gather=, scatter=, traversal= or whole_map_above=",
+    fail("'{}': unknown schedule; expected masker=, gather=, scatter=, traversal= or whole_map_above=",
          entry);
   }
 }

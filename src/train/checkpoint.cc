@@ -98,11 +98,9 @@ nlohmann::json to_json(const Evaluation& evaluation) {
 
 void save_checkpoint(const Checkpoint& checkpoint, const std::string& path) {
   Safetensors file;
-  nlohmann::json facts = {{"version", kVersion},
-                          {"recipe", checkpoint.recipe},
-                          {"classes", checkpoint.classes},
-                          {"train_images", checkpoint.train_images},
-                          {"state", state_to_json(checkpoint.state)}};
+  nlohmann::json facts = {{"version", kVersion},           {"recipe", checkpoint.recipe},
+                          {"classes", checkpoint.classes}, {"train_images", checkpoint.train_images},
+                          {"threads", checkpoint.threads}, {"state", state_to_json(checkpoint.state)}};
   file.metadata[kMetadataKey] = facts.dump();
   for (const auto& [name, tensor] : checkpoint.weights)
     file.tensors[std::string(kWeightPrefix) + name] = tensor;
@@ -122,6 +120,7 @@ std::optional<Checkpoint> load_checkpoint(const std::string& path) {
     checkpoint.recipe = facts.at("recipe");
     facts.at("classes").get_to(checkpoint.classes);
     facts.at("train_images").get_to(checkpoint.train_images);
+    checkpoint.threads = facts.value("threads", 0);
     checkpoint.state = state_from(facts.at("state"));
   } catch (const nlohmann::json::exception& error) {
     fail("{}: not a training checkpoint ({})", path, error.what());

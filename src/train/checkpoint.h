@@ -32,6 +32,7 @@ struct Checkpoint {
   nlohmann::json recipe;  ///< recipe_json of the configuration
   std::vector<std::string> classes;
   int64_t train_images = 0;
+  int threads = 0;  ///< that the run was on, which its last digits depend on; 0: not recorded
   RunState state;
   Weights weights;  ///< of the network in training
   Weights momentum;

@@ -140,7 +140,8 @@ nlohmann::json to_json(const TrainConfig& config) {
 
 nlohmann::json recipe_json(const TrainConfig& config) {
   nlohmann::json json = to_json(config);
-  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware"})
+  for (const char* key :
+       {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware", "skip_unreadable"})
     json.erase(key);
   return json;
 }

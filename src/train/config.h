@@ -17,6 +17,7 @@ template <typename Config, typename Visitor>
 void visit_fields(Config& config, Visitor&& visit) {
   visit("data", config.data);
   visit("val_fraction", config.val_fraction);
+  visit("skip_unreadable", config.skip_unreadable);
   visit("arch", config.arch.name);
   visit("width", config.arch.width);
   visit("stem", config.arch.stem);

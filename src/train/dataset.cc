@@ -65,20 +65,52 @@ DataSplit open_data(const std::string& dir, double val_fraction, uint64_t seed) 
 }
 
 ImageSource::ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes,
-                         int threads)
-    : items_(std::move(items)), prepare_(std::move(prepare)), cache_(items_.size()) {
+                         int threads, bool skip_unreadable)
+    : items_(std::move(items)),
+      prepare_(std::move(prepare)),
+      skip_unreadable_(skip_unreadable),
+      cache_(items_.size()) {
   std::atomic<size_t> next = 0;
   std::atomic<int64_t> used = 0;
+  std::vector<std::string> errors(items_.size());
   auto work = [&] {
-    for (size_t i = next++; i < items_.size() && used < cache_bytes; i = next++) {
-      cache_[i] = prepare_(load_image(items_[i].path));
-      used += static_cast<int64_t>(cache_[i].rgb.size());
+    for (size_t i = next++; i < items_.size() && (used < cache_bytes || skip_unreadable_); i = next++) {
+      try {
+        Image image = read(i);
+        if (used >= cache_bytes) continue;
+        used += static_cast<int64_t>(image.rgb.size());
+        cache_[i] = std::move(image);
+      } catch (const Error& error) {
+        if (!skip_unreadable_) throw;
+        errors[i] = error.what();
+      }
     }
   };
   std::vector<std::future<void>> workers;
   for (int i = 0; i < threads; ++i) workers.push_back(std::async(std::launch::async, work));
   for (std::future<void>& worker : workers) worker.wait();
   for (std::future<void>& worker : workers) worker.get();
+  leave_out(errors);
+}
+
+/// `errors`: of each item, empty where it was read.
+void ImageSource::leave_out(const std::vector<std::string>& errors) {
+  size_t kept = 0;
+  for (size_t i = 0; i < items_.size(); ++i) {
+    if (!errors[i].empty()) {
+      unreadable_.push_back(errors[i]);
+      continue;
+    }
+    if (kept != i) {
+      items_[kept] = std::move(items_[i]);
+      cache_[kept] = std::move(cache_[i]);
+    }
+    ++kept;
+  }
+  items_.resize(kept);
+  cache_.resize(kept);
+  if (items_.empty() && !unreadable_.empty())
+    fail("none of {} images can be read: {}", unreadable_.size(), unreadable_.front());
 }
 
 int64_t ImageSource::cached() const {
@@ -88,8 +120,15 @@ int64_t ImageSource::cached() const {
 const Image& ImageSource::image(int64_t index, Image& scratch) const {
   auto i = static_cast<size_t>(index);
   if (!cache_[i].empty()) return cache_[i];
-  scratch = prepare_(load_image(items_[i].path));
+  scratch = read(i);
   return scratch;
+}
+
+Image ImageSource::read(size_t index) const try {
+  return prepare_(load_image(items_[index].path));
+} catch (const Error& error) {
+  if (skip_unreadable_) throw;
+  fail("{}; --skip-unreadable leaves such images out", error.what());
 }
 
 }  // namespace lasnet

@@ -27,19 +27,28 @@ class ImageSource {
   using Prepare = std::function<Image(const Image&)>;
 
   /// Decodes and prepares images, on `threads` threads, until `cache_bytes` of pixels are held; the rest are
-  /// read again at every access. Throws Error on an unreadable image, naming it.
-  ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes, int threads);
+  /// read again at every access. Throws Error on an unreadable image, naming it; with `skip_unreadable` all
+  /// are decoded, unreadable ones are left out, and it is an Error only if no other is there.
+  ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes, int threads,
+              bool skip_unreadable = false);
 
   int64_t size() const { return static_cast<int64_t>(items_.size()); }
   int label(int64_t index) const { return items_[static_cast<size_t>(index)].label; }
   int64_t cached() const;
+  /// Why images were left out, one sentence each.
+  const std::vector<std::string>& unreadable() const { return unreadable_; }
   /// The prepared image: the cached one, or `scratch` after reading it.
   const Image& image(int64_t index, Image& scratch) const;
 
  private:
+  Image read(size_t index) const;
+  void leave_out(const std::vector<std::string>& errors);
+
   std::vector<ImageFolder::Item> items_;
   Prepare prepare_;
+  bool skip_unreadable_;
   std::vector<Image> cache_;  ///< empty where not held
+  std::vector<std::string> unreadable_;
 };
 
 }  // namespace lasnet

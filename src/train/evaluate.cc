@@ -10,6 +10,7 @@ namespace {
 constexpr double kCollapsedRate = 0.01;
 constexpr double kSaturatedRate = 0.99;
 constexpr double kConstantStd = 0.01;
+constexpr int kDivergedOverGuessing = 100;
 
 std::vector<double> to_vector(const torch::Tensor& tensor) {
   torch::Tensor values = tensor.to(torch::kFloat64).contiguous();
@@ -102,6 +103,14 @@ std::vector<std::string> mask_warnings(const MaskStatistics& masks, double progr
                     fmt::join(saturated, ", ")));
   }
   return warnings;
+}
+
+std::optional<std::string> divergence_warning(double loss, size_t classes, const std::string& learning_rate) {
+  if (loss < kDivergedOverGuessing * std::log(static_cast<double>(classes))) return std::nullopt;
+  return fmt::format(
+      "diverged: the validation loss is over {} times that of guessing; what is written is of no use unless "
+      "it falls again: lower {}",
+      kDivergedOverGuessing, learning_rate);
 }
 
 }  // namespace lasnet

@@ -31,4 +31,8 @@ std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& 
 /// once `progress` e/E has passed the first third, on those saturated at 1; with what to do about it.
 std::vector<std::string> mask_warnings(const MaskStatistics& masks, double progress);
 
+/// A sentence on a validation loss that no network comes to by learning; nothing if it is not so.
+/// `learning_rate` is the option that would be too high.
+std::optional<std::string> divergence_warning(double loss, size_t classes, const std::string& learning_rate);
+
 }  // namespace lasnet

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/fail.h"
+#include "train/config.h"
 
 namespace lasnet {
 namespace {
@@ -69,7 +70,7 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
   auto value = total.item<double>();
   if (!std::isfinite(value)) {
     fail("{}: the loss is not finite at step {}; lower {}", settings_.name, global_step,
-         settings_.name == "pretrain" ? "pretrain_lr" : "lr");
+         learning_rate_option());
   }
   total.backward();
   optimizer_.step(learning_rate(global_step));
@@ -126,6 +127,8 @@ bool Phase::evaluate_epoch(RunState& state) {
                  .seconds = state.sums.seconds,
                  .validation = detail->figures,
                  .warnings = mask_warnings(detail->masks, progress(last_step + 1))};
+  auto diverged = divergence_warning(info.validation.loss, data_.classes().size(), learning_rate_option());
+  if (diverged) info.warnings.push_back(*diverged);
   state.results[settings_.name] = detail->figures;
   state.history.push_back(info);
   if (observer_.on_epoch) observer_.on_epoch(info);
@@ -139,6 +142,10 @@ double Phase::progress(int64_t global_step) const {
 double Phase::learning_rate(int64_t global_step) const {
   auto warmup = static_cast<int64_t>(settings_.warmup * static_cast<double>(steps_));
   return cosine_lr(settings_.lr, global_step, steps_, warmup);
+}
+
+std::string Phase::learning_rate_option() const {
+  return option_name(settings_.name == "pretrain" ? "pretrain_lr" : "lr");
 }
 
 double Phase::gumbel_temperature(int64_t global_step) const {

@@ -15,6 +15,11 @@ RunFiles::RunFiles(std::string directory) : directory_(std::move(directory)) {
   check_writable(checkpoint());
 }
 
+void RunFiles::remove_half_written() const {
+  for (const std::string& file : {checkpoint(), static_model(), control_model(), dynamic_model(), log()})
+    lasnet::remove_half_written(file);
+}
+
 void RunFiles::forget_position() const {
   std::error_code error;
   std::filesystem::remove(checkpoint(), error);

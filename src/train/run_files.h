@@ -13,6 +13,9 @@ class RunFiles {
   /// Creates the directory and proves that it can be written to. Throws Error otherwise.
   explicit RunFiles(std::string directory);
 
+  /// Removes what runs that were killed left half-written. Only while no other run writes here.
+  void remove_half_written() const;
+
   /// Removes the checkpoint: nothing goes on from there any more.
   void forget_position() const;
 

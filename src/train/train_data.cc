@@ -31,9 +31,13 @@ TrainData::TrainData(const TrainConfig& config, int threads,
     return resize_and_crop(image, preprocessing);
   };
   auto prepare_train = [size = config.size](const Image& image) { return shrink_for_training(image, size); };
-  val_ = std::make_unique<ImageSource>(std::move(split.val), prepare_val, kValCacheBytes, threads);
+  val_ = std::make_unique<ImageSource>(std::move(split.val), prepare_val, kValCacheBytes, threads,
+                                       config.skip_unreadable);
   train_ = std::make_unique<ImageSource>(std::move(split.train), prepare_train, kCacheBytes - kValCacheBytes,
-                                         threads);
+                                         threads, config.skip_unreadable);
+  for (const ImageSource* source : {val_.get(), train_.get()}) {
+    for (const std::string& error : source->unreadable()) message("left out: " + error);
+  }
   message(fmt::format("{} of {} training images are held in memory", train_->cached(), train_->size()));
 }
 

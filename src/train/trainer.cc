@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "core/fail.h"
+#include "core/file.h"
 #include "lasnet/train.h"
 #include "train/auto_granularity.h"
 #include "train/config.h"
@@ -58,9 +59,8 @@ void check_batch(const TrainConfig& config, const ModelSpec& spec, int64_t image
 
 /// Throws Error, naming the file and the ways out, if config.output holds a run that it neither resumes nor
 /// overwrites.
-void check_nothing_is_lost(const TrainConfig& config) {
+void check_nothing_is_lost(const TrainConfig& config, const RunFiles& files) {
   if (config.resume || config.overwrite) return;
-  const RunFiles files(config.output);
   const std::optional<Checkpoint> checkpoint = load_checkpoint(files.checkpoint());
   if (checkpoint && checkpoint->state.phase != kDone) {
     fail(
@@ -147,6 +147,10 @@ void Trainer::resume() {
   if (state_.phase == kDone) {
     message(fmt::format("{}: the run is finished", config_.output));
     return;
+  }
+  if (checkpoint->threads != threads_ && checkpoint->threads > 0) {
+    message(fmt::format("the run was on {} threads; on {} its figures differ in their last digits",
+                        checkpoint->threads, threads_));
   }
   message(fmt::format("resuming {} in epoch {} after {} of {} steps", state_.phase, state_.epoch + 1,
                       state_.step, data_.steps_per_epoch()));
@@ -245,6 +249,7 @@ void Trainer::save_position(const Weights& weights, const Weights& momentum) con
   save_checkpoint({.recipe = recipe_,
                    .classes = data_.classes(),
                    .train_images = data_.train_images(),
+                   .threads = threads_,
                    .state = state_,
                    .weights = weights,
                    .momentum = momentum},
@@ -306,7 +311,10 @@ TrainResult Trainer::result(bool completed) const {
 
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_train_config(config);
-  check_nothing_is_lost(config);
+  const RunFiles files(config.output);
+  const FolderLock lock(config.output, "another training run writes here; wait for it, or give another -o");
+  check_nothing_is_lost(config, files);
+  files.remove_half_written();
   const TrainConfig settled = with_granularity(config, observer);
   spec_for(settled.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
   KeepFreedMemory keep_freed_memory;

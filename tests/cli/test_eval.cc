@@ -9,6 +9,7 @@ namespace lasnet::test {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::AllOf;
 using testing::HasSubstr;
 
 class EvalTest : public ProgramTest {
@@ -91,7 +92,31 @@ TEST_F(EvalTest, AnUnreadableImageIsNamed) {
   const auto result = run_program({"eval", model_, folder_.path("data"), "--json"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_EQ(result.out, "");
-  EXPECT_THAT(result.err, HasSubstr("disc/2.png"));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("disc/2.png"), HasSubstr("--skip-unreadable")));
+}
+
+TEST_F(EvalTest, UnreadableImagesCanBeLeftOut) {
+  const auto whole = run_program({"eval", model_, folder_.path("data"), "--json", "--batch", "3"}).json();
+  EXPECT_EQ(whole.at("unreadable").size(), 0u);
+  for (const char* name : {"disc/a.png", "disc/b.jpg", "disc/c.png", "stripes/2a.png"})
+    write_text(folder_.path(std::string("data/val/") + name), "not a picture");
+  const auto result =
+      run_program({"eval", model_, folder_.path("data"), "--json", "--batch", "3", "--skip-unreadable"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("stripes/2a.png"));
+  const auto json = result.json();
+  EXPECT_EQ(json.at("images"), whole.at("images"));
+  EXPECT_EQ(json.at("top1"), whole.at("top1"));
+  EXPECT_EQ(json.at("macs_ratio"), whole.at("macs_ratio"));
+  ASSERT_EQ(json.at("unreadable").size(), 4u);
+  EXPECT_THAT(json.at("unreadable").at(1).get<std::string>(), HasSubstr("disc/b.jpg"));
+}
+
+TEST_F(EvalTest, ItIsAnErrorIfNoImageIsLeft) {
+  for (const auto& item : open_image_folder(folder_.path("data/val")).items) write_text(item.path, "");
+  const auto result = run_program({"eval", model_, folder_.path("data"), "--skip-unreadable"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("none of 10 images can be read"));
 }
 
 TEST_F(EvalTest, ObjectMasksGiveAnAuc) {

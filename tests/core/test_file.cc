@@ -46,6 +46,30 @@ TEST(CheckWritable, LeavesNothingAndTouchesNothing) {
   EXPECT_ERROR(check_writable(dir.path()), HasSubstr("got a folder"));
 }
 
+TEST(HalfWritten, OnlyTemporaryFilesOfThatNameAreRemoved) {
+  TemporaryDir dir;
+  const std::vector<std::string> kept = {"file", "file.12-0.txt", "file.tmp", "file.x12-0.tmp",
+                                         "other.12-0.tmp"};
+  for (const std::string& name : kept) write_text(dir / name, "kept");
+  write_text(dir / "file.12-0.tmp", "half");
+  write_text(dir / "file.99999-17.tmp", "half");
+  remove_half_written(dir / "file");
+  for (const std::string& name : kept) EXPECT_TRUE(std::filesystem::exists(dir / name)) << name;
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}),
+            static_cast<std::ptrdiff_t>(kept.size()));
+}
+
+TEST(FolderLock, IsHeldByOneAtATime) {
+  TemporaryDir dir;
+  {
+    const FolderLock lock(dir.path(), "taken");
+    EXPECT_ERROR(FolderLock(dir.path(), "somebody writes here"),
+                 AllOf(HasSubstr(dir.path()), HasSubstr("somebody writes here")));
+  }
+  const FolderLock again(dir.path(), "taken");
+  EXPECT_ERROR(FolderLock(dir / "absent", "taken"), HasSubstr("No such file"));
+}
+
 TEST(ReadFile, RefusesMoreThanTheLimit) {
   TemporaryDir dir;
   write_text(dir / "file", "12345");

@@ -114,7 +114,31 @@ TEST(ImageSource, NamesAnUnreadableImage) {
     ImageSource(
         items, [](const Image& image) { return image; }, 1 << 20, 2);
   };
-  EXPECT_THAT(message_of(open), HasSubstr("broken.jpg"));
+  EXPECT_THAT(message_of(open), AllOf(HasSubstr("broken.jpg"), HasSubstr("--skip-unreadable")));
+}
+
+TEST(ImageSource, LeavesUnreadableImagesOut) {
+  SyntheticFolder folder("left_out");
+  folder.add_two_classes(3, 1);
+  const auto prepare = [](const Image& image) { return image; };
+  const ImageSource whole(open_data(folder.path(), 0.1, 1).train, prepare, 1 << 20, 1);
+  for (const char* name : {"train/blue/0.jpg", "train/red/broken.jpg", "train/red/zz.png"})
+    std::ofstream(folder.path(name)) << "this is text";
+  const std::vector<ImageFolder::Item> items = open_data(folder.path(), 0.1, 1).train;
+  for (const int64_t cache : {0, 1 << 20}) {
+    const ImageSource source(items, prepare, cache, 2, /*skip_unreadable=*/true);
+    ASSERT_EQ(source.unreadable().size(), 3u);
+    EXPECT_THAT(source.unreadable()[1], HasSubstr("broken.jpg"));
+    ASSERT_EQ(source.size(), whole.size());
+    Image scratch, other;
+    for (int64_t i = 0; i < source.size(); ++i) {
+      EXPECT_EQ(source.image(i, scratch), whole.image(i, other));
+      EXPECT_EQ(source.label(i), whole.label(i));
+    }
+  }
+  for (const ImageFolder::Item& item : items) std::ofstream(item.path) << "this is text";
+  EXPECT_THAT(message_of([&] { ImageSource(items, prepare, 0, 2, true); }),
+              HasSubstr("none of 9 images can be read"));
 }
 
 TEST(RandomCropBox, StaysInsideWithTheAskedAreaAndRatio) {

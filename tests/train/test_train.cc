@@ -54,9 +54,11 @@ class TrainTest : public testing::Test {
     observer_.on_epoch = [this](const EpochInfo& info) { epochs_.push_back(info); };
   }
 
-  std::string error() {
+  std::string error() const { return error_of(observer_); }
+
+  std::string error_of(const TrainObserver& observer) const {
     try {
-      train(config_, observer_);
+      train(config_, observer);
     } catch (const Error& caught) {
       return caught.what();
     }
@@ -324,7 +326,54 @@ TEST_F(TrainTest, RefusesAnUnknownArchitecture) {
 
 TEST_F(TrainTest, ADivergingRunSaysWhatToLower) {
   config_.pretrain_lr = 1e30;
-  EXPECT_THAT(error(), AllOf(HasSubstr("not finite"), HasSubstr("pretrain_lr")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("not finite"), HasSubstr("--pretrain-lr")));
+}
+
+TEST_F(TrainTest, ARunThatDivergesToLargeNumbersIsWarnedOf) {
+  config_.pretrain_lr = 1e3;
+  config_.alpha_distill = 0;
+  train(config_, observer_);
+  ASSERT_FALSE(epochs_.empty());
+  EXPECT_THAT(epochs_[0].warnings, Contains(AllOf(HasSubstr("diverged"), HasSubstr("lower --pretrain-lr"))));
+}
+
+TEST(DivergenceWarning, IsFarFromAnyLossOfLearning) {
+  EXPECT_FALSE(divergence_warning(20, 2, "--lr"));
+  EXPECT_TRUE(divergence_warning(70, 2, "--lr"));
+  EXPECT_FALSE(divergence_warning(600, 1000, "--lr"));
+  EXPECT_TRUE(divergence_warning(700, 1000, "--lr"));
+}
+
+TEST_F(TrainTest, TwoRunsDoNotWriteToOneFolder) {
+  std::string refused;
+  observer_.on_step = [&](const StepInfo&) {
+    if (refused.empty()) refused = error_of({});
+  };
+  EXPECT_TRUE(train(config_, observer_).completed);
+  EXPECT_THAT(refused, AllOf(HasSubstr(config_.output), HasSubstr("another training run")));
+}
+
+TEST_F(TrainTest, WhatKilledRunsLeftIsRemoved) {
+  std::filesystem::create_directories(config_.output);
+  std::ofstream(out("checkpoint.safetensors.123-4.tmp")) << "half";
+  std::ofstream(out("notes.tmp")) << "mine";
+  train(config_, observer_);
+  EXPECT_FALSE(std::filesystem::exists(out("checkpoint.safetensors.123-4.tmp")));
+  EXPECT_TRUE(std::filesystem::exists(out("notes.tmp")));
+}
+
+TEST_F(TrainTest, SaysThatOtherThreadsGiveOtherDigits) {
+  int polls = 0;
+  observer_.should_stop = [&] { return ++polls == 3; };
+  config_.threads = 1;
+  ASSERT_FALSE(train(config_, observer_).completed);
+  observer_.should_stop = {};
+  std::vector<std::string> messages;
+  observer_.on_message = [&](const std::string& text) { messages.push_back(text); };
+  config_.resume = true;
+  config_.threads = 2;
+  train(config_, observer_);
+  EXPECT_THAT(messages, Contains(HasSubstr("the run was on 1 threads; on 2")));
 }
 
 TEST_F(TrainTest, ReportsEveryStep) {
