@@ -6,6 +6,7 @@
 #include <ostream>
 
 #include "core/file.h"
+#include "latency/break_even.h"
 #include "report/plot.h"
 #include "terminal.h"
 
@@ -90,16 +91,6 @@ std::vector<SweepRow> sweep_rows(const BenchReport& report, int granularity) {
   return rows;
 }
 
-double break_even(const std::vector<SweepRow>& rows) {
-  for (size_t i = rows.size(); i-- > 0;) {
-    if (rows[i].speedup < 1) continue;
-    if (i + 1 == rows.size()) return 1;
-    const SweepRow &above = rows[i], &below = rows[i + 1];
-    return above.rate + (above.speedup - 1) / (above.speedup - below.speedup) * (below.rate - above.rate);
-  }
-  return 0;
-}
-
 void prepare_sweep(const std::string& dir, const std::string& name) {
   create_directory(dir);
   for (const char* extension : {".csv", ".svg"}) check_writable(file_of(dir, name, extension));
@@ -120,6 +111,16 @@ void write_sweep(const std::vector<SweepRow>& rows, const std::string& title, co
   write_svg(plots, {.title = title, .columns = 3}, file_of(dir, name, ".svg"));
 }
 
+namespace {
+
+double break_even_of(const std::vector<SweepRow>& line) {
+  std::vector<double> rates, speedups;
+  for (const SweepRow& row : line) rates.push_back(row.rate), speedups.push_back(row.speedup);
+  return break_even(rates, speedups);
+}
+
+}  // namespace
+
 std::string to_text(const std::vector<SweepRow>& rows) {
   Table table({"", ">S", ">at r = 0.25", ">0.5", ">0.75", ">faster up to r"});
   for (const auto& [stage, by_granularity] : grouped(rows)) {
@@ -127,7 +128,7 @@ std::string to_text(const std::vector<SweepRow>& rows) {
       table.add_row(
           {stage_name(stage), std::to_string(granularity), fmt::format("{:.2f}x", speedup_at(line, 0.25)),
            fmt::format("{:.2f}x", speedup_at(line, 0.5)), fmt::format("{:.2f}x", speedup_at(line, 0.75)),
-           fmt::format("{:.2f}", break_even(line))});
+           fmt::format("{:.2f}", break_even_of(line))});
     }
   }
   return table.to_string(2);

@@ -19,10 +19,6 @@ struct SweepRow {
 /// The rows of one measurement.
 std::vector<SweepRow> sweep_rows(const BenchReport& report, int granularity);
 
-/// Density up to which the sparse run is the faster one, interpolated between rows of one stage and
-/// granularity in rising order of rate; 1 if it always is.
-double break_even(const std::vector<SweepRow>& rows);
-
 /// Makes the folder for write_sweep and proves that the files can be written there. Throws Error.
 void prepare_sweep(const std::string& dir, const std::string& name);
 

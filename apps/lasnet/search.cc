@@ -15,8 +15,9 @@ namespace {
 
 constexpr const char* kFooter =
     R"(Chosen is, per stage or block, the smallest S whose predicted latency is within --tolerance of the least:
-small patches follow objects more closely. --macs and --budget-ms work backwards to a rate; train for the MAC
-ratio that is printed.
+small patches follow objects more closely. "faster up to r": the rate at which masks stop being faster than
+the static blocks; -: they never are. --macs and --budget-ms work backwards to a rate; train for the MAC ratio
+that is printed.
 
 Examples
   lasnet search resnet50 --hardware v100 --rate 0.5 --plot resnet50.svg
@@ -58,6 +59,8 @@ Json to_json(const GranularitySearch& found, const HardwareProfile& hardware, co
                       {"granularity", curve.granularity},
                       {"us", us},
                       {"us_at_rate", 1e6 * curve.seconds_at_rate},
+                      {"static_us", 1e6 * curve.static_s},
+                      {"break_even", curve.break_even},
                       {"chosen", curve.chosen},
                       {"coarse", curve.coarse}});
   }
@@ -86,13 +89,16 @@ std::string to_text(const GranularitySearch& found, const HardwareProfile& hardw
   std::string text = fmt::format("{}  {}\n\n", bold(command.latency.model.path),
                                  dim(fmt::format("batch {}, {}, r {:.3g}, {}", query.batch,
                                                  precision_name(query), found.rate, describe(hardware))));
-  Table table({command.search.per_block ? "block" : "stage", ">S", ">latency", "", ""});
+  Table table({command.search.per_block ? "block" : "stage", ">S", ">latency", ">speed-up", ">faster up to r",
+               "", ""});
   for (size_t i = 0; i < found.curves.size(); ++i) {
     const SearchCurve& curve = found.curves[i];
     const bool first = i == 0 || found.curves[i - 1].name != curve.name;
     if (first && i > 0 && !command.search.per_block) table.add_rule();
     table.add_row({first ? curve.name : "", std::to_string(curve.granularity),
                    fmt::format("{:.1f} us", 1e6 * curve.seconds_at_rate),
+                   fmt::format("{:.2f}x", curve.static_s / curve.seconds_at_rate),
+                   curve.break_even > 0 ? fmt::format("{:.2f}", curve.break_even) : "-",
                    curve.chosen ? accent("chosen") : "", curve.coarse ? dim("more than half the map") : ""});
   }
   return text + table.to_string(2) +

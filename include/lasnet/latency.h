@@ -140,6 +140,7 @@ struct SearchCurve {
   std::vector<double> seconds;
   double static_s = 0;         ///< of the same blocks without masks
   double seconds_at_rate = 0;  ///< at the rate that the choice is made for
+  double break_even = 0;  ///< rate up to which they are faster than without masks; 0: at none of the rates
   bool chosen = false;
   bool coarse = false;  ///< one patch holds more than half of the map
 };

@@ -9,6 +9,7 @@
 #include "lasnet/geometry.h"
 #include "lasnet/latency.h"
 #include "latency/activity.h"
+#include "latency/break_even.h"
 #include "latency/macs_ratio.h"
 
 namespace lasnet {
@@ -150,6 +151,12 @@ class Searcher {
     return largest_rate(*options_.budget_s, [&](double rate) { return predict(spec, rate).dynamic_s; });
   }
 
+  static std::vector<double> speedups(const SearchCurve& curve) {
+    std::vector<double> of_rates;
+    for (const double seconds : curve.seconds) of_rates.push_back(curve.static_s / seconds);
+    return of_rates;
+  }
+
   /// Name and place of a part's curves.
   SearchCurve empty_curve(size_t part, int granularity) const {
     const auto found = std::find(part_of_block_.begin(), part_of_block_.end(), static_cast<int>(part));
@@ -182,7 +189,9 @@ class Searcher {
     }
     for (size_t part = 0; part < parts(); ++part) {
       for (SearchCurve& curve : of_part[part]) {
-        if (offered(curve.granularity, part)) result.curves.push_back(std::move(curve));
+        if (!offered(curve.granularity, part)) continue;
+        curve.break_even = break_even(result.rates, speedups(curve));
+        result.curves.push_back(std::move(curve));
       }
     }
   }

@@ -268,6 +268,8 @@ TEST_F(SearchTest, JsonSaysWhatWasChosenAndFromWhat) {
     const int stage = curve.at("stage").get<int>() - 1;
     EXPECT_EQ(curve.at("name"), "stage " + std::to_string(stage + 1));
     EXPECT_EQ(curve.at("us").size(), report.at("rates").size());
+    EXPECT_GT(curve.at("static_us").get<double>(), 0);
+    EXPECT_GE(curve.at("break_even").get<double>(), 0);
     double& best = least.at(static_cast<size_t>(stage));
     if (!curve.at("coarse")) best = std::min(best, curve.at("us_at_rate").get<double>());
     if (!curve.at("chosen").get<bool>()) continue;
@@ -376,7 +378,8 @@ TEST_F(SearchTest, PlotsACurvePerCandidateAndStage) {
   const auto path = folder_.path("curves.svg");
   const auto result = run_program(search({"--candidates", "2,4", "--plot", path}));
   ASSERT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out, AllOf(HasSubstr("granularity"), HasSubstr("chosen"), HasSubstr("stage 4")));
+  EXPECT_THAT(result.out, AllOf(HasSubstr("granularity"), HasSubstr("chosen"), HasSubstr("faster up to r"),
+                                HasSubstr("stage 4")));
   EXPECT_THAT(result.err, HasSubstr(path));
   const std::string svg = read_text(path);
   EXPECT_THAT(svg, AllOf(HasSubstr("<svg"), HasSubstr("</svg>"), HasSubstr("stage 1"), HasSubstr("stage 4")));

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "lasnet/latency.h"
+#include "latency/break_even.h"
 #include "support/expect_error.h"
 
 namespace lasnet::test {
@@ -41,6 +42,31 @@ TEST(Search, ChoosesTheSmallestWithinTheTolerance) {
       }
     }
   }
+}
+
+TEST(BreakEven, IsWhereTheLastSpeedUpMeetsOne) {
+  const std::vector<double> rates = {0.2, 0.4, 0.8};
+  EXPECT_NEAR(break_even(rates, std::vector{2.0, 1.25, 0.75}), 0.6, 1e-12);
+  EXPECT_NEAR(break_even(rates, std::vector{0.9, 1.5, 0.5}), 0.6, 1e-12) << "slower at first";
+  EXPECT_EQ(break_even(rates, std::vector{2.0, 1.5, 1.0}), 1);
+  EXPECT_EQ(break_even(rates, std::vector{0.9, 0.8, 0.7}), 0);
+}
+
+TEST(Search, MasksPayUpToTheBreakEven) {
+  int between = 0;
+  for (const char* hardware : {"v100", "cuda-h100", "cpu-avx2"}) {
+    const GranularitySearch found = search({}, hardware);
+    for (const SearchCurve& curve : found.curves) {
+      between += curve.break_even > 0 && curve.break_even < 1;
+      for (size_t i = 0; i < found.rates.size(); ++i) {
+        if (found.rates[i] > curve.break_even) {
+          EXPECT_GT(curve.seconds[i], curve.static_s)
+              << hardware << " " << curve.name << " " << curve.granularity;
+        }
+      }
+    }
+  }
+  EXPECT_GT(between, 10);
 }
 
 TEST(Search, AnyToleranceAllowsThePixel) { EXPECT_THAT(search({.tolerance = 10}).granularity, Each(1)); }
