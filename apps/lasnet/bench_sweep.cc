@@ -49,6 +49,12 @@ Plot stage_plot(int stage, const std::map<int, std::vector<SweepRow>>& by_granul
   return plot;
 }
 
+double break_even_of(const std::vector<SweepRow>& line) {
+  std::vector<double> rates, speedups;
+  for (const SweepRow& row : line) rates.push_back(row.rate), speedups.push_back(row.speedup);
+  return break_even(rates, speedups);
+}
+
 std::string file_of(const std::string& dir, const std::string& name, const char* extension) {
   return dir + "/" + name + extension;
 }
@@ -110,16 +116,6 @@ void write_sweep(const std::vector<SweepRow>& rows, const std::string& title, co
     plots.push_back(stage_plot(stage, by_granularity));
   write_svg(plots, {.title = title, .columns = 3}, file_of(dir, name, ".svg"));
 }
-
-namespace {
-
-double break_even_of(const std::vector<SweepRow>& line) {
-  std::vector<double> rates, speedups;
-  for (const SweepRow& row : line) rates.push_back(row.rate), speedups.push_back(row.speedup);
-  return break_even(rates, speedups);
-}
-
-}  // namespace
 
 std::string to_text(const std::vector<SweepRow>& rows) {
   Table table({"", ">S", ">at r = 0.25", ">0.5", ">0.75", ">faster up to r"});

@@ -16,6 +16,16 @@ class UsageError : public Error {
   using Error::Error;
 };
 
+/// What `function` returns; an Error from it is a wrong use, said after `prefix`.
+template <typename Function>
+auto as_usage(const Function& function, const std::string& prefix = "") {
+  try {
+    return function();
+  } catch (const Error& error) {
+    throw UsageError(prefix + error.what());
+  }
+}
+
 /// An option whose text goes to `accept`; an Error from it is a usage error.
 template <typename Accept>
 CLI::Option* add_parsed(CLI::App& app, const std::string& name, const std::string& help, Accept accept) {

@@ -210,11 +210,7 @@ ArchConfig apply(const ModelOptions& options, ArchConfig arch) {
   arch.classes = options.classes.value_or(arch.classes);
   arch.stem = options.stem.value_or(arch.stem);
   arch.se_pool = options.se_pool.value_or(arch.se_pool);
-  try {
-    make_spec(arch);
-  } catch (const Error& error) {
-    throw UsageError(error.what());
-  }
+  as_usage([&] { make_spec(arch); });
   return arch;
 }
 
@@ -298,11 +294,8 @@ void warn_of_threads(const std::string& text) {
 
 /// Refuses combinations without meaning, and says what has none.
 void check_session_options(const SessionOptions& options) {
-  try {
-    check_backend_options(options.backend, options.isa, options.precision);
-  } catch (const Error& error) {
-    throw UsageError(std::string("--") + error.what());  // it names the field, which is the option
-  }
+  // An Error names the field, which is the option.
+  as_usage([&] { check_backend_options(options.backend, options.isa, options.precision); }, "--");
   if (options.backend == Backend::cuda && options.schedule &&
       options.schedule->traversal == Traversal::row_bands) {
     log_warning("--schedule traversal=row_bands: the cuda backend traverses whole maps only");

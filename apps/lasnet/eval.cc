@@ -118,7 +118,10 @@ Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFold
                     fmt::format("top-1 {}  MACs {}", format_percent(metrics.share(metrics.top1)),
                                 format_percent(mean(metrics.macs_ratios))));
   }
-  if (metrics.images == 0) fail("{}: none of {} images can be read", command.data, metrics.unreadable.size());
+  if (metrics.images == 0) {
+    fail("{}: none of {} images can be read: {}", command.data, metrics.unreadable.size(),
+         metrics.unreadable.front());
+  }
   return metrics;
 }
 

@@ -58,11 +58,25 @@ std::vector<uint8_t> load_object(const std::string& path, const std::string& ima
   return object;
 }
 
-Sample make_sample(const ImageFolder::Item& item, const Image& image, const std::string& mask,
-                   const Preprocessing& preprocessing) {
+/// A sample, or why there is none.
+struct Loaded {
+  Sample sample;
+  std::string unreadable;    ///< the image, which is to be left out
+  std::exception_ptr error;  ///< anything else
+};
+
+Loaded load_sample(const ImageFolder::Item& item, const std::string& mask, const Preprocessing& preprocessing,
+                   bool skip_unreadable) {
+  Image image;
+  try {
+    image = load_image(item.path);
+  } catch (const Error& error) {
+    if (!skip_unreadable) fail("{}; --skip-unreadable leaves such images out", error.what());
+    return {.sample = {}, .unreadable = error.what(), .error = {}};
+  }
   Sample sample{item.label, to_input(resize_and_crop(image, preprocessing), preprocessing), {}};
   if (!mask.empty()) sample.object = load_object(mask, item.path, image, preprocessing);
-  return sample;
+  return {.sample = std::move(sample), .unreadable = {}, .error = {}};
 }
 
 }  // namespace
@@ -90,37 +104,23 @@ std::vector<std::string> object_mask_paths(const ImageFolder& folder, const std:
 
 Samples load_samples(const ImageFolder& folder, const std::vector<std::string>& masks, size_t begin,
                      size_t end, const Preprocessing& preprocessing, bool skip_unreadable, ThreadPool& pool) {
-  struct Outcome {
-    Sample sample;
-    std::string unreadable;
-    std::exception_ptr error;
-  };
-  std::vector<Outcome> outcomes(end - begin);
+  std::vector<Loaded> loaded(end - begin);
   pool.parallel_for(static_cast<int64_t>(end - begin), [&](int64_t index, int) {
-    const size_t i = begin + static_cast<size_t>(index);
-    const ImageFolder::Item& item = folder.items[i];
-    Outcome& outcome = outcomes[i - begin];
+    const auto i = static_cast<size_t>(index);
     try {
-      Image image;
-      try {
-        image = load_image(item.path);
-      } catch (const Error& error) {
-        if (!skip_unreadable) fail("{}; --skip-unreadable leaves such images out", error.what());
-        outcome.unreadable = error.what();
-        return;
-      }
-      outcome.sample = make_sample(item, image, masks.empty() ? "" : masks[i], preprocessing);
+      loaded[i] = load_sample(folder.items[begin + i], masks.empty() ? "" : masks[begin + i], preprocessing,
+                              skip_unreadable);
     } catch (...) {
-      outcome.error = std::current_exception();
+      loaded[i].error = std::current_exception();
     }
   });
   Samples samples;
-  for (Outcome& outcome : outcomes) {
-    if (outcome.error) std::rethrow_exception(outcome.error);
-    if (outcome.unreadable.empty()) {
-      samples.read.push_back(std::move(outcome.sample));
+  for (Loaded& one : loaded) {
+    if (one.error) std::rethrow_exception(one.error);
+    if (one.unreadable.empty()) {
+      samples.read.push_back(std::move(one.sample));
     } else {
-      samples.unreadable.push_back(std::move(outcome.unreadable));
+      samples.unreadable.push_back(std::move(one.unreadable));
     }
   }
   return samples;

@@ -97,11 +97,7 @@ HardwareProfile open_hardware(const std::string& name) {
     if (known || std::filesystem::exists(name)) {
       profile = load_hardware(name);
     } else {
-      try {
-        load_hardware(name);
-      } catch (const Error& error) {
-        throw UsageError(fmt::format("--hardware: {}", error.what()));
-      }
+      as_usage([&] { load_hardware(name); }, "--hardware: ");
     }
   }
   for (const std::string& difference : hardware_mismatches(profile, this_machine(isa))) {
@@ -124,11 +120,7 @@ LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile&
   query.batch = options.batch.value_or(hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1);
   query.threads = options.threads.value_or(1);
   query.rate = options.rate.value_or(0.5);
-  try {
-    check_query(query, hardware);
-  } catch (const Error& error) {
-    throw UsageError(error.what());
-  }
+  as_usage([&] { check_query(query, hardware); });
   return query;
 }
 

@@ -189,14 +189,6 @@ void check(const TrainConfig& config, const TrainOptions& options) {
   }
 }
 
-TrainConfig config_file(const std::string& path, TrainConfig base) {
-  try {
-    return load_train_config(path, std::move(base));
-  } catch (const Error& error) {
-    throw UsageError(error.what());
-  }
-}
-
 }  // namespace
 
 void add_train_options(CLI::App& app, TrainOptions& options) {
@@ -210,7 +202,7 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
 
 TrainConfig resolve(const TrainOptions& options) {
   const auto settled_over = [&](TrainConfig config) {
-    if (!options.config.empty()) config = config_file(options.config, std::move(config));
+    if (!options.config.empty()) config = as_usage([&] { return load_train_config(options.config, config); });
     for (const ConfigOverride& given : options.overrides) given.apply(config);
     return config;
   };

@@ -220,25 +220,24 @@ void remove_half_written(const std::string& path) {
   const std::string prefix = target.filename().string() + ".";
   std::error_code error;
   std::vector<fs::path> found;
-  for (const fs::directory_entry& entry : fs::directory_iterator(target.parent_path(), error)) {
-    const std::string name = entry.path().filename().string();
+  fs::directory_iterator entry(target.parent_path(), error);
+  for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
+    const std::string name = entry->path().filename().string();
     if (!name.starts_with(prefix) || !name.ends_with(kTemporarySuffix)) continue;
     const auto number = std::string_view(name).substr(prefix.size());
     if (number.find_first_not_of("0123456789-") == number.size() - kTemporarySuffix.size())
-      found.push_back(entry.path());
+      found.push_back(entry->path());
   }
   for (const fs::path& leftover : found) fs::remove(leftover, error);
 }
 
-FolderLock::FolderLock(const std::string& folder, const std::string& taken)
-    : descriptor_(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)) {
-  if (descriptor_ < 0) fail("{}: cannot be opened: {}", folder, reason(errno));
-  if (::flock(descriptor_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
-  ::close(descriptor_);
-  fail("{}: {}", folder, taken);
+FolderLock::FolderLock(const std::string& folder, const std::string& taken) {
+  const auto opened =
+      std::make_shared<Descriptor>(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!*opened) fail("{}: cannot be opened: {}", folder, reason(errno));
+  if (::flock(opened->get(), LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) fail("{}: {}", folder, taken);
+  folder_ = opened;
 }
-
-FolderLock::~FolderLock() { ::close(descriptor_); }
 
 void check_writable(const std::string& path) {
   struct Opened {};

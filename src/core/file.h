@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <ostream>
 #include <span>
 #include <string>
@@ -59,10 +60,9 @@ class FolderLock {
   /// Throws Error if somebody else holds it, saying `taken`, or if the folder cannot be opened.
   FolderLock(const std::string& folder, const std::string& taken);
   FolderLock(FolderLock&&) = delete;
-  ~FolderLock();
 
  private:
-  int descriptor_;
+  std::shared_ptr<const void> folder_;  ///< closes it
 };
 
 /// Throws the Error that write_file_atomically would, without touching `path`: to be asked before long work.

@@ -79,7 +79,7 @@ void check_nothing_is_lost(const TrainConfig& config, const RunFiles& files) {
 
 class Trainer {
  public:
-  Trainer(const TrainConfig& config, const TrainObserver& observer);
+  Trainer(const TrainConfig& config, const RunFiles& files, const TrainObserver& observer);
 
   TrainResult run();
 
@@ -115,10 +115,10 @@ class Trainer {
   std::optional<Checkpoint> resumed_;  ///< until its phase has taken the tensors
 };
 
-Trainer::Trainer(const TrainConfig& config, const TrainObserver& observer)
+Trainer::Trainer(const TrainConfig& config, const RunFiles& files, const TrainObserver& observer)
     : config_(config),
       observer_(observer),
-      files_(config.output),
+      files_(files),
       threads_(thread_count(config)),
       torch_threads_(threads_),
       data_(config, threads_, [this](const std::string& text) { message(text); }),
@@ -319,7 +319,7 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   spec_for(settled.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
   KeepFreedMemory keep_freed_memory;
   try {
-    return Trainer(settled, observer).run();
+    return Trainer(settled, files, observer).run();
   } catch (const c10::Error& error) {
     fail("training: libtorch: {}", error.what_without_backtrace());
   }
