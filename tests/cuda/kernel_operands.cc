@@ -24,12 +24,6 @@ double rounding(Precision precision) {
   return 0;
 }
 
-Tensor random_tensor(Shape shape, Random& random) {
-  Tensor tensor(std::move(shape));
-  for (float& value : tensor.data) value = static_cast<float>(random.normal());
-  return tensor;
-}
-
 float element(const uint8_t* bytes, Precision precision) {
   if (element_bytes(precision) == 4) {
     float value;
@@ -108,23 +102,30 @@ void Lists::add(ListKind kind, int whole_from) {
   call.targets[i] = {kind, whole_from, lists[i].device(), {cells[i].data(), &launches[i]}, masked[i].data()};
 }
 
+BlockGeometry block_geometry(MapSize input, int stride, int dilation_stride, int granularity) {
+  const MapSize output{(input.height + stride - 1) / stride, (input.width + stride - 1) / stride};
+  return {.input = input,
+          .middle = dilation_stride == stride ? input : output,
+          .output = output,
+          .dilation_stride = dilation_stride,
+          .grid = {output, granularity}};
+}
+
 ListGeometry list_geometry(int images, MapSize input, int stride, int dilation_stride, int granularity) {
   auto n = [](int64_t v) { return static_cast<int>(v); };
-  const MapSize output{(input.height + stride - 1) / stride, (input.width + stride - 1) / stride};
-  const MapSize middle = dilation_stride == stride ? input : output;
-  const PatchGrid grid{output, granularity};
+  const BlockGeometry block = block_geometry(input, stride, dilation_stride, granularity);
   return {.images = images,
-          .input_height = n(input.height),
-          .input_width = n(input.width),
-          .middle_height = n(middle.height),
-          .middle_width = n(middle.width),
-          .output_height = n(output.height),
-          .output_width = n(output.width),
+          .input_height = n(block.input.height),
+          .input_width = n(block.input.width),
+          .middle_height = n(block.middle.height),
+          .middle_width = n(block.middle.width),
+          .output_height = n(block.output.height),
+          .output_width = n(block.output.width),
           .stride = stride,
           .dilation_stride = dilation_stride,
           .granularity = granularity,
-          .patch_rows = n(grid.rows()),
-          .patch_cols = n(grid.cols())};
+          .patch_rows = n(block.grid.rows()),
+          .patch_cols = n(block.grid.cols())};
 }
 
 }  // namespace lasnet::cuda

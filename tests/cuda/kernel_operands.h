@@ -10,8 +10,11 @@
 #include "kernels/cuda/kernels.h"
 #include "lasnet/tensor.h"
 #include "mask/active_lists.h"
+#include "support/random_model.h"
 
 namespace lasnet::cuda {
+
+using test::random_tensor;
 
 inline constexpr Precision kPrecisions[] = {Precision::fp32, Precision::tf32, Precision::fp16,
                                             Precision::bf16};
@@ -34,9 +37,6 @@ struct WithSettings {
 
 /// Largest relative rounding error of a stored value.
 double rounding(Precision precision);
-
-/// Of values with mean 0 and variance 1.
-Tensor random_tensor(Shape shape, Random& random);
 
 /// The value that one element of a map in `precision` stands for.
 float element(const uint8_t* bytes, Precision precision);
@@ -80,8 +80,11 @@ struct Lists {
   void add(ListKind kind, int whole_from = 1 << 30);
 };
 
-/// The geometry of a block that computes patches of `output`, of size `granularity`, from `input`; its middle
-/// map lies before the stride where `dilation_stride` is the stride, after it where it is 1.
+/// A block that computes patches of side `granularity` of its output from `input`. The stride lies in its
+/// second convolution if `dilation_stride` is `stride`, before that if it is 1.
+BlockGeometry block_geometry(MapSize input, int stride, int dilation_stride, int granularity);
+
+/// Of `images` maps of that block.
 ListGeometry list_geometry(int images, MapSize input, int stride, int dilation_stride, int granularity);
 
 }  // namespace lasnet::cuda

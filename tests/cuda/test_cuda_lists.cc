@@ -15,12 +15,7 @@ void expect_lists_of_the_cpu(MapSize size, std::initializer_list<int> granularit
   for (auto [stride, dilation_stride] : {std::pair{1, 1}, {2, 2}, {2, 1}}) {
     for (int granularity : granularities) {
       for (double rate : {0.0, 0.15, 0.5, 1.0}) {
-        BlockGeometry b;
-        b.input = size;
-        b.output = {(size.height + stride - 1) / stride, (size.width + stride - 1) / stride};
-        b.middle = dilation_stride == stride ? b.input : b.output;
-        b.dilation_stride = dilation_stride;
-        b.grid = {b.output, granularity};
+        const BlockGeometry b = block_geometry(size, stride, dilation_stride, granularity);
         const ListGeometry g = list_geometry(3, size, stride, dilation_stride, granularity);
         std::vector<uint8_t> patches(3 * g.patches());
         for (uint8_t& patch : patches) patch = random.uniform() < rate;

@@ -11,17 +11,14 @@
 #include "kernels/tap_offsets.h"
 #include "schedule/schedule.h"
 #include "support/param_name.h"
+#include "support/random_model.h"
 
 namespace lasnet {
 namespace {
 
-int64_t pitch_of(int64_t channels) { return (channels + 15) / 16 * 16; }
+using test::random_tensor;
 
-Tensor random_tensor(Shape shape, Random& random) {
-  Tensor tensor(std::move(shape));
-  for (float& value : tensor.data) value = static_cast<float>(random.normal());
-  return tensor;
-}
+int64_t pitch_of(int64_t channels) { return (channels + 15) / 16 * 16; }
 
 /// NHWC tensor -> bordered map.
 AlignedBuffer to_map(const Tensor& x) {

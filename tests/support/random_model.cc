@@ -78,11 +78,15 @@ Model random_model(const ArchConfig& arch, uint64_t seed) {
   return model;
 }
 
+Tensor random_tensor(Shape shape, Random& random) {
+  Tensor tensor(std::move(shape));
+  for (float& value : tensor.data) value = static_cast<float>(random.normal());
+  return tensor;
+}
+
 Tensor random_input(int64_t images, MapSize size, uint64_t seed) {
   Random random(seed, "input");
-  Tensor x({images, 3, size.height, size.width});
-  for (float& value : x.data) value = static_cast<float>(random.normal());
-  return x;
+  return random_tensor({images, 3, size.height, size.width}, random);
 }
 
 MaskSet make_masks(const ModelSpec& spec, int64_t images, MapSize image, MaskPattern pattern, uint64_t seed) {

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "core/random.h"
 #include "lasnet/engine.h"
 #include "lasnet/geometry.h"
 
@@ -14,6 +15,9 @@ ArchConfig narrow_arch(const std::string& name, const std::string& granularity, 
 /// A model with random weights, non-trivial BatchNorm statistics and maskers whose decisions differ between
 /// patches.
 Model random_model(const ArchConfig& arch, uint64_t seed);
+
+/// Normal values.
+Tensor random_tensor(Shape shape, Random& random);
 
 /// Normal values [images, 3, size.height, size.width].
 Tensor random_input(int64_t images, MapSize size, uint64_t seed);
