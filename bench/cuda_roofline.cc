@@ -77,7 +77,7 @@ class Roofline {
 Row conv_row(const CudaConvCase& layer, const std::vector<CudaConvSample>& tiles, int batch) {
   const double pixels = 1.0 * batch * layer.height * layer.width;
   CudaConvWork work = tiles.front().work;
-  work.split = splits_reduction(work, pixels);
+  work.order = sum_order(work, pixels);
   const CudaTileShape shape = choose_cuda_tile(work).shape;
   const auto chosen = std::find_if(tiles.begin(), tiles.end(),
                                    [&](const CudaConvSample& sample) { return sample.shape == shape; });

@@ -28,7 +28,7 @@ void measure(const CudaConvCase& layer, int batch, double rate, Precision precis
   if (measured.convs.empty()) return;  // no patch is active
   for (const CudaConvSample& sample : measured.convs.front()) {
     CudaConvWork work = sample.work;
-    work.split = splits_reduction(work, static_cast<double>(batch) * layer.height * layer.width);
+    work.order = sum_order(work, static_cast<double>(batch) * layer.height * layer.width);
     double macs = work.pixels * layer.in * layer.kernel * layer.kernel * layer.out;
     fmt::print("{} {} {}x{} {}->{} {} {:.2f} {:.0f} {} {:.2f} {:.1f}{}\n", to_string(precision), batch,
                layer.height, layer.width, layer.in, layer.out, layer.kernel, rate, work.pixels,

@@ -81,9 +81,10 @@ struct CudaTileCost {
 
   bool operator==(const CudaTileCost&) const = default;
 };
-/// Of the shapes wide, tall, medium, small, split and fitted, in this order.
-inline constexpr int kCudaTileShapes = 6;
-/// By precision; fp16 and bf16 share `half`. fp32 has medium, small and fitted tiles.
+/// Of the shapes wide, tall, medium, small, split, fitted, hopper and hopper_wide, in this order.
+inline constexpr int kCudaTileShapes = 8;
+/// By precision; fp16 and bf16 share `half`. fp32 has medium, small and fitted tiles, only `half` the last
+/// two; zero on devices that do not run them.
 struct CudaTileCosts {
   std::array<CudaTileCost, kCudaTileShapes> fp32 = {}, tf32 = {}, half = {};
 

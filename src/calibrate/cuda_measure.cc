@@ -21,8 +21,9 @@ using cuda::DeviceBuffer;
 using cuda::DeviceMap;
 using cuda::ListKind;
 
-constexpr CudaTileShape kShapes[] = {CudaTileShape::fitted, CudaTileShape::wide,  CudaTileShape::tall,
-                                     CudaTileShape::medium, CudaTileShape::small, CudaTileShape::split};
+constexpr CudaTileShape kShapes[] = {CudaTileShape::fitted, CudaTileShape::wide,       CudaTileShape::tall,
+                                     CudaTileShape::medium, CudaTileShape::small,      CudaTileShape::split,
+                                     CudaTileShape::hopper, CudaTileShape::hopper_wide};
 constexpr int kSqueeze = 4;  ///< channels over those of Squeeze-and-Excitation's first layer
 /// What a layer may take of the budget over its even share: some take longer than others.
 constexpr double kUnevenness = 2;
@@ -127,6 +128,14 @@ PixelList random_pixels(const CudaConvCase& layer, int batch, double rate, Rando
   return list;
 }
 
+ConvSpec conv_of(const CudaConvCase& layer) {
+  return {.name = {},
+          .norm_name = {},
+          .in_channels = layer.in,
+          .out_channels = layer.out,
+          .kernel = layer.kernel};
+}
+
 int64_t map_bytes(MapSize size, int batch, int channels, Precision precision) {
   return bordered_pixels(size, batch) * cuda::padded_channels(channels) * cuda::element_bytes(precision);
 }
@@ -139,6 +148,7 @@ class CudaMeasurer {
     found_.device = device.name;
     found_.multiprocessors = device.multiprocessors;
     found_.clock_hz = device.clock_hz, found_.memory_bytes_per_s = device.memory_bytes_per_s;
+    found_.runs_hopper = device.runs_hopper;
   }
 
   CudaMeasurements run() {
@@ -208,6 +218,9 @@ class CudaMeasurer {
     const std::vector<float> zero_bias(static_cast<size_t>(layer.out));
     const cuda::PackedConv packed = cuda::pack_conv(weight, zero_bias, {1, in_pitch, false}, precision);
     const DeviceBuffer weights = on_device(packed.weights), bias = on_device(packed.bias);
+    DeviceBuffer hopper;
+    if (found_.runs_hopper && suits_hopper(conv_of(layer), precision))
+      hopper = on_device(cuda::pack_hopper_weights(weight, precision));
     cuda::ConvCall call;
     call.in = in_.data(), call.out = out_.data(), call.weights = weights.data();
     call.bias = as<float>(bias);
@@ -222,31 +235,31 @@ class CudaMeasurer {
       for (const double rate : options_.rates) {
         if (!goes_on(first)) return;
         first = false;
-        measure_conv(layer, batch, rate, precision, call);
+        measure_conv(layer, batch, rate, precision, call, hopper.data());
       }
     }
   }
 
+  /// `hopper_weights`: null if such tiles do not run.
   void measure_conv(const CudaConvCase& layer, int batch, double rate, Precision precision,
-                    cuda::ConvCall call) {
+                    cuda::ConvCall call, const void* hopper_weights) {
     const PixelList list = random_pixels(layer, batch, rate, random_);
     if (list.count == 0) return;
     const DeviceBuffer pixels = on_device(list.pixels), count = on_device(std::vector<int32_t>{list.count});
     call.in_pixels = call.out_pixels = as<int32_t>(pixels);
     call.count = as<int32_t>(count);
     call.max_pixels = static_cast<int64_t>(list.pixels.size());
-    const ConvSpec conv{.name = {},
-                        .norm_name = {},
-                        .in_channels = layer.in,
-                        .out_channels = layer.out,
-                        .kernel = layer.kernel};
-    CudaConvWork work = cuda_conv_work(conv, precision, layer.adds, found_.multiprocessors);
+    CudaConvWork work = cuda_conv_work(conv_of(layer), precision, layer.adds, found_.multiprocessors);
     work.pixels = list.count;
     std::vector<CudaConvSample>& samples = found_.convs.emplace_back();
     for (const CudaTileShape shape : kShapes) {
-      if (!has_cuda_tile(shape, precision)) continue;
-      const Timing timing = timer_.time(
-          [&](cuda::Stream& stream) { cuda::conv(stream, precision, cuda_tile(shape, precision), call); });
+      if (!suits_tile(shape, work)) continue;
+      const CudaTile tile = cuda_tile(shape, precision);
+      if (tile.is_hopper() && hopper_weights == nullptr) continue;
+      cuda::ConvCall own = call;
+      if (tile.is_hopper()) own.weights = hopper_weights;
+      const Timing timing =
+          timer_.time([&](cuda::Stream& stream) { cuda::conv(stream, precision, tile, own); });
       samples.push_back({work, shape, timing.seconds, timing.noise});
     }
   }

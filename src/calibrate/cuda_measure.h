@@ -47,6 +47,7 @@ struct CudaMeasurements {
   std::string device;
   int multiprocessors = 1;
   double clock_hz = 0, memory_bytes_per_s = 0;     ///< of the device, at most
+  bool runs_hopper = false;                        ///< so do all tiles that suit a case
   std::vector<std::vector<CudaConvSample>> convs;  ///< by case, every tile
   std::vector<CudaKernelSample> kernels;
 };

@@ -18,6 +18,13 @@ std::vector<float> padded_to_pitch(std::vector<float> values) {
   return values;
 }
 
+/// Those of the device, where it has been calibrated; without tiles that it does not run.
+CudaTileCosts tile_costs_of(const cuda::DeviceLimits& device,
+                            const std::optional<HardwareProfile>& calibration) {
+  const CudaTileCosts& costs = calibration ? calibration->cuda.tiles : shipped_tile_costs();
+  return device.runs_hopper ? costs : without_hopper(costs);
+}
+
 }  // namespace
 
 int64_t CudaWeights::add(const std::vector<uint8_t>& bytes) {
@@ -46,7 +53,8 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision,
     : Executable(model.spec, Backend::cuda, Isa::scalar, precision),
       device_(device),
       plan_(plan),
-      calibration_(std::move(calibration)) {
+      calibration_(std::move(calibration)),
+      tile_costs_(tile_costs_of(device, calibration_)) {
   const ModelSpec& spec = model.spec;
   stem_ = add_conv(spec.stem, fold(spec.stem, model.weights), precision, true);
   for (const BlockSpec& block : spec.blocks) blocks_.push_back(add_block(block, model.weights));
@@ -57,10 +65,6 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision,
 std::optional<NetworkPlan> CudaExecutable::plan_for(MapSize size, int64_t images) const {
   if (plan_ || !calibration_) return plan_;
   return calibrated_plan(spec(), *calibration_, precision(), size, images);
-}
-
-const CudaTileCosts& CudaExecutable::tile_costs() const {
-  return calibration_ ? calibration_->cuda.tiles : shipped_tile_costs();
 }
 
 CudaHead CudaExecutable::add_head(const ModelSpec& spec, const Weights& weights) {
@@ -82,6 +86,9 @@ CudaConv CudaExecutable::add_conv(const ConvSpec& spec, const FoldedConv& folded
                                      : cuda::padded_channels(spec.in_channels),
                           merge_rows};
   cuda::PackedConv packed = cuda::pack_conv(folded.weight, folded.bias, layout, precision);
+  int64_t hopper_weights = -1;
+  if (has_hopper(tile_costs_) && suits_hopper(spec, precision) && !merge_rows)
+    hopper_weights = weights_.add(cuda::pack_hopper_weights(folded.weight, precision));
   return {spec,
           precision,
           merge_rows,
@@ -90,7 +97,8 @@ CudaConv CudaExecutable::add_conv(const ConvSpec& spec, const FoldedConv& folded
           packed.group_in,
           packed.group_out,
           weights_.add(packed.weights),
-          weights_.add(packed.bias)};
+          weights_.add(packed.bias),
+          hopper_weights};
 }
 
 CudaBlock CudaExecutable::add_block(const BlockSpec& block, const Weights& weights) {
@@ -119,6 +127,7 @@ CudaBlock CudaExecutable::add_block(const BlockSpec& block, const Weights& weigh
 CudaConvWork CudaExecutable::conv_work(const CudaConv& conv, bool adds) const {
   CudaConvWork work = cuda_conv_work(conv.spec, conv.precision, adds, device_.multiprocessors);
   work.reduction_bytes = int64_t{conv.taps} * conv.run * cuda::element_bytes(conv.precision);  // as packed
+  work.for_hopper = conv.hopper_weights >= 0;
   return work;
 }
 

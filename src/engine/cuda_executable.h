@@ -27,13 +27,14 @@ class CudaWeights {
   cuda::DeviceBuffer memory_;
 };
 
-/// A convolution; `weights` and `bias` are places in CudaWeights.
+/// A convolution; weights and bias are places in CudaWeights.
 struct CudaConv {
   ConvSpec spec;
   Precision precision = Precision::fp32;
   bool merge_rows = false;
   int taps = 1, run = 0, group_in = 0, group_out = 0;
   int64_t weights = 0, bias = 0;
+  int64_t hopper_weights = -1;  ///< less than 0: `hopper` tiles do not run
 };
 
 struct CudaSqueezeExcite {
@@ -72,7 +73,7 @@ class CudaExecutable final : public Executable {
   /// neither is there.
   std::optional<NetworkPlan> plan_for(MapSize size, int64_t images) const;
   /// What tiles are chosen by: the device's, where it has been calibrated.
-  const CudaTileCosts& tile_costs() const;
+  const CudaTileCosts& tile_costs() const { return tile_costs_; }
   /// A convolution as work for choose_cuda_tile, but for its pixels.
   CudaConvWork conv_work(const CudaConv& conv, bool adds) const;
   const cuda::DeviceLimits& device() const { return device_; }
@@ -85,6 +86,7 @@ class CudaExecutable final : public Executable {
   cuda::DeviceLimits device_;
   std::optional<NetworkPlan> plan_;
   std::optional<HardwareProfile> calibration_;  ///< of the device
+  CudaTileCosts tile_costs_;
   CudaWeights weights_;
   CudaConv stem_;
   std::vector<CudaBlock> blocks_;

@@ -98,7 +98,6 @@ cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
   cuda::ConvCall call;
   call.in = layer.in.data;
   call.out = layer.out.data;
-  call.weights = weights.at(conv.weights);
   call.bias = weights.floats(conv.bias);
   call.in_pixels = layer.list.in;
   call.out_pixels = layer.list.out;
@@ -118,12 +117,14 @@ cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
   return call;
 }
 
-void CudaNetwork::run_conv(const Layer& layer, const cuda::ConvCall& call) {
+void CudaNetwork::run_conv(const Layer& layer, cuda::ConvCall call) {
   CudaConvWork work = executable_.conv_work(layer.conv, layer.epilogue == Epilogue::bias_add_relu);
   work.pixels = static_cast<double>(layer.max_pixels) * layer.rate;
   const CudaTileCosts& costs = executable_.tile_costs();
-  work.split = splits_reduction(work, static_cast<double>(layer.max_pixels), costs);
+  work.order = sum_order(work, static_cast<double>(layer.max_pixels), costs);
   CudaTile tile = choose_cuda_tile(work, costs);
+  const CudaWeights& weights = executable_.weights();
+  call.weights = weights.at(tile.is_hopper() ? layer.conv.hopper_weights : layer.conv.weights);
   cuda::conv(stream_, layer.conv.precision, tile, call);
   check({layer.conv.spec.name, layer.conv.spec.out_channels, size_of(layer.out)}, layer.conv.precision,
         layer.max_pixels,

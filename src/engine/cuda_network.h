@@ -65,7 +65,7 @@ class CudaNetwork {
     cuda::Epilogue epilogue;
   };
   cuda::ConvCall conv_call(const Layer& layer) const;
-  void run_conv(const Layer& layer, const cuda::ConvCall& call);
+  void run_conv(const Layer& layer, cuda::ConvCall call);
   void run_layer(const Layer& layer);
   void check(const CudaCheckedLayer& layer, Precision precision, int64_t max_pixels, cuda::FiniteCall call);
 

@@ -95,7 +95,7 @@ class Operators {
   OperatorLatency conv(const Layer& layer, CudaConvWork work, const Pixels& pixels) const {
     work.pixels = layer.layer_pixels * layer.rate;
     const CudaTileCosts& costs = context_.hardware.tiles;
-    work.split = splits_reduction(work, layer.layer_pixels, costs);
+    work.order = sum_order(work, layer.layer_pixels, costs);
     const CudaTile chosen = choose_cuda_tile(work, costs);
     OperatorLatency latency{.name = layer.name, .utilisation = 0};
     latency.tile = fmt::format("{} pixels x {} channels ({})", chosen.pixels, chosen.channels,

@@ -53,6 +53,7 @@ class ProfileTable {
     }
   }
 
+  bool has(std::string_view key) const { return table_.contains(key); }
   ProfileTable table(std::string_view key) {
     const toml::table* inner = node(key, "a table").as_table();
     if (inner == nullptr) fail("{}: [{}{}] must be a table", place(key), prefix_, key);
@@ -167,6 +168,7 @@ void read_tiles(ProfileTable table, CudaTileCosts& costs) {
     for (size_t i = 0; i < kCudaTileShapes; ++i) {
       const auto shape = static_cast<CudaTileShape>(i);
       if (!has_cuda_tile(shape, precision)) continue;
+      if (CudaTile{shape}.is_hopper() && !shapes.has(to_string(shape))) continue;
       ProfileTable tile = shapes.table(to_string(shape));
       for (const auto& [key, cost] : kTileCosts)
         tile.read(key, (costs.*tile_table(precision))[i].*cost, kPositive);
@@ -244,6 +246,7 @@ std::string cuda_to_toml(const CudaHardware& cuda) {
       const auto shape = static_cast<CudaTileShape>(i);
       if (!has_cuda_tile(shape, precision)) continue;
       const CudaTileCost& tile = (cuda.tiles.*tile_table(precision))[i];
+      if (CudaTile{shape}.is_hopper() && tile == CudaTileCost{}) continue;
       std::vector<std::string> entries;
       for (const auto& [key, cost] : kTileCosts)
         entries.push_back(fmt::format("{} = {}", key, number(tile.*cost)));

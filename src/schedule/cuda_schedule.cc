@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <initializer_list>
+#include <limits>
 
 #include "kernels/cuda/list_geometry.h"
 #include "kernels/cuda/pack.h"
@@ -11,13 +13,31 @@ namespace {
 
 double ceil_div(double a, double b) { return std::ceil(a / b); }
 
-const cuda::FittedHeights& fitted_heights(Precision precision) {
-  return precision == Precision::fp32 ? cuda::kFittedFp32 : cuda::kFittedTensor;
+/// Of a shape whose height the list decides; null for others.
+const cuda::FittedHeights* fitted_heights(CudaTileShape shape, Precision precision) {
+  switch (shape) {
+    case CudaTileShape::fitted:
+      return precision == Precision::fp32 ? &cuda::kFittedFp32 : &cuda::kFittedTensor;
+    case CudaTileShape::hopper:
+      return &cuda::kFittedHopper;
+    case CudaTileShape::hopper_wide:
+      return &cuda::kFittedHopperWide;
+    default:
+      return nullptr;
+  }
 }
 
 /// What a tile takes as a share of the highest of its shape, whose costs are known.
 double share_of_highest(const CudaTile& tile, Precision precision) {
-  return tile.shape == CudaTileShape::fitted ? fitted_heights(precision).share_of_highest(tile.pixels) : 1;
+  const cuda::FittedHeights* heights = fitted_heights(tile.shape, precision);
+  return heights != nullptr ? heights->share_of_highest(tile.pixels) : 1;
+}
+
+/// Tiles of a multiprocessor that end together: fewer take as long. Of fp32's `medium`, six are computed at a
+/// time and partial rounds take as long as halves (measured).
+int tiles_together(const CudaTile& tile, Precision precision) {
+  if (const cuda::FittedHeights* heights = fitted_heights(tile.shape, precision)) return heights->together;
+  return precision == Precision::fp32 && tile.shape == CudaTileShape::medium ? 3 : 1;
 }
 
 /// Masker and lists of a small batch, where it is asked what hides them.
@@ -41,49 +61,79 @@ CudaTile cuda_tile(CudaTileShape shape, Precision precision) {
       return {shape, 128, 64};
     case CudaTileShape::medium:
       return {shape, 64, 64};
-    case CudaTileShape::fitted:
-      return {shape, fitted_heights(precision).pixels[0], fitted_heights(precision).channels};
     case CudaTileShape::small:
       return {shape, 64, 32};
     case CudaTileShape::split:
       return {shape, 32, 32};
+    case CudaTileShape::fitted:
+    case CudaTileShape::hopper:
+    case CudaTileShape::hopper_wide:
+      break;
   }
-  return {};
+  const cuda::FittedHeights& heights = *fitted_heights(shape, precision);
+  return {shape, heights.pixels[0], heights.channels};
 }
 
 const char* to_string(CudaTileShape shape) {
-  constexpr const char* kNames[kCudaTileShapes] = {"wide", "tall", "medium", "small", "split", "fitted"};
+  constexpr const char* kNames[kCudaTileShapes] = {"wide",  "tall",   "medium", "small",
+                                                   "split", "fitted", "hopper", "hopper_wide"};
   return kNames[static_cast<size_t>(shape)];
 }
 
 bool has_cuda_tile(CudaTileShape shape, Precision precision) {
-  bool is_for_all =
-      shape == CudaTileShape::medium || shape == CudaTileShape::small || shape == CudaTileShape::fitted;
-  return is_for_all || precision != Precision::fp32;
+  switch (shape) {
+    case CudaTileShape::medium:
+    case CudaTileShape::small:
+    case CudaTileShape::fitted:
+      return true;
+    case CudaTileShape::wide:
+    case CudaTileShape::tall:
+    case CudaTileShape::split:
+      return precision != Precision::fp32;
+    case CudaTileShape::hopper:
+    case CudaTileShape::hopper_wide:
+      return cuda::element_bytes(precision) == 2;
+  }
+  return false;
 }
 
-// Fitted to every tile on a ResNet's layers and on others, batches from 1 to 128, on an H100 (2026-11-26): 2
-// to 3 % from the fastest tile on average. Tensor cores' `fitted` is younger: `wide`, and what finding the
-// height takes, estimated.
+bool suits_tile(CudaTileShape shape, const CudaConvWork& work) {
+  CudaTile tile = cuda_tile(shape, work.precision);
+  if (!has_cuda_tile(shape, work.precision)) return false;
+  // Their weights are packed for whole tiles of the narrower ones.
+  if (tile.is_hopper())
+    return work.for_hopper && (shape == CudaTileShape::hopper || work.channels % tile.channels == 0);
+  return true;
+}
+
+// Fitted to every tile on a ResNet's layers at batch 128: fp32 and 16 bits on an H200 (2026-11-28; the chosen
+// tiles take 0.2 % longer than the fastest ones), TF32, and what a tile takes alone, on an H100 (2026-11-26).
+// In `hopper` tiles that add, before their reads went side by side.
 const CudaTileCosts& shipped_tile_costs() {
   static constexpr CudaTileCosts kCosts = {.fp32 = {{{},
                                                      {},
-                                                     {443, 722, 1760, 869, 10816},
-                                                     {263, 356, 659, 358, 5927},
+                                                     {379, 593, 732, 869, 10816},
+                                                     {246, 183, 317, 358, 5927},
                                                      {},
-                                                     {314, 651, 1172, 763, 7882}}},
+                                                     {307, 671, 578, 763, 7882},
+                                                     {},
+                                                     {}}},
                                            .tf32 = {{{385, 4815, 11764, 548, 7493},
                                                      {252, 3447, 4518, 396, 6697},
                                                      {163, 1195, 1511, 283, 4593},
                                                      {139, 490, 688, 231, 3580},
                                                      {82, 1858, 2179, 55, 2954},
-                                                     {385, 5300, 12200, 548, 8500}}},
-                                           .half = {{{342, 3908, 6331, 424, 7440},
-                                                     {257, 2140, 2245, 287, 4861},
-                                                     {173, 806, 1001, 241, 3581},
-                                                     {145, 366, 461, 180, 3057},
-                                                     {79, 1950, 2186, 68, 2651},
-                                                     {342, 4400, 6800, 424, 8400}}}};
+                                                     {385, 5300, 12200, 548, 8500},
+                                                     {},
+                                                     {}}},
+                                           .half = {{{333, 2065, 3656, 424, 7440},
+                                                     {224, 1266, 1463, 287, 4861},
+                                                     {145, 395, 550, 241, 3581},
+                                                     {121, 148, 281, 180, 3057},
+                                                     {70, 1591, 1871, 68, 2651},
+                                                     {340, 2153, 3603, 424, 8400},
+                                                     {200, 6108, 6585, 482, 9522},
+                                                     {343, 11016, 13290, 553, 1735}}}};
   return kCosts;
 }
 
@@ -93,12 +143,11 @@ CudaTileTable tile_table(Precision precision) {
 }
 
 CudaTile fitted_to(CudaTile tile, const CudaConvWork& work) {
-  if (tile.shape != CudaTileShape::fitted) return tile;
+  const cuda::FittedHeights* heights = fitted_heights(tile.shape, work.precision);
+  if (heights == nullptr) return tile;
   auto pixels = static_cast<int64_t>(std::ceil(std::max(work.pixels, 1.0)));
   int columns = static_cast<int>(ceil_div(work.channels, tile.channels));
-  tile.pixels = work.precision == Precision::fp32
-                    ? cuda::fitted_height<cuda::kFittedFp32>(pixels, columns, work.multiprocessors)
-                    : cuda::fitted_height<cuda::kFittedTensor>(pixels, columns, work.multiprocessors);
+  tile.pixels = cuda::fitted_height(*heights, pixels, columns, work.multiprocessors);
   return tile;
 }
 
@@ -108,31 +157,62 @@ double expected_seconds(const CudaTile& wanted, const CudaConvWork& work, const 
   double height = share_of_highest(tile, work.precision);
   double steps = ceil_div(static_cast<double>(work.reduction_bytes), cuda::kStepBytes);
   double tiles = ceil_div(std::max(work.pixels, 1.0), tile.pixels) * ceil_div(work.channels, tile.channels);
-  double each = ceil_div(tiles, work.multiprocessors) * height;
+  int together = tiles_together(tile, work.precision);
+  double each = ceil_div(ceil_div(tiles, work.multiprocessors), together) * together * height;
   double rest = work.adds ? cost.rest_adding_ns : cost.rest_ns;
   return 1e-9 * std::max(each * (steps * cost.step_ns + rest),
                          steps * cost.step_alone_ns * height + cost.rest_alone_ns);
 }
 
 CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs) {
-  if (work.split) return cuda_tile(CudaTileShape::split, work.precision);
-  CudaTile best = cuda_tile(CudaTileShape::small, work.precision);
-  if (work.grouped) return best;
-  for (CudaTileShape shape :
-       {CudaTileShape::fitted, CudaTileShape::medium, CudaTileShape::tall, CudaTileShape::wide}) {
-    CudaTile tile = cuda_tile(shape, work.precision);
-    if (!has_cuda_tile(shape, work.precision)) continue;
-    if (expected_seconds(tile, work, costs) <= expected_seconds(best, work, costs)) best = tile;
-  }
-  return best;
+  auto fastest = [&](CudaTileShape first, std::initializer_list<CudaTileShape> others) {
+    CudaTile best = cuda_tile(first, work.precision);
+    for (CudaTileShape shape : others) {
+      CudaTile tile = cuda_tile(shape, work.precision);
+      if (expected_seconds(tile, work, costs) <= expected_seconds(best, work, costs)) best = tile;
+    }
+    return best;
+  };
+  using enum CudaTileShape;
+  if (work.order == CudaSumOrder::split) return cuda_tile(split, work.precision);
+  if (work.order == CudaSumOrder::hopper)
+    return suits_tile(hopper_wide, work) ? fastest(hopper, {hopper_wide}) : cuda_tile(hopper, work.precision);
+  if (work.grouped) return cuda_tile(small, work.precision);
+  if (work.precision == Precision::fp32) return fastest(small, {fitted, medium});
+  return fastest(small, {fitted, medium, tall, wide});
 }
 
-bool splits_reduction(CudaConvWork work, double layer_pixels, const CudaTileCosts& costs) {
-  if (!has_cuda_tile(CudaTileShape::split, work.precision)) return false;
+CudaSumOrder sum_order(CudaConvWork work, double layer_pixels, const CudaTileCosts& costs) {
   work.pixels = layer_pixels * kExpectedRate;
-  work.split = false;
-  return expected_seconds(cuda_tile(CudaTileShape::split, work.precision), work, costs) <
-         expected_seconds(choose_cuda_tile(work, costs), work, costs);
+  CudaSumOrder fastest = CudaSumOrder::steps;
+  double least = std::numeric_limits<double>::infinity();
+  auto consider = [&](CudaSumOrder order) {
+    work.order = order;
+    double seconds = expected_seconds(choose_cuda_tile(work, costs), work, costs);
+    if (seconds < least) fastest = order, least = seconds;
+  };
+  consider(CudaSumOrder::steps);
+  if (has_cuda_tile(CudaTileShape::split, work.precision)) consider(CudaSumOrder::split);
+  if (work.for_hopper && has_hopper(costs)) consider(CudaSumOrder::hopper);
+  return fastest;
+}
+
+bool suits_hopper(const ConvSpec& conv, Precision precision) {
+  if (!has_cuda_tile(CudaTileShape::hopper, precision) || conv.groups > 1) return false;
+  constexpr int kFewestChannels = 128;
+  int bytes = cuda::padded_channels(conv.in_channels) * cuda::element_bytes(precision);
+  int steps = (bytes + cuda::kHopperStepBytes - 1) / cuda::kHopperStepBytes;
+  return conv.out_channels >= kFewestChannels && 8 * bytes >= 7 * steps * cuda::kHopperStepBytes;
+}
+
+CudaTileCosts without_hopper(CudaTileCosts costs) {
+  for (CudaTileShape shape : {CudaTileShape::hopper, CudaTileShape::hopper_wide})
+    costs.half[static_cast<size_t>(shape)] = {};
+  return costs;
+}
+
+bool has_hopper(const CudaTileCosts& costs) {
+  return costs.half[static_cast<size_t>(CudaTileShape::hopper)].step_ns > 0;
 }
 
 CudaConvWork cuda_conv_work(const ConvSpec& conv, Precision precision, bool adds, int multiprocessors) {
@@ -142,6 +222,7 @@ CudaConvWork cuda_conv_work(const ConvSpec& conv, Precision precision, bool adds
           .precision = precision,
           .grouped = conv.groups > 1,
           .adds = adds,
+          .for_hopper = suits_hopper(conv, precision),
           .multiprocessors = multiprocessors};
 }
 
@@ -152,7 +233,7 @@ bool runs_precision(int compute_capability, Precision precision) {
 
 CudaConvWork whole_layer(CudaConvWork work, int64_t pixels, const CudaTileCosts& costs) {
   work.pixels = static_cast<double>(pixels);
-  work.split = splits_reduction(work, work.pixels, costs);
+  work.order = sum_order(work, work.pixels, costs);
   return work;
 }
 

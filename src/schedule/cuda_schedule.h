@@ -18,8 +18,17 @@ enum class CudaTileShape {
   tall,  ///< tensor cores only
   medium,
   small,
-  split,  ///< warps divide the reduction, so its sums have an order of their own; tensor cores only
-  fitted  ///< as high as the number of listed pixels asks for
+  split,       ///< warps divide the reduction, so its sums have an order of their own; tensor cores only
+  fitted,      ///< as high as the number of listed pixels asks for
+  hopper,      ///< 128 channels, and pixels as `fitted`: warpgroups of compute capability 9.0, 16 bits only
+  hopper_wide  ///< 256 channels, the same
+};
+
+/// What orders an output's sum. Its bits hang on that, so dense and sparse runs of a layer share it.
+enum class CudaSumOrder {
+  steps,   ///< one step after the other, by warps: every shape but those below
+  split,   ///< parts of the reduction: `split`
+  hopper,  ///< one step after the other, by warpgroups: `hopper` and `hopper_wide`
 };
 
 struct CudaTile {
@@ -27,10 +36,12 @@ struct CudaTile {
   int pixels = 64;
   int channels = 32;
 
+  /// Whether it multiplies weights that are packed for `hopper` tiles.
+  bool is_hopper() const { return shape == CudaTileShape::hopper || shape == CudaTileShape::hopper_wide; }
   bool operator==(const CudaTile&) const = default;
 };
 
-/// A shape's tile; of `fitted`, the highest.
+/// A shape's tile; where the list decides the height, the highest.
 CudaTile cuda_tile(CudaTileShape shape, Precision precision);
 /// Its name, as in profiles.
 const char* to_string(CudaTileShape shape);
@@ -45,12 +56,16 @@ struct CudaConvWork {
   Precision precision = Precision::fp32;
   bool grouped = false;  ///< a tile then covers one slice of channels: wider ones would multiply more zeros
   bool adds = false;     ///< to its output, which is read
-  bool split = false;    ///< only `split`, else every other shape
+  bool for_hopper = false;  ///< weights are packed for `hopper` and `hopper_wide` too
+  CudaSumOrder order = CudaSumOrder::steps;
   int multiprocessors = 1;
 };
 
-/// The tile that runs for this work: of `fitted`, the height that its pixels ask for.
+/// The tile that runs for this work, with the height that its pixels ask for.
 CudaTile fitted_to(CudaTile tile, const CudaConvWork& work);
+
+/// Whether such tiles can make this work, on a device that runs them.
+bool suits_tile(CudaTileShape shape, const CudaConvWork& work);
 
 /// Costs from measurements on one GPU (an H100): what the engine chooses tiles by where its own has not been
 /// calibrated. The proportions count.
@@ -67,12 +82,21 @@ double expected_seconds(const CudaTile& tile, const CudaConvWork& work,
 /// efficiency for tiles enough to go round.
 CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs = shipped_tile_costs());
 
-/// Whether `split` is the fastest. Decided for a layer whose pixels are active at kExpectedRate, whatever its
-/// mask: dense and sparse runs sum in the same order.
-bool splits_reduction(CudaConvWork work, double layer_pixels,
-                      const CudaTileCosts& costs = shipped_tile_costs());
+/// The order of the fastest tile. Decided for a layer whose pixels are active at kExpectedRate, whatever its
+/// mask.
+CudaSumOrder sum_order(CudaConvWork work, double layer_pixels,
+                       const CudaTileCosts& costs = shipped_tile_costs());
 
-/// A convolution from map to map as work, but for its pixels and whether it is split.
+/// Whether `hopper` tiles suit a convolution: 128 output channels or more, one group, and a reduction of
+/// which steps of 128 bytes leave little empty.
+bool suits_hopper(const ConvSpec& conv, Precision precision);
+
+/// The costs on a device without warpgroups: those tiles are never chosen.
+CudaTileCosts without_hopper(CudaTileCosts costs);
+/// Whether there are costs of such tiles.
+bool has_hopper(const CudaTileCosts& costs);
+
+/// A convolution from map to map as work, but for its pixels and the order of its sums.
 CudaConvWork cuda_conv_work(const ConvSpec& conv, Precision precision, bool adds, int multiprocessors);
 
 /// Whether a device of this compute capability (86: 8.6) can compute in a precision.
@@ -82,7 +106,7 @@ bool runs_precision(int compute_capability, Precision precision);
 /// outputs whose 3x3 stride-s windows contain it. Larger S means fewer patches seen, hence less halo.
 double expected_dilated_rate(double rate, int granularity, int dilation_stride);
 
-/// A layer's work on every pixel, and whether it is split.
+/// A layer's work on every pixel, with the order of its sums.
 CudaConvWork whole_layer(CudaConvWork work, int64_t pixels,
                          const CudaTileCosts& costs = shipped_tile_costs());
 

@@ -19,12 +19,13 @@ using test::random_tensor;
 inline constexpr Precision kPrecisions[] = {Precision::fp32, Precision::tf32, Precision::fp16,
                                             Precision::bf16};
 
-/// Both extremes of the copies' timing, both orders of the threads, few and many blocks at once.
+/// Both extremes of the timing of copies and products, both orders of the threads, few and many blocks at
+/// once.
 inline const emulation::Settings kSettings[] = {
     {.late_copies = true, .descending = false},
     {.late_copies = false, .descending = true, .resident_blocks = 3},
-    {.late_copies = true, .descending = true, .resident_blocks = 2},
-    {.late_copies = false, .descending = false, .multiprocessors = 1}};
+    {.late_copies = true, .late_products = false, .descending = true, .resident_blocks = 2},
+    {.late_copies = false, .late_products = false, .descending = false, .multiprocessors = 1}};
 
 /// Restores the emulation's settings.
 struct WithSettings {

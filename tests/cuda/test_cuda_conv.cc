@@ -76,6 +76,8 @@ std::vector<uint8_t> check_conv(const ConvCase& c, Precision precision, CudaTile
     for (size_t i = 0; i < list.out.size(); i += 3) list.out[i] = ~list.out[i];
   }
   PackedConv packed = pack_conv(weight, bias, {c.groups, in.pitch, false}, precision);
+  const CudaTile tile = cuda_tile(shape, precision);
+  if (tile.is_hopper()) packed.weights = pack_hopper_weights(weight, precision);
   ConvCall call;
   call.in = in.buffer.data();
   call.out = out.buffer.data();
@@ -101,7 +103,7 @@ std::vector<uint8_t> check_conv(const ConvCase& c, Precision precision, CudaTile
   list.in.resize(call.max_pixels, 1 << 30), list.out.resize(call.max_pixels, 1 << 30);
   call.in_pixels = list.in.data(), call.out_pixels = list.out.data();
   Stream stream;
-  conv(stream, precision, cuda_tile(shape, precision), call);
+  conv(stream, precision, tile, call);
   out.expect_zero_border();
 
   int64_t reduction = static_cast<int64_t>(c.kernel) * c.kernel * c.in / c.groups;
@@ -134,10 +136,12 @@ std::vector<uint8_t> check_conv(const ConvCase& c, Precision precision, CudaTile
   return bytes;
 }
 
-constexpr CudaTileShape kShapes[] = {CudaTileShape::fitted, CudaTileShape::wide,  CudaTileShape::tall,
-                                     CudaTileShape::medium, CudaTileShape::small, CudaTileShape::split};
+constexpr CudaTileShape kShapes[] = {CudaTileShape::fitted, CudaTileShape::wide,       CudaTileShape::tall,
+                                     CudaTileShape::medium, CudaTileShape::small,      CudaTileShape::split,
+                                     CudaTileShape::hopper, CudaTileShape::hopper_wide};
 
 class CudaConv : public testing::TestWithParam<Precision> {};
+class CudaConvOnHopper : public CudaConv {};
 
 TEST_P(CudaConv, OverListsWithEveryTileGivesTheSameBits) {
   int turn = 0;
@@ -171,13 +175,58 @@ TEST_P(CudaConv, FittedTilesOfEveryHeightGiveTheSameBits) {
   EXPECT_EQ(heights.size(), GetParam() == Precision::fp32 ? 3 : 4);
 }
 
+emulation::Settings on_hopper(emulation::Settings settings) {
+  settings.hopper = true;
+  return settings;
+}
+
+/// Whole tiles of 256 channels, or not; reductions that end within a step or fill several; more stages than
+/// shared memory holds, and fewer.
+TEST_P(CudaConvOnHopper, IsTheSameInBothWidths) {
+  int turn = 0;
+  for (const ConvCase& c : {ConvCase{1, 1, 64, 256, {5, 7}, 1, 1.0},
+                            {1, 1, 72, 136, {7, 7}, 2, 0.5},
+                            {3, 1, 24, 256, {8, 9}, 1, 0.4},
+                            {3, 2, 128, 128, {13, 9}, 2, 1.0},
+                            {1, 2, 320, 512, {9, 11}, 1, 0.9},
+                            {3, 1, 16, 100, {6, 5}, 1, 0.0},
+                            {1, 1, 8, 1, {1, 1}, 1, 1.0}}) {
+    for (Epilogue epilogue :
+         {Epilogue::bias, Epilogue::bias_relu, Epilogue::bias_add_relu, Epilogue::projection}) {
+      WithSettings settings(on_hopper(kSettings[turn++ % std::size(kSettings)]));
+      std::vector<uint8_t> narrow = check_conv(c, GetParam(), CudaTileShape::hopper, epilogue);
+      if (c.out % 256 != 0) continue;
+      EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::hopper_wide, epilogue), narrow);
+    }
+  }
+}
+
+TEST_P(CudaConvOnHopper, IsTheSameInEveryHeight) {
+  WithSettings settings({.hopper = true, .multiprocessors = 1});
+  for (CudaTileShape shape : {CudaTileShape::hopper, CudaTileShape::hopper_wide}) {
+    std::set<int> heights;
+    for (MapSize size : {MapSize{5, 6}, {7, 10}, {9, 10}, {10, 10}, {10, 11}, {9, 14}, {10, 15}, {18, 17}}) {
+      ConvCase c{1, 1, 64, 256, size, 1, 1.0};
+      CudaConvWork work{.pixels = static_cast<double>(size.height * size.width),
+                        .channels = c.out,
+                        .precision = GetParam()};
+      heights.insert(fitted_to(cuda_tile(shape, GetParam()), work).pixels);
+      // By warps sums have their own order.
+      EXPECT_EQ(check_conv(c, GetParam(), shape, Epilogue::bias_add_relu),
+                check_conv(c, GetParam(), CudaTileShape::small, Epilogue::bias_add_relu));
+    }
+    EXPECT_EQ(heights.size(), 6) << to_string(shape);
+  }
+}
+
 TEST_P(CudaConv, DoesNotDependOnTimingOrOrder) {
   for (CudaTileShape shape : kShapes) {
     if (!has_cuda_tile(shape, GetParam())) continue;
-    ConvCase c{3, 1, 72, 136, {13, 14}, 1, 0.9};
+    bool is_hopper = cuda_tile(shape, GetParam()).is_hopper();
+    ConvCase c{3, 1, 72, is_hopper ? 256 : 136, {13, 14}, 1, 0.9};
     std::vector<uint8_t> first;
     for (const emulation::Settings& wanted : kSettings) {
-      WithSettings settings(wanted);
+      WithSettings settings(is_hopper ? on_hopper(wanted) : wanted);
       std::vector<uint8_t> bytes = check_conv(c, GetParam(), shape, Epilogue::bias_add_relu);
       if (first.empty()) first = bytes;
       EXPECT_EQ(bytes, first);
@@ -185,8 +234,11 @@ TEST_P(CudaConv, DoesNotDependOnTimingOrOrder) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Precisions, CudaConv, testing::ValuesIn(kPrecisions),
-                         [](const auto& param) { return to_string(param.param); });
+std::string name_of(const testing::TestParamInfo<Precision>& precision) { return to_string(precision.param); }
+
+INSTANTIATE_TEST_SUITE_P(Precisions, CudaConv, testing::ValuesIn(kPrecisions), name_of);
+INSTANTIATE_TEST_SUITE_P(Precisions, CudaConvOnHopper, testing::Values(Precision::fp16, Precision::bf16),
+                         name_of);
 
 }  // namespace
 }  // namespace lasnet::cuda

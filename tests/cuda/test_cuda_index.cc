@@ -11,6 +11,7 @@
 #include "kernels/cuda/pack.h"
 #include "latency/cuda_model.h"
 #include "mask/active_lists.h"
+#include "model/float_formats.h"
 #include "support/random_model.h"
 
 namespace lasnet::cuda {
@@ -175,14 +176,15 @@ TEST(CudaTiles, GoToTheSizeOfTheWork) {
   CudaConvWork grouped = work_of(128 * 784, 128, 128, 3, Precision::fp16);
   grouped.grouped = true;
   EXPECT_EQ(choose_cuda_tile(grouped).shape, CudaTileShape::small);
-  for (CudaTileShape shape : {CudaTileShape::fitted, CudaTileShape::wide, CudaTileShape::tall,
-                              CudaTileShape::medium, CudaTileShape::small, CudaTileShape::split}) {
+  for (CudaTileShape shape :
+       {CudaTileShape::fitted, CudaTileShape::wide, CudaTileShape::tall, CudaTileShape::medium,
+        CudaTileShape::small, CudaTileShape::split, CudaTileShape::hopper, CudaTileShape::hopper_wide}) {
     for (Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
       if (!has_cuda_tile(shape, precision)) continue;
       CudaTile tile = cuda_tile(shape, precision);
       EXPECT_EQ(tile.shape, shape);
       EXPECT_EQ(tile.channels % kSlice, 0);
-      EXPECT_LE(tile.channels, kSlice * kSliceMultiple);
+      EXPECT_LE(tile.channels, (tile.is_hopper() ? 2 : 1) * kSlice * kSliceMultiple);
       // More work takes longer, and never less than nothing.
       double few = expected_seconds(tile, work_of(100, 256, 256, 1, precision));
       EXPECT_GT(few, 0);
@@ -195,24 +197,56 @@ TEST(CudaTiles, GoToTheSizeOfTheWork) {
 TEST(CudaTiles, FittedOnesAreAsHighAsIsDoneFirst) {
   // 132 multiprocessors, four columns: 48 pixels make 844 tiles, 7 each in pairs (8 x 6.7), 40 make 1012, 8
   // each.
-  EXPECT_EQ(fitted_height<kFittedFp32>(10128, 4, 132), 40);
+  EXPECT_EQ(fitted_height(kFittedFp32, 10128, 4, 132), 40);
   // 2092 of 48 pixels: 16 each; 2512 of 40: 20 each.
-  EXPECT_EQ(fitted_height<kFittedFp32>(25088, 4, 132), 48);
-  EXPECT_EQ(fitted_height<kFittedFp32>(49, 8, 132), 32);  // one turn whatever the height
-  EXPECT_EQ(fitted_height<kFittedFp32>(0, 8, 132), 48);   // nothing to do
+  EXPECT_EQ(fitted_height(kFittedFp32, 25088, 4, 132), 48);
+  EXPECT_EQ(fitted_height(kFittedFp32, 49, 8, 132), 32);  // one turn whatever the height
+  EXPECT_EQ(fitted_height(kFittedFp32, 0, 8, 132), 48);   // nothing to do
   // Two columns: 152 tiles of 128 pixels are two each, and so are 242 of 80.
-  EXPECT_EQ(fitted_height<kFittedTensor>(9609, 2, 132), 80);
-  EXPECT_EQ(fitted_height<kFittedTensor>(128 * 132, 2, 132), 128);  // two each, full
-  EXPECT_EQ(fitted_height<kFittedTensor>(49, 4, 132), 64);
-  EXPECT_EQ(fitted_height<kFittedTensor>(0, 4, 132), 128);
+  EXPECT_EQ(fitted_height(kFittedTensor, 9609, 2, 132), 80);
+  EXPECT_EQ(fitted_height(kFittedTensor, 128 * 132, 2, 132), 128);  // two each, full
+  EXPECT_EQ(fitted_height(kFittedTensor, 49, 4, 132), 64);
+  EXPECT_EQ(fitted_height(kFittedTensor, 0, 4, 132), 128);
 }
 
 TEST(CudaTiles, SplitTheReductionOfSmallLayersOfTensorCores) {
   CudaConvWork work = work_of(0, 512, 512, 3, Precision::fp16);
-  EXPECT_TRUE(splits_reduction(work, 49));
-  EXPECT_FALSE(splits_reduction(work, 128 * 49));
+  EXPECT_EQ(sum_order(work, 49), CudaSumOrder::split);
+  EXPECT_NE(sum_order(work, 128 * 49), CudaSumOrder::split);
   work.precision = Precision::fp32;
-  EXPECT_FALSE(splits_reduction(work, 49));
+  EXPECT_EQ(sum_order(work, 49), CudaSumOrder::steps);
+}
+
+TEST(CudaTiles, HopperOnesAreTakenWhereTheyAreFasterAndRun) {
+  CudaConvWork work = work_of(128 * 196, 256, 256, 3, Precision::fp16);
+  EXPECT_NE(sum_order(work, work.pixels), CudaSumOrder::hopper) << "weights are not packed for them";
+  work.for_hopper = true;
+  EXPECT_EQ(sum_order(work, work.pixels), CudaSumOrder::hopper);
+  EXPECT_NE(sum_order(work, work.pixels, without_hopper(shipped_tile_costs())), CudaSumOrder::hopper);
+  work.order = CudaSumOrder::hopper;
+  EXPECT_EQ(choose_cuda_tile(work).shape, CudaTileShape::hopper_wide);
+  EXPECT_EQ(fitted_to(choose_cuda_tile(work), work).pixels, 96);  // two rounds, as few as of 160
+  work.channels = 384;                                            // not whole tiles of 256
+  EXPECT_EQ(choose_cuda_tile(work).shape, CudaTileShape::hopper);
+}
+
+TEST(CudaTiles, HopperOnesSuitWideLayersOfWholeSteps) {
+  auto suits = [](int in, int out, int kernel, int groups, Precision precision) {
+    return suits_hopper({.name = {},
+                         .norm_name = {},
+                         .in_channels = in,
+                         .out_channels = out,
+                         .kernel = kernel,
+                         .groups = groups},
+                        precision);
+  };
+  EXPECT_TRUE(suits(64, 256, 1, 1, Precision::fp16));
+  EXPECT_TRUE(suits(184, 184, 3, 1, Precision::bf16));  // 368 of 384 bytes
+  EXPECT_FALSE(suits(256, 256, 3, 1, Precision::tf32));
+  EXPECT_FALSE(suits(256, 256, 3, 4, Precision::fp16));
+  EXPECT_FALSE(suits(256, 64, 1, 1, Precision::fp16));
+  EXPECT_FALSE(suits(72, 256, 1, 1, Precision::fp16));  // 144 of 256 bytes
+  EXPECT_FALSE(suits(3, 128, 7, 1, Precision::fp16));
 }
 
 TEST(CudaTiles, FirstConvolutionsOfSmallBatchesHideTheMasker) {
@@ -366,6 +400,26 @@ TEST(CudaPack, HoldsEveryWeightOnceAndZerosElsewhere) {
         }
       }
       EXPECT_DOUBLE_EQ(got, sum) << s.out << " " << to_string(precision);
+    }
+  }
+}
+
+TEST(CudaPack, HopperWeightsLieWhereProductsLookForThem) {
+  constexpr int kOut = 136, kIn = 72, kTaps = 9, kSteps = 2;
+  Tensor weight({kOut, kIn, 3, 3});
+  for (size_t i = 0; i < weight.data.size(); ++i) weight.data[i] = static_cast<float>(i % 251);
+  std::vector<uint8_t> packed = pack_hopper_weights(weight, Precision::bf16);
+  ASSERT_EQ(packed.size(), 256u * kTaps * kSteps * kHopperStepBytes);
+  for (int channel = 0; channel < 256; ++channel) {
+    for (int tap = 0; tap < kTaps; ++tap) {
+      for (int k = 0; k < kSteps * 64; ++k) {
+        size_t row =
+            (static_cast<size_t>(channel / 64) * kTaps * kSteps + tap * kSteps + k / 64) * 64 + channel % 64;
+        size_t at = row * kHopperStepBytes + ((k % 64 / 8) ^ channel % 8) * 16 + k % 8 * 2;
+        float expected = channel < kOut && k < kIn ? weight.data[(channel * kIn + k) * kTaps + tap] : 0;
+        ASSERT_EQ(packed[at + 1] << 8 | packed[at], f32_to_bf16(expected))
+            << channel << " " << tap << " " << k;
+      }
     }
   }
 }

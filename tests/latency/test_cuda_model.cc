@@ -55,7 +55,7 @@ TEST(CudaModel, AStaticConvolutionCostsWhatItsTileIsExpectedTo) {
                         .reduction_bytes = int64_t{9} * 64 * bytes,
                         .precision = precision,
                         .multiprocessors = 132};
-      work.split = splits_reduction(work, work.pixels);
+      work.order = sum_order(work, work.pixels);
       const CudaTile tile = choose_cuda_tile(work);
       const OperatorLatency conv2 = cuda_static_block(of.block, of.map, with)[1];
       EXPECT_EQ(conv2.name, "conv2");

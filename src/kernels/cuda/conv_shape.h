@@ -18,10 +18,14 @@ inline constexpr int kMaxTaps = 9;
 /// Slices are padded to whole widest tiles.
 inline constexpr int kSliceMultiple = 4;
 
-/// Heights that a `fitted` tile can have, and what each takes. How many tiles a multiprocessor gets is a
-/// small number: high tiles compute more per byte, low ones deal more evenly.
+/// Of the kernels for compute capability 9.0: a warpgroup's output channels, and bytes of reduction per step.
+inline constexpr int kHopperBlock = 64;
+inline constexpr int kHopperStepBytes = 128;
+
+/// Heights that a tile can have where the list decides, and what each takes. How many tiles a multiprocessor
+/// gets is a small number: high tiles compute more per byte, low ones deal more evenly.
 struct FittedHeights {
-  static constexpr int kMost = 4;
+  static constexpr int kMost = 6;
   int channels;  ///< of every tile
   int count;
   int pixels[kMost];  ///< highest first
@@ -42,10 +46,16 @@ inline constexpr FittedHeights kFittedFp32 = {64, 3, {48, 40, 32}, {67, 57, 47},
 /// Tensor cores: the lower, the less is computed with a weight that is read.
 inline constexpr FittedHeights kFittedTensor = {128, 4, {128, 96, 80, 64}, {100, 79, 70, 63}, 1, 5};
 
+/// The kernels for compute capability 9.0, of 128 channels and of 256: weights are most of what moves, so low
+/// tiles take little less. (H200, 3x3 over 256 channels.)
+inline constexpr FittedHeights kFittedHopper = {
+    128, 6, {160, 128, 112, 96, 80, 64}, {115, 100, 93, 88, 83, 75}, 2, 8};
+inline constexpr FittedHeights kFittedHopperWide = {
+    256, 6, {160, 128, 112, 96, 80, 64}, {125, 100, 95, 91, 84, 78}, 1, 4};
+
 /// The height with which `pixels` x `columns` tiles are done first.
-template <const FittedHeights& kHeights>
-LASNET_HOST_DEVICE inline int fitted_height(int64_t pixels, int columns, int multiprocessors) {
-  constexpr FittedHeights heights = kHeights;
+LASNET_HOST_DEVICE inline int fitted_height(const FittedHeights& heights, int64_t pixels, int columns,
+                                            int multiprocessors) {
   int best = 0;
   int64_t least = 0;
   for (int i = 0; i < heights.count; ++i) {

@@ -237,6 +237,9 @@ void launch_shape(Stream& stream, const CudaTile& tile, const ConvCall& call) {
       return launch_persistent<Fitted<64>>(stream, conv_tensor_fitted_kernel<P>,
                                            fitted_team_bytes<typename ElementOf<P>::Type>(call.epilogue),
                                            call);
+    case CudaTileShape::hopper:
+    case CudaTileShape::hopper_wide:
+      break;  // conv_hopper.cu
   }
 }
 

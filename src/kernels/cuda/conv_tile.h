@@ -141,6 +141,9 @@ class TileLoader {
 
   __device__ int stages() const { return (steps_ + kSplit - 1) / kSplit; }
 
+  /// Between a thread's copies and the barrier after which others read them.
+  __device__ static void publish() {}
+
   /// Issues the copies of the weights of one more stage.
   __device__ void load_weights(unsigned char* stage) {
     constexpr int kVectors = kChannels / kSlice * kSliceVectors / kThreads;
@@ -204,10 +207,10 @@ struct ListedRows {
   }
 };
 
-/// A tile's operands on their way: stage after stage, `kStages` - 1 of them ahead. In order: start, then for
-/// each stage arrive, refill and reads of stage(s) until the next arrive, at last finish; then begin for
-/// another tile.
-template <class Tile, int kStages, class Loader>
+/// A tile's operands on their way: stage after stage, `kAhead` of them ahead. In order: start, then for each
+/// stage arrive, refill and reads of stage(s) until the next arrive (with kAhead = kStages - 2: the one after
+/// it), at last finish; then begin for another tile.
+template <class Tile, int kStages, class Loader, int kAhead = kStages - 1>
 class Pipeline {
  public:
   using Entries = typename Loader::Entries;
@@ -240,7 +243,7 @@ class Pipeline {
   /// As find_rows.
   __device__ void start(const Entries& entries, int listed) {
     loader_.find_rows(entries, listed);
-    for (int s = 0; s < kStages - 1; ++s) {
+    for (int s = 0; s < kAhead; ++s) {
       if (s < stages()) loader_.load_rows(slot(s));
       commit_copies();
     }
@@ -248,13 +251,15 @@ class Pipeline {
 
   /// Waits for a stage; all threads are done with the one before it.
   __device__ void arrive() {
-    wait_copies<kStages - 2>();
+    wait_copies<kAhead - 1>();
+    Loader::publish();
     sync_team<Tile>();
   }
 
-  /// Starts the copies of the last stage that fits: after arrive for stage s, in the place of stage s - 1.
+  /// Starts the copies of the last stage that fits: after arrive for stage s, in the place of one that is
+  /// done with.
   __device__ void refill(int s) {
-    int next = s + kStages - 1;
+    int next = s + kAhead;
     if (next < stages()) {
       loader_.load_weights(slot(next));
       loader_.load_rows(slot(next));
@@ -277,7 +282,7 @@ class Pipeline {
  private:
   __device__ unsigned char* slot(int s) { return memory_ + s % kStages * Loader::kStageBytes; }
   __device__ void load_first_weights() {
-    for (int s = 0; s < kStages - 1; ++s) {
+    for (int s = 0; s < kAhead; ++s) {
       if (s < stages()) loader_.load_weights(slot(s));
     }
   }
@@ -374,10 +379,11 @@ __device__ inline void finish(const ConvCall& call, int pixel, int channel, floa
 /// the compiler knows of it, it keeps in registers that the tiles need.
 template <const FittedHeights& kHeights>
 __device__ int listed_height(const ConvCall& call) {
+  constexpr FittedHeights heights = kHeights;
   auto* height = shared_memory<int>();
   if (threadIdx.x == 0) {
-    *height = fitted_height<kHeights>(*call.count, tile_columns(call, kHeights.channels),
-                                      static_cast<int>(gridDim.x));
+    *height = fitted_height(heights, *call.count, tile_columns(call, heights.channels),
+                            static_cast<int>(gridDim.x));
   }
   __syncthreads();
   int chosen = *height;

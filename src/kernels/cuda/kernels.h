@@ -91,7 +91,7 @@ struct MaskerGroupCall {
 /// The bits that masker() gives for each.
 void masker_group(Stream& stream, Precision precision, const MaskerGroupCall& call);
 
-// ---- conv_fp32.cu, conv_tensor.cu: convolution over a list ----
+// ---- conv_fp32.cu, conv_tensor.cu, conv_hopper.cu: convolution over a list ----
 
 /// What happens to a sum before it is stored; all add the bias.
 enum class Epilogue {
@@ -104,7 +104,7 @@ enum class Epilogue {
 struct ConvCall {
   const void* in = nullptr;
   void* out = nullptr;
-  const void* weights = nullptr;  ///< packed (pack.h)
+  const void* weights = nullptr;  ///< packed as the tile takes them (pack.h)
   const float* bias = nullptr;    ///< [slices * kSlice], aligned to 16 bytes
   const int32_t* in_pixels = nullptr;
   const int32_t* out_pixels = nullptr;
@@ -120,6 +120,8 @@ struct ConvCall {
 };
 
 void conv(Stream& stream, Precision precision, const CudaTile& tile, const ConvCall& call);
+/// The part of `hopper` tiles.
+void conv_hopper(Stream& stream, Precision precision, const CudaTile& tile, const ConvCall& call);
 
 // ---- stem.cu, pool.cu ----
 

@@ -159,4 +159,29 @@ PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const
   return packed;
 }
 
+std::vector<uint8_t> pack_hopper_weights(const Tensor& weight, Precision precision) {
+  constexpr int kStepElements = kHopperStepBytes / 2, kVectorElements = 8, kVectors = kHopperStepBytes / 16;
+  const ConvLayout layout;
+  WeightView view(weight, layout);
+  int channels = round_up(static_cast<int>(weight.shape[0]), 2 * kHopperBlock), run = view.run();
+  std::vector<uint8_t> bytes;
+  std::vector<float> values;
+  for (int block = 0; block < channels; block += kHopperBlock) {
+    for (int tap = 0; tap < view.taps(); ++tap) {
+      for (int first = 0; first < run; first += kStepElements) {
+        values.clear();
+        for (int row = 0; row < kHopperBlock; ++row) {
+          Step step{view, tap, first, run, block + row};
+          for (int place = 0; place < kVectors; ++place) {
+            for (int k = 0; k < kVectorElements; ++k)
+              values.push_back(step.at((place ^ row % kVectors) * kVectorElements + k, 0));
+          }
+        }
+        append_elements(values, precision, bytes);
+      }
+    }
+  }
+  return bytes;
+}
+
 }  // namespace lasnet::cuda

@@ -43,6 +43,11 @@ int reduction_run(int in_channels, int out_channels, int groups);
 PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const ConvLayout& layout,
                      Precision precision);
 
+/// The weights of one group once more, for `hopper` tiles: [blocks of 64 output channels, an even
+/// number][steps of 128 bytes][channel][16 bytes], those of a step at column c of channel r at column c ^ r
+/// % 8. fp16 or bf16.
+std::vector<uint8_t> pack_hopper_weights(const Tensor& weight, Precision precision);
+
 /// Values in the precision's bytes, e.g. for tests and the masker's padding.
 void append_elements(const std::vector<float>& values, Precision precision, std::vector<uint8_t>& bytes);
 

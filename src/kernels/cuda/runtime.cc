@@ -126,7 +126,8 @@ DeviceLimits require_device(Precision precision) {
           .shared_bytes_per_block = static_cast<int64_t>(device.sharedMemPerBlockOptin),
           .name = device.name,
           .clock_hz = kKilohertz * device_attribute(cudaDevAttrClockRate),
-          .memory_bytes_per_s = transfers * device_attribute(cudaDevAttrGlobalMemoryBusWidth) / 8};
+          .memory_bytes_per_s = transfers * device_attribute(cudaDevAttrGlobalMemoryBusWidth) / 8,
+          .runs_hopper = runs_hopper()};
 }
 
 DeviceBuffer::DeviceBuffer(int64_t bytes, const std::string& purpose) : bytes_(bytes) {

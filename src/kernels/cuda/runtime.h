@@ -22,6 +22,7 @@ struct DeviceLimits {
   std::string name = {};               ///< as CUDA has it
   double clock_hz = 0;                 ///< highest, of the multiprocessors
   double memory_bytes_per_s = 0;       ///< peak, by its clock and width
+  bool runs_hopper = false;            ///< tiles for compute capability 9.0
 };
 
 /// The backend's device is this thread's current one meanwhile; then the caller's is again. Memory, streams
@@ -160,6 +161,9 @@ class Event {
 /// compute capability 9.0), which may be older than the device; 0: there is nothing that it can run
 /// (probe.cu).
 int code_architecture();
+
+/// Whether this build has code of those tiles, and the current device runs it (conv_hopper.cu).
+bool runs_hopper();
 
 /// Launch plumbing. `kernel`: address of a __global__ function.
 void allow_shared_memory(const void* kernel, int64_t bytes);

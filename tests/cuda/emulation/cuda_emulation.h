@@ -10,7 +10,8 @@
 // and overlapping grids are found whatever order things run in (races.h), where GCC compiles and no sanitizer
 // is at work. Addresses outside of buffers and of shared memory are the address sanitizer's to find. What it
 // cannot show: the memory model of what blocks poll (every access is sequentially consistent), real timing,
-// registers, bank conflicts, and instructions this project does not use (wgmma, TMA).
+// registers, bank conflicts, whether copies are published to products (publish_to_products), and instructions
+// this project does not use (TMA).
 #pragma once
 
 #include <cmath>
@@ -49,9 +50,11 @@ struct Index {
 struct Settings {
   bool late_copies =
       true;  ///< asynchronous copies happen when they are waited for, else when they are issued
-  bool descending = false;  ///< threads, and blocks that run at once, take turns from the last to the first
-  int multiprocessors = 3;  ///< few, so that persistent blocks take several tiles
-  int resident_blocks = 1;  ///< that run by turns and chance, each up to its next barriers
+  bool late_products = true;  ///< warpgroups' products, the same
+  bool hopper = false;        ///< the device runs tiles for compute capability 9.0, and has its shared memory
+  bool descending = false;    ///< threads, and blocks that run at once, take turns from the last to the first
+  int multiprocessors = 3;    ///< few, so that persistent blocks take several tiles
+  int resident_blocks = 1;    ///< that run by turns and chance, each up to its next barriers
   int64_t memory_bytes = int64_t{4} << 30;  ///< for all threads' device buffers
 };
 /// Of this thread.
@@ -94,6 +97,16 @@ int lane_index();
 unsigned char* shared_bytes();
 /// By other means than an instrumented access.
 void note_read(const void* address, int64_t bytes);
+/// By all lanes of a warp, of sums as multiply_async has them. `a`, `b`: the operands' rows in shared memory
+/// and bytes of reduction before the 32 that are multiplied.
+struct ProductOperand {
+  const unsigned char* rows;
+  int from;
+};
+void issue_product(float* sums, int columns, const ProductOperand& a, const ProductOperand& b, bool adds,
+                   float (*to_float)(uint16_t));
+void commit_products();
+void wait_products(int pending);
 void issue_copy(void* shared, const void* global, size_t bytes, bool valid);
 void commit_copies();
 void wait_copies(int pending);
@@ -201,6 +214,53 @@ inline void load_matrices(uint32_t (&words)[4], const void* row) {
     }
   });
   std::memcpy(words, mine.words, sizeof mine.words);
+}
+
+class SharedOperand {
+ public:
+  explicit SharedOperand(const void* rows) : operand_{static_cast<const unsigned char*>(rows), 0} {}
+  SharedOperand from(int bytes) const {
+    SharedOperand rest = *this;
+    rest.operand_.from += bytes;
+    return rest;
+  }
+  const emulation::ProductOperand& operand() const { return operand_; }
+
+ private:
+  emulation::ProductOperand operand_;
+};
+
+inline constexpr bool kHasWarpgroupProducts = true;
+inline void publish_to_products() {}
+inline void begin_products() {}
+inline void commit_products() { emulation::commit_products(); }
+template <int kPending>
+void wait_products() {
+  emulation::wait_products(kPending);
+}
+template <Precision P, int kColumns>
+void multiply_async(float (&sums)[kColumns / 2], const SharedOperand& a, const SharedOperand& b, bool adds) {
+  emulation::issue_product(sums, kColumns, a.operand(), b.operand(), adds,
+                           P == Precision::fp16 ? f16_to_f32 : bf16_to_f32);
+}
+
+/// Lane i has two values of row i / 4 of an 8 x 8 matrix, and gets two of column i / 4.
+inline uint32_t transpose_matrix(uint32_t word) {
+  struct Pair {
+    uint32_t given, got;
+  } mine{word, 0};
+  emulation::warp_meeting("transpose_matrix", &mine, [](void* const* lanes) {
+    for (int i = 0; i < 32; ++i) {
+      uint32_t got = 0;
+      for (int e = 0; e < 2; ++e) {
+        int row = i % 4 * 2 + e, column = i / 4;
+        uint32_t given = static_cast<Pair*>(lanes[row * 4 + column / 2])->given;
+        got |= (given >> column % 2 * 16 & 0xffffu) << e * 16;
+      }
+      static_cast<Pair*>(lanes[i])->got = got;
+    }
+  });
+  return mine.got;
 }
 
 /// To nearest, ties away from zero; NaN and infinity stay.

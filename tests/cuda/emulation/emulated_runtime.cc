@@ -94,7 +94,10 @@ void replay(const std::vector<Step>& steps) {
 using Clock = std::chrono::steady_clock;
 
 /// Of sm_86, but for the multiprocessors.
-DeviceLimits limits() { return {emulation::settings().multiprocessors, 99 << 10, "emulated", 1e9, 1e12}; }
+DeviceLimits limits() {
+  const emulation::Settings& device = emulation::settings();
+  return {device.multiprocessors, (device.hopper ? 227 : 99) << 10, "emulated", 1e9, 1e12, device.hopper};
+}
 
 /// Aligned as on a device, and of exactly this size, for address sanitizers.
 void* allocate(int64_t bytes) {

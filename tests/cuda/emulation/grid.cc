@@ -32,6 +32,24 @@ struct Copy {
   const void* source() const { return valid ? global : nullptr; }
 };
 
+/// A warp's part of a warpgroup's product.
+struct Product {
+  float* sums[32];
+  int columns, first_row;
+  ProductOperand a, b;
+  bool adds;
+  float (*to_float)(uint16_t);
+  bool done = false;
+
+  void run();
+};
+
+/// Of a warp, as a thread's copies are kept.
+struct Products {
+  std::vector<Product> open;
+  std::deque<std::vector<Product>> groups;
+};
+
 /// A meeting of a warp or a block.
 struct Meeting {
   int arrived = 0, expected = 0;
@@ -59,6 +77,7 @@ struct Block {
   Meeting predecessor;  ///< the end of that
   std::vector<Thread> threads;
   std::vector<Meeting> warps;
+  std::vector<Products> products;  ///< of each warp
   std::vector<Meeting> barriers;
   std::vector<unsigned char> memory;
   std::vector<WordHistory> memory_words;
@@ -140,6 +159,7 @@ BlockPointer new_block(const Grid& grid, uint32_t number, int64_t i) {
   next->early = false;
   next->threads.assign(grid.threads, {});
   next->warps.assign(grid.threads / 32, {});
+  next->products.assign(grid.threads / 32, {});
   next->predecessor = {};
   next->barriers.assign(16, {});
   if (static_cast<int64_t>(next->memory.size()) != grid.shared_bytes) {
@@ -236,7 +256,8 @@ BlockPointer take_started(const Grid& grid) {
 void check_grid(const Grid& grid) {
   if (grid.threads % 32 != 0 || grid.threads > 1024)
     throw std::runtime_error("blocks are 32 ... 1024 threads");
-  if (grid.shared_bytes > 99 << 10) throw std::runtime_error("more shared memory than sm_86 has");
+  const bool fits = grid.shared_bytes <= (settings().hopper ? 227 : 99) << 10;
+  if (!fits) throw std::runtime_error("more shared memory than the device has, sm_86 or 90");
   if (grid.size.x == 0) throw std::runtime_error("an empty grid cannot be launched");
   if (grid.size.y > 65535) throw std::runtime_error("a grid's second axis ends at 65535");
 }
@@ -344,6 +365,75 @@ void wait_copies(int pending) {
     }
     thread.groups.pop_front();
   }
+}
+
+namespace {
+
+/// The 16 values that a product takes of an operand's row.
+void read_row(const ProductOperand& operand, int row, float (*to_float)(uint16_t), float (&values)[16]) {
+  const int64_t at = operand.rows - block->memory.data();
+  if (at % 1024 != 0 || operand.from % 16 != 0) fail_emulation("an operand of a product that is misaligned");
+  if (at < 0 || at + row * 128 + 128 > static_cast<int64_t>(block->memory.size()))
+    fail_emulation("an operand of a product that leaves shared memory");
+  for (int half = 0; half < 2; ++half) {
+    const unsigned char* from = operand.rows + row * 128 + ((operand.from / 16 + half) ^ row % 8) * 16;
+    note_read(from, 16);
+    for (int k = 0; k < 8; ++k) {
+      uint16_t bits;
+      std::memcpy(&bits, from + 2 * k, 2);
+      values[8 * half + k] = to_float(bits);
+    }
+  }
+}
+
+}  // namespace
+
+void Product::run() {
+  if (std::exchange(done, true)) return;
+  float rows[16][16];
+  for (int row = 0; row < 16; ++row) read_row(a, first_row + row, to_float, rows[row]);
+  for (int column = 0; column < columns; ++column) {
+    float other[16];
+    read_row(b, column, to_float, other);
+    for (int row = 0; row < 16; ++row) {
+      int lane = row % 8 * 4 + column % 8 / 2;
+      float& sum = sums[lane][column / 8 * 4 + row / 8 * 2 + column % 2];
+      if (!adds) sum = 0;
+      for (int k = 0; k < 16; ++k) sum += rows[row][k] * other[k];
+    }
+  }
+}
+
+void issue_product(float* sums, int columns, const ProductOperand& a, const ProductOperand& b, bool adds,
+                   float (*to_float)(uint16_t)) {
+  struct Issue {
+    float* sums;
+    Product product;
+  } mine{sums, {{}, columns, block->running / 32 % 4 * 16, a, b, adds, to_float}};
+  warp_meeting("issue_product", &mine, [](void* const* lanes) {
+    Product product = static_cast<Issue*>(lanes[0])->product;
+    for (int lane = 0; lane < 32; ++lane) product.sums[lane] = static_cast<Issue*>(lanes[lane])->sums;
+    if (!settings().late_products) product.run();
+    block->products[block->running / 32].open.push_back(product);
+  });
+}
+
+void commit_products() {
+  warp_meeting("commit_products", nullptr, [](void* const*) {
+    Products& own = block->products[block->running / 32];
+    own.groups.push_back(std::move(own.open));
+    own.open.clear();
+  });
+}
+
+void wait_products(int pending) {
+  warp_meeting("wait_products", &pending, [](void* const* lanes) {
+    Products& own = block->products[block->running / 32];
+    while (static_cast<int>(own.groups.size()) > *static_cast<int*>(lanes[0])) {
+      for (Product& product : own.groups.front()) product.run();
+      own.groups.pop_front();
+    }
+  });
 }
 
 namespace {
