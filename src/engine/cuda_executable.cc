@@ -18,11 +18,13 @@ std::vector<float> padded_to_pitch(std::vector<float> values) {
   return values;
 }
 
-/// Those of the device, where it has been calibrated; without tiles that it does not run.
+/// Those of the device, where it has been calibrated; without tiles that it does not run. A calibration made
+/// before there were some that it runs leaves these as they are shipped.
 CudaTileCosts tile_costs_of(const cuda::DeviceLimits& device,
                             const std::optional<HardwareProfile>& calibration) {
-  const CudaTileCosts& costs = calibration ? calibration->cuda.tiles : shipped_tile_costs();
-  return device.runs_hopper ? costs : without_hopper(costs);
+  CudaTileCosts costs = calibration ? calibration->cuda.tiles : shipped_tile_costs();
+  if (!device.runs_hopper) return without_hopper(costs);
+  return has_hopper(costs) ? costs : with_hopper_of(shipped_tile_costs(), costs);
 }
 
 }  // namespace

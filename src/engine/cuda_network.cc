@@ -120,6 +120,7 @@ cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
 void CudaNetwork::run_conv(const Layer& layer, cuda::ConvCall call) {
   CudaConvWork work = executable_.conv_work(layer.conv, layer.epilogue == Epilogue::bias_add_relu);
   work.pixels = static_cast<double>(layer.max_pixels) * layer.rate;
+  work.varies = layer.rate < 1;
   const CudaTileCosts& costs = executable_.tile_costs();
   work.order = sum_order(work, static_cast<double>(layer.max_pixels), costs);
   CudaTile tile = choose_cuda_tile(work, costs);

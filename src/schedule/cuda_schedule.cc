@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <initializer_list>
+#include <iterator>
 #include <limits>
 
 #include "kernels/cuda/list_geometry.h"
@@ -33,11 +34,18 @@ double share_of_highest(const CudaTile& tile, Precision precision) {
   return heights != nullptr ? heights->share_of_highest(tile.pixels) : 1;
 }
 
-/// Tiles of a multiprocessor that end together: fewer take as long. Of fp32's `medium`, six are computed at a
-/// time and partial rounds take as long as halves (measured).
+/// Tiles of a multiprocessor that end together. Of fp32's `medium` six fit, each a block of its own, and what
+/// is left of a round is not spread over the device: 3 took as long as 6.
 int tiles_together(const CudaTile& tile, Precision precision) {
   if (const cuda::FittedHeights* heights = fitted_heights(tile.shape, precision)) return heights->together;
-  return precision == Precision::fp32 && tile.shape == CudaTileShape::medium ? 3 : 1;
+  return precision == Precision::fp32 && tile.shape == CudaTileShape::medium ? 6 : 1;
+}
+
+/// Tiles that a multiprocessor spends the time of: whole groups, unless a few have it to themselves.
+double tiles_each(const CudaTile& tile, const CudaConvWork& work) {
+  double tiles = ceil_div(std::max(work.pixels, 1.0), tile.pixels) * ceil_div(work.channels, tile.channels);
+  double each = ceil_div(tiles, work.multiprocessors), together = tiles_together(tile, work.precision);
+  return 3 * each <= together ? each : ceil_div(each, together) * together;
 }
 
 /// Masker and lists of a small batch, where it is asked what hides them.
@@ -106,16 +114,16 @@ bool suits_tile(CudaTileShape shape, const CudaConvWork& work) {
   return true;
 }
 
-// Fitted to every tile on a ResNet's layers at batch 128: fp32 and 16 bits on an H200 (2026-11-28; the chosen
-// tiles take 0.2 % longer than the fastest ones), TF32, and what a tile takes alone, on an H100 (2026-11-26).
-// In `hopper` tiles that add, before their reads went side by side.
+// Fitted to every tile on a ResNet's layers: fp32 and 16 bits at batch 128 on an H200 (2026-11-28; the chosen
+// tiles take 0.3 % longer there than the fastest ones, 2 % with batches of 1 and 8), TF32, and what a tile
+// takes alone, on an H100 (2026-11-26).
 const CudaTileCosts& shipped_tile_costs() {
   static constexpr CudaTileCosts kCosts = {.fp32 = {{{},
                                                      {},
-                                                     {379, 593, 732, 869, 10816},
-                                                     {246, 183, 317, 358, 5927},
+                                                     {354, 782, 824, 869, 10816},
+                                                     {246, 174, 315, 358, 5927},
                                                      {},
-                                                     {307, 671, 578, 763, 7882},
+                                                     {307, 670, 577, 763, 7882},
                                                      {},
                                                      {}}},
                                            .tf32 = {{{385, 4815, 11764, 548, 7493},
@@ -132,8 +140,8 @@ const CudaTileCosts& shipped_tile_costs() {
                                                      {121, 148, 281, 180, 3057},
                                                      {70, 1591, 1871, 68, 2651},
                                                      {340, 2153, 3603, 424, 8400},
-                                                     {200, 6108, 6585, 482, 9522},
-                                                     {343, 11016, 13290, 553, 1735}}}};
+                                                     {260, 4725, 5920, 511, 6263},
+                                                     {483, 7960, 11579, 519, 1730}}}};
   return kCosts;
 }
 
@@ -156,20 +164,37 @@ double expected_seconds(const CudaTile& wanted, const CudaConvWork& work, const 
   CudaTile tile = fitted_to(wanted, work);
   double height = share_of_highest(tile, work.precision);
   double steps = ceil_div(static_cast<double>(work.reduction_bytes), cuda::kStepBytes);
-  double tiles = ceil_div(std::max(work.pixels, 1.0), tile.pixels) * ceil_div(work.channels, tile.channels);
-  int together = tiles_together(tile, work.precision);
-  double each = ceil_div(ceil_div(tiles, work.multiprocessors), together) * together * height;
+  double each = tiles_each(tile, work) * height;
   double rest = work.adds ? cost.rest_adding_ns : cost.rest_ns;
   return 1e-9 * std::max(each * (steps * cost.step_ns + rest),
                          steps * cost.step_alone_ns * height + cost.rest_alone_ns);
 }
 
+namespace {
+
+/// Of the numbers of pixels that masks leave: a tile that suits the expected one may suit no other.
+double mean_seconds(const CudaTile& tile, const CudaConvWork& work, const CudaTileCosts& costs) {
+  if (!work.varies) return expected_seconds(tile, work, costs);
+  constexpr double kShares[] = {0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4};
+  double sum = 0;
+  for (double share : kShares) {
+    CudaConvWork outcome = work;
+    outcome.pixels *= share;
+    sum += expected_seconds(tile, outcome, costs);
+  }
+  return sum / static_cast<double>(std::size(kShares));
+}
+
+}  // namespace
+
 CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs) {
   auto fastest = [&](CudaTileShape first, std::initializer_list<CudaTileShape> others) {
     CudaTile best = cuda_tile(first, work.precision);
+    double least = mean_seconds(best, work, costs);
     for (CudaTileShape shape : others) {
       CudaTile tile = cuda_tile(shape, work.precision);
-      if (expected_seconds(tile, work, costs) <= expected_seconds(best, work, costs)) best = tile;
+      double seconds = mean_seconds(tile, work, costs);
+      if (seconds <= least) best = tile, least = seconds;
     }
     return best;
   };
@@ -184,11 +209,12 @@ CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs) 
 
 CudaSumOrder sum_order(CudaConvWork work, double layer_pixels, const CudaTileCosts& costs) {
   work.pixels = layer_pixels * kExpectedRate;
+  work.varies = true;
   CudaSumOrder fastest = CudaSumOrder::steps;
   double least = std::numeric_limits<double>::infinity();
   auto consider = [&](CudaSumOrder order) {
     work.order = order;
-    double seconds = expected_seconds(choose_cuda_tile(work, costs), work, costs);
+    double seconds = mean_seconds(choose_cuda_tile(work, costs), work, costs);
     if (seconds < least) fastest = order, least = seconds;
   };
   consider(CudaSumOrder::steps);
@@ -205,11 +231,13 @@ bool suits_hopper(const ConvSpec& conv, Precision precision) {
   return conv.out_channels >= kFewestChannels && 8 * bytes >= 7 * steps * cuda::kHopperStepBytes;
 }
 
-CudaTileCosts without_hopper(CudaTileCosts costs) {
+CudaTileCosts with_hopper_of(const CudaTileCosts& others, CudaTileCosts costs) {
   for (CudaTileShape shape : {CudaTileShape::hopper, CudaTileShape::hopper_wide})
-    costs.half[static_cast<size_t>(shape)] = {};
+    costs.half[static_cast<size_t>(shape)] = others.half[static_cast<size_t>(shape)];
   return costs;
 }
+
+CudaTileCosts without_hopper(CudaTileCosts costs) { return with_hopper_of({}, costs); }
 
 bool has_hopper(const CudaTileCosts& costs) {
   return costs.half[static_cast<size_t>(CudaTileShape::hopper)].step_ns > 0;

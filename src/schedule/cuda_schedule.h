@@ -51,6 +51,7 @@ bool has_cuda_tile(CudaTileShape shape, Precision precision);
 /// What decides the tile of a convolution.
 struct CudaConvWork {
   double pixels = 0;            ///< expected: kernels cannot change their tile with the mask
+  bool varies = false;          ///< the number of pixels, with the mask
   int channels = 0;             ///< output
   int64_t reduction_bytes = 0;  ///< taps * elements per tap * bytes of one
   Precision precision = Precision::fp32;
@@ -78,8 +79,8 @@ CudaTileTable tile_table(Precision precision);
 double expected_seconds(const CudaTile& tile, const CudaConvWork& work,
                         const CudaTileCosts& costs = shipped_tile_costs());
 
-/// The tile with the least expected time. Large layers take large tiles; small batches and late stages trade
-/// efficiency for tiles enough to go round.
+/// The tile with the least expected time, on average over more and fewer pixels where they vary. Large layers
+/// take large tiles; small batches and late stages trade efficiency for tiles enough to go round.
 CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs = shipped_tile_costs());
 
 /// The order of the fastest tile. Decided for a layer whose pixels are active at kExpectedRate, whatever its
@@ -93,6 +94,8 @@ bool suits_hopper(const ConvSpec& conv, Precision precision);
 
 /// The costs on a device without warpgroups: those tiles are never chosen.
 CudaTileCosts without_hopper(CudaTileCosts costs);
+/// `costs` with those of such tiles from `others`.
+CudaTileCosts with_hopper_of(const CudaTileCosts& others, CudaTileCosts costs);
 /// Whether there are costs of such tiles.
 bool has_hopper(const CudaTileCosts& costs);
 

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/file.h"
+#include "cuda_emulation.h"
 #include "engine/cuda_executable.h"
 #include "engine/default_plan.h"
 #include "lasnet/hardware.h"
@@ -78,6 +79,64 @@ TEST_F(CudaPlan, NeverChangesTheBitsOfFp32) {
       EXPECT_EQ(Session(model_, {.backend = Backend::cuda}).run(x).logits, expected) << to_string(cheap);
     }
   }
+}
+
+/// On a device that runs `hopper` tiles, wherever they suit a layer.
+class CudaPlanOnHopper : public CudaPlan {
+ protected:
+  CudaPlanOnHopper() {
+    cuda::emulation::settings().hopper = true;
+    HardwareProfile profile = profile_of(1e-3);
+    for (CudaTileShape shape : {CudaTileShape::hopper, CudaTileShape::hopper_wide})
+      profile.cuda.tiles.half[static_cast<size_t>(shape)] = {1e-3, 1e-3, 1e-3, 1e-3, 1e-3};
+    write_calibration(profile);
+  }
+  ~CudaPlanOnHopper() override { cuda::emulation::settings() = {}; }
+
+  /// Convolutions of 128 and 256 channels, of 64 to 256.
+  const Model wide_model_ = test::random_model(test::narrow_arch("resnet18", "4-4-2-1", 0.5), 1);
+};
+
+int hopper_convs(const Model& model) {
+  const auto executable = make_executable(model, Backend::cuda, std::nullopt, std::nullopt, Precision::fp16);
+  const auto& compiled = dynamic_cast<const CudaExecutable&>(*executable);
+  int convs = 0;
+  for (const CudaBlock& block : compiled.blocks()) {
+    for (const CudaConv& conv : block.convs) {
+      const CudaConvWork work = compiled.conv_work(conv, false);
+      convs += sum_order(work, 1000, compiled.tile_costs()) == CudaSumOrder::hopper;
+    }
+  }
+  return convs;
+}
+
+TEST_F(CudaPlanOnHopper, NetworksAgreeWithOtherTilesAndAFullMaskIsStatic) {
+  EXPECT_EQ(hopper_convs(wide_model_), 8);
+  const Tensor x = test::random_input(2, {48, 40}, 3);
+  for (const Precision precision : {Precision::fp16, Precision::bf16}) {
+    const SessionOptions options{.backend = Backend::cuda, .precision = precision};
+    cuda::emulation::settings().hopper = false;
+    const Result others = Session(wide_model_, options).run(x);
+    cuda::emulation::settings().hopper = true;
+    Session session(wide_model_, options);
+    MaskSet masks = test::masks_of(others.trace);
+    const double tolerance = precision == Precision::fp16 ? 2e-3 : 2e-2;
+    EXPECT_LE(test::relative_error(session.run(x, {.force_masks = &masks}).logits, others.logits), tolerance);
+    MaskSet full = test::make_masks(wide_model_.spec, 2, {48, 40}, test::MaskPattern::full, 5);
+    EXPECT_EQ(session.run(x, {.force_masks = &full}).logits, session.run(x, {.dense = true}).logits);
+  }
+}
+
+TEST_F(CudaPlanOnHopper, ACalibrationFromBeforeSuchTilesLeavesThemAsShipped) {
+  HardwareProfile profile = profile_of(1e-3);
+  profile.cuda.tiles = without_hopper(profile.cuda.tiles);
+  write_calibration(profile);
+  const auto executable =
+      make_executable(wide_model_, Backend::cuda, std::nullopt, std::nullopt, Precision::fp16);
+  const CudaTileCosts& costs = dynamic_cast<const CudaExecutable&>(*executable).tile_costs();
+  EXPECT_EQ(costs, with_hopper_of(shipped_tile_costs(), profile.cuda.tiles));
+  cuda::emulation::settings().hopper = false;
+  EXPECT_EQ(hopper_convs(wide_model_), 0) << "the device does not run them";
 }
 
 }  // namespace

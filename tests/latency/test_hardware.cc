@@ -104,9 +104,9 @@ TEST(Hardware, BadCudaProfilesNameTheKey) {
   EXPECT_ERROR(parse(replaced(good, "memory_factor", "memory_facter")), HasSubstr("cuda.memory_factor"));
   EXPECT_ERROR(parse(replaced(good, "kernel = ", "kernel = -")), HasSubstr("cuda.seconds_per.kernel"));
   EXPECT_ERROR(parse(replaced(good, "list_kchunk", "list_chunk")), HasSubstr("cuda.seconds_per.list_kchunk"));
-  EXPECT_ERROR(parse(replaced(good, "step_ns = 379.0", "step_ns = 0.0")),
+  EXPECT_ERROR(parse(replaced(good, "step_ns = 354.0", "step_ns = 0.0")),
                AllOf(HasSubstr("cuda.tiles.fp32.medium.step_ns"), HasSubstr("greater than 0")));
-  EXPECT_ERROR(parse(replaced(good, "step_ns = 379.0, ", "")), HasSubstr("cuda.tiles.fp32.medium.step_ns"));
+  EXPECT_ERROR(parse(replaced(good, "step_ns = 354.0, ", "")), HasSubstr("cuda.tiles.fp32.medium.step_ns"));
   EXPECT_ERROR(parse(replaced(good, "split = ", "splat = ")), HasSubstr("cuda.tiles.tf32.split"));
   EXPECT_ERROR(parse(replaced(good, "medium = ", "wide = { step_ns = 1.0 }\nmedium = ")),
                HasSubstr("unknown key 'cuda.tiles.fp32.wide'"));

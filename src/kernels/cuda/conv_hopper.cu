@@ -143,17 +143,20 @@ __device__ void multiply_stage(const unsigned char* stage, bool adds, ChannelSum
   commit_products();
 }
 
-/// Of 16 pixels of a warp's 16 channels a lane stores 8 channels of one.
+/// Of 16 pixels of a warp's 16 channels, a lane's part: 8 channels of one.
+template <class T>
 struct LaneVector {
-  int row, pixel;
-  bool is_stored;
+  T* place = nullptr;  ///< null: not stored
+  bool is_linear = false;
 
   template <class Tile>
-  __device__ LaneVector(const TileTurn& tile, const ListedRows<Tile>& rows, int pixels_before,
-                        bool is_channel)
-      : row(pixels_before + lane_index() / 2 % 2 * 8 + lane_index() / 4),
-        pixel(rows.out[tile.turn][row]),
-        is_stored(is_channel && row < tile.listed) {}
+  __device__ void find(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows, int band,
+                       int channel) {
+    int row = band * 16 + lane_index() / 2 % 2 * 8 + lane_index() / 4, pixel = rows.out[tile.turn][row];
+    bool is_stored = row < tile.listed && channel < call.out_channels;
+    place = is_stored ? out_vector<T>(call, pixel, channel) : nullptr;
+    is_linear = cuda::is_linear(call, pixel);
+  }
 };
 
 /// Stores a tile. Of as many pixels as registers allow, reads do not wait for each other.
@@ -162,19 +165,16 @@ __device__ void store_tile(const ConvCall& call, const TileTurn& tile, const Lis
                            const ChannelSums<Tile>& sums) {
   constexpr int kBands = Tile::kPixels / 16, kAtOnce = Tile::kPixels <= 96 ? 3 : Tile::kPixels <= 128 ? 2 : 1;
   int lane = lane_index();
-  int first = tile.place.channel + team_thread<Tile::kThreads>() / 32 * 16, channel = first + lane % 2 * 8;
-  bool is_channel = channel < call.out_channels;
+  int first = tile.place.channel + team_thread<Tile::kThreads>() / 32 * 16;
   const float bias[2] = {call.bias[first + lane / 4], call.bias[first + 8 + lane / 4]};
 #pragma unroll
   for (int band = 0; band < kBands; band += kAtOnce) {
+    LaneVector<T> own[kAtOnce];
     uint4 added[kAtOnce] = {};
-    if (kAdds) {
 #pragma unroll
-      for (int i = 0; i < kAtOnce && band + i < kBands; ++i) {
-        LaneVector own(tile, rows, (band + i) * 16, is_channel);
-        if (own.is_stored)
-          added[i] = *reinterpret_cast<const uint4*>(out_vector<T>(call, own.pixel, channel));
-      }
+    for (int i = 0; i < kAtOnce && band + i < kBands; ++i) {
+      own[i].find(call, tile, rows, band + i, first + lane % 2 * 8);
+      if (kAdds && own[i].place != nullptr) added[i] = *reinterpret_cast<const uint4*>(own[i].place);
     }
 #pragma unroll
     for (int i = 0; i < kAtOnce && band + i < kBands; ++i) {
@@ -183,8 +183,8 @@ __device__ void store_tile(const ConvCall& call, const TileTurn& tile, const Lis
       uint32_t words[kColumns];
 #pragma unroll
       for (int j = 0; j < kColumns; ++j) {  // 8 channels, of two, of 8 pixels, of two
-        const float* own = &sums[(2 * (band + i) + j / 2) * 4 + j % 2 * 2];
-        float values[2] = {own[0] + bias[j % 2], own[1] + bias[j % 2]};
+        const float* sum = &sums[(2 * (band + i) + j / 2) * 4 + j % 2 * 2];
+        float values[2] = {sum[0] + bias[j % 2], sum[1] + bias[j % 2]};
         if (kAdds) {
           float before[2];
           unpack_word<T>(transpose_matrix(identity[j]), before);
@@ -193,10 +193,9 @@ __device__ void store_tile(const ConvCall& call, const TileTurn& tile, const Lis
         words[j] = transpose_matrix(pack_word<T>(values));
       }
       exchange(words);
-      LaneVector own(tile, rows, (band + i) * 16, is_channel);
-      if (!own.is_stored) continue;
-      uint32_t at_least = is_linear(call, own.pixel) ? kLeastPair<T> : 0;
-      *reinterpret_cast<uint4*>(out_vector<T>(call, own.pixel, channel)) = {
+      if (own[i].place == nullptr) continue;
+      uint32_t at_least = own[i].is_linear ? kLeastPair<T> : 0;
+      *reinterpret_cast<uint4*>(own[i].place) = {
           max_of_pairs<T>(words[0], at_least), max_of_pairs<T>(words[1], at_least),
           max_of_pairs<T>(words[2], at_least), max_of_pairs<T>(words[3], at_least)};
     }
