@@ -1,12 +1,13 @@
 // The language of the kernels: CUDA C++ when nvcc compiles, else what a test-only header emulates of it (one
 // fiber per thread, see tests/cuda/emulation). Kernels use nothing of CUDA but what this header,
-// device_cuda.h and its emulation declare, so each of them also runs on a host.
+// device_cuda.h, warpgroup_cuda.h and their emulation declare, so each of them also runs on a host.
 #pragma once
 
 #include <cstdint>
 
 #if defined(__CUDACC__)
 #include "kernels/cuda/device_cuda.h"
+#include "kernels/cuda/warpgroup_cuda.h"
 #else
 #include "cuda_emulation.h"
 #endif
