@@ -94,7 +94,7 @@ class Operators {
   template <typename Pixels>
   OperatorLatency conv(const Layer& layer, CudaConvWork work, const Pixels& pixels) const {
     work.pixels = layer.layer_pixels * layer.rate;
-    work.varies = layer.rate < 1;
+    if (layer.rate < 1) work.most_pixels = layer.layer_pixels;
     const CudaTileCosts& costs = context_.hardware.tiles;
     work.order = sum_order(work, layer.layer_pixels, costs);
     const CudaTile chosen = choose_cuda_tile(work, costs);

@@ -59,6 +59,32 @@ double dense_surplus(const CudaConvWork& whole, double rate, const CudaTileCosts
          expected_seconds(choose_cuda_tile(sparse, costs), sparse, costs);
 }
 
+/// Of the numbers of pixels that masks leave: a tile that suits the expected one may suit no other.
+double mean_seconds(const CudaTile& tile, const CudaConvWork& work, const CudaTileCosts& costs) {
+  if (work.most_pixels == 0) return expected_seconds(tile, work, costs);
+  constexpr double kShares[] = {0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4};
+  double sum = 0;
+  for (double share : kShares) {
+    CudaConvWork outcome = work;
+    outcome.pixels = std::min(share * work.pixels, work.most_pixels);
+    sum += expected_seconds(tile, outcome, costs);
+  }
+  return sum / static_cast<double>(std::size(kShares));
+}
+
+/// Of these shapes, of equally fast ones the last.
+CudaTile fastest_tile(std::initializer_list<CudaTileShape> shapes, const CudaConvWork& work,
+                      const CudaTileCosts& costs) {
+  CudaTile best;
+  double least = std::numeric_limits<double>::infinity();
+  for (CudaTileShape shape : shapes) {
+    CudaTile tile = cuda_tile(shape, work.precision);
+    double seconds = mean_seconds(tile, work, costs);
+    if (seconds <= least) best = tile, least = seconds;
+  }
+  return best;
+}
+
 }  // namespace
 
 CudaTile cuda_tile(CudaTileShape shape, Precision precision) {
@@ -170,46 +196,21 @@ double expected_seconds(const CudaTile& wanted, const CudaConvWork& work, const 
                          steps * cost.step_alone_ns * height + cost.rest_alone_ns);
 }
 
-namespace {
-
-/// Of the numbers of pixels that masks leave: a tile that suits the expected one may suit no other.
-double mean_seconds(const CudaTile& tile, const CudaConvWork& work, const CudaTileCosts& costs) {
-  if (!work.varies) return expected_seconds(tile, work, costs);
-  constexpr double kShares[] = {0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2, 1.3, 1.4};
-  double sum = 0;
-  for (double share : kShares) {
-    CudaConvWork outcome = work;
-    outcome.pixels *= share;
-    sum += expected_seconds(tile, outcome, costs);
-  }
-  return sum / static_cast<double>(std::size(kShares));
-}
-
-}  // namespace
-
 CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs) {
-  auto fastest = [&](CudaTileShape first, std::initializer_list<CudaTileShape> others) {
-    CudaTile best = cuda_tile(first, work.precision);
-    double least = mean_seconds(best, work, costs);
-    for (CudaTileShape shape : others) {
-      CudaTile tile = cuda_tile(shape, work.precision);
-      double seconds = mean_seconds(tile, work, costs);
-      if (seconds <= least) best = tile, least = seconds;
-    }
-    return best;
-  };
   using enum CudaTileShape;
   if (work.order == CudaSumOrder::split) return cuda_tile(split, work.precision);
-  if (work.order == CudaSumOrder::hopper)
-    return suits_tile(hopper_wide, work) ? fastest(hopper, {hopper_wide}) : cuda_tile(hopper, work.precision);
+  if (work.order == CudaSumOrder::hopper) {
+    return suits_tile(hopper_wide, work) ? fastest_tile({hopper, hopper_wide}, work, costs)
+                                         : cuda_tile(hopper, work.precision);
+  }
   if (work.grouped) return cuda_tile(small, work.precision);
-  if (work.precision == Precision::fp32) return fastest(small, {fitted, medium});
-  return fastest(small, {fitted, medium, tall, wide});
+  if (work.precision == Precision::fp32) return fastest_tile({small, fitted, medium}, work, costs);
+  return fastest_tile({small, fitted, medium, tall, wide}, work, costs);
 }
 
 CudaSumOrder sum_order(CudaConvWork work, double layer_pixels, const CudaTileCosts& costs) {
   work.pixels = layer_pixels * kExpectedRate;
-  work.varies = true;
+  work.most_pixels = layer_pixels;
   CudaSumOrder fastest = CudaSumOrder::steps;
   double least = std::numeric_limits<double>::infinity();
   auto consider = [&](CudaSumOrder order) {

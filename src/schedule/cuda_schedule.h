@@ -51,7 +51,7 @@ bool has_cuda_tile(CudaTileShape shape, Precision precision);
 /// What decides the tile of a convolution.
 struct CudaConvWork {
   double pixels = 0;            ///< expected: kernels cannot change their tile with the mask
-  bool varies = false;          ///< the number of pixels, with the mask
+  double most_pixels = 0;       ///< that a mask may leave; 0: there are `pixels` whatever the mask
   int channels = 0;             ///< output
   int64_t reduction_bytes = 0;  ///< taps * elements per tap * bytes of one
   Precision precision = Precision::fp32;

@@ -217,6 +217,17 @@ TEST(CudaTiles, SplitTheReductionOfSmallLayersOfTensorCores) {
   EXPECT_EQ(sum_order(work, 49), CudaSumOrder::steps);
 }
 
+TEST(CudaTiles, SuitWhatMasksLeaveNotTheExpectedNumberAlone) {
+  // 12544 pixels are 5.9 tiles of 64 x 64 for each multiprocessor: full rounds of six. A mask leaves more or
+  // fewer, of which rounds are less full.
+  CudaConvWork work = work_of(12544, 256, 256, 3, Precision::fp32);
+  EXPECT_EQ(choose_cuda_tile(work).shape, CudaTileShape::medium);
+  work.most_pixels = 25088;
+  EXPECT_EQ(choose_cuda_tile(work).shape, CudaTileShape::fitted);
+  work.most_pixels = work.pixels, work.pixels *= 2;  // as many as there can be, in every case
+  EXPECT_EQ(choose_cuda_tile(work).shape, CudaTileShape::medium);
+}
+
 TEST(CudaTiles, HopperOnesAreTakenWhereTheyAreFasterAndRun) {
   CudaConvWork work = work_of(128 * 196, 256, 256, 3, Precision::fp16);
   EXPECT_NE(sum_order(work, work.pixels), CudaSumOrder::hopper) << "weights are not packed for them";

@@ -101,10 +101,8 @@ __device__ inline void multiply_async(float (&sums)[kColumns / 2], const SharedO
 #define LASNET_SUMS_112 LASNET_SUMS_96, LASNET_EIGHT(48)
 #define LASNET_REGISTERS_128 LASNET_REGISTERS_112 ", %56, %57, %58, %59, %60, %61, %62, %63"
 #define LASNET_SUMS_128 LASNET_SUMS_112, LASNET_EIGHT(56)
-#define LASNET_REGISTERS_160                       \
-  LASNET_REGISTERS_128                             \
-      ", %64, %65, %66, %67, %68, %69, %70, %71, " \
-      "%72, %73, %74, %75, %76, %77, %78, %79"
+#define LASNET_REGISTERS_144 LASNET_REGISTERS_128 ", %64, %65, %66, %67, %68, %69, %70, %71"
+#define LASNET_REGISTERS_160 LASNET_REGISTERS_144 ", %72, %73, %74, %75, %76, %77, %78, %79"
 #define LASNET_SUMS_160 LASNET_SUMS_128, LASNET_EIGHT(64), LASNET_EIGHT(72)
   LASNET_WGMMA_OF(64, "%32, %33", "%34");
   LASNET_WGMMA_OF(80, "%40, %41", "%42");
@@ -122,6 +120,7 @@ __device__ inline void multiply_async(float (&sums)[kColumns / 2], const SharedO
 #undef LASNET_SUMS_112
 #undef LASNET_REGISTERS_128
 #undef LASNET_SUMS_128
+#undef LASNET_REGISTERS_144
 #undef LASNET_REGISTERS_160
 #undef LASNET_SUMS_160
 #undef LASNET_WGMMA_OF
