@@ -165,10 +165,13 @@ constexpr std::pair<const char*, double CudaTileCost::*> kTileCosts[] = {
 void read_tiles(ProfileTable table, CudaTileCosts& costs) {
   for (const auto& [name, precision] : kTilePrecisions) {
     ProfileTable shapes = table.table(name);
+    // Both or neither: a device runs them or does not.
+    const bool has_hopper =
+        shapes.has(to_string(CudaTileShape::hopper)) || shapes.has(to_string(CudaTileShape::hopper_wide));
     for (size_t i = 0; i < kCudaTileShapes; ++i) {
       const auto shape = static_cast<CudaTileShape>(i);
       if (!has_cuda_tile(shape, precision)) continue;
-      if (CudaTile{shape}.is_hopper() && !shapes.has(to_string(shape))) continue;
+      if (CudaTile{shape}.is_hopper() && !has_hopper) continue;
       ProfileTable tile = shapes.table(to_string(shape));
       for (const auto& [key, cost] : kTileCosts)
         tile.read(key, (costs.*tile_table(precision))[i].*cost, kPositive);

@@ -185,7 +185,6 @@ TEST(CudaModel, MaskersOfOneMapReadWhatTheBlockBeforeChanged) {
             0.6 * std::accumulate(apart.begin(), apart.end(), 0.0));
   const NetworkPlan chosen = choose_plan(spec, h100(), {.batch = 128, .rate = 0.4});
   for (size_t b = 0; b < spec.blocks.size(); ++b) {
-    if (spec.blocks[b].granularity == 1) continue;  // D is nearly all: a dense convolution costs no more
     const BlockPlan usual = fit_cuda_plan(spec.blocks[b], usual_cuda_plan(Precision::fp32));
     EXPECT_EQ(chosen.blocks[b].masker, usual.masker) << spec.blocks[b].name;
   }

@@ -108,6 +108,8 @@ TEST(Hardware, BadCudaProfilesNameTheKey) {
                AllOf(HasSubstr("cuda.tiles.fp32.medium.step_ns"), HasSubstr("greater than 0")));
   EXPECT_ERROR(parse(replaced(good, "step_ns = 354.0, ", "")), HasSubstr("cuda.tiles.fp32.medium.step_ns"));
   EXPECT_ERROR(parse(replaced(good, "split = ", "splat = ")), HasSubstr("cuda.tiles.tf32.split"));
+  EXPECT_ERROR(parse(replaced(good, "hopper_wide = ", "hopper_high = ")),
+               HasSubstr("cuda.tiles.half.hopper_wide"));
   EXPECT_ERROR(parse(replaced(good, "medium = ", "wide = { step_ns = 1.0 }\nmedium = ")),
                HasSubstr("unknown key 'cuda.tiles.fp32.wide'"));
 }

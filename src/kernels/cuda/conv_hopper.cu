@@ -51,7 +51,7 @@ class HopperLoader {
 
   __device__ HopperLoader(const ConvCall& call, const TilePlace& place) : call_(&call) {
     int thread = team_thread<Tile::kThreads>(), vector = thread % kStageVectors;
-    row_ = thread / kStageVectors;
+    row_ = first_row();
     steps_per_tap_ = (call.run + kStageElements - 1) / kStageElements;
     steps_ = steps_per_tap_ * call.taps;
     weights_ = static_cast<const unsigned char*>(call.weights) +
@@ -60,22 +60,9 @@ class HopperLoader {
     element_ = vector * kVector<T>;
   }
 
-  /// This thread's entries of the list.
-  struct Entries {
-    int32_t pixels[kRows];
-  };
-  /// As TileLoader's.
-  template <class Load>
-  __device__ static Entries read_entries(int64_t available, Load&& load) {
-    Entries own;
-    int row = team_thread<Tile::kThreads>() / kStageVectors;
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      int entry = row + i * kRowStep;
-      own.pixels[i] = load(entry < available ? entry : 0);
-    }
-    return own;
-  }
+  using Entries = RowEntries<kRows, kRowStep>;
+  /// This thread's first row.
+  __device__ static int first_row() { return team_thread<Tile::kThreads>() / kStageVectors; }
 
   /// Finds the rows; entries beyond `listed` may be anything.
   __device__ void find_rows(const Entries& entries, int listed) {

@@ -76,6 +76,24 @@ __device__ inline TilePlace tile_place(const ConvCall& call, unsigned tile, int 
   return {row * static_cast<unsigned>(pixels), static_cast<int>(tile - row * columns) * channels};
 }
 
+/// A thread's entries of a tile's part of the list: every kStep-th from its row on.
+template <int kRows, int kStep>
+struct RowEntries {
+  int32_t pixels[kRows];
+
+  /// load(entry) reads one, of which `available` may be read.
+  template <class Load>
+  __device__ static RowEntries read(int row, int64_t available, Load&& load) {
+    RowEntries own;
+#pragma unroll
+    for (int i = 0; i < kRows; ++i) {
+      int entry = row + i * kStep;
+      own.pixels[i] = load(entry < available ? entry : 0);
+    }
+    return own;
+  }
+};
+
 /// Copies the operands of a stage: rows of kSplit steps (kPixels, and those that threads copy along: zeros),
 /// and the packed weights of `kChannels` / 32 slices. Whatever a thread can know before the loop, it keeps:
 /// address arithmetic takes the issue slots that mma.sync needs.
@@ -110,26 +128,13 @@ class TileLoader {
       ++tap_;
   }
 
-  /// This thread's entries of the list.
-  struct Entries {
-    int32_t pixels[kRows];
-  };
-  /// load(entry) reads one of a tile's, of which `available` may be read.
-  template <class Load>
-  __device__ static Entries read_entries(int64_t available, Load&& load) {
-    Entries own;
-    int row = team_thread<kThreads>() / kSegments;
-#pragma unroll
-    for (int i = 0; i < kRows; ++i) {
-      int entry = row + i * kRowStep;
-      own.pixels[i] = load(entry < available ? entry : 0);
-    }
-    return own;
-  }
+  using Entries = RowEntries<kRows, kRowStep>;
+  /// This thread's first row.
+  __device__ static int first_row() { return team_thread<kThreads>() / kSegments; }
 
   /// Finds the rows; entries beyond `listed` may be anything.
   __device__ void find_rows(const Entries& entries, int listed) {
-    int row = team_thread<kThreads>() / kSegments;
+    int row = first_row();
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       int entry = row + i * kRowStep;
@@ -230,11 +235,11 @@ class Pipeline {
   /// is not used.
   __device__ static Entries listed_entries(const ConvCall& call, const TilePlace& place) {
     int64_t first = place.pixel < call.max_pixels ? place.pixel : 0;
-    return Loader::read_entries(call.max_pixels - first,
-                                [&](int entry) { return load_here(call.in_pixels + first + entry); });
+    return Entries::read(Loader::first_row(), call.max_pixels - first,
+                         [&](int entry) { return load_here(call.in_pixels + first + entry); });
   }
   __device__ static Entries fetched_entries(const int32_t (&entries)[Tile::kPixels]) {
-    return Loader::read_entries(Tile::kPixels, [&](int entry) { return entries[entry]; });
+    return Entries::read(Loader::first_row(), Tile::kPixels, [&](int entry) { return entries[entry]; });
   }
 
   __device__ int stages() const { return loader_.stages(); }

@@ -1,7 +1,5 @@
 // Does the device run this build's `hopper` tiles? Asked of a kernel that does nothing, compiled like theirs:
 // code for sm_90a runs on compute capability 9.0 and on nothing else.
-#include <cuda_runtime.h>
-
 #include "kernels/cuda/runtime.h"
 
 namespace lasnet::cuda {
@@ -11,11 +9,6 @@ __global__ void hopper_probe_kernel() {}
 
 }  // namespace
 
-bool runs_hopper() {
-  cudaFuncAttributes attributes;
-  bool runs = cudaFuncGetAttributes(&attributes, hopper_probe_kernel) == cudaSuccess;
-  cudaGetLastError();  // a failed question does not spoil later calls
-  return runs;
-}
+bool runs_hopper() { return architecture_of(reinterpret_cast<const void*>(hopper_probe_kernel)) != 0; }
 
 }  // namespace lasnet::cuda

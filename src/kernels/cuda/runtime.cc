@@ -104,6 +104,13 @@ DeviceScope::~DeviceScope() {
   if (callers_ >= 0) cudaSetDevice(callers_);
 }
 
+int architecture_of(const void* kernel) {
+  cudaFuncAttributes attributes;
+  bool has_code = cudaFuncGetAttributes(&attributes, kernel) == cudaSuccess;
+  cudaGetLastError();  // a failed question does not spoil later calls
+  return has_code ? attributes.ptxVersion : 0;
+}
+
 DeviceLimits require_device(Precision precision) {
   if (std::string reason = cuda_unavailable_reason(); !reason.empty()) {
     fail("the cuda backend cannot run: {}. Use --backend cpu", reason);

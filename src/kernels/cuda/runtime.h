@@ -162,8 +162,10 @@ class Event {
 /// (probe.cu).
 int code_architecture();
 
-/// Whether this build has code of those tiles, and the current device runs it (conv_hopper.cu).
+/// Whether this build has code of `hopper` tiles that the current device runs (hopper_probe.cu).
 bool runs_hopper();
+/// As code_architecture, of one kernel: the address of a __global__ function.
+int architecture_of(const void* kernel);
 
 /// Launch plumbing. `kernel`: address of a __global__ function.
 void allow_shared_memory(const void* kernel, int64_t bytes);
