@@ -19,6 +19,8 @@ NO_TRAIN_FLAG = $(if $(filter OFF,$(TRAIN)),--no-train)
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@echo
+	@echo 'Settings: CUDA=ON|OFF|AUTO  TRAIN=ON|OFF  PREFIX=/usr/local  CMAKE_ARGS=...  CTEST_ARGS=...'
 
 deps:  ## install what the build needs (Debian, Ubuntu; as root or with sudo)
 	@scripts/install-deps.sh $(NO_TRAIN_FLAG)

@@ -5,7 +5,7 @@
 #
 #   scripts/gpu_check.sh [BUILD]            in a source tree; BUILD is build/ by default
 #   scripts/gpu_check.sh --bundle [BUILD]   copies what it needs to BUILD/gpu-check, which may be moved to another machine:
-#                                           gpu-check/gpu_check.sh
+#                                           gpu-check/gpu_check.sh; its C library must be as new as this one's
 #
 # In the environment: NETWORK (resnet101), REPEAT (5), PYTHON (python3); OUT: folder for the results (gpu-check-results);
 # PARTS: some of "networks memory peers lasnet kernels model" (all of them).
@@ -27,10 +27,11 @@ esac
 [ $# -le "$limit" ] || fail "too many arguments: $*"
 
 if [ "${1:-}" = --bundle ]; then
+  [ ! -x "$here/test_gpu_network" ] || fail "$here is such a folder already: copy it"
   build=${2:-$here/../build}
   bundle=$build/gpu-check
   for program in $programs; do
-    [ -x "$build/$program" ] || fail "$build/$program is missing; build with -DLASNET_CUDA=ON"
+    [ -x "$build/$program" ] || fail "$build/$program is missing; \`make build\` makes it where nvcc is installed"
   done
   mkdir -p "$bundle/lib"
   for program in $programs; do
@@ -60,13 +61,13 @@ for part in $parts; do
 done
 export LD_LIBRARY_PATH="$build/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 for program in $programs; do
-  [ -x "$build/$program" ] || fail "$build/$program is missing; build with -DLASNET_CUDA=ON"
+  [ -x "$build/$program" ] || fail "$build/$program is missing; \`make build\` makes it where nvcc is installed"
 done
 
 say 'device'
 "$build/lasnet" info | grep '^cuda'
 "$build/lasnet" info --json | grep -q '"devices": \[\]' &&
-  fail 'there is no usable CUDA device here; --bundle makes a folder to take to one'
+  fail "no usable CUDA device: $here or a folder that --bundle makes can be taken to a machine with one"
 "$build/lasnet" info | grep '^cuda' | grep -q 'an older one' &&
   echo "Its times are not those of a build for this device: -DLASNET_CUDA_ARCHITECTURES"
 mkdir -p "$out/empty"

@@ -76,15 +76,15 @@ BenchReport report_of(const BenchOptions& options, const Model& model, const Ses
 
 BenchReport bench(const BenchOptions& options) {
   const Model model = open_model(options);
-  if (!options.save.empty()) save_model(model, options.save);
   const Preprocessing preprocessing = preprocessing_for(options, model);
   const MapSize size = options.size.value_or(MapSize{preprocessing.crop, preprocessing.crop});
+  const NetworkGeometry geometry = network_geometry(model.spec, size);
+  warn_of_patches_beyond_maps(model.spec, geometry);
   std::optional<double> rate = options.rate;
-  if (options.macs) {
-    rate = rate_for_macs(model.spec, network_geometry(model.spec, size), *options.macs, options.seed);
-  }
+  if (options.macs) rate = rate_for_macs(model.spec, geometry, *options.macs, options.seed);
   BenchInputs inputs(options.images, preprocessing, size, options.batch, options.seed);
   Session session(model, options.session);
+  if (!options.save.empty()) save_model(model, options.save);
   BenchReport report = report_of(options, model, session, size, rate);
   report.photographs = inputs.photographs();
   report.baseline = open_baseline(options, model, size, session, inputs.next());

@@ -239,9 +239,28 @@ ModelSpec described_spec(const ModelOptions& options) {
   return make_spec(apply(options, described_or_plain(options)));
 }
 
+void warn_of_patches_beyond_maps(const ModelSpec& spec, const NetworkGeometry& geometry) {
+  const auto is_beyond = [](const BlockGeometry& block) {
+    return block.grid.granularity > std::max(block.output.height, block.output.width);
+  };
+  const auto beyond = std::find_if(geometry.blocks.begin(), geometry.blocks.end(), is_beyond);
+  if (beyond == geometry.blocks.end()) return;
+  const auto others = std::count_if(beyond + 1, geometry.blocks.end(), is_beyond);
+  log_warning(fmt::format(
+      "{}: S = {} is larger than the block's map, {} x {} for images of {} x {} px: one patch is all of it, "
+      "and an "
+      "image computes all or nothing{}",
+      spec.blocks[static_cast<size_t>(beyond - geometry.blocks.begin())].name, beyond->grid.granularity,
+      beyond->output.height, beyond->output.width, geometry.input.height, geometry.input.width,
+      others > 0 ? fmt::format("; so in {} other block{}", others, others == 1 ? "" : "s") : ""));
+}
+
 MaskSet load_masks(const std::string& dir, const std::string& option) {
   namespace fs = std::filesystem;
-  if (!fs::is_directory(dir)) fail("{} {}: expected a folder with one <block>.npy per block", option, dir);
+  if (!fs::is_directory(dir)) {
+    fail("{} {}: {}; expected a folder with one <block>.npy per block, as lasnet forward --masks writes it",
+         option, dir, fs::exists(dir) ? "is no folder" : "no such folder");
+  }
   MaskSet masks;
   for (const auto& entry : fs::directory_iterator(dir)) {
     if (entry.path().extension() != ".npy") continue;
@@ -368,7 +387,7 @@ Json arch_json(const ModelSpec& spec) {
 }
 
 void add_input_options(CLI::App& app, InputOptions& options) {
-  add_number(app, "--input-size,--size", options.size, 32, 8192,
+  add_number(app, "--size,--input-size", options.size, 32, 8192,
              "Crop to N x N px instead of the model's own size")
       ->default_str("");
   app.add_flag("--no-crop", options.no_crop, "Keep the whole photograph, at its aspect ratio");

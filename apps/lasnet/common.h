@@ -9,6 +9,7 @@
 
 #include "cli.h"
 #include "lasnet/engine.h"
+#include "lasnet/geometry.h"
 #include "lasnet/image.h"
 #include "lasnet/model.h"
 #include "lasnet/version.h"
@@ -56,6 +57,8 @@ void check_file_or_architecture(const std::string& name);
 /// What MODEL describes, be it a file or the name of an architecture, without reading weights. Throws
 /// UsageError if it is neither, suggesting the nearest architecture.
 ModelSpec described_spec(const ModelOptions& options);
+/// Says which blocks have patches larger than their maps.
+void warn_of_patches_beyond_maps(const ModelSpec& spec, const NetworkGeometry& geometry);
 /// Every <block>.npy of the folder that `lasnet forward --masks` wrote. `option` names it in errors.
 MaskSet load_masks(const std::string& dir, const std::string& option);
 /// A side in px or HEIGHTxWIDTH. Throws Error.

@@ -131,6 +131,9 @@ int convert(const ConvertCommand& command) {
   }
   Model model = load_model(command.model);
   model.preprocessing = apply(command.preprocessing, model.preprocessing);
+  if (const int crop = model.preprocessing.crop; crop > 0) {
+    warn_of_patches_beyond_maps(model.spec, network_geometry(model.spec, {crop, crop}));
+  }
   std::string format, maskers;
   {
     const auto file = open_weight_file(command.model.path);  // before the output, which may replace it

@@ -106,17 +106,44 @@ std::string describe_names(const std::vector<std::string>& names) {
   return fmt::format(": {}{}", fmt::join(names.begin(), shown, ", "), names.size() > kShown ? ", ..." : "");
 }
 
-/// A JSON value for people: without quotes and braces, numbers to four digits.
+/// A JSON value for people: without quotes and braces, numbers to four digits; what is empty is left out.
 std::string compact(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   if (value.is_number_float()) return fmt::format("{:.4g}", value.get<double>());
   if (!value.is_structured()) return value.dump();
   std::vector<std::string> parts;
   for (const auto& [key, item] : value.items()) {
+    if (item.is_structured() && item.empty()) continue;
     const std::string text = item.is_object() ? "(" + compact(item) + ")" : compact(item);
     parts.push_back(value.is_object() ? key + " " + text : text);
   }
   return fmt::format("{}", fmt::join(parts, value.is_object() ? ", " : " "));
+}
+
+/// What training left: a line each, and one for each result; long ones go on below.
+std::string training_text(const Json& training) {
+  constexpr size_t kIndent = 15, kWidth = 110;
+  std::string text;
+  const auto add = [&text](const std::string& key, const std::string& value) {
+    size_t column = kIndent;
+    text += fmt::format("{:<{}}", key, kIndent - 1);
+    for (const std::string& word : CLI::detail::split(value, ' ')) {
+      const bool full = column > kIndent && column + word.size() >= kWidth;
+      if (full) column = kIndent;
+      text += (full ? "\n" + std::string(kIndent, ' ') : " ") + word;
+      column += word.size() + 1;
+    }
+    text += '\n';
+  };
+  for (const auto& [key, value] : training.items()) {
+    const bool of_objects = value.is_object() && !value.empty() && value.front().is_object();
+    if (!of_objects) {
+      add(key, compact(value));
+      continue;
+    }
+    for (const auto& [part, item] : value.items()) add(part, compact(item));
+  }
+  return text;
 }
 
 std::string to_text(const Model& model, const Json& facts) {
@@ -129,9 +156,7 @@ std::string to_text(const Model& model, const Json& facts) {
       fmt::format("preprocessing  shorter side to {} px, {}; mean {}, std {}\n", model.preprocessing.resize,
                   crop > 0 ? fmt::format("centre crop {} x {}", crop, crop) : "no crop",
                   fmt::join(model.preprocessing.mean, " "), fmt::join(model.preprocessing.std, " "));
-  for (const auto& [key, value] : facts["training"].items()) {
-    text += fmt::format("{:<14} {}\n", key, compact(value));
-  }
+  text += training_text(facts["training"]);
   text += fmt::format("\nfor one image of {} x {} px, everything computed:\n", facts["input"][0].get<int>(),
                       facts["input"][1].get<int>());
   return text + block_table(facts);
@@ -150,7 +175,9 @@ Model inspected(const ModelOptions& options) {
 
 int inspect(const InspectCommand& command) {
   const Model model = inspected(command.model);
-  const Json facts = to_json(command.model.path, model, input_size(model, command.size));
+  const MapSize input = input_size(model, command.size);
+  warn_of_patches_beyond_maps(model.spec, network_geometry(model.spec, input));
+  const Json facts = to_json(command.model.path, model, input);
   if (command.json) {
     print_json(facts);
   } else {
@@ -167,7 +194,7 @@ void add_inspect(CLI::App& app, Action& action) {
   add_model_options(*sub, command->model);
   sub->get_option("MODEL")->description(
       "Model file, .safetensors; PyTorch weights; or an architecture's name");
-  add_number(*sub, "--input-size", command->size, 32, 8192,
+  add_number(*sub, "--size,--input-size", command->size, 32, 8192,
              "Side of the image in px; default: the model's crop")
       ->default_str("");
   add_json_flag(*sub, command->json);

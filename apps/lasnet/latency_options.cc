@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "core/fail.h"
+#include "engine/executable.h"
 #include "latency/host_profile.h"
 #include "log.h"
 #include "machine.h"
@@ -31,10 +32,12 @@ MapSize usual_size(const ModelOptions& model) {
 /// is none: no other GPU's times are near enough to go without saying.
 HardwareProfile profile_of(HostProfile host) {
   if (host.cached.empty() && host.problem.empty() && host.profile.kind == HardwareKind::cuda) {
-    log_warning(fmt::format(
-        "--hardware {}: this machine's GPU has not been measured (lasnet calibrate --device cuda does); the "
-        "times are those of an {}",
-        kHostGpu, host.profile.cuda.device));
+    log_warning(
+        fmt::format("--hardware {}: {}; the times are those of {} ({})", kHostGpu,
+                    cuda_devices().empty()
+                        ? cuda_unavailable_reason()
+                        : "this machine's GPU has not been measured (lasnet calibrate --device cuda does)",
+                    host.profile.name, host.profile.source));
   }
   if (!host.cached.empty()) host.profile.name = host.cached;
   if (!host.problem.empty()) log_warning(host.problem);
@@ -47,8 +50,9 @@ void add_hardware_option(CLI::App& app, std::string& hardware) {
   app.add_option(
          "--hardware", hardware,
          fmt::format(
-             "Hardware: {}; cuda: this machine's GPU, as `lasnet calibrate --device cuda` left it; or "
-             "a profile's file. Default: this machine's CPU, as `lasnet calibrate` left it, else as "
+             "Hardware: {}; cuda: this machine's GPU, as `lasnet calibrate --device cuda` left it, else "
+             "cuda-h100; or a profile's file. Default: this machine's CPU, as `lasnet calibrate` left it, "
+             "else as "
              "shipped",
              fmt::join(hardware_names(), ", ")))
       ->type_name("NAME|FILE");

@@ -125,6 +125,12 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
                       precision_name(query),
                       query.masks == nullptr ? fmt::format(", r {:g}", query.rate) : ", recorded masks",
                       describe(hardware))));
+  // Blocks of a fraction of a millisecond are told apart in microseconds.
+  constexpr double kShortNetwork = 10e-3;
+  const bool short_network = network.static_s < kShortNetwork;
+  const auto time = [short_network](double seconds) {
+    return short_network ? fmt::format("{:.1f} us", 1e6 * seconds) : format_ms(1e3 * seconds);
+  };
   Table table({"block", ">S", ">static", ">dynamic", ">speed-up", "slowest operator", "schedule"});
   const std::optional<BlockPlan> usual = commonest_schedule(spec, network);
   for (size_t b = 0; b < network.blocks.size(); ++b) {
@@ -132,14 +138,14 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
     const OperatorLatency& longest = slowest(block.operators);
     const bool dynamic = spec.blocks[b].is_dynamic();
     table.add_row({block.name, dynamic ? std::to_string(spec.blocks[b].granularity) : "-",
-                   format_ms(1e3 * block.static_s), format_ms(1e3 * block.dynamic_s),
+                   time(block.static_s), time(block.dynamic_s),
                    fmt::format("{:.2f}x", block.static_s / block.dynamic_s),
                    fmt::format("{} ({})", longest.name, longest.bound()),
                    dynamic ? departures(block.schedule, *usual) : "-"});
   }
   double fixed_s = 0;
   for (const OperatorLatency& latency : network.fixed) fixed_s += latency.seconds;
-  table.add_row({"stem and head", "", format_ms(1e3 * fixed_s), format_ms(1e3 * fixed_s), "", "", ""});
+  table.add_row({"stem and head", "", time(fixed_s), time(fixed_s), "", "", ""});
   table.add_rule();
   table.add_row({"network", "", format_ms(1e3 * network.static_s), format_ms(1e3 * network.dynamic_s),
                  fmt::format("{:.2f}x", network.speedup()), "", ""});
@@ -159,6 +165,7 @@ int predict(PredictCommand command) {
   const ModelSpec spec = described_spec(model);
   const HardwareProfile hardware = open_hardware(command.latency.hardware);
   LatencyQuery query = resolve_query(command.latency, hardware);
+  warn_of_patches_beyond_maps(spec, network_geometry(spec, query.size));
   MaskSet masks;
   if (!command.trace.empty()) {
     masks = load_masks(command.trace, "--trace");

@@ -1,5 +1,6 @@
 #include "random_masks.h"
 
+#include "cli.h"
 #include "core/fail.h"
 #include "lasnet/mask.h"
 
@@ -63,10 +64,10 @@ double rate_for_macs(const ModelSpec& spec, const NetworkGeometry& geometry, dou
   double low = 0, high = 1;
   const double least = ratio_at(low), most = ratio_at(high);
   if (!(macs >= least && macs <= most)) {
-    fail(
-        "--macs {:g}: masks of {} at {} x {} px give MAC ratios from {:.3f} to {:.3f}; ask for one of these "
-        "or set the patch rate with --rate",
-        macs, spec.arch.name, geometry.input.height, geometry.input.width, least, most);
+    throw UsageError(fmt::format(
+        "--macs {:g}: masks of {} at {} x {} px give MAC ratios from {:.3f} to {:.3f}; ask for one "
+        "of these or set the patch rate with --rate",
+        macs, spec.arch.name, geometry.input.height, geometry.input.width, least, most));
   }
   for (int step = 0; step < kSteps; ++step) {
     const double rate = (low + high) / 2;

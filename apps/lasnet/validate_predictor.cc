@@ -321,9 +321,17 @@ Validation measure(const ValidateCommand& command, const HardwareProfile& hardwa
   return validation;
 }
 
+/// Throws Error where no GPU's kernels can be timed.
+void check_device() {
+  if (!cuda_devices().empty()) return;
+  fail("validate-predictor: {}; without --device and --hardware it validates this machine's CPU",
+       cuda_unavailable_reason());
+}
+
 /// The profile of the device that is asked for. Throws UsageError where the two do not fit.
 HardwareProfile hardware_of(const ValidateCommand& command) {
   const bool host_gpu = command.device == "cuda" && command.hardware.empty();
+  if (host_gpu) check_device();
   HardwareProfile hardware = open_hardware(host_gpu ? kHostGpu : command.hardware);
   if (hardware.kind == HardwareKind::gpu) {
     fail(
@@ -335,9 +343,7 @@ HardwareProfile hardware_of(const ValidateCommand& command) {
                                  to_string(hardware.kind)));
   }
   if (hardware.kind == HardwareKind::cuda) {
-    if (cuda_devices().empty())
-      fail("validate-predictor --device cuda: {}; without --device it validates this machine's CPU",
-           cuda_unavailable_reason());
+    check_device();
     const std::string device = cuda_devices().front().name;
     if (device != hardware.cuda.device) {
       log_warning(

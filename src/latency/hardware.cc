@@ -75,8 +75,20 @@ class ProfileTable {
   const toml::node& node(std::string_view key, std::string_view expected) {
     known_.emplace_back(key);
     const toml::node* found = table_.get(key);
-    if (found == nullptr) fail("{}: key '{}{}' is missing; expected {}", origin_, prefix_, key, expected);
+    if (found == nullptr) {
+      fail("{}: key '{}{}' is missing; expected {}{}", origin_, prefix_, key, expected, misspelt(key));
+    }
     return *found;
+  }
+
+  /// Where a key stands that may have been meant for this one; "" if there is none.
+  std::string misspelt(std::string_view key) const {
+    const size_t most_edits = std::min<size_t>(2, key.size() / 3);
+    for (const auto& [other, unused] : table_) {
+      if (edit_distance(other.str(), key) > most_edits) continue;
+      return fmt::format(" (line {} has '{}')", other.source().begin.line, other.str());
+    }
+    return "";
   }
 
   template <typename T>

@@ -22,6 +22,7 @@ using testing::Each;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsSupersetOf;
+using testing::Not;
 
 std::vector<std::string> keys_of(const json& object) {
   std::vector<std::string> keys;
@@ -311,10 +312,28 @@ TEST_F(PredictTest, OptionsOfACpuMeanNothingOnAGpu) {
   EXPECT_THAT(result.err, AllOf(HasSubstr("--threads: v100 is a GPU"), HasSubstr("row_bands: v100")));
 }
 
-TEST_F(PredictTest, AGpuThatWasNotMeasuredIsSaid) {
+TEST_F(PredictTest, AGpuThatWasNotMeasuredOrIsNotThereIsSaid) {
   const auto result = run_program({"predict", "resnet18", "--hardware", "cuda"});
   EXPECT_EQ(result.exit_code, 0);
-  EXPECT_THAT(result.err, HasSubstr("has not been measured"));
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("--hardware cuda: "), HasSubstr("the times are those of cuda-h100")));
+}
+
+TEST_F(PredictTest, PatchesLargerThanTheirMapAreSaid) {
+  const auto predict = [](const char* granularity) {
+    return run_program({"predict", "resnet18", "--hardware", "v100", "--granularity", granularity});
+  };
+  const auto beyond = predict("64-4-2-1");
+  EXPECT_EQ(beyond.exit_code, 0);
+  EXPECT_THAT(beyond.err, AllOf(HasSubstr("layer1.0: S = 64"),
+                                HasSubstr("56 x 56 for images of 224 x 224 px"), HasSubstr("1 other block")));
+  EXPECT_THAT(predict("4-4-2-8").err, HasSubstr("layer4.0: S = 8"));
+  EXPECT_EQ(predict("56-28-14-7").err, "");
+}
+
+TEST_F(PredictTest, TimesBelowAMillisecondAreInMicroseconds) {
+  EXPECT_THAT(run_program({"predict", "resnet18", "--hardware", "cuda-h100"}).out, HasSubstr(" us"));
+  EXPECT_THAT(run_program({"predict", "resnet101", "--hardware", "tx2"}).out, Not(HasSubstr(" us")));
 }
 
 TEST_F(SearchTest, AMacRatioIsMet) {

@@ -1,5 +1,6 @@
 // The model of the CUDA kernels: a convolution and other kernels by hand, what must hold for every network,
 // and what schedules do.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
@@ -253,6 +254,40 @@ TEST(CudaModel, SchedulesAreWhatTheEngineRuns) {
   EXPECT_ERROR(predict_latency(spec, h100(), {.model = LatencyModelKind::paper}),
                HasSubstr("published GPUs"));
   EXPECT_ERROR(predict_latency(spec, h100(), {.precision = DType::bf16}), HasSubstr("bf16"));
+}
+
+/// What an H200 measured of a ResNet-101 (docs/prediction.md has the table).
+struct MeasuredNetwork {
+  DType precision;
+  int64_t batch;
+  const char* granularity;
+  double rate;
+  const char* schedule;
+  double static_ms, dynamic_ms;
+  double bound;  ///< of the relative errors of both times and of the speed-up
+};
+
+TEST(CudaModel, TheShippedProfileIsAsNearToMeasuredNetworksAsTheDocumentationSays) {
+  for (const MeasuredNetwork& of :
+       {MeasuredNetwork{DType::f32, 128, "4-4-2-1", 0.384, "masker=pooled", 46.60, 28.36, 0.05},
+        MeasuredNetwork{DType::f32, 128, "8-4-7-1", 0.436, "masker=pooled", 46.62, 28.22, 0.05},
+        MeasuredNetwork{DType::f32, 32, "4-4-2-1", 0.384, "masker=pooled", 16.47, 8.84, 0.26},
+        MeasuredNetwork{DType::f16, 128, "4-4-2-1", 0.384, "masker=separate", 7.03, 5.10, 0.05},
+        MeasuredNetwork{DType::f16, 128, "4-4-2-1", 0.384, "masker=pooled", 7.04, 5.00, 0.10},
+        MeasuredNetwork{DType::f16, 128, "8-4-7-1", 0.436, "masker=pooled", 7.03, 4.89, 0.05},
+        MeasuredNetwork{DType::f16, 32, "4-4-2-1", 0.384, "masker=separate", 2.84, 2.34, 0.12},
+        MeasuredNetwork{DType::f16, 1, "4-4-2-1", 0.384, "masker=with_conv1", 0.583, 0.595, 0.13}}) {
+    const NetworkLatency predicted = predict_latency(network("resnet101", of.granularity), h100(),
+                                                     {.batch = of.batch,
+                                                      .precision = of.precision,
+                                                      .rate = of.rate,
+                                                      .schedule = parse_schedule_constraint(of.schedule)});
+    const std::string name =
+        fmt::format("{} batch {} {} {}", to_string(of.precision), of.batch, of.granularity, of.schedule);
+    EXPECT_NEAR(1e3 * predicted.static_s / of.static_ms, 1, of.bound) << name;
+    EXPECT_NEAR(1e3 * predicted.dynamic_s / of.dynamic_ms, 1, of.bound) << name;
+    EXPECT_NEAR(predicted.speedup() * of.dynamic_ms / of.static_ms, 1, of.bound) << name;
+  }
 }
 
 TEST(CudaModel, GranularitiesAreSearchedLikeOnOtherHardware) {

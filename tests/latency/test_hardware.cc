@@ -103,7 +103,8 @@ TEST(Hardware, BadCudaProfilesNameTheKey) {
   EXPECT_ERROR(parse(replaced(good, "l2_mb = 25", "l2_mb = 0")), HasSubstr("cuda.l2_mb"));
   EXPECT_ERROR(parse(replaced(good, "memory_factor", "memory_facter")), HasSubstr("cuda.memory_factor"));
   EXPECT_ERROR(parse(replaced(good, "kernel = ", "kernel = -")), HasSubstr("cuda.seconds_per.kernel"));
-  EXPECT_ERROR(parse(replaced(good, "list_kchunk", "list_chunk")), HasSubstr("cuda.seconds_per.list_kchunk"));
+  EXPECT_ERROR(parse(replaced(good, "list_kchunk", "list_chunk")),
+               AllOf(HasSubstr("'cuda.seconds_per.list_kchunk' is missing"), HasSubstr("has 'list_chunk'")));
   EXPECT_ERROR(parse(replaced(good, "step_ns = 354.0", "step_ns = 0.0")),
                AllOf(HasSubstr("cuda.tiles.fp32.medium.step_ns"), HasSubstr("greater than 0")));
   EXPECT_ERROR(parse(replaced(good, "step_ns = 354.0, ", "")), HasSubstr("cuda.tiles.fp32.medium.step_ns"));
