@@ -144,7 +144,10 @@ Array<T> parse(const uint8_t* bytes, size_t size, const std::string& origin, std
   auto [text, values] = split({reinterpret_cast<const char*>(bytes), size}, origin);
   Header header = HeaderParser(text, origin).parse();
   bool matches = header.descr == expected || (expected == "|u1" && header.descr == "|b1");
-  if (!matches) fail("{}: dtype '{}', expected '{}'", origin, header.descr, expected);
+  if (!matches) {
+    fail("{}: dtype '{}', expected '{}' (numpy.{})", origin, header.descr, expected,
+         expected == "|u1" ? "uint8 or bool" : "float32");
+  }
   if (header.fortran_order) fail("{}: Fortran order, expected C order (numpy.ascontiguousarray)", origin);
   int64_t count = count_of(header.shape, origin);
   // Compared by division: count * sizeof(T) may overflow. Checked before anything of that size is allocated.

@@ -113,7 +113,7 @@ class ProfileTable {
   void check_bounds(std::string_view key, double number, Bounds bounds) const {
     if (number >= bounds.low && number <= bounds.high) return;  // false for NaN
     const std::string allowed = bounds.high < kUnbounded
-                                    ? fmt::format("from {:g} to {:g}", bounds.low, bounds.high)
+                                    ? fmt::format("from {} to {}", bounds.low, bounds.high)
                                     : (bounds.low > 0 ? "greater than 0" : "at least 0");
     fail("{}: '{}{}' is {:g}; expected a number {}", place(key), prefix_, key, number, allowed);
   }

@@ -145,8 +145,8 @@ class Searcher {
     if (options_.macs) return rate_for_macs_ratio(spec, query_.size, *options_.macs);
     const double least = predict(spec, 0).dynamic_s;
     if (least > *options_.budget_s) {
-      fail("budget of {:.4g} ms: even with nothing active {} takes {:.4g} ms on {}", 1e3 * *options_.budget_s,
-           arch_.name, 1e3 * least, hardware_.name);
+      fail("budget of {:.4g} ms: even with nothing active {} takes {:.4g} ms on {}; expected at least that",
+           1e3 * *options_.budget_s, arch_.name, 1e3 * least, hardware_.name);
     }
     return largest_rate(*options_.budget_s, [&](double rate) { return predict(spec, rate).dynamic_s; });
   }

@@ -78,7 +78,7 @@ TEST(Npy, RefusesEveryTruncation) {
 
 TEST(Npy, RefusesOtherTypesAndOrders) {
   std::string big_endian = npy_file("{'descr': '>f4', 'fortran_order': False, 'shape': (1,)}", "1234");
-  EXPECT_ERROR(parse_f32(big_endian), HasSubstr("dtype '>f4', expected '<f4'"));
+  EXPECT_ERROR(parse_f32(big_endian), HasSubstr("dtype '>f4', expected '<f4' (numpy.float32)"));
   std::string fortran = npy_file("{'descr': '<f4', 'fortran_order': True, 'shape': (1,)}", "1234");
   EXPECT_ERROR(parse_f32(fortran), HasSubstr("Fortran order"));
   std::string record = npy_file("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}", "1234");

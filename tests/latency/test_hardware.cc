@@ -98,8 +98,9 @@ TEST(Hardware, CudaProfilesHoldTheEnginesTiles) {
 TEST(Hardware, BadCudaProfilesNameTheKey) {
   const std::string good = hardware_to_toml(load_hardware("cuda-h100"));
   const auto parse = [](const std::string& toml) { parse_hardware(toml, "p.toml"); };
-  EXPECT_ERROR(parse(replaced(good, "multiprocessors = 132", "multiprocessors = 0")),
-               AllOf(HasSubstr("p.toml:"), HasSubstr("cuda.multiprocessors")));
+  EXPECT_ERROR(
+      parse(replaced(good, "multiprocessors = 132", "multiprocessors = 0")),
+      AllOf(HasSubstr("p.toml:"), HasSubstr("cuda.multiprocessors"), HasSubstr("from 1 to 1048576")));
   EXPECT_ERROR(parse(replaced(good, "l2_mb = 25", "l2_mb = 0")), HasSubstr("cuda.l2_mb"));
   EXPECT_ERROR(parse(replaced(good, "memory_factor", "memory_facter")), HasSubstr("cuda.memory_factor"));
   EXPECT_ERROR(parse(replaced(good, "kernel = ", "kernel = -")), HasSubstr("cuda.seconds_per.kernel"));
