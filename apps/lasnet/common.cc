@@ -248,8 +248,7 @@ void warn_of_patches_beyond_maps(const ModelSpec& spec, const NetworkGeometry& g
   const auto others = std::count_if(beyond + 1, geometry.blocks.end(), is_beyond);
   log_warning(fmt::format(
       "{}: S = {} is larger than the block's map, {} x {} for images of {} x {} px: one patch is all of it, "
-      "and an "
-      "image computes all or nothing{}",
+      "and an image computes all or nothing{}",
       spec.blocks[static_cast<size_t>(beyond - geometry.blocks.begin())].name, beyond->grid.granularity,
       beyond->output.height, beyond->output.width, geometry.input.height, geometry.input.width,
       others > 0 ? fmt::format("; so in {} other block{}", others, others == 1 ? "" : "s") : ""));

@@ -8,8 +8,7 @@ std::vector<CudaDevice> cuda_devices() { return {}; }
 
 std::string cuda_unavailable_reason() {
   return "this build has no CUDA kernels; build with -DLASNET_CUDA=ON where nvcc is installed (`make build` "
-         "does, `make demo` "
-         "only where a GPU is)";
+         "does, `make demo` only where a GPU is)";
 }
 
 int cuda_code_architecture() { return 0; }
