@@ -109,9 +109,7 @@ void finish(const CalibrateCommand& command, const Calibration& calibration, con
 
 int calibrate_gpu(const CalibrateCommand& command) {
   if (command.isa) throw UsageError("--isa is of --device cpu");
-  if (cuda_devices().empty())
-    fail("calibrate --device cuda: {}; without --device it measures this machine's CPU",
-         cuda_unavailable_reason());
+  require_cuda_device("calibrate --device cuda", "without --device it measures this machine's CPU");
   const std::string output = output_of(command, cached_cuda_profile_path());
   CudaMeasureOptions options = default_cuda_measurements();
   if (command.seconds) options.budget_s = *command.seconds;

@@ -352,6 +352,10 @@ void add_check_finite_flag(CLI::App& app, bool& check) {
       ->group("Engine");
 }
 
+void require_cuda_device(const std::string& asked_by, const std::string& instead) {
+  if (cuda_devices().empty()) fail("{}: {}; {}", asked_by, cuda_unavailable_reason(), instead);
+}
+
 std::string describe_kernels(const Kernels& kernels) {
   if (kernels.backend == Backend::cuda) {
     const auto devices = cuda_devices();

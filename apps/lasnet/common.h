@@ -77,6 +77,8 @@ struct Kernels {
   Precision precision = Precision::fp32;
   int threads = 1;
 };
+/// Throws Error, with the reason and what can be done `instead`, where there is no CUDA device.
+void require_cuda_device(const std::string& asked_by, const std::string& instead);
 /// "cpu avx2, 1 thread"; "cuda fp16, NVIDIA H100".
 std::string describe_kernels(const Kernels& kernels);
 std::string describe(const Session& session);

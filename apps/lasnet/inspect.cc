@@ -52,9 +52,9 @@ Json block_json(const BlockSpec& block, const BlockGeometry& geometry) {
           {"parameters", parameters(block)}};
 }
 
-Json to_json(const std::string& path, const Model& model, MapSize input) {
+Json to_json(const std::string& path, const Model& model, const NetworkGeometry& geometry) {
   const ModelSpec& spec = model.spec;
-  const NetworkGeometry geometry = network_geometry(spec, input);
+  const MapSize input = geometry.input;
   Json blocks = Json::array();
   for (size_t i = 0; i < spec.blocks.size(); ++i)
     blocks.push_back(block_json(spec.blocks[i], geometry.blocks[i]));
@@ -120,28 +120,29 @@ std::string compact(const Json& value) {
   return fmt::format("{}", fmt::join(parts, value.is_object() ? ", " : " "));
 }
 
-/// What training left: a line each, and one for each result; long ones go on below.
-std::string training_text(const Json& training) {
+/// "label          text"; a long text goes on below its beginning.
+std::string labelled(const std::string& label, const std::string& text) {
   constexpr size_t kIndent = 15, kWidth = 110;
+  std::string lines = fmt::format("{:<{}}", label, kIndent - 1);
+  size_t column = kIndent;
+  for (const std::string& word : CLI::detail::split(text, ' ')) {
+    const bool is_full = column > kIndent && column + word.size() >= kWidth;
+    if (is_full) column = kIndent;
+    lines += (is_full ? "\n" + std::string(kIndent, ' ') : " ") + word;
+    column += word.size() + 1;
+  }
+  return lines + "\n";
+}
+
+/// What training left: an entry each, and one for each result.
+std::string training_text(const Json& training) {
   std::string text;
-  const auto add = [&text](const std::string& key, const std::string& value) {
-    size_t column = kIndent;
-    text += fmt::format("{:<{}}", key, kIndent - 1);
-    for (const std::string& word : CLI::detail::split(value, ' ')) {
-      const bool full = column > kIndent && column + word.size() >= kWidth;
-      if (full) column = kIndent;
-      text += (full ? "\n" + std::string(kIndent, ' ') : " ") + word;
-      column += word.size() + 1;
-    }
-    text += '\n';
-  };
   for (const auto& [key, value] : training.items()) {
-    const bool of_objects = value.is_object() && !value.empty() && value.front().is_object();
-    if (!of_objects) {
-      add(key, compact(value));
+    if (!value.is_object() || value.empty() || !value.front().is_object()) {
+      text += labelled(key, compact(value));
       continue;
     }
-    for (const auto& [part, item] : value.items()) add(part, compact(item));
+    for (const auto& [part, item] : value.items()) text += labelled(part, compact(item));
   }
   return text;
 }
@@ -175,9 +176,9 @@ Model inspected(const ModelOptions& options) {
 
 int inspect(const InspectCommand& command) {
   const Model model = inspected(command.model);
-  const MapSize input = input_size(model, command.size);
-  warn_of_patches_beyond_maps(model.spec, network_geometry(model.spec, input));
-  const Json facts = to_json(command.model.path, model, input);
+  const NetworkGeometry geometry = network_geometry(model.spec, input_size(model, command.size));
+  warn_of_patches_beyond_maps(model.spec, geometry);
+  const Json facts = to_json(command.model.path, model, geometry);
   if (command.json) {
     print_json(facts);
   } else {

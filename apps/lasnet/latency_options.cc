@@ -52,8 +52,7 @@ void add_hardware_option(CLI::App& app, std::string& hardware) {
          fmt::format(
              "Hardware: {}; cuda: this machine's GPU, as `lasnet calibrate --device cuda` left it, else "
              "cuda-h100; or a profile's file. Default: this machine's CPU, as `lasnet calibrate` left it, "
-             "else as "
-             "shipped",
+             "else as shipped",
              fmt::join(hardware_names(), ", ")))
       ->type_name("NAME|FILE");
 }

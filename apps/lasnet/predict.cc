@@ -129,7 +129,7 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
   constexpr double kShortNetwork = 10e-3;
   const bool short_network = network.static_s < kShortNetwork;
   const auto time = [short_network](double seconds) {
-    return short_network ? fmt::format("{:.1f} us", 1e6 * seconds) : format_ms(1e3 * seconds);
+    return short_network ? format_us(1e6 * seconds) : format_ms(1e3 * seconds);
   };
   Table table({"block", ">S", ">static", ">dynamic", ">speed-up", "slowest operator", "schedule"});
   const std::optional<BlockPlan> usual = commonest_schedule(spec, network);

@@ -96,7 +96,7 @@ std::string to_text(const GranularitySearch& found, const HardwareProfile& hardw
     const bool first = i == 0 || found.curves[i - 1].name != curve.name;
     if (first && i > 0 && !command.search.per_block) table.add_rule();
     table.add_row({first ? curve.name : "", std::to_string(curve.granularity),
-                   fmt::format("{:.1f} us", 1e6 * curve.seconds_at_rate),
+                   format_us(1e6 * curve.seconds_at_rate),
                    fmt::format("{:.2f}x", curve.static_s / curve.seconds_at_rate),
                    curve.break_even > 0 ? fmt::format("{:.2f}", curve.break_even) : "-",
                    curve.chosen ? accent("chosen") : "", curve.coarse ? dim("more than half the map") : ""});

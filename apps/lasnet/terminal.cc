@@ -68,6 +68,8 @@ std::string format_ms(double milliseconds) {
   return fmt::format("{:.{}f} ms", milliseconds, milliseconds < 10 ? 2 : milliseconds < 100 ? 1 : 0);
 }
 
+std::string format_us(double microseconds) { return fmt::format("{:.1f} us", microseconds); }
+
 std::string format_speedup(double ratio) {
   const double shown = std::max(ratio, 1 / ratio);
   if (shown < 1.005) return "as fast";

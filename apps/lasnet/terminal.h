@@ -26,6 +26,8 @@ std::string format_macs(double macs, double static_macs);
 std::string format_percent(double fraction);
 /// "3.21 ms", "412 ms".
 std::string format_ms(double milliseconds);
+/// "43.1 us".
+std::string format_us(double microseconds);
 /// "1.52x faster", "1.52x slower", or "as fast" as rounded.
 std::string format_speedup(double ratio);
 /// "1:02:03" or "2:03".

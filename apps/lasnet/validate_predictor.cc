@@ -321,18 +321,18 @@ Validation measure(const ValidateCommand& command, const HardwareProfile& hardwa
   return validation;
 }
 
-/// Throws Error where no GPU's kernels can be timed.
 void check_device() {
-  if (!cuda_devices().empty()) return;
-  fail("validate-predictor: {}; without --device and --hardware it validates this machine's CPU",
-       cuda_unavailable_reason());
+  require_cuda_device("validate-predictor",
+                      "without --device and --hardware it validates this machine's CPU");
 }
 
 /// The profile of the device that is asked for. Throws UsageError where the two do not fit.
 HardwareProfile hardware_of(const ValidateCommand& command) {
-  const bool host_gpu = command.device == "cuda" && command.hardware.empty();
-  if (host_gpu) check_device();
-  HardwareProfile hardware = open_hardware(host_gpu ? kHostGpu : command.hardware);
+  const bool of_device = command.device == "cuda" && command.hardware.empty();
+  const std::string name = of_device ? kHostGpu : command.hardware;
+  if (name == kHostGpu)
+    check_device();  // before it is said whose times stand for those of a GPU that is not there
+  HardwareProfile hardware = open_hardware(name);
   if (hardware.kind == HardwareKind::gpu) {
     fail(
         "validate-predictor: {} describes a published GPU, not this library's kernels on one (--device cuda)",

@@ -118,12 +118,9 @@ cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
 }
 
 void CudaNetwork::run_conv(const Layer& layer, cuda::ConvCall call) {
-  CudaConvWork work = executable_.conv_work(layer.conv, layer.epilogue == Epilogue::bias_add_relu);
-  auto most_pixels = static_cast<double>(layer.max_pixels);
-  work.pixels = most_pixels * layer.rate;
-  if (layer.rate < 1) work.most_pixels = most_pixels;
   const CudaTileCosts& costs = executable_.tile_costs();
-  work.order = sum_order(work, most_pixels, costs);
+  CudaConvWork work = of_layer(executable_.conv_work(layer.conv, layer.epilogue == Epilogue::bias_add_relu),
+                               static_cast<double>(layer.max_pixels), layer.rate, costs);
   CudaTile tile = choose_cuda_tile(work, costs);
   const CudaWeights& weights = executable_.weights();
   call.weights = weights.at(tile.is_hopper() ? layer.conv.hopper_weights : layer.conv.weights);

@@ -93,10 +93,8 @@ class Operators {
   }
   template <typename Pixels>
   OperatorLatency conv(const Layer& layer, CudaConvWork work, const Pixels& pixels) const {
-    work.pixels = layer.layer_pixels * layer.rate;
-    if (layer.rate < 1) work.most_pixels = layer.layer_pixels;
     const CudaTileCosts& costs = context_.hardware.tiles;
-    work.order = sum_order(work, layer.layer_pixels, costs);
+    work = of_layer(work, layer.layer_pixels, layer.rate, costs);
     const CudaTile chosen = choose_cuda_tile(work, costs);
     OperatorLatency latency{.name = layer.name, .utilisation = 0};
     latency.tile = fmt::format("{} pixels x {} channels ({})", chosen.pixels, chosen.channels,

@@ -62,9 +62,7 @@ class ProfileTable {
 
   /// Throws Error if there is a key that was not read.
   void finish() const {
-    for (const auto& [key, unused] : table_) {
-      const std::string name(key.str());
-      if (std::find(known_.begin(), known_.end(), name) != known_.end()) continue;
+    for (const std::string& name : unread()) {
       const std::string near = nearest_name(name, known_);
       fail("{}: unknown key '{}{}'{}", place(name), prefix_, name,
            near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
@@ -76,19 +74,21 @@ class ProfileTable {
     known_.emplace_back(key);
     const toml::node* found = table_.get(key);
     if (found == nullptr) {
-      fail("{}: key '{}{}' is missing; expected {}{}", origin_, prefix_, key, expected, misspelt(key));
+      const std::string near = nearest_name(key, unread());
+      fail("{}: key '{}{}' is missing; expected {}{}", origin_, prefix_, key, expected,
+           near.empty() ? "" : fmt::format(" ({} has '{}')", place(near), near));
     }
     return *found;
   }
 
-  /// Where a key stands that may have been meant for this one; "" if there is none.
-  std::string misspelt(std::string_view key) const {
-    const size_t most_edits = std::min<size_t>(2, key.size() / 3);
-    for (const auto& [other, unused] : table_) {
-      if (edit_distance(other.str(), key) > most_edits) continue;
-      return fmt::format(" (line {} has '{}')", other.source().begin.line, other.str());
+  /// The keys that have not been asked for.
+  std::vector<std::string> unread() const {
+    std::vector<std::string> keys;
+    for (const auto& [key, unused] : table_) {
+      std::string name(key.str());
+      if (std::find(known_.begin(), known_.end(), name) == known_.end()) keys.push_back(std::move(name));
     }
-    return "";
+    return keys;
   }
 
   template <typename T>

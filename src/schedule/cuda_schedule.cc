@@ -224,6 +224,13 @@ CudaSumOrder sum_order(CudaConvWork work, double layer_pixels, const CudaTileCos
   return fastest;
 }
 
+CudaConvWork of_layer(CudaConvWork work, double layer_pixels, double rate, const CudaTileCosts& costs) {
+  work.order = sum_order(work, layer_pixels, costs);
+  work.pixels = layer_pixels * rate;
+  work.most_pixels = rate < 1 ? layer_pixels : 0;
+  return work;
+}
+
 bool suits_hopper(const ConvSpec& conv, Precision precision) {
   if (!has_cuda_tile(CudaTileShape::hopper, precision) || conv.groups > 1) return false;
   constexpr int kFewestChannels = 128;

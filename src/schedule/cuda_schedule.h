@@ -88,6 +88,10 @@ CudaTile choose_cuda_tile(const CudaConvWork& work, const CudaTileCosts& costs =
 CudaSumOrder sum_order(CudaConvWork work, double layer_pixels,
                        const CudaTileCosts& costs = shipped_tile_costs());
 
+/// `work` of a layer of so many pixels, of which masks leave `rate` on average: its pixels and its order.
+CudaConvWork of_layer(CudaConvWork work, double layer_pixels, double rate,
+                      const CudaTileCosts& costs = shipped_tile_costs());
+
 /// Whether `hopper` tiles suit a convolution: 128 output channels or more, one group, and a reduction of
 /// which steps of 128 bytes leave little empty.
 bool suits_hopper(const ConvSpec& conv, Precision precision);

@@ -64,6 +64,7 @@ TEST_F(CalibrateTest, AGpuThatIsNotThereIsNamedBeforeAnythingIsWritten) {
   for (const std::vector<std::string>& arguments :
        {std::vector<std::string>{"calibrate", "--device", "cuda", "-o", path},
         std::vector<std::string>{"validate-predictor", "--device", "cuda"},
+        std::vector<std::string>{"validate-predictor", "--hardware", "cuda"},
         std::vector<std::string>{"validate-predictor", "--hardware", "cuda-h100"}}) {
     const auto result = run_program(arguments);
     EXPECT_EQ(result.exit_code, 1);
