@@ -133,7 +133,9 @@ void sweep(BenchOptions options) {
 }
 
 int run_command(int argc, char** argv) {
-  CLI::App app("How fast a network runs: dense, sparse and, on request, in another library", "lasnet bench");
+  const auto parser = make_parser(
+      "lasnet bench", "How fast a network runs: dense, sparse and, on request, in another library");
+  CLI::App& app = *parser;
   BenchOptions options;
   add_bench_options(app, options);
   if (const int code = parse(app, argc, argv); code >= 0) return code;

@@ -140,8 +140,7 @@ int calibrate(const CalibrateCommand& command) {
 }  // namespace
 
 void add_calibrate(CLI::App& app, Action& action) {
-  auto* sub =
-      app.add_subcommand("calibrate", "Fit the latency model's constants to this machine's CPU or GPU");
+  auto* sub = add_command(app, "calibrate", "Fit the latency model's constants to this machine's CPU or GPU");
   const auto command = std::make_shared<CalibrateCommand>();
   sub->add_option("--device", command->device, "cpu or cuda: whose kernels are measured")
       ->check(CLI::IsMember({"cpu", "cuda"}))

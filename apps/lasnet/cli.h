@@ -2,13 +2,17 @@
 #pragma once
 
 #include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
+#include <memory>
 #include <string>
 
 #include "lasnet/error.h"
 
 namespace lasnet::cli {
+
+/// The parser of a program. It and its commands are made in cli.cc, so that the writers of help and
+/// configuration files, which take seconds to compile, are compiled there alone.
+std::unique_ptr<CLI::App> make_parser(const std::string& name, const std::string& description);
+CLI::App* add_command(CLI::App& app, const std::string& name, const std::string& description);
 
 /// A wrong use of the program that only shows after parsing. Exit code 2.
 class UsageError : public Error {

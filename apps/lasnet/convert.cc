@@ -161,8 +161,7 @@ int convert(const ConvertCommand& command) {
 }  // namespace
 
 void add_convert(CLI::App& app, Action& action) {
-  auto* sub =
-      app.add_subcommand("convert", "PyTorch or plain weights into a model file that describes itself");
+  auto* sub = add_command(app, "convert", "PyTorch or plain weights into a model file that describes itself");
   const auto command = std::make_shared<ConvertCommand>();
   add_model_options(*sub, command->model);
   sub->add_option("OUT", command->output, "Model file to write, .safetensors; an old one is replaced")

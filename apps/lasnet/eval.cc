@@ -200,7 +200,7 @@ int eval(const EvalCommand& command) {
 }  // namespace
 
 void add_eval(CLI::App& app, Action& action) {
-  auto* sub = app.add_subcommand("eval", "Accuracy, MAC ratio and block rates over a validation folder");
+  auto* sub = add_command(app, "eval", "Accuracy, MAC ratio and block rates over a validation folder");
   const auto command = std::make_shared<EvalCommand>();
   add_model_options(*sub, command->model);
   sub->add_option("DIR", command->data, "Folder of class folders, or a data set with val/")->required();

@@ -52,7 +52,7 @@ int forward(const ForwardCommand& command) {
 }  // namespace
 
 void add_forward(CLI::App& app, Action& action) {
-  auto* sub = app.add_subcommand("forward", "Run a tensor: .npy in, logits and masks out as .npy");
+  auto* sub = add_command(app, "forward", "Run a tensor: .npy in, logits and masks out as .npy");
   const auto command = std::make_shared<ForwardCommand>();
   add_model_options(*sub, command->model);
   sub->add_option("--input", command->input, "float32 [N, 3, H, W], preprocessed")

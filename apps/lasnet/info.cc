@@ -93,7 +93,7 @@ int info(bool json) {
 }  // namespace
 
 void add_info(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("info", "Version, processor features, kernels, backends");
+  auto* command = add_command(app, "info", "Version, processor features, kernels, backends");
   const auto json = std::make_shared<bool>(false);
   add_json_flag(*command, *json);
   command->callback([json, &action] { action = [json] { return info(*json); }; });

@@ -190,7 +190,7 @@ int inspect(const InspectCommand& command) {
 }  // namespace
 
 void add_inspect(CLI::App& app, Action& action) {
-  auto* sub = app.add_subcommand("inspect", "Blocks, parameters and MACs of a model file or an architecture");
+  auto* sub = add_command(app, "inspect", "Blocks, parameters and MACs of a model file or an architecture");
   const auto command = std::make_shared<InspectCommand>();
   add_model_options(*sub, command->model);
   sub->get_option("MODEL")->description(

@@ -14,14 +14,15 @@ constexpr const char* kDescription =
 int run_command(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[1]) == "train") launch_training(argv + 1);
   if (argc > 1 && std::string_view(argv[1]) == "bench") launch_benchmark(argv + 1);
-  CLI::App app(kDescription, "lasnet");
+  const auto parser = make_parser("lasnet", kDescription);
+  CLI::App& app = *parser;
   app.set_version_flag("--version", "lasnet " LASNET_VERSION);
   Action action;
   add_run(app, action);
   add_forward(app, action);
   add_eval(app, action);
-  app.add_subcommand("train", "Train a dynamic network on an image folder");
-  app.add_subcommand("bench", "Time dense and sparse runs, beside another library's");
+  add_command(app, "train", "Train a dynamic network on an image folder");
+  add_command(app, "bench", "Time dense and sparse runs, beside another library's");
   add_convert(app, action);
   add_inspect(app, action);
   add_predict(app, action);

@@ -184,7 +184,7 @@ int predict(PredictCommand command) {
 }  // namespace
 
 void add_predict(CLI::App& app, Action& action) {
-  auto* sub = app.add_subcommand("predict", "Predict latency on hardware that need not be here");
+  auto* sub = add_command(app, "predict", "Predict latency on hardware that need not be here");
   const auto command = std::make_shared<PredictCommand>();
   add_latency_options(*sub, command->latency);
   sub->get_option("--granularity")

@@ -185,7 +185,7 @@ int run(const RunCommand& command) {
 }  // namespace
 
 void add_run(CLI::App& app, Action& action) {
-  auto* sub = app.add_subcommand("run", "Classify photographs; show what was computed and how long it took");
+  auto* sub = add_command(app, "run", "Classify photographs; show what was computed and how long it took");
   const auto command = std::make_shared<RunCommand>();
   add_model_options(*sub, command->model);
   sub->add_option("IMAGE", command->files, "JPEG or PNG files")->required();

@@ -173,7 +173,7 @@ int search(SearchCommand command) {
 }  // namespace
 
 void add_search(CLI::App& app, Action& action) {
-  auto* sub = app.add_subcommand("search", "Choose granularities and schedules from predicted latency");
+  auto* sub = add_command(app, "search", "Choose granularities and schedules from predicted latency");
   const auto command = std::make_shared<SearchCommand>();
   add_latency_options(*sub, command->latency);
   sub->remove_option(sub->get_option("--granularity"));  // it is what is searched

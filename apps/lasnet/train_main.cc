@@ -48,7 +48,8 @@ int train(const TrainOptions& options) {
 }
 
 int run_command(int argc, char** argv) {
-  CLI::App app("Train a dynamic network on an image folder", "lasnet train");
+  const auto parser = make_parser("lasnet train", "Train a dynamic network on an image folder");
+  CLI::App& app = *parser;
   TrainOptions options;
   add_train_options(app, options);
   add_json_flag(app, options.json);

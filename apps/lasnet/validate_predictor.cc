@@ -377,7 +377,7 @@ int validate(const ValidateCommand& command) {
 }  // namespace
 
 void add_validate_predictor(CLI::App& app, Action& action) {
-  auto* sub = app.add_subcommand("validate-predictor", "Hold predictions to measurements on this machine");
+  auto* sub = add_command(app, "validate-predictor", "Hold predictions to measurements on this machine");
   const auto command = std::make_shared<ValidateCommand>();
   add_hardware_option(*sub, command->hardware);
   sub->add_option("--device", command->device, "cpu or cuda: whose kernels run; default: the hardware's")
