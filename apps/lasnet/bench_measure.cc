@@ -33,6 +33,7 @@ void begin_blocks(const ModelSpec& spec, Measurements& m) {
     BlockMeasurements& entry = m.blocks.emplace_back();
     entry.name = block.name;
     entry.granularity = block.granularity;
+    entry.identity = !block.projection.has_value();
     entry.stage = block.stage;
   }
 }

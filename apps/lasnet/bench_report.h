@@ -9,11 +9,15 @@
 
 namespace lasnet::cli {
 
-/// The blocks of one stage together; times are medians, of paired runs where they are compared.
+/// The blocks of one stage together; times are medians, speed-ups as BenchReport::speedup says.
 struct StageSummary {
   int stage = 0;
   double dense_ms = 0, sparse_ms = 0, speedup = 1, theory_speedup = 1;
   double masking_share = 0;  ///< of the sparse time
+  bool skipped = true;       ///< every block of it, always
+
+  /// How much of the saved MACs became saved time. Above 1 where memory traffic is saved, too.
+  double efficiency() const { return speedup / theory_speedup; }
 };
 
 struct BenchReport {
@@ -24,7 +28,8 @@ struct BenchReport {
   Kernels kernels;
   std::optional<BlockPlan> schedule;  ///< forced on every block
   std::optional<double> rate;         ///< of random masks; absent: the network's own
-  size_t photographs = 0;             ///< 0: noise
+  size_t photographs = 0;             ///< used; 0: noise
+  size_t photographs_found = 0;       ///< in the folder
   int64_t static_macs = 0;            ///< per image
   Measurements measured;
   ChosenBaseline baseline;  ///< empty without one
@@ -34,6 +39,11 @@ struct BenchReport {
   bool has_peak() const { return !measured.peak_gflops.empty(); }
   double mean_macs_ratio() const { return mean(measured.macs_ratio); }
   double theory_speedup() const { return 1 / mean_macs_ratio(); }
+  /// Sparse over dense: the median over pairs of runs.
+  double speedup() const { return median(ratios(measured.dense_ms, measured.sparse_ms)); }
+  /// The same of a block or stage. The network's own masks differ from photograph to photograph, and a block
+  /// may be skipped in one and full in the next: then the ratio is of all times together, as theory's is.
+  double speedup(const std::vector<double>& dense_ms, const std::vector<double>& sparse_ms) const;
   std::vector<StageSummary> stages() const;
   /// What masker, decisions, dilation and lists take of a sparse run.
   Quartiles masking_share() const;
