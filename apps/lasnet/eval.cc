@@ -158,9 +158,11 @@ std::string to_text(const Model& model, const Metrics& metrics, const ObjectAuc*
                           : fmt::format(", and {} that cannot be read", metrics.unreadable.size()));
   text += fmt::format("top-1       {}\n", bold(format_percent(metrics.share(metrics.top1))));
   text += fmt::format("top-5       {}\n", format_percent(metrics.share(metrics.top5)));
-  text += fmt::format("MACs        {} of the static network, ± {} over images\n",
-                      bold(format_percent(mean(metrics.macs_ratios))),
-                      format_percent(deviation(metrics.macs_ratios)));
+  if (!metrics.blocks.empty()) {  // a static network is not compared with itself
+    text += fmt::format("MACs        {} of the static network, ± {} over images\n",
+                        bold(format_percent(mean(metrics.macs_ratios))),
+                        format_percent(deviation(metrics.macs_ratios)));
+  }
   text += fmt::format("speed       {:.1f} images/s in the network\n",
                       static_cast<double>(metrics.images) / metrics.seconds);
   if (auc != nullptr) {

@@ -93,6 +93,14 @@ TEST_F(EvalTest, AThousandNamesWithCommasDoNotFillTheScreen) {
                     HasSubstr("'class 4, also called -4' ... 995 more"), HasSubstr("--classes FILE")));
 }
 
+TEST_F(EvalTest, AStaticNetworkIsNotComparedWithItself) {
+  EXPECT_THAT(run_program({"eval", model_, folder_.path("data")}).out, HasSubstr("of the static network"));
+  save_model(tiny_model({}), model_);
+  const auto result = run_program({"eval", model_, folder_.path("data")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("top-1"), testing::Not(HasSubstr("static network"))));
+}
+
 TEST_F(EvalTest, ManyUnreadableImagesAreCounted) {
   for (int i = 0; i < 20; ++i)
     write_text(folder_.path(fmt::format("data/val/disc/x{}.png", i)), "no picture");
