@@ -10,9 +10,13 @@ install(TARGETS lasnet_app COMPONENT program)
 install(TARGETS lasnet_bench_app COMPONENT benchmark)
 install(FILES models/demo.safetensors DESTINATION ${CMAKE_INSTALL_DATADIR}/lasnet/models COMPONENT program)
 install(DIRECTORY samples DESTINATION ${CMAKE_INSTALL_DATADIR}/lasnet COMPONENT program)
-install(FILES README.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
-install(DIRECTORY docs DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program PATTERN library.md EXCLUDE)
+# The documentation, with everything that it links to (tests/docs).
+install(FILES README.md ARCHITECTURE.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
+install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
 install(FILES models/README.md models/demo.toml DESTINATION ${CMAKE_INSTALL_DOCDIR}/models COMPONENT program)
+install(FILES samples/SOURCES.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/samples COMPONENT program)
+install(FILES bench/peers/README.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/bench/peers COMPONENT program)
+install(FILES scripts/export_onnx.py DESTINATION ${CMAKE_INSTALL_DOCDIR}/scripts COMPONENT program)
 if(LASNET_TRAIN)
   # libtorch from a PyTorch wheel lies in no standard folder.
   set_target_properties(lasnet_train_app PROPERTIES INSTALL_RPATH_USE_LINK_PATH ON)
@@ -33,8 +37,10 @@ install(EXPORT lasnet FILE lasnetTargets.cmake NAMESPACE lasnet:: DESTINATION ${
 # train.h belongs to lasnet_train, which only the program links.
 install(DIRECTORY include/lasnet ${PROJECT_BINARY_DIR}/include/lasnet DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN train.h EXCLUDE)
-install(FILES docs/library.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/docs COMPONENT development)
-install(DIRECTORY examples DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT development)
+# The library's part of the documentation once more, in the folder of its own package.
+set(development_doc ${CMAKE_INSTALL_DATADIR}/doc/liblasnet-dev)
+install(FILES docs/library.md DESTINATION ${development_doc}/docs COMPONENT development)
+install(DIRECTORY examples DESTINATION ${development_doc} COMPONENT development)
 
 configure_package_config_file(cmake/lasnetConfig.cmake.in lasnetConfig.cmake INSTALL_DESTINATION ${config_dir}
                               NO_SET_AND_CHECK_MACRO)

@@ -2,13 +2,26 @@
 
 namespace lasnet::cli {
 
+namespace {
+
+/// At most `count` of them, evenly spread.
+std::vector<std::string> spread(std::vector<std::string> files, size_t count) {
+  if (files.size() <= count) return files;
+  std::vector<std::string> chosen;
+  for (size_t i = 0; i < count; ++i) chosen.push_back(std::move(files[i * files.size() / count]));
+  return chosen;
+}
+
+}  // namespace
+
 BenchInputs::BenchInputs(const std::string& images, const Preprocessing& preprocessing, MapSize size,
-                         int64_t batch, uint64_t seed)
-    : files_(images.empty() ? std::vector<std::string>{} : list_images(images)),
-      preprocessing_(preprocessing),
-      size_(size),
-      batch_(batch),
-      random_(seed, "inputs") {}
+                         int64_t batch, int64_t batches, uint64_t seed)
+    : preprocessing_(preprocessing), size_(size), batch_(batch), random_(seed, "inputs") {
+  if (images.empty()) return;
+  files_ = list_images(images);
+  found_ = files_.size();
+  files_ = spread(std::move(files_), static_cast<size_t>(batch * batches));
+}
 
 Tensor BenchInputs::next() {
   if (files_.empty()) {

@@ -10,19 +10,23 @@
 namespace lasnet::cli {
 
 /// A stream of batches: uniform noise of a seed, or a folder's photographs in turn, from the beginning again
-/// after the last.
+/// after the last. Where so many batches do not take all photographs, they are spread evenly over the folder.
 class BenchInputs {
  public:
-  /// `images`: folder, searched at any depth; "": noise. Throws Error if it holds no image.
+  /// `images`: folder, searched at any depth; "": noise. `batches`: how many the measurement takes. Throws
+  /// Error if the folder holds no image.
   BenchInputs(const std::string& images, const Preprocessing& preprocessing, MapSize size, int64_t batch,
-              uint64_t seed);
+              int64_t batches, uint64_t seed);
 
   /// float32 [batch, 3, size.height, size.width], preprocessed.
   Tensor next();
-  /// Photographs found; 0: noise.
+  /// Photographs that are used; 0: noise.
   size_t photographs() const { return files_.size(); }
+  /// Of how many in the folder.
+  size_t photographs_found() const { return found_; }
 
  private:
+  size_t found_ = 0;
   std::vector<std::string> files_;
   size_t next_file_ = 0;
   Preprocessing preprocessing_;

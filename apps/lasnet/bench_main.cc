@@ -68,6 +68,7 @@ BenchReport report_of(const BenchOptions& options, const Model& model, const Ses
           .schedule = options.session.schedule,
           .rate = rate,
           .photographs = 0,
+          .photographs_found = 0,
           .static_macs = static_macs(model.spec, size),
           .measured = {},
           .baseline = {},
@@ -82,11 +83,12 @@ BenchReport bench(const BenchOptions& options) {
   warn_of_patches_beyond_maps(model.spec, geometry);
   std::optional<double> rate = options.rate;
   if (options.macs) rate = rate_for_macs(model.spec, geometry, *options.macs, options.seed);
-  BenchInputs inputs(options.images, preprocessing, size, options.batch, options.seed);
+  BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed);
   Session session(model, options.session);
   if (!options.save.empty()) save_model(model, options.save);
   BenchReport report = report_of(options, model, session, size, rate);
   report.photographs = inputs.photographs();
+  report.photographs_found = inputs.photographs_found();
   report.baseline = open_baseline(options, model, size, session, inputs.next());
   Progress progress("bench", options.repeat, "repetitions");
   report.measured =
@@ -110,7 +112,7 @@ void sweep(BenchOptions options) {
     const Model model = open_model(options);
     const Preprocessing preprocessing = preprocessing_for(options, model);
     const MapSize size = options.size.value_or(MapSize{preprocessing.crop, preprocessing.crop});
-    BenchInputs inputs(options.images, preprocessing, size, options.batch, options.seed);
+    BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed);
     Session session(model, options.session);
     title = fmt::format("{}, {} x {} px, batch {}, {}, {} thread{}: sparse over dense", options.model.path,
                         size.height, size.width, options.batch, to_string(session.isa()), session.threads(),

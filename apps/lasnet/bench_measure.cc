@@ -33,6 +33,7 @@ void begin_blocks(const ModelSpec& spec, Measurements& m) {
     BlockMeasurements& entry = m.blocks.emplace_back();
     entry.name = block.name;
     entry.granularity = block.granularity;
+    entry.identity = !block.projection.has_value();
     entry.stage = block.stage;
   }
 }
@@ -69,6 +70,8 @@ void add_sparse(const Trace& trace, Measurements& m) {
     add_to_mean(block.rate, runs, m.blocks[b].rate);
     add_to_mean(block.dilated_rate, runs, m.blocks[b].dilated_rate);
     add_to_mean(static_cast<double>(block.macs), runs, m.blocks[b].macs);
+    m.blocks[b].run_rates.push_back(block.rate);
+    m.blocks[b].run_macs.push_back(block.macs);
     m.blocks[b].static_macs = block.static_macs;
     m.blocks[b].sparse_ms.push_back(1e3 * block.seconds);
     m.blocks[b].masking_ms.push_back(1e3 * block.masking_seconds);

@@ -21,11 +21,16 @@ struct MeasureOptions {
 struct BlockMeasurements {
   std::string name;
   int granularity = 0;
+  bool identity = false;                        ///< without active patches it passes its input on
   double rate = 0, dilated_rate = 0, macs = 0;  ///< of sparse runs, mean over the repetitions
   int64_t static_macs = 0;
   int stage = 0;
   std::vector<double> dense_ms, sparse_ms;
-  std::vector<double> masking_ms;  ///< of sparse runs: masker, decisions, dilation and lists
+  std::vector<double> masking_ms;           ///< of sparse runs: masker, decisions, dilation and lists
+  std::vector<double> run_rates, run_macs;  ///< of sparse runs
+
+  /// Nothing but its masker ran then: its speed-up would be a measure of nothing.
+  bool skipped(size_t run) const { return identity && run_rates[run] == 0; }
 };
 
 /// One entry for each repetition, in step.

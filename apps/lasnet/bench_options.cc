@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/fail.h"
+#include "terminal.h"
 
 namespace lasnet::cli {
 namespace {
@@ -39,25 +40,15 @@ BaselineKind parse_baseline(const std::string& text) {
   fail("baseline '{}' is unknown; expected none or onednn", text);
 }
 
-/// As one word of a shell's command line.
-std::string quoted(const std::string& text) {
-  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
-    return std::isalnum(c) != 0 ||
-           std::string_view("/._-+=:,@%").find(static_cast<char>(c)) != std::string::npos;
-  });
-  if (plain) return text;
-  std::string result = "'";
-  for (const char c : text) result += c == '\'' ? "'\\''" : std::string(1, c);
-  return result + "'";
-}
-
 void add_network_options(CLI::App& app, BenchOptions& options) {
   add_model_options(app, options.model);
   app.get_option("MODEL")->description("A model file, or the name of an architecture: random weights");
   app.get_option("--granularity")
       ->description("S per stage or block; default 4-4-2-1 for an architecture, else the file's");
-  app.add_option("--images", options.images,
-                 "Folder of JPEG and PNG files, at any depth: the inputs, in turn; needs a model file")
+  app.add_option(
+         "--images", options.images,
+         "Folder of JPEG and PNG files, at any depth: the inputs, in turn, or as many as --repeat and "
+         "--batch take, spread evenly over it; needs a model file")
       ->type_name("DIR");
   app.add_option(
          "--sweep", options.sweep,
@@ -135,9 +126,9 @@ void resolve(BenchOptions& options) {
 
 std::string reproduce(const BenchOptions& options, Isa isa, MapSize size) {
   const ModelOptions& model = options.model;
-  std::string line = "lasnet bench " + quoted(model.path);
+  std::string line = "lasnet bench " + shell_quoted(model.path);
   const auto add = [&](const char* name, const std::string& value) {
-    line += fmt::format(" {} {}", name, quoted(value));
+    line += fmt::format(" {} {}", name, shell_quoted(value));
   };
   if (model.arch) add("--arch", *model.arch);
   if (model.granularity) add("--granularity", granularity_to_string(*model.granularity));

@@ -73,16 +73,47 @@ std::string run_table(const BenchReport& report) {
   return table.to_string(2);
 }
 
+BlocksSummary summarise(const std::vector<const BlockMeasurements*>& blocks) {
+  const size_t runs = blocks.front()->sparse_ms.size();
+  std::vector<double> dense(runs), sparse(runs), masking(runs), theory(runs);
+  size_t skipped_runs = 0;
+  for (size_t i = 0; i < runs; ++i) {
+    double macs = 0, all_macs = 0;
+    bool skipped = true;
+    for (const BlockMeasurements* block : blocks) {
+      dense[i] += block->dense_ms[i];
+      sparse[i] += block->sparse_ms[i];
+      masking[i] += block->masking_ms[i];
+      macs += block->run_macs[i];
+      all_macs += static_cast<double>(block->static_macs);
+      skipped &= block->skipped(i);
+    }
+    theory[i] = all_macs / macs;
+    skipped_runs += skipped;
+  }
+  return {.dense_ms = median(dense),
+          .sparse_ms = median(sparse),
+          .speedup = median(ratios(dense, sparse)),
+          .theory_speedup = median(theory),
+          .masking_share = median(ratios(masking, sparse)),
+          .runs = runs,
+          .skipped_runs = skipped_runs};
+}
+
+std::string describe_speedup(const BlocksSummary& summary) {
+  if (!summary.skipped()) return fmt::format("{:.2f}x", summary.speedup);
+  return summary.skipped_runs == summary.runs ? "skipped" : "mostly skipped";
+}
+
 std::string block_table(const BenchReport& report) {
   Table table(
       {"block", ">S", ">computed (r)", ">with halo", ">MACs", ">dense", ">sparse", ">speed-up", ">theory"});
   for (const BlockMeasurements& block : report.measured.blocks) {
-    const double speedup = median(ratios(block.dense_ms, block.sparse_ms));
+    const BlocksSummary summary = summarise({&block});
     table.add_row({block.name, block.granularity > 0 ? std::to_string(block.granularity) : "-",
                    format_percent(block.rate), format_percent(block.dilated_rate), format_count(block.macs),
-                   format_ms(median(block.dense_ms)), format_ms(median(block.sparse_ms)),
-                   fmt::format("{:.2f}x", speedup),
-                   fmt::format("{:.2f}x", static_cast<double>(block.static_macs) / block.macs)});
+                   format_ms(summary.dense_ms), format_ms(summary.sparse_ms), describe_speedup(summary),
+                   summary.skipped() ? "" : fmt::format("{:.2f}x", summary.theory_speedup)});
   }
   return table.to_string(2);
 }
@@ -90,24 +121,43 @@ std::string block_table(const BenchReport& report) {
 /// One row for each stage: how much of its saved MACs became saved time.
 std::string stage_table(const BenchReport& report) {
   Table table({"stage", ">dense", ">sparse", ">speed-up", ">theory", ">efficiency", ">masker and lists"});
+  bool beyond_theory = false;
   for (const StageSummary& stage : report.stages()) {
-    table.add_row({std::to_string(stage.stage + 1), format_ms(stage.dense_ms), format_ms(stage.sparse_ms),
-                   fmt::format("{:.2f}x", stage.speedup), fmt::format("{:.2f}x", stage.theory_speedup),
-                   format_percent(stage.speedup / stage.theory_speedup),
-                   format_percent(stage.masking_share)});
+    beyond_theory |= !stage.skipped() && stage.efficiency() > 1;
+    table.add_row(
+        {std::to_string(stage.stage + 1), format_ms(stage.dense_ms), format_ms(stage.sparse_ms),
+         describe_speedup(stage), stage.skipped() ? "" : fmt::format("{:.2f}x", stage.theory_speedup),
+         stage.skipped() ? "" : format_percent(stage.efficiency()), format_percent(stage.masking_share)});
   }
-  return table.to_string(2);
+  std::string text = table.to_string(2);
+  if (beyond_theory) {
+    text += "  " + dim("above 100 %: beside MACs, memory traffic is saved; or the machine was busy") + "\n";
+  }
+  return text;
+}
+
+/// What became of the theory: a share of it, or, where more is saved than MACs, the speed-up itself.
+std::string describe_reached(const BenchReport& report) {
+  const double efficiency = report.speedup() / report.theory_speedup();
+  if (efficiency <= 1) return fmt::format("of which {} is reached", bold(format_percent(efficiency)));
+  return fmt::format("and {} measured: memory traffic is saved, too, or the machine was busy",
+                     bold(fmt::format("{:.2f}x", report.speedup())));
+}
+
+std::string describe_inputs(const BenchReport& report) {
+  if (report.photographs == 0) return "random inputs";
+  if (report.photographs == report.photographs_found)
+    return fmt::format("{} photographs", report.photographs);
+  return fmt::format("{} of {} photographs", report.photographs, report.photographs_found);
 }
 
 std::string heading(const BenchReport& report) {
   const std::string masks =
       report.rate ? fmt::format("random masks, patch rate {:.3f}", *report.rate) : "the network's own masks";
-  const std::string inputs =
-      report.photographs > 0 ? fmt::format("{} photographs", report.photographs) : "random inputs";
-  return fmt::format(
-      "{}  {}\n", bold(report.model),
-      dim(fmt::format("{} · {} x {} px, batch {} · {} · {}, {}", describe(report.arch), report.size.height,
-                      report.size.width, report.batch, describe_kernels(report.kernels), masks, inputs)));
+  return fmt::format("{}  {}\n", bold(report.model),
+                     dim(fmt::format("{} · {} x {} px, batch {} · {} · {}, {}", describe(report.arch),
+                                     report.size.height, report.size.width, report.batch,
+                                     describe_kernels(report.kernels), masks, describe_inputs(report))));
 }
 
 }  // namespace
@@ -123,20 +173,11 @@ std::vector<StageSummary> BenchReport::stages() const {
   std::vector<StageSummary> stages;
   for (const BlockMeasurements& first : measured.blocks) {
     if (!stages.empty() && stages.back().stage == first.stage) continue;
-    std::vector<double> dense(measured.dense_ms.size()), sparse(dense.size()), masking(dense.size());
-    double macs = 0, all_macs = 0;
+    std::vector<const BlockMeasurements*> blocks;
     for (const BlockMeasurements& block : measured.blocks) {
-      if (block.stage != first.stage) continue;
-      macs += block.macs;
-      all_macs += static_cast<double>(block.static_macs);
-      for (size_t i = 0; i < dense.size(); ++i) {
-        dense[i] += block.dense_ms[i];
-        sparse[i] += block.sparse_ms[i];
-        masking[i] += block.masking_ms[i];
-      }
+      if (block.stage == first.stage) blocks.push_back(&block);
     }
-    stages.push_back({first.stage, median(dense), median(sparse), median(ratios(dense, sparse)),
-                      all_macs / macs, median(ratios(masking, sparse))});
+    stages.push_back({summarise(blocks), first.stage});
   }
   return stages;
 }
@@ -157,8 +198,8 @@ Json to_json(const BenchReport& report) {
                       {"dense_ms", stage.dense_ms},
                       {"sparse_ms", stage.sparse_ms},
                       {"speedup", stage.speedup},
-                      {"theory_speedup", stage.theory_speedup},
-                      {"efficiency", stage.speedup / stage.theory_speedup},
+                      {"theory_speedup", stage.skipped() ? Json(nullptr) : Json(stage.theory_speedup)},
+                      {"efficiency", stage.skipped() ? Json(nullptr) : Json(stage.efficiency())},
                       {"masking_share", stage.masking_share}});
   }
   Json blocks = Json::array();
@@ -176,6 +217,7 @@ Json to_json(const BenchReport& report) {
           {"masks", report.rate ? "random" : "own"},
           {"rate", report.rate ? Json(*report.rate) : Json(nullptr)},
           {"photographs", report.photographs},
+          {"photographs_found", report.photographs_found},
           {"repeat", m.dense_ms.size()},
           {"dense", times_json(m.dense_ms)},
           {"sparse", times_json(m.sparse_ms)},
@@ -194,11 +236,11 @@ Json to_json(const BenchReport& report) {
 
 std::string to_text(const BenchReport& report) {
   const Measurements& m = report.measured;
-  const double speedup = median(ratios(m.dense_ms, m.sparse_ms));
-  std::string text = heading(report) + "\n" + run_table(report) + "\n";
-  text += fmt::format("  computed {} of the MACs: {:.2f}x by theory, of which {} is reached\n",
+  std::string text = heading(report) + "\n" + run_table(report);
+  text += "  " + dim("ratios are medians over pairs of runs, with quartiles") + "\n\n";
+  text += fmt::format("  computed {} of the MACs: {:.2f}x by theory, {}\n",
                       format_percent(report.mean_macs_ratio()), report.theory_speedup(),
-                      bold(format_percent(speedup / report.theory_speedup())));
+                      describe_reached(report));
   if (report.has_peak()) text += fmt::format("  FMA peak {:.0f} GFLOP/s, measured\n", median(m.peak_gflops));
   if (const Baseline* baseline = report.baseline.baseline.get()) {
     text += fmt::format("  {} {}: {}; logits differ by {:.1g}\n", baseline->name(), baseline->version(),

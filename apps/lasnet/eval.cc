@@ -158,9 +158,11 @@ std::string to_text(const Model& model, const Metrics& metrics, const ObjectAuc*
                           : fmt::format(", and {} that cannot be read", metrics.unreadable.size()));
   text += fmt::format("top-1       {}\n", bold(format_percent(metrics.share(metrics.top1))));
   text += fmt::format("top-5       {}\n", format_percent(metrics.share(metrics.top5)));
-  text += fmt::format("MACs        {} of the static network, ± {} over images\n",
-                      bold(format_percent(mean(metrics.macs_ratios))),
-                      format_percent(deviation(metrics.macs_ratios)));
+  if (!metrics.blocks.empty()) {  // a static network is not compared with itself
+    text += fmt::format("MACs        {} of the static network, ± {} over images\n",
+                        bold(format_percent(mean(metrics.macs_ratios))),
+                        format_percent(deviation(metrics.macs_ratios)));
+  }
   text += fmt::format("speed       {:.1f} images/s in the network\n",
                       static_cast<double>(metrics.images) / metrics.seconds);
   if (auc != nullptr) {
@@ -176,6 +178,16 @@ std::string to_text(const Model& model, const Metrics& metrics, const ObjectAuc*
   return text + "\n" + table.to_string();
 }
 
+/// The first ones by name.
+void warn_of_unreadable(const std::vector<std::string>& reasons) {
+  constexpr size_t kShown = 5;
+  const size_t shown = reasons.size() <= kShown + 1 ? reasons.size() : kShown;
+  for (size_t i = 0; i < shown; ++i) log_warning("left out: " + reasons[i]);
+  if (shown < reasons.size()) {
+    log_warning(fmt::format("left out: ... {} more; --json lists them all", reasons.size() - shown));
+  }
+}
+
 int eval(const EvalCommand& command) {
   const Model model = load_model(command.model);
   const ImageFolder folder = open_validation(command.data, model);
@@ -188,7 +200,7 @@ int eval(const EvalCommand& command) {
   }
   ObjectAuc* const separation = auc ? &*auc : nullptr;
   const Metrics metrics = evaluate(command, model, folder, masks, separation);
-  for (const std::string& reason : metrics.unreadable) log_warning("left out: " + reason);
+  warn_of_unreadable(metrics.unreadable);
   if (command.json) {
     print_json(to_json(command, metrics, separation));
   } else {

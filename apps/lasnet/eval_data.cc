@@ -5,20 +5,13 @@
 #include <filesystem>
 
 #include "core/fail.h"
+#include "core/names.h"
 #include "log.h"
 
 namespace lasnet::cli {
 namespace {
 
 namespace fs = std::filesystem;
-
-/// The names in `a` that are not in `b`.
-std::vector<std::string> missing_from(const std::vector<std::string>& a, const std::vector<std::string>& b) {
-  std::vector<std::string> names;
-  std::copy_if(a.begin(), a.end(), std::back_inserter(names),
-               [&](const auto& name) { return std::find(b.begin(), b.end(), name) == b.end(); });
-  return names;
-}
 
 /// The model's class index of each folder.
 std::vector<int> match_classes(const std::string& dir, const ImageFolder& folder, const Model& model) {
@@ -35,10 +28,13 @@ std::vector<int> match_classes(const std::string& dir, const ImageFolder& folder
   const auto unknown = missing_from(folder.classes, names);
   const auto absent = missing_from(names, folder.classes);
   if (!unknown.empty()) {
-    fail("{}: these folders are no classes of the model: {}; classes of the model without a folder: {}", dir,
-         fmt::join(unknown, ", "), absent.empty() ? "none" : fmt::format("{}", fmt::join(absent, ", ")));
+    fail(
+        "{}: {} of {} folders are no classes of the model: {}; classes of the model without a folder: {}. "
+        "Rename the folders, or give the folders' names in the order of the model's classes, one per line "
+        "(--classes FILE)",
+        dir, unknown.size(), folder.classes.size(), some_of(unknown), some_of(absent));
   }
-  if (!absent.empty()) log_warning(fmt::format("{}: no images of {}", dir, fmt::join(absent, ", ")));
+  if (!absent.empty()) log_warning(fmt::format("{}: no images of {}", dir, some_of(absent)));
   for (const auto& name : folder.classes) {
     indices.push_back(static_cast<int>(std::find(names.begin(), names.end(), name) - names.begin()));
   }

@@ -8,6 +8,7 @@
 #include "latency/host_profile.h"
 #include "log.h"
 #include "machine.h"
+#include "terminal.h"
 
 namespace lasnet::cli {
 namespace {
@@ -129,6 +130,17 @@ LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile&
 
 std::string describe(const HardwareProfile& hardware) {
   return fmt::format("{} ({})", hardware.description, hardware.name);
+}
+
+bool is_measured(const HardwareProfile& hardware) { return hardware.kind != HardwareKind::gpu; }
+
+std::string profile_lines(const HardwareProfile& hardware) {
+  std::string text = fmt::format("  {}      {}\n", dim("profile"), hardware.source);
+  if (!is_measured(hardware)) {
+    text +=
+        fmt::format("{:15}not measured: the paper's model of a GPU; no kernel of lasnet ran for it\n", "");
+  }
+  return text;
 }
 
 std::string precision_name(const LatencyQuery& query) {

@@ -40,6 +40,10 @@ HardwareProfile open_hardware(const std::string& name);
 /// options that mean nothing there. Throws UsageError on what the hardware cannot answer.
 LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile& hardware);
 
+/// Whether the profile holds times of this library's kernels.
+bool is_measured(const HardwareProfile& hardware);
+/// "  profile      published: ...", and in a second line what a profile that is not measured says nothing of.
+std::string profile_lines(const HardwareProfile& hardware);
 /// "Tesla V100 (v100)".
 std::string describe(const HardwareProfile& hardware);
 /// The precision that a query predicts, as --precision has it.

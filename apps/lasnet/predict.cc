@@ -58,6 +58,7 @@ Json to_json(const ModelSpec& spec, const HardwareProfile& hardware, const Laten
   }
   Json json = {{"arch", arch_json(spec)},
                {"hardware", hardware.name},
+               {"measured", is_measured(hardware)},
                {"model", to_string(query.model)},
                {"batch", query.batch},
                {"precision", precision_name(query)},
@@ -125,12 +126,7 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
                       precision_name(query),
                       query.masks == nullptr ? fmt::format(", r {:g}", query.rate) : ", recorded masks",
                       describe(hardware))));
-  // Blocks of a fraction of a millisecond are told apart in microseconds.
-  constexpr double kShortNetwork = 10e-3;
-  const bool short_network = network.static_s < kShortNetwork;
-  const auto time = [short_network](double seconds) {
-    return short_network ? format_us(1e6 * seconds) : format_ms(1e3 * seconds);
-  };
+  const auto time = [](double seconds) { return format_fine_ms(1e3 * seconds); };
   Table table({"block", ">S", ">static", ">dynamic", ">speed-up", "slowest operator", "schedule"});
   const std::optional<BlockPlan> usual = commonest_schedule(spec, network);
   for (size_t b = 0; b < network.blocks.size(); ++b) {
@@ -154,6 +150,7 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
   text += fmt::format("\n  computes {} of the MACs per image, {}: {:.2f}x, if time went by them\n",
                       format_percent(network.macs_ratio), format_macs(network.macs_ratio * macs, macs),
                       1 / network.macs_ratio);
+  text += profile_lines(hardware);
   if (usual)
     text += fmt::format("  {} {}\n", dim("schedule, unless the block says otherwise:"), to_string(*usual));
   return text;

@@ -16,6 +16,15 @@
 namespace lasnet::cli {
 namespace {
 
+constexpr const char* kFooter =
+    R"(Columns of the table of blocks
+  S            side of a patch in pixels of the block's output map: the masker decides patch by patch
+  computed     r, the share of patches that the masker selected; skipped: none, the block passes its input on;
+               shortcut only: none, and what remains is the 1x1 convolution beside the block's body
+  with halo    share of pixels that the first convolutions compute: the patches, and around them the pixels
+               that the 3x3 convolution reads
+  MACs         multiply-accumulates, maskers included)";
+
 struct RunCommand {
   ModelOptions model;
   SessionOptions session;
@@ -34,6 +43,7 @@ struct Photo {
   std::string overlay;  ///< what its overlays' names begin with
   int width = 0, height = 0;
   Image seen;
+  Image shown;  ///< in pictures, at its own resolution; empty without them
 };
 
 /// What overlays of each photograph are named by: its stem; where two have the same, all by more of their
@@ -63,30 +73,32 @@ std::vector<Photo> load_photos(const RunCommand& command, const Preprocessing& p
   std::vector<Photo> photos;
   for (size_t i = 0; i < names.size(); ++i) {
     const Image image = load_image(command.files[i]);
-    photos.push_back(
-        {command.files[i], names[i], image.width, image.height, resize_and_crop(image, preprocessing)});
+    photos.push_back({command.files[i], names[i], image.width, image.height,
+                      resize_and_crop(image, preprocessing),
+                      command.overlay.empty() ? Image{} : visible_part(image, preprocessing)});
   }
   return photos;
 }
 
 struct Timing {
-  double dynamic_ms = 0, dense_ms = 0;
-  Quartiles speedup;
+  double run_ms = 0;
+  std::optional<DenseTiming> dense;
   std::vector<double> block_ms;
 };
 
-/// Medians of dense and dynamic runs in turn: a busy machine slows both of a pair alike.
+/// Medians of runs, of a dynamic network in turn with dense ones: a busy machine slows both of a pair alike.
 Timing measure(Session& session, const Tensor& input, int repeat) {
   const RunOptions dynamic_options{.record_masks = false};
   const RunOptions dense_options{.dense = true, .record_masks = false};
   const RunOptions timed_options{.record_masks = false, .time_blocks = true};
-  session.run(input, dense_options);
+  const bool compared = session.spec().arch.is_dynamic();
+  if (compared) session.run(input, dense_options);
   session.run(input, dynamic_options);
 
   std::vector<double> dense, dynamic;
   std::vector<std::vector<double>> blocks(session.spec().blocks.size());
   for (int i = 0; i < repeat; ++i) {
-    dense.push_back(1e3 * session.run(input, dense_options).trace.seconds);
+    if (compared) dense.push_back(1e3 * session.run(input, dense_options).trace.seconds);
     Trace trace = session.run(input, dynamic_options).trace;
     dynamic.push_back(1e3 * trace.seconds);
     // On a GPU blocks are only timed in runs of their own.
@@ -94,10 +106,8 @@ Timing measure(Session& session, const Tensor& input, int repeat) {
         session.backend() == Backend::cuda ? session.run(input, timed_options).trace : std::move(trace);
     for (size_t b = 0; b < blocks.size(); ++b) blocks[b].push_back(1e3 * timed.blocks[b].seconds);
   }
-  Timing timing{.dynamic_ms = median(dynamic),
-                .dense_ms = median(dense),
-                .speedup = quartiles(ratios(dense, dynamic)),
-                .block_ms = {}};
+  Timing timing{.run_ms = median(dynamic), .dense = std::nullopt, .block_ms = {}};
+  if (compared) timing.dense = DenseTiming{median(dense), quartiles(ratios(dense, dynamic))};
   for (const auto& times : blocks) timing.block_ms.push_back(median(times));
   return timing;
 }
@@ -115,11 +125,14 @@ std::vector<std::pair<std::string, double>> probabilities(const Model& model, co
   return top;
 }
 
-std::vector<std::string> write_overlays(const std::string& dir, const Photo& photo, const Trace& trace) {
+/// `title`: what stands above the pictures.
+std::vector<std::string> write_overlays(const std::string& dir, const Photo& photo, const Trace& trace,
+                                        const std::string& title) {
   const std::string path = (std::filesystem::path(dir) / photo.overlay).string();
   const std::vector<std::string> paths = {path + ".heat.png", path + ".masks.png"};
-  save_png(heat_map(photo.seen, trace), paths[0]);
-  save_png(mask_sheet(photo.seen, trace), paths[1]);
+  const PictureOptions options{.input = {photo.seen.height, photo.seen.width}, .title = title};
+  save_png(heat_map(photo.shown, trace, options), paths[0]);
+  save_png(mask_sheet(photo.shown, trace, options), paths[1]);
   return paths;
 }
 
@@ -136,17 +149,21 @@ ImageReport report_photo(const RunCommand& command, const Model& model, const Pr
                      .top = probabilities(model, result.logits, command.top),
                      .macs = result.trace.macs,
                      .static_macs = static_cast<double>(result.trace.static_macs),
-                     .dynamic_ms = timing.dynamic_ms,
-                     .dense_ms = timing.dense_ms,
-                     .speedup = timing.speedup,
+                     .run_ms = timing.run_ms,
+                     .dense = timing.dense,
                      .blocks = {},
                      .overlays = {}};
   for (size_t i = 0; i < result.trace.blocks.size(); ++i) {
     const BlockTrace& block = result.trace.blocks[i];
-    report.blocks.push_back(
-        {block.name, block.granularity, block.rate, block.dilated_rate, block.macs, timing.block_ms[i]});
+    const bool identity = !session.spec().blocks[i].projection.has_value();
+    report.blocks.push_back({block.name, block.granularity, identity, block.rate, block.dilated_rate,
+                             block.macs, timing.block_ms[i]});
   }
-  if (!command.overlay.empty()) report.overlays = write_overlays(command.overlay, photo, result.trace);
+  if (!command.overlay.empty()) {
+    const auto& [name, probability] = report.top.front();
+    const std::string title = fmt::format("{} {}", name, format_percent(probability));
+    report.overlays = write_overlays(command.overlay, photo, result.trace, title);
+  }
   return report;
 }
 
@@ -196,11 +213,12 @@ void add_run(CLI::App& app, Action& action) {
          "block's mask)")
       ->type_name("DIR");
   add_number(*sub, "--repeat", command->repeat, 1, 100000,
-             "Pairs of timed runs, dense and dynamic; medians are reported, of the speed-up over the pairs");
+             "Pairs of timed runs, dense and dynamic; medians and their ratio are reported");
   add_input_options(*sub, command->input);
   add_session_options(*sub, command->session, 1);
   add_check_finite_flag(*sub, command->check_finite);
   add_json_flag(*sub, command->json);
+  sub->footer(kFooter);
   sub->callback([command, &action] { action = [command] { return run(*command); }; });
 }
 

@@ -48,8 +48,36 @@ std::vector<int> parse_candidates(const std::string& text) {
   return candidates;
 }
 
+/// Whether a budget was given that needs no masks.
+bool static_fits(const GranularitySearch& found, const SearchOptions& options) {
+  return options.budget_s && found.latency.static_s <= *options.budget_s;
+}
+
+/// The command that trains what was chosen; "" where that would gain nothing.
+std::string train_command(const GranularitySearch& found, const SearchCommand& command) {
+  const bool gains = found.latency.speedup() > 1 && found.macs_ratio < 1;
+  if (!gains || static_fits(found, command.search)) return "";
+  const ModelOptions& model = command.latency.model;
+  std::string line = "lasnet train --data DIR";
+  const auto add = [&](const char* name, const std::string& value) {
+    line += fmt::format(" {} {}", name, shell_quoted(value));
+  };
+  const bool file = !is_architecture(model.path);
+  if (file) add("--init", model.path);
+  if (!file || model.arch) add("--arch", model.arch.value_or(model.path));
+  if (model.width) add("--width", fmt::format("{}", *model.width));
+  if (model.stem) add("--stem", to_string(*model.stem));
+  if (model.se_pool) add("--se", to_string(*model.se_pool));
+  const std::optional<MapSize> size = command.latency.size;
+  if (size && size->height == size->width) add("--size", std::to_string(size->height));
+  add("--granularity", granularity_to_string(found.granularity));
+  add("--target", fmt::format("{:.3g}", found.macs_ratio));
+  return line + " -o OUT";
+}
+
 Json to_json(const GranularitySearch& found, const HardwareProfile& hardware, const LatencyQuery& query,
-             const SearchOptions& options) {
+             const SearchCommand& command) {
+  const std::string train = train_command(found, command);
   Json curves = Json::array();
   for (const SearchCurve& curve : found.curves) {
     std::vector<double> us;
@@ -69,43 +97,74 @@ Json to_json(const GranularitySearch& found, const HardwareProfile& hardware, co
     schedules.push_back({{"name", block.name}, {"schedule", to_string(block.schedule)}});
   }
   return {{"hardware", hardware.name},
+          {"measured", is_measured(hardware)},
+          {"size", {query.size.height, query.size.width}},
           {"batch", query.batch},
           {"precision", precision_name(query)},
           {"threads", query.threads},
-          {"tolerance", options.tolerance},
+          {"tolerance", command.search.tolerance},
           {"granularity", granularity_to_string(found.granularity)},
           {"rate", found.rate},
           {"macs_ratio", found.macs_ratio},
           {"static_ms", 1e3 * found.latency.static_s},
           {"dynamic_ms", 1e3 * found.latency.dynamic_s},
           {"speedup", found.latency.speedup()},
+          {"static_fits_budget",
+           command.search.budget_s ? Json(static_fits(found, command.search)) : Json(nullptr)},
+          {"train", train.empty() ? Json(nullptr) : Json(train)},
           {"rates", found.rates},
           {"curves", curves},
           {"schedules", schedules}};
 }
 
+/// What was chosen, what it brings, what that rests on, and how to train it.
+std::string describe_choice(const GranularitySearch& found, const HardwareProfile& hardware,
+                            const SearchCommand& command, const LatencyQuery& query) {
+  const NetworkLatency& latency = found.latency;
+  const auto line = [](const std::string& label, const std::string& text) {
+    return fmt::format("  {}{:{}}{}\n", dim(label), "", 13 - label.size(), text);
+  };
+  std::string text = line("granularity", bold(granularity_to_string(found.granularity)));
+  text += line("latency",
+               fmt::format("{} instead of {} static, for {}: {}", format_fine_ms(1e3 * latency.dynamic_s),
+                           format_fine_ms(1e3 * latency.static_s),
+                           query.batch == 1 ? "one image" : fmt::format("{} images", query.batch),
+                           bold(format_speedup(latency.speedup()))));
+  text += line("MACs", fmt::format("{} at a rate of {:.3g}", format_percent(found.macs_ratio), found.rate));
+  if (static_fits(found, command.search)) {
+    text += line("budget",
+                 fmt::format("{:g} ms: the static network already fits the budget", *command.budget_ms));
+  }
+  text += profile_lines(hardware);
+  const std::string train = train_command(found, command);
+  return train.empty() ? text : text + line("train", train);
+}
+
+std::string describe_status(const SearchCurve& curve) {
+  const std::string chosen = curve.chosen ? accent("chosen") : "";
+  const std::string coarse = curve.coarse ? dim("more than half the map") : "";
+  return chosen + (chosen.empty() || coarse.empty() ? "" : ", ") + coarse;
+}
+
 std::string to_text(const GranularitySearch& found, const HardwareProfile& hardware,
                     const SearchCommand& command, const LatencyQuery& query) {
-  std::string text = fmt::format("{}  {}\n\n", bold(command.latency.model.path),
-                                 dim(fmt::format("batch {}, {}, r {:.3g}, {}", query.batch,
-                                                 precision_name(query), found.rate, describe(hardware))));
-  Table table({command.search.per_block ? "block" : "stage", ">S", ">latency", ">speed-up", ">faster up to r",
-               "", ""});
+  std::string text =
+      fmt::format("{}  {}\n\n", bold(command.latency.model.path),
+                  dim(fmt::format("{} x {} px, batch {}, {}, {}", query.size.height, query.size.width,
+                                  query.batch, precision_name(query), describe(hardware))));
+  Table table(
+      {command.search.per_block ? "block" : "stage", ">S", ">latency", ">speed-up", ">faster up to r", ""});
   for (size_t i = 0; i < found.curves.size(); ++i) {
     const SearchCurve& curve = found.curves[i];
     const bool first = i == 0 || found.curves[i - 1].name != curve.name;
     if (first && i > 0 && !command.search.per_block) table.add_rule();
     table.add_row({first ? curve.name : "", std::to_string(curve.granularity),
-                   format_us(1e6 * curve.seconds_at_rate),
+                   format_fine_ms(1e3 * curve.seconds_at_rate),
                    fmt::format("{:.2f}x", curve.static_s / curve.seconds_at_rate),
                    curve.break_even > 0 ? fmt::format("{:.2f}", curve.break_even) : "-",
-                   curve.chosen ? accent("chosen") : "", curve.coarse ? dim("more than half the map") : ""});
+                   describe_status(curve)});
   }
-  return text + table.to_string(2) +
-         fmt::format("\n  granularity {}   static {}   dynamic {}   {} at {} of the MACs\n",
-                     bold(granularity_to_string(found.granularity)), format_ms(1e3 * found.latency.static_s),
-                     format_ms(1e3 * found.latency.dynamic_s), format_speedup(found.latency.speedup()),
-                     format_percent(found.macs_ratio));
+  return text + table.to_string(2) + "\n" + describe_choice(found, hardware, command, query);
 }
 
 void warn_if_slower(const GranularitySearch& found, const LatencyQuery& query, HardwareKind kind) {
@@ -120,18 +179,18 @@ void warn_if_slower(const GranularitySearch& found, const LatencyQuery& query, H
 Plot empty_plot(const GranularitySearch& found, const SearchCurve& curve) {
   Plot plot{.title = curve.name,
             .x = {.label = "activation rate r"},
-            .y = {.label = "predicted latency (us)", .min = 0}};
+            .y = {.label = "predicted latency (ms)", .min = 0}};
   plot.series.push_back({.label = "static",
                          .x = found.rates,
-                         .y = std::vector<double>(found.rates.size(), 1e6 * curve.static_s),
+                         .y = std::vector<double>(found.rates.size(), 1e3 * curve.static_s),
                          .mark = SeriesMark::dashed_line,
                          .colour = kStaticColour});
   return plot;
 }
 
-/// Latency against rate, a plot for each stage.
-void plot_curves(const GranularitySearch& found, const HardwareProfile& hardware, const std::string& model,
-                 const std::string& path) {
+/// Latency against rate, a plot for each stage, in which the choice is pointed out.
+void plot_curves(const GranularitySearch& found, const HardwareProfile& hardware, const LatencyQuery& query,
+                 const std::string& model, const std::string& path) {
   std::vector<Plot> plots;
   int colour = 0;
   for (const SearchCurve& curve : found.curves) {
@@ -139,16 +198,16 @@ void plot_curves(const GranularitySearch& found, const HardwareProfile& hardware
       plots.push_back(empty_plot(found, curve));
       colour = 0;
     }
-    std::vector<double> us;
-    for (const double seconds : curve.seconds) us.push_back(1e6 * seconds);
+    std::vector<double> ms;
+    for (const double seconds : curve.seconds) ms.push_back(1e3 * seconds);
+    const std::string label = fmt::format("S = {}", curve.granularity);
     plots.back().series.push_back(
-        {.label = fmt::format("S = {}{}", curve.granularity, curve.chosen ? " *" : ""),
-         .x = found.rates,
-         .y = us,
-         .colour = colour++});
+        {.label = label, .x = found.rates, .y = ms, .colour = colour++, .emphasised = curve.chosen});
+    if (curve.chosen) plots.back().callouts.push_back({found.rate, 1e3 * curve.seconds_at_rate, label});
   }
   write_svg(plots,
-            {.title = fmt::format("{} on {}; * chosen at r = {:.2g}", model, describe(hardware), found.rate)},
+            {.title = fmt::format("{} on {}, batch {}; chosen for r = {:.2g}", model, describe(hardware),
+                                  query.batch, found.rate)},
             path);
   log_info(fmt::format("{}: latency against rate", path));
 }
@@ -161,9 +220,9 @@ int search(SearchCommand command) {
   if (command.budget_ms) command.search.budget_s = *command.budget_ms / 1e3;
   const GranularitySearch found = search_granularity(spec.arch, hardware, query, command.search);
   warn_if_slower(found, query, hardware.kind);
-  if (!command.plot.empty()) plot_curves(found, hardware, command.latency.model.path, command.plot);
+  if (!command.plot.empty()) plot_curves(found, hardware, query, command.latency.model.path, command.plot);
   if (command.latency.json) {
-    print_json(to_json(found, hardware, query, command.search));
+    print_json(to_json(found, hardware, query, command));
   } else {
     print(to_text(found, hardware, command, query));
   }

@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstdlib>
+#include <string_view>
 
 namespace lasnet::cli {
 namespace {
@@ -68,7 +70,9 @@ std::string format_ms(double milliseconds) {
   return fmt::format("{:.{}f} ms", milliseconds, milliseconds < 10 ? 2 : milliseconds < 100 ? 1 : 0);
 }
 
-std::string format_us(double microseconds) { return fmt::format("{:.1f} us", microseconds); }
+std::string format_fine_ms(double milliseconds) {
+  return fmt::format("{:.{}f} ms", milliseconds, milliseconds < 10 ? 3 : milliseconds < 100 ? 2 : 1);
+}
 
 std::string format_speedup(double ratio) {
   const double shown = std::max(ratio, 1 / ratio);
@@ -80,6 +84,17 @@ std::string format_duration(double seconds) {
   const auto total = static_cast<long>(std::ceil(seconds));
   if (total >= 3600) return fmt::format("{}:{:02}:{:02}", total / 3600, total / 60 % 60, total % 60);
   return fmt::format("{}:{:02}", total / 60, total % 60);
+}
+
+std::string shell_quoted(const std::string& text) {
+  const bool plain = !text.empty() && std::all_of(text.begin(), text.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 ||
+           std::string_view("/._-+=:,@%").find(static_cast<char>(c)) != std::string::npos;
+  });
+  if (plain) return text;
+  std::string result = "'";
+  for (const char c : text) result += c == '\'' ? "'\\''" : std::string(1, c);
+  return result + "'";
 }
 
 Table::Table(std::vector<std::string> headers) : headers_(std::move(headers)) {

@@ -26,12 +26,15 @@ std::string format_macs(double macs, double static_macs);
 std::string format_percent(double fraction);
 /// "3.21 ms", "412 ms".
 std::string format_ms(double milliseconds);
-/// "43.1 us".
-std::string format_us(double microseconds);
+/// As format_ms, told apart to the microsecond: "0.043 ms", "1.234 ms", "12.34 ms", "412.0 ms".
+std::string format_fine_ms(double milliseconds);
 /// "1.52x faster", "1.52x slower", or "as fast" as rounded.
 std::string format_speedup(double ratio);
 /// "1:02:03" or "2:03".
 std::string format_duration(double seconds);
+
+/// As one word of a shell's command line.
+std::string shell_quoted(const std::string& text);
 
 /// Rows of cells under headers. A header that starts with '>' aligns its column to the right.
 class Table {

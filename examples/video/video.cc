@@ -3,13 +3,14 @@
 // The frame buffer has padded rows, as cameras' have. Neither the frame nor the network's input is copied:
 // preprocess() reads the camera's bytes and writes floats into memory of ours, which the session reads.
 #include <lasnet/engine.h>
-#include <lasnet/error.h>
 #include <lasnet/image.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <string>
 #include <vector>
 
 namespace {
@@ -52,7 +53,9 @@ int main(int argc, char** argv) try {
   if (argc != 4) return std::fprintf(stderr, "usage: video MODEL WIDTH HEIGHT < frames\n"), 2;
   const lasnet::Model model = lasnet::load_model(argv[1]);
   lasnet::Session session(model);
-  Camera camera(std::atoi(argv[2]), std::atoi(argv[3]));
+  const int width = std::atoi(argv[2]), height = std::atoi(argv[3]);
+  if (width < 1 || height < 1) return std::fprintf(stderr, "WIDTH and HEIGHT: expected pixels\n"), 2;
+  Camera camera(width, height);
 
   const lasnet::ImageView frame = camera.frame();
   const lasnet::MapSize size = lasnet::preprocessed_size({frame.height, frame.width}, model.preprocessing);
@@ -62,11 +65,11 @@ int main(int argc, char** argv) try {
     lasnet::preprocess(frame, model.preprocessing, input);
     const lasnet::Result result = session.run(view, {.record_masks = false});
     auto best = std::max_element(result.logits.data.begin(), result.logits.data.end());
-    std::printf("frame %d: %s, from %.1f %% of the MACs\n", i,
-                model.class_names.at(best - result.logits.data.begin()).c_str(),
-                100 * result.trace.macs_ratio());
+    size_t index = best - result.logits.data.begin();
+    std::string name = model.class_names.empty() ? std::to_string(index) : model.class_names[index];
+    std::printf("frame %d: %s, from %.1f %% of the MACs\n", i, name.c_str(), 100 * result.trace.macs_ratio());
   }
-} catch (const lasnet::Error& error) {
+} catch (const std::exception& error) {  // lasnet::Error is one
   std::fprintf(stderr, "%s\n", error.what());
   return 1;
 }

@@ -1,5 +1,9 @@
 // Pictures of what was computed. All throw Error on an empty photo, an index outside the batch, a static
 // network, or a trace without recorded masks.
+//
+//   Image photo = load_image("photo.jpg");
+//   Result result = session.run(to_input(resize_and_crop(photo, preprocessing), preprocessing));
+//   save_png(heat_map(visible_part(photo, preprocessing), result.trace, {.input = {224, 224}}), "heat.png");
 #pragma once
 
 #include "lasnet/engine.h"
@@ -7,11 +11,29 @@
 
 namespace lasnet {
 
-/// The photo under a heat map of how many dynamic blocks computed each pixel (image `index` of the batch),
-/// with a colour bar. `photo` is what the network saw (resize_and_crop).
+/// No picture is wider or higher than this, px.
+inline constexpr int kMaxPictureSide = 1600;
+
+/// The part of a photograph that resize_and_crop keeps, at the photograph's own resolution, but at most
+/// kMaxPictureSide on a side. Throws Error as resize_and_crop does.
+LASNET_EXPORT Image visible_part(const ImageView& photo, const Preprocessing& preprocessing);
+
+struct PictureOptions {
+  int64_t index = 0;  ///< image of the batch
+  /// Size of what the network saw, where `photo` shows it at another resolution; default: the photo's.
+  MapSize input = {};
+  std::string title = {};  ///< above the picture, UTF-8, e.g. class and probability
+};
+
+/// The photograph, and beside it (below, if it is wide) the same in grey under a heat map of how many dynamic
+/// blocks computed each pixel, with a legend. The colours follow the rank of a pixel's number among those
+/// that occur. `photo` shows what the network saw, at any resolution.
+LASNET_EXPORT Image heat_map(const Image& photo, const Trace& trace, const PictureOptions& options);
 LASNET_EXPORT Image heat_map(const Image& photo, const Trace& trace, int64_t index = 0);
 
-/// One tile per dynamic block: the photo with inactive patches darkened, the block's name and r under it.
+/// One tile per dynamic block: the photo with inactive patches darkened, the block's name, S and r under it;
+/// with a legend.
+LASNET_EXPORT Image mask_sheet(const Image& photo, const Trace& trace, const PictureOptions& options);
 LASNET_EXPORT Image mask_sheet(const Image& photo, const Trace& trace, int64_t index = 0);
 
 /// Mean over dynamic blocks of the mask at each pixel of a height x width image, in [0, 1], row-major.

@@ -19,6 +19,15 @@ std::vector<int64_t> map_positions(int pixels, int64_t map) {
   return positions;
 }
 
+std::vector<int64_t> map_positions(int pixels, int64_t input, int64_t map) {
+  const std::vector<int64_t> of_input = map_positions(static_cast<int>(input), map);
+  std::vector<int64_t> positions(static_cast<size_t>(pixels));
+  for (size_t i = 0; i < positions.size(); ++i) {
+    positions[i] = of_input[i * of_input.size() / positions.size()];
+  }
+  return positions;
+}
+
 std::vector<const BlockTrace*> dynamic_blocks(const Trace& trace, int64_t index) {
   std::vector<const BlockTrace*> blocks;
   for (const BlockTrace& block : trace.blocks) {

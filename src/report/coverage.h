@@ -12,6 +12,8 @@ namespace lasnet {
 /// that strided layers made (each halving rounds up) covers the image from its first pixel on in equal steps,
 /// the last one clipped; any other map is stretched.
 std::vector<int64_t> map_positions(int pixels, int64_t map);
+/// The same for a picture that shows an image of `input` positions at another resolution.
+std::vector<int64_t> map_positions(int pixels, int64_t input, int64_t map);
 
 /// The dynamic blocks of a trace. Throws Error if there are none, their masks were not recorded, or `index`
 /// is not an image of the batch.

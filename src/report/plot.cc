@@ -111,11 +111,14 @@ std::string line_between(double x1, double y1, double x2, double y2, const std::
                      style);
 }
 
+double point_radius(const PlotSeries& series) { return series.emphasised ? 3.8 : 2.6; }
+
 bool has_line(SeriesMark mark) { return mark != SeriesMark::points; }
 bool has_points(SeriesMark mark) { return mark == SeriesMark::points || mark == SeriesMark::line_and_points; }
 
 std::string line_style(const PlotSeries& series, const char* colour) {
-  return fmt::format("stroke=\"{}\" stroke-width=\"1.6\" fill=\"none\"{}", colour,
+  return fmt::format("stroke=\"{}\" stroke-width=\"{}\" fill=\"none\"{}", colour,
+                     series.emphasised ? 3.2 : 1.6,
                      series.mark == SeriesMark::dashed_line ? " stroke-dasharray=\"4 3\"" : "");
 }
 
@@ -165,7 +168,12 @@ class PlotWriter {
     std::string svg =
         text_at((left_ + right_) / 2, top_ - 10, "middle", " font-weight=\"bold\"", plot_.title);
     svg += axes();
-    for (size_t i = 0; i < plot_.series.size(); ++i) svg += series(plot_.series[i], colour(i));
+    for (const bool emphasised : {false, true}) {  // the emphasised ones above the others
+      for (size_t i = 0; i < plot_.series.size(); ++i) {
+        if (plot_.series[i].emphasised == emphasised) svg += series(plot_.series[i], colour(i));
+      }
+    }
+    for (const PlotCallout& place : plot_.callouts) svg += callout(place);
     return svg + legend();
   }
 
@@ -215,12 +223,28 @@ class PlotWriter {
       if (has_line(series.mark)) run += fmt::format("{}{:.1f},{:.1f}", run.empty() ? "" : " ", x, y);
       if (has_points(series.mark)) {
         points +=
-            fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.6\" fill=\"{}\" fill-opacity=\"0.75\"/>\n",
-                        x, y, colour);
+            fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\" fill-opacity=\"0.75\"/>\n",
+                        x, y, point_radius(series), colour);
       }
     }
     end_run();
     return lines + points;
+  }
+
+  std::string callout(const PlotCallout& place) const {
+    constexpr double kRadius = 7, kGap = 4;
+    if (!x_.contains(place.x) || !y_.contains(place.y)) return "";
+    const double x = x_.pixel(place.x), y = y_.pixel(place.y);
+    std::string svg = line_between(x, y + kRadius, x, bottom_, "stroke=\"#555\" stroke-dasharray=\"2 3\"");
+    svg += fmt::format(
+        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"none\" stroke=\"#222\" stroke-width=\"1.6\"/>\n",
+        x, y, kRadius);
+    // A white rim keeps the label apart from the lines that it crosses.
+    const bool left = x > (left_ + right_) / 2;
+    return svg + text_at(left ? x - kRadius - kGap : x + kRadius + kGap, y + kRadius + 2 * kGap,
+                         left ? "end" : "start",
+                         " font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\"",
+                         place.label);
   }
 
   std::string legend() const {
@@ -239,8 +263,8 @@ class PlotWriter {
       if (series.label.empty()) continue;
       if (has_line(series.mark)) svg += line_between(x, y, x + 16, y, line_style(series, colour(i)));
       if (has_points(series.mark)) {
-        svg +=
-            fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"2.6\" fill=\"{}\"/>\n", x + 8, y, colour(i));
+        svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\"/>\n", x + 8, y,
+                           point_radius(series), colour(i));
       }
       svg += text_at(x + 21, y + 4, "start", "", series.label);
       y += kLegendRow;
@@ -267,8 +291,13 @@ class PlotWriter {
 
   /// Points in the box, and places on lines, some of each stretch between two points.
   int64_t hidden_by(const Box& box) const {
-    constexpr int kPlaces = 8;
+    constexpr int kPlaces = 8, kCalloutWeight = 100;
     int64_t hidden = 0;
+    for (const PlotCallout& place : plot_.callouts) {
+      if (x_.contains(place.x) && y_.contains(place.y)) {
+        hidden += kCalloutWeight * box.contains(x_.pixel(place.x), y_.pixel(place.y));
+      }
+    }
     for (const PlotSeries& series : plot_.series) {
       for (size_t i = 0; i < series.x.size(); ++i) {
         if (!x_.contains(series.x[i]) || !y_.contains(series.y[i])) continue;

@@ -29,12 +29,20 @@ struct PlotSeries {
   SeriesMark mark = SeriesMark::line_and_points;
   /// Which colour of the palette; series of the same number look alike. Default: the series' place.
   std::optional<int> colour = std::nullopt;
+  bool emphasised = false;  ///< a thicker line and larger points
+};
+
+/// A place in the plot that is pointed out: a ring with a label beside it, and a line down to the x axis.
+struct PlotCallout {
+  double x = 0, y = 0;
+  std::string label = {};
 };
 
 struct Plot {
   std::string title = {};
   PlotAxis x = {}, y = {};
   std::vector<PlotSeries> series = {};
+  std::vector<PlotCallout> callouts = {};  ///< those outside the axes are left out
 };
 
 /// How plots are laid out on one picture.

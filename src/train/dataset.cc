@@ -7,6 +7,7 @@
 #include <future>
 
 #include "core/fail.h"
+#include "core/names.h"
 #include "core/random.h"
 
 namespace lasnet {
@@ -57,8 +58,9 @@ DataSplit open_data(const std::string& dir, double val_fraction, uint64_t seed) 
   }
   ImageFolder held = open_image_folder(val.string());
   if (held.classes != split.classes) {
-    fail("{}: train and val must have the same class folders; train has [{}], val has [{}]", dir,
-         fmt::join(split.classes, ", "), fmt::join(held.classes, ", "));
+    fail("{}: train and val must have the same class folders; only train has: {}; only val has: {}", dir,
+         some_of(missing_from(split.classes, held.classes)),
+         some_of(missing_from(held.classes, split.classes)));
   }
   split.val = std::move(held.items);
   return split;

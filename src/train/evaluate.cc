@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/fail.h"
+#include "core/names.h"
 
 namespace lasnet {
 namespace {
@@ -94,13 +95,13 @@ std::vector<std::string> mask_warnings(const MaskStatistics& masks, double progr
     warnings.push_back(
         fmt::format("collapsed, the same for every image: the mask of {}; an empty mask gets little "
                     "gradient: lower --lr, raise --masker-bias, or give more --epochs or a higher --target",
-                    fmt::join(collapsed, ", ")));
+                    some_of(collapsed)));
   }
   if (!saturated.empty()) {
     warnings.push_back(
         fmt::format("saturated, the same for every image: the mask of {}; nothing is skipped there: raise "
                     "--masker-lr-multiplier or --lambda-flops, or lower --masker-bias or --target",
-                    fmt::join(saturated, ", ")));
+                    some_of(saturated)));
   }
   return warnings;
 }

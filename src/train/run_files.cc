@@ -4,6 +4,7 @@
 
 #include "core/fail.h"
 #include "core/file.h"
+#include "core/names.h"
 #include "train/config.h"
 
 namespace lasnet {
@@ -38,10 +39,12 @@ void check_resumable(const Checkpoint& checkpoint, const nlohmann::json& recipe,
   }
   if (checkpoint.classes != classes || checkpoint.train_images != train_images) {
     fail(
-        "{}: the run was started on other data: {} classes [{}] and {} training images, now {} classes [{}] "
-        "and {}",
-        origin, checkpoint.classes.size(), fmt::join(checkpoint.classes, ", "), checkpoint.train_images,
-        classes.size(), fmt::join(classes, ", "), train_images);
+        "{}: the run was started on other data: {} classes and {} training images, now {} and {}; classes "
+        "that "
+        "are gone: {}; new ones: {}",
+        origin, checkpoint.classes.size(), checkpoint.train_images, classes.size(), train_images,
+        some_of(missing_from(checkpoint.classes, classes)),
+        some_of(missing_from(classes, checkpoint.classes)));
   }
 }
 

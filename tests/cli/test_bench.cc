@@ -178,6 +178,7 @@ TEST_F(BenchTest, AModelsOwnMasksOnItsImages) {
   EXPECT_EQ(report.at("masks"), "own");
   EXPECT_TRUE(report.at("rate").is_null());
   EXPECT_EQ(report.at("photographs"), 2);
+  EXPECT_EQ(report.at("photographs_found"), 2);
   EXPECT_EQ(report.at("input"), (json{3, 3, 48, 48}));
 
   const Model tiny = tiny_model();
@@ -187,6 +188,40 @@ TEST_F(BenchTest, AModelsOwnMasksOnItsImages) {
       session.run(to_input(photo, tiny.preprocessing)).trace;  // both photographs are the same
   EXPECT_NEAR(report.at("macs_ratio").get<double>(), trace.macs_ratio(), 1e-9);
   EXPECT_NEAR(report.at("blocks").at(0).at("rate").get<double>(), trace.blocks[0].rate, 1e-9);
+}
+
+TEST_F(BenchTest, OfManyPhotographsSomeAreTakenEvenly) {
+  const Model tiny = tiny_model();
+  Session session(tiny);
+  double macs_ratio = 0;
+  std::filesystem::create_directory(folder_.path("photos"));
+  for (int i = 0; i < 10; ++i) {
+    const Image photo = tiny_photo(i % 2, static_cast<uint64_t>(i));
+    save_png(photo, folder_.path("photos/" + std::to_string(i) + ".png"));
+    const Image seen = resize_and_crop(photo, tiny.preprocessing);
+    const bool taken = i == 0 || i == 2 || i == 5 || i == 7;
+    if (taken) macs_ratio += session.run(to_input(seen, tiny.preprocessing)).trace.macs_ratio() / 4;
+  }
+  const std::vector<std::string> bench = {
+      "bench", save_tiny_model(), "--images", folder_.path("photos"), "--repeat", "2", "--batch", "2"};
+  const json report = report_of(bench);
+  EXPECT_EQ(report.at("photographs"), 4);
+  EXPECT_EQ(report.at("photographs_found"), 10);
+  EXPECT_NEAR(report.at("macs_ratio").get<double>(), macs_ratio, 1e-9);
+  EXPECT_THAT(run_program(bench).out, HasSubstr("4 of 10 photographs"));
+}
+
+TEST_F(BenchTest, BlocksThatAreSkippedAreNotMeasuredAgainstTheory) {
+  const auto bench = with(kTiny, {"--rate", "0", "--schedule", "masker=separate"});
+  const json report = run_program(bench).json();
+  EXPECT_TRUE(report.at("stages").at(0).at("efficiency").is_null()) << "two blocks without a projection";
+  EXPECT_TRUE(report.at("stages").at(0).at("theory_speedup").is_null());
+  EXPECT_GT(report.at("stages").at(1).at("theory_speedup"), 1.0) << "the projection is left";
+  auto arguments = bench;
+  std::erase(arguments, "--json");
+  const auto result = run_program(arguments);
+  EXPECT_THAT(result.out, testing::ContainsRegex("layer1.0 +4 +0.0 %.* ms +skipped\n"));
+  EXPECT_THAT(result.out, testing::ContainsRegex("layer2.0 +4 +0.0 %.*x +[0-9.]+x\n"));
 }
 
 TEST_F(BenchTest, AModelsOwnMasksNeedImages) {

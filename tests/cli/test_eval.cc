@@ -1,4 +1,5 @@
 // `lasnet eval` against image by image runs of the library.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include "fixtures.h"
@@ -73,6 +74,40 @@ TEST_F(EvalTest, FoldersThatAreNoClassesAreNamed) {
   EXPECT_EQ(result.out, "");
   EXPECT_THAT(result.err, HasSubstr("ball"));
   EXPECT_THAT(result.err, HasSubstr("disc"));
+}
+
+TEST_F(EvalTest, AThousandNamesWithCommasDoNotFillTheScreen) {
+  Model model = tiny_model();
+  ArchConfig arch = model.spec.arch;
+  arch.classes = 1000;
+  model.spec = make_spec(arch);
+  model.weights = random_weights(model.spec, 1);
+  model.class_names.clear();
+  for (int i = 0; i < 1000; ++i) model.class_names.push_back(fmt::format("class {}, also called {}", i, -i));
+  save_model(model, model_);
+  const auto result = run_program({"eval", model_, folder_.path("data")});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_LT(result.err.size(), 700u);
+  EXPECT_THAT(result.err,
+              AllOf(HasSubstr("2 of 2 folders"), HasSubstr("disc, stripes"),
+                    HasSubstr("'class 4, also called -4' ... 995 more"), HasSubstr("--classes FILE")));
+}
+
+TEST_F(EvalTest, AStaticNetworkIsNotComparedWithItself) {
+  EXPECT_THAT(run_program({"eval", model_, folder_.path("data")}).out, HasSubstr("of the static network"));
+  save_model(tiny_model({}), model_);
+  const auto result = run_program({"eval", model_, folder_.path("data")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("top-1"), testing::Not(HasSubstr("static network"))));
+}
+
+TEST_F(EvalTest, ManyUnreadableImagesAreCounted) {
+  for (int i = 0; i < 20; ++i)
+    write_text(folder_.path(fmt::format("data/val/disc/x{}.png", i)), "no picture");
+  const auto result = run_program({"eval", model_, folder_.path("data"), "--skip-unreadable"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, AllOf(HasSubstr("disc/x0.png"), HasSubstr("... 15 more"), HasSubstr("--json")));
+  EXPECT_THAT(result.err, testing::Not(HasSubstr("disc/x9.png")));
 }
 
 TEST_F(EvalTest, AMissingFolderAnEmptyClassAndASingleClassAreRefused) {

@@ -293,7 +293,8 @@ TEST_F(SearchTest, NoGainIsSaid) {
   const auto slower = run_program({"search", "resnet50", "--hardware", "cuda-h100", "--rate", "0.9"});
   EXPECT_EQ(slower.exit_code, 0);
   EXPECT_THAT(slower.err, HasSubstr("no granularity is faster"));
-  EXPECT_THAT(slower.out, AllOf(HasSubstr("x slower"), HasSubstr("more than half the map")));
+  EXPECT_THAT(slower.out, AllOf(HasSubstr("x slower"), HasSubstr("more than half the map"),
+                                Not(HasSubstr("lasnet train"))));
   EXPECT_EQ(run_program(search({"--rate", "0.3"})).err, "");
 }
 
@@ -331,9 +332,26 @@ TEST_F(PredictTest, PatchesLargerThanTheirMapAreSaid) {
   EXPECT_EQ(predict("56-28-14-7").err, "");
 }
 
-TEST_F(PredictTest, TimesBelowAMillisecondAreInMicroseconds) {
-  EXPECT_THAT(run_program({"predict", "resnet18", "--hardware", "cuda-h100"}).out, HasSubstr(" us"));
-  EXPECT_THAT(run_program({"predict", "resnet101", "--hardware", "tx2"}).out, Not(HasSubstr(" us")));
+TEST_F(PredictTest, TimesAreInMillisecondsHoweverShort) {
+  for (const char* hardware : {"cuda-h100", "tx2", "v100"}) {
+    for (const std::string command : {"predict", "search"}) {
+      const auto result = run_program({command, "resnet18", "--hardware", hardware});
+      EXPECT_THAT(result.out, Not(HasSubstr(" us"))) << hardware;
+      EXPECT_THAT(result.out, testing::ContainsRegex("[0-9]\\.[0-9][0-9][0-9] ms"));
+    }
+  }
+}
+
+TEST_F(PredictTest, WhatTheProfileRestsOnIsSaid) {
+  for (const std::string command : {"predict", "search"}) {
+    const auto published = run_program({command, "resnet18", "--hardware", "v100"});
+    EXPECT_THAT(published.out, AllOf(HasSubstr("batch 128"), HasSubstr("published: LASNet"),
+                                     HasSubstr("not measured"), HasSubstr("no kernel of lasnet ran for it")));
+    const auto measured = run_program({command, "resnet18", "--hardware", "cuda-h100"});
+    EXPECT_THAT(measured.out, AllOf(HasSubstr("measured on an NVIDIA H200"), Not(HasSubstr("not measured"))));
+    EXPECT_EQ(report_of({command, "resnet18", "--hardware", "v100"}).at("measured"), false);
+    EXPECT_EQ(report_of({command, "resnet18", "--hardware", "cpu-avx2"}).at("measured"), true);
+  }
 }
 
 TEST_F(SearchTest, AMacRatioIsMet) {
@@ -351,6 +369,30 @@ TEST_F(SearchTest, ABudgetGivesTheLargestRateWithinIt) {
   const json slower = report_of({"predict", "resnet18", "--hardware", "v100", "--rate", beyond,
                                  "--granularity", report.at("granularity")});
   EXPECT_GT(slower.at("dynamic_ms"), budget);
+}
+
+TEST_F(SearchTest, ABudgetThatTheStaticNetworkFitsIsSaid) {
+  const json report = report_of(search({"--budget-ms", "1000"}));
+  EXPECT_EQ(report.at("static_fits_budget"), true);
+  EXPECT_TRUE(report.at("train").is_null()) << "there is nothing to train for";
+  const auto result = run_program(search({"--budget-ms", "1000"}));
+  EXPECT_THAT(result.out,
+              AllOf(HasSubstr("the static network already fits the budget"), Not(HasSubstr("lasnet train"))));
+  const std::string less = std::to_string(0.9 * report.at("static_ms").get<double>());
+  EXPECT_EQ(report_of(search({"--budget-ms", less})).at("static_fits_budget"), false);
+  EXPECT_TRUE(report_of(search({"--rate", "0.5"})).at("static_fits_budget").is_null());
+}
+
+TEST_F(SearchTest, TheChoiceEndsInTheCommandThatTrainsIt) {
+  const json report = report_of(search({"--macs", "0.5", "--width", "0.5"}));
+  EXPECT_EQ(report.at("train"), "lasnet train --data DIR --arch resnet18 --width 0.5 --granularity " +
+                                    report.at("granularity").get<std::string>() + " --target 0.5 -o OUT");
+  EXPECT_THAT(run_program(search({"--macs", "0.5", "--width", "0.5"})).out,
+              HasSubstr(report.at("train").get<std::string>()));
+  const json of_file = report_of({"search", save_tiny_model(), "--hardware", "v100", "--size", "224"});
+  EXPECT_THAT(of_file.at("train").get<std::string>(),
+              AllOf(HasSubstr("--init " + folder_.path("model.safetensors")), HasSubstr("--size 224"),
+                    Not(HasSubstr("--arch"))));
 }
 
 TEST_F(SearchTest, ATooSmallBudgetIsRefusedWithTheLeastThatWouldDo) {
@@ -404,6 +446,10 @@ TEST_F(SearchTest, PlotsACurvePerCandidateAndStage) {
   EXPECT_THAT(svg, AllOf(HasSubstr("<svg"), HasSubstr("</svg>"), HasSubstr("stage 1"), HasSubstr("stage 4")));
   EXPECT_THAT(
       svg, AllOf(HasSubstr("S = 2"), HasSubstr("S = 4"), HasSubstr("static"), HasSubstr("activation rate")));
+  size_t rings = 0;
+  const std::string ring = "r=\"7\" fill=\"none\"";
+  for (size_t at = svg.find(ring); at != std::string::npos; at = svg.find(ring, at + 1)) ++rings;
+  EXPECT_EQ(rings, 4u) << "the choice of every stage";
   EXPECT_EQ(run_program(search({"--plot", folder_.path("curves.png")})).exit_code, 2);
   const auto refused = run_program(search({"--plot", folder_.path("none/curves.svg")}));
   EXPECT_EQ(refused.exit_code, 1);

@@ -113,6 +113,27 @@ TEST(Plots, TheLegendStandsInTheCornerWithTheFewestPoints) {
       << "lower left";
 }
 
+TEST(Plots, ACalloutRingsItsPlaceAndNamesIt) {
+  Plot plot = diagonal();  // the frame of 200 x 100: x from 62 to 186, y from 56 up to 30
+  plot.callouts = {{5, 5, "S = 4"}, {20, 5, "outside"}};
+  const std::string svg = to_svg({plot}, {.columns = 1, .width = 200, .height = 100});
+  EXPECT_THAT(svg, HasSubstr("<circle cx=\"124.0\" cy=\"43.0\" r=\"7\" fill=\"none\""));
+  EXPECT_THAT(svg, HasSubstr(">S = 4</text>"));
+  EXPECT_THAT(svg, Not(HasSubstr("outside")));
+}
+
+TEST(Plots, AnEmphasisedSeriesIsThickAndAboveTheOthers) {
+  Plot plot = diagonal();
+  plot.series = {{.label = "a", .x = {0, 10}, .y = {0, 10}, .mark = SeriesMark::line, .emphasised = true},
+                 {.label = "b", .x = {0, 10}, .y = {10, 0}, .mark = SeriesMark::line}};
+  const std::string svg = to_svg({plot}, {.columns = 1, .width = 200, .height = 100});
+  const size_t thick = svg.find("points=\"62.0,56.0 186.0,30.0\" stroke=\"#0072b2\" stroke-width=\"3.2\""),
+               thin = svg.find("points=\"62.0,30.0 186.0,56.0\" stroke=\"#d55e00\" stroke-width=\"1.6\"");
+  ASSERT_NE(thick, std::string::npos) << svg;
+  ASSERT_NE(thin, std::string::npos) << svg;
+  EXPECT_GT(thick, thin);
+}
+
 TEST(Plots, NoValuesStillDrawAxes) {
   Plot plot{.title = "empty", .x = {.label = "x"}, .y = {.label = "y", .scale = AxisScale::log}};
   EXPECT_THAT(to_svg({plot}), HasSubstr("empty"));

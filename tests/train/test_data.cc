@@ -77,7 +77,11 @@ TEST(OpenData, RefusesDifferentClassesInTheParts) {
   SyntheticFolder folder("mixed");
   folder.add_two_classes(2, 2);
   folder.add("val", "green", 1, 2);
-  EXPECT_THAT(message_of([&] { open_data(folder.path(), 0.1, 1); }), HasSubstr("green"));
+  EXPECT_THAT(message_of([&] { open_data(folder.path(), 0.1, 1); }),
+              AllOf(HasSubstr("only train has: none"), HasSubstr("only val has: green")));
+  for (int i = 0; i < 30; ++i) folder.add("train", "class" + std::to_string(10 + i), 1, 1);
+  EXPECT_THAT(message_of([&] { open_data(folder.path(), 0.1, 1); }),
+              HasSubstr("only train has: class10, class11, class12, class13, class14 ... 25 more;"));
 }
 
 TEST(OpenData, RefusesToSplitASingleImage) {
