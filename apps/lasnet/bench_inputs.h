@@ -15,7 +15,7 @@ class BenchInputs {
  public:
   /// `images`: folder, searched at any depth; "": noise. Throws Error if it holds no image.
   BenchInputs(const std::string& images, const Preprocessing& preprocessing, MapSize size, int64_t batch,
-              uint64_t seed);
+              uint64_t seed, DecodeOptions decode);
 
   /// float32 [batch, 3, size.height, size.width], preprocessed.
   Tensor next();
@@ -29,6 +29,7 @@ class BenchInputs {
   MapSize size_;
   int64_t batch_;
   Random random_;
+  DecodeOptions decode_;
 };
 
 }  // namespace lasnet::cli
