@@ -45,7 +45,7 @@ inline constexpr int64_t kMaxImagePixels = 256LL << 20;
 /// How image files are read.
 struct DecodeOptions {
   /// Largest width * height; a larger image is an Error before anything is allocated for its pixels. Decoding
-  /// takes at most 10 bytes per pixel (docs/images.md), most of it for progressive JPEG.
+  /// takes at most 11 bytes per pixel (docs/images.md), most of them for progressive JPEG.
   int64_t max_pixels = kDefaultMaxPixels;
   /// A damaged JPEG that can be decoded all the same is an Error.
   bool strict = false;
@@ -85,7 +85,7 @@ LASNET_EXPORT void preprocess(const ImageView& image, const Preprocessing& prepr
 /// Stacks [1, 3, H, W] tensors of one size to [N, 3, H, W].
 LASNET_EXPORT Tensor stack(const std::vector<Tensor>& inputs);
 
-/// How many files of a folder are not read, by kind: ".gif", "in nested folders", "broken links", ...
+/// How many files of a folder are not read, by kind: ".gif", "in nested folders", ...
 using LeftOut = std::map<std::string, int64_t>;
 /// "14 files were left out: 10 .gif, 4 in nested folders", the largest number first; "" if there are none.
 LASNET_EXPORT std::string describe(const LeftOut& left_out);

@@ -59,12 +59,18 @@ int64_t count_images_below(const fs::path& dir) {
   return images;
 }
 
+constexpr const char* kBrokenLinks = "behind broken links";
+
+bool is_broken_link(const fs::directory_entry& entry) {
+  std::error_code ignored;
+  return entry.is_symlink(ignored) && !entry.exists(ignored);
+}
+
 /// What to call a file that is not read.
 std::string kind_of(const fs::directory_entry& entry) {
-  std::error_code error;
-  if (entry.is_symlink(error) && !entry.exists(error)) return "broken links";
+  if (is_broken_link(entry)) return kBrokenLinks;
   const std::string suffix = suffix_of(entry.path());
-  if (has_image_suffix(entry.path())) return suffix + " that are no files";
+  if (has_image_suffix(entry.path())) return suffix + " (no regular file)";
   return suffix.empty() ? "without a suffix" : suffix;
 }
 
@@ -126,6 +132,8 @@ ImageFolder open_image_folder(const std::string& dir) {
   for (const fs::directory_entry& entry : entries_of(root)) {
     if (is_folder(entry)) {
       folder.classes.push_back(entry.path().filename().string());
+    } else if (is_broken_link(entry)) {
+      ++folder.left_out[kBrokenLinks];  // perhaps a class
     } else if (has_image_suffix(entry.path())) {
       ++folder.left_out["beside the class folders"];
     }

@@ -28,7 +28,7 @@ struct ErrorManager {
   jpeg_error_mgr base;
   std::jmp_buf on_error;
   char message[JMSG_LENGTH_MAX];
-  char warning[JMSG_LENGTH_MAX];  ///< the first one; "" if there is none
+  char warning[JMSG_LENGTH_MAX];  ///< the first one of the pixels; "" if there is none
   bool in_pixels;                 ///< the header has been read
   bool file_ended;                ///< bytes were asked for behind the last one
 };
@@ -55,7 +55,8 @@ void on_message(j_common_ptr jpeg, int level) {
   bool starved = errors.file_ended && (code == JWRN_HIT_MARKER || code == JWRN_MUST_RESYNC);
   errors.file_ended |= code == JWRN_JPEG_EOF;
   if (starved || (errors.file_ended && !errors.in_pixels)) refuse_truncated(jpeg);
-  if (errors.warning[0] == '\0') errors.base.format_message(jpeg, errors.warning);
+  // What is odd in a header (an unknown version, bytes between segments) leaves the pixels whole.
+  if (errors.in_pixels && errors.warning[0] == '\0') errors.base.format_message(jpeg, errors.warning);
 }
 
 void limit_scans(j_common_ptr jpeg) {

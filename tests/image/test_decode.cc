@@ -209,6 +209,13 @@ TEST(Jpeg, ReadsAroundARestartIntervalShortOfBytesAndSaysSo) {
   expect_strictly_refused(jpeg);
 }
 
+TEST(Jpeg, TakesAnOddHeaderForNoDamage) {
+  Bytes jpeg = encode_jpeg(16, 8, gradient(16, 8).rgb);
+  ASSERT_EQ(std::string(jpeg.begin() + 6, jpeg.begin() + 10), "JFIF");
+  jpeg[11] = 7;  // major version
+  EXPECT_THAT(warnings_of(jpeg), ElementsAre());
+}
+
 TEST(Jpeg, SaysThatCodesAreBadOncePerFile) {
   Bytes jpeg = encode_jpeg(64, 64, random_image(64, 64, 3).rgb);
   for (size_t i = jpeg.size() / 2; i < jpeg.size() / 2 + 200; ++i) jpeg[i] = 0x55;

@@ -33,12 +33,12 @@ TEST(ImageFolder, CountsWhatItLeavesOut) {
     write_text(dir / file, "");
   }
   std::filesystem::create_symlink("nowhere.jpg", dir / "dog/gone.jpg");
+  std::filesystem::create_symlink("nowhere", dir / "horse");
   ImageFolder folder = open_image_folder(dir.path());
   EXPECT_EQ(folder.items.size(), 3u);
   EXPECT_EQ(describe(folder.left_out),
-            "10 files were left out: 3 .bmp, 2 in nested folders, 1 .gif, 1 .ppm, 1 .tiff, 1 broken links, 1 "
-            "without "
-            "a suffix");
+            "11 files were left out: 3 .bmp, 2 behind broken links, 2 in nested folders, 1 .gif, 1 .ppm, "
+            "1 .tiff, 1 without a suffix");
   EXPECT_EQ(describe({}), "");
   EXPECT_EQ(describe({{".gif", 1}}), "1 file was left out: 1 .gif");
 }
@@ -75,6 +75,8 @@ TEST(ImageFolder, NamesWhatIsMissing) {
   EXPECT_ERROR(open_image_folder(dir / "absent"), HasSubstr(dir / "absent: no such folder"));
   write_text(dir / "file", "");
   EXPECT_ERROR(open_image_folder(dir / "file"), HasSubstr("not a folder"));
+  std::filesystem::create_symlink("loop", dir / "loop");
+  EXPECT_ERROR(open_image_folder(dir / "loop"), HasSubstr("loop: cannot be opened: Too many levels"));
   EXPECT_ERROR(open_image_folder(dir.path()), HasSubstr("0 class folders, expected at least two"));
   write_text(dir / "cat/1.jpg", "");
   EXPECT_ERROR(open_image_folder(dir.path()), HasSubstr("1 class folder, expected at least two"));
