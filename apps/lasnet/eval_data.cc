@@ -85,7 +85,8 @@ ImageFolder open_validation(const std::string& dir, const Model& model) {
   const std::string part = validation_folder(dir);
   const std::string& chosen = part.empty() ? dir : part;
   ImageFolder folder = open_image_folder(chosen);
-  if (!folder.left_out.empty()) log_warning(fmt::format("{}: {}", chosen, describe(folder.left_out)));
+  if (!folder.left_out.empty())
+    log_warning(fmt::format("{}: {}", chosen, describe_left_out(folder.left_out)));
   const auto indices = match_classes(chosen, folder, model);
   for (auto& item : folder.items) item.label = indices[static_cast<size_t>(item.label)];
   return folder;

@@ -88,7 +88,7 @@ LASNET_EXPORT Tensor stack(const std::vector<Tensor>& inputs);
 /// How many files of a folder are not read, by kind: ".gif", "in nested folders", ...
 using LeftOut = std::map<std::string, int64_t>;
 /// "14 files were left out: 10 .gif, 4 in nested folders", the largest number first; "" if there are none.
-LASNET_EXPORT std::string describe(const LeftOut& left_out);
+LASNET_EXPORT std::string describe_left_out(const LeftOut& left_out);
 
 /// An image classification folder: DIR/<class>/*.{jpg,jpeg,png,webp}, classes and files in name order. Names
 /// that begin with a dot are ignored.

@@ -91,7 +91,7 @@ std::vector<std::string> images_in(const fs::path& class_dir, LeftOut& left_out)
   }
   if (files.empty()) {
     fail("{}: the class folder holds no .jpg, .jpeg, .png or .webp image{}{}", class_dir.string(),
-         others.empty() ? "" : "; ", describe(others));
+         others.empty() ? "" : "; ", describe_left_out(others));
   }
   for (const auto& [kind, count] : others) left_out[kind] += count;
   return files;
@@ -111,7 +111,7 @@ void check_is_folder(const fs::path& dir) {
 
 }  // namespace
 
-std::string describe(const LeftOut& left_out) {
+std::string describe_left_out(const LeftOut& left_out) {
   std::vector<std::pair<std::string, int64_t>> kinds(left_out.begin(), left_out.end());
   std::stable_sort(kinds.begin(), kinds.end(),
                    [](const auto& a, const auto& b) { return a.second > b.second; });

@@ -27,7 +27,7 @@ TrainData::TrainData(const TrainConfig& config, int threads,
   classes_ = split.classes;
   message(fmt::format("{}: {} classes, {} training and {} validation images; decoding for {} px", config.data,
                       classes_.size(), split.train.size(), split.val.size(), config.size));
-  if (!split.left_out.empty()) message(fmt::format("{}: {}", config.data, describe(split.left_out)));
+  if (!split.left_out.empty()) message(fmt::format("{}: {}", config.data, describe_left_out(split.left_out)));
   const DecodeOptions decode{
       .max_pixels = config.max_pixels,
       .strict = config.strict_images,

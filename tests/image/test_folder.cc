@@ -36,11 +36,11 @@ TEST(ImageFolder, CountsWhatItLeavesOut) {
   std::filesystem::create_symlink("nowhere", dir / "horse");
   ImageFolder folder = open_image_folder(dir.path());
   EXPECT_EQ(folder.items.size(), 3u);
-  EXPECT_EQ(describe(folder.left_out),
+  EXPECT_EQ(describe_left_out(folder.left_out),
             "11 files were left out: 3 .bmp, 2 behind broken links, 2 in nested folders, 1 .gif, 1 .ppm, "
             "1 .tiff, 1 without a suffix");
-  EXPECT_EQ(describe({}), "");
-  EXPECT_EQ(describe({{".gif", 1}}), "1 file was left out: 1 .gif");
+  EXPECT_EQ(describe_left_out({}), "");
+  EXPECT_EQ(describe_left_out({{".gif", 1}}), "1 file was left out: 1 .gif");
 }
 
 TEST(ImageFolder, SaysWhatAClassHoldsInsteadOfImages) {
