@@ -26,18 +26,19 @@ std::string chunk_name(const uint8_t* name) {
 
 /// Throws Error on a chunk that claims more bytes than the file has left: libpng allocates what it claims.
 void check_chunks(const EncodedImage& encoded) {
-  constexpr size_t kFrame = 12;  // length, name and checksum
-  for (size_t at = kSignatureBytes; encoded.size - at >= kFrame;) {
-    uint32_t length = png_get_uint_32(encoded.bytes + at);
-    size_t left = encoded.size - at - kFrame;
-    if (length > left) {
+  constexpr size_t kHeader = 8, kChecksum = 4;
+  for (size_t at = kSignatureBytes; encoded.size - at >= kHeader;) {
+    size_t length = png_get_uint_32(encoded.bytes + at);
+    size_t left = encoded.size - at - kHeader;
+    if (length + kChecksum > left) {
       fail(
-          "{}: not a readable PNG: the file ends too early: its chunk {} at byte {} claims {} bytes, of "
+          "{}: not a readable PNG: the file ends too early: its chunk {} at byte {} claims {} bytes and a "
+          "checksum, of "
           "which {} are there",
           encoded.origin, chunk_name(encoded.bytes + at + 4), at, length, left);
     }
     if (encoded.has("IEND", at + 4)) return;
-    at += kFrame + length;
+    at += kHeader + length + kChecksum;
   }
 }
 
