@@ -9,6 +9,8 @@ CUDA ?= AUTO
 DEMO_CUDA = $(if $(wildcard /dev/nvidia0),$(CUDA),OFF)
 CMAKE_ARGS ?=
 FUZZ_SECONDS ?= 60
+# No reader may ask for more at once, whatever its input claims.
+FUZZ_MALLOC_MB ?= 256
 CTEST_ARGS ?=
 PREFIX ?= /usr/local
 export CTEST_PARALLEL_LEVEL ?= $(shell nproc)
@@ -61,6 +63,7 @@ fuzz:  ## fuzz the file readers for FUZZ_SECONDS each (needs clang)
 	@for program in build-fuzz/fuzz_*; do test -x $$program || continue; \
 	  reader=$${program##*/fuzz_}; found=build-fuzz/corpus/$$reader; mkdir -p $$found; \
 	  echo "== $$program"; $$program -max_total_time=$(FUZZ_SECONDS) -rss_limit_mb=4096 \
+	    -malloc_limit_mb=$(FUZZ_MALLOC_MB) \
 	    $$found tests/fuzz/corpus/$$reader || exit 1; done
 
 demo-model: deps build  ## rebuild the data set and train the shipped model again

@@ -50,7 +50,7 @@ write_basic_package_version_file(lasnetConfigVersion.cmake COMPATIBILITY SameMin
 # unpacked packages may put everything elsewhere.
 set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 file(RELATIVE_PATH pkgconfig_to_prefix ${CMAKE_INSTALL_PREFIX}/${pkgconfig_dir} ${CMAKE_INSTALL_PREFIX})
-set(pkgconfig_requires "fmt libjpeg libpng zlib")
+set(pkgconfig_requires "fmt libjpeg libpng libwebp zlib")
 set(pkgconfig_libraries "-pthread")
 if(LASNET_HAS_CUDA)
   string(APPEND pkgconfig_libraries " -L${CUDAToolkit_LIBRARY_DIR} -lcudart_static -ldl -lrt")
@@ -62,5 +62,6 @@ endif()
 configure_file(cmake/lasnet.pc.in lasnet.pc @ONLY)
 
 install(FILES ${PROJECT_BINARY_DIR}/lasnetConfig.cmake ${PROJECT_BINARY_DIR}/lasnetConfigVersion.cmake
+              cmake/FindWebP.cmake
         DESTINATION ${config_dir} COMPONENT development)
 install(FILES ${PROJECT_BINARY_DIR}/lasnet.pc DESTINATION ${pkgconfig_dir} COMPONENT development)

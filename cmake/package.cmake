@@ -32,6 +32,6 @@ if(BUILD_SHARED_LIBS)
   packaged(development liblasnet-dev libdevel "liblasnet${LASNET_ABI_VERSION} (= ${PROJECT_VERSION})"
            "headers and build files")
 else()
-  packaged(development liblasnet-dev libdevel "libfmt-dev, libjpeg-dev, libpng-dev, zlib1g-dev" "the static library and headers")
+  packaged(development liblasnet-dev libdevel "libfmt-dev, libjpeg-dev, libpng-dev, libwebp-dev, zlib1g-dev" "the static library and headers")
 endif()
 include(CPack)

@@ -17,7 +17,7 @@ try:
 except ImportError as error:
     sys.exit(f"error: {error}; install the packages python3-pil and python3-numpy")
 
-SUFFIXES = {".jpg", ".jpeg", ".png"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 def list_classes(folder):

@@ -114,6 +114,10 @@ def main() -> None:
     write("image/progressive.jpg", image("RGB", "JPEG", progressive=True))
     write("image/grey.jpg", image("L", "JPEG"))
     write("image/cmyk.jpg", image("CMYK", "JPEG"))
+    write("image/lossy.webp", image("RGB", "WEBP"))
+    write("image/lossless_alpha.webp", image("RGBA", "WEBP", lossless=True, exif=exif))
+    # A text that claims 2 GiB.
+    write("image/long_text.png", image("L", "PNG")[:33] + b"\x7f\xff\xff\xfftEXt")
     for mode in ("RGB", "RGBA", "L", "LA", "P", "1", "I;16"):
         write(f"image/{mode.replace(';', '')}.png", image(mode, "PNG"))
 

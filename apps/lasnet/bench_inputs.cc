@@ -15,8 +15,12 @@ std::vector<std::string> spread(std::vector<std::string> files, size_t count) {
 }  // namespace
 
 BenchInputs::BenchInputs(const std::string& images, const Preprocessing& preprocessing, MapSize size,
-                         int64_t batch, int64_t batches, uint64_t seed)
-    : preprocessing_(preprocessing), size_(size), batch_(batch), random_(seed, "inputs") {
+                         int64_t batch, int64_t batches, uint64_t seed, DecodeOptions decode)
+    : preprocessing_(preprocessing),
+      size_(size),
+      batch_(batch),
+      random_(seed, "inputs"),
+      decode_(std::move(decode)) {
   if (images.empty()) return;
   files_ = list_images(images);
   found_ = files_.size();
@@ -31,7 +35,7 @@ Tensor BenchInputs::next() {
   }
   std::vector<Tensor> inputs;
   for (int64_t n = 0; n < batch_; ++n) {
-    const Image image = load_image(files_[next_file_]);
+    const Image image = load_image(files_[next_file_], decode_);
     inputs.push_back(to_input(resize_and_crop(image, preprocessing_), preprocessing_));
     next_file_ = (next_file_ + 1) % files_.size();
   }

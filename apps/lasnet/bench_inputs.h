@@ -16,7 +16,7 @@ class BenchInputs {
   /// `images`: folder, searched at any depth; "": noise. `batches`: how many the measurement takes. Throws
   /// Error if the folder holds no image.
   BenchInputs(const std::string& images, const Preprocessing& preprocessing, MapSize size, int64_t batch,
-              int64_t batches, uint64_t seed);
+              int64_t batches, uint64_t seed, DecodeOptions decode);
 
   /// float32 [batch, 3, size.height, size.width], preprocessed.
   Tensor next();
@@ -33,6 +33,7 @@ class BenchInputs {
   MapSize size_;
   int64_t batch_;
   Random random_;
+  DecodeOptions decode_;
 };
 
 }  // namespace lasnet::cli

@@ -83,7 +83,8 @@ BenchReport bench(const BenchOptions& options) {
   warn_of_patches_beyond_maps(model.spec, geometry);
   std::optional<double> rate = options.rate;
   if (options.macs) rate = rate_for_macs(model.spec, geometry, *options.macs, options.seed);
-  BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed);
+  BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
+                     decode_options(options.decode));
   Session session(model, options.session);
   if (!options.save.empty()) save_model(model, options.save);
   BenchReport report = report_of(options, model, session, size, rate);
@@ -112,7 +113,8 @@ void sweep(BenchOptions options) {
     const Model model = open_model(options);
     const Preprocessing preprocessing = preprocessing_for(options, model);
     const MapSize size = options.size.value_or(MapSize{preprocessing.crop, preprocessing.crop});
-    BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed);
+    BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
+                       decode_options(options.decode));
     Session session(model, options.session);
     title = fmt::format("{}, {} x {} px, batch {}, {}, {} thread{}: sparse over dense", options.model.path,
                         size.height, size.width, options.batch, to_string(session.isa()), session.threads(),

@@ -47,9 +47,10 @@ void add_network_options(CLI::App& app, BenchOptions& options) {
       ->description("S per stage or block; default 4-4-2-1 for an architecture, else the file's");
   app.add_option(
          "--images", options.images,
-         "Folder of JPEG and PNG files, at any depth: the inputs, in turn, or as many as --repeat and "
+         "Folder of JPEG, PNG and WebP files, at any depth: the inputs, in turn, or as many as --repeat and "
          "--batch take, spread evenly over it; needs a model file")
       ->type_name("DIR");
+  add_image_options(app, options.decode);
   app.add_option(
          "--sweep", options.sweep,
          "Instead: speed-up against density, rates 0.1 ... 1 at S = 1, 2, 4, 7, 8 in every stage; writes "
@@ -137,6 +138,9 @@ std::string reproduce(const BenchOptions& options, Isa isa, MapSize size) {
   if (model.stem) add("--stem", to_string(*model.stem));
   if (model.se_pool) add("--se", to_string(*model.se_pool));
   if (!options.images.empty()) add("--images", options.images);
+  if (options.decode.max_pixels != kDefaultMaxPixels)
+    add("--max-pixels", std::to_string(options.decode.max_pixels));
+  if (options.decode.strict) line += " --strict-images";
   if (options.rate) add("--rate", fmt::format("{}", *options.rate));
   if (options.macs) add("--macs", fmt::format("{}", *options.macs));
   add("--batch", std::to_string(options.batch));

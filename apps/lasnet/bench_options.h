@@ -5,6 +5,7 @@
 #include <string>
 
 #include "common.h"
+#include "image_options.h"
 
 namespace lasnet::cli {
 
@@ -21,8 +22,9 @@ struct BenchOptions {
   uint64_t seed = 0;
   BaselineKind baseline = BaselineKind::none;
   std::string images;  ///< folder; empty: random inputs
-  std::string sweep;   ///< folder for CSV and SVG of speed-up against density; empty: one measurement
-  std::string save;    ///< file for the network that is measured; empty: none
+  ImageOptions decode;
+  std::string sweep;  ///< folder for CSV and SVG of speed-up against density; empty: one measurement
+  std::string save;   ///< file for the network that is measured; empty: none
   bool json = false;
 
   bool is_architecture() const;

@@ -6,10 +6,9 @@
 #include <cstdio>
 #include <filesystem>
 #include <numeric>
-#include <sstream>
 
+#include "class_list.h"
 #include "core/fail.h"
-#include "core/file.h"
 #include "core/npy.h"
 #include "core/suggest.h"
 #include "engine/executable.h"
@@ -118,7 +117,7 @@ int parse(CLI::App& app, int argc, char** argv) {
 
 namespace {
 
-/// A number of classes, or a text file with one name per line.
+/// A number of classes, or a text file of their names.
 void parse_classes(const std::string& text, ModelOptions& options) {
   constexpr int kMaxClasses = 1 << 20;
   int count = 0;
@@ -128,7 +127,9 @@ void parse_classes(const std::string& text, ModelOptions& options) {
     options.classes = count;
     return;
   }
-  options.class_names = read_class_names(text);
+  ClassList list = read_class_list(text);
+  options.class_names = std::move(list.names);
+  options.class_folders = std::move(list.folders);
   options.classes = static_cast<int>(options.class_names.size());
 }
 
@@ -154,8 +155,10 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
              [&](const std::string& text) { options.granularity = parse_granularity(text); })
       ->group(group);
   app.add_option("--width", options.width, "Channel multiplier")->group(group);
-  add_parsed(app, "--classes", "Number of classes, or a text file with one class name per line",
-             [&](const std::string& text) { parse_classes(text, options); })
+  add_parsed(
+      app, "--classes",
+      "Number of classes, or a text file with a class name per line, or with a folder, a tab and a name",
+      [&](const std::string& text) { parse_classes(text, options); })
       ->type_name("N|FILE")
       ->group(group);
   add_parsed(app, "--stem", "imagenet or small", [&](const std::string& text) {
@@ -199,7 +202,10 @@ Model load_model(const ModelOptions& options) {
   warn_of_other_granularity(options);
   if (options.describe_nothing()) return lasnet::load_model(options.path);
   Model model = lasnet::load_model(options.path, apply(options, described_or_plain(options)));
-  if (!options.class_names.empty()) model.class_names = options.class_names;
+  if (!options.class_names.empty()) {
+    model.class_names = options.class_names;
+    model.class_folders = options.class_folders;
+  }
   return model;
 }
 
@@ -282,20 +288,6 @@ MapSize parse_size(const std::string& text) {
   const size_t cross = text.find('x');
   if (cross == std::string::npos) return {side(0, text.size()), side(0, text.size())};
   return {side(0, cross), side(cross + 1, text.size())};
-}
-
-std::vector<std::string> read_class_names(const std::string& path) {
-  constexpr uint64_t kMaxBytes = 64 << 20;
-  const std::vector<uint8_t> bytes = read_file(path, kMaxBytes);
-  std::istringstream text(std::string(bytes.begin(), bytes.end()));
-  std::vector<std::string> names;
-  for (std::string line; std::getline(text, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    if (line.empty()) fail("{}:{}: empty line; expected one class name per line", path, names.size() + 1);
-    names.push_back(std::move(line));
-  }
-  if (names.empty()) fail("{}: expected one class name per line, got nothing", path);
-  return names;
 }
 
 namespace {

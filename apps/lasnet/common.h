@@ -38,7 +38,8 @@ struct ModelOptions {
   std::optional<std::vector<int>> granularity;
   std::optional<double> width;
   std::optional<int> classes;
-  std::vector<std::string> class_names;  ///< replace those of the file
+  std::vector<std::string> class_names;    ///< replace those of the file, as
+  std::vector<std::string> class_folders;  ///< these do
   std::optional<StemKind> stem;
   std::optional<SePool> se_pool;
 
@@ -63,8 +64,6 @@ void warn_of_patches_beyond_maps(const ModelSpec& spec, const NetworkGeometry& g
 MaskSet load_masks(const std::string& dir, const std::string& option);
 /// A side in px or HEIGHTxWIDTH. Throws Error.
 MapSize parse_size(const std::string& text);
-/// The lines of a text file.
-std::vector<std::string> read_class_names(const std::string& path);
 
 /// --backend, --precision, --isa, --threads. `default_threads` 0: one per physical core.
 void add_session_options(CLI::App& app, SessionOptions& options, int default_threads);

@@ -6,6 +6,7 @@
 #include "common.h"
 #include "core/fail.h"
 #include "eval_data.h"
+#include "image_options.h"
 #include "lasnet/report.h"
 #include "log.h"
 #include "object_auc.h"
@@ -21,6 +22,7 @@ struct EvalCommand {
   SessionOptions session;
   bool check_finite = false;
   InputOptions input;
+  ImageOptions images;
   std::string data;
   std::string object_masks;
   bool skip_unreadable = false;
@@ -94,15 +96,16 @@ void run_batch(Session& session, const Sample* first, const Sample* last, RunOpt
 
 Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFolder& folder,
                  const std::vector<std::string>& masks, ObjectAuc* auc) {
-  const Preprocessing preprocessing = apply(command.input, model.preprocessing);
+  const SampleOptions options{.preprocessing = apply(command.input, model.preprocessing),
+                              .decode = decode_options(command.images),
+                              .skip_unreadable = command.skip_unreadable};
   Session session(model, command.session);
   ThreadPool decoders(command.session.threads);
   Progress progress("eval", static_cast<int64_t>(folder.items.size()), "images");
   Metrics metrics;
   for (size_t begin = 0; begin < folder.items.size(); begin += static_cast<size_t>(command.batch)) {
     const size_t end = std::min(folder.items.size(), begin + static_cast<size_t>(command.batch));
-    const auto [samples, unreadable] =
-        load_samples(folder, masks, begin, end, preprocessing, command.skip_unreadable, decoders);
+    const auto [samples, unreadable] = load_samples(folder, masks, begin, end, options, decoders);
     metrics.unreadable.insert(metrics.unreadable.end(), unreadable.begin(), unreadable.end());
     // Uncropped photographs differ in size; neighbours of one size still share a batch.
     const Sample* last = samples.data() + samples.size();
@@ -125,7 +128,8 @@ Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFold
   return metrics;
 }
 
-Json to_json(const EvalCommand& command, const Metrics& metrics, const ObjectAuc* auc) {
+Json to_json(const EvalCommand& command, const LeftOut& left_out, const Metrics& metrics,
+             const ObjectAuc* auc) {
   Json blocks = Json::array();
   for (const BlockRates& block : metrics.blocks) {
     blocks.push_back({{"name", block.name},
@@ -137,6 +141,7 @@ Json to_json(const EvalCommand& command, const Metrics& metrics, const ObjectAuc
                {"data", command.data},
                {"images", metrics.images},
                {"unreadable", metrics.unreadable},
+               {"left_out", left_out},
                {"top1", metrics.share(metrics.top1)},
                {"top5", metrics.share(metrics.top5)},
                {"macs_ratio", mean(metrics.macs_ratios)},
@@ -202,7 +207,7 @@ int eval(const EvalCommand& command) {
   const Metrics metrics = evaluate(command, model, folder, masks, separation);
   warn_of_unreadable(metrics.unreadable);
   if (command.json) {
-    print_json(to_json(command, metrics, separation));
+    print_json(to_json(command, folder.left_out, metrics, separation));
   } else {
     print(to_text(model, metrics, separation));
   }
@@ -215,7 +220,8 @@ void add_eval(CLI::App& app, Action& action) {
   auto* sub = add_command(app, "eval", "Accuracy, MAC ratio and block rates over a validation folder");
   const auto command = std::make_shared<EvalCommand>();
   add_model_options(*sub, command->model);
-  sub->add_option("DIR", command->data, "Folder of class folders, or a data set with val/")->required();
+  sub->add_option("DIR", command->data, "Folder of class folders, or a data set with val/ or valid/")
+      ->required();
   add_number(*sub, "--batch", command->batch, 1, 4096, "Images per batch");
   sub->add_option(
          "--object-masks", command->object_masks,
@@ -225,6 +231,7 @@ void add_eval(CLI::App& app, Action& action) {
   sub->add_flag("--skip-unreadable", command->skip_unreadable,
                 "Leave out images that cannot be decoded; else the first one ends the evaluation");
   add_input_options(*sub, command->input);
+  add_image_options(*sub, command->images);
   add_session_options(*sub, command->session, 0);
   add_check_finite_flag(*sub, command->check_finite);
   add_json_flag(*sub, command->json);

@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 /// The model's class index of each folder.
 std::vector<int> match_classes(const std::string& dir, const ImageFolder& folder, const Model& model) {
-  const auto& names = model.class_names;
+  const auto& names = model.class_folders.empty() ? model.class_names : model.class_folders;
   std::vector<int> indices;
   if (names.empty()) {
     if (static_cast<int>(folder.classes.size()) != model.spec.arch.classes) {
@@ -42,13 +42,13 @@ std::vector<int> match_classes(const std::string& dir, const ImageFolder& folder
 }
 
 std::vector<uint8_t> load_object(const std::string& path, const std::string& image_path, const Image& image,
-                                 const Preprocessing& preprocessing) {
-  const Image mask = load_image(path);
+                                 const SampleOptions& options) {
+  const Image mask = load_image(path, options.decode);
   if (mask.width != image.width || mask.height != image.height) {
     fail("{}: a mask of {} x {} px, but {} has {} x {}", path, mask.width, mask.height, image_path,
          image.width, image.height);
   }
-  const Image seen = resize_and_crop(mask, preprocessing);
+  const Image seen = resize_and_crop(mask, options.preprocessing);
   std::vector<uint8_t> object(seen.rgb.size() / 3);
   for (size_t i = 0; i < object.size(); ++i) object[i] = seen.rgb[3 * i] >= 128;
   return object;
@@ -61,26 +61,28 @@ struct Loaded {
   std::exception_ptr error;  ///< anything else
 };
 
-Loaded load_sample(const ImageFolder::Item& item, const std::string& mask, const Preprocessing& preprocessing,
-                   bool skip_unreadable) {
+Loaded load_sample(const ImageFolder::Item& item, const std::string& mask, const SampleOptions& options) {
+  const Preprocessing& preprocessing = options.preprocessing;
   Image image;
   try {
-    image = load_image(item.path);
+    image = load_image(item.path, options.decode);
   } catch (const Error& error) {
-    if (!skip_unreadable) fail("{}; --skip-unreadable leaves such images out", error.what());
+    if (!options.skip_unreadable) fail("{}; --skip-unreadable leaves such images out", error.what());
     return {.sample = {}, .unreadable = error.what(), .error = {}};
   }
   Sample sample{item.label, to_input(resize_and_crop(image, preprocessing), preprocessing), {}};
-  if (!mask.empty()) sample.object = load_object(mask, item.path, image, preprocessing);
+  if (!mask.empty()) sample.object = load_object(mask, item.path, image, options);
   return {.sample = std::move(sample), .unreadable = {}, .error = {}};
 }
 
 }  // namespace
 
 ImageFolder open_validation(const std::string& dir, const Model& model) {
-  const fs::path nested = fs::path(dir) / "val";
-  const std::string chosen = fs::is_directory(nested) ? nested.string() : dir;
+  const std::string part = validation_folder(dir);
+  const std::string& chosen = part.empty() ? dir : part;
   ImageFolder folder = open_image_folder(chosen);
+  if (!folder.left_out.empty())
+    log_warning(fmt::format("{}: {}", chosen, describe_left_out(folder.left_out)));
   const auto indices = match_classes(chosen, folder, model);
   for (auto& item : folder.items) item.label = indices[static_cast<size_t>(item.label)];
   return folder;
@@ -92,20 +94,23 @@ std::vector<std::string> object_mask_paths(const ImageFolder& folder, const std:
     const fs::path image(item.path);
     paths.push_back(
         (fs::path(masks) / image.parent_path().filename() / (image.stem().string() + ".png")).string());
-    if (!fs::is_regular_file(paths.back()))
-      fail("{}: missing; expected the object mask of {}", paths.back(), item.path);
+    std::error_code error;
+    const fs::file_status status = fs::status(paths.back(), error);
+    if (!fs::is_regular_file(status)) {
+      fail("{}: {}; expected the object mask of {}", paths.back(),
+           fs::exists(status) ? "is no file" : "missing", item.path);
+    }
   }
   return paths;
 }
 
 Samples load_samples(const ImageFolder& folder, const std::vector<std::string>& masks, size_t begin,
-                     size_t end, const Preprocessing& preprocessing, bool skip_unreadable, ThreadPool& pool) {
+                     size_t end, const SampleOptions& options, ThreadPool& pool) {
   std::vector<Loaded> loaded(end - begin);
   pool.parallel_for(static_cast<int64_t>(end - begin), [&](int64_t index, int) {
     const auto i = static_cast<size_t>(index);
     try {
-      loaded[i] = load_sample(folder.items[begin + i], masks.empty() ? "" : masks[begin + i], preprocessing,
-                              skip_unreadable);
+      loaded[i] = load_sample(folder.items[begin + i], masks.empty() ? "" : masks[begin + i], options);
     } catch (...) {
       loaded[i].error = std::current_exception();
     }

@@ -10,8 +10,8 @@
 
 namespace lasnet::cli {
 
-/// DIR/val if there is one (DIR is a data set's root), else DIR itself. Labels are the model's class indices.
-/// Throws Error, naming the differences, if a folder is no class of the model.
+/// DIR/val or DIR/valid if there is one (DIR is a data set's root), else DIR itself. Labels are the model's
+/// class indices. Throws Error, naming the differences, if a folder is no class of the model.
 ImageFolder open_validation(const std::string& dir, const Model& model);
 
 /// Object masks by relative path: <masks>/<class>/<stem>.png for <folder>/<class>/<stem>.jpg. Throws Error
@@ -31,9 +31,16 @@ struct Samples {
   std::vector<std::string> unreadable;  ///< why images were left out, one sentence each
 };
 
+/// How samples are made of files.
+struct SampleOptions {
+  Preprocessing preprocessing;
+  DecodeOptions decode;
+  bool skip_unreadable = false;
+};
+
 /// Items [begin, end). `masks` is empty or parallel to the folder's items. Throws Error on an image that
 /// cannot be decoded, unless `skip_unreadable`, and on masks that do not fit.
 Samples load_samples(const ImageFolder& folder, const std::vector<std::string>& masks, size_t begin,
-                     size_t end, const Preprocessing& preprocessing, bool skip_unreadable, ThreadPool& pool);
+                     size_t end, const SampleOptions& options, ThreadPool& pool);
 
 }  // namespace lasnet::cli

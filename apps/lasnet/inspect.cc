@@ -171,6 +171,7 @@ Model inspected(const ModelOptions& options) {
   Model model;
   model.spec = described_spec(options);
   model.class_names = options.class_names;
+  model.class_folders = options.class_folders;
   return model;
 }
 

@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "core/fail.h"
+#include "image_options.h"
 #include "lasnet/report.h"
 #include "run_report.h"
 #include "statistics.h"
@@ -30,6 +31,7 @@ struct RunCommand {
   SessionOptions session;
   bool check_finite = false;
   InputOptions input;
+  ImageOptions images;
   std::vector<std::string> files;
   int top = 5;
   int repeat = 5;
@@ -70,9 +72,10 @@ std::vector<std::string> overlay_names(const std::vector<std::string>& files) {
 std::vector<Photo> load_photos(const RunCommand& command, const Preprocessing& preprocessing) {
   std::vector<std::string> names(command.files.size());
   if (!command.overlay.empty()) names = overlay_names(command.files);
+  const DecodeOptions decode = decode_options(command.images);
   std::vector<Photo> photos;
   for (size_t i = 0; i < names.size(); ++i) {
-    const Image image = load_image(command.files[i]);
+    const Image image = load_image(command.files[i], decode);
     photos.push_back({command.files[i], names[i], image.width, image.height,
                       resize_and_crop(image, preprocessing),
                       command.overlay.empty() ? Image{} : visible_part(image, preprocessing)});
@@ -205,7 +208,7 @@ void add_run(CLI::App& app, Action& action) {
   auto* sub = add_command(app, "run", "Classify photographs; show what was computed and how long it took");
   const auto command = std::make_shared<RunCommand>();
   add_model_options(*sub, command->model);
-  sub->add_option("IMAGE", command->files, "JPEG or PNG files")->required();
+  sub->add_option("IMAGE", command->files, "JPEG, PNG or WebP files")->required();
   add_number(*sub, "--top", command->top, 1, 1000000, "Classes to show");
   sub->add_option(
          "--overlay", command->overlay,
@@ -215,6 +218,7 @@ void add_run(CLI::App& app, Action& action) {
   add_number(*sub, "--repeat", command->repeat, 1, 100000,
              "Pairs of timed runs, dense and dynamic; medians and their ratio are reported");
   add_input_options(*sub, command->input);
+  add_image_options(*sub, command->images);
   add_session_options(*sub, command->session, 1);
   add_check_finite_flag(*sub, command->check_finite);
   add_json_flag(*sub, command->json);

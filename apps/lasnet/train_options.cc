@@ -30,6 +30,9 @@ constexpr std::array kHelp = {
     Help{"val_fraction", kData, "Share held out per class when there is no val/"},
     Help{"skip_unreadable", kData,
          "Decode every image first, and leave out those that cannot be; else the first one ends the run"},
+    Help{"max_pixels", kData, "Refuse images of more pixels than that, before they take memory"},
+    Help{"strict_images", kData,
+         "Refuse damaged JPEG files that can be decoded; else they are used with a warning"},
     Help{"size", kData,
          "Crop in px, for training and evaluation. Default of this and --resize: what the model file of "
          "--init says"},

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -35,15 +37,29 @@ struct Image {
   bool operator==(const Image&) const = default;
 };
 
-/// Largest accepted width * height; larger images are refused before anything is allocated for their pixels.
+/// The default of DecodeOptions::max_pixels, from which on Pillow warns of decompression bombs.
+inline constexpr int64_t kDefaultMaxPixels = 89'478'485;
+/// Largest width * height that resizing makes.
 inline constexpr int64_t kMaxImagePixels = 256LL << 20;
 
-/// Decodes a JPEG (grey, YCbCr, RGB, CMYK, YCCK) or PNG (grey, palette, RGB; 1 to 16 bit; alpha over white)
-/// file, recognised by content, and turns it upright as EXIF says. Throws Error naming the file and the
-/// reason; a truncated file is one.
-LASNET_EXPORT Image load_image(const std::string& path);
-/// The same from memory; `origin` names it in errors.
-LASNET_EXPORT Image decode_image(const uint8_t* bytes, size_t size, const std::string& origin);
+/// How image files are read.
+struct DecodeOptions {
+  /// Largest width * height; a larger image is an Error before anything is allocated for its pixels. Decoding
+  /// takes at most 11 bytes per pixel (docs/images.md), most of them for progressive JPEG.
+  int64_t max_pixels = kDefaultMaxPixels;
+  /// A damaged JPEG that can be decoded all the same is an Error.
+  bool strict = false;
+  /// Told why such a JPEG is damaged, once, in a sentence that names it; by the thread that decodes.
+  std::function<void(const std::string& warning)> on_warning = {};
+};
+
+/// Decodes a JPEG (grey, YCbCr, RGB, CMYK, YCCK), PNG (grey, palette, RGB; 1 to 16 bit) or still WebP file,
+/// recognised by content, puts transparent pixels over white, and turns the image upright as EXIF says.
+/// Throws Error naming the file and the reason; a truncated file is one, and so is any other format, by name.
+LASNET_EXPORT Image load_image(const std::string& path, const DecodeOptions& options = {});
+/// The same from memory; `origin` names it in messages.
+LASNET_EXPORT Image decode_image(const uint8_t* bytes, size_t size, const std::string& origin,
+                                 const DecodeOptions& options = {});
 
 /// Writes atomically. Throws Error on an empty image or a failed write.
 LASNET_EXPORT void save_png(const Image& image, const std::string& path);
@@ -69,8 +85,13 @@ LASNET_EXPORT void preprocess(const ImageView& image, const Preprocessing& prepr
 /// Stacks [1, 3, H, W] tensors of one size to [N, 3, H, W].
 LASNET_EXPORT Tensor stack(const std::vector<Tensor>& inputs);
 
-/// An image classification folder: DIR/<class>/*.{jpg,jpeg,png}, classes and files in name order. Other files
-/// and names that begin with a dot are ignored.
+/// How many files of a folder are not read, by kind: ".gif", "in nested folders", ...
+using LeftOut = std::map<std::string, int64_t>;
+/// "14 files were left out: 10 .gif, 4 in nested folders", the largest number first; "" if there are none.
+LASNET_EXPORT std::string describe_left_out(const LeftOut& left_out);
+
+/// An image classification folder: DIR/<class>/*.{jpg,jpeg,png,webp}, classes and files in name order. Names
+/// that begin with a dot are ignored.
 struct ImageFolder {
   struct Item {
     std::string path;
@@ -78,13 +99,17 @@ struct ImageFolder {
   };
   std::vector<std::string> classes;
   std::vector<Item> items;
+  LeftOut left_out;  ///< all other files in the class folders, and images beside these
 };
 
 /// Throws Error if DIR is missing, has fewer than two classes, or a class without images (naming it).
 LASNET_EXPORT ImageFolder open_image_folder(const std::string& dir);
 
-/// Paths of the .jpg, .jpeg and .png files in DIR and its subfolders, at any depth, in path order; names that
-/// begin with a dot are ignored. Throws Error if DIR is missing or holds none.
+/// The part of a data set that is for validation: DIR/val, else DIR/valid; "" if there is neither.
+LASNET_EXPORT std::string validation_folder(const std::string& dir);
+
+/// Paths of the .jpg, .jpeg, .png and .webp files in DIR and its subfolders, at any depth, in path order;
+/// names that begin with a dot are ignored. Throws Error if DIR is missing or holds none.
 LASNET_EXPORT std::vector<std::string> list_images(const std::string& dir);
 
 }  // namespace lasnet

@@ -172,6 +172,8 @@ struct Model {
   ModelSpec spec;
   Weights weights;
   std::vector<std::string> class_names;  ///< empty or arch.classes entries
+  /// The folders of the classes in an image folder, where these are not their names; else empty.
+  std::vector<std::string> class_folders = {};
   Preprocessing preprocessing;
   std::string training_json = "{}";  ///< a JSON object of facts about the training, free form
 };

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "lasnet/image.h"
 #include "lasnet/model.h"
 
 namespace lasnet {
@@ -24,7 +25,9 @@ struct TrainConfig {
   double val_fraction = 0.1;  ///< share held out per class when there is no val/
   /// Decode every image first and leave out those that cannot be decoded, which else end the run.
   bool skip_unreadable = false;
-  ArchConfig arch;       ///< classes are taken from the data
+  int max_pixels = kDefaultMaxPixels;  ///< of an image, as DecodeOptions::max_pixels
+  bool strict_images = false;          ///< damaged images that can be decoded count as unreadable
+  ArchConfig arch;                     ///< classes are taken from the data
   std::string hardware;  ///< of kAutoGranularity: name or file of a profile; empty: this machine
   int size = 128;        ///< training crop = evaluation crop, px
   int resize = 0;        ///< evaluation resize of the shorter side; 0: size * 256 / 224

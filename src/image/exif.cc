@@ -6,7 +6,7 @@ namespace lasnet {
 namespace {
 
 constexpr uint16_t kOrientationTag = 0x0112;
-constexpr uint16_t kShortType = 3;
+constexpr int kShortType = 3, kLongType = 4;
 
 /// Bounded reads of a TIFF structure in its own byte order; 0 beyond the end.
 class Tiff {
@@ -34,17 +34,21 @@ class Tiff {
 }  // namespace
 
 int exif_orientation(const uint8_t* bytes, size_t size) {
-  constexpr size_t kPrefix = 6;
-  if (size < kPrefix || std::memcmp(bytes, "Exif\0\0", kPrefix) != 0) return 1;
-  Tiff tiff(bytes + kPrefix, size - kPrefix);
+  if (size >= kExifPrefix.size() && std::memcmp(bytes, kExifPrefix.data(), kExifPrefix.size()) == 0) {
+    bytes += kExifPrefix.size();
+    size -= kExifPrefix.size();
+  }
+  Tiff tiff(bytes, size);
   if (tiff.u16(2) != 42) return 1;
   uint64_t directory = tiff.u32(4);
   uint64_t entries = tiff.u16(directory);
   for (uint64_t i = 0; i < entries; ++i) {
     uint64_t entry = directory + 2 + i * 12;
-    if (tiff.u16(entry) != kOrientationTag || tiff.u16(entry + 2) != kShortType) continue;
-    int value = tiff.u16(entry + 8);
-    return value >= 1 && value <= 8 ? value : 1;
+    if (tiff.u16(entry) != kOrientationTag) continue;
+    int type = tiff.u16(entry + 2);
+    if (type != kShortType && type != kLongType) return 1;
+    uint32_t value = type == kShortType ? tiff.u16(entry + 8) : tiff.u32(entry + 8);
+    return value >= 1 && value <= 8 ? static_cast<int>(value) : 1;
   }
   return 1;
 }

@@ -10,6 +10,9 @@
 #include <jerror.h>
 // clang-format on
 
+#include <algorithm>
+#include <cstring>
+
 #include "core/fail.h"
 #include "image/codec.h"
 
@@ -20,10 +23,14 @@ namespace {
 constexpr int kMaxScans = 500;
 constexpr int kExifMarker = JPEG_APP0 + 1;
 
+/// Errors end the decoding; warnings leave a picture, with what libjpeg puts in the place of what is damaged.
 struct ErrorManager {
   jpeg_error_mgr base;
   std::jmp_buf on_error;
   char message[JMSG_LENGTH_MAX];
+  char warning[JMSG_LENGTH_MAX];  ///< the first one of the pixels; "" if there is none
+  bool in_pixels;                 ///< the header has been read
+  bool file_ended;                ///< bytes were asked for behind the last one
 };
 
 ErrorManager& errors_of(j_common_ptr jpeg) { return *reinterpret_cast<ErrorManager*>(jpeg->err); }
@@ -34,10 +41,22 @@ ErrorManager& errors_of(j_common_ptr jpeg) { return *reinterpret_cast<ErrorManag
   std::longjmp(errors.on_error, 1);
 }
 
-/// Warnings that mean missing data are errors; others (extra bytes, odd versions) are common and harmless.
+[[noreturn]] void refuse_truncated(j_common_ptr jpeg) {
+  errors_of(jpeg).base.msg_code = JWRN_JPEG_EOF;
+  on_error(jpeg);
+}
+
+/// libjpeg looks ahead, so that a file without its end marker ends early, too. Pixels are missing only if the
+/// decoder then runs out of bits.
 void on_message(j_common_ptr jpeg, int level) {
-  int code = errors_of(jpeg).base.msg_code;
-  if (level < 0 && (code == JWRN_JPEG_EOF || code == JWRN_HIT_MARKER)) on_error(jpeg);
+  if (level >= 0) return;
+  ErrorManager& errors = errors_of(jpeg);
+  int code = errors.base.msg_code;
+  bool starved = errors.file_ended && (code == JWRN_HIT_MARKER || code == JWRN_MUST_RESYNC);
+  errors.file_ended |= code == JWRN_JPEG_EOF;
+  if (starved || (errors.file_ended && !errors.in_pixels)) refuse_truncated(jpeg);
+  // What is odd in a header (an unknown version, bytes between segments) leaves the pixels whole.
+  if (errors.in_pixels && errors.warning[0] == '\0') errors.base.format_message(jpeg, errors.warning);
 }
 
 void limit_scans(j_common_ptr jpeg) {
@@ -67,13 +86,16 @@ class JpegReader {
       jpeg_mem_src(&jpeg_, encoded_.bytes, static_cast<unsigned long>(encoded_.size));
       jpeg_save_markers(&jpeg_, kExifMarker, 0xffff);
       jpeg_read_header(&jpeg_, TRUE);
+      errors_.in_pixels = true;
     });
   }
 
+  /// Of the first EXIF segment, as in Pillow; a second one, of a thumbnail or an editor, says nothing.
   int orientation() const {
     for (const jpeg_marker_struct* marker = jpeg_.marker_list; marker != nullptr; marker = marker->next) {
-      int found = marker->marker == kExifMarker ? exif_orientation(marker->data, marker->data_length) : 1;
-      if (found != 1) return found;
+      bool is_exif = marker->marker == kExifMarker && marker->data_length >= kExifPrefix.size() &&
+                     std::memcmp(marker->data, kExifPrefix.data(), kExifPrefix.size()) == 0;
+      if (is_exif) return exif_orientation(marker->data, marker->data_length);
     }
     return 1;
   }
@@ -86,6 +108,7 @@ class JpegReader {
     image.rgb.resize(static_cast<size_t>(image.width) * image.height * 3);
     std::vector<uint8_t> inks(four_inks ? static_cast<size_t>(image.width) * 4 : 0);
     call([this, to = image.rgb.data(), row = inks.data()] { read_rows(to, row); });
+    if (errors_.warning[0] != '\0') encoded_.warn(errors_.warning);
     return image;
   }
 
@@ -105,7 +128,22 @@ class JpegReader {
       jpeg_read_scanlines(&jpeg_, &row, 1);
       if (row == inks) to_rgb(inks, to);
     }
+    if (errors_.file_ended && !is_complete()) refuse_truncated(reinterpret_cast<j_common_ptr>(&jpeg_));
     jpeg_finish_decompress(&jpeg_);
+  }
+
+  /// Whether the file that ended held every coefficient to its last bit. Arithmetic decoding cannot tell: it
+  /// goes on without bits.
+  bool is_complete() const {
+    if (jpeg_.arith_code) return false;
+    for (int c = 0; c < jpeg_.num_components; ++c) {
+      if (jpeg_.comp_info[c].quant_table == nullptr) return false;  // no scan had this component
+      const int* missing_bits = jpeg_.progressive_mode ? jpeg_.coef_bits[c] : nullptr;
+      if (missing_bits != nullptr &&
+          !std::all_of(missing_bits, missing_bits + DCTSIZE2, [](int bits) { return bits == 0; }))
+        return false;
+    }
+    return true;
   }
 
   /// Light left by the inks. Adobe's files, marked as such, hold light (255 - ink) already.

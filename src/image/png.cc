@@ -3,6 +3,8 @@
 // interface of libpng 1.6.39 garbles interlaced 16-bit files; writing is not concerned.)
 #include <png.h>
 
+#include <algorithm>
+#include <cctype>
 #include <csetjmp>
 #include <cstring>
 #include <new>
@@ -14,16 +16,30 @@
 namespace lasnet {
 namespace {
 
-/// RGBA over white. Photographs are blended as they are stored (not in linear light), as viewers do.
-Image over_white(const std::vector<uint8_t>& rgba, int width, int height) {
-  Image image{width, height, std::vector<uint8_t>(rgba.size() / 4 * 3)};
-  const uint8_t* from = rgba.data();
-  for (uint8_t* to = image.rgb.data(); to != image.rgb.data() + image.rgb.size(); from += 4, to += 3) {
-    int alpha = from[3];
-    for (int c = 0; c < 3; ++c)
-      to[c] = static_cast<uint8_t>((from[c] * alpha + 255 * (255 - alpha) + 127) / 255);
+constexpr size_t kSignatureBytes = 8;
+
+/// Four letters, or what they should have been.
+std::string chunk_name(const uint8_t* name) {
+  bool letters = std::all_of(name, name + 4, [](uint8_t c) { return std::isalpha(c) != 0; });
+  return letters ? std::string(name, name + 4) : "without a name";
+}
+
+/// Throws Error on a chunk that claims more bytes than the file has left: libpng allocates what it claims.
+void check_chunks(const EncodedImage& encoded) {
+  constexpr size_t kHeader = 8, kChecksum = 4;
+  for (size_t at = kSignatureBytes; encoded.size - at >= kHeader;) {
+    size_t length = png_get_uint_32(encoded.bytes + at);
+    size_t left = encoded.size - at - kHeader;
+    if (length + kChecksum > left) {
+      fail(
+          "{}: not a readable PNG: the file ends too early: its chunk {} at byte {} claims {} bytes and a "
+          "checksum, of "
+          "which {} are there",
+          encoded.origin, chunk_name(encoded.bytes + at + 4), at, length, left);
+    }
+    if (encoded.has("IEND", at + 4)) return;
+    at += kHeader + length + kChecksum;
   }
-  return image;
 }
 
 class PngReader {
@@ -42,17 +58,27 @@ class PngReader {
   Image read() {
     call([this] { read_header(); });
     encoded_.check_size(width_, height_);
+    size_t pixels = static_cast<size_t>(width_) * height_;
     size_t stride = static_cast<size_t>(width_) * channels_;
-    std::vector<uint8_t> pixels(stride * height_);
-    std::vector<uint8_t*> rows(height_);
-    for (size_t y = 0; y < height_; ++y) rows[y] = pixels.data() + y * stride;
-    call([this, to = rows.data()] {
-      png_read_image(png_, to);
-      png_read_end(png_, nullptr);  // a file cut after its pixels is cut, too
+    bool has_alpha = channels_ == 4;
+    // The passes of an interlaced picture need all of it; else alpha goes row by row.
+    bool by_rows = has_alpha && passes_ == 1;
+    Image image{static_cast<int>(width_), static_cast<int>(height_), {}};
+    image.rgb.resize(by_rows ? pixels * 3 : stride * height_);
+    std::vector<uint8_t> row(by_rows ? stride : 0);
+    call([this, to = image.rgb.data(), stride, one = row.data()] {
+      if (one != nullptr) {
+        read_rows_over_white(one, to);
+      } else {
+        read_passes(to, stride);
+      }
+      png_read_end(png_, info_);  // a file cut after its pixels is cut, too
     });
-    auto [width, height] = std::pair(static_cast<int>(width_), static_cast<int>(height_));
-    if (channels_ == 4) return over_white(pixels, width, height);
-    return {width, height, std::move(pixels)};
+    if (has_alpha && !by_rows) {
+      blend_over_white(image.rgb.data(), pixels, image.rgb.data());
+      image.rgb.resize(pixels * 3);
+    }
+    return turn_upright(std::move(image), orientation());
   }
 
  private:
@@ -63,18 +89,41 @@ class PngReader {
     calls();
   }
 
-  /// Reads up to the pixels and asks for 8-bit RGB or RGBA.
+  /// Reads up to the pixels and asks for 8-bit RGB or RGBA. Of the chunks that may be skipped only tRNS and
+  /// eXIf are looked at: texts and profiles, which may be large, are not even unpacked.
   void read_header() {
     png_set_read_fn(png_, this, read_bytes);
+    png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+    png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_AS_DEFAULT, reinterpret_cast<png_const_bytep>("eXIf"),
+                                1);
     png_read_info(png_, info_);
     png_set_expand(png_);
     png_set_scale_16(png_);
     png_set_gray_to_rgb(png_);
-    png_set_interlace_handling(png_);
+    passes_ = png_set_interlace_handling(png_);
     png_read_update_info(png_, info_);
     width_ = png_get_image_width(png_, info_);
     height_ = png_get_image_height(png_, info_);
     channels_ = png_get_channels(png_, info_);
+  }
+
+  void read_rows_over_white(uint8_t* row, uint8_t* to) {
+    for (png_uint_32 y = 0; y < height_; ++y, to += static_cast<size_t>(width_) * 3) {
+      png_read_row(png_, row, nullptr);
+      blend_over_white(row, width_, to);
+    }
+  }
+
+  void read_passes(uint8_t* to, size_t stride) {
+    for (int pass = 0; pass < passes_; ++pass) {
+      for (png_uint_32 y = 0; y < height_; ++y) png_read_row(png_, to + y * stride, nullptr);
+    }
+  }
+
+  int orientation() const {
+    png_bytep exif = nullptr;
+    png_uint_32 size = 0;
+    return png_get_eXIf_1(png_, info_, &size, &exif) != 0 ? exif_orientation(exif, size) : 1;
   }
 
   static void read_bytes(png_structp png, png_bytep to, size_t size) {
@@ -103,6 +152,7 @@ class PngReader {
   png_uint_32 width_ = 0;
   png_uint_32 height_ = 0;
   int channels_ = 0;
+  int passes_ = 1;
 };
 
 /// Frees what libpng attached, also when an Error passes.
@@ -114,7 +164,10 @@ struct PngWriter : png_image {
 
 }  // namespace
 
-Image decode_png(const EncodedImage& encoded) { return PngReader(encoded).read(); }
+Image decode_png(const EncodedImage& encoded) {
+  check_chunks(encoded);
+  return PngReader(encoded).read();
+}
 
 std::vector<uint8_t> encode_png(const Image& image) {
   if (image.width < 1 || image.height < 1 ||

@@ -15,7 +15,10 @@ int longer_side(int target, int64_t longer, int64_t shorter) {
   double side =
       std::floor(static_cast<double>(target) * static_cast<double>(longer) / static_cast<double>(shorter));
   if (side * target > static_cast<double>(kMaxImagePixels)) {
-    fail("resize: a side ratio of {}:{} is too extreme for a shorter side of {}", longer, shorter, target);
+    fail(
+        "preprocessing: an image of {} x {} pixels, its shorter side resized to {}, would have {} x {:.0f}, "
+        "expected at most {} in all",
+        shorter, longer, target, target, side, kMaxImagePixels);
   }
   return static_cast<int>(side);
 }

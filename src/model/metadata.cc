@@ -201,6 +201,7 @@ std::string write_metadata(const Model& model) {
                           {"granularity", granularity_to_string(arch.granularity)}};
   if (has_squeeze_excite(model.spec)) root["architecture"]["se_pool"] = to_string(arch.se_pool);
   root["class_names"] = model.class_names;
+  if (!model.class_folders.empty()) root["class_folders"] = model.class_folders;
   root["preprocessing"] = {{"resize", preprocessing.resize},
                            {"crop", preprocessing.crop},
                            {"mean", shortest(preprocessing.mean)},
@@ -221,10 +222,12 @@ Model parse_metadata(const std::string& text, const std::string& origin) {
   if (version != kMetadataVersion) {
     fail("{}: version {}, this program reads version {}; use a newer one", where, version, kMetadataVersion);
   }
-  root.expect_keys({"version", "architecture", "class_names", "preprocessing", "masker", "training"});
+  root.expect_keys({"version", "architecture", "class_names", "preprocessing", "masker", "training"},
+                   {"class_folders"});
   Model model;
   model.spec = read_architecture(root["architecture"]);
   model.class_names = root["class_names"].texts();
+  if (root.has("class_folders")) model.class_folders = root["class_folders"].texts();
   model.preprocessing = read_preprocessing(root["preprocessing"]);
   check_masker(root["masker"]);
   if (!document["training"].is_object()) root["training"].wrong("an object");
@@ -238,6 +241,8 @@ void check_metadata(const Model& model, const std::string& origin) {
   if (names != 0 && names != static_cast<size_t>(model.spec.arch.classes)) {
     fail("{}: {} class names for {} classes", origin, names, model.spec.arch.classes);
   }
+  if (!model.class_folders.empty() && model.class_folders.size() != names)
+    fail("{}: {} class folders for {} class names", origin, model.class_folders.size(), names);
   check_preprocessing(model.preprocessing, origin);
 }
 

@@ -140,8 +140,8 @@ nlohmann::json to_json(const TrainConfig& config) {
 
 nlohmann::json recipe_json(const TrainConfig& config) {
   nlohmann::json json = to_json(config);
-  for (const char* key :
-       {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware", "skip_unreadable"})
+  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware",
+                          "skip_unreadable", "max_pixels", "strict_images"})
     json.erase(key);
   return json;
 }
@@ -163,6 +163,7 @@ void check_train_config(const TrainConfig& config) {
   }
   require(config.hardware.empty() || config.arch.granularity == kAutoGranularity, "hardware", config.hardware,
           "it only with --granularity auto");
+  require(config.max_pixels >= 1, "max_pixels", config.max_pixels, "at least 1");
   require(config.size >= kLeastTrainingSize && config.size <= kMostTrainingSize, "size", config.size,
           fmt::format("{} to {} px", kLeastTrainingSize, kMostTrainingSize));
   require(config.resize == 0 || config.resize >= config.size, "resize", config.resize,

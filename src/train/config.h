@@ -18,6 +18,8 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("data", config.data);
   visit("val_fraction", config.val_fraction);
   visit("skip_unreadable", config.skip_unreadable);
+  visit("max_pixels", config.max_pixels);
+  visit("strict_images", config.strict_images);
   visit("arch", config.arch.name);
   visit("width", config.arch.width);
   visit("stem", config.arch.stem);

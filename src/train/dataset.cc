@@ -5,6 +5,7 @@
 #include <cmath>
 #include <filesystem>
 #include <future>
+#include <utility>
 
 #include "core/fail.h"
 #include "core/names.h"
@@ -47,30 +48,44 @@ void hold_out(DataSplit& split, double fraction, uint64_t seed) {
 
 DataSplit open_data(const std::string& dir, double val_fraction, uint64_t seed) {
   fs::path train = fs::path(dir) / "train";
-  fs::path val = fs::path(dir) / "val";
+  std::string val = validation_folder(dir);
   bool has_parts = folder_exists(train);
-  if (!has_parts && folder_exists(val)) fail("{}: has val but no train folder", dir);
+  if (!has_parts && !val.empty()) fail("{}: there is no train folder beside it", val);
   ImageFolder folder = open_image_folder(has_parts ? train.string() : dir);
-  DataSplit split{.classes = folder.classes, .train = std::move(folder.items), .val = {}};
-  if (!has_parts || !folder_exists(val)) {
+  DataSplit split{
+      .classes = folder.classes, .train = std::move(folder.items), .val = {}, .left_out = folder.left_out};
+  if (!has_parts || val.empty()) {
     hold_out(split, val_fraction, seed);
     return split;
   }
-  ImageFolder held = open_image_folder(val.string());
+  ImageFolder held = open_image_folder(val);
   if (held.classes != split.classes) {
     fail("{}: train and val must have the same class folders; only train has: {}; only val has: {}", dir,
          some_of(missing_from(split.classes, held.classes)),
          some_of(missing_from(held.classes, split.classes)));
   }
   split.val = std::move(held.items);
+  for (const auto& [kind, count] : held.left_out) split.left_out[kind] += count;
   return split;
 }
 
+void ReadingNotes::add(const std::string& text) {
+  if (!is_new_(text)) return;
+  const std::lock_guard lock(mutex_);
+  waiting_.push_back(text);
+}
+
+std::vector<std::string> ReadingNotes::take() {
+  const std::lock_guard lock(mutex_);
+  return std::exchange(waiting_, {});
+}
+
 ImageSource::ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes,
-                         int threads, bool skip_unreadable)
+                         int threads, bool skip_unreadable, DecodeOptions decode)
     : items_(std::move(items)),
       prepare_(std::move(prepare)),
       skip_unreadable_(skip_unreadable),
+      decode_(std::move(decode)),
       cache_(items_.size()) {
   std::atomic<size_t> next = 0;
   std::atomic<int64_t> used = 0;
@@ -127,7 +142,7 @@ const Image& ImageSource::image(int64_t index, Image& scratch) const {
 }
 
 Image ImageSource::read(size_t index) const try {
-  return prepare_(load_image(items_[index].path));
+  return prepare_(load_image(items_[index].path, decode_));
 } catch (const Error& error) {
   if (skip_unreadable_) throw;
   fail("{}; --skip-unreadable leaves such images out", error.what());

@@ -2,9 +2,11 @@
 #pragma once
 
 #include <functional>
+#include <mutex>
 #include <string>
 #include <vector>
 
+#include "core/first_time.h"
 #include "lasnet/image.h"
 #include "lasnet/train.h"
 
@@ -14,12 +16,26 @@ namespace lasnet {
 struct DataSplit {
   std::vector<std::string> classes;
   std::vector<ImageFolder::Item> train, val;
+  LeftOut left_out;  ///< files of both parts that are not read
 };
 
-/// Opens `dir`/train and `dir`/val; without val, or when `dir` holds the classes themselves, `val_fraction`
-/// of every class is held out by `seed`. Throws Error on a bad folder, a class of one image that would have
-/// to be split, or parts with different classes.
+/// Opens `dir`/train and `dir`/val (or valid); without val, or when `dir` holds the classes themselves,
+/// `val_fraction` of every class is held out by `seed`. Throws Error on a bad folder, a class of one image
+/// that would have to be split, or parts with different classes.
 DataSplit open_data(const std::string& dir, double val_fraction, uint64_t seed);
+
+/// What is said of images while they are read, from any thread: each text once.
+class ReadingNotes {
+ public:
+  void add(const std::string& text);
+  /// The texts since the last call.
+  std::vector<std::string> take();
+
+ private:
+  FirstTime is_new_;
+  std::mutex mutex_;
+  std::vector<std::string> waiting_;
+};
 
 /// Random access to prepared images, from any thread.
 class ImageSource {
@@ -30,7 +46,7 @@ class ImageSource {
   /// read again at every access. Throws Error on an unreadable image, naming it; with `skip_unreadable` all
   /// are decoded, unreadable ones are left out, and it is an Error only if no other is there.
   ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes, int threads,
-              bool skip_unreadable = false);
+              bool skip_unreadable = false, DecodeOptions decode = {});
 
   int64_t size() const { return static_cast<int64_t>(items_.size()); }
   int label(int64_t index) const { return items_[static_cast<size_t>(index)].label; }
@@ -47,6 +63,7 @@ class ImageSource {
   std::vector<ImageFolder::Item> items_;
   Prepare prepare_;
   bool skip_unreadable_;
+  DecodeOptions decode_;
   std::vector<Image> cache_;  ///< empty where not held
   std::vector<std::string> unreadable_;
 };

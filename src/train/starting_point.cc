@@ -22,7 +22,7 @@ std::vector<std::string> class_names_of(const WeightFile& file, const ArchConfig
     fail("{}: its network is {}, the one to train {}; give the --arch, --width and --stem of the file",
          file.origin(), describe(arch), describe(wanted));
   }
-  return described.class_names;
+  return described.class_folders.empty() ? described.class_names : described.class_folders;
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ constexpr int64_t kValCacheBytes = kCacheBytes / 4;
 
 TrainData::TrainData(const TrainConfig& config, int threads,
                      const std::function<void(const std::string&)>& message)
-    : config_(config), threads_(threads) {
+    : config_(config), threads_(threads), message_(message) {
   // Weights go on seeing pixels as they were trained on.
   if (!config.init.empty()) preprocessing_ = described_preprocessing(config.init).value_or(preprocessing_);
   preprocessing_.crop = config.size;
@@ -27,18 +27,28 @@ TrainData::TrainData(const TrainConfig& config, int threads,
   classes_ = split.classes;
   message(fmt::format("{}: {} classes, {} training and {} validation images; decoding for {} px", config.data,
                       classes_.size(), split.train.size(), split.val.size(), config.size));
+  if (!split.left_out.empty()) message(fmt::format("{}: {}", config.data, describe_left_out(split.left_out)));
+  const DecodeOptions decode{
+      .max_pixels = config.max_pixels,
+      .strict = config.strict_images,
+      .on_warning = [notes = notes_.get()](const std::string& text) { notes->add(text); }};
   auto prepare_val = [preprocessing = preprocessing_](const Image& image) {
     return resize_and_crop(image, preprocessing);
   };
   auto prepare_train = [size = config.size](const Image& image) { return shrink_for_training(image, size); };
   val_ = std::make_unique<ImageSource>(std::move(split.val), prepare_val, kValCacheBytes, threads,
-                                       config.skip_unreadable);
+                                       config.skip_unreadable, decode);
   train_ = std::make_unique<ImageSource>(std::move(split.train), prepare_train, kCacheBytes - kValCacheBytes,
-                                         threads, config.skip_unreadable);
+                                         threads, config.skip_unreadable, decode);
   for (const ImageSource* source : {val_.get(), train_.get()}) {
     for (const std::string& error : source->unreadable()) message("left out: " + error);
   }
+  tell_notes();
   message(fmt::format("{} of {} training images are held in memory", train_->cached(), train_->size()));
+}
+
+void TrainData::tell_notes() const {
+  for (const std::string& note : notes_->take()) message_(note);
 }
 
 int64_t TrainData::steps_per_epoch() const { return std::max<int64_t>(train_->size() / config_.batch, 1); }
@@ -46,6 +56,7 @@ int64_t TrainData::steps_per_epoch() const { return std::max<int64_t>(train_->si
 int64_t TrainData::val_batches() const { return (val_->size() + config_.batch - 1) / config_.batch; }
 
 BatchStream TrainData::training(const std::string& stream, int epoch, int64_t first_step) const {
+  tell_notes();
   std::string key = fmt::format("{}/{}", stream, epoch);
   std::vector<int64_t> order(static_cast<size_t>(train_->size()));
   std::iota(order.begin(), order.end(), int64_t{0});
@@ -57,6 +68,7 @@ BatchStream TrainData::training(const std::string& stream, int epoch, int64_t fi
 }
 
 BatchStream TrainData::validation() const {
+  tell_notes();
   return {[this](int64_t index) { return validation_batch(index); }, 0, val_batches(), threads_ + 1};
 }
 

@@ -1,6 +1,7 @@
 // The data of a run as streams of batches that depend on (seed, stream, epoch, index) alone.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,7 +14,8 @@ namespace lasnet {
 
 class TrainData {
  public:
-  /// Opens the folder and decodes what fits in memory. `message` is told sizes. Throws Error on bad data.
+  /// Opens the folder and decodes what fits in memory. `message` is told sizes, and whenever a stream is
+  /// begun what was found in images since. Throws Error on bad data.
   TrainData(const TrainConfig& config, int threads, const std::function<void(const std::string&)>& message);
 
   const std::vector<std::string>& classes() const { return classes_; }
@@ -36,10 +38,14 @@ class TrainData {
   Batch training_batch(const std::vector<int64_t>& order, const std::string& key, int64_t step) const;
   Batch validation_batch(int64_t index) const;
 
+  void tell_notes() const;
+
   TrainConfig config_;
   int threads_;
   Preprocessing preprocessing_;
   std::vector<std::string> classes_;
+  std::function<void(const std::string&)> message_;
+  std::unique_ptr<ReadingNotes> notes_ = std::make_unique<ReadingNotes>();
   std::unique_ptr<ImageSource> train_, val_;
 };
 

@@ -6,9 +6,10 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string origin = "fuzz";
+  // Few pixels, so that time goes into new inputs and not into large pictures.
+  const lasnet::DecodeOptions options{.max_pixels = 1 << 18};
   try {
-    // Few pixels, so that time goes into new inputs and not into large pictures.
-    const lasnet::Image image = lasnet::decode({data, size, origin, 1 << 18});
+    const lasnet::Image image = lasnet::decode({data, size, origin, options});
     if (image.empty() || image.rgb.size() != static_cast<size_t>(image.width) * image.height * 3)
       std::abort();
   } catch (const lasnet::Error&) {

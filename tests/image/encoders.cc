@@ -36,6 +36,8 @@ Bytes encode_jpeg(int width, int height, const Bytes& samples, const JpegOptions
     jpeg.comp_info[c].h_samp_factor = jpeg.comp_info[c].v_samp_factor = 1;
   }
   if (options.progressive) jpeg_simple_progression(&jpeg);
+  jpeg.arith_code = options.arithmetic ? TRUE : FALSE;
+  jpeg.restart_interval = static_cast<unsigned>(options.restart_interval);
   jpeg_start_compress(&jpeg, TRUE);
   while (jpeg.next_scanline < jpeg.image_height) {
     auto* row = const_cast<uint8_t*>(samples.data()) + jpeg.next_scanline * width * options.components;

@@ -17,6 +17,8 @@ struct JpegOptions {
   bool adobe_marker = true;  ///< with 4 components
   bool progressive = false;
   bool keep_rgb = false;  ///< store RGB without conversion to YCbCr
+  bool arithmetic = false;
+  int restart_interval = 0;  ///< in blocks of 8 x 8 pixels; 0: none
 };
 
 /// Quality 100 without chroma subsampling. samples: [height, width, components].

@@ -119,7 +119,12 @@ TEST(ResizeAndCrop, RefusesImpossibleSettings) {
   EXPECT_ERROR(resize_and_crop(image, no_resize), HasSubstr("resize 0"));
   EXPECT_ERROR(resize_and_crop({}, {}), HasSubstr("empty"));
   Image line{100'000, 1, std::vector<uint8_t>(300'000)};
-  EXPECT_ERROR(resize_and_crop(line, extreme), HasSubstr("too extreme"));
+  EXPECT_ERROR(resize_and_crop(line, extreme), HasSubstr("would have 256 x 25600000"));
+  Preprocessing enlarged;
+  enlarged.resize = enlarged.crop = 30'000;
+  EXPECT_ERROR(
+      resize_and_crop(coordinates(200, 200), enlarged),
+      HasSubstr("an image of 200 x 200 pixels, its shorter side resized to 30000, would have 30000 x 30000"));
 }
 
 TEST(ToInput, NormalisesPlanes) {

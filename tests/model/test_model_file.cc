@@ -199,6 +199,11 @@ TEST(Metadata, RoundTripsAndReplacesWhatIsNotUtf8) {
   expect_same_description(parse_metadata(write_metadata(model), "x"), model);
   model.class_names[0] = "caf\xe9";
   EXPECT_EQ(parse_metadata(write_metadata(model), "x").class_names[0], "caf\xef\xbf\xbd");
+  EXPECT_TRUE(parse_metadata(write_metadata(model), "x").class_folders.empty());
+  model.class_folders = {"n01", "n02", "n03"};
+  EXPECT_EQ(parse_metadata(write_metadata(model), "x").class_folders, model.class_folders);
+  model.class_folders.pop_back();
+  EXPECT_ERROR(parse_metadata(write_metadata(model), "x"), HasSubstr("2 class folders for 3 class names"));
 }
 
 /// The small model's metadata with one value replaced.

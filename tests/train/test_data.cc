@@ -41,6 +41,18 @@ TEST(OpenData, TakesTheGivenParts) {
   EXPECT_EQ(split.val.size(), 4u);
 }
 
+TEST(OpenData, TakesAFolderNamedValidAndCountsWhatIsLeftOut) {
+  SyntheticFolder folder("valid");
+  folder.add_two_classes(3, 2);
+  std::filesystem::rename(folder.path("val"), folder.path("valid"));
+  std::ofstream(folder.path("train/red/a.gif")) << "GIF";
+  std::ofstream(folder.path("valid/red/a.gif")) << "GIF";
+  DataSplit split = open_data(folder.path(), 0.5, 1);
+  EXPECT_EQ(split.train.size(), 6u);
+  EXPECT_EQ(split.val.size(), 4u);
+  EXPECT_EQ(split.left_out, (LeftOut{{".gif", 2}}));
+}
+
 TEST(OpenData, HoldsOutAShareOfEveryClassBySeed) {
   SyntheticFolder folder("classes");
   folder.add("", "red", 0, 10);
@@ -299,6 +311,36 @@ TEST_F(TrainDataTest, ValidationSeesEveryImageInOrderAsDeployed) {
     }
   }
   EXPECT_EQ(next, items.size());
+}
+
+TEST_F(TrainDataTest, DamagedImagesAreSaidOnceOrStrictlyLeftOut) {
+  std::filesystem::copy_file(LASNET_IMAGE_DATA "/kinds/damaged_codes.jpg", folder_.path("train/red/bad.jpg"));
+  std::vector<std::string> messages;
+  const auto said = [&] {
+    return std::ranges::count_if(messages,
+                                 [](const std::string& text) { return text.find("bad.jpg") != text.npos; });
+  };
+  TrainData data(config_, 2, [&](const std::string& text) { messages.push_back(text); });
+  data.training("finetune", 0, 0);
+  data.training("finetune", 1, 0);
+  EXPECT_EQ(said(), 1);
+  EXPECT_EQ(data.train_images(), 15);
+
+  messages.clear();
+  config_.strict_images = config_.skip_unreadable = true;
+  TrainData strict(config_, 2, [&](const std::string& text) { messages.push_back(text); });
+  EXPECT_EQ(said(), 1);
+  EXPECT_EQ(strict.train_images(), 14);
+}
+
+TEST(ReadingNotes, GiveEachTextOnce) {
+  ReadingNotes notes;
+  notes.add("a");
+  notes.add("b");
+  notes.add("a");
+  EXPECT_THAT(notes.take(), testing::ElementsAre("a", "b"));
+  notes.add("b");
+  EXPECT_THAT(notes.take(), testing::ElementsAre());
 }
 
 }  // namespace
