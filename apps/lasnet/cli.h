@@ -45,6 +45,9 @@ CLI::Validator in_range(double low, double high);
 /// A finite number greater than 0.
 CLI::Validator above_zero();
 
+/// A whole number that is not negative.
+CLI::Validator whole_number();
+
 /// A whole number of [low, high].
 CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,
                         const std::string& help);
