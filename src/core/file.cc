@@ -42,14 +42,17 @@ class Descriptor {
   int fd_;
 };
 
-/// Temporary files are <name>.lasnet-<process>-<number>.tmp, as nobody else calls his.
-constexpr std::string_view kTemporaryMark = ".lasnet-", kTemporarySuffix = ".tmp";
+/// Temporary files are <name>.lasnet-<process>-<number>.tmp, as nobody else calls theirs.
+constexpr std::string_view kTemporaryPrefix = ".lasnet-", kTemporarySuffix = ".tmp";
 
-bool is_temporary_of(std::string_view file, std::string_view name) {
-  if (!file.starts_with(std::string(name).append(kTemporaryMark)) || !file.ends_with(kTemporarySuffix))
-    return false;
-  file.remove_prefix(name.size() + kTemporaryMark.size());
-  return file.find_first_not_of("0123456789-") == file.size() - kTemporarySuffix.size();
+/// "12-0"
+bool is_temporary_number(std::string_view text) {
+  const size_t dash = text.find('-');
+  const auto is_number = [](std::string_view digits) {
+    return !digits.empty() && digits.find_first_not_of("0123456789") == std::string_view::npos;
+  };
+  return dash != std::string_view::npos && is_number(text.substr(0, dash)) &&
+         is_number(text.substr(dash + 1));
 }
 
 std::string reason(int error) { return std::strerror(error); }
@@ -106,7 +109,7 @@ std::pair<std::string, Descriptor> open_beside(const std::string& target, mode_t
   static std::atomic<unsigned> counter{0};
   for (;;) {
     std::string path =
-        fmt::format("{}{}{}-{}{}", target, kTemporaryMark, ::getpid(), counter++, kTemporarySuffix);
+        fmt::format("{}{}{}-{}{}", target, kTemporaryPrefix, ::getpid(), counter++, kTemporarySuffix);
     int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd >= 0) return {path, Descriptor(fd)};
     if (errno == ENOENT) fail("{}: cannot be written: {}; make its folder first", target, reason(errno));
@@ -279,12 +282,17 @@ void write_file_atomically(const std::string& path, const std::function<void(std
 void remove_half_written(const std::string& path) {
   namespace fs = std::filesystem;
   const fs::path target(path);
-  const std::string own = target.filename().string();
+  const std::string prefix = target.filename().string() + std::string(kTemporaryPrefix);
   std::error_code error;
   std::vector<fs::path> found;
   fs::directory_iterator entry(target.parent_path(), error);
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
-    if (is_temporary_of(entry->path().filename().string(), own)) found.push_back(entry->path());
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(prefix) || !name.ends_with(kTemporarySuffix)) continue;
+    const size_t length = name.size() - kTemporarySuffix.size();
+    if (length > prefix.size() &&
+        is_temporary_number(std::string_view(name).substr(prefix.size(), length - prefix.size())))
+      found.push_back(entry->path());
   }
   for (const fs::path& leftover : found) fs::remove(leftover, error);
 }
