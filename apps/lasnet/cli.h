@@ -4,6 +4,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <cstdint>
 #include <string>
 
 #include "lasnet/error.h"
@@ -45,8 +46,8 @@ CLI::Validator in_range(double low, double high);
 /// A finite number greater than 0.
 CLI::Validator above_zero();
 
-/// A whole number that is not negative.
-CLI::Validator whole_number();
+/// A whole number of [low, high].
+CLI::Validator whole_number(uint64_t low = 0, uint64_t high = UINT64_MAX);
 
 /// A whole number of [low, high].
 CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,

@@ -46,12 +46,13 @@ CLI::Validator above_zero() {
   return number_check("greater than 0", [](double number) { return std::isfinite(number) && number > 0; });
 }
 
-CLI::Validator whole_number() {
-  const auto check = [](const std::string& text) -> std::string {
+CLI::Validator whole_number(uint64_t low, uint64_t high) {
+  const auto check = [=](const std::string& text) -> std::string {
     uint64_t number = 0;
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error == std::errc() && end == text.data() + text.size()) return "";
-    return fmt::format("'{}' is not a whole number from 0 to {}", text, UINT64_MAX);
+    const bool whole = error == std::errc() && end == text.data() + text.size();
+    if (whole && number >= low && number <= high) return "";
+    return fmt::format("'{}' is not a whole number from {} to {}", text, low, high);
   };
   return CLI::Validator(check, "");
 }
@@ -59,7 +60,7 @@ CLI::Validator whole_number() {
 CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,
                         const std::string& help) {
   return app.add_option(name, value, help)
-      ->check(CLI::Range(low, high).description(""))
+      ->check(whole_number(static_cast<uint64_t>(low), static_cast<uint64_t>(high)))
       ->type_name("N")
       ->capture_default_str();
 }
@@ -138,13 +139,33 @@ void refuse_standard_streams(const CLI::App& command) {
   }
 }
 
+/// The option that a message of the parser begins with, if it is one.
+const CLI::Option* named_option(const CLI::App& command, const std::string& message) {
+  return command.get_option_no_throw(message.substr(0, message.find(':')));
+}
+
+/// The parser's own words, where they say what is wrong in terms of the command line; else ours.
+std::string describe_wrong_use(const CLI::App& app, const CLI::Error& error) {
+  const std::string message = error.what();
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) return describe_extras(app);
+  if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) {
+    const size_t colon = message.find(": ");  // Could not convert: --json = maybe
+    return message.substr(colon == std::string::npos ? 0 : colon + 2) + ": this option takes no such value";
+  }
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) == nullptr) return message;
+  const CLI::Option* option = named_option(named_command(app), message);
+  if (option == nullptr) return message;
+  if (option->results().empty())
+    return fmt::format("{} needs a value: {}", option->get_name(), option->get_type_name());
+  return fmt::format("{} is given {} times; expected once", option->get_name(), option->results().size());
+}
+
 }  // namespace
 
 int parse(CLI::App& app, int argc, char** argv) {
   app.failure_message([](const CLI::App* parsed, const CLI::Error& error) {
-    const bool extra = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
     return fmt::format("error: {}\nRun with --help for more information.\n",
-                       as_message(extra ? describe_extras(*parsed) : error.what()));
+                       as_message(describe_wrong_use(*parsed, error)));
   });
   try {
     app.parse(argc, argv);

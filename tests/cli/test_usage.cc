@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "core/cgroup.h"
+#include "core/processors.h"
 #include "fixtures.h"
 #include "lasnet/engine.h"
 #include "program.h"
@@ -110,6 +112,19 @@ INSTANTIATE_TEST_SUITE_P(
         WrongUse{"WidthNotANumber",
                  {"inspect", "m", "--width", "wide"},
                  "--width: 'wide' is not a number greater than 0"},
+        WrongUse{"BatchNotANumber",
+                 {"predict", "resnet18", "--batch", "abc"},
+                 "--batch: 'abc' is not a whole number from 1 to 4096"},
+        WrongUse{"BatchOfTooManyDigits",
+                 {"eval", "m", "d", "--batch", "99999999999999999999"},
+                 "is not a whole number from 1 to 4096"},
+        WrongUse{"OptionWithoutValue", {"forward", "m", "--input"}, "--input needs a value: X.npy"},
+        WrongUse{"OptionTwice",
+                 {"forward", "m", "--input", "a", "--input", "b", "--output", "c"},
+                 "--input is given 2 times; expected once"},
+        WrongUse{"FlagWithValue",
+                 {"run", "m", "i", "--json=maybe"},
+                 "--json = maybe: this option takes no such value"},
         WrongUse{"SeedNotANumber", {"bench", "resnet18", "--seed", "x"}, "--seed: 'x' is not a whole number"},
         WrongUse{"NoInput", {"forward", "m", "--output", "y.npy"}, "--input"},
         WrongUse{"ConvertToPth", {"convert", "m.pth", "out.pth"}, ".safetensors"},
@@ -141,6 +156,8 @@ TEST(Info, JsonSaysWhatTheLibrarySays) {
   EXPECT_EQ(info.at("architectures"), architecture_names());
   EXPECT_GE(info.at("cpu").at("physical_cores"), 1);
   EXPECT_GE(info.at("cpu").at("processors"), info.at("cpu").at("physical_cores"));
+  EXPECT_EQ(info.at("cpu").at("default_threads"),
+            within_quota(info.at("cpu").at("physical_cores").get<int>(), cpu_quota()));
   EXPECT_TRUE(info.at("training").is_boolean());
 }
 
