@@ -382,9 +382,10 @@ HardwareProfile load_hardware(const std::string& name_or_path) {
     if (profile.name == name_or_path)
       return parse_hardware(profile.toml, "hardware/" + name_or_path + ".toml");
   }
-  if (!std::filesystem::exists(name_or_path)) {
+  std::error_code error;
+  if (!std::filesystem::exists(name_or_path, error)) {
     const std::string near = nearest_name(name_or_path, hardware_names());
-    fail("hardware '{}' is unknown and no file{}; known: {}", name_or_path,
+    fail("hardware '{}' is unknown and no file{}; known: {}", excerpt(name_or_path),
          near.empty() ? "" : fmt::format(" (did you mean {}?)", near), fmt::join(hardware_names(), ", "));
   }
   const std::vector<uint8_t> bytes = read_file(name_or_path, kMaxProfileBytes);
@@ -415,7 +416,7 @@ HardwareProfile parse_hardware(std::string_view text, const std::string& origin)
     profile.kind = HardwareKind::cuda;
     read_cuda(table.table("cuda"), profile.cuda);
   } else {
-    fail("{}: 'kind' is '{}'; expected gpu, cpu or cuda", origin, kind);
+    fail("{}: 'kind' is '{}'; expected gpu, cpu or cuda", origin, excerpt(kind));
   }
   table.finish();
   return profile;
