@@ -4,6 +4,7 @@
 #include "bench_sweep.h"
 #include "core/fail.h"
 #include "lasnet/geometry.h"
+#include "log.h"
 #include "progress.h"
 #include "random_masks.h"
 #include "terminal.h"
@@ -75,6 +76,15 @@ BenchReport report_of(const BenchOptions& options, const Model& model, const Ses
           .reproduce = reproduce(options, session.isa(), size)};
 }
 
+/// Speed without a result is worth knowing, but not unawares.
+void warn_if_not_finite(const BenchOptions& options, const Measurements& measured) {
+  if (measured.finite) return;
+  log_warning(
+      fmt::format("{}: some of the logits were not finite numbers (lasnet forward --check-finite names the "
+                  "first layer), which may change the times",
+                  options.model.path));
+}
+
 BenchReport bench(const BenchOptions& options) {
   const Model model = open_model(options);
   const Preprocessing preprocessing = preprocessing_for(options, model);
@@ -86,6 +96,7 @@ BenchReport bench(const BenchOptions& options) {
   BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
                      decode_options(options.decode));
   Session session(model, options.session);
+  check_run_memory(session, size, options.batch);
   if (!options.save.empty()) save_model(model, options.save);
   BenchReport report = report_of(options, model, session, size, rate);
   report.photographs = inputs.photographs();
@@ -97,6 +108,8 @@ BenchReport bench(const BenchOptions& options) {
               {.repeat = options.repeat, .rate = rate, .seed = options.seed}, [&](const Measurements& m) {
                 progress.update(static_cast<int64_t>(m.dense_ms.size()), progress_note(m));
               });
+  progress.clear();
+  warn_if_not_finite(options, report.measured);
   return report;
 }
 
@@ -116,6 +129,7 @@ void sweep(BenchOptions options) {
     BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
                        decode_options(options.decode));
     Session session(model, options.session);
+    check_run_memory(session, size, options.batch);
     title = fmt::format("{}, {} x {} px, batch {}, {}, {} thread{}: sparse over dense", options.model.path,
                         size.height, size.width, options.batch, to_string(session.isa()), session.threads(),
                         session.threads() == 1 ? "" : "s");
@@ -125,6 +139,7 @@ void sweep(BenchOptions options) {
       report.measured =
           measure(session, nullptr, inputs, {.repeat = options.repeat, .rate = rate, .seed = options.seed},
                   [](const Measurements&) {});
+      warn_if_not_finite(options, report.measured);
       const std::vector<SweepRow> of_point = sweep_rows(report, granularity);
       rows.insert(rows.end(), of_point.begin(), of_point.end());
       progress.update(static_cast<int64_t>(rows.size() / of_point.size()),

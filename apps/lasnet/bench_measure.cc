@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "calibrate/fma_peak.h"
+#include "common.h"
 #include "core/fail.h"
 #include "lasnet/geometry.h"
 #include "machine.h"
@@ -39,10 +40,11 @@ void begin_blocks(const ModelSpec& spec, Measurements& m) {
 }
 
 /// Runs once for its memory and caches, once timed, and on the GPU once more for the times of the blocks.
-Trace timed_run(Session& session, const Tensor& input, RunOptions options) {
+Trace timed_run(Session& session, const Tensor& input, RunOptions options, Measurements& m) {
   Result result;
   session.run(input, options, result);
   session.run(input, options, result);
+  m.finite = m.finite && !image_without_class(result.logits);
   if (session.backend() != Backend::cuda) return std::move(result.trace);
   options.time_blocks = true;
   const Trace blocks = session.run(input, options).trace;
@@ -97,8 +99,8 @@ Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, 
   Random random(options.seed, "masks");
   Draw draw{.input = {}, .masks = {}, .forced = options.rate.has_value()};
   const std::function<void()> contenders[] = {
-      [&] { add_dense(timed_run(session, draw.input, kDense), m); },
-      [&] { add_sparse(timed_run(session, draw.input, draw.sparse()), m); },
+      [&] { add_dense(timed_run(session, draw.input, kDense, m), m); },
+      [&] { add_sparse(timed_run(session, draw.input, draw.sparse(), m), m); },
       [&] {
         baseline->run(draw.input);
         m.baseline_ms.push_back(1e3 * baseline->run(draw.input).seconds);

@@ -39,6 +39,7 @@ struct Measurements {
   std::vector<double> macs_ratio;                        ///< of the sparse run
   std::vector<double> peak_gflops;  ///< FMA peak of all threads, measured beside the runs; empty on a GPU
   std::vector<BlockMeasurements> blocks;
+  bool finite = true;  ///< all logits
 };
 
 /// `baseline` may be null. `progress` is called after each repetition with how many are done.

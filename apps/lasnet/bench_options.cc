@@ -83,7 +83,9 @@ void add_bench_options(CLI::App& app, BenchOptions& options) {
   add_parsed(app, "--baseline", "Another library beside: none (default) or onednn",
              [&](const std::string& text) { options.baseline = parse_baseline(text); });
   add_number(app, "--repeat", options.repeat, 1, 100000, "Repetitions; each runs everything once, timed");
-  app.add_option("--seed", options.seed, "Of random weights, inputs and masks")->capture_default_str();
+  app.add_option("--seed", options.seed, "Of random weights, inputs and masks")
+      ->check(whole_number())
+      ->capture_default_str();
   add_json_flag(app, options.json);
   app.footer(kFooter);
 }

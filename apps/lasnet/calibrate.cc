@@ -153,7 +153,7 @@ void add_calibrate(CLI::App& app, Action& action) {
          "--seconds", command->seconds,
          "Most seconds to measure, 5 to 85, default 75 (18 on a GPU); the fewest repetitions may need "
          "longer")
-      ->check(CLI::Range(5, 85).description(""))
+      ->check(whole_number(5, 85))
       ->type_name("N");
   add_json_flag(*sub, command->json);
   sub->callback([command, &action] { action = [command] { return calibrate(*command); }; });

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <CLI/App.hpp>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -48,6 +49,9 @@ CLI::Validator in_range(double low, double high);
 
 /// A finite number greater than 0.
 CLI::Validator above_zero();
+
+/// A whole number of [low, high].
+CLI::Validator whole_number(uint64_t low = 0, uint64_t high = UINT64_MAX);
 
 /// A whole number of [low, high].
 CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,

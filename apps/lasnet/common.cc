@@ -8,12 +8,17 @@
 #include <numeric>
 
 #include "class_list.h"
+#include "core/escape.h"
 #include "core/fail.h"
+#include "core/file.h"
+#include "core/memory.h"
 #include "core/npy.h"
+#include "core/processors.h"
 #include "core/suggest.h"
 #include "engine/executable.h"
 #include "log.h"
 #include "machine.h"
+#include "terminal.h"
 
 namespace lasnet::cli {
 namespace {
@@ -41,10 +46,21 @@ CLI::Validator above_zero() {
   return number_check("greater than 0", [](double number) { return std::isfinite(number) && number > 0; });
 }
 
+CLI::Validator whole_number(uint64_t low, uint64_t high) {
+  const auto check = [=](const std::string& text) -> std::string {
+    uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const bool whole = error == std::errc() && end == text.data() + text.size();
+    if (whole && number >= low && number <= high) return "";
+    return fmt::format("'{}' is not a whole number from {} to {}", text, low, high);
+  };
+  return CLI::Validator(check, "");
+}
+
 CLI::Option* add_number(CLI::App& app, const std::string& name, int& value, int low, int high,
                         const std::string& help) {
   return app.add_option(name, value, help)
-      ->check(CLI::Range(low, high).description(""))
+      ->check(whole_number(static_cast<uint64_t>(low), static_cast<uint64_t>(high)))
       ->type_name("N")
       ->capture_default_str();
 }
@@ -57,8 +73,12 @@ int guarded(const std::function<int()>& body) {
     return kExitUsage;
   } catch (const std::bad_alloc&) {
     log_error("out of memory: try a smaller batch or a smaller input");
-  } catch (const std::exception& error) {
+  } catch (const Error& error) {
     log_error(error.what());
+  } catch (const std::filesystem::filesystem_error& error) {
+    log_error(fmt::format("{}: {}", error.path1().string(), error.code().message()));
+  } catch (const std::exception& error) {
+    log_error(fmt::format("a fault in this program: please report it with the command ({})", error.what()));
   }
   return kExitError;
 }
@@ -89,26 +109,67 @@ std::vector<std::string> known_arguments(const CLI::App& command, bool options) 
 std::string describe_extras(const CLI::App& app) {
   const std::vector<std::string> extras = app.remaining(true);
   const auto is_option = [](const std::string& argument) { return argument.starts_with("-"); };
-  const auto option = std::find_if(extras.begin(), extras.end(), is_option);
+  // A mistyped command's own options are not at fault.
+  const bool command_expected = &named_command(app) == &app && !known_arguments(app, false).empty();
+  const auto option = command_expected && !is_option(extras.front())
+                          ? extras.end()
+                          : std::find_if(extras.begin(), extras.end(), is_option);
   const std::string& extra = option != extras.end() ? *option : extras.front();
   const CLI::App& command = named_command(app);
   const auto known = known_arguments(command, is_option(extra));
   const std::string near = nearest_name(extra.substr(0, extra.find('=')), known);
   const char* kind = is_option(extra) ? "an option" : known.empty() ? "an argument" : "a command";
-  return fmt::format("'{}' is not {} of {}{}", extra, kind, command.get_name(),
+  return fmt::format("'{}' is not {} of {}{}", excerpt(extra), kind, command.get_name(),
                      near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+}
+
+}  // namespace
+
+namespace {
+
+/// "-" stands for standard input or output in other programs. Here files are read at any place and replaced
+/// whole, which streams cannot be.
+void refuse_standard_streams(const CLI::App& command) {
+  for (const CLI::Option* option : command.get_options()) {
+    const std::vector<std::string>& values = option->results();
+    if (std::find(values.begin(), values.end(), "-") == values.end()) continue;
+    throw CLI::ValidationError(option->get_name(),
+                               "'-' is no file here: give a name (/dev/stdout for standard output; ./- for a "
+                               "file that is called so)");
+  }
+}
+
+/// The option that a message of the parser begins with, if it is one.
+const CLI::Option* named_option(const CLI::App& command, const std::string& message) {
+  return command.get_option_no_throw(message.substr(0, message.find(':')));
+}
+
+/// The parser's own words, where they say what is wrong in terms of the command line; else ours.
+std::string describe_wrong_use(const CLI::App& app, const CLI::Error& error) {
+  const std::string message = error.what();
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) return describe_extras(app);
+  if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) {
+    const size_t colon = message.find(": ");  // Could not convert: --json = maybe
+    return message.substr(colon == std::string::npos ? 0 : colon + 2) + ": this option takes no such value";
+  }
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) == nullptr) return message;
+  const CLI::Option* option = named_option(named_command(app), message);
+  if (option == nullptr) return message;
+  if (option->results().empty())
+    return fmt::format("{} needs a value: {}", option->get_name(), option->get_type_name());
+  return fmt::format("{} is given {} times; expected once", option->get_name(), option->results().size());
 }
 
 }  // namespace
 
 int parse(CLI::App& app, int argc, char** argv) {
   app.failure_message([](const CLI::App* parsed, const CLI::Error& error) {
-    const bool extra = dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr;
     return fmt::format("error: {}\nRun with --help for more information.\n",
-                       extra ? describe_extras(*parsed) : error.what());
+                       as_message(describe_wrong_use(*parsed, error)));
   });
   try {
     app.parse(argc, argv);
+    refuse_standard_streams(named_command(app));
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kExitUsage;
   }
@@ -154,7 +215,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   add_parsed(app, "--granularity", "S per stage or block, e.g. 4-4-2-1, or static",
              [&](const std::string& text) { options.granularity = parse_granularity(text); })
       ->group(group);
-  app.add_option("--width", options.width, "Channel multiplier")->group(group);
+  app.add_option("--width", options.width, "Channel multiplier")->check(above_zero())->group(group);
   add_parsed(
       app, "--classes",
       "Number of classes, or a text file with a class name per line, or with a folder, a tab and a name",
@@ -267,10 +328,12 @@ MaskSet load_masks(const std::string& dir, const std::string& option) {
          option, dir, fs::exists(dir) ? "is no folder" : "no such folder");
   }
   MaskSet masks;
-  for (const auto& entry : fs::directory_iterator(dir)) {
-    if (entry.path().extension() != ".npy") continue;
-    masks[entry.path().stem().string()] = load_npy_u8(entry.path().string());
+  std::error_code error;
+  for (fs::directory_iterator entry(dir, error), end; !error && entry != end; entry.increment(error)) {
+    const fs::path& path = entry->path();
+    if (path.extension() == ".npy") masks[path.stem().string()] = load_npy_u8(path.string());
   }
+  if (error) fail("{} {}: cannot be listed: {}", option, dir, error.message());
   if (masks.empty()) fail("{} {}: there is no .npy file in it; expected <block>.npy per block", option, dir);
   return masks;
 }
@@ -295,11 +358,12 @@ namespace {
 /// Threads beyond the processors wait for each other at the end of every convolution.
 void warn_of_threads(const std::string& text) {
   const long threads = std::strtol(text.c_str(), nullptr, 10);
-  if (threads <= logical_processors()) return;
+  const int usable = usable_processors();
+  if (threads <= usable) return;
   log_warning(
       fmt::format("--threads {}: this process may use {} processor{}, and more threads than that only "
                   "wait for each other",
-                  threads, logical_processors(), logical_processors() == 1 ? "" : "s"));
+                  threads, usable, usable == 1 ? "" : "s"));
 }
 
 /// Refuses combinations without meaning, and says what has none.
@@ -314,8 +378,8 @@ void check_session_options(const SessionOptions& options) {
 
 }  // namespace
 
-void add_session_options(CLI::App& app, SessionOptions& options, int default_threads) {
-  options.threads = default_threads > 0 ? default_threads : physical_cores();
+void add_session_options(CLI::App& app, SessionOptions& options, int threads) {
+  options.threads = threads > 0 ? threads : default_threads();
   add_parsed(app, "--backend",
              "cpu (sparse kernels, the default), cuda (the same on a GPU) or reference (plain loops)",
              [&](const std::string& text) { options.backend = parse_backend(text); })
@@ -337,6 +401,14 @@ void add_session_options(CLI::App& app, SessionOptions& options, int default_thr
       ->group(kEngineGroup)
       ->each(warn_of_threads);
   app.parse_complete_callback([&options] { check_session_options(options); });
+}
+
+void check_run_memory(const Session& session, MapSize size, int64_t batch) {
+  const NetworkGeometry geometry = network_geometry(session.spec(), size);
+  const int64_t input_bytes = batch * 3 * size.pixels() * static_cast<int64_t>(sizeof(float));
+  require_memory(session.executable()->run_bytes(geometry, batch) + input_bytes,
+                 fmt::format("a batch of {} images of {} x {} px", batch, size.height, size.width),
+                 "use a smaller --batch or --size");
 }
 
 void add_check_finite_flag(CLI::App& app, bool& check) {
@@ -408,6 +480,13 @@ std::string class_name(const Model& model, int64_t index) {
   return model.class_names.empty() ? std::to_string(index) : model.class_names[static_cast<size_t>(index)];
 }
 
+std::optional<int64_t> image_without_class(const Tensor& logits) {
+  const auto is_finite = [](float logit) { return std::isfinite(logit); };
+  const auto first = std::find_if_not(logits.data.begin(), logits.data.end(), is_finite);
+  if (first == logits.data.end()) return std::nullopt;
+  return (first - logits.data.begin()) / logits.shape.at(1);
+}
+
 std::vector<int64_t> top_classes(const float* logits, int64_t classes, int k) {
   std::vector<int64_t> order(static_cast<size_t>(classes));
   std::iota(order.begin(), order.end(), 0);
@@ -423,13 +502,21 @@ void add_json_flag(CLI::App& app, bool& json) {
   app.add_flag("--json", json, "Print one JSON object on standard output and nothing else there");
 }
 
-void print_json(const Json& json) { print(json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n"); }
+namespace {
 
-void print(const std::string& text) {
+void write_out(const std::string& text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     throw Error("standard output cannot be written: is the disk full or the pipe closed?");
   }
 }
+
+}  // namespace
+
+void print_json(const Json& json) {
+  write_out(escaped_json(json.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n");
+}
+
+void print(const std::string& text) { write_out(safe_to_print(text)); }
 
 void create_directory(const std::string& path) {
   std::error_code error;

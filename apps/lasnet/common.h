@@ -25,7 +25,8 @@ inline constexpr int kExitError = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitInterrupted = 130;
 
-/// Calls the body of a program: its exit code, or after an exception, which is logged, the one that fits.
+/// Calls the body of a program: its exit code, or after an exception, which is logged, the one that fits:
+/// kExitUsage for what the command line says, kExitError for what files hold and systems refuse.
 int guarded(const std::function<int()>& body);
 
 /// Parses the command line. Returns the exit code if that is all there is to do (help, wrong use), else -1.
@@ -65,8 +66,11 @@ MaskSet load_masks(const std::string& dir, const std::string& option);
 /// A side in px or HEIGHTxWIDTH. Throws Error.
 MapSize parse_size(const std::string& text);
 
-/// --backend, --precision, --isa, --threads. `default_threads` 0: one per physical core.
-void add_session_options(CLI::App& app, SessionOptions& options, int default_threads);
+/// --backend, --precision, --isa, --threads. `threads` by default; 0: default_threads().
+void add_session_options(CLI::App& app, SessionOptions& options, int threads);
+/// Throws Error if a run of this size needs more memory than there is: to be asked before its inputs are
+/// made.
+void check_run_memory(const Session& session, MapSize size, int64_t batch);
 /// --check-finite, for RunOptions.
 void add_check_finite_flag(CLI::App& app, bool& check);
 /// What computes.
@@ -98,13 +102,21 @@ Preprocessing apply(const InputOptions& options, Preprocessing preprocessing);
 /// The class's name, or its number where the model has no names.
 std::string class_name(const Model& model, int64_t index);
 
+/// The first image whose logits are not all finite numbers.
+std::optional<int64_t> image_without_class(const Tensor& logits);
+/// Why there is none: what follows a photograph's name.
+inline constexpr const char* kLogitsNotFinite =
+    "its logits are not finite numbers, so it has no class: the weights are too large, or the input or its "
+    "mean "
+    "and std are not what the network was trained on (--check-finite names the first layer)";
+
 /// Indices of the k largest values of one row of logits, best first.
 std::vector<int64_t> top_classes(const float* logits, int64_t classes, int k);
 
 void add_json_flag(CLI::App& app, bool& json);
 /// One object on standard output; bytes that are not UTF-8 are replaced.
 void print_json(const Json& json);
-/// Text on standard output.
+/// Text on standard output, escaped but for newlines and emphasis.
 void print(const std::string& text);
 
 /// Creates the directory and its parents. Throws Error.

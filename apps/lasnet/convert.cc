@@ -70,7 +70,7 @@ std::vector<float> parse_rgb(const std::string& text, const std::function<bool(f
 
 void add_preprocessing_options(CLI::App& app, PreprocessingOptions& options) {
   const std::string group = "Preprocessing (what the file says, else ImageNet's usual one)";
-  const auto side = [](int least) { return CLI::Range(least, 8192).description(""); };
+  const auto side = [](uint64_t least) { return whole_number(least, 8192); };
   app.add_option("--resize", options.resize, "Shorter side of a photograph, px; else 256")
       ->check(side(32))
       ->type_name("N")

@@ -85,6 +85,8 @@ void run_batch(Session& session, const Sample* first, const Sample* last, RunOpt
   if (metrics.images == 0) session.run(input, options);
   options.record_masks = auc != nullptr;
   const Result result = session.run(input, options);
+  if (const auto image = image_without_class(result.logits))
+    fail("{}: {}", first[*image].path, kLogitsNotFinite);
   count_hits(result.logits, first, metrics);
   record_trace(result.trace, metrics);
   if (auc == nullptr) return;

@@ -70,7 +70,7 @@ Loaded load_sample(const ImageFolder::Item& item, const std::string& mask, const
     if (!options.skip_unreadable) fail("{}; --skip-unreadable leaves such images out", error.what());
     return {.sample = {}, .unreadable = error.what(), .error = {}};
   }
-  Sample sample{item.label, to_input(resize_and_crop(image, preprocessing), preprocessing), {}};
+  Sample sample{item.label, item.path, to_input(resize_and_crop(image, preprocessing), preprocessing), {}};
   if (!mask.empty()) sample.object = load_object(mask, item.path, image, options);
   return {.sample = std::move(sample), .unreadable = {}, .error = {}};
 }

@@ -21,6 +21,7 @@ std::vector<std::string> object_mask_paths(const ImageFolder& folder, const std:
 /// An image as the network sees it.
 struct Sample {
   int label = 0;
+  std::string path;
   Tensor input;                 ///< [1, 3, H, W]
   std::vector<uint8_t> object;  ///< [H * W], 1 on the object; empty if no mask was asked for
 };

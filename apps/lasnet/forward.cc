@@ -44,6 +44,8 @@ int forward(const ForwardCommand& command) {
   // The logits last: where they are, the masks are complete.
   if (!command.masks.empty()) save_masks(result.trace, command.masks);
   save_npy(result.logits, command.output);
+  if (const auto image = image_without_class(result.logits))
+    log_warning(fmt::format("{}: image {}: {}", command.input, *image, kLogitsNotFinite));
   log_info(fmt::format("{}: logits {}, {} of the MACs ({})", command.output, to_string(result.logits.shape),
                        format_percent(result.trace.macs_ratio()), describe(session)));
   return 0;

@@ -6,12 +6,14 @@
 
 #include "commands.h"
 #include "common.h"
+#include "core/cgroup.h"
 #include "machine.h"
 
 namespace lasnet::cli {
 namespace {
 
 Json collect() {
+  const auto quota = cpu_quota();
   Json isas = Json::array();
   for (const Isa isa : available_isas()) isas.push_back(to_string(isa));
   Json backends = {to_string(Backend::reference), to_string(Backend::cpu)};
@@ -31,6 +33,8 @@ Json collect() {
            {{"name", processor_name()},
             {"physical_cores", physical_cores()},
             {"processors", logical_processors()},
+            {"quota", quota ? Json(*quota) : Json(nullptr)},
+            {"default_threads", default_threads()},
             {"features", processor_features()}}},
           {"backends", backends},
           {"cuda", cuda},
@@ -70,6 +74,13 @@ std::string training_text() {
                              "package lasnet-train has it";
 }
 
+/// What a container leaves of the processors.
+std::string quota_text(const Json& cpu) {
+  if (cpu["quota"].is_null()) return "";
+  return fmt::format(", of which a quota gives {:g}: {} thread{} by default", cpu["quota"].get<double>(),
+                     cpu["default_threads"].get<int>(), cpu["default_threads"].get<int>() == 1 ? "" : "s");
+}
+
 int info(bool json) {
   const Json facts = collect();
   if (json) {
@@ -78,8 +89,8 @@ int info(bool json) {
   }
   const Json& cpu = facts["cpu"];
   print(fmt::format("lasnet         {}\n", version()) +
-        fmt::format("processor      {}, {} cores, {} threads\n", cpu["name"].get<std::string>(),
-                    cpu["physical_cores"].get<int>(), cpu["processors"].get<int>()) +
+        fmt::format("processor      {}, {} cores, {} threads{}\n", cpu["name"].get<std::string>(),
+                    cpu["physical_cores"].get<int>(), cpu["processors"].get<int>(), quota_text(cpu)) +
         fmt::format("features       {}\n", words(cpu["features"])) +
         fmt::format("backends       {}\n", words(facts["backends"])) +
         fmt::format("cuda           {}\n", cuda_text(facts["cuda"])) +

@@ -65,10 +65,10 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
   add_hardware_option(app, options.hardware);
   app.add_option("--batch", options.batch,
                  "Images per run; default: 1, of server GPUs (h100, v100, ...) 128, as in the paper")
-      ->check(CLI::Range(1, 4096).description(""))
+      ->check(whole_number(1, 4096))
       ->type_name("N");
   app.add_option("--threads", options.threads, "Threads, of a CPU; default 1")
-      ->check(CLI::Range(1, 1024).description(""))
+      ->check(whole_number(1, 1024))
       ->type_name("N");
   add_parsed(app, "--size", "Input side in px, or HEIGHTxWIDTH; default: the model file's, else 224",
              [&](const std::string& text) { options.size = parse_size(text); })

@@ -1,4 +1,4 @@
-// Messages to people, on standard error.
+// Messages to people, on standard error: escaped and of bounded length, whatever foreign text is in them.
 #pragma once
 
 #include <string>

@@ -1,25 +1,16 @@
 #include "machine.h"
 
-#include <sched.h>
-
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <set>
 #include <thread>
 
+#include "core/cgroup.h"
+#include "core/processors.h"
+
 namespace lasnet::cli {
 namespace {
-
-std::vector<int> allowed_processors() {
-  std::vector<int> allowed;
-  cpu_set_t set;
-  CPU_ZERO(&set);
-  if (sched_getaffinity(0, sizeof set, &set) != 0) return allowed;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (CPU_ISSET(cpu, &set)) allowed.push_back(cpu);
-  }
-  return allowed;
-}
 
 std::string first_line(const std::string& path) {
   std::string line;
@@ -34,6 +25,8 @@ int logical_processors() {
   return allowed.empty() ? std::max(1, static_cast<int>(std::thread::hardware_concurrency()))
                          : static_cast<int>(allowed.size());
 }
+
+int default_threads() { return within_quota(physical_cores(), cpu_quota()); }
 
 int physical_cores() {
   // Hardware threads of one core list the same siblings.
@@ -84,11 +77,9 @@ double cache_kib(int processor, int level) {
     if (first_line(cache + "level") != std::to_string(level) || first_line(cache + "type") == "Instruction")
       continue;
     const std::string size = first_line(cache + "size");  // e.g. "32768K"
-    try {
-      return std::stod(size) * (size.ends_with('M') ? 1024 : 1);
-    } catch (const std::exception&) {
-      return 0;
-    }
+    double number = 0;
+    std::from_chars(size.data(), size.data() + size.size(), number);
+    return number * (size.ends_with('M') ? 1024 : 1);
   }
   return 0;
 }

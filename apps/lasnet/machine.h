@@ -15,6 +15,10 @@ int physical_cores();
 /// Logical processors that this process may use.
 int logical_processors();
 
+/// Threads of a computation if nobody says how many: one per physical core, and no more than a container's
+/// quota of processor time keeps busy, rounded up.
+int default_threads();
+
 /// "AMD EPYC", or "" where the system does not say.
 std::string processor_name();
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "core/escape.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -22,7 +23,7 @@ Progress::Progress(std::string label, int64_t total, std::string unit, int64_t b
       unit_(std::move(unit)),
       total_(std::max<int64_t>(total, 1)),
       begun_(begun),
-      terminal_(isatty(STDERR_FILENO) != 0),
+      terminal_(is_terminal(STDERR_FILENO)),
       start_(Clock::now()),
       last_(start_) {}
 
@@ -33,7 +34,7 @@ void Progress::update(int64_t done, const std::string& note) {
   const bool due = now - last_ >= (terminal_ ? Clock::duration(kRedraw) : Clock::duration(kPlainLine));
   if (!due) return;
   last_ = now;
-  const std::string text = line(done, note, std::chrono::duration<double>(now - start_).count());
+  const std::string text = escaped(line(done, note, std::chrono::duration<double>(now - start_).count()));
   if (terminal_) {
     std::fprintf(stderr, "\r\x1b[2K%s", text.c_str());
     drawn_ = true;

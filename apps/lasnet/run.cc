@@ -143,6 +143,7 @@ ImageReport report_photo(const RunCommand& command, const Model& model, const Pr
                          const Photo& photo, Session& session) {
   const Tensor input = to_input(photo.seen, preprocessing);
   const Result result = session.run(input, {.check_finite = command.check_finite});
+  if (image_without_class(result.logits)) fail("{}: {}", photo.file, kLogitsNotFinite);
   const Timing timing = measure(session, input, command.repeat);
   ImageReport report{.file = photo.file,
                      .width = photo.width,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/escape.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -11,10 +12,11 @@ constexpr int kBarWidth = 20;
 
 std::string top_lines(const ImageReport& report) {
   int width = 0;
-  for (const auto& [name, probability] : report.top) width = std::max(width, display_width(name));
+  for (const auto& [name, probability] : report.top) width = std::max(width, display_width(excerpt(name)));
   std::string text;
   for (size_t i = 0; i < report.top.size(); ++i) {
-    const auto& [name, probability] = report.top[i];
+    const std::string name = excerpt(report.top[i].first);
+    const double probability = report.top[i].second;
     const std::string padding(static_cast<size_t>(width - display_width(name)), ' ');
     text += fmt::format("  {}{}  {} {:>7}\n", i == 0 ? bold(name) : name, padding,
                         accent(bar(probability, kBarWidth)), format_percent(probability));

@@ -1,20 +1,61 @@
 #include "terminal.h"
 
 #include <fmt/format.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
+#include <numeric>
 #include <string_view>
+#include <utility>
+
+#include "core/escape.h"
 
 namespace lasnet::cli {
 namespace {
 
-std::string styled(const std::string& text, const char* code) {
-  static const bool enabled = isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr;
-  return enabled && !text.empty() ? fmt::format("\x1b[{}m{}\x1b[0m", code, text) : text;
+constexpr std::string_view kBold = "\x1b[1m", kDim = "\x1b[2m", kAccent = "\x1b[36m", kPlain = "\x1b[0m";
+
+bool is_emphasised() {
+  static const bool enabled = has_colours(STDOUT_FILENO);
+  return enabled;
+}
+
+/// One line of text, escaped but for this program's own emphasis.
+std::string escape_but_styles(std::string_view text) {
+  if (!is_emphasised()) return escaped(text);
+  std::string result;
+  while (!text.empty()) {
+    const size_t begin = std::min(text.find('\x1b'), text.size());
+    result += escaped(text.substr(0, begin));
+    text.remove_prefix(begin);
+    if (text.empty()) break;
+    const std::string_view styles[] = {kBold, kDim, kAccent, kPlain};
+    const auto style = std::find_if(std::begin(styles), std::end(styles),
+                                    [text](std::string_view known) { return text.starts_with(known); });
+    const bool known = style != std::end(styles);
+    result += known ? std::string(*style) : escaped(text.substr(0, 1));
+    text.remove_prefix(known ? style->size() : 1);
+  }
+  return result;
+}
+
+std::string styled(const std::string& text, std::string_view style) {
+  const std::string shown = escape_but_styles(text);
+  return is_emphasised() && !text.empty() ? fmt::format("{}{}{}", style, shown, kPlain) : shown;
+}
+
+/// A number in the environment; 0 if there is none.
+int environment_number(const char* name) {
+  const char* text = std::getenv(name);
+  int number = 0;
+  if (text != nullptr) std::from_chars(text, text + std::strlen(text), number);
+  return number;
 }
 
 std::string repeated(const std::string& piece, int count) {
@@ -25,9 +66,39 @@ std::string repeated(const std::string& piece, int count) {
 
 }  // namespace
 
-std::string bold(const std::string& text) { return styled(text, "1"); }
-std::string dim(const std::string& text) { return styled(text, "2"); }
-std::string accent(const std::string& text) { return styled(text, "36"); }
+bool is_terminal(int descriptor) {
+  const char* kind = std::getenv("TERM");
+  return isatty(descriptor) != 0 && (kind == nullptr || std::string_view(kind) != "dumb");
+}
+
+bool has_colours(int descriptor) {
+  const char* refused = std::getenv("NO_COLOR");
+  return is_terminal(descriptor) && (refused == nullptr || *refused == '\0');
+}
+
+int terminal_columns() {
+  constexpr int kUsual = 80;
+  if (isatty(STDOUT_FILENO) == 0) return 0;
+  winsize size = {};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  const int columns = environment_number("COLUMNS");
+  return columns > 0 ? columns : kUsual;
+}
+
+std::string safe_to_print(std::string_view text) {
+  std::string result;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find('\n', begin), text.size());
+    result += escape_but_styles(text.substr(begin, end - begin));
+    if (end < text.size()) result += '\n';
+    begin = end + 1;
+  }
+  return result;
+}
+
+std::string bold(const std::string& text) { return styled(text, kBold); }
+std::string dim(const std::string& text) { return styled(text, kDim); }
+std::string accent(const std::string& text) { return styled(text, kAccent); }
 
 std::string bar(double fraction, int width) {
   static const char* const kEighths[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
@@ -104,38 +175,110 @@ Table::Table(std::vector<std::string> headers) : headers_(std::move(headers)) {
   }
 }
 
+namespace {
+
+constexpr int kGap = 2;         ///< between columns
+constexpr int kNarrowest = 12;  ///< a column is not wrapped to less
+constexpr int kWidest = 200;    ///< longer cells are cut
+
+int total_width(const std::vector<int>& widths) {
+  return std::accumulate(widths.begin(), widths.end(), kGap * (static_cast<int>(widths.size()) - 1));
+}
+
+/// Bytes of a text's first `width` characters.
+size_t bytes_of(std::string_view text, int width) {
+  size_t bytes = 0;
+  for (; bytes < text.size() && (width > 0 || (static_cast<unsigned char>(text[bytes]) & 0xC0) == 0x80);
+       ++bytes) {
+    if ((static_cast<unsigned char>(text[bytes]) & 0xC0) != 0x80) --width;
+  }
+  return bytes;
+}
+
+/// A cell that would make its column too wide; emphasised text is not cut.
+std::string cut(std::string cell) {
+  if (display_width(cell) <= kWidest || cell.find('\x1b') != cell.npos) return cell;
+  return cell.substr(0, bytes_of(cell, kWidest)) + "...";
+}
+
+/// Takes the first line of at most `width` characters from the cell: it ends after a space or a comma if
+/// there is one. Emphasised text is not cut.
+std::string take_line(std::string& cell, int width) {
+  if (display_width(cell) <= width || cell.find('\x1b') != cell.npos) return std::exchange(cell, "");
+  const size_t most = bytes_of(cell, width);
+  const size_t split = cell.find_last_of(" ,", most - 1);
+  const size_t bytes = split == cell.npos ? most : split + 1;
+  std::string line = cell.substr(0, bytes);
+  cell.erase(0, bytes);
+  line.erase(line.find_last_not_of(' ') + 1);
+  return line;
+}
+
+}  // namespace
+
 void Table::add_row(std::vector<std::string> cells) {
   cells.resize(headers_.size());
+  for (std::string& cell : cells) cell = cut(escape_but_styles(cell));
   rows_.push_back(std::move(cells));
 }
 
 void Table::add_rule() { rows_.emplace_back(); }
 
-std::string Table::to_string(int indent) const {
+std::vector<int> Table::widths(int columns) const {
   std::vector<int> widths;
+  std::vector<bool> wraps;
   for (size_t column = 0; column < headers_.size(); ++column) {
     int width = display_width(headers_[column]);
-    for (const auto& row : rows_) width = std::max(width, row.empty() ? 0 : display_width(row[column]));
-    widths.push_back(width);
-  }
-  int total = 2 * (static_cast<int>(widths.size()) - 1);
-  for (const int width : widths) total += width;
-  const std::string margin(static_cast<size_t>(indent), ' ');
-  const std::string rule = margin + dim(repeated("─", total)) + "\n";
-
-  const auto line = [&](const std::vector<std::string>& cells, bool header) {
-    std::string text;
-    for (size_t column = 0; column < cells.size(); ++column) {
-      const std::string padding(static_cast<size_t>(widths[column] - display_width(cells[column])), ' ');
-      if (column > 0) text += "  ";
-      text += right_[column] ? padding + cells[column] : cells[column] + padding;
+    bool plain = !right_[column];
+    for (const auto& row : rows_) {
+      if (row.empty()) continue;
+      width = std::max(width, display_width(row[column]));
+      plain = plain && row[column].find('\x1b') == std::string::npos;
     }
-    text.erase(text.find_last_not_of(' ') + 1);
-    return margin + (header ? dim(text) : text) + "\n";
-  };
+    widths.push_back(width);
+    wraps.push_back(plain);
+  }
+  while (columns > 0 && total_width(widths) > columns) {
+    size_t widest = widths.size();
+    for (size_t column = 0; column < widths.size(); ++column) {
+      if (!wraps[column] || widths[column] <= kNarrowest) continue;
+      if (widest == widths.size() || widths[column] > widths[widest]) widest = column;
+    }
+    if (widest == widths.size()) break;
+    --widths[widest];
+  }
+  return widths;
+}
 
-  std::string text = line(headers_, true) + rule;
-  for (const auto& row : rows_) text += row.empty() ? rule : line(row, false);
+std::vector<std::string> Table::lines(std::vector<std::string> cells, const std::vector<int>& widths) const {
+  std::vector<std::string> lines;
+  do {
+    std::string& line = lines.emplace_back();
+    for (size_t column = 0; column < cells.size(); ++column) {
+      const std::string cell = take_line(cells[column], widths[column]);
+      const std::string padding(static_cast<size_t>(std::max(0, widths[column] - display_width(cell))), ' ');
+      if (column > 0) line.append(kGap, ' ');
+      line += right_[column] ? padding + cell : cell + padding;
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+  } while (std::any_of(cells.begin(), cells.end(), [](const auto& cell) { return !cell.empty(); }));
+  return lines;
+}
+
+std::string Table::to_string(int indent, int columns) const {
+  const std::vector<int> column_widths = widths(columns > 0 ? std::max(1, columns - indent) : 0);
+  const std::string margin(static_cast<size_t>(indent), ' ');
+  const std::string rule = margin + dim(repeated("─", total_width(column_widths))) + "\n";
+  std::string text;
+  for (const std::string& line : lines(headers_, column_widths)) text += margin + dim(line) + "\n";
+  text += rule;
+  for (const auto& row : rows_) {
+    if (row.empty()) {
+      text += rule;
+      continue;
+    }
+    for (const std::string& line : lines(row, column_widths)) text += margin + line + "\n";
+  }
   return text;
 }
 

@@ -2,11 +2,23 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace lasnet::cli {
 
-/// Emphasis on standard output; plain text when that is not a terminal or NO_COLOR is set.
+/// Whether the file descriptor is a terminal that can redraw a line: one that TERM does not call dumb.
+bool is_terminal(int descriptor);
+/// Whether text on it is emphasised: it is such a terminal, and NO_COLOR is not set (https://no-color.org).
+bool has_colours(int descriptor);
+/// Characters in a line of standard output; 0 where that is no terminal, and lines may have any length.
+int terminal_columns();
+
+/// Text of which only newlines and the emphasis below reach a terminal; everything else that would steer it
+/// is escaped.
+std::string safe_to_print(std::string_view text);
+
+/// Emphasis on standard output of one line of text, which is escaped; plain where it has no colours.
 std::string bold(const std::string& text);
 std::string dim(const std::string& text);
 std::string accent(const std::string& text);
@@ -36,7 +48,8 @@ std::string format_duration(double seconds);
 /// As one word of a shell's command line.
 std::string shell_quoted(const std::string& text);
 
-/// Rows of cells under headers. A header that starts with '>' aligns its column to the right.
+/// Rows of cells under headers. A header that starts with '>' aligns its column to the right. Cells are one
+/// line of text each, escaped.
 class Table {
  public:
   explicit Table(std::vector<std::string> headers);
@@ -44,10 +57,16 @@ class Table {
   void add_row(std::vector<std::string> cells);
   /// A line between the rows before and after.
   void add_rule();
-  /// Each line starts with `indent` spaces and ends with a newline.
-  std::string to_string(int indent = 0) const;
+  /// Each line starts with `indent` spaces and ends with a newline. Where a line has more than `columns`
+  /// characters (0: any number), the widest columns of text are wrapped.
+  std::string to_string(int indent = 0, int columns = terminal_columns()) const;
 
  private:
+  /// Of each column, in lines of at most `columns` characters (0: any number).
+  std::vector<int> widths(int columns) const;
+  /// A row's lines: more than one where a cell is wrapped.
+  std::vector<std::string> lines(std::vector<std::string> cells, const std::vector<int>& widths) const;
+
   std::vector<std::string> headers_;
   std::vector<bool> right_;
   std::vector<std::vector<std::string>> rows_;  // an empty row is a rule

@@ -26,7 +26,7 @@ void install_interrupt_handler() {
 
 int train(const TrainOptions& options) {
   TrainConfig config = resolve(options);
-  if (config.threads == 0) config.threads = physical_cores();
+  if (config.threads == 0) config.threads = default_threads();
   install_interrupt_handler();
   TrainProgress progress;
   TrainObserver observer = progress.observer();

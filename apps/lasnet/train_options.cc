@@ -171,8 +171,8 @@ TrainConfig started_from(const std::string& init) {
   return config;
 }
 
-/// What check_train_config and make_spec refuse is a wrong use of the program. Values are named by their
-/// options, after the file where that is where they come from.
+/// What check_train_config and make_spec refuse is a wrong use of the program, unless it stands in the file.
+/// Values are named by their options.
 void check(const TrainConfig& config, const TrainOptions& options) {
   try {
     check_train_config(config);
@@ -186,7 +186,8 @@ void check(const TrainConfig& config, const TrainOptions& options) {
     const bool given =
         std::ranges::find(options.overrides, error.key(), &ConfigOverride::key) != options.overrides.end();
     const bool from_file = !options.config.empty() && !given;
-    throw UsageError((from_file ? options.config + ": " : "") + error.what());
+    if (from_file) fail("{}: {}", options.config, error.what());
+    throw UsageError(error.what());
   } catch (const Error& error) {
     throw UsageError(error.what());
   }
@@ -205,7 +206,7 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
 
 TrainConfig resolve(const TrainOptions& options) {
   const auto settled_over = [&](TrainConfig config) {
-    if (!options.config.empty()) config = as_usage([&] { return load_train_config(options.config, config); });
+    if (!options.config.empty()) config = load_train_config(options.config, config);
     for (const ConfigOverride& given : options.overrides) given.apply(config);
     return config;
   };

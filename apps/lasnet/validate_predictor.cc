@@ -383,7 +383,9 @@ void add_validate_predictor(CLI::App& app, Action& action) {
   sub->add_option("--device", command->device, "cpu or cuda: whose kernels run; default: the hardware's")
       ->check(CLI::IsMember({"cpu", "cuda"}));
   add_number(*sub, "--repeat", command->options.repeat, 2, 1000, "Repetitions of each run");
-  sub->add_option("--seed", command->options.seed, "Of masks, weights and inputs")->capture_default_str();
+  sub->add_option("--seed", command->options.seed, "Of masks, weights and inputs")
+      ->check(whole_number())
+      ->capture_default_str();
   sub->add_flag("--quick", command->options.quick, "A coarse grid on few networks");
   add_plot_option(*sub, command->plot, "Write predicted against measured latency, per stage, as SVG");
   add_json_flag(*sub, command->json);

@@ -34,4 +34,10 @@ AlignedBuffer::AlignedBuffer(int64_t size) : size_(size) {
   data_.reset(static_cast<float*>(memory));
 }
 
+AlignedBuffer AlignedBuffer::without_memory(int64_t size) {
+  AlignedBuffer buffer;
+  buffer.size_ = size;
+  return buffer;
+}
+
 }  // namespace lasnet

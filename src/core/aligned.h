@@ -12,6 +12,8 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(int64_t size);
+  /// Has the size without the memory: to learn how much a plan needs.
+  static AlignedBuffer without_memory(int64_t size);
 
   float* data() { return data_.get(); }
   const float* data() const { return data_.get(); }

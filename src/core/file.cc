@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <memory>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <streambuf>
 #include <utility>
@@ -41,8 +42,18 @@ class Descriptor {
   int fd_;
 };
 
-/// Temporary files are <name>.<process>-<number>.tmp.
-constexpr std::string_view kTemporarySuffix = ".tmp";
+/// Temporary files are <name>.lasnet-<process>-<number>.tmp, as nobody else calls theirs.
+constexpr std::string_view kTemporaryPrefix = ".lasnet-", kTemporarySuffix = ".tmp";
+
+/// "12-0"
+bool is_temporary_number(std::string_view text) {
+  const size_t dash = text.find('-');
+  const auto is_number = [](std::string_view digits) {
+    return !digits.empty() && digits.find_first_not_of("0123456789") == std::string_view::npos;
+  };
+  return dash != std::string_view::npos && is_number(text.substr(0, dash)) &&
+         is_number(text.substr(dash + 1));
+}
 
 std::string reason(int error) { return std::strerror(error); }
 
@@ -92,12 +103,14 @@ struct TemporaryFile {
   }
 };
 
-/// Opens a new file beside `target`. Not mkstemp, whose 0600 would ignore the user's umask.
-std::pair<std::string, Descriptor> open_beside(const std::string& target) {
+/// Opens a new file beside `target`, whose `mode` the umask restricts. Not mkstemp, whose 0600 would ignore
+/// it.
+std::pair<std::string, Descriptor> open_beside(const std::string& target, mode_t mode) {
   static std::atomic<unsigned> counter{0};
   for (;;) {
-    std::string path = fmt::format("{}.{}-{}{}", target, ::getpid(), counter++, kTemporarySuffix);
-    int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    std::string path =
+        fmt::format("{}{}{}-{}{}", target, kTemporaryPrefix, ::getpid(), counter++, kTemporarySuffix);
+    int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd >= 0) return {path, Descriptor(fd)};
     if (errno == ENOENT) fail("{}: cannot be written: {}; make its folder first", target, reason(errno));
     if (errno != EEXIST) fail("{}: cannot be written: {}", target, reason(errno));
@@ -121,17 +134,74 @@ void write_to_device(const std::string& path, const std::function<void(std::ostr
   if (!device.close()) fail("{}: writing failed: {}", path, reason(errno));
 }
 
+/// A mount point cannot be renamed over. Where the system does not say what is one, nothing is.
+bool is_mount_point(const std::string& path) {
+  struct statx status {};
+  if (::statx(AT_FDCWD, path.c_str(), 0, 0, &status) != 0) return false;
+  return (status.stx_attributes_mask & status.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+}
+
+[[noreturn]] void refuse_mount_point(const std::string& path) {
+  fail(
+      "{}: cannot be replaced, because it is mounted (into a container?). Mount its folder instead, or write "
+      "to "
+      "another name",
+      path);
+}
+
+/// The file that is replaced, if there is one. Its mode says whether it may be; the folder's alone would let
+/// a read-only file go.
+std::optional<struct stat> replaced_file(const std::string& path) {
+  struct stat status {};
+  if (::stat(path.c_str(), &status) != 0) return std::nullopt;
+  constexpr mode_t kAnyWrite = S_IWUSR | S_IWGRP | S_IWOTH;
+  if ((status.st_mode & kAnyWrite) == 0 || ::access(path.c_str(), W_OK) != 0) {
+    fail(
+        "{}: is there and read-only for this user (mode {:03o}); make it writable (chmod u+w), remove it, or "
+        "write to another name",
+        path, status.st_mode & 0777);
+  }
+  if (is_mount_point(path)) refuse_mount_point(path);
+  return status;
+}
+
+/// Gives a new file the mode of the one it replaces, and its owner where the system allows that.
+void take_mode(int fd, const struct stat& old, const std::string& path) {
+  constexpr mode_t kModeBits = 07777;
+  const bool same_owner = ::fchown(fd, old.st_uid, old.st_gid) == 0;
+  // Without its owner, a mode must not give rights in another's name.
+  const mode_t mode = same_owner ? old.st_mode & kModeBits : old.st_mode & 0777;
+  if (::fchmod(fd, mode) != 0) fail("{}: the mode of the old file cannot be kept: {}", path, reason(errno));
+}
+
 void write_and_rename(const std::string& path, const std::function<void(std::ostream&)>& write) {
-  auto [name, descriptor] = open_beside(path);
+  const std::optional<struct stat> old = replaced_file(path);
+  auto [name, descriptor] = open_beside(path, old ? old->st_mode & 0666 : 0666);
   TemporaryFile temporary(std::move(name), std::move(descriptor));
+  if (old) take_mode(temporary.descriptor.get(), *old, path);
   write_all(temporary.descriptor.get(), path, write);
   if (::fsync(temporary.descriptor.get()) != 0 || !temporary.descriptor.close()) {
     fail("{}: writing failed: {}", path, reason(errno));
   }
   if (::rename(temporary.path.c_str(), path.c_str()) != 0) {
+    if (errno == EBUSY) refuse_mount_point(path);
     fail("{}: cannot be replaced: {}", path, reason(errno));
   }
   temporary.keep = true;
+}
+
+/// The file behind symbolic links, which is replaced in their stead; it need not be there.
+std::string behind_links(const std::string& path) {
+  constexpr int kMaxLinks = 40;  // as the system's
+  std::filesystem::path target = path;
+  std::error_code error;
+  for (int links = 0; links < kMaxLinks; ++links) {
+    if (!std::filesystem::is_symlink(std::filesystem::symlink_status(target, error))) return target.string();
+    const std::filesystem::path next = std::filesystem::read_symlink(target, error);
+    if (error) fail("{}: cannot be written: {}", path, error.message());
+    target = next.is_absolute() ? next : target.parent_path() / next;
+  }
+  fail("{}: cannot be written: {}", path, reason(ELOOP));
 }
 
 /// A buffer of `size` bytes, or Error when memory does not suffice.
@@ -206,26 +276,22 @@ void write_file_atomically(const std::string& path, const std::function<void(std
     write_to_device(path, write);
     return;
   }
-  // The file behind a symbolic link is replaced, not the link.
-  std::string target = path;
-  if (std::filesystem::is_symlink(std::filesystem::symlink_status(path, error))) {
-    target = std::filesystem::weakly_canonical(path, error).string();
-  }
-  write_and_rename(target.empty() ? path : target, write);
+  write_and_rename(behind_links(path), write);
 }
 
 void remove_half_written(const std::string& path) {
   namespace fs = std::filesystem;
   const fs::path target(path);
-  const std::string prefix = target.filename().string() + ".";
+  const std::string prefix = target.filename().string() + std::string(kTemporaryPrefix);
   std::error_code error;
   std::vector<fs::path> found;
   fs::directory_iterator entry(target.parent_path(), error);
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     if (!name.starts_with(prefix) || !name.ends_with(kTemporarySuffix)) continue;
-    const auto number = std::string_view(name).substr(prefix.size());
-    if (number.find_first_not_of("0123456789-") == number.size() - kTemporarySuffix.size())
+    const size_t length = name.size() - kTemporarySuffix.size();
+    if (length > prefix.size() &&
+        is_temporary_number(std::string_view(name).substr(prefix.size(), length - prefix.size())))
       found.push_back(entry->path());
   }
   for (const fs::path& leftover : found) fs::remove(leftover, error);

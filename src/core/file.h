@@ -46,7 +46,8 @@ std::vector<uint8_t> read_file(const std::string& path, uint64_t limit = UINT64_
 
 /// Calls `write` on a stream to a temporary file beside `path`, checks, flushes to disk, renames. On any
 /// failure (an exception from `write`, a full disk) the temporary file is removed, `path` is untouched, and
-/// Error is thrown.
+/// Error is thrown. Links are followed, also to a file that is not there yet. A file that is replaced keeps
+/// its mode; a read-only one, or one that is a mount point, is refused.
 void write_file_atomically(const std::string& path, const std::function<void(std::ostream&)>& write);
 
 /// Removes what write_file_atomically calls for `path` left beside it whose process was killed. Only for

@@ -6,8 +6,9 @@
 
 namespace lasnet {
 
-/// Bytes that the system says programs can still take without swapping; the largest int64 where it does not
-/// say.
+/// Bytes that this process can still take: what the system says programs can have without swapping, no more
+/// than its control group (container) and its own limits (ulimit -v, -d) leave. The largest int64 where
+/// nothing is said.
 int64_t available_memory_bytes();
 
 /// Throws Error naming `what` if `bytes` are more than is available. `advice` says what needs less.

@@ -11,7 +11,8 @@
 
 namespace lasnet {
 
-/// Runs loops on a fixed set of threads. One loop at a time; owned and used by one session.
+/// Runs loops on a fixed set of threads. One loop at a time; owned and used by one session. In a child of
+/// fork(), where they do not exist, the first loop starts others.
 class ThreadPool final : public Executor {
  public:
   /// `threads` >= 1, the calling thread included. Throws Error if the system refuses a thread.
@@ -20,17 +21,24 @@ class ThreadPool final : public Executor {
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
 
-  int threads() const override { return static_cast<int>(workers_.size()) + 1; }
+  int threads() const override { return threads_; }
 
   /// Indices are taken one by one in rising order, so uneven tasks balance.
   void parallel_for(int64_t count, LoopBody body) override;
 
  private:
-  void work(int thread);
-  void worker_loop(int thread);
+  void start();
   void stop();
+  /// In a child of the process that started the threads: forgets them. Whether it did.
+  bool leave_threads_of_parent();
+  void restart_after_fork();
+  void work(int thread);
+  /// `seen`: the generation of the last loop before the thread started.
+  void worker_loop(int thread, uint32_t seen);
 
+  const int threads_;
   const std::chrono::microseconds spin_;  ///< how long a thread polls before it sleeps
+  unsigned forks_;                        ///< of the process that started the threads
   std::vector<std::thread> workers_;
   const LoopBody* body_ = nullptr;
   int64_t count_ = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/cpu_memory.h"
 #include "engine/cpu_runner.h"
 #include "engine/fold.h"
 
@@ -82,6 +83,10 @@ CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const BlockPlan& p
 std::unique_ptr<Runner> CpuExecutable::make_runner(std::shared_ptr<Executor> executor) const {
   return std::make_unique<CpuRunner>(std::static_pointer_cast<const CpuExecutable>(shared_from_this()),
                                      std::move(executor));
+}
+
+int64_t CpuExecutable::run_bytes(const NetworkGeometry& geometry, int64_t images) const {
+  return CpuMemory::bytes_for(*this, geometry, images);
 }
 
 std::shared_ptr<const Executable> make_cpu_executable(const Model& model, Isa isa, const NetworkPlan& plan) {

@@ -48,6 +48,7 @@ class CpuExecutable final : public Executable {
   CpuExecutable(const Model& model, const CpuKernels& kernels, NetworkPlan plan);
 
   std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
+  int64_t run_bytes(const NetworkGeometry& geometry, int64_t images) const override;
 
   const CpuKernels& kernels() const { return kernels_; }
   const CpuConv& stem() const { return stem_; }

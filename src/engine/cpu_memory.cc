@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/fail.h"
+#include "core/memory.h"
 #include "kernels/tap_offsets.h"
 
 namespace lasnet {
@@ -18,7 +19,22 @@ int64_t halo_side(int granularity, int stride) { return int64_t{granularity - 1}
 }  // namespace
 
 CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images)
-    : images_(images) {
+    : CpuMemory(executable, geometry, images, Pass::take) {}
+
+int64_t CpuMemory::bytes_for(const CpuExecutable& executable, const NetworkGeometry& geometry,
+                             int64_t images) {
+  return CpuMemory(executable, geometry, images, Pass::measure).bytes_;
+}
+
+CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images,
+                     Pass pass)
+    : images_(images), pass_(pass) {
+  if (pass == Pass::take) {
+    require_memory(bytes_for(executable, geometry, images),
+                   fmt::format("a batch of {} images of {} x {} px", images, geometry.input.height,
+                               geometry.input.width),
+                   "use a smaller batch, input size or network");
+  }
   plan_stem(executable, geometry);
   CpuMap* x = trunk;
   for (size_t i = 0; i < geometry.blocks.size(); ++i) {
@@ -29,8 +45,21 @@ CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geo
   plan_head(executable);
 }
 
+AlignedBuffer CpuMemory::new_buffer(int64_t floats) {
+  bytes_ += floats * static_cast<int64_t>(sizeof(float));
+  return pass_ == Pass::take ? AlignedBuffer(floats) : AlignedBuffer::without_memory(floats);
+}
+
+void CpuMemory::grow(AlignedBuffer& buffer, int64_t floats) {
+  if (buffer.size() >= floats) return;
+  bytes_ -= buffer.size() * static_cast<int64_t>(sizeof(float));
+  buffer = AlignedBuffer();  // before there are two
+  buffer = new_buffer(floats);
+}
+
 CpuMap* CpuMemory::new_map(MapSize size, int64_t channels) {
-  return &maps_.emplace_back(size, channels, images_);
+  maps_.push_back({size, map_pitch(channels), new_buffer(CpuMap::floats(size, channels, images_))});
+  return &maps_.back();
 }
 
 CpuMap* CpuMemory::scratch_map(size_t role, MapSize size, int64_t channels) {
@@ -45,6 +74,8 @@ BlockLists* CpuMemory::shared_lists(const BlockGeometry& geometry, const ListOpt
   auto [entry, is_new] = lists_.try_emplace(key);
   if (is_new) {
     ActiveListBuilder builder(geometry, options, images_);
+    bytes_ += 2 * builder.list_bytes();
+    if (pass_ == Pass::measure) return &entry->second;
     std::vector<uint8_t> all(images_ * builder.grid().patches(), 1);
     builder.build(all, entry->second.everything);
     builder.reserve(entry->second.current);
@@ -57,8 +88,7 @@ void CpuMemory::plan_masker(const CpuExecutable& executable, size_t index, const
   const BlockSpec& spec = executable.spec().blocks[index];
   MaskerSchedule schedule = executable.plan().blocks[index].masker;
   if (schedule == MaskerSchedule::with_conv1) {
-    int64_t pixels = bordered_pixels(block.x->size, images_);
-    if (pixel_dots_.size() < pixels) pixel_dots_ = AlignedBuffer(pixels);
+    grow(pixel_dots_, bordered_pixels(block.x->size, images_));
     block.pixel_dots = &pixel_dots_;
   }
   if (schedule != MaskerSchedule::pooled) return;
@@ -67,7 +97,7 @@ void CpuMemory::plan_masker(const CpuExecutable& executable, size_t index, const
     if (spec.stride > 1) return;  // no block keeps sums of this map
     PatchGrid cells{block.x->size, grid.granularity};
     int channels = executable.padded(spec.in_channels);
-    AlignedBuffer data(images_ * cells.patches() * block.x->pitch);
+    AlignedBuffer data = new_buffer(images_ * cells.patches() * block.x->pitch);
     found = sums_.emplace(block.x, PatchSums{block.x, cells, channels, std::move(data)}).first;
   }
   int64_t window = int64_t{grid.granularity} * spec.stride;
@@ -77,9 +107,10 @@ void CpuMemory::plan_masker(const CpuExecutable& executable, size_t index, const
 void CpuMemory::plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMemory& block) {
   const CpuMap& in = *block.inner[0];
   int64_t side = halo_side(grid.granularity, conv.spec.stride);
-  int64_t size = images_ * grid.patches() * side * side * in.pitch;
-  if (gathered_.data.size() < size) gathered_.data = AlignedBuffer(size);
-  gathered_.centres.reserve(std::max<size_t>(gathered_.centres.capacity(), images_ * grid.map.pixels()));
+  grow(gathered_.data, images_ * grid.patches() * side * side * in.pitch);
+  if (pass_ == Pass::take) {
+    gathered_.centres.reserve(std::max<size_t>(gathered_.centres.capacity(), images_ * grid.map.pixels()));
+  }
   block.gathered = &gathered_;
   block.gathered_taps = tap_offsets(conv.spec.kernel, side, in.pitch, conv.merge_rows);
 }
@@ -106,10 +137,16 @@ void CpuMemory::plan_stem(const CpuExecutable& executable, const NetworkGeometry
     fail("a batch of {} images of {} x {} exceeds 2^31 pixels; use a smaller batch", images_,
          geometry.input.height, geometry.input.width);
   }
-  stem.image = AlignedBuffer(images_ * stem.image_pixels * channels);
+  stem.image = new_buffer(images_ * stem.image_pixels * channels);
   stem.taps = tap_offsets(conv.kernel, stem.row_pixels, channels, executable.stem().merge_rows);
   stem.output = new_map(geometry.stem, conv.out_channels);
   trunk = executable.spec().stem_pool ? new_map(geometry.trunk, conv.out_channels) : stem.output;
+  if (pass_ == Pass::take) list_stem_pixels(executable, geometry);
+}
+
+void CpuMemory::list_stem_pixels(const CpuExecutable& executable, const NetworkGeometry& geometry) {
+  const ConvSpec& conv = executable.stem().spec;
+  int64_t border = conv.padding();
   stem.pixels.reserve(images_ * geometry.stem.pixels(), images_);
   for (int64_t n = 0; n < images_; ++n) {
     for (int64_t y = 0; y < geometry.stem.height; ++y) {
@@ -157,19 +194,23 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
   if (compiled.projection) block.projection_taps = tap_offsets(1, x->row_pixels(), x->pitch, false);
   if (compiled.squeeze_excite) {
     const CpuSqueezeExcite& layers = *compiled.squeeze_excite;
-    block.squeeze_excite.pooled = AlignedBuffer(images_ * layers.fc2.out_channels);
-    block.squeeze_excite.squeezed = AlignedBuffer(images_ * layers.fc1.out_channels);
-    block.squeeze_excite.scale = AlignedBuffer(images_ * layers.fc2.out_channels);
+    block.squeeze_excite.pooled = new_buffer(images_ * layers.fc2.out_channels);
+    block.squeeze_excite.squeezed = new_buffer(images_ * layers.fc1.out_channels);
+    block.squeeze_excite.scale = new_buffer(images_ * layers.fc2.out_channels);
     block.squeeze_excite.images.reserve(images_, images_);
   }
   blocks.push_back(std::move(block));
 }
 
 void CpuMemory::plan_head(const CpuExecutable& executable) {
-  pooled = AlignedBuffer(images_ * executable.padded(executable.spec().features));
-  logits = AlignedBuffer(images_ * executable.head().out_channels);
+  pooled = new_buffer(images_ * executable.padded(executable.spec().features));
+  logits = new_buffer(images_ * executable.head().out_channels);
   head_pixels.reserve(images_, images_);
   head_pixels.append({0, 1, 0, images_});
+  if (pass_ == Pass::take) list_last_pixels();
+}
+
+void CpuMemory::list_last_pixels() {
   const MapSize& map = blocks.back().y->size;
   last_pixels.reserve(images_ * map.pixels(), images_);
   for (int64_t n = 0; n < images_; ++n) {

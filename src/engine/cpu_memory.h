@@ -19,8 +19,9 @@ struct CpuMap {
   int64_t pitch = 0;
   AlignedBuffer data;
 
-  CpuMap(MapSize map_size, int64_t channels, int64_t images)
-      : size(map_size), pitch(map_pitch(channels)), data(bordered_pixels(map_size, images) * pitch) {}
+  static int64_t floats(MapSize size, int64_t channels, int64_t images) {
+    return bordered_pixels(size, images) * map_pitch(channels);
+  }
   int64_t row_pixels() const { return size.width + 2; }
 };
 
@@ -85,7 +86,10 @@ struct StemMemory {
 
 class CpuMemory {
  public:
+  /// Throws Error if that is more memory than there is, before it takes any.
   CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images);
+  /// Bytes of maps and lists that it would take.
+  static int64_t bytes_for(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images);
   CpuMemory(const CpuMemory&) = delete;
   CpuMemory& operator=(const CpuMemory&) = delete;
 
@@ -103,6 +107,13 @@ class CpuMemory {
   PixelList last_pixels;  ///< of the last map, for the average pool
 
  private:
+  /// A plan is made twice: to measure what it needs, then to take it.
+  enum class Pass { measure, take };
+
+  CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images, Pass pass);
+  AlignedBuffer new_buffer(int64_t floats);
+  /// Makes a buffer that blocks share large enough for another.
+  void grow(AlignedBuffer& buffer, int64_t floats);
   CpuMap* new_map(MapSize size, int64_t channels);
   CpuMap* scratch_map(size_t role, MapSize size, int64_t channels);
   BlockLists* shared_lists(const BlockGeometry& geometry, const ListOptions& options);
@@ -113,12 +124,16 @@ class CpuMemory {
   void plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry);
   void plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry, CpuMap* x);
   void plan_head(const CpuExecutable& executable);
+  void list_stem_pixels(const CpuExecutable& executable, const NetworkGeometry& geometry);
+  void list_last_pixels();
 
   using ListKey =  // maps, granularity
       std::tuple<int64_t, int64_t, int64_t, int64_t, int, ListOptions>;
   using ScratchKey = std::tuple<size_t, int64_t, int64_t, int64_t>;  // role, height, width, channels
 
   int64_t images_;
+  Pass pass_;
+  int64_t bytes_ = 0;
   std::deque<CpuMap> maps_;
   std::map<ScratchKey, CpuMap*> scratch_;
   std::map<ListKey, BlockLists> lists_;

@@ -49,6 +49,8 @@ class Executable : public std::enable_shared_from_this<Executable> {
   Backend backend() const { return backend_; }
   Isa isa() const { return isa_; }
   Precision precision() const { return precision_; }
+  /// Bytes that a run of so many images takes beside the weights, as far as the backend says: 0 if not.
+  virtual int64_t run_bytes(const NetworkGeometry&, int64_t /*images*/) const { return 0; }
   virtual std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const = 0;
 
  private:

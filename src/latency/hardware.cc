@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "core/escape.h"
 #include "core/fail.h"
 #include "core/file.h"
 #include "core/suggest.h"
@@ -17,6 +18,7 @@ namespace lasnet {
 namespace {
 
 constexpr uint64_t kMaxProfileBytes = 1 << 20;
+constexpr size_t kMaxText = 1000;  ///< bytes of a string in a profile
 constexpr double kUnbounded = std::numeric_limits<double>::max();
 
 /// Bounds of a number, both included.
@@ -32,7 +34,11 @@ class ProfileTable {
   ProfileTable(const toml::table& table, std::string prefix, const std::string& origin)
       : table_(table), prefix_(std::move(prefix)), origin_(origin) {}
 
-  void read(std::string_view key, std::string& out) { out = value<std::string>(key, "a string"); }
+  void read(std::string_view key, std::string& out) {
+    out = value<std::string>(key, "a string");
+    if (out.size() > kMaxText)
+      fail("{}: '{}{}' has {} bytes; expected at most {}", place(key), prefix_, key, out.size(), kMaxText);
+  }
   void read(std::string_view key, bool& out) { out = value<bool>(key, "true or false"); }
   void read(std::string_view key, double& out, Bounds bounds) {
     out = value<double>(key, "a number");
@@ -64,7 +70,7 @@ class ProfileTable {
   void finish() const {
     for (const std::string& name : unread()) {
       const std::string near = nearest_name(name, known_);
-      fail("{}: unknown key '{}{}'{}", place(name), prefix_, name,
+      fail("{}: unknown key '{}{}'{}", place(name), prefix_, excerpt(name),
            near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
     }
   }
@@ -376,9 +382,10 @@ HardwareProfile load_hardware(const std::string& name_or_path) {
     if (profile.name == name_or_path)
       return parse_hardware(profile.toml, "hardware/" + name_or_path + ".toml");
   }
-  if (!std::filesystem::exists(name_or_path)) {
+  std::error_code error;
+  if (!std::filesystem::exists(name_or_path, error)) {
     const std::string near = nearest_name(name_or_path, hardware_names());
-    fail("hardware '{}' is unknown and no file{}; known: {}", name_or_path,
+    fail("hardware '{}' is unknown and no file{}; known: {}", excerpt(name_or_path),
          near.empty() ? "" : fmt::format(" (did you mean {}?)", near), fmt::join(hardware_names(), ", "));
   }
   const std::vector<uint8_t> bytes = read_file(name_or_path, kMaxProfileBytes);
@@ -390,7 +397,7 @@ HardwareProfile parse_hardware(std::string_view text, const std::string& origin)
   try {
     root = toml::parse(text);
   } catch (const toml::parse_error& error) {
-    fail("{}:{}: {}", origin, error.source().begin.line, error.description());
+    fail("{}:{}: not valid TOML: {}", origin, error.source().begin.line, error.description());
   }
   HardwareProfile profile;
   ProfileTable table(root, "", origin);
@@ -409,7 +416,7 @@ HardwareProfile parse_hardware(std::string_view text, const std::string& origin)
     profile.kind = HardwareKind::cuda;
     read_cuda(table.table("cuda"), profile.cuda);
   } else {
-    fail("{}: 'kind' is '{}'; expected gpu, cpu or cuda", origin, kind);
+    fail("{}: 'kind' is '{}'; expected gpu, cpu or cuda", origin, excerpt(kind));
   }
   table.finish();
   return profile;

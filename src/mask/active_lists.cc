@@ -42,6 +42,12 @@ void ActiveListBuilder::reserve(ActiveLists& lists) const {
   lists.patch_rows.reserve(images_ * geometry_.grid.rows() + 1);
 }
 
+int64_t ActiveListBuilder::list_bytes() const {
+  constexpr int64_t kPairBytes = 2 * sizeof(int32_t);
+  int64_t lists_of_outputs = 1 + (options_.projected ? 1 : 0) + (options_.by_row ? 1 : 0);
+  return kPairBytes * images_ * (geometry_.middle.pixels() + lists_of_outputs * geometry_.output.pixels());
+}
+
 void ActiveListBuilder::build(std::span<const uint8_t> patches, ActiveLists& lists) {
   reserve(lists);
   for (PixelList* list : {&lists.dilated, &lists.active, &lists.projected, &lists.active_by_row})

@@ -130,6 +130,8 @@ class ActiveListBuilder {
 
   /// Allocates what `lists` need for any patches.
   void reserve(ActiveLists& lists) const;
+  /// Bytes of the lists of pixels that it allocates; those of rows and patches are small beside them.
+  int64_t list_bytes() const;
   /// patches: [images, rows, cols], 0 or 1. Fills `lists`, and reserves them if nobody has.
   void build(std::span<const uint8_t> patches, ActiveLists& lists);
 

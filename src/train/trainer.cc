@@ -5,10 +5,10 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
-#include <thread>
 
 #include "core/fail.h"
 #include "core/file.h"
+#include "core/processors.h"
 #include "lasnet/train.h"
 #include "train/auto_granularity.h"
 #include "train/config.h"
@@ -38,7 +38,7 @@ size_t phase_index(const std::string& phase) {
 
 int thread_count(const TrainConfig& config) {
   if (config.threads > 0) return config.threads;
-  return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  return usable_processors();
 }
 
 ModelSpec spec_for(ArchConfig arch, bool dynamic, size_t classes) {

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <array>
@@ -22,10 +24,27 @@ struct Pipe {
   Pipe() {
     if (pipe2(ends.data(), O_CLOEXEC) != 0) throw std::runtime_error("pipe2");
   }
+  explicit Pipe(int read_end) : ends{read_end, -1} {}
 };
+
+/// A terminal that passes on what is written to it as it is.
+Pipe open_terminal(int columns) {
+  Pipe pair(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
+  if (grantpt(pair.ends[0]) != 0 || unlockpt(pair.ends[0]) != 0) throw std::runtime_error("grantpt");
+  pair.ends[1] = open(ptsname(pair.ends[0]), O_RDWR | O_NOCTTY | O_CLOEXEC);
+  termios modes{};
+  tcgetattr(pair.ends[1], &modes);
+  cfmakeraw(&modes);
+  tcsetattr(pair.ends[1], TCSANOW, &modes);
+  const winsize size{
+      .ws_row = 24, .ws_col = static_cast<unsigned short>(columns), .ws_xpixel = 0, .ws_ypixel = 0};
+  ioctl(pair.ends[1], TIOCSWINSZ, &size);
+  return pair;
+}
 
 [[noreturn]] void become_program(const std::vector<std::string>& arguments, const ProgramOptions& options,
                                  int out, int err) {
+  for (const std::string& variable : options.environment) putenv(const_cast<char*>(variable.c_str()));
   if (!options.stdout_path.empty()) out = open(options.stdout_path.c_str(), O_WRONLY);
   dup2(out, STDOUT_FILENO);
   dup2(err, STDERR_FILENO);
@@ -62,10 +81,12 @@ void drain(int& fd, std::string& text) {
 }  // namespace
 
 ProgramResult run_program(const std::vector<std::string>& arguments, const ProgramOptions& options) {
-  Pipe out, err;
+  Pipe out = options.terminal_columns > 0 ? open_terminal(options.terminal_columns) : Pipe(), err;
   const pid_t child = fork();
   if (child < 0) throw std::runtime_error("fork");
-  if (child == 0) become_program(arguments, options, out.ends[1], err.ends[1]);
+  if (child == 0) {
+    become_program(arguments, options, out.ends[1], options.terminal_columns > 0 ? out.ends[1] : err.ends[1]);
+  }
   close(out.ends[1]);
   close(err.ends[1]);
 

@@ -22,6 +22,8 @@ struct ProgramOptions {
   std::string stdout_path = {};  ///< instead of collecting standard output
   int64_t file_size_limit = -1;  ///< bytes the program can write to one file: a disk that fills up
   int64_t memory_limit = -1;     ///< bytes of heap and other private memory the program can have
+  int terminal_columns = 0;      ///< > 0: both outputs are a terminal so wide, and `out` has all
+  std::vector<std::string> environment = {};                        ///< NAME=value, more than this process's
   std::function<bool(const std::string& err)> interrupt_when = {};  ///< send SIGINT once this holds
 };
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/npy.h"
 #include "fixtures.h"
 #include "lasnet/engine.h"
 #include "model/safetensors.h"
@@ -125,6 +126,63 @@ TEST_F(BadInputTest, InstructionSetThatTheMachineLacks) {
     const auto model = save_tiny_model(), photo = save_photo("a.png");
     expect_refused({"run", model, photo, "--isa", to_string(isa)}, to_string(isa));
   }
+}
+
+class LogitsNotFinite : public ProgramTest {
+ protected:
+  /// Of finite weights.
+  std::string save_overflowing_model() const {
+    Model model = tiny_model();
+    for (float& weight : model.weights.at("fc.weight").data) weight = 3e38f;
+    for (float& weight : model.weights.at("conv1.weight").data) weight *= 100;
+    const auto path = folder_.path("large.safetensors");
+    save_model(model, path);
+    return path;
+  }
+};
+
+TEST_F(LogitsNotFinite, AreNoClassOfAPhotograph) {
+  const auto model = save_overflowing_model(), photo = save_photo("a.png");
+  for (const std::vector<std::string>& more : {std::vector<std::string>{}, {"--json"}}) {
+    const auto result = run_program(with({"run", model, photo}, more));
+    EXPECT_EQ(result.exit_code, 1);
+    EXPECT_THAT(result.out, testing::Not(HasSubstr("%")));
+    EXPECT_THAT(result.err, HasSubstr(photo + ": its logits are not finite numbers"));
+  }
+}
+
+TEST_F(LogitsNotFinite, EndAnEvaluationAtTheFirstPhotograph) {
+  const auto model = save_overflowing_model();
+  write_image_folder(folder_.path("data"), 1, 2);
+  const auto result = run_program({"eval", model, folder_.path("data"), "--json"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_EQ(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr("data/val/disc/0.png: its logits are not finite numbers"));
+}
+
+TEST_F(LogitsNotFinite, AreWrittenBesideAWarning) {
+  const auto model = save_overflowing_model(), input = folder_.path("x.npy"), output = folder_.path("y.npy");
+  Tensor x({2, 3, 48, 48});
+  std::fill(x.data.begin() + x.size() / 2, x.data.end(), 1.0f);
+  save_npy(x, input);
+  const auto result = run_program({"forward", model, "--input", input, "--output", output});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(input + ": image"));
+  EXPECT_THAT(result.err, HasSubstr("not finite numbers"));
+  EXPECT_TRUE(std::filesystem::exists(output));
+  const auto bench = run_program({"bench", model, "--macs", "0.5", "--repeat", "1"});
+  EXPECT_EQ(bench.exit_code, 0) << bench.err;
+  EXPECT_THAT(bench.err, HasSubstr("some of the logits were not finite"));
+}
+
+/// More than the machine has, be its limit what it may: refused before inputs of that size are made.
+TEST_F(BadInputTest, ABatchBeyondTheMemoryIsRefusedBeforeTheWork) {
+  const auto result = run_program({"bench", "resnet18", "--batch", "1025", "--threads", "1"},
+                                  {.memory_limit = int64_t{1} << 30});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, HasSubstr("a batch of 1025 images of 224 x 224 px needs"));
+  EXPECT_THAT(result.err, HasSubstr("--batch"));
+  EXPECT_LT(result.cpu_seconds, 5);
 }
 
 TEST_F(BadInputTest, TensorsThatAreNone) {

@@ -202,10 +202,14 @@ TEST_F(TrainTest, WrongUse) {
   const std::string file = folder_.path("c.toml");
   write_text(file, "target = 1.5\n");
   const auto of_file = run_program(arguments({"--config", file}));
-  EXPECT_EQ(of_file.exit_code, 2);
+  EXPECT_EQ(of_file.exit_code, 1);
   EXPECT_THAT(of_file.err, HasSubstr(file + ": --target 1.5 is not allowed"));
-  write_text(file, "epoch = 3\n");
-  refuse("--config", file);
+  for (const char* content : {"epoch = 3\n", "epochs = [3\n", "\xff"}) {
+    write_text(file, content);
+    const auto result = run_program(arguments({"--config", file}));
+    EXPECT_EQ(result.exit_code, 1) << content;
+    EXPECT_THAT(result.err, HasSubstr(file));
+  }
   refuse("--epochs", "many");
   EXPECT_FALSE(fs::exists(folder_.path("out")));
 }

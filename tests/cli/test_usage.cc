@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "core/cgroup.h"
+#include "core/processors.h"
 #include "fixtures.h"
 #include "lasnet/engine.h"
 #include "program.h"
@@ -62,6 +64,12 @@ INSTANTIATE_TEST_SUITE_P(
     testing::Values(
         WrongUse{"NoCommand", {}, "no command"}, WrongUse{"UnknownCommand", {"fly"}, "fly"},
         WrongUse{"MistypedCommand", {"evla", "m"}, "did you mean 'eval'?"},
+        WrongUse{"MistypedCommandWithItsOptions",
+                 {"evla", "m", "dir", "--json", "--batch", "4"},
+                 "'evla' is not a command of lasnet; did you mean 'eval'?"},
+        WrongUse{"MistypedProgramBeside",
+                 {"bnech", "resnet18", "--macs", "0.5"},
+                 "'bnech' is not a command of lasnet; did you mean 'bench'?"},
         WrongUse{"MistypedOption", {"run", "m", "i", "--overlya=o"}, "did you mean '--overlay'?"},
         WrongUse{"MistypedOptionOfBench",
                  {"bench", "resnet18", "--reapeat", "3"},
@@ -88,6 +96,36 @@ INSTANTIATE_TEST_SUITE_P(
         WrongUse{"ThreadsNotANumber", {"run", "m", "i", "--threads", "many"}, "many"},
         WrongUse{"GranularityZero", {"inspect", "m", "--granularity", "4-0-2-1"}, "4-0-2-1"},
         WrongUse{"GranularityText", {"inspect", "m", "--granularity", "big"}, "big"},
+        WrongUse{"StandardInputAsModel", {"inspect", "-"}, "MODEL: '-' is no file here"},
+        WrongUse{"StandardInputAsPhotograph", {"run", "m", "a.png", "-"}, "IMAGE: '-' is no file here"},
+        WrongUse{"StandardInputAsTensor",
+                 {"forward", "m", "--input", "-", "--output", "y.npy"},
+                 "--input: '-' is no file here"},
+        WrongUse{"StandardOutputAsTensor",
+                 {"forward", "m", "--input", "x.npy", "--output", "-"},
+                 "/dev/stdout for standard output"},
+        WrongUse{"StandardInputAsProfile",
+                 {"predict", "resnet18", "--hardware", "-"},
+                 "--hardware: '-' is no file here"},
+        WrongUse{
+            "StandardOutputAsNetwork", {"bench", "resnet18", "--save", "-"}, "--save: '-' is no file here"},
+        WrongUse{"WidthNotANumber",
+                 {"inspect", "m", "--width", "wide"},
+                 "--width: 'wide' is not a number greater than 0"},
+        WrongUse{"BatchNotANumber",
+                 {"predict", "resnet18", "--batch", "abc"},
+                 "--batch: 'abc' is not a whole number from 1 to 4096"},
+        WrongUse{"BatchOfTooManyDigits",
+                 {"eval", "m", "d", "--batch", "99999999999999999999"},
+                 "is not a whole number from 1 to 4096"},
+        WrongUse{"OptionWithoutValue", {"forward", "m", "--input"}, "--input needs a value: X.npy"},
+        WrongUse{"OptionTwice",
+                 {"forward", "m", "--input", "a", "--input", "b", "--output", "c"},
+                 "--input is given 2 times; expected once"},
+        WrongUse{"FlagWithValue",
+                 {"run", "m", "i", "--json=maybe"},
+                 "--json = maybe: this option takes no such value"},
+        WrongUse{"SeedNotANumber", {"bench", "resnet18", "--seed", "x"}, "--seed: 'x' is not a whole number"},
         WrongUse{"NoInput", {"forward", "m", "--output", "y.npy"}, "--input"},
         WrongUse{"ConvertToPth", {"convert", "m.pth", "out.pth"}, ".safetensors"},
         WrongUse{"ConvertUnknownType", {"convert", "m.pth", "o.safetensors", "--dtype", "int8"}, "int8"},
@@ -118,6 +156,8 @@ TEST(Info, JsonSaysWhatTheLibrarySays) {
   EXPECT_EQ(info.at("architectures"), architecture_names());
   EXPECT_GE(info.at("cpu").at("physical_cores"), 1);
   EXPECT_GE(info.at("cpu").at("processors"), info.at("cpu").at("physical_cores"));
+  EXPECT_EQ(info.at("cpu").at("default_threads"),
+            within_quota(info.at("cpu").at("physical_cores").get<int>(), cpu_quota()));
   EXPECT_TRUE(info.at("training").is_boolean());
 }
 

@@ -1,4 +1,8 @@
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -48,11 +52,18 @@ TEST(CheckWritable, LeavesNothingAndTouchesNothing) {
 
 TEST(HalfWritten, OnlyTemporaryFilesOfThatNameAreRemoved) {
   TemporaryDir dir;
-  const std::vector<std::string> kept = {"file", "file.12-0.txt", "file.tmp", "file.x12-0.tmp",
-                                         "other.12-0.tmp"};
+  const std::vector<std::string> kept = {"file",
+                                         "file.20240101.tmp",
+                                         "file.2024-01.tmp",
+                                         "file.lasnet-.tmp",
+                                         "file.lasnet-12.tmp",
+                                         "file.lasnet-1-2-3.tmp",
+                                         "file.lasnet-12-0.txt",
+                                         "file.tmp",
+                                         "other.lasnet-12-0.tmp"};
   for (const std::string& name : kept) write_text(dir / name, "kept");
-  write_text(dir / "file.12-0.tmp", "half");
-  write_text(dir / "file.99999-17.tmp", "half");
+  write_text(dir / "file.lasnet-12-0.tmp", "half");
+  write_text(dir / "file.lasnet-99999-17.tmp", "half");
   remove_half_written(dir / "file");
   for (const std::string& name : kept) EXPECT_TRUE(std::filesystem::exists(dir / name)) << name;
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}),
@@ -142,18 +153,111 @@ TEST(WriteFile, NamesFoldersThatAreMissingOrInTheWay) {
   EXPECT_EQ(dir.entries(), 0);
 }
 
-TEST(WriteFile, FollowsSymbolicLinksAndTheUmask) {
-  TemporaryDir dir;
-  write_text(dir / "target", "old");
-  std::filesystem::create_symlink("target", dir / "link");
-  mode_t old_mask = ::umask(0027);
-  write_file_atomically(dir / "link", [](std::ostream& out) { out << "new"; });
-  ::umask(old_mask);
-  EXPECT_TRUE(std::filesystem::is_symlink(dir / "link"));
-  EXPECT_EQ(read_text(dir / "target"), "new");
+mode_t mode_of(const std::string& path) {
   struct stat status {};
-  ASSERT_EQ(::stat((dir / "target").c_str(), &status), 0);
-  EXPECT_EQ(status.st_mode & 0777, 0640u);
+  EXPECT_EQ(::stat(path.c_str(), &status), 0) << path;
+  return status.st_mode & 07777;
+}
+
+void write_new(const std::string& path) {
+  write_file_atomically(path, [](std::ostream& out) { out << "new"; });
+}
+
+TEST(WriteFile, NewFilesFollowTheUmask) {
+  TemporaryDir dir;
+  mode_t old_mask = ::umask(0027);
+  write_new(dir / "file");
+  ::umask(old_mask);
+  EXPECT_EQ(mode_of(dir / "file"), 0640u);
+}
+
+TEST(WriteFile, ReplacedFilesKeepTheirMode) {
+  TemporaryDir dir;
+  for (const mode_t mode : {0600u, 0640u, 0755u, 0666u, 0222u}) {
+    write_text(dir / "file", "old");
+    ASSERT_EQ(::chmod((dir / "file").c_str(), mode), 0);
+    write_new(dir / "file");
+    EXPECT_EQ(mode_of(dir / "file"), mode);
+    ASSERT_EQ(::chmod((dir / "file").c_str(), 0600), 0);
+    EXPECT_EQ(read_text(dir / "file"), "new");
+  }
+}
+
+TEST(WriteFile, ReadOnlyFilesAreRefusedBeforeTheWork) {
+  TemporaryDir dir;
+  write_text(dir / "file", "old");
+  ASSERT_EQ(::chmod((dir / "file").c_str(), 0444), 0);
+  for (const auto& attempt : {write_new, check_writable}) {
+    EXPECT_ERROR(attempt(dir / "file"),
+                 AllOf(HasSubstr(dir / "file"), HasSubstr("read-only for this user (mode 444)"),
+                       HasSubstr("chmod u+w")));
+  }
+  EXPECT_EQ(read_text(dir / "file"), "old");
+  EXPECT_EQ(dir.entries(), 1);
+}
+
+TEST(WriteFile, FollowsSymbolicLinks) {
+  TemporaryDir dir;
+  write_text(dir / "folder/target", "old");
+  std::filesystem::create_symlink("folder/target", dir / "link");
+  std::filesystem::create_symlink("link", dir / "link of link");
+  write_new(dir / "link of link");
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "link"));
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "link of link"));
+  EXPECT_EQ(read_text(dir / "folder/target"), "new");
+}
+
+TEST(WriteFile, FollowsLinksToFilesThatAreNotThereYet) {
+  TemporaryDir dir;
+  std::filesystem::create_directory(dir / "folder");
+  std::filesystem::create_symlink("folder/later", dir / "link");
+  std::filesystem::create_symlink(dir / "link", dir / "absolute");
+  write_new(dir / "absolute");
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "link"));
+  EXPECT_TRUE(std::filesystem::is_symlink(dir / "absolute"));
+  EXPECT_EQ(read_text(dir / "folder/later"), "new");
+}
+
+TEST(WriteFile, RefusesLinksThatLeadNowhere) {
+  TemporaryDir dir;
+  std::filesystem::create_symlink("no/folder/file", dir / "link");
+  EXPECT_ERROR(write_new(dir / "link"), AllOf(HasSubstr("no/folder/file"), HasSubstr("make its folder")));
+  std::filesystem::create_symlink("two", dir / "one");
+  std::filesystem::create_symlink("one", dir / "two");
+  EXPECT_ERROR(write_new(dir / "one"), AllOf(HasSubstr(dir / "one"), HasSubstr("symbolic links")));
+  EXPECT_EQ(dir.entries(), 3);
+}
+
+enum MountedFile : int { kRefused = 0, kCannotMount = 1, kWritten = 2, kOtherMessage = 3 };
+
+/// In a child with mounts of its own, what happens to a file that another is mounted on.
+MountedFile write_mounted(const std::string& path, const std::string& source) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    if (::unshare(CLONE_NEWNS) != 0 && ::unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) ::_exit(kCannotMount);
+    if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) ::_exit(kCannotMount);
+    if (::mount(source.c_str(), path.c_str(), nullptr, MS_BIND, nullptr) != 0) ::_exit(kCannotMount);
+    try {
+      check_writable(path);
+    } catch (const Error& error) {
+      ::_exit(std::string(error.what()).find("Mount its folder instead") == std::string::npos ? kOtherMessage
+                                                                                              : kRefused);
+    }
+    ::_exit(kWritten);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? static_cast<MountedFile>(WEXITSTATUS(status)) : kOtherMessage;
+}
+
+TEST(WriteFile, MountPointsAreRefusedBeforeTheWorkWithAdvice) {
+  TemporaryDir dir;
+  write_text(dir / "file", "inside");
+  write_text(dir / "source", "outside");
+  const MountedFile result = write_mounted(dir / "file", dir / "source");
+  if (result == kCannotMount) GTEST_SKIP() << "this process may not mount";
+  EXPECT_EQ(result, kRefused);
+  EXPECT_EQ(dir.entries(), 2);
 }
 
 }  // namespace

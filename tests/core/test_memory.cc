@@ -1,6 +1,11 @@
 // Memory is refused before it is taken, with an error that says how much was asked for.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
 
 #include "core/aligned.h"
 #include "core/memory.h"
@@ -24,6 +29,28 @@ TEST(Memory, AskingForMoreThanThereIsNamesBoth) {
   std::string message = message_of([] { require_memory(int64_t{1} << 60, "an exbibyte", "take less"); });
   EXPECT_THAT(message, testing::HasSubstr("an exbibyte needs 1073741824.0 GiB"));
   EXPECT_THAT(message, testing::HasSubstr("take less"));
+}
+
+int64_t virtual_bytes() {
+  int64_t pages = 0;
+  std::ifstream("/proc/self/statm") >> pages;
+  return pages * sysconf(_SC_PAGESIZE);
+}
+
+TEST(Memory, IsWhatALimitOfThisProcessLeaves) {
+  constexpr int64_t kLeft = 64 << 20;
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto limit = static_cast<rlim_t>(virtual_bytes() + kLeft);
+    const rlimit both{limit, limit};
+    setrlimit(RLIMIT_AS, &both);
+    const int64_t available = available_memory_bytes();
+    _exit(available <= kLeft && available > kLeft / 2 ? 0 : 1);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(Memory, BuffersLargerThanTheMachineAreRefused) {

@@ -1,14 +1,19 @@
 // Sessions: the fast engine against the reference, and the invariants of dynamic networks.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cmath>
+#include <fstream>
 #include <thread>
 
 #include "engine/cpu_executable.h"
 #include "kernels/cpu/kernels.h"
 #include "lasnet/error.h"
+#include "lasnet/geometry.h"
 #include "support/param_name.h"
 #include "support/random_model.h"
 
@@ -468,6 +473,58 @@ TEST(Session, TraceAddsUp) {
   }
   EXPECT_NEAR(result.trace.macs, macs, 1e-6 * macs);
   EXPECT_LE(seconds, result.trace.seconds);
+}
+
+/// Logits of a child process that a signal ends after 20 s; empty if it does not end well.
+std::vector<float> logits_in_child(Session& session, const Tensor& input, size_t count) {
+  std::array<int, 2> ends{};
+  if (pipe(ends.data()) != 0) return {};
+  const size_t bytes = count * sizeof(float);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);
+    const Result result = session.run(input);
+    const auto written = write(ends[1], result.logits.data.data(), bytes);
+    _exit(written == static_cast<ssize_t>(bytes) ? 0 : 1);
+  }
+  close(ends[1]);
+  std::vector<float> logits(count);
+  const bool whole = read(ends[0], logits.data(), bytes) == static_cast<ssize_t>(bytes);
+  close(ends[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  return whole && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? logits : std::vector<float>{};
+}
+
+TEST(Session, RunsInAChildOfForkAsInItsParent) {
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 1);
+  Tensor input = test::random_input(2, {64, 64}, 2);
+  Session session(model, {.threads = 3});
+  const std::vector<float> expected = session.run(input).logits.data;
+  EXPECT_EQ(logits_in_child(session, input, expected.size()), expected);
+  EXPECT_EQ(session.run(input).logits.data, expected);
+}
+
+int64_t resident_bytes() {
+  int64_t size = 0, resident = 0;
+  std::ifstream("/proc/self/statm") >> size >> resident;
+  return resident * sysconf(_SC_PAGESIZE);
+}
+
+/// What is said before a run is what the run takes.
+TEST(Session, TakesTheMemoryThatItsExecutableSays) {
+  constexpr int64_t kImages = 48;
+  const MapSize size{224, 224};
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 1);
+  const auto executable = make_executable(model);
+  const int64_t said = executable->run_bytes(network_geometry(model.spec, size), kImages);
+  EXPECT_GT(said, int64_t{100} << 20);
+  Tensor input = test::random_input(kImages, size, 2);
+  Session session(executable, 1);
+  const int64_t before = resident_bytes();
+  session.run(input, {.record_masks = false});
+  const double taken = static_cast<double>(resident_bytes() - before);
+  EXPECT_NEAR(taken / static_cast<double>(said), 1, 0.15);
 }
 
 }  // namespace

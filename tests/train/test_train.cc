@@ -355,10 +355,10 @@ TEST_F(TrainTest, TwoRunsDoNotWriteToOneFolder) {
 
 TEST_F(TrainTest, WhatKilledRunsLeftIsRemoved) {
   std::filesystem::create_directories(config_.output);
-  std::ofstream(out("checkpoint.safetensors.123-4.tmp")) << "half";
+  std::ofstream(out("checkpoint.safetensors.lasnet-123-4.tmp")) << "half";
   std::ofstream(out("notes.tmp")) << "mine";
   train(config_, observer_);
-  EXPECT_FALSE(std::filesystem::exists(out("checkpoint.safetensors.123-4.tmp")));
+  EXPECT_FALSE(std::filesystem::exists(out("checkpoint.safetensors.lasnet-123-4.tmp")));
   EXPECT_TRUE(std::filesystem::exists(out("notes.tmp")));
 }
 

@@ -1,0 +1,36 @@
+#include "core/processors.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <thread>
+
+#include "core/cgroup.h"
+
+namespace lasnet {
+
+std::vector<int> allowed_processors() {
+  std::vector<int> allowed;
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) != 0) return allowed;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &set)) allowed.push_back(cpu);
+  }
+  return allowed;
+}
+
+int within_quota(int threads, std::optional<double> quota) {
+  if (quota && *quota < threads) threads = static_cast<int>(std::ceil(*quota));
+  return std::max(1, threads);
+}
+
+int usable_processors() {
+  const auto allowed = allowed_processors();
+  const int processors = allowed.empty() ? static_cast<int>(std::thread::hardware_concurrency())
+                                         : static_cast<int>(allowed.size());
+  return within_quota(processors, cpu_quota());
+}
+
+}  // namespace lasnet

@@ -1,0 +1,19 @@
+// How many processors this process may use.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+namespace lasnet {
+
+/// Their numbers, by the process's affinity; empty if the system does not say.
+std::vector<int> allowed_processors();
+
+/// How many threads can run at a time: the allowed processors, and no more than a container's quota of time
+/// gives, rounded up. At least 1.
+int usable_processors();
+
+/// `threads`, and no more than `quota` gives, rounded up. At least 1.
+int within_quota(int threads, std::optional<double> quota);
+
+}  // namespace lasnet
