@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <charconv>
 #include <fstream>
 #include <set>
 #include <thread>
@@ -84,11 +85,9 @@ double cache_kib(int processor, int level) {
     if (first_line(cache + "level") != std::to_string(level) || first_line(cache + "type") == "Instruction")
       continue;
     const std::string size = first_line(cache + "size");  // e.g. "32768K"
-    try {
-      return std::stod(size) * (size.ends_with('M') ? 1024 : 1);
-    } catch (const std::exception&) {
-      return 0;
-    }
+    double number = 0;
+    std::from_chars(size.data(), size.data() + size.size(), number);
+    return number * (size.ends_with('M') ? 1024 : 1);
   }
   return 0;
 }

@@ -188,6 +188,7 @@ void add_run(CLI::App& app, Action& action) {
   auto* sub = app.add_subcommand("run", "Classify photographs; show what was computed and how long it took");
   const auto command = std::make_shared<RunCommand>();
   add_model_options(*sub, command->model);
+  add_preprocessing_options(*sub, command->model.preprocessing);
   sub->add_option("IMAGE", command->files, "JPEG or PNG files")->required();
   add_number(*sub, "--top", command->top, 1, 1000000, "Classes to show");
   sub->add_option(

@@ -6,8 +6,8 @@
 
 namespace lasnet {
 
-/// Bytes that the system says programs can still take without swapping; the largest int64 where it does not
-/// say.
+/// Bytes that this process can still take without swapping: what the system says, within the limits of the
+/// process and its container. The largest int64 where nothing says it.
 int64_t available_memory_bytes();
 
 /// Throws Error naming `what` if `bytes` are more than is available. `advice` says what needs less.
