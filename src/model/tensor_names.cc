@@ -26,13 +26,10 @@ std::string without_wrappers(std::string_view name) {
   return plain;
 }
 
-/// The weights of every known network's first convolution.
-const std::set<std::string>& stem_weights() {
+const std::set<std::string>& landmarks() {
   static const std::set<std::string> names = [] {
     std::set<std::string> found;
-    for (const std::string& arch : architecture_names()) {
-      found.insert(make_spec({.name = arch}).stem.name + ".weight");
-    }
+    for (const std::string& arch : architecture_names()) found.insert(landmark(make_spec({.name = arch})));
     return found;
   }();
   return names;
@@ -45,8 +42,8 @@ std::string prefix_of_network(const std::map<std::string, StoredTensor>& tensors
     if (tensor.is_float) names.push_back(without_wrappers(name));
   }
   const std::string prefix = common_prefix(names);
-  const bool is_network = std::ranges::any_of(stem_weights(), [&](const std::string& stem) {
-    return std::ranges::find(names, prefix + stem) != names.end();
+  const bool is_network = std::ranges::any_of(landmarks(), [&](const std::string& landmark) {
+    return std::ranges::find(names, prefix + landmark) != names.end();
   });
   return is_network ? prefix : "";
 }
@@ -65,6 +62,8 @@ PlainNames plain_names(const std::map<std::string, StoredTensor>& tensors, const
   }
   return plain;
 }
+
+std::string landmark(const ModelSpec& spec) { return spec.blocks.front().convs.front().name + ".weight"; }
 
 std::string common_prefix(const std::vector<std::string>& names) {
   if (names.empty()) return "";

@@ -16,9 +16,12 @@ struct PlainNames {
 };
 
 /// Without the parts `module` (DataParallel) and `_orig_mod` (torch.compile), and without the prefix that all
-/// tensors of floating point share, if a known network's stem is then where it belongs. Throws Error naming
-/// `origin` if a name then occurs twice.
+/// tensors of floating point share, if a known network's landmark is then where it belongs. Throws Error
+/// naming `origin` if a name then occurs twice.
 PlainNames plain_names(const std::map<std::string, StoredTensor>& tensors, const std::string& origin);
+
+/// The weights of the first block's first convolution: a name that ends no other name of its network.
+std::string landmark(const ModelSpec& spec);
 
 /// What every name begins with, up to a dot; "" if there is no such beginning.
 std::string common_prefix(const std::vector<std::string>& names);

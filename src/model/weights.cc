@@ -129,7 +129,7 @@ std::vector<std::string> classifier_advice(const ModelSpec& spec, const Weights&
 
 /// What stands before the names of one network, or of several in one file.
 std::vector<std::string> prefix_advice(const ModelSpec& spec, const std::vector<std::string>& unexpected) {
-  const std::vector<std::string> prefixes = prefixes_of(spec.stem.name + ".weight", unexpected);
+  const std::vector<std::string> prefixes = prefixes_of(landmark(spec), unexpected);
   if (prefixes.size() == 1) {
     return {
         fmt::format("the network's names begin with '{0}', and others do not. Keep those alone, without it: "
@@ -152,7 +152,7 @@ std::vector<std::string> prefix_advice(const ModelSpec& spec, const std::vector<
 std::vector<std::string> advice_on_names(const ModelSpec& spec, const Weights& weights,
                                          const std::vector<std::string>& unexpected) {
   std::vector<std::string> advice;
-  if (!weights.contains(spec.stem.name + ".weight")) advice = prefix_advice(spec, unexpected);
+  if (!weights.contains(landmark(spec))) advice = prefix_advice(spec, unexpected);
   if (advice.empty()) advice = classifier_advice(spec, weights, unexpected);
   return advice;
 }
