@@ -16,19 +16,22 @@ constexpr size_t kAddendRole = 2;
 /// Height and width of the input pixels that a patch reads through the 3x3.
 int64_t halo_side(int granularity, int stride) { return int64_t{granularity - 1} * stride + 3; }
 
+/// Floats of a map, without its border.
+int64_t floats_of(MapSize map, int channels) { return map.pixels() * map_pitch(channels); }
+
 /// Asked before the first buffer is touched: each may fit where all of them do not. What is counted are the
 /// maps that every run needs, without borders, lists and sums.
 void check_memory(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t images) {
-  int64_t floats = geometry.input.pixels() * spec.stem.in_channels +
-                   geometry.stem.pixels() * spec.stem.out_channels +
-                   (spec.stem_pool ? geometry.trunk.pixels() * spec.stem.out_channels : 0);
+  int64_t floats =
+      geometry.input.pixels() * spec.stem.in_channels + floats_of(geometry.stem, spec.stem.out_channels);
+  if (spec.stem_pool) floats += floats_of(geometry.trunk, spec.stem.out_channels);
   int64_t most_inner = 0;
   for (size_t i = 0; i < spec.blocks.size(); ++i) {
     const BlockSpec& block = spec.blocks[i];
     const BlockGeometry& maps = geometry.blocks[i];
-    if (block.projection) floats += maps.output.pixels() * block.out_channels;
-    int64_t inner = maps.middle.pixels() * block.convs[0].out_channels;
-    if (block.convs.size() > 2) inner += maps.output.pixels() * block.convs[1].out_channels;
+    if (block.projection) floats += floats_of(maps.output, block.out_channels);
+    int64_t inner = floats_of(maps.middle, block.convs[0].out_channels);
+    if (block.convs.size() > 2) inner += floats_of(maps.output, block.convs[1].out_channels);
     most_inner = std::max(most_inner, inner);
   }
   require_memory(images * (floats + most_inner) * static_cast<int64_t>(sizeof(float)),

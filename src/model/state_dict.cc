@@ -48,10 +48,27 @@ std::string joined(const std::string& keys, const std::string& key) {
   return keys.empty() ? key : keys + "." + key;
 }
 
+/// The saved value, or where that is a list or tuple, the dicts in it by their place.
+std::vector<Place> roots_of(const PickleData& data) {
+  if (const auto* dict = data.as<PickleDict>(data.root)) return {{"", dict}};
+  const auto* tuple = data.as<PickleTuple>(data.root);
+  const auto* list = data.as<PickleList>(data.root);
+  std::vector<Place> roots;
+  if (tuple == nullptr && list == nullptr) return roots;
+  const std::vector<ValueId>& items = tuple != nullptr ? tuple->items : list->items;
+  for (size_t i = 0; i < items.size() && roots.size() < kShown; ++i) {
+    if (const auto* dict = data.as<PickleDict>(items[i])) roots.push_back({std::to_string(i), dict});
+  }
+  return roots;
+}
+
 /// Every dict that names lead to, each once.
-std::vector<Place> all_dicts(const PickleData& data, const PickleDict& root) {
-  std::vector<Place> places = {{"", &root}};
-  std::set<const PickleDict*> seen = {&root};
+std::vector<Place> all_dicts(const PickleData& data, const std::vector<Place>& roots) {
+  std::vector<Place> places;
+  std::set<const PickleDict*> seen;
+  for (const Place& root : roots) {
+    if (seen.insert(root.dict).second) places.push_back(root);
+  }
   size_t level_begin = 0;
   for (int level = 0; level < kMaxLevels; ++level) {
     const size_t level_end = places.size();
@@ -71,8 +88,8 @@ std::vector<Place> all_dicts(const PickleData& data, const PickleDict& root) {
 }
 
 /// What is under the first of kUsual, again and again.
-Place usual_place(const PickleData& data, const PickleDict& root) {
-  Place place{"", &root};
+Place usual_place(const PickleData& data, const Place& root) {
+  Place place = root;
   for (int level = 0; level < kMaxLevels; ++level) {
     const Place outer = place;
     for (std::string_view usual : kUsual) {
@@ -171,21 +188,21 @@ std::map<std::string, TensorRef> tensors_of(const PickleData& data, const Pickle
 }  // namespace
 
 StateDict find_state_dict(const PickleData& data, const std::string& origin, const std::string& keys) {
-  const auto* root = data.as<PickleDict>(data.root);
-  if (root == nullptr) {
+  const std::vector<Place> roots = roots_of(data);
+  if (roots.empty()) {
     fail("{}: it holds {}, expected a state dict. Nothing was executed. {}", origin,
          kind_of(data.values[data.root]), save_weights_alone(origin));
   }
-  const std::vector<Place> dicts = all_dicts(data, *root);
+  const std::vector<Place> dicts = all_dicts(data, roots);
   std::vector<Place> weights;
   for (const Place& place : dicts) {
     if (holds_weights(data, *place.dict)) weights.push_back(place);
   }
-  Place place = usual_place(data, *root);
+  Place place = usual_place(data, roots.front());
   if (!keys.empty()) {
     place = place_of(data, dicts, weights, keys, origin);
-  } else if (!holds_tensors(data, *place.dict)) {
-    place = only_place(data, *root, weights, origin);
+  } else if (roots.size() > 1 || !holds_tensors(data, *place.dict)) {
+    place = only_place(data, *roots.front().dict, weights, origin);
   }
   std::erase_if(weights, [&](const Place& other) { return other.dict == place.dict; });
   return {place.keys, keys_of(weights), tensors_of(data, *place.dict, origin)};

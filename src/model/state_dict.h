@@ -22,9 +22,10 @@ struct StateDict {
   std::map<std::string, TensorRef> tensors;
 };
 
-/// The state dict with these keys. Where `keys` are empty: the root, or what it holds under `state_dict`,
-/// `model_state_dict` or `model`; else the only dict of weights, wherever it is. Throws Error naming `origin`
-/// and what the checkpoint holds instead; SeveralStateDicts where several could be meant.
+/// The state dict with these keys, places in a list or tuple included. Where `keys` are empty: the root, or
+/// what it holds under `state_dict`, `model_state_dict` or `model`; else the only dict of weights. Throws
+/// Error naming `origin` and what the checkpoint holds instead; SeveralStateDicts where several could be
+/// meant.
 StateDict find_state_dict(const PickleData& data, const std::string& origin, const std::string& keys = "");
 
 }  // namespace lasnet

@@ -411,6 +411,16 @@ TEST_F(StateDicts, WhereSeveralCouldBeMeantOneHasToBeNamed) {
                HasSubstr("no state dict 'ema'; it has 'student', 'teacher'"));
 }
 
+TEST_F(StateDicts, AListOrTupleCanHoldOne) {
+  for (const char* end : {"t", "l"}) {
+    const std::string pickle = Pickle().raw("(K\x03}(").entries(weights_).raw("u}" + std::string(end)).done();
+    write_text(dir_ / "m.pth", make_zip(checkpoint_items(pickle, weights_)));
+    const Model model = load_model(dir_ / "m.pth", small_arch());
+    EXPECT_EQ(model.weights, weights_);
+    EXPECT_EQ(model.origin.state_dict, "1");
+  }
+}
+
 TEST_F(StateDicts, AnOptimiserIsNone) {
   Pickle pickle;
   pickle.raw("}(").text("optimizer").raw("}(").text("exp_avg").tensor({.key = "0", .shape = {1}}).raw("u");
