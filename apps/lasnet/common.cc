@@ -203,10 +203,6 @@ void check_is_no_architecture(const std::string& path) {
       path, near == path ? "" : fmt::format(" (did you mean {}?)", near)));
 }
 
-}  // namespace
-
-namespace {
-
 void warn_of_other_weights(const std::string& path, const WeightsOrigin& origin) {
   constexpr size_t kShown = 5;
   const auto& others = origin.other_state_dicts;
@@ -217,6 +213,22 @@ void warn_of_other_weights(const std::string& path, const WeightsOrigin& origin)
                   path, origin.state_dict.empty() ? "the file itself" : "'" + origin.state_dict + "'",
                   fmt::join(others.begin(), shown, "', '"), others.size() > kShown ? ", ..." : ""));
 }
+
+}  // namespace
+
+Model load_model(const ModelOptions& options) {
+  check_is_no_architecture(options.path);
+  warn_of_other_granularity(options);
+  std::optional<ArchConfig> arch;
+  if (!options.describe_nothing()) arch = apply(options, described_or_plain(options));
+  Model model = lasnet::load_model(options.path, arch, options.state_dict);
+  if (!options.class_names.empty()) model.class_names = options.class_names;
+  model.preprocessing = apply(options.preprocessing, model.preprocessing);
+  warn_of_other_weights(options.path, model.origin);
+  return model;
+}
+
+namespace {
 
 /// The first block whose S does not divide its map at this crop; null if there is none.
 const BlockSpec* undivided_block(const ModelSpec& spec, int crop) {
@@ -239,37 +251,22 @@ int divided_crop(const ModelSpec& spec, int crop) {
   return best;
 }
 
-/// Patches at a map's border are cut off here. The authors' code rounds their number down, lets windows
-/// overlap and enlarges the mask by its nearest value: another function of the same weights.
-void warn_of_undivided_maps(const std::string& path, const Model& model) {
-  const int crop = model.preprocessing.crop;
+}  // namespace
+
+// Patches at a map's border are cut off here. The authors' code rounds their number down, lets windows
+// overlap and enlarges the mask by its nearest value: another function of the same weights.
+void warn_of_undivided_maps(const std::string& path, const Model& model, int crop) {
   if (model.origin.has_description || model.origin.stored_maskers == 0 || crop < 32) return;
   const BlockSpec* const block = undivided_block(model.spec, crop);
   if (block == nullptr) return;
   const int better = divided_crop(model.spec, crop);
   log_warning(fmt::format(
       "{}: S = {} does not divide the map of {} at {} px. If these maskers were trained with the authors' "
-      "code, "
-      "they decide otherwise here: lasnet cuts patches off at the border, their code shifts them. {}; or "
-      "fine-tune the network (lasnet train --init)",
+      "code, they decide otherwise here: lasnet cuts patches off at the border, their code shifts them. {}; "
+      "or fine-tune the network (lasnet train --init)",
       path, block->granularity, block->name, crop,
       better > 0 ? fmt::format("At --crop {} every S divides its map", better)
                  : std::string("Choose an S that divides it (--granularity)")));
-}
-
-}  // namespace
-
-Model load_model(const ModelOptions& options) {
-  check_is_no_architecture(options.path);
-  warn_of_other_granularity(options);
-  std::optional<ArchConfig> arch;
-  if (!options.describe_nothing()) arch = apply(options, described_or_plain(options));
-  Model model = lasnet::load_model(options.path, arch, options.state_dict);
-  if (!options.class_names.empty()) model.class_names = options.class_names;
-  model.preprocessing = apply(options.preprocessing, model.preprocessing);
-  warn_of_other_weights(options.path, model.origin);
-  warn_of_undivided_maps(options.path, model);
-  return model;
 }
 
 ArchConfig apply(const ModelOptions& options, ArchConfig arch) {

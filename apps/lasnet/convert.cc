@@ -86,6 +86,7 @@ int convert(const ConvertCommand& command) {
         fmt::format("{}: convert writes {} files; expected a name that ends so", command.output, kExtension));
   }
   Model model = load_model(command.model);
+  warn_of_undivided_maps(command.model.path, model, model.preprocessing.crop);
   if (const int crop = model.preprocessing.crop; crop > 0) {
     warn_of_patches_beyond_maps(model.spec, network_geometry(model.spec, {crop, crop}));
   }

@@ -194,6 +194,7 @@ void warn_of_guessing(const Model& model, const Metrics& metrics) {
 
 int eval(const EvalCommand& command) {
   const Model model = load_model(command.model);
+  warn_of_undivided_maps(command.model.path, model, apply(command.input, model.preprocessing).crop);
   const ImageFolder folder = open_validation(command.data, model);
   std::vector<std::string> masks;
   std::optional<ObjectAuc> auc;

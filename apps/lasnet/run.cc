@@ -156,6 +156,7 @@ int run(const RunCommand& command) {
     fail("--overlay: {} is a static network, which has no masks to draw", command.model.path);
   }
   const Preprocessing preprocessing = apply(command.input, model.preprocessing);
+  warn_of_undivided_maps(command.model.path, model, preprocessing.crop);
   const std::vector<Photo> photos = load_photos(command, preprocessing);
   Session session(model, command.session);
   if (!command.overlay.empty()) create_directory(command.overlay);

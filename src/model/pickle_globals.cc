@@ -54,10 +54,11 @@ constexpr std::array<std::string_view, 34> kActing = {
     "commands", "popen2",    "code",     "codeop",     "operator", "pickle",     "_pickle",
     "cPickle",  "marshal",   "types",    "inspect",    "site",     "webbrowser", "bdb",
     "pdb",      "timeit",    "tempfile", "http",       "urllib",   "torch.hub"};
-/// What these modules have of plain data.
-constexpr std::array<std::string_view, 18> kData = {
-    "object", "type", "set",  "frozenset", "complex", "bytearray", "bytes", "slice", "range",
-    "xrange", "list", "dict", "tuple",     "int",     "float",     "str",   "bool",  "SimpleNamespace"};
+/// What these modules have of plain data; getattr is how Python writes members of an Enum.
+constexpr std::array<std::string_view, 19> kData = {
+    "getattr", "object", "type",  "set",    "frozenset",      "complex", "bytearray",
+    "bytes",   "slice",  "range", "xrange", "list",           "dict",    "tuple",
+    "int",     "float",  "str",   "bool",   "SimpleNamespace"};
 /// Of other modules.
 constexpr std::array<std::string_view, 2> kActingNames = {"torch.load", "torch.serialization.load"};
 

@@ -112,7 +112,7 @@ struct Machine {
     const auto* arguments = rebuild == nullptr ? nullptr : data.as<PickleTuple>(items[2]);
     const bool is_plain = type != nullptr && arguments != nullptr &&
                           type->known->role == GlobalRole::tensor_class && makes_tensor(rebuild->known->role);
-    if (!is_plain) return push_object(type == nullptr ? callee : type->known, items);
+    if (!is_plain) return push_object(callee, items);
     push_tensor(*arguments, rebuild->known->role);
   }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <iterator>
+#include <set>
 
 #include "core/fail.h"
 #include "core/random.h"
@@ -14,6 +15,7 @@ namespace lasnet {
 namespace {
 
 constexpr size_t kMaxListedProblems = 12;
+constexpr size_t kFewProblems = 3;  ///< where advice says more
 constexpr size_t kMaxListedNames = 8;
 
 void add_conv(const ConvSpec& conv, std::vector<TensorSpec>& out) {
@@ -157,6 +159,20 @@ std::vector<std::string> advice_on_names(const ModelSpec& spec, const Weights& w
   return advice;
 }
 
+/// Those first that do not even have the prefix of the others.
+std::vector<std::string> describe_unexpected(const ModelSpec& spec, const Weights& weights,
+                                             std::vector<std::string> names) {
+  const std::vector<std::string> prefixes = prefixes_of(landmark(spec), names);
+  std::ranges::stable_partition(names, [&](const std::string& name) {
+    return prefixes.size() == 1 && !name.starts_with(prefixes.front());
+  });
+  std::vector<std::string> lines;
+  for (const std::string& name : names) {
+    lines.push_back(fmt::format("unexpected {} {}", printable(name), to_string(weights.at(name).shape)));
+  }
+  return lines;
+}
+
 /// Adds the weights and scales that training changes.
 void add_up(const TensorSpec& tensor, ParameterCount& count) {
   if (tensor.name.ends_with(".running_mean") || tensor.name.ends_with(".running_var")) return;
@@ -224,8 +240,8 @@ void init_maskers(const ModelSpec& spec, uint64_t seed, float bias0, Weights& we
 
 void check_weights(const ModelSpec& spec, const Weights& weights, const std::string& origin) {
   std::vector<TensorSpec> needed = required_tensors(spec);
-  std::map<std::string, bool> known;
-  for (const TensorSpec& tensor : needed) known[tensor.name] = true;
+  std::set<std::string> known;
+  for (const TensorSpec& tensor : needed) known.insert(tensor.name);
   std::vector<std::string> unexpected;
   for (const auto& [name, tensor] : weights) {
     if (!known.contains(name) && !is_ignored(name)) unexpected.push_back(name);
@@ -241,13 +257,12 @@ void check_weights(const ModelSpec& spec, const Weights& weights, const std::str
   }
   const size_t count = problems.size() + unexpected.size();
   if (count == 0) return;
-  std::vector<std::string> foreign;
-  for (const std::string& name : unexpected) {
-    foreign.push_back(fmt::format("unexpected {} {}", printable(name), to_string(weights.at(name).shape)));
-  }
   std::vector<std::string> lines = advice_on_names(spec, weights, unexpected);
-  std::ranges::move(first_of(std::move(problems), kMaxListedProblems), std::back_inserter(lines));
-  std::ranges::move(first_of(std::move(foreign), kMaxListedNames), std::back_inserter(lines));
+  const bool is_renamed = !lines.empty() && !weights.contains(landmark(spec));
+  std::ranges::move(first_of(std::move(problems), is_renamed ? kFewProblems : kMaxListedProblems),
+                    std::back_inserter(lines));
+  std::ranges::move(first_of(describe_unexpected(spec, weights, std::move(unexpected)), kMaxListedNames),
+                    std::back_inserter(lines));
   fail("{}: {} tensor{} do{} not fit {} (granularity {}{}):\n  {}", origin, count, count == 1 ? "" : "s",
        count == 1 ? "es" : "", spec.arch.name, granularity_to_string(spec.arch.granularity),
        knows_classes ? fmt::format(", {} classes", spec.arch.classes) : "", fmt::join(lines, "\n  "));

@@ -318,6 +318,8 @@ TEST(PyTorchFile, WhatLiesBesideTheWeightsIsSkipped) {
       {"complex storage", "(" + opcodes_of("storage") + named("torch", "ComplexFloatStorage") +
                               opcodes_of("9") + opcodes_of("cpu") + "K\x04tQ"},
       {"popped", "N0N"},
+      {"member of an Enum",
+       named("__builtin__", "getattr") + "(" + named("some.module", "Colour") + opcodes_of("RED") + "tR"},
       {"popped to a mark", "N(N1"},
       {"doubled", "N20"}};
   for (const auto& [name, opcodes] : cases) {
@@ -475,10 +477,9 @@ TEST(TensorNames, OtherPrefixesAreSaidOnceWithTheFirstNamesAndWhatToDo) {
   TemporaryDir dir;
   Weights weights = random_model(small_arch(), 1).weights;
   Weights beside = renamed(weights, [](const std::string& name) { return "model." + name; });
-  beside["criterion.weight"] = Tensor({3});
-  EXPECT_THAT(message_for(beside, dir),
-              AllOf(HasSubstr("the network's names begin with 'model.'"), HasSubstr("k[6:]"),
-                    HasSubstr("unexpected criterion.weight [3]")));
+  beside["z.weight"] = Tensor({3});
+  EXPECT_THAT(message_for(beside, dir), AllOf(HasSubstr("the network's names begin with 'model.'"),
+                                              HasSubstr("k[6:]"), HasSubstr("unexpected z.weight [3]")));
 
   Weights two = renamed(weights, [](const std::string& name) { return "student." + name; });
   two.merge(renamed(weights, [](const std::string& name) { return "teacher." + name; }));
@@ -488,7 +489,7 @@ TEST(TensorNames, OtherPrefixesAreSaidOnceWithTheFirstNamesAndWhatToDo) {
   const std::string message = message_for(foreign, dir);
   EXPECT_THAT(message, AllOf(HasSubstr("all of these begin with 'trunk.'"),
                              HasSubstr("unexpected trunk.xbn1.bias"), HasSubstr("more")));
-  EXPECT_LT(std::count(message.begin(), message.end(), '\n'), 26);
+  EXPECT_LT(std::count(message.begin(), message.end(), '\n'), 16);
 }
 
 TEST(TensorNames, AHeadOfAnotherNameIsNamedAndNoClassesAreClaimed) {
