@@ -1,6 +1,7 @@
 // Memory is refused before it is taken, with an error that says how much was asked for.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "core/aligned.h"
 #include "core/memory.h"
@@ -29,6 +30,17 @@ TEST(Memory, AskingForMoreThanThereIsNamesBoth) {
 TEST(Memory, BuffersLargerThanTheMachineAreRefused) {
   EXPECT_THAT(message_of([] { AlignedBuffer buffer(int64_t{1} << 50); }),
               testing::HasSubstr("smaller batch"));
+}
+
+TEST(Memory, LimitsOfTheProcessCount) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_DATA, &before), 0);
+  constexpr int64_t kLimit = 1 << 30;
+  const rlimit bounded{.rlim_cur = kLimit, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_DATA, &bounded), 0);
+  const int64_t available = available_memory_bytes();
+  setrlimit(RLIMIT_DATA, &before);
+  EXPECT_LT(available, kLimit);
 }
 
 }  // namespace
