@@ -203,6 +203,16 @@ void check_is_no_architecture(const std::string& path) {
       path, near == path ? "" : fmt::format(" (did you mean {}?)", near)));
 }
 
+/// Of files that do not say whether they are dynamic; of others warn_of_other_granularity speaks.
+void warn_of_unused_maskers(const std::string& path, const Model& model) {
+  if (model.origin.has_description || model.spec.arch.is_dynamic() || model.origin.stored_maskers == 0)
+    return;
+  log_warning(
+      fmt::format("{}: the file has maskers, which a static network leaves out; --granularity keeps them "
+                  "(the S that they were trained for, e.g. 4-4-2-1)",
+                  path));
+}
+
 void warn_of_other_weights(const std::string& path, const WeightsOrigin& origin) {
   constexpr size_t kShown = 5;
   const auto& others = origin.other_state_dicts;
@@ -225,6 +235,7 @@ Model load_model(const ModelOptions& options) {
   if (!options.class_names.empty()) model.class_names = options.class_names;
   model.preprocessing = apply(options.preprocessing, model.preprocessing);
   warn_of_other_weights(options.path, model.origin);
+  warn_of_unused_maskers(options.path, model);
   return model;
 }
 

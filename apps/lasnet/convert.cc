@@ -20,7 +20,9 @@ struct ConvertCommand {
 constexpr const char* kExtension = ".safetensors";
 
 /// Where the maskers come from: "none" (a static network), "fresh", "file", or "mixed" over the blocks.
-std::string masker_source(const WeightsOrigin& origin) {
+std::string masker_source(const Model& model) {
+  const WeightsOrigin& origin = model.origin;
+  if (!model.spec.arch.is_dynamic()) return "none";
   if (origin.fresh_maskers > 0 && origin.stored_maskers > 0) return "mixed";
   return origin.fresh_maskers > 0 ? "fresh" : origin.stored_maskers > 0 ? "file" : "none";
 }
@@ -99,7 +101,7 @@ int convert(const ConvertCommand& command) {
                       {"output", command.output},
                       {"arch", arch_json(model.spec)},
                       {"class_names", model.class_names},
-                      {"maskers", masker_source(model.origin)},
+                      {"maskers", masker_source(model)},
                       {"assumed", assumptions(command, model)},
                       {"dtype", to_string(command.dtype)},
                       {"values", count_values(model.weights)},

@@ -183,7 +183,7 @@ struct WeightsOrigin {
   std::string state_dict;        ///< keys to the state dict that was read; empty: the file itself
   std::vector<std::string> other_state_dicts;  ///< keys to others in the file, e.g. "state_dict_ema"
   std::string prefix;                         ///< what all names began with, e.g. "backbone."; not in Weights
-  int stored_maskers = 0, fresh_maskers = 0;  ///< dynamic blocks whose masker was in the file, and others
+  int stored_maskers = 0, fresh_maskers = 0;  ///< blocks with a masker in the file; dynamic ones without
 
   bool operator==(const WeightsOrigin&) const = default;
 };

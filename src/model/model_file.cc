@@ -58,7 +58,11 @@ WeightsOrigin origin_of(const WeightFile& file, const ModelSpec& spec) {
                        .other_state_dicts = file.other_state_dicts(),
                        .prefix = file.prefix()};
   for (const BlockSpec& block : spec.blocks) {
-    if (block.is_dynamic()) ++(has_masker(file, block) ? origin.stored_maskers : origin.fresh_maskers);
+    if (has_masker(file, block)) {
+      ++origin.stored_maskers;
+    } else if (block.is_dynamic()) {
+      ++origin.fresh_maskers;
+    }
   }
   return origin;
 }

@@ -184,6 +184,13 @@ TEST_F(ConvertTest, PatchesThatDoNotDivideTheirMapAreSaidOfOthersMaskers) {
   EXPECT_EQ(run_program({"convert", out_, out_, "--crop", "72"}).err, "") << "our own maskers";
 }
 
+TEST_F(ConvertTest, MaskersThatAStaticNetworkLeavesOutAreSaid) {
+  const auto dropped = convert(save_checkpoint("m.pth", tiny_model().weights));
+  ASSERT_EQ(dropped.exit_code, 0) << dropped.err;
+  EXPECT_THAT(dropped.err, AllOf(HasSubstr("the file has maskers"), HasSubstr("--granularity keeps them")));
+  EXPECT_EQ(convert(save_checkpoint("s.pth", tiny_model({}).weights)).err, "");
+}
+
 /// The interpreter of Debian's packages, which has python3-torch; "" if there is none with torch.
 std::string python_with_torch() {
   for (const char* python : {"/usr/bin/python3", "python3"}) {

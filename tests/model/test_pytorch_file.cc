@@ -204,6 +204,21 @@ TEST(PyTorchFile, RefusesEveryTruncationAndTrailingBytes) {
   EXPECT_ERROR(parse(archive + '\0'), HasSubstr("truncated or damaged"));
 }
 
+TEST(PyTorchFile, CompressedAndUncheckedArchivesAreSaidHowToSaveAgain) {
+  const Weights weights = two_tensors();
+  const auto good = checkpoint_items(state_dict_pickle(weights), weights);
+  auto items = good;
+  items[1].method = 8;
+  EXPECT_ERROR(parse(make_zip(items)), AllOf(HasSubstr("is compressed"), HasSubstr("python3 -c '"),
+                                             HasSubstr("' x.pth x.weights.pth")));
+  items = good;
+  items[1].crc = 1;
+  const std::string unchecked = make_zip(items);
+  PyTorchFile file = parse(unchecked);
+  EXPECT_ERROR(file.read("a"),
+               AllOf(HasSubstr("set_crc32_options(False)"), HasSubstr("' x.pth x.weights.pth")));
+}
+
 TEST(PyTorchFile, EveryFlippedBitOfAStorageIsNoticed) {
   const Weights weights = two_tensors();
   const std::string archive = make_zip(checkpoint_items(state_dict_pickle(weights), weights));
