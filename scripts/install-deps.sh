@@ -9,8 +9,7 @@ set -eu
 # The compiler and tools; the libraries of engine and program; tests and benchmarks; Python for scripts/.
 packages='g++ cmake ninja-build ccache clang-format
   libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libtomlplusplus-dev libjpeg-dev libpng-dev libwebp-dev
-  zlib1g-dev
-  libgtest-dev libgmock-dev libbenchmark-dev libdnnl-dev
+  zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev libdnnl-dev locales
   python3 python3-numpy python3-pil python3-onnx'
 # Training. OpenMP's OpenBLAS shares its thread pool with libtorch; the pthread one fights it for the cores.
 train_packages='libtorch-dev libopenblas0-openmp'

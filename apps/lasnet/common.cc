@@ -18,6 +18,7 @@
 #include "engine/executable.h"
 #include "log.h"
 #include "machine.h"
+#include "model/state_dict.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -71,6 +72,10 @@ int guarded(const std::function<int()>& body) {
   } catch (const UsageError& error) {
     log_error(error.what());
     return kExitUsage;
+  } catch (const SeveralStateDicts& error) {
+    log_error(
+        fmt::format("{}; choose one with --state-dict (lasnet convert has it where this command does not)",
+                    error.what()));
   } catch (const std::bad_alloc&) {
     log_error("out of memory: try a smaller batch or a smaller input");
   } catch (const Error& error) {
@@ -196,12 +201,12 @@ void parse_classes(const std::string& text, ModelOptions& options) {
 
 /// What the file says of itself; for plain weights, their number of classes.
 ArchConfig described_or_plain(const ModelOptions& options) {
-  if (const auto described = described_architecture(options.path)) return *described;
+  if (const auto described = described_architecture(options.path, options.state_dict)) return *described;
   if (!options.arch) {
     fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", options.path);
   }
   ArchConfig arch;
-  arch.classes = stored_classes(options.path).value_or(arch.classes);
+  arch.classes = stored_classes(options.path, options.state_dict).value_or(arch.classes);
   return arch;
 }
 
@@ -228,6 +233,12 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   add_parsed(app, "--se", "Pool of Squeeze-and-Excitation: over active pixels (active) or all (dense)",
              [&](const std::string& text) { options.se_pool = parse_se_pool(text); })
       ->group(group);
+  app.add_option(
+         "--state-dict", options.state_dict,
+         "Which state dict of a PyTorch checkpoint, by its keys, e.g. state_dict_ema or ema.model; else "
+         "the usual or only one")
+      ->type_name("KEYS")
+      ->group(group);
 }
 
 namespace {
@@ -235,7 +246,7 @@ namespace {
 /// The masks of a model suit the patches that it was trained with, and its weights suit the masks.
 void warn_of_other_granularity(const ModelOptions& options) {
   if (!options.granularity) return;
-  const auto described = described_architecture(options.path);
+  const auto described = described_architecture(options.path, options.state_dict);
   if (!described || !described->is_dynamic()) return;
   if (described->granularity == *options.granularity) return;
   log_warning(
@@ -256,18 +267,84 @@ void check_is_no_architecture(const std::string& path) {
       path, near == path ? "" : fmt::format(" (did you mean {}?)", near)));
 }
 
+/// Of files that do not say whether they are dynamic; of others warn_of_other_granularity speaks.
+void warn_of_unused_maskers(const std::string& path, const Model& model) {
+  if (model.origin.has_description || model.spec.arch.is_dynamic() || model.origin.stored_maskers == 0)
+    return;
+  log_warning(
+      fmt::format("{}: the file has maskers, which a static network leaves out; --granularity keeps them "
+                  "(the S that they were trained for, e.g. 4-4-2-1)",
+                  path));
+}
+
+void warn_of_other_weights(const std::string& path, const WeightsOrigin& origin) {
+  constexpr size_t kShown = 5;
+  const auto& others = origin.other_state_dicts;
+  if (others.empty()) return;
+  const auto shown = others.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, others.size()));
+  log_warning(
+      fmt::format("{}: the weights are those of {}; there are others, which --state-dict chooses: '{}'{}",
+                  path, origin.state_dict.empty() ? "the file itself" : "'" + origin.state_dict + "'",
+                  fmt::join(others.begin(), shown, "', '"), others.size() > kShown ? ", ..." : ""));
+}
+
 }  // namespace
 
 Model load_model(const ModelOptions& options) {
   check_is_no_architecture(options.path);
   warn_of_other_granularity(options);
-  if (options.describe_nothing()) return lasnet::load_model(options.path);
-  Model model = lasnet::load_model(options.path, apply(options, described_or_plain(options)));
+  std::optional<ArchConfig> arch;
+  if (!options.describe_nothing()) arch = apply(options, described_or_plain(options));
+  Model model = lasnet::load_model(options.path, arch, options.state_dict);
   if (!options.class_names.empty()) {
     model.class_names = options.class_names;
     model.class_folders = options.class_folders;
   }
+  model.preprocessing = apply(options.preprocessing, model.preprocessing);
+  warn_of_other_weights(options.path, model.origin);
+  warn_of_unused_maskers(options.path, model);
   return model;
+}
+
+namespace {
+
+/// The first block whose S does not divide its map at this crop; null if there is none.
+const BlockSpec* undivided_block(const ModelSpec& spec, int crop) {
+  const NetworkGeometry geometry = network_geometry(spec, {crop, crop});
+  for (size_t i = 0; i < spec.blocks.size(); ++i) {
+    const BlockSpec& block = spec.blocks[i];
+    if (block.is_dynamic() && geometry.blocks[i].output.height % block.granularity != 0) return &block;
+  }
+  return nullptr;
+}
+
+/// The crop nearest to this one at which every S divides its map; 0 if none is sane.
+int divided_crop(const ModelSpec& spec, int crop) {
+  constexpr int kStep = 32, kMost = 1024;
+  int best = 0;
+  for (int side = kStep; side <= kMost; side += kStep) {
+    if (undivided_block(spec, side) != nullptr) continue;
+    if (best == 0 || std::abs(side - crop) < std::abs(best - crop)) best = side;
+  }
+  return best;
+}
+
+}  // namespace
+
+// Patches at a map's border are cut off here. The authors' code rounds their number down, lets windows
+// overlap and enlarges the mask by its nearest value: another function of the same weights.
+void warn_of_undivided_maps(const std::string& path, const Model& model, int crop) {
+  if (model.origin.has_description || model.origin.stored_maskers == 0 || crop < 32) return;
+  const BlockSpec* const block = undivided_block(model.spec, crop);
+  if (block == nullptr) return;
+  const int better = divided_crop(model.spec, crop);
+  log_warning(fmt::format(
+      "{}: S = {} does not divide the map of {} at {} px. If these maskers were trained with the authors' "
+      "code, they decide otherwise here: lasnet cuts patches off at the border, their code shifts them. {}; "
+      "or fine-tune the network (lasnet train --init)",
+      path, block->granularity, block->name, crop,
+      better > 0 ? fmt::format("At --crop {} every S divides its map", better)
+                 : std::string("Choose an S that divides it (--granularity)")));
 }
 
 ArchConfig apply(const ModelOptions& options, ArchConfig arch) {

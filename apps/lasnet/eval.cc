@@ -1,5 +1,6 @@
 // `lasnet eval`: accuracy, MAC ratio and block rates of a model over a validation folder.
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "commands.h"
@@ -195,8 +196,24 @@ void warn_of_unreadable(const std::vector<std::string>& reasons) {
   }
 }
 
+/// A network that sees other values than it was trained on guesses, and says nothing.
+void warn_of_guessing(const Model& model, const Metrics& metrics) {
+  constexpr int64_t kFewest = 20;
+  if (metrics.images < kFewest || model.spec.arch.classes < 2) return;
+  const double chance = 1.0 / model.spec.arch.classes;
+  const double deviation = std::sqrt(chance * (1 - chance) / static_cast<double>(metrics.images));
+  if (metrics.share(metrics.top1) > chance + 2 * deviation) return;
+  log_warning(fmt::format(
+      "top-1 of {} is what guessing gives ({} classes). Is the network trained? Was it trained on images of "
+      "mean {} and std {} (--mean, --std; --mean raw: pixels as they are), and are its classes those of the "
+      "folders, in their order?",
+      format_percent(metrics.share(metrics.top1)), model.spec.arch.classes,
+      fmt::join(model.preprocessing.mean, " "), fmt::join(model.preprocessing.std, " ")));
+}
+
 int eval(const EvalCommand& command) {
   const Model model = load_model(command.model);
+  warn_of_undivided_maps(command.model.path, model, apply(command.input, model.preprocessing).crop);
   const ImageFolder folder = open_validation(command.data, model);
   std::vector<std::string> masks;
   std::optional<ObjectAuc> auc;
@@ -208,6 +225,7 @@ int eval(const EvalCommand& command) {
   ObjectAuc* const separation = auc ? &*auc : nullptr;
   const Metrics metrics = evaluate(command, model, folder, masks, separation);
   warn_of_unreadable(metrics.unreadable);
+  warn_of_guessing(model, metrics);
   if (command.json) {
     print_json(to_json(command, folder.left_out, metrics, separation));
   } else {
@@ -222,6 +240,7 @@ void add_eval(CLI::App& app, Action& action) {
   auto* sub = add_command(app, "eval", "Accuracy, MAC ratio and block rates over a validation folder");
   const auto command = std::make_shared<EvalCommand>();
   add_model_options(*sub, command->model);
+  add_preprocessing_options(*sub, command->model.preprocessing);
   sub->add_option("DIR", command->data, "Folder of class folders, or a data set with val/ or valid/")
       ->required();
   add_number(*sub, "--batch", command->batch, 1, 4096, "Images per batch");

@@ -18,21 +18,6 @@ struct InspectCommand {
   bool json = false;
 };
 
-/// Convolution weights with their BatchNorm's scale and shift.
-int64_t parameters(const ConvSpec& conv) { return conv.weight_count() + 2 * conv.out_channels; }
-
-int64_t parameters(const BlockSpec& block) {
-  int64_t count = block.is_dynamic() ? 2 * block.in_channels + 2 : 0;
-  for (const ConvSpec& conv : block.convs) count += parameters(conv);
-  return count + (block.projection ? parameters(*block.projection) : 0);
-}
-
-int64_t parameters(const ModelSpec& spec) {
-  int64_t count = parameters(spec.stem) + static_cast<int64_t>(spec.features + 1) * spec.arch.classes;
-  for (const BlockSpec& block : spec.blocks) count += parameters(block);
-  return count;
-}
-
 MapSize input_size(const Model& model, int size) {
   const int side = size > 0 ? size : model.preprocessing.crop > 0 ? model.preprocessing.crop : 224;
   return {side, side};
@@ -40,6 +25,7 @@ MapSize input_size(const Model& model, int size) {
 
 Json block_json(const BlockSpec& block, const BlockGeometry& geometry) {
   const BlockMacs macs = block_macs(block, geometry);
+  const ParameterCount parameters = count_parameters(required_tensors(block));
   return {{"name", block.name},
           {"granularity", block.granularity},
           {"in_channels", block.in_channels},
@@ -49,7 +35,8 @@ Json block_json(const BlockSpec& block, const BlockGeometry& geometry) {
           {"width", geometry.output.width},
           {"macs", macs.static_total()},
           {"masker_macs", macs.masker},
-          {"parameters", parameters(block)}};
+          {"parameters", parameters.network},
+          {"masker_parameters", parameters.maskers}};
 }
 
 Json to_json(const std::string& path, const Model& model, const NetworkGeometry& geometry) {
@@ -59,6 +46,7 @@ Json to_json(const std::string& path, const Model& model, const NetworkGeometry&
   for (size_t i = 0; i < spec.blocks.size(); ++i)
     blocks.push_back(block_json(spec.blocks[i], geometry.blocks[i]));
   const Preprocessing& preprocessing = model.preprocessing;
+  const ParameterCount parameters = count_parameters(required_tensors(spec));
   return {{"model", path},
           {"arch", arch_json(spec)},
           {"class_names", model.class_names},
@@ -69,7 +57,8 @@ Json to_json(const std::string& path, const Model& model, const NetworkGeometry&
             {"std", preprocessing.std}}},
           {"training", Json::parse(model.training_json)},
           {"input", {input.height, input.width}},
-          {"parameters", parameters(spec)},
+          {"parameters", parameters.network},
+          {"masker_parameters", parameters.maskers},
           {"macs", static_macs(spec, input)},
           {"fixed_macs", fixed_macs(spec, geometry)},
           {"blocks", blocks}};
@@ -157,6 +146,10 @@ std::string to_text(const Model& model, const Json& facts) {
       fmt::format("preprocessing  shorter side to {} px, {}; mean {}, std {}\n", model.preprocessing.resize,
                   crop > 0 ? fmt::format("centre crop {} x {}", crop, crop) : "no crop",
                   fmt::join(model.preprocessing.mean, " "), fmt::join(model.preprocessing.std, " "));
+  if (const int64_t maskers = facts["masker_parameters"]; maskers > 0) {
+    text += fmt::format("maskers        {} parameters, beside the network's below\n",
+                        format_count(static_cast<double>(maskers)));
+  }
   text += training_text(facts["training"]);
   text += fmt::format("\nfor one image of {} x {} px, everything computed:\n", facts["input"][0].get<int>(),
                       facts["input"][1].get<int>());
@@ -172,6 +165,7 @@ Model inspected(const ModelOptions& options) {
   model.spec = described_spec(options);
   model.class_names = options.class_names;
   model.class_folders = options.class_folders;
+  model.preprocessing = apply(options.preprocessing, model.preprocessing);
   return model;
 }
 
@@ -194,6 +188,7 @@ void add_inspect(CLI::App& app, Action& action) {
   auto* sub = add_command(app, "inspect", "Blocks, parameters and MACs of a model file or an architecture");
   const auto command = std::make_shared<InspectCommand>();
   add_model_options(*sub, command->model);
+  add_preprocessing_options(*sub, command->model.preprocessing);
   sub->get_option("MODEL")->description(
       "Model file, .safetensors; PyTorch weights; or an architecture's name");
   add_number(*sub, "--size,--input-size", command->size, 32, 8192,

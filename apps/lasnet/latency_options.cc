@@ -24,7 +24,7 @@ DType parse_precision(const std::string& text) {
 MapSize usual_size(const ModelOptions& model) {
   constexpr int kImageNet = 224;
   if (is_architecture(model.path)) return {kImageNet, kImageNet};
-  const auto preprocessing = described_preprocessing(model.path);
+  const auto preprocessing = described_preprocessing(model.path, model.state_dict);
   const int side = preprocessing && preprocessing->crop > 0 ? preprocessing->crop : kImageNet;
   return {side, side};
 }

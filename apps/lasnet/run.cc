@@ -177,6 +177,7 @@ int run(const RunCommand& command) {
     fail("--overlay: {} is a static network, which has no masks to draw", command.model.path);
   }
   const Preprocessing preprocessing = apply(command.input, model.preprocessing);
+  warn_of_undivided_maps(command.model.path, model, preprocessing.crop);
   const std::vector<Photo> photos = load_photos(command, preprocessing);
   Session session(model, command.session);
   if (!command.overlay.empty()) create_directory(command.overlay);
@@ -209,6 +210,7 @@ void add_run(CLI::App& app, Action& action) {
   auto* sub = add_command(app, "run", "Classify photographs; show what was computed and how long it took");
   const auto command = std::make_shared<RunCommand>();
   add_model_options(*sub, command->model);
+  add_preprocessing_options(*sub, command->model.preprocessing);
   sub->add_option("IMAGE", command->files, "JPEG, PNG or WebP files")->required();
   add_number(*sub, "--top", command->top, 1, 1000000, "Classes to show");
   sub->add_option(

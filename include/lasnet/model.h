@@ -148,13 +148,22 @@ struct TensorSpec {
   Shape shape;
 };
 LASNET_EXPORT std::vector<TensorSpec> required_tensors(const ModelSpec& spec);
+/// Those of one block, its masker's included.
+LASNET_EXPORT std::vector<TensorSpec> required_tensors(const BlockSpec& block);
+
+/// How many values training changes: BatchNorm's running statistics are none of them.
+struct ParameterCount {
+  int64_t network = 0;  ///< of the static network, as other programs count them
+  int64_t maskers = 0;
+};
+LASNET_EXPORT ParameterCount count_parameters(const std::vector<TensorSpec>& tensors);
 
 /// Random weights of the seed: Kaiming-normal (fan-out) convolutions, BatchNorm (1, 0, 0, 1), linear uniform,
 /// maskers as init_maskers. The same on every platform.
 LASNET_EXPORT Weights random_weights(const ModelSpec& spec, uint64_t seed);
 
-/// Writes fresh maskers into `weights`: Conv2d's usual uniform(+-1/sqrt(Cin)) weight and bias (bias0, 0)
-/// (method: all patches active at first).
+/// Writes maskers to be trained into `weights`: Conv2d's usual uniform(+-1/sqrt(Cin)) weight and bias
+/// (bias0, 0). Nearly all patches are active at first; large activations can switch some off.
 LASNET_EXPORT void init_maskers(const ModelSpec& spec, uint64_t seed, float bias0, Weights& weights);
 
 /// How an image becomes the network's input.
@@ -167,6 +176,18 @@ struct Preprocessing {
   bool operator==(const Preprocessing&) const = default;
 };
 
+/// Where weights were found in a file, for whoever wants to say so or to ask for others.
+struct WeightsOrigin {
+  std::string format;            ///< "safetensors" or "pytorch"; empty: not from a file
+  bool has_description = false;  ///< the file has lasnet metadata
+  std::string state_dict;        ///< keys to the state dict that was read; empty: the file itself
+  std::vector<std::string> other_state_dicts;  ///< keys to others in the file, e.g. "state_dict_ema"
+  std::string prefix;                         ///< what all names began with, e.g. "backbone."; not in Weights
+  int stored_maskers = 0, fresh_maskers = 0;  ///< blocks with a masker in the file; dynamic ones without
+
+  bool operator==(const WeightsOrigin&) const = default;
+};
+
 /// A network that can be run: everything a model file holds.
 struct Model {
   ModelSpec spec;
@@ -176,6 +197,7 @@ struct Model {
   std::vector<std::string> class_folders = {};
   Preprocessing preprocessing;
   std::string training_json = "{}";  ///< a JSON object of facts about the training, free form
+  WeightsOrigin origin = {};         ///< set by load_model; not written
 };
 
 /// How parameters are stored in a file; in memory they are float32.
@@ -185,23 +207,29 @@ LASNET_EXPORT std::string to_string(DType dtype);
 LASNET_EXPORT DType parse_dtype(const std::string& text);
 
 /// The architecture that a model file's metadata describes; nullopt for a file without it (e.g. plain
-/// torchvision weights). Throws Error when the file is malformed.
-LASNET_EXPORT std::optional<ArchConfig> described_architecture(const std::string& path);
+/// torchvision weights). `state_dict` as of load_model. Throws Error when the file is malformed.
+LASNET_EXPORT std::optional<ArchConfig> described_architecture(const std::string& path,
+                                                               const std::string& state_dict = "");
 
 /// The preprocessing that a model file's metadata describes; nullopt and Error as of described_architecture.
-LASNET_EXPORT std::optional<Preprocessing> described_preprocessing(const std::string& path);
+LASNET_EXPORT std::optional<Preprocessing> described_preprocessing(const std::string& path,
+                                                                   const std::string& state_dict = "");
 
 /// The number of classes that the classifier in a weight file has, to complete an ArchConfig with; nullopt if
 /// it has no `fc.weight`. Throws Error when the file is malformed.
-LASNET_EXPORT std::optional<int> stored_classes(const std::string& path);
+LASNET_EXPORT std::optional<int> stored_classes(const std::string& path, const std::string& state_dict = "");
 
 /// Reads a .safetensors model file, or plain weights: .safetensors or a PyTorch checkpoint (.pth, .pt), told
 /// apart by their content. With `arch`, the file may lack lasnet metadata (as PyTorch checkpoints and
-/// torchvision's weights do), and maskers absent from it are made fresh. Without, metadata is required.
+/// torchvision's weights do), and maskers absent from it are made fresh: of zero weights and a bias, so that
+/// they select every patch of every input. Without `arch`, metadata is required. A prefix that all names
+/// share is taken off. `state_dict` chooses among several of a PyTorch checkpoint by its keys, e.g.
+/// "state_dict_ema"; empty: the usual one, or the only one. Model::origin says what was found.
 /// Reading a checkpoint never executes anything of it, and values are read only once all names and shapes
-/// fit. Throws Error when the file is malformed or holds more than plain data, or listing together all
-/// tensors that are missing, unexpected, wrongly shaped or not finite.
-LASNET_EXPORT Model load_model(const std::string& path, const std::optional<ArchConfig>& arch = std::nullopt);
+/// fit. Throws Error when the file is malformed or its weights are more than plain data, or listing together
+/// all tensors that are missing, unexpected, wrongly shaped or not finite.
+LASNET_EXPORT Model load_model(const std::string& path, const std::optional<ArchConfig>& arch = std::nullopt,
+                               const std::string& state_dict = "");
 
 /// Writes `model` atomically (temporary file, then rename), parameters stored as `dtype`.
 LASNET_EXPORT void save_model(const Model& model, const std::string& path, DType dtype = DType::f32);

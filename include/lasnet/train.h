@@ -17,7 +17,7 @@ namespace lasnet {
 /// chooses it for TrainConfig::hardware at the MAC ratio TrainConfig::target.
 inline const std::vector<int> kAutoGranularity = {0};
 
-inline constexpr int kLeastTrainingSize = 32, kMostTrainingSize = 8192;
+inline constexpr int kLeastTrainingSize = 32, kMostTrainingSize = 3584, kMostTrainingResize = 4096;
 
 /// What to train, on what, and how. Defaults are the paper's where it gives any.
 struct TrainConfig {

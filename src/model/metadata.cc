@@ -1,12 +1,15 @@
 #include "model/metadata.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "core/fail.h"
+#include "model/printable.h"
 
 namespace lasnet {
 namespace {
@@ -16,8 +19,11 @@ using nlohmann::ordered_json;
 
 constexpr const char* kMaskerKind = "mean-pool-conv1x1";
 constexpr int kMaskerLogits = 2;
-constexpr int kMaxSide = 1 << 16;
 constexpr size_t kMaxDepth = 64;
+// Room for a name of each of the most classes that a network can have, and for a long log of its training.
+constexpr size_t kMaxText = 64 << 20;
+constexpr size_t kMaxKeys = 100'000;
+constexpr size_t kMaxValues = (1 << 20) + kMaxKeys;
 
 /// A JSON value that knows where it stands in the document, so that errors can say so.
 class Field {
@@ -90,26 +96,44 @@ class Field {
   std::string where_;
 };
 
-/// Refuses nesting that would exhaust memory or stack, and keys given twice, of which JSON keeps one
-/// silently.
-json parse_json(const std::string& text, const std::string& where) {
-  std::vector<std::set<std::string>> keys;
-  auto check = [&](int, json::parse_event_t event, json& value) {
+/// Refuses what would exhaust memory or stack, and keys given twice, of which JSON keeps one silently.
+class JsonGuard {
+ public:
+  explicit JsonGuard(const std::string& where) : where_(where) {}
+
+  bool operator()(int, json::parse_event_t event, const json& value) {
     if (event == json::parse_event_t::object_start || event == json::parse_event_t::array_start) {
-      keys.emplace_back();
-      if (keys.size() > kMaxDepth) fail("{}: nested deeper than {} levels", where, kMaxDepth);
+      keys_.emplace_back();
+      if (keys_.size() > kMaxDepth) fail("{}: nested deeper than {} levels", where_, kMaxDepth);
     } else if (event == json::parse_event_t::object_end || event == json::parse_event_t::array_end) {
-      keys.pop_back();
+      keys_.pop_back();
     } else if (event == json::parse_event_t::key) {
       auto name = value.get<std::string>();
-      if (!keys.back().insert(name).second) fail("{}: the key '{}' appears twice", where, name);
+      if (++key_count_ > kMaxKeys) fail("{}: more than {} keys", where_, kMaxKeys);
+      if (!keys_.back().insert(name).second) fail("{}: the key '{}' appears twice", where_, printable(name));
     }
+    // Values are counted as they end; an object or array counts as one.
+    const bool is_value = event == json::parse_event_t::value || event == json::parse_event_t::object_end ||
+                          event == json::parse_event_t::array_end;
+    if (is_value && ++value_count_ > kMaxValues) fail("{}: more than {} values", where_, kMaxValues);
     return true;
-  };
+  }
+
+ private:
+  const std::string& where_;
+  std::vector<std::set<std::string>> keys_;
+  size_t key_count_ = 0, value_count_ = 0;
+};
+
+json parse_json(const std::string& text, const std::string& where) {
+  if (text.size() > kMaxText) fail("{}: {} bytes, expected at most {}", where, text.size(), kMaxText);
+  JsonGuard guard(where);
   try {
-    return json::parse(text, check);
-  } catch (const json::exception& error) {  // of syntax, or a number beyond a double
-    fail("{}: not valid JSON: {}", where, error.what());
+    return json::parse(text, std::ref(guard));
+  } catch (const json::parse_error& error) {
+    fail("{}: not valid JSON at byte {}", where, error.byte);
+  } catch (const json::exception&) {
+    fail("{}: not valid JSON: a number is beyond the range of a double", where);
   }
 }
 
@@ -126,7 +150,11 @@ auto at(const Field& field, Parse parse) -> decltype(parse()) {
 /// The shortest decimals that read back as the same floats: 0.485 rather than 0.48500001430511475.
 std::vector<double> shortest(const std::vector<float>& values) {
   std::vector<double> result;
-  for (float value : values) result.push_back(std::stod(fmt::format("{}", value)));
+  for (float value : values) {
+    const std::string decimals = fmt::format("{}", value);
+    // Neither of these two knows the locale, under which a program may write 0,485.
+    std::from_chars(decimals.data(), decimals.data() + decimals.size(), result.emplace_back());
+  }
   return result;
 }
 
@@ -155,8 +183,8 @@ ModelSpec read_architecture(const Field& field) {
 Preprocessing read_preprocessing(const Field& field) {
   field.expect_keys({"resize", "crop", "mean", "std"});
   Preprocessing result;
-  result.resize = field["resize"].integer(1, kMaxSide);
-  result.crop = field["crop"].integer(0, kMaxSide);
+  result.resize = field["resize"].integer(1, kMaxPreparedSide);
+  result.crop = field["crop"].integer(0, kMaxPreparedSide);
   result.mean = field["mean"].numbers();
   result.std = field["std"].numbers();
   return result;
@@ -170,9 +198,9 @@ void check_masker(const Field& field) {
 
 void check_preprocessing(const Preprocessing& preprocessing, const std::string& origin) {
   const auto& [resize, crop, mean, std] = preprocessing;
-  if (resize < 1 || resize > kMaxSide || crop < 0 || crop > resize) {
+  if (resize < 1 || resize > kMaxPreparedSide || crop < 0 || crop > resize) {
     fail("{}: preprocessing: resize {} and crop {}, expected 1 <= resize <= {} and 0 <= crop <= resize",
-         origin, resize, crop, kMaxSide);
+         origin, resize, crop, kMaxPreparedSide);
   }
   bool usable =
       mean.size() == 3 && std.size() == 3 &&

@@ -15,6 +15,8 @@ namespace lasnet {
 
 inline constexpr const char* kMetadataKey = "lasnet";
 inline constexpr int kMetadataVersion = 1;
+/// The largest resize and crop, in px: above any network's, below what exhausts a machine.
+inline constexpr int kMaxPreparedSide = 4096;
 
 std::string write_metadata(const Model& model);
 

@@ -28,18 +28,43 @@ void check_same_network(const ArchConfig& file, const ArchConfig& wanted, const 
       path, describe(file), describe(wanted));
 }
 
+/// Of zero weights, so that the bias alone decides: every patch of every input is active.
+void add_selecting_masker(const BlockSpec& block, float bias0, Weights& weights) {
+  Tensor bias({2});
+  bias.data = {bias0, 0.0f};
+  weights[block.masker_name() + ".weight"] = Tensor({2, block.in_channels, 1, 1}, 0.0f);
+  weights[block.masker_name() + ".bias"] = std::move(bias);
+}
+
+bool has_masker(const WeightFile& file, const BlockSpec& block) {
+  return file.tensors().contains(block.masker_name() + ".weight") ||
+         file.tensors().contains(block.masker_name() + ".bias");
+}
+
 /// Maskers for the dynamic blocks that have none in the file.
 Weights fresh_maskers(const ModelSpec& spec, const WeightFile& file) {
   Weights fresh;
-  init_maskers(spec, 0, fresh_masker_bias(spec.arch), fresh);
   for (const BlockSpec& block : spec.blocks) {
-    std::string weight = block.masker_name() + ".weight";
-    std::string bias = block.masker_name() + ".bias";
-    if (!file.tensors().contains(weight) && !file.tensors().contains(bias)) continue;
-    fresh.erase(weight);
-    fresh.erase(bias);
+    if (!block.is_dynamic() || has_masker(file, block)) continue;
+    add_selecting_masker(block, fresh_masker_bias(spec.arch), fresh);
   }
   return fresh;
+}
+
+WeightsOrigin origin_of(const WeightFile& file, const ModelSpec& spec) {
+  WeightsOrigin origin{.format = file.format(),
+                       .has_description = file.metadata().has_value(),
+                       .state_dict = file.state_dict(),
+                       .other_state_dicts = file.other_state_dicts(),
+                       .prefix = file.prefix()};
+  for (const BlockSpec& block : spec.blocks) {
+    if (has_masker(file, block)) {
+      ++origin.stored_maskers;
+    } else if (block.is_dynamic()) {
+      ++origin.fresh_maskers;
+    }
+  }
+  return origin;
 }
 
 /// The weights as float32, once as read and once as packed for a backend.
@@ -63,20 +88,20 @@ DType parse_dtype(const std::string& text) {
   fail("data type '{}' is unknown; expected fp32, fp16 or bf16", text);
 }
 
-std::optional<ArchConfig> described_architecture(const std::string& path) {
-  const auto metadata = open_weight_file(path)->metadata();
+std::optional<ArchConfig> described_architecture(const std::string& path, const std::string& state_dict) {
+  const auto metadata = open_weight_file(path, state_dict)->metadata();
   if (!metadata) return std::nullopt;
   return parse_metadata(*metadata, path).spec.arch;
 }
 
-std::optional<Preprocessing> described_preprocessing(const std::string& path) {
-  const auto metadata = open_weight_file(path)->metadata();
+std::optional<Preprocessing> described_preprocessing(const std::string& path, const std::string& state_dict) {
+  const auto metadata = open_weight_file(path, state_dict)->metadata();
   if (!metadata) return std::nullopt;
   return parse_metadata(*metadata, path).preprocessing;
 }
 
-std::optional<int> stored_classes(const std::string& path) {
-  const auto file = open_weight_file(path);
+std::optional<int> stored_classes(const std::string& path, const std::string& state_dict) {
+  const auto file = open_weight_file(path, state_dict);
   const auto head = file->tensors().find(ModelSpec{}.head_name + ".weight");
   if (head == file->tensors().end() || head->second.shape.size() != 2) return std::nullopt;
   const int64_t rows = head->second.shape.front();
@@ -84,8 +109,9 @@ std::optional<int> stored_classes(const std::string& path) {
   return static_cast<int>(rows);
 }
 
-Model load_model(const std::string& path, const std::optional<ArchConfig>& arch) {
-  const auto file = open_weight_file(path);
+Model load_model(const std::string& path, const std::optional<ArchConfig>& arch,
+                 const std::string& state_dict) {
+  const auto file = open_weight_file(path, state_dict);
   const auto metadata = file->metadata();
   if (!metadata && !arch) {
     fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", path);
@@ -93,11 +119,9 @@ Model load_model(const std::string& path, const std::optional<ArchConfig>& arch)
   Model model;
   if (metadata) model = parse_metadata(*metadata, path);
   if (metadata && arch) check_same_network(model.spec.arch, *arch, path);
-  Weights fresh;
-  if (arch) {
-    model.spec = make_spec(*arch);
-    fresh = fresh_maskers(model.spec, *file);
-  }
+  if (arch) model.spec = make_spec(*arch);
+  model.origin = origin_of(*file, model.spec);
+  Weights fresh = arch ? fresh_maskers(model.spec, *file) : Weights();
   check_memory(model.spec, path);
   model.weights = read_weights(*file, model.spec, std::move(fresh), UnknownTensors::refuse);
   return model;

@@ -69,6 +69,38 @@ void check_view(const TensorRef& tensor, const std::string& origin) {
   }
 }
 
+/// How many arguments a call needs, and how many are understood; one more than `plain` is a dict of
+/// properties.
+struct Signature {
+  size_t plain;
+  bool has_properties;
+};
+
+Signature signature_of(GlobalRole role) {
+  if (role == GlobalRole::rebuild_plain) return {4, false};
+  return {role == GlobalRole::rebuild_typed ? size_t{7} : size_t{6}, true};
+}
+
+/// A view's lazy operations, such as {'neg': True}. A conjugated real tensor does not exist.
+void apply_properties(const PickleData& data, ValueId id, TensorRef& tensor) {
+  if (data.as<PickleNone>(id) != nullptr) return;
+  const auto* properties = data.as<PickleDict>(id);
+  if (properties == nullptr) {
+    tensor.obstacle = "has properties that are " + kind_of(data.values[id]);
+    return;
+  }
+  for (const auto& [key, value] : properties->items) {
+    const auto* name = data.as<std::string>(key);
+    const bool* is_on = data.as<bool>(value);
+    if (name != nullptr && is_on != nullptr && *name == "neg") {
+      tensor.negated = *is_on;
+    } else if (is_on == nullptr || *is_on) {
+      tensor.obstacle = fmt::format("has the property '{}'",
+                                    name == nullptr ? kind_of(data.values[key]) : printable(*name));
+    }
+  }
+}
+
 }  // namespace
 
 StorageRef resolve_storage(const PickleData& data, ValueId id, const std::string& origin) {
@@ -78,8 +110,8 @@ StorageRef resolve_storage(const PickleData& data, ValueId id, const std::string
     broken(origin, "a persistent id is not ('storage', type, key, location, elements)");
   }
   const auto& global = expect<PickleGlobal>(data, items[1], origin, "a storage's type");
-  if (global.known->role != GlobalRole::storage) {
-    broken(origin, fmt::format("a storage's type is {}", global.known->name));
+  if (global.known->role != GlobalRole::storage && !global.known->name.ends_with("Storage")) {
+    broken(origin, fmt::format("a storage's type is {}", printable(global.known->name)));
   }
   StorageRef storage{.type = global.known->type,
                      .key = expect<std::string>(data, items[2], origin, "a storage's key"),
@@ -96,9 +128,9 @@ StorageRef resolve_storage(const PickleData& data, ValueId id, const std::string
 TensorRef rebuild_tensor(const PickleData& data, const PickleTuple& arguments, GlobalRole role,
                          const std::string& origin) {
   const auto& items = arguments.items;
-  size_t needed = role == GlobalRole::rebuild_typed ? 7 : 6;
-  if (items.size() < needed) {
-    broken(origin, fmt::format("a tensor is made of {} arguments, expected {}", items.size(), needed));
+  const auto [plain, has_properties] = signature_of(role);
+  if (items.size() < plain) {
+    broken(origin, fmt::format("a tensor is made of {} arguments, expected {}", items.size(), plain));
   }
   const auto& handle = expect<PickleStorage>(data, items[0], origin, "a tensor's storage");
   const StorageRef& storage = data.storages[handle.index];
@@ -110,10 +142,12 @@ TensorRef rebuild_tensor(const PickleData& data, const PickleTuple& arguments, G
                    .strides = integers(data, items[3], origin, "a tensor's strides")};
   if (role == GlobalRole::rebuild_typed) {
     const auto& global = expect<PickleGlobal>(data, items[6], origin, "a tensor's dtype");
-    if (global.known->role != GlobalRole::dtype) {
-      broken(origin, fmt::format("a tensor's dtype is {}", global.known->name));
-    }
-    tensor.type = global.known->type;
+    tensor.type = global.known->role == GlobalRole::dtype ? global.known->type : StorageType::other;
+  }
+  if (has_properties && items.size() > plain) apply_properties(data, items[plain], tensor);
+  const size_t understood = plain + (has_properties ? 1 : 0);
+  if (items.size() > understood) {
+    tensor.obstacle = fmt::format("is made of {} arguments, of which {} are known", items.size(), understood);
   }
   check_view(tensor, origin);
   return tensor;

@@ -12,8 +12,9 @@ namespace lasnet {
 /// `origin`.
 StorageRef resolve_storage(const PickleData& data, ValueId id, const std::string& origin);
 
-/// The tensor of rebuild_tensor's or rebuild_typed's arguments. Throws Error naming `origin` unless sizes and
-/// strides are one per dimension, not negative, and every element lies inside the storage.
+/// The tensor of the arguments of rebuild_plain, rebuild_tensor or rebuild_typed. An argument or a property
+/// that may change values and is not understood is the tensor's obstacle. Throws Error naming `origin` unless
+/// sizes and strides are one per dimension, not negative, and every element lies inside the storage.
 TensorRef rebuild_tensor(const PickleData& data, const PickleTuple& arguments, GlobalRole role,
                          const std::string& origin);
 

@@ -10,9 +10,16 @@ namespace {
 using enum GlobalRole;
 
 constexpr std::array kGlobals = {
+    KnownGlobal{"torch._utils._rebuild_tensor", rebuild_plain},
     KnownGlobal{"torch._utils._rebuild_tensor_v2", rebuild_tensor},
     KnownGlobal{"torch._utils._rebuild_tensor_v3", rebuild_typed},
     KnownGlobal{"torch._utils._rebuild_parameter", rebuild_parameter},
+    KnownGlobal{"torch._utils._rebuild_parameter_with_state", rebuild_parameter},
+    KnownGlobal{"torch._tensor._rebuild_from_type_v2", rebuild_of_class},
+    KnownGlobal{"torch.Tensor", tensor_class},
+    KnownGlobal{"torch._tensor.Tensor", tensor_class},
+    KnownGlobal{"torch.nn.parameter.Parameter", tensor_class},
+    KnownGlobal{"torch.nn.parameter.Buffer", tensor_class},
     KnownGlobal{"torch.HalfStorage", storage, StorageType::f16},
     KnownGlobal{"torch.BFloat16Storage", storage, StorageType::bf16},
     KnownGlobal{"torch.FloatStorage", storage, StorageType::f32},
@@ -35,22 +42,25 @@ constexpr std::array kGlobals = {
     KnownGlobal{"torch.int64", dtype, StorageType::i64},
     KnownGlobal{"torch.uint8", dtype, StorageType::u8},
     KnownGlobal{"torch.bool", dtype, StorageType::boolean},
-    KnownGlobal{"torch.uint16", dtype},
-    KnownGlobal{"torch.uint32", dtype},
-    KnownGlobal{"torch.uint64", dtype},
-    KnownGlobal{"torch.float8_e4m3fn", dtype},
-    KnownGlobal{"torch.float8_e5m2", dtype},
     KnownGlobal{"torch.Size", tuple},
-    KnownGlobal{"torch.device", inert},
     KnownGlobal{"collections.OrderedDict", ordered_dict},
-    // What schedulers and loggers leave beside the weights.
-    KnownGlobal{"argparse.Namespace", inert},
-    KnownGlobal{"collections.Counter", inert},
-    KnownGlobal{"numpy.core.multiarray.scalar", inert},
-    KnownGlobal{"numpy._core.multiarray.scalar", inert},
-    KnownGlobal{"numpy.dtype", inert},
-    KnownGlobal{"_codecs.encode", inert},
+    KnownGlobal{"collections.defaultdict", default_dict},
 };
+
+/// Modules of Python's library whose functions act on the system, or find and run code.
+constexpr std::array<std::string_view, 34> kActing = {
+    "os",       "posix",     "nt",       "subprocess", "sys",      "builtins",   "__builtin__",
+    "runpy",    "importlib", "imp",      "shutil",     "socket",   "ctypes",     "pty",
+    "commands", "popen2",    "code",     "codeop",     "operator", "pickle",     "_pickle",
+    "cPickle",  "marshal",   "types",    "inspect",    "site",     "webbrowser", "bdb",
+    "pdb",      "timeit",    "tempfile", "http",       "urllib",   "torch.hub"};
+/// What these modules have of plain data; getattr is how Python writes members of an Enum.
+constexpr std::array<std::string_view, 19> kData = {
+    "getattr", "object", "type",  "set",    "frozenset",      "complex", "bytearray",
+    "bytes",   "slice",  "range", "xrange", "list",           "dict",    "tuple",
+    "int",     "float",  "str",   "bool",   "SimpleNamespace"};
+/// Of other modules.
+constexpr std::array<std::string_view, 2> kActingNames = {"torch.load", "torch.serialization.load"};
 
 struct TypeFacts {
   const char* name;
@@ -81,6 +91,18 @@ const KnownGlobal* find_global(std::string_view module, std::string_view name) {
   };
   auto found = std::ranges::find_if(kGlobals, matches);
   return found == kGlobals.end() ? nullptr : &*found;
+}
+
+bool is_attack(std::string_view module, std::string_view name) {
+  auto holds = [&](std::string_view acting) {
+    return module == acting || (module.starts_with(acting) && module[acting.size()] == '.');
+  };
+  auto is_named = [&](std::string_view full) {
+    return full.size() == module.size() + 1 + name.size() && full.starts_with(module) && full.ends_with(name);
+  };
+  if (name.find(".__") != std::string_view::npos) return true;  // the way from a class to everything
+  if (std::ranges::any_of(kActingNames, is_named)) return true;
+  return std::ranges::any_of(kActing, holds) && std::ranges::find(kData, name) == kData.end();
 }
 
 int64_t size_of(StorageType type) { return kTypes[static_cast<size_t>(type)].size; }

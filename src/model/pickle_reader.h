@@ -10,7 +10,7 @@
 
 #include "core/fail.h"
 #include "model/pickle_value.h"
-#include "model/unpickler.h"
+#include "model/python_advice.h"
 
 namespace lasnet {
 
@@ -50,9 +50,11 @@ class PickleReader {
   /// A big-endian double.
   double real() { return std::bit_cast<double>(__builtin_bswap64(number<uint64_t>())); }
 
-  /// Little-endian two's complement of any length; beyond 64 bits (a random seed, say) the nearest double.
+  /// Little-endian two's complement after its length, a T; beyond 64 bits (a random seed, say) the nearest
+  /// double.
+  template <typename T>
   PickleValue long_integer() {
-    std::string digits = counted_text<uint8_t>();
+    std::string digits = counted_text<T>();
     bool negative = !digits.empty() && (digits.back() & 0x80) != 0;
     if (digits.size() <= sizeof(int64_t)) {
       int64_t value = negative ? -1 : 0;
@@ -76,7 +78,14 @@ class PickleReader {
 
   [[noreturn]] void refuse(const std::string& what) const {
     fail("{}: refused: at byte {}, its pickle {}, which weights do not need. Nothing was executed. {}",
-         origin_, at_, what, kSaveWeightsAgain);
+         origin_, at_, what, save_weights_alone(origin_));
+  }
+
+  [[noreturn]] void refuse_attack(const std::string& global) const {
+    fail(
+        "{}: refused: at byte {}, its pickle names the global '{}', which acts on the machine where Python "
+        "loads the file. Nothing was executed. Do not load it elsewhere: no weights need this",
+        origin_, at_, global);
   }
 
   [[noreturn]] void broken(const std::string& what) const {
@@ -85,7 +94,7 @@ class PickleReader {
 
   [[noreturn]] void too_many(const char* what, size_t limit) const {
     fail("{}: refused: its pickle has more than {} {}. Nothing was executed. {}", origin_, limit, what,
-         kSaveWeightsAgain);
+         save_weights_alone(origin_));
   }
 
  private:

@@ -101,12 +101,14 @@ T& PickleStack::grow(const std::vector<ValueId>& items, const char* verb) {
 }
 
 void PickleStack::append(const std::vector<ValueId>& items) {
+  if (is_inert(top())) return;
   auto& list = grow<PickleList>(items, "appends to").items;
   list.insert(list.end(), items.begin(), items.end());
 }
 
 void PickleStack::set_items(const std::vector<ValueId>& items) {
   if (items.size() % 2 != 0) reader_.broken("a key has no value");
+  if (is_inert(top())) return;
   auto& dict = grow<PickleDict>(items, "sets items of").items;
   for (size_t i = 0; i < items.size(); i += 2) dict.emplace_back(items[i], items[i + 1]);
 }

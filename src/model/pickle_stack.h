@@ -33,7 +33,7 @@ class PickleStack {
   void remember_next() { remember(memo_.size()); }
   void recall(size_t key);
 
-  /// Into the list or dict on top of the stack.
+  /// Into the list or dict on top of the stack. An inert object there takes and forgets them.
   void append(const std::vector<ValueId>& items);
   void set_items(const std::vector<ValueId>& items);
 
@@ -43,6 +43,7 @@ class PickleStack {
  private:
   void check_height() const;
   size_t available() const { return stack_.size() - (marks_.empty() ? 0 : marks_.back()); }
+  bool is_inert(ValueId id) const { return data.as<PickleObject>(id) != nullptr; }
   template <typename T>
   T& grow(const std::vector<ValueId>& items, const char* verb);
 

@@ -6,7 +6,10 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
+#include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -22,9 +25,31 @@ using ValueId = uint32_t;
 /// quantized ...).
 enum class StorageType { f16, bf16, f32, f64, i8, i16, i32, i64, u8, boolean, bytes, other };
 
-/// A class or function that the pickle names; one of those in pickle_globals.cc.
+/// What naming or calling a global gives.
+enum class GlobalRole {
+  storage,            ///< torch.FloatStorage ...: only the type of a storage
+  rebuild_plain,      ///< torch._utils._rebuild_tensor(storage, offset, shape, strides)
+  rebuild_tensor,     ///< torch._utils._rebuild_tensor_v2: the same, gradient, hooks, properties
+  rebuild_typed,      ///< torch._utils._rebuild_tensor_v3: the same with a dtype before the properties
+  rebuild_parameter,  ///< torch._utils._rebuild_parameter(tensor, ...): the tensor
+  rebuild_of_class,   ///< torch._tensor._rebuild_from_type_v2(rebuild, class, its arguments, attributes)
+  tensor_class,       ///< torch.Tensor ...: a class whose instances are tensors and nothing more
+  ordered_dict,       ///< an empty dict
+  default_dict,       ///< the same, whatever it is called with
+  tuple,              ///< torch.Size(tuple): the tuple
+  dtype,              ///< torch.float32 ...
+  inert               ///< anything else: nothing reads its instances
+};
+
+/// A class or function that the pickle names.
+struct KnownGlobal {
+  std::string_view name;  ///< "module.name"
+  GlobalRole role;
+  StorageType type = StorageType::other;  ///< of storage and dtype
+};
+
 struct PickleGlobal {
-  const struct KnownGlobal* known = nullptr;
+  const KnownGlobal* known = nullptr;
 };
 
 /// Values in a separate file of the archive.
@@ -42,6 +67,8 @@ struct TensorRef {
   int64_t offset = 0;
   Shape shape;
   std::vector<int64_t> strides;
+  bool negated = false;  ///< its values are the negatives of the storage's
+  std::string obstacle = {};  ///< why its values cannot be read; empty: they can
 };
 
 struct PickleNone {};
@@ -59,7 +86,7 @@ struct PickleDict {
 };
 /// An instance that is kept as inert data: nothing of it was constructed, nothing reads it.
 struct PickleObject {
-  const struct KnownGlobal* of = nullptr;
+  const KnownGlobal* of = nullptr;
 };
 struct PickleStorage {
   size_t index = 0;  ///< into PickleData::storages
@@ -76,6 +103,7 @@ using PickleValue =
 std::string kind_of(const PickleValue& value);
 
 struct PickleData {
+  std::map<std::string, KnownGlobal, std::less<>> foreign;  ///< globals that are not in pickle_globals.cc
   std::deque<PickleValue> values;  ///< a deque, so that growing never holds two copies
   std::deque<StorageRef> storages;
   std::deque<TensorRef> tensors;

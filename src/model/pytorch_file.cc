@@ -8,6 +8,7 @@
 #include "model/float_formats.h"
 #include "model/pickle_globals.h"
 #include "model/printable.h"
+#include "model/python_advice.h"
 #include "model/state_dict.h"
 #include "model/unpickler.h"
 
@@ -60,19 +61,25 @@ Tensor gather(const TensorRef& tensor, std::span<const uint8_t> bytes) {
   } else {
     gather_as<float>(tensor, from, out, [](float value) { return value; });
   }
+  if (tensor.negated) {
+    for (float& value : out.data) value = -value;
+  }
   return out;
 }
 
-PyTorchFile::PyTorchFile(ByteSource source) : archive_(std::move(source)) {
+PyTorchFile::PyTorchFile(ByteSource source, const std::string& state_dict) : archive_(std::move(source)) {
   find_root();
   archive_.require_stored();
   check_byte_order();
   std::vector<uint8_t> pickle = archive_.read(root_ + "data.pkl", kMaxPickle);
   const PickleData data = unpickle(pickle, origin());
-  for (const auto& [name, tensor] : find_state_dict(data, origin())) {
-    check_storage(name, *tensor);
-    views_[name] = *tensor;
-    tensors_[name] = {tensor->shape, to_string(tensor->type), is_float(tensor->type)};
+  StateDict found = find_state_dict(data, origin(), state_dict);
+  state_dict_ = found.keys;
+  other_state_dicts_ = std::move(found.others);
+  views_ = std::move(found.tensors);
+  for (const auto& [name, tensor] : views_) {
+    check_storage(name, tensor);
+    tensors_[name] = {tensor.shape, to_string(tensor.type), is_float(tensor.type), tensor.obstacle};
   }
 }
 
@@ -91,10 +98,8 @@ void PyTorchFile::find_root() {
     fail("{}: a zip archive, but not a PyTorch checkpoint: it has no <name>/data.pkl", origin());
   }
   if (archive_.find(root_ + "constants.pkl") != nullptr) {
-    fail(
-        "{}: a TorchScript archive (torch.jit.save), which holds a program. Save its weights alone: "
-        "torch.save(torch.jit.load(\"model.pt\", map_location=\"cpu\").state_dict(), \"weights.pth\")",
-        origin());
+    fail("{}: a TorchScript archive (torch.jit.save), which holds a program. {}", origin(),
+         save_script_weights(origin()));
   }
 }
 
@@ -105,11 +110,12 @@ void PyTorchFile::check_byte_order() {
   std::vector<uint8_t> bytes = archive_.read(name, kMaxOrder);
   std::string order(bytes.begin(), bytes.end());
   if (order == "little") return;
-  fail("{}: its byte order is '{}'; only little-endian checkpoints are read. Save it again on such a machine",
-       origin(), printable(order));
+  fail("{}: its byte order is '{}'; only little-endian checkpoints are read. {}", origin(), printable(order),
+       save_checkpoint_again(origin()));
 }
 
 void PyTorchFile::check_storage(const std::string& name, const TensorRef& tensor) const {
+  if (size_of(tensor.type) == 0) return;  // of a type that is never read
   const ZipEntry* entry = archive_.find(storage_entry(tensor));
   auto expected = static_cast<uint64_t>(tensor.storage_bytes);
   if (entry != nullptr && entry->size == expected) return;
@@ -120,6 +126,7 @@ void PyTorchFile::check_storage(const std::string& name, const TensorRef& tensor
 
 Tensor PyTorchFile::read(const std::string& name) {
   const TensorRef& tensor = views_.at(name);
+  if (!tensor.obstacle.empty()) fail("{}: tensor '{}' {}", origin(), printable(name), tensor.obstacle);
   if (!is_float(tensor.type)) {
     fail("{}: tensor '{}' holds {}, expected floating point. If the network is quantized, save it before",
          origin(), printable(name), to_string(tensor.type));

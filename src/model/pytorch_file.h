@@ -18,20 +18,21 @@
 
 namespace lasnet {
 
-/// The tensors of a checkpoint's state dict: the saved value itself, or under `state_dict`,
-/// `model_state_dict` or `model` of a training checkpoint. Names lose the prefixes `module.` (DataParallel)
-/// and `_orig_mod.` (torch.compile). Everything else, such as an optimiser's state, is never read.
+/// The tensors of a checkpoint's state dict: see find_state_dict. Everything else, such as an optimiser's
+/// state, is never read.
 class PyTorchFile : public WeightFile {
  public:
   /// Reads the archive's directory and the pickle, not the tensors. Throws Error for anything else than a
   /// checkpoint of plain weights (see unpickler.h and zip_archive.h), or storages of another size than the
   /// pickle says.
-  explicit PyTorchFile(ByteSource source);
+  explicit PyTorchFile(ByteSource source, const std::string& state_dict = "");
 
   std::string origin() const override { return archive_.origin(); }
   std::string format() const override { return "pytorch"; }
   const std::map<std::string, StoredTensor>& tensors() const override { return tensors_; }
   std::optional<std::string> metadata() const override { return std::nullopt; }
+  std::string state_dict() const override { return state_dict_; }
+  std::vector<std::string> other_state_dicts() const override { return other_state_dicts_; }
   Tensor read(const std::string& name) override;
 
  private:
@@ -42,6 +43,8 @@ class PyTorchFile : public WeightFile {
 
   ZipArchive archive_;
   std::string root_;  ///< with the slash
+  std::string state_dict_;
+  std::vector<std::string> other_state_dicts_;
   std::map<std::string, TensorRef> views_;
   std::map<std::string, StoredTensor> tensors_;
 };

@@ -131,12 +131,13 @@ class HeaderReader : public nlohmann::json_sax<json> {
 };
 
 void check_length(const std::string& name, const TensorEntry& entry, const std::string& origin) {
-  uint64_t bytes = dtype_size(entry.dtype, origin, name);
+  uint64_t bits = dtype_bits(entry.dtype, origin, name);
   for (int64_t dim : entry.shape) {
-    if (__builtin_mul_overflow(bytes, static_cast<uint64_t>(dim), &bytes)) {
+    if (__builtin_mul_overflow(bits, static_cast<uint64_t>(dim), &bits)) {
       fail("{}: tensor '{}': shape {} does not fit 64 bits", origin, name, to_string(entry.shape));
     }
   }
+  const uint64_t bytes = bits / 8 + (bits % 8 != 0 ? 1 : 0);
   if (entry.end < entry.begin || entry.end - entry.begin != bytes) {
     fail("{}: tensor '{}': {} {} needs {} bytes, data_offsets are [{}, {}]", origin, name, entry.dtype,
          to_string(entry.shape), bytes, entry.begin, entry.end);
@@ -163,12 +164,14 @@ void check_coverage(const SafetensorsHeader& header, uint64_t data_size, const s
 
 }  // namespace
 
-uint64_t dtype_size(const std::string& dtype, const std::string& origin, const std::string& tensor) {
-  static const std::map<std::string, uint64_t> kSizes = {
-      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"I16", 2}, {"U16", 2}, {"F16", 2}, {"BF16", 2},
-      {"I32", 4},  {"U32", 4}, {"F32", 4}, {"I64", 8}, {"U64", 8}, {"F64", 8}};
-  auto found = kSizes.find(dtype);
-  if (found == kSizes.end()) {
+uint64_t dtype_bits(const std::string& dtype, const std::string& origin, const std::string& tensor) {
+  static const std::map<std::string, uint64_t> kBits = {
+      {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6}, {"BOOL", 8},        {"U8", 8},          {"I8", 8},
+      {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E5M2FNUZ", 8}, {"F8_E4M3FNUZ", 8}, {"I16", 16},
+      {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
+      {"C64", 64},    {"I64", 64},    {"U64", 64},    {"F64", 64}};
+  auto found = kBits.find(dtype);
+  if (found == kBits.end()) {
     fail("{}: tensor '{}': unknown dtype '{}', expected F32, F16, BF16, F64 or an integer", origin, tensor,
          dtype);
   }

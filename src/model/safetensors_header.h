@@ -23,9 +23,8 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-/// Bytes per value of a dtype such as "BF16"; throws Error for an unknown one, naming `origin` and the
-/// tensor.
-uint64_t dtype_size(const std::string& dtype, const std::string& origin, const std::string& tensor);
+/// Bits per value of a dtype such as "BF16"; throws Error for an unknown one, naming `origin` and the tensor.
+uint64_t dtype_bits(const std::string& dtype, const std::string& origin, const std::string& tensor);
 
 /// Checks the JSON's structure, and that the tensors' bytes follow one another from 0 to `data_size` without
 /// holes or overlap, each as long as its dtype and shape say. Throws Error naming `origin`.

@@ -3,14 +3,29 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
+#include "lasnet/error.h"
 #include "model/pickle_value.h"
 
 namespace lasnet {
 
-/// The tensors of the state dict by name, without the prefixes `module.` and `_orig_mod.`: of `data`'s root,
-/// or of the dict that it holds under `state_dict`, `model_state_dict` or `model`. Points into `data`. Throws
-/// Error naming `origin` and what the checkpoint holds instead, or a name that occurs twice.
-std::map<std::string, const TensorRef*> find_state_dict(const PickleData& data, const std::string& origin);
+/// A checkpoint has several state dicts and nothing says which is meant.
+class SeveralStateDicts : public Error {
+ public:
+  using Error::Error;
+};
+
+struct StateDict {
+  std::string keys;                 ///< the way to it, "ema.module"; empty: the root
+  std::vector<std::string> others;  ///< the ways to others
+  std::map<std::string, TensorRef> tensors;
+};
+
+/// The state dict with these keys, places in a list or tuple included. Where `keys` are empty: the root, or
+/// what it holds under `state_dict`, `model_state_dict` or `model`; else the only dict of weights. Throws
+/// Error naming `origin` and what the checkpoint holds instead; SeveralStateDicts where several could be
+/// meant.
+StateDict find_state_dict(const PickleData& data, const std::string& origin, const std::string& keys = "");
 
 }  // namespace lasnet

@@ -1,15 +1,22 @@
 // Which tensors a network needs, fresh ones, and the check of given ones.
+#include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <set>
 
 #include "core/fail.h"
 #include "core/random.h"
 #include "core/suggest.h"
 #include "lasnet/model.h"
+#include "model/printable.h"
+#include "model/tensor_names.h"
 
 namespace lasnet {
 namespace {
 
-constexpr size_t kMaxListedProblems = 20;
+constexpr size_t kMaxListedProblems = 12;
+constexpr size_t kFewProblems = 3;  ///< where advice says more
+constexpr size_t kMaxListedNames = 8;
 
 void add_conv(const ConvSpec& conv, std::vector<TensorSpec>& out) {
   out.push_back(
@@ -69,39 +76,138 @@ bool all_finite(const Tensor& tensor) {
 /// Buffers that PyTorch stores and inference ignores.
 bool is_ignored(const std::string& name) { return name.ends_with(".num_batches_tracked"); }
 
-std::string problem_of(const TensorSpec& needed, const Weights& weights,
+/// The shape that is expected; how many classes there are is only known by the classifier's weights.
+std::string expected_shape(const TensorSpec& needed, const ModelSpec& spec, bool knows_classes) {
+  if (knows_classes || !needed.name.starts_with(spec.head_name + ".")) return to_string(needed.shape);
+  return needed.shape.size() == 2 ? fmt::format("[classes, {}]", needed.shape[1]) : "[classes]";
+}
+
+std::string problem_of(const TensorSpec& needed, const std::string& shape, const Weights& weights,
                        const std::vector<std::string>& unexpected) {
   auto found = weights.find(needed.name);
   if (found == weights.end()) {
     std::string near = nearest_name(needed.name, unexpected);
-    return fmt::format("missing    {} {}{}", needed.name, to_string(needed.shape),
+    return fmt::format("missing    {} {}{}", needed.name, shape,
                        near.empty() ? "" : fmt::format(" (the file has '{}')", near));
   }
   if (found->second.shape != needed.shape) {
-    return fmt::format("shape      {}: expected {}, got {}", needed.name, to_string(needed.shape),
+    return fmt::format("shape      {}: expected {}, got {}", needed.name, shape,
                        to_string(found->second.shape));
   }
   if (!all_finite(found->second)) return fmt::format("not finite {}: holds NaN or infinity", needed.name);
   return "";
 }
 
+/// The first `most` of the lines, and how many more there are.
+std::vector<std::string> first_of(std::vector<std::string> lines, size_t most) {
+  const size_t count = lines.size();
+  if (count <= most) return lines;
+  lines.resize(most);
+  lines.push_back(fmt::format("... and {} more", count - most));
+  return lines;
+}
+
+/// A matrix that reads the network's features, where the classifier's own name is missing.
+std::vector<std::string> classifier_advice(const ModelSpec& spec, const Weights& weights,
+                                           const std::vector<std::string>& unexpected) {
+  std::vector<std::string> advice;
+  if (weights.contains(spec.head_name + ".weight")) return advice;
+  for (const std::string& name : unexpected) {
+    const Shape& shape = weights.at(name).shape;
+    if (!name.ends_with(".weight") || shape.size() != 2 || shape[1] != spec.features) continue;
+    const std::string head = name.substr(0, name.rfind('.'));
+    advice.push_back(
+        fmt::format("'{0}' is probably the classifier, of {1} outputs. If nothing but dropout is beside it, "
+                    "call its tensors "
+                    "'{2}.weight' and '{2}.bias'",
+                    head, shape[0], spec.head_name));
+  }
+  if (advice.size() > 1) {
+    advice = {"the classifier has several layers, which is not supported: expected one, '" + spec.head_name +
+              "'"};
+  }
+  return advice;
+}
+
+/// What stands before the names of one network, or of several in one file.
+std::vector<std::string> prefix_advice(const ModelSpec& spec, const std::vector<std::string>& unexpected) {
+  const std::vector<std::string> prefixes = prefixes_of(landmark(spec), unexpected);
+  if (prefixes.size() == 1) {
+    return {
+        fmt::format("the network's names begin with '{0}', and others do not. Keep those alone, without it: "
+                    "{{k[{1}:]: v for k, v in weights.items() if k.startswith(\"{0}\")}}",
+                    printable(prefixes[0]), prefixes[0].size())};
+  }
+  if (prefixes.size() > 1) {
+    return {
+        fmt::format("there are several networks, '{}': keep the names of one alone, without what they begin "
+                    "with",
+                    printable(fmt::format("{}", fmt::join(prefixes, "', '"))))};
+  }
+  const std::string prefix = common_prefix(unexpected);
+  if (prefix.empty()) return {};
+  return {fmt::format("all of these begin with '{}', and none is the network's '{}.weight'",
+                      printable(prefix), spec.stem.name)};
+}
+
+/// Advice that holds for most of the names is worth more than a list of them.
+std::vector<std::string> advice_on_names(const ModelSpec& spec, const Weights& weights,
+                                         const std::vector<std::string>& unexpected) {
+  std::vector<std::string> advice;
+  if (!weights.contains(landmark(spec))) advice = prefix_advice(spec, unexpected);
+  if (advice.empty()) advice = classifier_advice(spec, weights, unexpected);
+  return advice;
+}
+
+/// Those first that do not even have the prefix of the others.
+std::vector<std::string> describe_unexpected(const ModelSpec& spec, const Weights& weights,
+                                             std::vector<std::string> names) {
+  const std::vector<std::string> prefixes = prefixes_of(landmark(spec), names);
+  std::ranges::stable_partition(names, [&](const std::string& name) {
+    return prefixes.size() == 1 && !name.starts_with(prefixes.front());
+  });
+  std::vector<std::string> lines;
+  for (const std::string& name : names) {
+    lines.push_back(fmt::format("unexpected {} {}", printable(name), to_string(weights.at(name).shape)));
+  }
+  return lines;
+}
+
+/// Adds the weights and scales that training changes.
+void add_up(const TensorSpec& tensor, ParameterCount& count) {
+  if (tensor.name.ends_with(".running_mean") || tensor.name.ends_with(".running_var")) return;
+  const bool is_masker = tensor.name.find(".masker.") != std::string::npos;
+  (is_masker ? count.maskers : count.network) += element_count(tensor.shape);
+}
+
 }  // namespace
+
+std::vector<TensorSpec> required_tensors(const BlockSpec& block) {
+  std::vector<TensorSpec> tensors;
+  for (const ConvSpec& conv : block.convs) add_conv(conv, tensors);
+  if (block.squeeze_excite) add_squeeze_excite(*block.squeeze_excite, tensors);
+  if (block.projection) add_conv(*block.projection, tensors);
+  if (block.is_dynamic()) {
+    tensors.push_back({block.masker_name() + ".weight", {2, block.in_channels, 1, 1}});
+    tensors.push_back({block.masker_name() + ".bias", {2}});
+  }
+  return tensors;
+}
 
 std::vector<TensorSpec> required_tensors(const ModelSpec& spec) {
   std::vector<TensorSpec> tensors;
   add_conv(spec.stem, tensors);
-  for (const BlockSpec& block : spec.blocks) {
-    for (const ConvSpec& conv : block.convs) add_conv(conv, tensors);
-    if (block.squeeze_excite) add_squeeze_excite(*block.squeeze_excite, tensors);
-    if (block.projection) add_conv(*block.projection, tensors);
-    if (block.is_dynamic()) {
-      tensors.push_back({block.masker_name() + ".weight", {2, block.in_channels, 1, 1}});
-      tensors.push_back({block.masker_name() + ".bias", {2}});
-    }
-  }
+  for (const BlockSpec& block : spec.blocks)
+    std::ranges::move(required_tensors(block), std::back_inserter(tensors));
   tensors.push_back({spec.head_name + ".weight", {spec.arch.classes, spec.features}});
   tensors.push_back({spec.head_name + ".bias", {spec.arch.classes}});
   return tensors;
+}
+
+ParameterCount count_parameters(const std::vector<TensorSpec>& tensors) {
+  ParameterCount count;
+  for (const TensorSpec& tensor : tensors) add_up(tensor, count);
+  return count;
 }
 
 Weights random_weights(const ModelSpec& spec, uint64_t seed) {
@@ -134,31 +240,32 @@ void init_maskers(const ModelSpec& spec, uint64_t seed, float bias0, Weights& we
 
 void check_weights(const ModelSpec& spec, const Weights& weights, const std::string& origin) {
   std::vector<TensorSpec> needed = required_tensors(spec);
-  std::map<std::string, bool> known;
-  for (const TensorSpec& tensor : needed) known[tensor.name] = true;
+  std::set<std::string> known;
+  for (const TensorSpec& tensor : needed) known.insert(tensor.name);
   std::vector<std::string> unexpected;
   for (const auto& [name, tensor] : weights) {
     if (!known.contains(name) && !is_ignored(name)) unexpected.push_back(name);
   }
+  const bool knows_classes = weights.contains(spec.head_name + ".weight");
   std::vector<std::string> problems;
   for (const TensorSpec& tensor : needed) {
     // Near names are looked for only where they will be read.
     bool listed = problems.size() < kMaxListedProblems;
-    std::string problem = problem_of(tensor, weights, listed ? unexpected : std::vector<std::string>{});
+    std::string problem = problem_of(tensor, expected_shape(tensor, spec, knows_classes), weights,
+                                     listed ? unexpected : std::vector<std::string>{});
     if (!problem.empty()) problems.push_back(std::move(problem));
   }
-  for (const std::string& name : unexpected) {
-    problems.push_back(fmt::format("unexpected {} {}", name, to_string(weights.at(name).shape)));
-  }
-  if (problems.empty()) return;
-  size_t count = problems.size();
-  if (count > kMaxListedProblems) {
-    problems.resize(kMaxListedProblems);
-    problems.push_back(fmt::format("... and {} more", count - kMaxListedProblems));
-  }
-  fail("{}: {} tensor{} do{} not fit {} (granularity {}, {} classes):\n  {}", origin, count,
-       count == 1 ? "" : "s", count == 1 ? "es" : "", spec.arch.name,
-       granularity_to_string(spec.arch.granularity), spec.arch.classes, fmt::join(problems, "\n  "));
+  const size_t count = problems.size() + unexpected.size();
+  if (count == 0) return;
+  std::vector<std::string> lines = advice_on_names(spec, weights, unexpected);
+  const bool is_renamed = !lines.empty() && !weights.contains(landmark(spec));
+  std::ranges::move(first_of(std::move(problems), is_renamed ? kFewProblems : kMaxListedProblems),
+                    std::back_inserter(lines));
+  std::ranges::move(first_of(describe_unexpected(spec, weights, std::move(unexpected)), kMaxListedNames),
+                    std::back_inserter(lines));
+  fail("{}: {} tensor{} do{} not fit {} (granularity {}{}):\n  {}", origin, count, count == 1 ? "" : "s",
+       count == 1 ? "es" : "", spec.arch.name, granularity_to_string(spec.arch.granularity),
+       knows_classes ? fmt::format(", {} classes", spec.arch.classes) : "", fmt::join(lines, "\n  "));
 }
 
 }  // namespace lasnet

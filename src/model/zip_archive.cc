@@ -12,6 +12,7 @@
 
 #include "core/fail.h"
 #include "model/printable.h"
+#include "model/python_advice.h"
 
 namespace lasnet {
 namespace {
@@ -257,8 +258,8 @@ void ZipArchive::check_overlaps(uint64_t directory_begin) const {
 void ZipArchive::require_stored() const {
   for (const auto& [name, entry] : entries_) {
     if (entry.method == 0) continue;
-    fail("{}: its entry '{}' is compressed (method {}); torch.save stores entries as they are. Save it again",
-         origin(), printable(name), entry.method);
+    fail("{}: its entry '{}' is compressed (method {}); torch.save stores entries as they are. {}", origin(),
+         printable(name), entry.method, save_checkpoint_again(origin()));
   }
 }
 
@@ -285,9 +286,10 @@ void ZipArchive::check_crc(const std::string& name, const ZipEntry& entry) {
   }
   if (crc != entry.crc) {
     fail(
-        "{}: damaged: the bytes of its entry '{}' have CRC-32 {:08x}, expected {:08x} (or "
-        "was it saved after torch.serialization.set_crc32_options(False)?)",
-        origin(), printable(name), crc, entry.crc);
+        "{}: damaged: the bytes of its entry '{}' have CRC-32 {:08x}, expected {:08x}. Get it again; or was "
+        "it "
+        "saved after torch.serialization.set_crc32_options(False)? {}",
+        origin(), printable(name), crc, entry.crc, save_checkpoint_again(origin()));
   }
   checked_.insert(name);
 }

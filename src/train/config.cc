@@ -166,8 +166,8 @@ void check_train_config(const TrainConfig& config) {
   require(config.max_pixels >= 1, "max_pixels", config.max_pixels, "at least 1");
   require(config.size >= kLeastTrainingSize && config.size <= kMostTrainingSize, "size", config.size,
           fmt::format("{} to {} px", kLeastTrainingSize, kMostTrainingSize));
-  require(config.resize == 0 || config.resize >= config.size, "resize", config.resize,
-          "0 or at least --size");
+  require(config.resize == 0 || (config.resize >= config.size && config.resize <= kMostTrainingResize),
+          "resize", config.resize, fmt::format("0 or --size to {} px", kMostTrainingResize));
   require(config.target > 0 && config.target <= 1, "target", config.target, "a MAC ratio in (0, 1]");
   require(config.val_fraction > 0 && config.val_fraction < 1, "val_fraction", config.val_fraction,
           "a share between 0 and 1");

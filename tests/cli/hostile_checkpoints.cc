@@ -95,7 +95,8 @@ class Catalogue {
     std::string stacked =
         Pickle().text("subprocess").text("getoutput").raw("\x93(").text(command).raw("tR").done();
     add_beside("stack_global", without_stop(stacked.substr(2)), "'subprocess.getoutput'");
-    add_beside("terminal_escape", without_stop(call("os\x1b[2J", "x", "")), "'os\\x1b[2J.x'");
+    add_pickle("terminal_escape", Pickle().global("os\x1b[2J", "x").raw(")R").done(),
+               "it holds a os\\x1b[2J.x, expected a state dict");
     add_pickle("code_before_the_weights",
                Pickle().global("os", "system").raw("(").text(command).raw("tR").done(), "'os.system'");
   }

@@ -1,11 +1,14 @@
 // `lasnet convert`, and PyTorch checkpoints given to every command that takes a model.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <cstdlib>
 
 #include "core/npy.h"
 #include "fixtures.h"
 #include "hostile_checkpoints.h"
+#include "model/weight_file.h"
 #include "program.h"
 #include "support/pth_writer.h"
 #include "support/random_model.h"
@@ -87,6 +90,137 @@ TEST_F(ConvertTest, PreprocessingIsWrittenAsItIsGiven) {
     EXPECT_EQ(refused.exit_code, 2) << wrong[1];
     EXPECT_THAT(refused.err, HasSubstr(wrong[0]));
   }
+}
+
+TEST_F(ConvertTest, NormalisationsHaveNames) {
+  const auto input = save_checkpoint("m.pth", tiny_model().weights);
+  const std::pair<const char*, Preprocessing> cases[] = {
+      {"raw", {.mean = {0, 0, 0}, .std = {1, 1, 1}}},
+      {"inception", {.mean = {0.5f, 0.5f, 0.5f}, .std = {0.5f, 0.5f, 0.5f}}},
+      {"imagenet", {}}};
+  for (const auto& [name, expected] : cases) {
+    const auto result = convert(input, {"--granularity", "4-4-2-1", "--mean", name, "--json"});
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(load_model(out_).preprocessing, expected) << name;
+    EXPECT_EQ(result.json().at("assumed"), (std::vector<std::string>{"resize", "crop"}));
+  }
+  for (const auto& options : {std::vector<std::string>{"--mean", "raw", "--std", "0.25,0.25,0.25"},
+                              {"--std", "0.25,0.25,0.25", "--mean", "raw"}}) {
+    auto arguments = options;
+    arguments.insert(arguments.end(), {"--granularity", "4-4-2-1"});
+    ASSERT_EQ(convert(input, arguments).exit_code, 0);
+    EXPECT_EQ(load_model(out_).preprocessing.mean, (std::vector<float>{0, 0, 0}));
+    EXPECT_EQ(load_model(out_).preprocessing.std, (std::vector<float>{0.25f, 0.25f, 0.25f})) << "numbers win";
+  }
+  const auto wrong = convert(input, {"--mean", "123.7,116.3,103.5"});
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_THAT(wrong.err, HasSubstr("divided by 255"));
+}
+
+TEST_F(ConvertTest, WhatIsAssumedIsSaid) {
+  const auto plain = convert(save_checkpoint("m.pth", tiny_model().weights), {"--granularity", "4-4-2-1"});
+  ASSERT_EQ(plain.exit_code, 0) << plain.err;
+  EXPECT_THAT(plain.out, HasSubstr("assumed  ImageNet's usual mean, std, resize, crop"));
+  const auto described = run_program({"convert", save_tiny_model(), out_});
+  EXPECT_THAT(described.out, testing::Not(HasSubstr("assumed")));
+}
+
+TEST_F(ConvertTest, RawAndAveragedWeightsAreToldApartAndChosen) {
+  const Weights raw = tiny_model().weights;
+  Weights stored;
+  Pickle pickle;
+  pickle.raw("}(");
+  int key = 0;
+  for (const char* name : {"state_dict", "state_dict_ema"}) {
+    pickle.text(name).raw("}(");
+    for (const auto& [tensor_name, tensor] : raw) {
+      Tensor values = tensor;
+      if (key >= static_cast<int>(raw.size())) values.data[0] = 1;
+      stored[fmt::format("{:05}", key)] = values;
+      pickle.text(tensor_name).tensor({.key = std::to_string(key++), .shape = tensor.shape});
+    }
+    pickle.raw("u");
+  }
+  write_text(folder_.path("m.pth"), make_zip(checkpoint_items(pickle.raw("u").done(), stored)));
+
+  const auto usual = convert(folder_.path("m.pth"), {"--granularity", "4-4-2-1", "--json"});
+  ASSERT_EQ(usual.exit_code, 0) << usual.err;
+  EXPECT_THAT(usual.err, AllOf(HasSubstr("the weights are those of 'state_dict'"),
+                               HasSubstr("--state-dict chooses: 'state_dict_ema'")));
+  EXPECT_EQ(usual.json().at("state_dict"), "state_dict");
+  EXPECT_EQ(usual.json().at("other_state_dicts"), std::vector<std::string>{"state_dict_ema"});
+  EXPECT_EQ(load_model(out_).weights, raw);
+
+  const auto averaged =
+      convert(folder_.path("m.pth"), {"--granularity", "4-4-2-1", "--state-dict", "state_dict_ema"});
+  ASSERT_EQ(averaged.exit_code, 0) << averaged.err;
+  EXPECT_THAT(averaged.out, HasSubstr("state dict 'state_dict_ema'"));
+  EXPECT_EQ(load_model(out_).weights.at("fc.bias").data[0], 1);
+
+  write_image_folder(folder_.path("data"), 0, 1);
+  for (const auto& command : {std::vector<std::string>{"inspect"},
+                              {"run", save_photo("a.png"), "--input-size", "48"},
+                              {"eval", folder_.path("data"), "--input-size", "48"}}) {
+    std::vector<std::string> arguments = {command[0], folder_.path("m.pth")};
+    arguments.insert(arguments.end(), command.begin() + 1, command.end());
+    const auto result = run_program(
+        described(with(arguments, {"--granularity", "4-4-2-1", "--state-dict", "state_dict_ema"})));
+    EXPECT_EQ(result.exit_code, 0) << command[0] << ": " << result.err;
+    EXPECT_THAT(result.err, HasSubstr("the weights are those of 'state_dict_ema'")) << command[0];
+  }
+  const auto none = convert(folder_.path("m.pth"), {"--state-dict", "ema"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_THAT(none.err, HasSubstr("no state dict 'ema'; it has 'state_dict', 'state_dict_ema'"));
+}
+
+TEST_F(ConvertTest, PatchesThatDoNotDivideTheirMapAreSaidOfOthersMaskers) {
+  const std::string input = save_checkpoint("m.pth", tiny_model({8, 4, 2, 1}).weights);
+  const std::vector<std::string> options = {"--granularity", "8-4-2-1", "--resize", "256", "--crop"};
+  const auto cut = convert(input, with(options, {"72"}));  // maps of 36, 18, 9 and 5
+  ASSERT_EQ(cut.exit_code, 0) << cut.err;
+  EXPECT_THAT(cut.err, AllOf(HasSubstr("S = 8 does not divide the map of layer1.0 at 72 px"),
+                             HasSubstr("authors' code"), HasSubstr("At --crop 64 every S divides its map")));
+  EXPECT_EQ(convert(input, with(options, {"64"})).err, "");
+  EXPECT_EQ(run_program({"convert", out_, out_, "--crop", "72"}).err, "") << "our own maskers";
+}
+
+TEST_F(ConvertTest, MaskersThatAStaticNetworkLeavesOutAreSaid) {
+  const auto dropped = convert(save_checkpoint("m.pth", tiny_model().weights));
+  ASSERT_EQ(dropped.exit_code, 0) << dropped.err;
+  EXPECT_THAT(dropped.err, AllOf(HasSubstr("the file has maskers"), HasSubstr("--granularity keeps them")));
+  EXPECT_EQ(convert(save_checkpoint("s.pth", tiny_model({}).weights)).err, "");
+}
+
+/// The interpreter of Debian's packages, which has python3-torch; "" if there is none with torch.
+std::string python_with_torch() {
+  for (const char* python : {"/usr/bin/python3", "python3"}) {
+    if (std::system((std::string(python) + " -c 'import torch' 2>/dev/null").c_str()) == 0) return python;
+  }
+  return "";
+}
+
+TEST_F(ConvertTest, ThePrintedLineOfPythonRunsAsPrintedAndItsFileIsRead) {
+  const std::string python = python_with_torch();
+  if (python.empty()) GTEST_SKIP() << "no Python with torch (Debian: python3-torch)";
+  const std::string path = folder_.path("it's a model.pth");
+  const std::string make =
+      "import sys, torch\n"
+      "b = torch.nn.BatchNorm2d(2)\n"
+      "s = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), b)\n"
+      "torch.save({'epoch': 3, 'model': s}, sys.argv[1])\n";
+  write_text(folder_.path("make.py"), make);
+  ASSERT_EQ(std::system((python + " '" + folder_.path("make.py") + "' \"" + path + "\"").c_str()), 0);
+  const auto refused = convert(path);
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, HasSubstr("'model' (a torch.nn.modules.container.Sequential)"));
+  const size_t begin = refused.err.find("python3 -c");
+  ASSERT_NE(begin, std::string::npos) << refused.err;
+  std::string line = refused.err.substr(begin, refused.err.find('\n', begin) - begin);
+  line = python + line.substr(std::string("python3").size());
+  ASSERT_EQ(std::system(line.c_str()), 0) << line;
+  const auto saved = open_weight_file(folder_.path("it's a model.weights.pth"));
+  EXPECT_TRUE(saved->tensors().contains("0.weight"));
+  EXPECT_TRUE(saved->tensors().contains("1.running_mean"));
 }
 
 TEST_F(ConvertTest, StaticWeightsGetFreshMaskersAndTheirOwnNumberOfClasses) {

@@ -52,6 +52,40 @@ TEST_F(EvalTest, JsonIsTheMeanOfSingleImages) {
   EXPECT_NEAR(json.at("blocks").at(0).at("rate").get<double>(), first_rate / images, 1e-9);
 }
 
+/// The same network, told on the command line what it was trained on.
+TEST_F(EvalTest, NormalisationCanBeSaid) {
+  Model model = tiny_model();
+  model.preprocessing.mean = {0, 0, 0};
+  model.preprocessing.std = {1, 1, 1};
+  const std::string raw = folder_.path("raw.safetensors");
+  save_model(model, raw);
+  const auto expected = report_of({"eval", raw, folder_.path("data")});
+  const auto said = report_of({"eval", model_, folder_.path("data"), "--mean", "raw"});
+  EXPECT_EQ(said.at("macs_ratio"), expected.at("macs_ratio"));
+  EXPECT_EQ(said.at("top1"), expected.at("top1"));
+  EXPECT_NE(said.at("macs_ratio"), report_of({"eval", model_, folder_.path("data")}).at("macs_ratio"));
+}
+
+TEST_F(EvalTest, GuessingIsSaidWithMeanAndStd) {
+  // A head that always answers class 0 is right for half of the images.
+  Model model = tiny_model();
+  for (float& value : model.weights.at("fc.weight").data) value = 0;
+  model.weights.at("fc.bias").data = {1, 0};
+  save_model(model, model_);
+  write_image_folder(folder_.path("more"), 1, 10);
+  const auto guess = run_program({"eval", model_, folder_.path("more")});
+  ASSERT_EQ(guess.exit_code, 0) << guess.err;
+  EXPECT_THAT(guess.err, AllOf(HasSubstr("what guessing gives (2 classes)"),
+                               HasSubstr("mean 0.485 0.456 0.406"), HasSubstr("--mean raw")));
+  const auto few = run_program({"eval", model_, folder_.path("data")});
+  EXPECT_THAT(few.err, testing::Not(HasSubstr("guessing"))) << "ten images say little";
+  const std::string lopsided = folder_.path("lopsided");
+  write_image_folder(lopsided, 1, 1);
+  for (int i = 0; i < 30; ++i)
+    fs::copy(lopsided + "/val/disc/0.png", lopsided + "/val/disc/c" + std::to_string(i) + ".png");
+  EXPECT_EQ(run_program({"eval", model_, lopsided}).err, "") << "it is right nearly each time";
+}
+
 TEST_F(EvalTest, TheValidationFolderItselfGivesTheSame) {
   const auto root = run_program({"eval", model_, folder_.path("data"), "--json"}).json();
   const auto val = run_program({"eval", model_, folder_.path("data/val"), "--json", "--batch", "1"}).json();

@@ -37,7 +37,28 @@ TEST_F(InspectTest, ParametersAreThoseOfTheWeights) {
     // Running statistics and step counters are no parameters.
     if (tensor.name.find("running_") == std::string::npos) parameters += element_count(tensor.shape);
   }
-  EXPECT_EQ(json.at("parameters"), parameters);
+  const int64_t maskers = json.at("masker_parameters");
+  EXPECT_GT(maskers, 0);
+  EXPECT_EQ(json.at("parameters").get<int64_t>() + maskers, parameters);
+  int64_t of_blocks = 0;
+  for (const auto& block : json.at("blocks")) of_blocks += block.at("masker_parameters").get<int64_t>();
+  EXPECT_EQ(of_blocks, maskers);
+}
+
+TEST_F(InspectTest, CountsOfParametersAreThosePublished) {
+  for (const char* granularity : {"static", "4-4-2-1"}) {
+    EXPECT_EQ(report_of({"inspect", "regnet_y_400mf", "--granularity", granularity}).at("parameters"),
+              4'344'144);
+    EXPECT_EQ(report_of({"inspect", "resnet18", "--granularity", granularity}).at("parameters"), 11'689'512);
+  }
+}
+
+TEST_F(InspectTest, PreprocessingCanBeSaid) {
+  const auto json = report_of({"inspect", save_tiny_model(), "--mean", "raw", "--crop", "40"});
+  EXPECT_EQ(json.at("preprocessing").at("mean"), (std::vector<float>{0, 0, 0}));
+  EXPECT_EQ(json.at("preprocessing").at("std"), (std::vector<float>{1, 1, 1}));
+  EXPECT_EQ(json.at("preprocessing").at("crop"), 40);
+  EXPECT_EQ(json.at("input"), (std::vector<int>{40, 40}));
 }
 
 TEST_F(InspectTest, MacsFollowTheInputSize) {

@@ -108,6 +108,28 @@ TEST_F(RunTest, TheTableIsExplained) {
   for (const char* term : {"S ", "computed ", "with halo "}) EXPECT_THAT(help, HasSubstr(term));
 }
 
+TEST_F(RunTest, PreprocessingCanBeSaid) {
+  const auto photo = save_photo("a.png");
+  Preprocessing preprocessing = tiny_model().preprocessing;
+  preprocessing.mean = {0, 0, 0};
+  preprocessing.std = {1, 1, 1};
+  preprocessing.crop = 40;
+  const auto image =
+      report_of({"run", save_tiny_model(), photo, "--mean", "raw", "--crop", "40"}).at("images").at(0);
+  EXPECT_NEAR(image.at("macs_ratio").get<double>(), expected(photo, preprocessing).trace.macs_ratio(), 1e-9);
+}
+
+/// Every single map fits, and all of them together do not.
+TEST_F(RunTest, MemoryIsEstimatedBeforeTheWork) {
+  constexpr int64_t kLimit = 900'000'000;
+  const auto result = run_program({"run", save_tiny_model(), save_photo("a.png"), "--input-size", "4096"},
+                                  {.memory_limit = kLimit});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err,
+              testing::AllOf(HasSubstr("resnet18: a batch of 1 x 4096 x 4096 px needs"),
+                             HasSubstr("GiB are available"), HasSubstr("smaller batch, input size")));
+}
+
 TEST_F(RunTest, TextNamesTheClassesAndSummarisesSeveralPhotographs) {
   const auto a = save_photo("a.png", 0), b = save_photo("b.png", 1);
   const auto result = run_program({"run", save_tiny_model(), a, b});

@@ -58,5 +58,16 @@ TEST(Memory, BuffersLargerThanTheMachineAreRefused) {
               testing::HasSubstr("smaller batch"));
 }
 
+TEST(Memory, LimitsOfTheProcessCount) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_DATA, &before), 0);
+  constexpr int64_t kLimit = 1 << 30;
+  const rlimit bounded{.rlim_cur = kLimit, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_DATA, &bounded), 0);
+  const int64_t available = available_memory_bytes();
+  setrlimit(RLIMIT_DATA, &before);
+  EXPECT_LT(available, kLimit);
+}
+
 }  // namespace
 }  // namespace lasnet

@@ -183,6 +183,25 @@ TEST(Macs, SqueezeExciteCostsWhatItsPoolNeeds) {
   }
 }
 
+/// torchvision's, as its documentation lists them.
+TEST(Weights, ParametersAreAsManyAsTorchvisionPublishes) {
+  const std::map<std::string, int64_t> published = {
+      {"resnet18", 11'689'512},         {"resnet34", 21'797'672},        {"resnet50", 25'557'032},
+      {"resnet101", 44'549'160},        {"resnet152", 60'192'808},       {"resnext50_32x4d", 25'028'904},
+      {"resnext101_32x8d", 88'791'336}, {"wide_resnet50_2", 68'883'240}, {"wide_resnet101_2", 126'886'696},
+      {"regnet_y_400mf", 4'344'144},    {"regnet_y_800mf", 6'432'512},   {"regnet_y_1_6gf", 11'202'430}};
+  for (const std::string& name : architecture_names()) {
+    const ModelSpec spec = spec_of(name), dynamic = spec_of(name, "4-4-2-1");
+    ASSERT_TRUE(published.contains(name)) << name;
+    EXPECT_EQ(count_parameters(required_tensors(spec)).network, published.at(name)) << name;
+    EXPECT_EQ(count_parameters(required_tensors(spec)).maskers, 0) << name;
+    int64_t maskers = 0;
+    for (const BlockSpec& block : dynamic.blocks) maskers += 2 * block.in_channels + 2;
+    EXPECT_EQ(count_parameters(required_tensors(dynamic)).network, published.at(name)) << name;
+    EXPECT_EQ(count_parameters(required_tensors(dynamic)).maskers, maskers) << name;
+  }
+}
+
 TEST(Weights, ProblemsAreListedTogether) {
   ModelSpec spec = spec_of("resnet18", "4-4-2-1");
   Weights weights = random_weights(spec, 1);

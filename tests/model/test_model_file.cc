@@ -100,11 +100,33 @@ TEST(ModelFile, PlainWeightsNeedAnArchitectureAndGetFreshMaskers) {
 
   Model dynamic = load_model(dir / "plain", small_arch());
   EXPECT_EQ(dynamic.spec, make_spec(small_arch()));
-  const BlockSpec& block = dynamic.spec.blocks.front();
-  EXPECT_EQ(dynamic.weights.at(block.masker_name() + ".bias").data, (std::vector<float>{5, 0}));
   Weights expected = weights;
-  init_maskers(dynamic.spec, 0, 5, expected);
+  for (const BlockSpec& block : dynamic.spec.blocks) {
+    expected[block.masker_name() + ".weight"] = Tensor({2, block.in_channels, 1, 1}, 0.0f);
+    expected[block.masker_name() + ".bias"] = Tensor({2});
+    expected[block.masker_name() + ".bias"].data = {5, 0};
+  }
   EXPECT_EQ(dynamic.weights, expected);
+}
+
+/// What `convert` and the README say of fresh maskers, for activations that drown a bias of 5.
+TEST(ModelFile, FreshMaskersSelectEverythingForEveryInput) {
+  TemporaryDir dir;
+  for (const char* name : {"resnet18", "regnet_y_400mf"}) {
+    ArchConfig arch = narrow_arch(name, "4-4-2-1");
+    ArchConfig fixed = arch;
+    fixed.granularity = {};
+    const Model plain = random_model(fixed, 3);
+    save_plain(plain.weights, dir / "plain");
+    const Model dynamic = load_model(dir / "plain", arch);
+    Tensor input = random_input(2, {64, 64}, 5);
+    for (float& value : input.data) value *= 1e4f;
+    Session session(dynamic), dense(plain);
+    const Result result = session.run(input);
+    for (const BlockTrace& block : result.trace.blocks)
+      EXPECT_EQ(block.rate, 1.0) << name << " " << block.name;
+    EXPECT_EQ(result.logits, dense.run(input).logits) << name;
+  }
 }
 
 TEST(ModelFile, GivenGranularityWinsAndKeepsTheMaskers) {
@@ -279,6 +301,28 @@ TEST(Metadata, RefusesBrokenDeepAndRepeatedJson) {
   EXPECT_ERROR(parse_metadata("[1]", "m"), HasSubstr("expected an object, got [1]"));
   EXPECT_ERROR(parse_metadata(std::string(100'000, '['), "m"), HasSubstr("nested deeper"));
   EXPECT_ERROR(parse_metadata(R"({"version":1,"version":1})", "m"), HasSubstr("'version' appears twice"));
+}
+
+TEST(Metadata, SizesAreThoseOfASaneNetwork) {
+  EXPECT_NO_THROW(parse_metadata(edited("/preprocessing/resize", kMaxPreparedSide), "m"));
+  for (int side : {kMaxPreparedSide + 1, 8192, 65536}) {
+    EXPECT_ERROR(parse_metadata(edited("/preprocessing/resize", side), "m"),
+                 HasSubstr(".preprocessing.resize: expected an integer from 1 to 4096"));
+  }
+}
+
+TEST(Metadata, LargeTrainingFactsAreRefusedBeforeTheyTakeMemory) {
+  std::string numbers = "[0";
+  for (int i = 0; i < 2'000'000; ++i) numbers += ",1";
+  std::string text = write_metadata(small_model());
+  const std::string key = "\"training\":";
+  text = text.substr(0, text.find(key) + key.size()) + "{\"x\":" + numbers + "]}}";
+  EXPECT_ERROR(parse_metadata(text, "m"), HasSubstr("more than 1148576 values"));
+  std::string keys = "{\"a\":0";
+  for (int i = 0; i < 100'000; ++i) keys += ",\"" + std::to_string(i) + "\":0";
+  text = text.substr(0, text.find(key) + key.size()) + keys + "}}";
+  EXPECT_ERROR(parse_metadata(text, "m"), HasSubstr("more than 100000 keys"));
+  EXPECT_ERROR(parse_metadata(std::string((64 << 20) + 1, ' '), "m"), HasSubstr("expected at most 67108864"));
 }
 
 TEST(Metadata, BrokenMetadataIsReportedByLoadModel) {

@@ -75,6 +75,12 @@ std::string zip64_end(uint64_t entries, uint64_t begin, uint64_t size, uint64_t 
 
 }  // namespace
 
+std::string opcodes_of(const std::string& text) {
+  return joined({"X", little_endian(static_cast<uint32_t>(text.size())), text});
+}
+
+std::string opcodes_of_property(const std::string& key) { return "}" + opcodes_of(key) + "\x88s"; }
+
 Pickle& Pickle::raw(const std::string& bytes) {
   bytes_ += bytes;
   return *this;
@@ -84,9 +90,7 @@ Pickle& Pickle::global(const std::string& module, const std::string& name) {
   return raw(joined({"c", module, "\n", name, "\n"}));
 }
 
-Pickle& Pickle::text(const std::string& value) {
-  return raw(joined({"X", little_endian(static_cast<uint32_t>(value.size())), value}));
-}
+Pickle& Pickle::text(const std::string& value) { return raw(opcodes_of(value)); }
 
 Pickle& Pickle::integer(int64_t value) { return raw(joined({"\x8a\x08", little_endian(value)})); }
 
@@ -104,7 +108,7 @@ Pickle& Pickle::tensor(const PickledTensor& tensor) {
   integer(tensor.count.value_or(elements)).raw("tQ");
   integer(tensor.offset).integers(tensor.shape);
   integers(tensor.strides.value_or(contiguous_strides(tensor.shape)));
-  return raw("\x89").global("collections", "OrderedDict").raw(")RtR");
+  return raw("\x89").global("collections", "OrderedDict").raw(")R" + tensor.more + "tR");
 }
 
 Pickle& Pickle::entries(const Weights& weights, const std::string& prefix) {

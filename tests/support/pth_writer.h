@@ -18,7 +18,12 @@ struct PickledTensor {
   int64_t offset = 0;
   std::optional<int64_t> count = {};  ///< elements of the storage
   std::string storage = "FloatStorage";
+  std::string more = {};  ///< opcodes of further arguments
 };
+
+/// The opcodes of a string, and of {key: True}.
+std::string opcodes_of(const std::string& text);
+std::string opcodes_of_property(const std::string& key);
 
 /// A pickle, opcode by opcode.
 class Pickle {
