@@ -41,8 +41,18 @@ class Descriptor {
   int fd_;
 };
 
-/// Temporary files are <name>.<process>-<number>.tmp.
-constexpr std::string_view kTemporarySuffix = ".tmp";
+/// Temporary files are <name>.lasnet-<process>-<number>.tmp, as nobody else calls theirs.
+constexpr std::string_view kTemporaryPrefix = ".lasnet-", kTemporarySuffix = ".tmp";
+
+/// "12-0"
+bool is_temporary_number(std::string_view text) {
+  const size_t dash = text.find('-');
+  const auto is_number = [](std::string_view digits) {
+    return !digits.empty() && digits.find_first_not_of("0123456789") == std::string_view::npos;
+  };
+  return dash != std::string_view::npos && is_number(text.substr(0, dash)) &&
+         is_number(text.substr(dash + 1));
+}
 
 std::string reason(int error) { return std::strerror(error); }
 
@@ -96,7 +106,8 @@ struct TemporaryFile {
 std::pair<std::string, Descriptor> open_beside(const std::string& target) {
   static std::atomic<unsigned> counter{0};
   for (;;) {
-    std::string path = fmt::format("{}.{}-{}{}", target, ::getpid(), counter++, kTemporarySuffix);
+    std::string path =
+        fmt::format("{}{}{}-{}{}", target, kTemporaryPrefix, ::getpid(), counter++, kTemporarySuffix);
     int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0) return {path, Descriptor(fd)};
     if (errno == ENOENT) fail("{}: cannot be written: {}; make its folder first", target, reason(errno));
@@ -217,15 +228,16 @@ void write_file_atomically(const std::string& path, const std::function<void(std
 void remove_half_written(const std::string& path) {
   namespace fs = std::filesystem;
   const fs::path target(path);
-  const std::string prefix = target.filename().string() + ".";
+  const std::string prefix = target.filename().string() + std::string(kTemporaryPrefix);
   std::error_code error;
   std::vector<fs::path> found;
   fs::directory_iterator entry(target.parent_path(), error);
   for (; !error && entry != fs::directory_iterator(); entry.increment(error)) {
     const std::string name = entry->path().filename().string();
     if (!name.starts_with(prefix) || !name.ends_with(kTemporarySuffix)) continue;
-    const auto number = std::string_view(name).substr(prefix.size());
-    if (number.find_first_not_of("0123456789-") == number.size() - kTemporarySuffix.size())
+    const size_t length = name.size() - kTemporarySuffix.size();
+    if (length > prefix.size() &&
+        is_temporary_number(std::string_view(name).substr(prefix.size(), length - prefix.size())))
       found.push_back(entry->path());
   }
   for (const fs::path& leftover : found) fs::remove(leftover, error);

@@ -1,6 +1,7 @@
 // Runs the built program as a child process.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <functional>
@@ -22,7 +23,8 @@ struct ProgramOptions {
   std::string stdout_path = {};  ///< instead of collecting standard output
   int64_t file_size_limit = -1;  ///< bytes the program can write to one file: a disk that fills up
   int64_t memory_limit = -1;     ///< bytes of heap and other private memory the program can have
-  std::function<bool(const std::string& err)> interrupt_when = {};  ///< send SIGINT once this holds
+  std::function<bool(const std::string& err)> interrupt_when = {};  ///< send the signal once this holds
+  int interrupt_signal = SIGINT;
 };
 
 /// Arguments after the program's name. Ends the program if it runs for more than two minutes.

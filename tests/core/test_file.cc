@@ -48,11 +48,18 @@ TEST(CheckWritable, LeavesNothingAndTouchesNothing) {
 
 TEST(HalfWritten, OnlyTemporaryFilesOfThatNameAreRemoved) {
   TemporaryDir dir;
-  const std::vector<std::string> kept = {"file", "file.12-0.txt", "file.tmp", "file.x12-0.tmp",
-                                         "other.12-0.tmp"};
+  const std::vector<std::string> kept = {"file",
+                                         "file.20240101.tmp",
+                                         "file.2024-01.tmp",
+                                         "file.lasnet-.tmp",
+                                         "file.lasnet-12.tmp",
+                                         "file.lasnet-1-2-3.tmp",
+                                         "file.lasnet-12-0.txt",
+                                         "file.tmp",
+                                         "other.lasnet-12-0.tmp"};
   for (const std::string& name : kept) write_text(dir / name, "kept");
-  write_text(dir / "file.12-0.tmp", "half");
-  write_text(dir / "file.99999-17.tmp", "half");
+  write_text(dir / "file.lasnet-12-0.tmp", "half");
+  write_text(dir / "file.lasnet-99999-17.tmp", "half");
   remove_half_written(dir / "file");
   for (const std::string& name : kept) EXPECT_TRUE(std::filesystem::exists(dir / name)) << name;
   EXPECT_EQ(std::distance(std::filesystem::directory_iterator(dir.path()), {}),
