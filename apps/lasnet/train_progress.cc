@@ -67,7 +67,8 @@ void TrainProgress::on_plan(const TrainPlan& plan) {
 
 void TrainProgress::on_step(const StepInfo& step) {
   const std::string label = fmt::format("{} {}/{}", step.phase, step.epoch, step.epochs);
-  if (begun_.insert(step.phase).second && step.phase != "evaluate") {
+  const bool begins = step.step < step.steps && step.phase != "evaluate";
+  if (begins && begun_.insert(step.phase).second) {
     finish();
     log_info(fmt::format("{}  step {} of {} begins", label, step.step + 1, step.steps));
   }
@@ -75,10 +76,11 @@ void TrainProgress::on_step(const StepInfo& step) {
     bar_ = std::make_unique<Progress>(label, step.steps, "steps", /*begun=*/step.step);
     bar_label_ = label;
   }
-  std::string note = fmt::format("loss {:.3f}", step.loss);
-  if (step.phase == "finetune") note += fmt::format("  MACs {} with noise", format_percent(step.macs_ratio));
-  if (step.images_per_s > 0) note += fmt::format("  {} images/s", format_rate(step.images_per_s));
-  if (step.seconds_left > 0) note += fmt::format("  run {} left", format_long_duration(step.seconds_left));
+  // Short, so that the line fits a terminal.
+  std::string note;
+  if (step.loss > 0) note += fmt::format("loss {:.3f}  ", step.loss);
+  if (step.phase == "finetune") note += fmt::format("noisy MACs {:.0f} %  ", 100 * step.macs_ratio);
+  if (step.seconds_left > 0) note += fmt::format("run {} left", format_long_duration(step.seconds_left));
   bar_->update(step.step, note);
 }
 

@@ -60,7 +60,10 @@ std::optional<FoundCheckpoint> RunFiles::find_checkpoint() const {
     if (auto newest = load_checkpoint(checkpoint())) return {{std::move(*newest), checkpoint(), {}}};
     problem = fmt::format("{}: is missing", checkpoint());
   } catch (const Error& error) {
-    if (!is_sound(previous_checkpoint())) throw;
+    if (!is_sound(previous_checkpoint())) {
+      fail("{}; there is no sound checkpoint before it: start anew with {}", error.what(),
+           option_name("overwrite"));
+    }
     problem = error.what();
   }
   auto previous = load_checkpoint(previous_checkpoint());

@@ -242,6 +242,12 @@ void Trainer::take_maskers() {
       "{}: its maskers are kept{}; {} starts with fresh ones", config_.init,
       same ? "" : ", though they were trained for S = " + granularity_to_string(maskers_.granularity),
       option_name("fresh_maskers")));
+  if (config_.teacher.empty() && config_.alpha_distill > 0) {
+    message(fmt::format(
+        "{}: its weights without masks are the teacher; the static network that they came from is a "
+        "better one ({})",
+        config_.init, option_name("teacher")));
+  }
 }
 
 void Trainer::load_teacher() {

@@ -197,6 +197,10 @@ TEST(RunFilesTest, ThePreviousCheckpointStandsInForADamagedOne) {
   EXPECT_THAT(files.find_checkpoint()->problem, HasSubstr("is missing"));
   flip_byte(files.previous_checkpoint(), 1);
   EXPECT_ERROR(files.find_checkpoint(), HasSubstr(files.previous_checkpoint()));
+  files.save(some_checkpoint(3));
+  flip_byte(files.checkpoint(), 1);
+  EXPECT_ERROR(files.find_checkpoint(),
+               AllOf(HasSubstr(files.checkpoint()), HasSubstr("damaged"), HasSubstr("--overwrite")));
   files.forget_position();
   EXPECT_FALSE(files.find_checkpoint());
 }

@@ -565,7 +565,8 @@ TEST_F(TrainTest, ADynamicModelsMaskersGoOn) {
   config_.masker_bias = 0;
   config_.lr = 1e-9;
   TrainResult result = train(config_, observer_);
-  EXPECT_THAT(messages_, HasSubstr("its maskers are kept"));
+  EXPECT_THAT(messages_,
+              AllOf(HasSubstr("its maskers are kept"), HasSubstr("without masks are the teacher")));
   const Weights before = load_model(dynamic).weights, after = load_model(result.model_path).weights;
   const std::string masker = "layer1.0.masker.conv2.bias";
   EXPECT_NEAR(after.at(masker).data[0], before.at(masker).data[0], 1e-4);
@@ -584,6 +585,21 @@ TEST_F(TrainTest, ADynamicModelsMaskersGoOn) {
   messages_.clear();
   train(config_, observer_);
   EXPECT_THAT(messages_, HasSubstr("though they were trained for S = 4-4-2-1"));
+}
+
+TEST_F(TrainTest, MaskersThatConversionMadeAreNoStart) {
+  train(config_, observer_);
+  Model converted = load_model(out("model.safetensors"));
+  for (auto& [name, values] : converted.weights) {
+    if (name.ends_with("masker.conv2.weight")) std::ranges::fill(values.data, 0.0f);
+  }
+  config_.init = folder_.path("converted.safetensors");
+  save_model(converted, config_.init);
+  config_.output = folder_.path("second");
+  config_.masker_bias = 2;
+  const TrainResult result = train(config_, observer_);
+  EXPECT_THAT(messages_, testing::Not(HasSubstr("maskers are kept")));
+  EXPECT_NEAR(load_model(result.model_path).weights.at("layer1.0.masker.conv2.bias").data[0], 2, 0.1);
 }
 
 TEST_F(TrainTest, TheModelNamesWhatItWasMadeFrom) {
