@@ -12,7 +12,7 @@ packages='g++ cmake ninja-build ccache clang-format
   zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev libdnnl-dev locales
   python3 python3-numpy python3-pil python3-onnx'
 # Training. OpenMP's OpenBLAS shares its thread pool with libtorch; the pthread one fights it for the cores.
-train_packages='libtorch-dev libopenblas0-openmp'
+train_packages='libtorch-dev libopenblas0-openmp libssl-dev'
 fuzz_packages='clang'
 # Photographs for the demo's data set (docs/demo-data.md).
 data_packages='tuxpaint-stamps-default mate-backgrounds lomiri-wallpapers-16.04 plasma-workspace-wallpapers

@@ -37,7 +37,13 @@ constexpr std::array kHelp = {
          "Crop in px, for training and evaluation. Default of this and --resize: what the model file of "
          "--init says"},
     Help{"resize", kData, "Shorter side before the evaluation crop, px; 0: size * 256 / 224"},
-    Help{"crop_min_scale", kData, "Least share of the area of a random crop"},
+    Help{"mean", kData,
+         "Of red, green and blue in 0 ... 1, or imagenet, raw or inception; default: what the model file of "
+         "--init "
+         "says, else imagenet"},
+    Help{"std", kData, "The same of the standard deviation"},
+    Help{"crop_min_scale", kData,
+         "Least share of the area of a random crop; 0.08, and --size 224, with an --init of ImageNet's stem"},
     Help{"flip", kData, "No random horizontal flips"},
     Help{"arch", kNetwork,
          "Architecture, e.g. resnet50 or regnet_y_400mf; lasnet info lists them. Default of this, --width, "
@@ -51,7 +57,10 @@ constexpr std::array kHelp = {
     Help{"se", kNetwork, "What Squeeze-and-Excitation (RegNetY) averages: active or dense (all pixels)"},
     Help{"target", kNetwork, "MAC ratio of the whole network"},
     Help{"init", kNetwork,
-         "Static weights to start from (.safetensors, .pth); else they are pre-trained first"},
+         "Weights to start from (.safetensors, .pth); else static ones are pre-trained first. A dynamic "
+         "model's "
+         "maskers are kept"},
+    Help{"fresh_maskers", kNetwork, "Leave out the maskers of --init"},
     Help{"teacher", kNetwork, "Model to distil from; default: the static network"},
     Help{"epochs", kSchedule, "Epochs of dynamic fine-tuning"},
     Help{"pretrain_epochs", kSchedule,
@@ -61,7 +70,7 @@ constexpr std::array kHelp = {
     Help{"batch", kSchedule, "Images per step"},
     Help{"lr", kSchedule, "Learning rate of fine-tuning for a batch of 256; scaled by batch / 256"},
     Help{"pretrain_lr", kSchedule, "The same of pre-training"},
-    Help{"masker_lr_multiplier", kSchedule, "The maskers' learning rate over --lr"},
+    Help{"masker_lr_multiplier", kSchedule, "The maskers' learning rate over --lr; of RegNets 1"},
     Help{"momentum", kSchedule, "Nesterov momentum"},
     Help{"weight_decay", kSchedule, "Weight decay of fine-tuning"},
     Help{"pretrain_weight_decay", kSchedule, "Weight decay of pre-training"},
@@ -76,7 +85,7 @@ constexpr std::array kHelp = {
     Help{"seed", kRun, "Of the initial weights, the split and the augmentation"},
     Help{"threads", kRun, "Threads; 0: one per physical core"},
     Help{"output", kRun, "Required. Folder for the models, the log and the checkpoint"},
-    Help{"resume", kRun, "Go on from the checkpoint in the output folder"},
+    Help{"resume", kRun, "Go on from the checkpoint in the output folder; needs no other option but -o"},
     Help{"overwrite", kRun, "Start anew where the output folder holds a run"},
 };
 
@@ -130,6 +139,11 @@ class FieldDeclarer {
     parsed(key, "", [](const std::string& text) { return parse_train_granularity(text); });
   }
 
+  void operator()(const char* key, const std::vector<float>&) const {
+    const bool is_std = std::string_view(key) == "std";
+    parsed(key, "", [is_std](const std::string& text) { return parse_colour(text, is_std); });
+  }
+
   template <typename T>
   void operator()(const char* key, const T& value) const {
     auto set = [&overrides = options_.overrides, key](const T& given) {
@@ -155,17 +169,21 @@ class FieldDeclarer {
   TrainOptions& options_;
 };
 
-/// Defaults, but the network and the size of images that the weights to start from describe; no architecture
-/// if they describe none.
-TrainConfig started_from(const std::string& init) {
-  TrainConfig config;
-  const std::optional<ArchConfig> described = described_architecture(init);
-  config.arch.name = described ? described->name : "";
-  if (!described) return config;
-  config.arch.width = described->width;
-  config.arch.stem = described->stem;
-  config.arch.se_pool = described->se_pool;
-  const std::optional<Preprocessing> images = described_preprocessing(init);
+/// Defaults for a network and where it starts: `given` says both, as far as files and options do. The network
+/// and the size of images are what the weights to start from describe; no architecture if they describe none.
+TrainConfig defaults_for(const TrainConfig& given) {
+  if (given.init.empty()) return default_train_config(given.arch, false);
+  ArchConfig arch = given.arch;
+  const std::optional<ArchConfig> described = described_architecture(given.init);
+  if (described) {
+    arch = *described;
+    arch.granularity.clear();
+    arch.classes = TrainConfig().arch.classes;
+  }
+  TrainConfig config = default_train_config(arch, true);
+  config.arch = described ? arch : TrainConfig().arch;
+  if (!described) config.arch.name.clear();
+  const std::optional<Preprocessing> images = described_preprocessing(given.init);
   if (images && images->crop >= kLeastTrainingSize)
     config.size = images->crop, config.resize = images->resize;
   return config;
@@ -210,17 +228,26 @@ TrainConfig resolve(const TrainOptions& options) {
     for (const ConfigOverride& given : options.overrides) given.apply(config);
     return config;
   };
-  TrainConfig config = settled_over({});
-  // A teacher is read after the pre-training: better to miss it now than in hours.
-  for (const auto& file : {config.init, config.teacher}) {
+  const TrainConfig given = settled_over({});
+  if (given.resume && !given.output.empty()) {
+    // Whatever is given has to be what the run was started with, which is compared later.
+    if (const auto stored = resumed_config(given.output)) {
+      const TrainConfig config = settled_over(*stored);
+      check(config, options);
+      return config;
+    }
+    if (given.data.empty())
+      throw UsageError(
+          fmt::format("--resume: {} holds no checkpoint; give the folder of a run (-o)", given.output));
+  }
+  // The teacher's type shows when it is read: better to miss it now than after the images.
+  for (const auto& file : {given.init, given.teacher}) {
     if (!file.empty() && !std::filesystem::is_regular_file(file)) fail("{}: no such file", file);
   }
-  if (!config.init.empty()) {
-    const TrainConfig described = started_from(config.init);
-    config = settled_over(described);
-    // The file's resize belongs to its crop.
-    if (config.size != described.size && config.resize == described.resize) config.resize = 0;
-  }
+  const TrainConfig defaults = defaults_for(given);
+  TrainConfig config = settled_over(defaults);
+  // The file's resize belongs to its crop.
+  if (config.size != defaults.size && config.resize == defaults.resize) config.resize = 0;
   check(config, options);
   return config;
 }

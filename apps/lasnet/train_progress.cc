@@ -1,8 +1,10 @@
 #include "train_progress.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include "log.h"
+#include "machine.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -18,30 +20,67 @@ Json to_json(const Evaluation& evaluation) {
           {"images", evaluation.images}};
 }
 
+std::string format_rate(double images_per_s) {
+  return fmt::format("{:.{}f}", images_per_s, images_per_s < 20 ? 1 : 0);
+}
+
+std::string format_long_duration(double seconds) {
+  constexpr double kHour = 3600, kDay = 24 * kHour;
+  if (seconds < kDay) return format_duration(seconds);
+  return seconds < 3 * kDay ? fmt::format("{:.0f} hours", seconds / kHour)
+                            : fmt::format("{:.0f} days", seconds / kDay);
+}
+
 }  // namespace
 
 TrainObserver TrainProgress::observer() {
-  return {.on_step = [this](const StepInfo& step) { on_step(step); },
+  const auto shown = [this](void (*log)(const std::string&)) {
+    return [this, log](const std::string& message) {
+      finish();
+      log(message);
+    };
+  };
+  return {.on_plan = [this](const TrainPlan& plan) { on_plan(plan); },
+          .on_step = [this](const StepInfo& step) { on_step(step); },
           .on_epoch = [this](const EpochInfo& epoch) { on_epoch(epoch); },
           .should_stop = {},
-          .on_message =
-              [this](const std::string& message) {
-                finish();
-                log_info(message);
-              }};
+          .on_message = shown(log_info),
+          .on_warning = shown(log_warning)};
 }
 
 void TrainProgress::finish() { bar_.reset(); }
 
+void TrainProgress::on_plan(const TrainPlan& plan) {
+  finish();
+  const std::string processor = processor_name();
+  log_info(fmt::format("training on {} thread{} of {}, into {}", plan.threads, plan.threads == 1 ? "" : "s",
+                       processor.empty() ? "this machine's processor" : processor, output_));
+  std::string parts;
+  for (const TrainPlan::Part& part : plan.parts)
+    parts += fmt::format("{}{} epoch{} of {}", parts.empty() ? "" : ", ", part.epochs,
+                         part.epochs == 1 ? "" : "s", part.phase);
+  log_info(fmt::format("plan: {}; {} step{} of {} images an epoch, at {} px", parts, plan.steps_per_epoch,
+                       plan.steps_per_epoch == 1 ? "" : "s", plan.batch, plan.size));
+  log_info(fmt::format("about {} images/s, measured on a few: all of it takes about {}",
+                       format_rate(plan.images_per_s), format_long_duration(plan.seconds)));
+}
+
 void TrainProgress::on_step(const StepInfo& step) {
   const std::string label = fmt::format("{} {}/{}", step.phase, step.epoch, step.epochs);
+  const bool begins = step.step < step.steps && step.phase != "evaluate";
+  if (begins && begun_.insert(step.phase).second) {
+    finish();
+    log_info(fmt::format("{}  step {} of {} begins", label, step.step + 1, step.steps));
+  }
   if (!bar_ || label != bar_label_) {
     bar_ = std::make_unique<Progress>(label, step.steps, "steps", /*begun=*/step.step);
     bar_label_ = label;
   }
-  std::string note = fmt::format("loss {:.3f}", step.loss);
-  if (step.macs_ratio < 1) note += fmt::format("  MACs {}", format_percent(step.macs_ratio));
-  if (step.images_per_s > 0) note += fmt::format("  {:.0f} images/s", step.images_per_s);
+  // Short, so that the line fits a terminal.
+  std::string note;
+  if (step.loss > 0) note += fmt::format("loss {:.3f}  ", step.loss);
+  if (step.phase == "finetune") note += fmt::format("noisy MACs {:.0f} %  ", 100 * step.macs_ratio);
+  if (step.seconds_left > 0) note += fmt::format("run {} left", format_long_duration(step.seconds_left));
   bar_->update(step.step, note);
 }
 
@@ -51,18 +90,33 @@ void TrainProgress::on_epoch(const EpochInfo& epoch) {
       fmt::format("{} {}/{}  loss {:.3f}  train {}  val {}", epoch.phase, epoch.epoch, epoch.epochs,
                   epoch.train_loss, format_percent(epoch.train_top1), format_percent(epoch.validation.top1));
   if (!epoch.validation.rates.empty()) {
-    line += fmt::format("  MACs {} ± {}  r", format_percent(epoch.validation.macs_ratio),
-                        format_percent(epoch.validation.macs_ratio_std));
+    line += fmt::format(
+        "  MACs {} ± {} ({} with noise, in training)  r", format_percent(epoch.validation.macs_ratio),
+        format_percent(epoch.validation.macs_ratio_std), format_percent(epoch.train_macs_ratio));
     for (const double rate : epoch.validation.rates) line += fmt::format(" {:.2f}", rate);
   }
   log_info(line + fmt::format("  {}", format_duration(epoch.seconds)));
+  report_constant("empty", epoch.empty_blocks);
+  report_constant("full", epoch.full_blocks);
   for (const auto& warning : epoch.warnings) {
     if (warned_.insert(warning).second) log_warning(warning);
   }
 }
 
+/// What is so, once per block: what to do about it is said at the end, when it is known whether it stays so.
+void TrainProgress::report_constant(const char* what, const std::vector<std::string>& blocks) {
+  std::vector<std::string> news;
+  for (const std::string& block : blocks) {
+    if (warned_.insert(fmt::format("{} {}", what, block)).second) news.push_back(block);
+  }
+  if (!news.empty())
+    log_info(fmt::format("{} for every image so far: the mask of {}", what, fmt::join(news, ", ")));
+}
+
 Json to_json(const TrainResult& result) {
-  Json json = {{"model", result.model_path}, {"static", result.static_path}};
+  Json json = {{"model", result.model_path},      {"static", result.static_path},
+               {"target", result.target},         {"reached", result.dynamic_eval.macs_ratio},
+               {"target_met", result.target_met}, {"advice", result.advice}};
   const auto add = [&](const char* name, const Evaluation& evaluation) {
     if (evaluation.images > 0) json[name] = to_json(evaluation);
   };
@@ -70,6 +124,13 @@ Json to_json(const TrainResult& result) {
   add("static_eval", result.static_eval);
   add("control_eval", result.control_eval);
   return json;
+}
+
+std::string verdict(const TrainResult& result) {
+  const std::string figures =
+      fmt::format("target {} of the MACs, reached {} without noise", format_percent(result.target),
+                  format_percent(result.dynamic_eval.macs_ratio));
+  return result.target_met ? figures : fmt::format("{}: not met; {}", figures, result.advice);
 }
 
 std::string to_text(const TrainResult& result) {
@@ -86,7 +147,7 @@ std::string to_text(const TrainResult& result) {
   std::string text = table.to_string() + "\n";
   if (!result.model_path.empty()) text += fmt::format("{} {}\n", dim("written"), result.model_path);
   if (!result.static_path.empty()) text += fmt::format("{} {}\n", dim("written"), result.static_path);
-  return text;
+  return text + verdict(result) + "\n";
 }
 
 }  // namespace lasnet::cli

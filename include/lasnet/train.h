@@ -28,16 +28,18 @@ struct TrainConfig {
   int max_pixels = kDefaultMaxPixels;  ///< of an image, as DecodeOptions::max_pixels
   bool strict_images = false;          ///< damaged images that can be decoded count as unreadable
   ArchConfig arch;                     ///< classes are taken from the data
-  std::string hardware;  ///< of kAutoGranularity: name or file of a profile; empty: this machine
-  int size = 128;        ///< training crop = evaluation crop, px
-  int resize = 0;        ///< evaluation resize of the shorter side; 0: size * 256 / 224
-  double target = 0.5;   ///< t: MAC ratio of the whole network
+  std::string hardware;          ///< of kAutoGranularity: name or file of a profile; empty: this machine
+  int size = 128;                ///< training crop = evaluation crop, px
+  int resize = 0;                ///< evaluation resize of the shorter side; 0: size * 256 / 224
+  std::vector<float> mean, std;  ///< of RGB in [0, 1]; empty: those of `init`, else ImageNet's
+  double target = 0.5;           ///< t: MAC ratio of the whole network
 
-  std::string init;           ///< static weights to start from; empty: static pre-training first
-  std::string teacher;        ///< model for distillation; empty: the static network of init/pre-training
-  int epochs = 100;           ///< of dynamic fine-tuning
-  int pretrain_epochs = 100;  ///< of static pre-training, when `init` is empty
-  int control_epochs = 0;     ///< of a static control fine-tuned like the dynamic network; 0: none
+  std::string init;            ///< weights to start from; empty: static pre-training first
+  bool fresh_maskers = false;  ///< leave out the maskers that `init` may have
+  std::string teacher;         ///< model for distillation; empty: the static network of init/pre-training
+  int epochs = 100;            ///< of dynamic fine-tuning
+  int pretrain_epochs = 100;   ///< of static pre-training, when `init` is empty
+  int control_epochs = 0;      ///< of a static control fine-tuned like the dynamic network; 0: none
   int batch = 64;
   double lr = 0.02;          ///< fine-tuning rate for a batch of 256; scaled by batch / 256
   double pretrain_lr = 0.2;  ///< same for pre-training
@@ -66,6 +68,14 @@ struct TrainConfig {
   bool overwrite = false;  ///< start anew where `output` holds a run; else that is an Error
 };
 
+/// Defaults for a network: the paper's rate of its maskers; and where it starts `from_weights` that
+/// ImageNet's stem suggests were trained on ImageNet, the paper's size of images and crops.
+TrainConfig default_train_config(const ArchConfig& arch, bool from_weights);
+
+/// The configuration of the run in `output`, from its checkpoint: what resuming it needs; nullopt if there is
+/// no checkpoint. Throws Error if it is damaged, and so is the one before.
+std::optional<TrainConfig> resumed_config(const std::string& output);
+
 /// Reads keys of TrainConfig's names from a TOML file over `base`. Throws Error on unknown keys or wrong
 /// types.
 TrainConfig load_train_config(const std::string& path, TrainConfig base = {});
@@ -79,42 +89,68 @@ struct Evaluation {
   int64_t images = 0;
 };
 
+/// What lies ahead, before the first step.
+struct TrainPlan {
+  struct Part {
+    std::string phase;
+    int epochs = 0;  ///< left
+  };
+  std::vector<Part> parts;
+  int64_t steps_per_epoch = 0;
+  int batch = 0, size = 0, threads = 0;
+  double images_per_s = 0;  ///< of a step, measured on a few images
+  double seconds = 0;       ///< that all of it takes at that rate
+};
+
 struct StepInfo {
-  std::string phase;            ///< "pretrain", "control", "finetune", "evaluate"
+  std::string phase;            ///< "static", "pretrain", "control", "finetune", "evaluate"
   int epoch = 0, epochs = 0;    ///< counted from 1
-  int64_t step = 0, steps = 0;  ///< within the epoch, counted from 1
-  double loss = 0, macs_ratio = 1, images_per_s = 0;
+  int64_t step = 0, steps = 0;  ///< of the epoch: done, of all; a phase reports before its first step, too
+  double loss = 0;
+  double macs_ratio = 1;  ///< of the masks with noise that training samples
+  double images_per_s = 0;
+  double seconds_left = 0;  ///< of the whole run
 };
 
 struct EpochInfo {
   std::string phase;
   int epoch = 0, epochs = 0;  ///< counted from 1
   double train_loss = 0, train_top1 = 0, lr = 0, gumbel_temperature = 0, seconds = 0;
+  double train_macs_ratio = 1;  ///< of the masks with noise that training sampled
   Evaluation validation;
-  std::vector<std::string> warnings;  ///< e.g. blocks whose mask collapsed to 0 or saturated at 1
+  std::vector<std::string> empty_blocks, full_blocks;  ///< whose mask is that for every image
+  std::vector<std::string> warnings;
 };
 
 /// Called from the training thread. All optional.
 struct TrainObserver {
+  std::function<void(const TrainPlan&)> on_plan;
   std::function<void(const StepInfo&)> on_step;
   std::function<void(const EpochInfo&)> on_epoch;
   std::function<bool()> should_stop;  ///< polled per step; true: save a checkpoint and return
   std::function<void(const std::string&)> on_message;
+  std::function<void(const std::string&)> on_warning;
 };
 
 struct TrainResult {
   bool completed = false;  ///< false: stopped early, resume with `resume`
   std::string model_path, static_path;
+  std::string checkpoint_path;  ///< empty if there is none yet to go on from
   Evaluation dynamic_eval, static_eval, control_eval;
+  double target = 0;        ///< MAC ratio that was asked for
+  bool target_met = false;  ///< by dynamic_eval
+  std::string advice;       ///< what to change if it was not, or empty
 };
 
 /// Runs the phases in order: static pre-training (skipped when `init` fits the data's classes), the static
-/// control if asked for, dynamic fine-tuning. Writes static.safetensors, control.safetensors,
-/// model.safetensors (weights of the last epoch: none is chosen by its validation figures), log.csv (one line
-/// per epoch) and checkpoint.safetensors into `output`, each atomically. A run resumed on the same number of
-/// threads is bit-identical to an uninterrupted one, wherever it was stopped. On glibc the process keeps
-/// freed memory while it trains. Throws Error on bad data or configuration, an unfinished run in `output`
-/// without `resume`, a loss that is not finite, or a full disk (the old checkpoint then stays).
+/// control if asked for, dynamic fine-tuning. Everything is read and checked before the first step. Writes
+/// static.safetensors, control.safetensors, model.safetensors (weights of the last epoch: none is chosen by
+/// its validation figures), log.csv (one line per epoch), data_files.txt (its images) and
+/// checkpoint.safetensors (and the one before) into `output`, each atomically. A run resumed on the same
+/// number of threads is bit-identical to an uninterrupted one, wherever it was stopped. On glibc the process
+/// keeps freed memory while it trains. Throws Error on bad data or configuration, an unfinished run in
+/// `output` without `resume`, a resumed run whose settings, `init`, `teacher` or images are not those it
+/// began with, a loss that is not finite, or a full disk (the old checkpoint then stays).
 TrainResult train(const TrainConfig& config, const TrainObserver& observer = {});
 
 }  // namespace lasnet

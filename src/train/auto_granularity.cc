@@ -3,8 +3,6 @@
 #include "core/fail.h"
 #include "lasnet/latency.h"
 #include "latency/host_profile.h"
-#include "train/checkpoint.h"
-#include "train/run_files.h"
 
 namespace lasnet {
 namespace {
@@ -18,22 +16,16 @@ HardwareProfile hardware_of(const TrainConfig& config, const TrainObserver& obse
   return std::move(host.profile);
 }
 
-/// Of the run in config.output, if that is to go on.
-std::optional<std::vector<int>> resumed_granularity(const TrainConfig& config) {
-  if (!config.resume) return std::nullopt;
-  const std::optional<Checkpoint> checkpoint = load_checkpoint(RunFiles(config.output).checkpoint());
-  if (!checkpoint || !checkpoint->recipe.contains("granularity")) return std::nullopt;
-  return parse_granularity(checkpoint->recipe.at("granularity").get<std::string>());
-}
-
 }  // namespace
 
 TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer) {
   if (config.arch.granularity != kAutoGranularity) return config;
   std::vector<int>& granularity = config.arch.granularity;
-  if (const auto resumed = resumed_granularity(config)) {
-    granularity = *resumed;
-    return config;
+  if (config.resume) {
+    if (const auto resumed = resumed_config(config.output)) {
+      granularity = resumed->arch.granularity;
+      return config;
+    }
   }
   const HardwareProfile hardware = hardware_of(config, observer);
   const LatencyQuery query{.size = {config.size, config.size},

@@ -1,27 +1,40 @@
 #include "train/checkpoint.h"
 
+#include <algorithm>
+#include <cfloat>
+#include <climits>
+#include <cmath>
 #include <filesystem>
 
 #include "core/fail.h"
 #include "model/safetensors.h"
+#include "train/config.h"
+#include "train/digest.h"
+#include "train/record.h"
 
 namespace lasnet {
 namespace {
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;
 constexpr const char* kMetadataKey = "lasnet_checkpoint";
+constexpr const char* kDigestKey = "sha256";
 constexpr std::string_view kWeightPrefix = "weights.";
 constexpr std::string_view kMomentumPrefix = "momentum.";
 
-Evaluation evaluation_from(const nlohmann::json& json) {
+/// Wide enough for every run, and far from where arithmetic overflows.
+constexpr int64_t kMostCount = int64_t{1} << 48;
+constexpr double kMostSeconds = 1e12;
+constexpr double kMostRatio = 100;  // maskers can make a network dearer than the static one
+
+Evaluation evaluation_from(const Record& record) {
   Evaluation evaluation;
-  json.at("top1").get_to(evaluation.top1);
-  json.at("top5").get_to(evaluation.top5);
-  json.at("loss").get_to(evaluation.loss);
-  json.at("macs_ratio").get_to(evaluation.macs_ratio);
-  json.at("macs_ratio_std").get_to(evaluation.macs_ratio_std);
-  json.at("rates").get_to(evaluation.rates);
-  json.at("images").get_to(evaluation.images);
+  evaluation.top1 = record["top1"].number(0, 1);
+  evaluation.top5 = record["top5"].number(0, 1);
+  evaluation.loss = record["loss"].loss();
+  evaluation.macs_ratio = record["macs_ratio"].number(0, kMostRatio);
+  evaluation.macs_ratio_std = record["macs_ratio_std"].number(0, kMostRatio);
+  for (const Record& rate : record["rates"].items()) evaluation.rates.push_back(rate.number(0, 1));
+  evaluation.images = record["images"].integer(0, kMostCount);
   return evaluation;
 }
 
@@ -31,25 +44,38 @@ nlohmann::json epoch_to_json(const EpochInfo& info) {
           {"epochs", info.epochs},
           {"train_loss", info.train_loss},
           {"train_top1", info.train_top1},
+          {"train_macs_ratio", info.train_macs_ratio},
           {"lr", info.lr},
           {"gumbel_temperature", info.gumbel_temperature},
           {"seconds", info.seconds},
           {"validation", to_json(info.validation)},
+          {"empty_blocks", info.empty_blocks},
+          {"full_blocks", info.full_blocks},
           {"warnings", info.warnings}};
 }
 
-EpochInfo epoch_from(const nlohmann::json& json) {
+std::string phase_from(const Record& record) {
+  const std::string phase = record.text();
+  if (std::ranges::find(kPhaseOrder, phase) == kPhaseOrder.end())
+    record.wrong(fmt::format("one of {}", fmt::join(kPhaseOrder, ", ")));
+  return phase;
+}
+
+EpochInfo epoch_from(const Record& record) {
   EpochInfo info;
-  json.at("phase").get_to(info.phase);
-  json.at("epoch").get_to(info.epoch);
-  json.at("epochs").get_to(info.epochs);
-  json.at("train_loss").get_to(info.train_loss);
-  json.at("train_top1").get_to(info.train_top1);
-  json.at("lr").get_to(info.lr);
-  json.at("gumbel_temperature").get_to(info.gumbel_temperature);
-  json.at("seconds").get_to(info.seconds);
-  info.validation = evaluation_from(json.at("validation"));
-  json.at("warnings").get_to(info.warnings);
+  info.phase = phase_from(record["phase"]);
+  info.epoch = static_cast<int>(record["epoch"].integer(1, INT_MAX));
+  info.epochs = static_cast<int>(record["epochs"].integer(info.epoch, INT_MAX));
+  info.train_loss = record["train_loss"].loss();
+  info.train_top1 = record["train_top1"].number(0, 1);
+  info.train_macs_ratio = record["train_macs_ratio"].number(0, kMostRatio);
+  info.lr = record["lr"].number(0, DBL_MAX);
+  info.gumbel_temperature = record["gumbel_temperature"].number(0, DBL_MAX);
+  info.seconds = record["seconds"].number(0, kMostSeconds);
+  info.validation = evaluation_from(record["validation"]);
+  info.empty_blocks = record["empty_blocks"].texts();
+  info.full_blocks = record["full_blocks"].texts();
+  info.warnings = record["warnings"].texts();
   return info;
 }
 
@@ -58,6 +84,7 @@ nlohmann::json state_to_json(const RunState& state) {
                          {"epoch", state.epoch},
                          {"step", state.step},
                          {"loss", state.sums.loss},
+                         {"macs_ratio", state.sums.macs_ratio},
                          {"images", state.sums.images},
                          {"correct", state.sums.correct},
                          {"seconds", state.sums.seconds},
@@ -68,20 +95,71 @@ nlohmann::json state_to_json(const RunState& state) {
   return json;
 }
 
-RunState state_from(const nlohmann::json& json) {
+RunState state_from(const Record& record) {
   RunState state;
-  json.at("phase").get_to(state.phase);
-  json.at("epoch").get_to(state.epoch);
-  json.at("step").get_to(state.step);
-  json.at("loss").get_to(state.sums.loss);
-  json.at("images").get_to(state.sums.images);
-  json.at("correct").get_to(state.sums.correct);
-  json.at("seconds").get_to(state.sums.seconds);
-  for (const nlohmann::json& info : json.at("history")) state.history.push_back(epoch_from(info));
-  for (const auto& [phase, evaluation] : json.at("results").items()) {
+  state.phase = phase_from(record["phase"]);
+  state.epoch = static_cast<int>(record["epoch"].integer(0, INT_MAX));
+  state.step = record["step"].integer(0, kMostCount);
+  state.sums.loss = record["loss"].number(-DBL_MAX, DBL_MAX);
+  state.sums.images = record["images"].integer(0, kMostCount);
+  state.sums.macs_ratio = record["macs_ratio"].number(0, kMostRatio * static_cast<double>(state.sums.images));
+  state.sums.correct = record["correct"].integer(0, state.sums.images);
+  state.sums.seconds = record["seconds"].number(0, kMostSeconds);
+  for (const Record& info : record["history"].items()) state.history.push_back(epoch_from(info));
+  for (const auto& [phase, evaluation] : record["results"].members())
     state.results[phase] = evaluation_from(evaluation);
-  }
   return state;
+}
+
+Preprocessing preprocessing_from(const Record& record) {
+  Preprocessing preprocessing;
+  const auto values = [](const Record& list) {
+    std::vector<float> numbers;
+    for (const Record& item : list.items())
+      numbers.push_back(static_cast<float>(item.number(-FLT_MAX, FLT_MAX)));
+    return numbers;
+  };
+  preprocessing.resize = static_cast<int>(record["resize"].integer(1, INT_MAX));
+  preprocessing.crop = static_cast<int>(record["crop"].integer(0, INT_MAX));
+  preprocessing.mean = values(record["mean"]);
+  preprocessing.std = values(record["std"]);
+  return preprocessing;
+}
+
+/// Of everything that the file is read for.
+std::string digest(const std::string& facts, const Weights& tensors) {
+  Sha256 sum;
+  sum.add(facts);
+  for (const auto& [name, tensor] : tensors) {
+    sum.add(fmt::format("\n{} {}\n", name, to_string(tensor.shape)));
+    sum.add({reinterpret_cast<const uint8_t*>(tensor.data.data()), tensor.data.size() * sizeof(float)});
+  }
+  return sum.hex();
+}
+
+void check_finite(const Weights& tensors, const std::string& path) {
+  for (const auto& [name, tensor] : tensors) {
+    if (!std::ranges::all_of(tensor.data, [](float value) { return std::isfinite(value); })) {
+      fail("{}: {} has values that are not finite: the run has diverged; lower {}", path, name,
+           option_name("lr"));
+    }
+  }
+}
+
+const std::string& metadata_of(const Safetensors& file, const char* key, const std::string& path) {
+  const auto found = file.metadata.find(key);
+  if (found == file.metadata.end()) fail("{}: not a training checkpoint: no metadata key {}", path, key);
+  return found->second;
+}
+
+void check_version(const Record& facts, const std::string& path) {
+  const int64_t version = facts["version"].integer(0, INT_MAX);
+  if (version == kVersion) return;
+  fail(
+      "{}: a checkpoint of version {}, this program's have version {}; go on with the lasnet that wrote it, "
+      "or start "
+      "anew with --overwrite",
+      path, version, kVersion);
 }
 
 }  // namespace
@@ -96,43 +174,78 @@ nlohmann::json to_json(const Evaluation& evaluation) {
           {"images", evaluation.images}};
 }
 
+nlohmann::json to_json(const Preprocessing& preprocessing) {
+  return {{"resize", preprocessing.resize},
+          {"crop", preprocessing.crop},
+          {"mean", preprocessing.mean},
+          {"std", preprocessing.std}};
+}
+
 void save_checkpoint(const Checkpoint& checkpoint, const std::string& path) {
   Safetensors file;
-  nlohmann::json facts = {{"version", kVersion},           {"recipe", checkpoint.recipe},
-                          {"classes", checkpoint.classes}, {"train_images", checkpoint.train_images},
-                          {"threads", checkpoint.threads}, {"state", state_to_json(checkpoint.state)}};
-  file.metadata[kMetadataKey] = facts.dump();
+  const nlohmann::json facts = {
+      {"version", kVersion},
+      {"config", to_json(checkpoint.config)},
+      {"inputs", {{"init", checkpoint.inputs.init}, {"teacher", checkpoint.inputs.teacher}}},
+      {"classes", checkpoint.classes},
+      {"train_images", checkpoint.train_images},
+      {"file_list", checkpoint.file_list},
+      {"preprocessing", to_json(checkpoint.preprocessing)},
+      {"state", state_to_json(checkpoint.state)}};
   for (const auto& [name, tensor] : checkpoint.weights)
     file.tensors[std::string(kWeightPrefix) + name] = tensor;
   for (const auto& [name, tensor] : checkpoint.momentum)
     file.tensors[std::string(kMomentumPrefix) + name] = tensor;
+  check_finite(file.tensors, path);
+  file.metadata[kMetadataKey] = to_text(facts);
+  file.metadata[kDigestKey] = digest(file.metadata[kMetadataKey], file.tensors);
   write_safetensors(file, path, DType::f32);
 }
 
 std::optional<Checkpoint> load_checkpoint(const std::string& path) {
   if (!std::filesystem::exists(path)) return std::nullopt;
   Safetensors file = read_safetensors(path);
+  const std::string& text = metadata_of(file, kMetadataKey, path);
+  const std::string where = fmt::format("{}: metadata '{}'", path, kMetadataKey);
+  const nlohmann::json json = parse_record(text, where);
+  const Record facts(json, where);
+  check_version(facts, path);
+  if (digest(text, file.tensors) != metadata_of(file, kDigestKey, path))
+    fail("{}: damaged: its bytes are not those that were written (SHA-256 differs)", path);
+  check_finite(file.tensors, path);
   Checkpoint checkpoint;
-  try {
-    nlohmann::json facts = nlohmann::json::parse(file.metadata.at(kMetadataKey));
-    if (facts.at("version") != kVersion)
-      fail("{}: checkpoint version {}, expected {}", path, facts.at("version").dump(), kVersion);
-    checkpoint.recipe = facts.at("recipe");
-    facts.at("classes").get_to(checkpoint.classes);
-    facts.at("train_images").get_to(checkpoint.train_images);
-    checkpoint.threads = facts.value("threads", 0);
-    checkpoint.state = state_from(facts.at("state"));
-  } catch (const nlohmann::json::exception& error) {
-    fail("{}: not a training checkpoint ({})", path, error.what());
-  } catch (const std::out_of_range&) {
-    fail("{}: not a training checkpoint: no metadata key {}", path, kMetadataKey);
-  }
+  checkpoint.config = config_from(facts["config"]);
+  checkpoint.inputs = {.init = facts["inputs"]["init"].text(), .teacher = facts["inputs"]["teacher"].text()};
+  checkpoint.classes = facts["classes"].texts();
+  checkpoint.train_images = facts["train_images"].integer(0, kMostCount);
+  checkpoint.file_list = facts["file_list"].text();
+  checkpoint.preprocessing = preprocessing_from(facts["preprocessing"]);
+  checkpoint.state = state_from(facts["state"]);
   for (auto& [name, tensor] : file.tensors) {
     bool is_weight = name.starts_with(kWeightPrefix);
+    if (!is_weight && !name.starts_with(kMomentumPrefix)) fail("{}: unknown tensor {}", path, name);
     std::string key = name.substr(is_weight ? kWeightPrefix.size() : kMomentumPrefix.size());
     (is_weight ? checkpoint.weights : checkpoint.momentum)[key] = std::move(tensor);
   }
   return checkpoint;
+}
+
+void check_position(const RunState& state, const RunExtent& extent, const std::string& origin) {
+  const bool between_epochs = state.epoch == extent.epochs && state.step == 0;
+  if (!between_epochs && (state.epoch >= extent.epochs || state.step > extent.steps)) {
+    fail("{}: the position is epoch {}, step {} of {}, expected one of {} epochs of {} steps", origin,
+         state.epoch + 1, state.step, state.phase, extent.epochs, extent.steps);
+  }
+  if (state.sums.images != state.step * extent.batch) {
+    fail("{}: {} images after {} steps of {} images, expected {}", origin, state.sums.images, state.step,
+         extent.batch, state.step * extent.batch);
+  }
+  for (const EpochInfo& info : state.history) {
+    const size_t rates = info.validation.rates.size();
+    if (rates != 0 && rates != extent.blocks)
+      fail("{}: {} rates in epoch {} of {}, expected one for each of {} blocks", origin, rates, info.epoch,
+           info.phase, extent.blocks);
+  }
 }
 
 }  // namespace lasnet

@@ -3,6 +3,7 @@
 // whole state.
 #pragma once
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -11,16 +12,23 @@
 
 namespace lasnet {
 
+inline constexpr const char* kPretrain = "pretrain";
+inline constexpr const char* kControl = "control";
+inline constexpr const char* kFinetune = "finetune";
+inline constexpr const char* kDone = "done";
+inline constexpr std::array kPhaseOrder = {kPretrain, kControl, kFinetune, kDone};
+
 /// Sums over the training batches of the current epoch.
 struct EpochSums {
   double loss = 0;
+  double macs_ratio = 0;
   int64_t images = 0, correct = 0;
   double seconds = 0;
 };
 
 /// The position: `step` batches of `epoch` of `phase` are done.
 struct RunState {
-  std::string phase;
+  std::string phase = kPretrain;
   int epoch = 0;
   int64_t step = 0;
   EpochSums sums;
@@ -28,21 +36,41 @@ struct RunState {
   std::map<std::string, Evaluation> results;  ///< last evaluation by phase
 };
 
+/// The files that a run begins with, by SHA-256; empty where there are none.
+struct RunInputs {
+  std::string init, teacher;
+
+  bool operator==(const RunInputs&) const = default;
+};
+
 struct Checkpoint {
-  nlohmann::json recipe;  ///< recipe_json of the configuration
+  TrainConfig config;  ///< of the run, whose thread count its last digits depend on
+  RunInputs inputs;
   std::vector<std::string> classes;
   int64_t train_images = 0;
-  int threads = 0;  ///< that the run was on, which its last digits depend on; 0: not recorded
+  std::string file_list;  ///< SHA-256 of list_files
+  Preprocessing preprocessing;
   RunState state;
   Weights weights;  ///< of the network in training
   Weights momentum;
 };
 
-/// Throws Error if it cannot be written; an older checkpoint then stays.
+/// Throws Error if it cannot be written, or a value is not finite; an older checkpoint then stays.
 void save_checkpoint(const Checkpoint& checkpoint, const std::string& path);
-/// Nothing if there is no such file. Throws Error if it is malformed.
+/// Nothing if there is no such file. Throws Error if it is malformed, its bytes are not those that were
+/// written, or a value is out of its range.
 std::optional<Checkpoint> load_checkpoint(const std::string& path);
 
+/// Throws Error if the position is none of a run with so many epochs in its phase, so many steps of `batch`
+/// images in each, and so many dynamic blocks; `origin` names the file.
+struct RunExtent {
+  int epochs = 0;
+  int64_t steps = 0, batch = 0;
+  size_t blocks = 0;
+};
+void check_position(const RunState& state, const RunExtent& extent, const std::string& origin);
+
 nlohmann::json to_json(const Evaluation& evaluation);
+nlohmann::json to_json(const Preprocessing& preprocessing);
 
 }  // namespace lasnet

@@ -3,6 +3,10 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <array>
+#include <cfloat>
+#include <charconv>
+#include <climits>
 #include <cmath>
 #include <type_traits>
 
@@ -25,19 +29,20 @@ class TomlValue {
   void read(float& out) const { out = static_cast<float>(required<double>("a number")); }
   void read(int& out) const { out = integer<int>(); }
   void read(uint64_t& out) const { out = integer<uint64_t>(); }
-  void read(StemKind& out) const { out = parse_stem(required<std::string>("a string")); }
-  void read(SePool& out) const { out = parse_se_pool(required<std::string>("a string")); }
+  void read(StemKind& out) const { parsed(out, "a string", parse_stem); }
+  void read(SePool& out) const { parsed(out, "a string", parse_se_pool); }
 
   /// "4-4-2-1" or [4, 4, 2, 1].
   void read(std::vector<int>& out) const {
-    const toml::array* array = node_.as_array();
-    if (array == nullptr) {
-      out = parse_train_granularity(
-          required<std::string>("a string like \"4-4-2-1\" or \"auto\", or an array of integers"));
-      return;
-    }
-    out.clear();
-    for (const toml::node& entry : *array) TomlValue(path_, key_, entry).read(out.emplace_back());
+    if (read_array(out)) return;
+    parsed(out, "a string like \"4-4-2-1\" or \"auto\", or an array of integers", parse_train_granularity);
+  }
+
+  /// "imagenet" or [0.485, 0.456, 0.406].
+  void read(std::vector<float>& out) const {
+    if (read_array(out)) return;
+    parsed(out, "a string like \"imagenet\", or an array of three numbers",
+           [this](const std::string& text) { return parse_colour(text, key_ == "std"); });
   }
 
  private:
@@ -52,6 +57,27 @@ class TomlValue {
     }
     if (!value) wrong_type(expected);
     return *value;
+  }
+
+  /// Whether it is an array.
+  template <typename T>
+  bool read_array(std::vector<T>& out) const {
+    const toml::array* array = node_.as_array();
+    if (array == nullptr) return false;
+    out.clear();
+    for (const toml::node& entry : *array) TomlValue(path_, key_, entry).read(out.emplace_back());
+    return true;
+  }
+
+  /// A text that `parse` understands.
+  template <typename T, typename Parse>
+  void parsed(T& out, const char* expected, const Parse& parse) const {
+    const auto text = required<std::string>(expected);
+    try {
+      out = parse(text);
+    } catch (const Error& error) {
+      fail("{}:{}: '{}': {}", path_, node_.source().begin.line, key_, error.what());
+    }
   }
 
   template <typename T>
@@ -80,12 +106,54 @@ void require_given(const std::string& value, std::string_view key, std::string_v
   if (value.empty()) throw ConfigError(key, fmt::format("{} is missing: give {}", option_name(key), what));
 }
 
+/// Products of these are numbers of float still.
+constexpr double kLeastRate = 1e-9, kMostRate = 1e6;
+
 void require_rate(std::string_view key, double value) {
-  require(std::isfinite(value) && value > 0, key, value, "a number > 0");
+  require(value >= kLeastRate && value <= kMostRate, key, value,
+          fmt::format("a number from {:g} to {:g}", kLeastRate, kMostRate));
 }
 
 void require_weight(std::string_view key, double value) {
-  require(std::isfinite(value) && value >= 0, key, value, "a number >= 0");
+  require(value >= 0 && value <= kMostRate, key, value, fmt::format("a number from 0 to {:g}", kMostRate));
+}
+
+/// One value of a checkpoint's configuration.
+struct RecordValue {
+  const Record& record;
+
+  void read(std::string& out) const { out = record.text(); }
+  void read(bool& out) const { out = record.boolean(); }
+  void read(int& out) const { out = static_cast<int>(record.integer(INT_MIN, INT_MAX)); }
+  void read(uint64_t& out) const { out = record.natural(); }
+  void read(double& out) const { out = record.number(-DBL_MAX, DBL_MAX); }
+  void read(float& out) const { out = static_cast<float>(record.number(-FLT_MAX, FLT_MAX)); }
+  void read(StemKind& out) const { parsed(out, parse_stem); }
+  void read(SePool& out) const { parsed(out, parse_se_pool); }
+  void read(std::vector<int>& out) const { parsed(out, parse_train_granularity); }
+
+  void read(std::vector<float>& out) const {
+    out.clear();
+    for (const Record& item : record.items()) RecordValue{item}.read(out.emplace_back());
+  }
+
+ private:
+  template <typename T, typename Parse>
+  void parsed(T& out, const Parse& parse) const {
+    const std::string text = record.text();
+    try {
+      out = parse(text);
+    } catch (const Error& error) {
+      fail("{}: {}", record.where(), error.what());
+    }
+  }
+};
+
+void require_colour(std::string_view key, const std::vector<float>& values, float least) {
+  const auto allowed = [least](float value) { return value >= least && value <= 1; };
+  require(values.empty() || (values.size() == 3 && std::ranges::all_of(values, allowed)), key,
+          fmt::format("{}", fmt::join(values, ",")),
+          fmt::format("three numbers from {:g} to 1, of red, green and blue", least));
 }
 
 }  // namespace
@@ -119,6 +187,39 @@ TrainConfig parse_train_config(std::string_view text, const std::string& path, T
   return base;
 }
 
+TrainConfig default_train_config(const ArchConfig& arch, bool from_weights) {
+  TrainConfig config;
+  // The authors' schedule slows the maskers of ResNets down, and those of RegNetYs not.
+  if (arch.name.starts_with("regnet")) config.masker_lr_multiplier = 1;
+  if (from_weights && arch.stem == StemKind::imagenet) {
+    config.size = 224;
+    config.crop_min_scale = 0.08;
+  }
+  return config;
+}
+
+std::vector<float> parse_colour(const std::string& text, bool is_std) {
+  struct Preset {
+    std::string_view name;
+    std::vector<float> mean, std;
+  };
+  const Preprocessing usual;
+  const std::array presets = {Preset{"imagenet", usual.mean, usual.std}, Preset{"raw", {0, 0, 0}, {1, 1, 1}},
+                              Preset{"inception", {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}}};
+  for (const Preset& preset : presets) {
+    if (text == preset.name) return is_std ? preset.std : preset.mean;
+  }
+  std::vector<float> values;
+  for (const char *at = text.data(), *end = at + text.size(); at <= end;) {
+    const auto [stop, error] = std::from_chars(at, end, values.emplace_back());
+    if (error != std::errc() || (stop != end && *stop != ',') || values.size() > 3) break;
+    if (stop == end && values.size() == 3) return values;
+    at = stop + 1;
+  }
+  fail("'{}': expected three numbers with commas, of red, green and blue, or imagenet, raw or inception",
+       text);
+}
+
 std::vector<int> parse_train_granularity(const std::string& text) {
   return text == "auto" ? kAutoGranularity : parse_granularity(text);
 }
@@ -136,6 +237,12 @@ nlohmann::json to_json(const TrainConfig& config) {
     }
   });
   return json;
+}
+
+TrainConfig config_from(const Record& record) {
+  TrainConfig config;
+  visit_fields(config, [&](const char* key, auto& member) { RecordValue{record[key]}.read(member); });
+  return config;
 }
 
 nlohmann::json recipe_json(const TrainConfig& config) {
@@ -176,6 +283,8 @@ void check_train_config(const TrainConfig& config) {
   require(config.control_epochs >= 0, "control_epochs", config.control_epochs, "0 or more");
   require(config.batch >= 1, "batch", config.batch, "at least 1");
   require(config.threads >= 0 && config.threads <= 1024, "threads", config.threads, "0 (all cores) to 1024");
+  require_colour("mean", config.mean, 0);
+  require_colour("std", config.std, 1e-3f);
   require_rate("lr", config.lr);
   require_rate("pretrain_lr", config.pretrain_lr);
   require_rate("temperature_distill", config.temperature_distill);
@@ -190,7 +299,9 @@ void check_train_config(const TrainConfig& config) {
           "a number between 0 and 1");
   require(config.label_smoothing >= 0 && config.label_smoothing < 1, "label_smoothing",
           config.label_smoothing, "a number in [0, 1)");
-  require(std::isfinite(config.masker_bias), "masker_bias", config.masker_bias, "a finite number");
+  constexpr float kMostBias = 1e4f;
+  require(std::abs(config.masker_bias) <= kMostBias, "masker_bias", config.masker_bias,
+          fmt::format("a number from {0:g} to {1:g}", -kMostBias, kMostBias));
   require(config.crop_min_scale > 0 && config.crop_min_scale <= 1, "crop_min_scale", config.crop_min_scale,
           "an area share in (0, 1]");
 }

@@ -8,6 +8,7 @@
 
 #include "lasnet/error.h"
 #include "lasnet/train.h"
+#include "train/record.h"
 
 namespace lasnet {
 
@@ -28,8 +29,11 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("se", config.arch.se_pool);
   visit("size", config.size);
   visit("resize", config.resize);
+  visit("mean", config.mean);
+  visit("std", config.std);
   visit("target", config.target);
   visit("init", config.init);
+  visit("fresh_maskers", config.fresh_maskers);
   visit("teacher", config.teacher);
   visit("epochs", config.epochs);
   visit("pretrain_epochs", config.pretrain_epochs);
@@ -61,11 +65,18 @@ void visit_fields(Config& config, Visitor&& visit) {
 /// parse_granularity, and "auto": kAutoGranularity.
 std::vector<int> parse_train_granularity(const std::string& text);
 
+/// "0.485,0.456,0.406", or by the name of the inputs that a network expects, imagenet, raw ([0, 1]) or
+/// inception
+/// ([-1, 1]), their mean or (`is_std`) deviation.
+std::vector<float> parse_colour(const std::string& text, bool is_std);
+
 /// load_train_config on text; `path` names it in errors.
 TrainConfig parse_train_config(std::string_view text, const std::string& path, TrainConfig base);
 
 /// All keys and values.
 nlohmann::json to_json(const TrainConfig& config);
+/// The same back. Throws Error on missing keys and wrong types.
+TrainConfig config_from(const Record& record);
 
 /// Those that decide the result: without paths of this machine, `threads`, `resume` and `overwrite`.
 nlohmann::json recipe_json(const TrainConfig& config);

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "core/fail.h"
-#include "core/names.h"
+#include "train/config.h"
 
 namespace lasnet {
 namespace {
@@ -83,27 +83,29 @@ std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& 
   return detail;
 }
 
-std::vector<std::string> mask_warnings(const MaskStatistics& masks, double progress) {
-  std::vector<std::string> collapsed, saturated;
+ConstantMasks constant_masks(const MaskStatistics& masks, double progress) {
+  ConstantMasks constant;
   for (size_t i = 0; i < masks.blocks.size(); ++i) {
     if (masks.std[i] > kConstantStd) continue;
-    if (masks.mean[i] < kCollapsedRate) collapsed.push_back(masks.blocks[i]);
-    if (masks.mean[i] > kSaturatedRate && progress > 1.0 / 3) saturated.push_back(masks.blocks[i]);
+    if (masks.mean[i] < kCollapsedRate) constant.empty.push_back(masks.blocks[i]);
+    if (masks.mean[i] > kSaturatedRate && progress > 1.0 / 3) constant.full.push_back(masks.blocks[i]);
   }
-  std::vector<std::string> warnings;
-  if (!collapsed.empty()) {
-    warnings.push_back(
-        fmt::format("collapsed, the same for every image: the mask of {}; an empty mask gets little "
-                    "gradient: lower --lr, raise --masker-bias, or give more --epochs or a higher --target",
-                    some_of(collapsed)));
-  }
-  if (!saturated.empty()) {
-    warnings.push_back(
-        fmt::format("saturated, the same for every image: the mask of {}; nothing is skipped there: raise "
-                    "--masker-lr-multiplier or --lambda-flops, or lower --masker-bias or --target",
-                    some_of(saturated)));
-  }
-  return warnings;
+  return constant;
+}
+
+std::string chance_warning(const Evaluation& evaluation, size_t classes, const Preprocessing& preprocessing) {
+  constexpr double kDeviations = 3;
+  const double chance = 1 / static_cast<double>(classes);
+  const double deviation = std::sqrt(chance * (1 - chance) / static_cast<double>(evaluation.images));
+  if (evaluation.top1 > chance + kDeviations * deviation) return {};
+  return fmt::format(
+      "the static network's top-1 of {:.1f} % on {} images cannot be told from guessing ({:.1f} %): do the "
+      "class "
+      "folders stand in the order that it was trained on, and does it expect other inputs than mean {:g} and "
+      "standard "
+      "deviation {:g} ({} and {}: imagenet, raw, inception or numbers)?",
+      100 * evaluation.top1, evaluation.images, 100 * chance, fmt::join(preprocessing.mean, ","),
+      fmt::join(preprocessing.std, ","), option_name("mean"), option_name("std"));
 }
 
 std::optional<std::string> divergence_warning(double loss, size_t classes, const std::string& learning_rate) {

@@ -27,9 +27,16 @@ struct EvaluationDetail {
 std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& data,
                                          const std::function<bool(int64_t)>& proceed);
 
-/// A sentence on the blocks whose masks are (nearly) the same for every image: on those collapsed to 0 and,
-/// once `progress` e/E has passed the first third, on those saturated at 1; with what to do about it.
-std::vector<std::string> mask_warnings(const MaskStatistics& masks, double progress);
+/// Names of the blocks whose masks are (nearly) the same for every image.
+struct ConstantMasks {
+  std::vector<std::string> empty, full;
+};
+/// Full ones are only named once `progress` e/E has passed the first third: all are at the start.
+ConstantMasks constant_masks(const MaskStatistics& masks, double progress);
+
+/// A sentence on a static network whose accuracy cannot be told from guessing, which says what that mostly
+/// comes from; else empty.
+std::string chance_warning(const Evaluation& evaluation, size_t classes, const Preprocessing& preprocessing);
 
 /// A sentence on a validation loss that no network comes to by learning; nothing if it is not so.
 /// `learning_rate` is the option that would be too high.

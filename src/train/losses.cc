@@ -1,8 +1,5 @@
 #include "train/losses.h"
 
-#include <cmath>
-#include <numbers>
-
 namespace lasnet {
 
 MacAccount::MacAccount(const ModelSpec& spec, MapSize image) {
@@ -47,12 +44,6 @@ torch::Tensor MacAccount::block_ratios(const MaskedOutput& output) const {
 
 torch::Tensor flops_loss(const torch::Tensor& network_ratios, double target) {
   return (network_ratios.mean() - target).square();
-}
-
-Bounds ratio_bounds(double target, double progress) {
-  double pinned = std::cos(std::min(progress * 3.0, 1.0) * std::numbers::pi / 2);
-  pinned *= pinned;
-  return {.low = pinned * target, .up = 1 - pinned * (1 - target)};
 }
 
 torch::Tensor bounds_loss(const torch::Tensor& block_ratios, Bounds bounds) {

@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include "lasnet/geometry.h"
+#include "train/curves.h"
 #include "train/masked_net.h"
 
 namespace lasnet {
@@ -30,13 +31,6 @@ class MacAccount {
 
 /// (F - target)^2 with F the batch mean.
 torch::Tensor flops_loss(const torch::Tensor& network_ratios, double target);
-
-/// The corridor of a block's ratio at training progress e/E in [0, 1]: [target, target] at the start, opening
-/// to [0, 1] over the first third.
-struct Bounds {
-  double low = 0, up = 1;
-};
-Bounds ratio_bounds(double target, double progress);
 
 /// Mean over blocks of max(0, f - up)^2 + max(0, low - f)^2.
 torch::Tensor bounds_loss(const torch::Tensor& block_ratios, Bounds bounds);

@@ -60,18 +60,47 @@ torch::Tensor expand_to_map(const torch::Tensor& patches, int granularity, MapSi
       .narrow(3, 0, map.width);
 }
 
+namespace {
+
+/// Output (y, x) moves to input (s*y, s*x), zeros between.
+torch::Tensor spread(const torch::Tensor& mask, int stride, MapSize input) {
+  if (stride == 1) return mask;
+  int64_t n = mask.size(0), height = mask.size(2), width = mask.size(3);
+  return torch::constant_pad_nd(mask.reshape({n, 1, height, 1, width, 1}),
+                                {0, stride - 1, 0, 0, 0, stride - 1})
+      .reshape({n, 1, height * stride, width * stride})
+      .narrow(2, 0, input.height)
+      .narrow(3, 0, input.width);
+}
+
+/// Sums over 3x3 windows.
+torch::Tensor window_sums(const torch::Tensor& x) {
+  return torch::avg_pool2d(x, /*kernel_size=*/3, /*stride=*/1, /*padding=*/1, /*ceil_mode=*/false,
+                           /*count_include_pad=*/true, /*divisor_override=*/1);
+}
+
+/// The mean of those mask pixels of each window that are as large as its largest: a function of the maximum's
+/// value whose gradient the ties share.
+torch::Tensor mean_of_largest(const torch::Tensor& mask, const torch::Tensor& dilated, int stride,
+                              MapSize input) {
+  torch::Tensor hard = mask.detach();
+  auto mean_over = [&](const torch::Tensor& pixels) {
+    torch::Tensor count = window_sums(spread(pixels, stride, input));
+    return window_sums(spread(mask * pixels, stride, input)) / count.clamp_min(1);
+  };
+  return torch::where(dilated.gt(0), mean_over(hard), mean_over(torch::ones_like(hard)));
+}
+
+}  // namespace
+
 torch::Tensor dilate(const torch::Tensor& mask, int stride, MapSize input) {
-  torch::Tensor centres = mask;
-  if (stride > 1) {
-    int64_t n = mask.size(0), height = mask.size(2), width = mask.size(3);
-    // Output (y, x) moves to input (s*y, s*x), zeros between.
-    centres = torch::constant_pad_nd(mask.reshape({n, 1, height, 1, width, 1}),
-                                     {0, stride - 1, 0, 0, 0, stride - 1})
-                  .reshape({n, 1, height * stride, width * stride})
-                  .narrow(2, 0, input.height)
-                  .narrow(3, 0, input.width);
-  }
-  return torch::max_pool2d(centres, /*kernel_size=*/3, /*stride=*/1, /*padding=*/1);
+  torch::Tensor dilated =
+      torch::max_pool2d(spread(mask.detach(), stride, input), /*kernel_size=*/3, /*stride=*/1,
+                        /*padding=*/1);
+  if (!torch::GradMode::is_enabled() || !mask.requires_grad()) return dilated;
+  torch::Tensor shared = mean_of_largest(mask, dilated, stride, input);
+  // shared - shared is exactly 0, so the value stays the maximum.
+  return dilated + (shared - shared.detach());
 }
 
 }  // namespace lasnet

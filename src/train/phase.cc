@@ -1,5 +1,6 @@
 #include "train/phase.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 
@@ -18,7 +19,20 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// An image's share of a training step that evaluating it takes.
+constexpr double kEvaluationShare = 1.0 / 3;
+
+double squared_norm(const torch::Tensor& tensor) {
+  return tensor.defined() ? tensor.square().sum().item<double>() : 0;
+}
+
 }  // namespace
+
+double training_images(const TrainData& data, int batch, double epochs) {
+  const auto trained =
+      static_cast<double>(data.steps_per_epoch() * std::min<int64_t>(batch, data.train_images()));
+  return epochs * (trained + kEvaluationShare * static_cast<double>(data.val_images()));
+}
 
 Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData& data, MaskedNet& net,
              const MaskedNet* teacher, const TrainObserver& observer)
@@ -33,9 +47,11 @@ Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData&
                        .weight_decay = settings_.weight_decay,
                        .masker_lr_multiplier = config.masker_lr_multiplier}),
       steps_per_epoch_(data.steps_per_epoch()),
-      steps_(steps_per_epoch_ * settings_.epochs) {}
+      steps_(steps_per_epoch_ * settings_.epochs),
+      images_per_s_(settings_.images_per_s) {}
 
 bool Phase::run(RunState& state, const std::function<void()>& epoch_done) {
+  if (state.epoch < settings_.epochs) report_step(state, settings_.name, state.step, steps_per_epoch_);
   while (state.epoch < settings_.epochs) {
     if (!train_epoch(state) || !evaluate_epoch(state)) return false;
     state.epoch += 1;
@@ -78,6 +94,36 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
   sums.images += batch.size();
   sums.correct += output.logits.argmax(1).eq(batch.labels).sum().item<int64_t>();
   last_macs_ratio_ = account_.network_ratios(output).mean().item<double>();
+  sums.macs_ratio += last_macs_ratio_ * static_cast<double>(batch.size());
+}
+
+StepProbe Phase::probe(const Batch& batch) {
+  Random random(config_.seed, "probe");
+  auto forward = [&] { return net_.forward(batch.images, policy(0, random), /*training=*/true); };
+  StepProbe result;
+  if (settings_.dynamic) {
+    budget_loss(forward(), 0).backward();
+    result.masker_gain = masker_gain();
+  }
+  // The first pass makes what later ones reuse, and is the slower one.
+  for (int pass = 0; pass < 2; ++pass) {
+    const auto start = Clock::now();
+    loss(batch, forward(), 0).backward();
+    const double rate = static_cast<double>(batch.size()) / std::max(seconds_since(start), 1e-9);
+    result.images_per_s = std::max(result.images_per_s, rate);
+  }
+  return result;
+}
+
+/// A step against the gradient moves the logits of patches of features x by 1 + |x|^2 times what it moves the
+/// bias, and the gradient of the weights is x times that of the bias.
+double Phase::masker_gain() const {
+  double weights = 0, biases = 0;
+  for (const NamedTensor& parameter : net_.parameters()) {
+    if (!net_.is_masker(parameter.name)) continue;
+    (parameter.name.ends_with(".bias") ? biases : weights) += squared_norm(parameter.tensor.grad());
+  }
+  return biases > 0 ? 1 + weights / biases : 1;
 }
 
 torch::Tensor Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const {
@@ -90,13 +136,15 @@ torch::Tensor Phase::loss(const Batch& batch, const MaskedOutput& output, int64_
     total =
         total + config_.alpha_distill * distillation_loss(output.logits, taught, config_.temperature_distill);
   }
-  if (settings_.dynamic) {
-    torch::Tensor budget =
-        flops_loss(account_.network_ratios(output), config_.target) +
-        bounds_loss(account_.block_ratios(output), ratio_bounds(config_.target, progress(global_step)));
-    total = total + config_.lambda_flops * budget;
-  }
+  if (settings_.dynamic) total = total + budget_loss(output, global_step);
   return total;
+}
+
+torch::Tensor Phase::budget_loss(const MaskedOutput& output, int64_t global_step) const {
+  torch::Tensor budget =
+      flops_loss(account_.network_ratios(output), config_.target) +
+      bounds_loss(account_.block_ratios(output), ratio_bounds(config_.target, progress(global_step)));
+  return config_.lambda_flops * budget;
 }
 
 MaskPolicy Phase::policy(int64_t global_step, Random& random) const {
@@ -117,6 +165,7 @@ bool Phase::evaluate_epoch(RunState& state) {
   if (!detail) return false;
   int64_t last_step = (state.epoch + 1) * steps_per_epoch_ - 1;
   auto images = static_cast<double>(state.sums.images);
+  ConstantMasks constant = constant_masks(detail->masks, progress(last_step + 1));
   EpochInfo info{.phase = settings_.name,
                  .epoch = state.epoch + 1,
                  .epochs = settings_.epochs,
@@ -125,8 +174,11 @@ bool Phase::evaluate_epoch(RunState& state) {
                  .lr = learning_rate(last_step),
                  .gumbel_temperature = settings_.dynamic ? gumbel_temperature(last_step) : 0,
                  .seconds = state.sums.seconds,
+                 .train_macs_ratio = state.sums.macs_ratio / images,
                  .validation = detail->figures,
-                 .warnings = mask_warnings(detail->masks, progress(last_step + 1))};
+                 .empty_blocks = constant.empty,
+                 .full_blocks = constant.full,
+                 .warnings = {}};
   auto diverged = divergence_warning(info.validation.loss, data_.classes().size(), learning_rate_option());
   if (diverged) info.warnings.push_back(*diverged);
   state.results[settings_.name] = detail->figures;
@@ -145,7 +197,7 @@ double Phase::learning_rate(int64_t global_step) const {
 }
 
 std::string Phase::learning_rate_option() const {
-  return option_name(settings_.name == "pretrain" ? "pretrain_lr" : "lr");
+  return option_name(settings_.name == kPretrain ? "pretrain_lr" : "lr");
 }
 
 double Phase::gumbel_temperature(int64_t global_step) const {
@@ -156,6 +208,10 @@ bool Phase::should_stop() const { return observer_.should_stop && observer_.shou
 
 void Phase::report_step(const RunState& state, const std::string& phase, int64_t step, int64_t steps) const {
   if (!observer_.on_step) return;
+  const bool evaluates = phase != settings_.name;
+  const double done = evaluates ? 1 : static_cast<double>(step) / static_cast<double>(steps);
+  const double images =
+      training_images(data_, config_.batch, settings_.epochs - state.epoch - done) + settings_.images_after;
   observer_.on_step(
       {.phase = phase,
        .epoch = state.epoch + 1,
@@ -164,7 +220,8 @@ void Phase::report_step(const RunState& state, const std::string& phase, int64_t
        .steps = steps,
        .loss = state.sums.images > 0 ? state.sums.loss / static_cast<double>(state.sums.images) : 0,
        .macs_ratio = last_macs_ratio_,
-       .images_per_s = images_per_s_});
+       .images_per_s = images_per_s_,
+       .seconds_left = images_per_s_ > 0 ? images / images_per_s_ : 0});
 }
 
 }  // namespace lasnet

@@ -17,8 +17,18 @@ struct PhaseSettings {
   int epochs = 1;
   double lr = 0;  ///< peak, for this batch size
   double weight_decay = 0;
-  double warmup = 0;     ///< share of the steps
-  bool dynamic = false;  ///< masks, Gumbel noise and the compute budget
+  double warmup = 0;        ///< share of the steps
+  bool dynamic = false;     ///< masks, Gumbel noise and the compute budget
+  double images_per_s = 0;  ///< expected before the first step
+  double images_after = 0;  ///< to be trained on in the phases that follow
+};
+
+/// Images that take as long to train on as the epochs take, evaluation included.
+double training_images(const TrainData& data, int batch, double epochs);
+
+struct StepProbe {
+  double images_per_s = 0;
+  double masker_gain = 1;  ///< as MaskerTraining::gain
 };
 
 class Phase {
@@ -36,11 +46,16 @@ class Phase {
   /// finite.
   bool run(RunState& state, const std::function<void()>& epoch_done);
 
+  /// Takes steps on the batch, without an update. The network's running statistics change.
+  StepProbe probe(const Batch& batch);
+
  private:
   bool train_epoch(RunState& state);
   bool evaluate_epoch(RunState& state);
   void train_step(const Batch& batch, int64_t global_step, EpochSums& sums);
   torch::Tensor loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
+  torch::Tensor budget_loss(const MaskedOutput& output, int64_t global_step) const;
+  double masker_gain() const;
   MaskPolicy policy(int64_t global_step, Random& random) const;
 
   double progress(int64_t global_step) const;
@@ -60,7 +75,7 @@ class Phase {
   Sgd optimizer_;
   int64_t steps_per_epoch_, steps_;
   double last_macs_ratio_ = 1;
-  double images_per_s_ = 0;
+  double images_per_s_;
 };
 
 }  // namespace lasnet

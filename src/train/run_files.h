@@ -8,22 +8,39 @@
 
 namespace lasnet {
 
+/// The newest checkpoint that is sound.
+struct FoundCheckpoint {
+  Checkpoint checkpoint;
+  std::string path;
+  std::string problem;  ///< why it is not the newest, or empty
+};
+
 class RunFiles {
  public:
+  explicit RunFiles(std::string directory) : directory_(std::move(directory)) {}
+
   /// Creates the directory and proves that it can be written to. Throws Error otherwise.
-  explicit RunFiles(std::string directory);
+  void prepare() const;
 
   /// Removes what runs that were killed left half-written. Only while no other run writes here.
   void remove_half_written() const;
 
-  /// Removes the checkpoint: nothing goes on from there any more.
+  /// Nothing if there is none. Throws Error if the newest is damaged and there is no sound one before it.
+  std::optional<FoundCheckpoint> find_checkpoint() const;
+  /// Keeps the one before, until the new one is written and read again.
+  void save(const Checkpoint& position) const;
+  /// Removes the checkpoints: nothing goes on from there any more.
   void forget_position() const;
+  /// Removes the checkpoint before the newest.
+  void forget_previous() const;
 
   std::string checkpoint() const { return path("checkpoint.safetensors"); }
+  std::string previous_checkpoint() const { return path("checkpoint.previous.safetensors"); }
   std::string static_model() const { return path("static.safetensors"); }
   std::string control_model() const { return path("control.safetensors"); }
   std::string dynamic_model() const { return path("model.safetensors"); }
   std::string log() const { return path("log.csv"); }
+  std::string file_list() const { return path("data_files.txt"); }
 
  private:
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
@@ -31,11 +48,20 @@ class RunFiles {
   std::string directory_;
 };
 
-/// Throws Error if `checkpoint` was written by another recipe or on other data than the run's: `recipe`,
-/// `classes` and `train_images` now; `origin` names the file.
-void check_resumable(const Checkpoint& checkpoint, const nlohmann::json& recipe,
-                     const std::vector<std::string>& classes, int64_t train_images,
-                     const std::string& origin);
+/// Throws Error if the run was started with other settings, or other files for `init` and `teacher`.
+void check_same_settings(const FoundCheckpoint& found, const TrainConfig& config);
+void check_same_inputs(const FoundCheckpoint& found, const TrainConfig& config, const RunInputs& inputs);
+
+/// What a run is trained on.
+struct RunData {
+  std::vector<std::string> classes;
+  int64_t train_images = 0;
+  std::string files;  ///< list_files
+  Preprocessing preprocessing;
+};
+/// Throws Error if the run was started on other data. Returns a warning, or nothing, on files that may be
+/// others. `file_list` is the path of the list that the run wrote.
+std::string check_same_data(const FoundCheckpoint& found, const RunData& data, const std::string& file_list);
 
 /// One CSV line per finished epoch, with a header; written atomically. `blocks` name the columns of r.
 void write_log_csv(const std::vector<EpochInfo>& history, const std::vector<std::string>& blocks,

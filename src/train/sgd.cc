@@ -1,8 +1,6 @@
 #include "train/sgd.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 
 #include "core/fail.h"
 #include "train/torch_tensor.h"
@@ -49,18 +47,6 @@ void Sgd::set_momentum(const Weights& momentum) {
     }
     slot->momentum = to_torch(buffer).to(slot->parameter.tensor.device());
   }
-}
-
-double cosine_lr(double peak, int64_t step, int64_t steps, int64_t warmup) {
-  if (step < warmup) return peak * static_cast<double>(step + 1) / static_cast<double>(warmup);
-  double progress =
-      static_cast<double>(step - warmup) / static_cast<double>(std::max<int64_t>(steps - warmup, 1));
-  return peak * 0.5 * (1 + std::cos(std::numbers::pi * progress));
-}
-
-double exponential_decay(double start, double end, int64_t step, int64_t steps) {
-  double progress = static_cast<double>(step) / static_cast<double>(std::max<int64_t>(steps - 1, 1));
-  return start * std::pow(end / start, progress);
 }
 
 }  // namespace lasnet

@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include "train/curves.h"
 #include "train/masked_net.h"
 
 namespace lasnet {
@@ -37,11 +38,5 @@ class Sgd {
   SgdOptions options_;
   std::vector<Slot> slots_;
 };
-
-/// Learning rate of step `step` of `steps`: linear warm-up over the first `warmup` steps, then cosine to 0.
-double cosine_lr(double peak, int64_t step, int64_t steps, int64_t warmup);
-
-/// start -> end, exponentially by step, both reached.
-double exponential_decay(double start, double end, int64_t step, int64_t steps);
 
 }  // namespace lasnet

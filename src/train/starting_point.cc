@@ -1,8 +1,12 @@
 #include "train/starting_point.h"
 
+#include <algorithm>
+
 #include "core/fail.h"
 #include "model/metadata.h"
 #include "model/weight_file.h"
+#include "train/config.h"
+#include "train/record.h"
 
 namespace lasnet {
 namespace {
@@ -25,6 +29,12 @@ std::vector<std::string> class_names_of(const WeightFile& file, const ArchConfig
   return described.class_folders.empty() ? described.class_names : described.class_folders;
 }
 
+bool is_masker(const ModelSpec& spec, const std::string& tensor) {
+  return std::ranges::any_of(spec.blocks, [&](const BlockSpec& block) {
+    return block.is_dynamic() && tensor.starts_with(block.masker_name() + ".");
+  });
+}
+
 }  // namespace
 
 StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::string>& classes,
@@ -37,7 +47,7 @@ StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::strin
   const auto head = file->tensors().find(spec.head_name + ".weight");
   const bool same_size = head != file->tensors().end() && !head->second.shape.empty() &&
                          head->second.shape[0] == static_cast<int64_t>(classes.size());
-  start.trained = same_size && (names.empty() || names == classes);
+  start.trained = same_size && (names.empty() || same_names(names, classes));
   Weights fresh_head;
   for (const char* part : {".weight", ".bias"}) {
     const std::string name = spec.head_name + part;
@@ -51,6 +61,30 @@ StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::strin
         init, classes.size());
   }
   return start;
+}
+
+StoredMaskers stored_maskers(const ModelSpec& spec, const std::string& init) {
+  StoredMaskers maskers;
+  if (init.empty()) return maskers;
+  const auto file = open_weight_file(init);
+  bool trained = false;
+  for (const TensorSpec& tensor : required_tensors(spec)) {
+    if (!is_masker(spec, tensor.name)) continue;
+    const auto stored = file->tensors().find(tensor.name);
+    if (stored == file->tensors().end()) return {};
+    if (stored->second.shape != tensor.shape) {
+      fail("{}: {}: expected shape {}, got {}; {} leaves the maskers of the file out", init, tensor.name,
+           to_string(tensor.shape), to_string(stored->second.shape), option_name("fresh_maskers"));
+    }
+    Tensor values = file->read(tensor.name);
+    if (tensor.name.ends_with(".weight"))
+      trained |= std::ranges::any_of(values.data, [](float value) { return value != 0; });
+    maskers.weights[tensor.name] = std::move(values);
+  }
+  if (!trained) return {};
+  if (const auto metadata = file->metadata())
+    maskers.granularity = parse_metadata(*metadata, init).spec.arch.granularity;
+  return maskers;
 }
 
 }  // namespace lasnet

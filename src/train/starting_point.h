@@ -14,10 +14,20 @@ struct StartingPoint {
   std::string note;      ///< what the user should know, or empty
 };
 
-/// Random weights of the seed if `init` is empty. Otherwise those of the .safetensors file `init` (a lasnet
-/// model, static or dynamic, or plain torchvision names), with a fresh head when its classes are others than
-/// `classes`. Throws Error if the file is malformed or does not fit the static `spec`.
+/// Random weights of the seed if `init` is empty. Otherwise those of the file `init` (a lasnet model, static
+/// or dynamic, or plain torchvision names), without its maskers, and with a fresh head when its classes are
+/// others than `classes`. Throws Error if the file is malformed or does not fit the static `spec`.
 StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::string>& classes,
                              const std::string& init, uint64_t seed);
+
+/// Maskers that the file `init` was trained with.
+struct StoredMaskers {
+  Weights weights;               ///< of all dynamic blocks of the network, or empty
+  std::vector<int> granularity;  ///< that they were trained for; empty if the file does not say
+};
+
+/// None if `init` is empty, or has none, or those that conversion made: all weights 0. Throws Error if some
+/// do not fit the dynamic `spec`.
+StoredMaskers stored_maskers(const ModelSpec& spec, const std::string& init);
 
 }  // namespace lasnet

@@ -7,6 +7,7 @@
 #include "core/random.h"
 #include "lasnet/model.h"
 #include "train/augment.h"
+#include "train/file_list.h"
 
 namespace lasnet {
 namespace {
@@ -21,10 +22,15 @@ TrainData::TrainData(const TrainConfig& config, int threads,
     : config_(config), threads_(threads), message_(message) {
   // Weights go on seeing pixels as they were trained on.
   if (!config.init.empty()) preprocessing_ = described_preprocessing(config.init).value_or(preprocessing_);
+  if (!config.mean.empty()) preprocessing_.mean = config.mean;
+  if (!config.std.empty()) preprocessing_.std = config.std;
   preprocessing_.crop = config.size;
   preprocessing_.resize = config.resize > 0 ? config.resize : config.size * 256 / 224;
   DataSplit split = open_data(config.data, config.val_fraction, config.seed);
   classes_ = split.classes;
+  std::vector<ImageFolder::Item> all = split.train;
+  all.insert(all.end(), split.val.begin(), split.val.end());
+  files_ = list_files(config.data, all);
   message(fmt::format("{}: {} classes, {} training and {} validation images; decoding for {} px", config.data,
                       classes_.size(), split.train.size(), split.val.size(), config.size));
   if (!split.left_out.empty()) message(fmt::format("{}: {}", config.data, describe_left_out(split.left_out)));

@@ -22,6 +22,8 @@ class TrainData {
   const Preprocessing& preprocessing() const { return preprocessing_; }
   int64_t train_images() const { return train_->size(); }
   int64_t val_images() const { return val_->size(); }
+  /// list_files of both parts.
+  const std::string& files() const { return files_; }
 
   /// Whole batches per epoch: the remainder of a shuffled epoch is dropped, so that BatchNorm never sees a
   /// tiny batch. A set smaller than one batch is one batch.
@@ -44,6 +46,7 @@ class TrainData {
   int threads_;
   Preprocessing preprocessing_;
   std::vector<std::string> classes_;
+  std::string files_;
   std::function<void(const std::string&)> message_;
   std::unique_ptr<ReadingNotes> notes_ = std::make_unique<ReadingNotes>();
   std::unique_ptr<ImageSource> train_, val_;

@@ -3,7 +3,6 @@
 // Phases hand over through files: static.safetensors is where the control and the dynamic network start and
 // what teaches them. A resumed run therefore needs no more than the checkpoint of the phase it was in.
 #include <algorithm>
-#include <array>
 #include <filesystem>
 
 #include "core/fail.h"
@@ -11,9 +10,12 @@
 #include "core/processors.h"
 #include "lasnet/train.h"
 #include "train/auto_granularity.h"
+#include "train/budget.h"
 #include "train/config.h"
+#include "train/digest.h"
 #include "train/heap.h"
 #include "train/phase.h"
+#include "train/record.h"
 #include "train/run_files.h"
 #include "train/starting_point.h"
 #include "train/torch_threads.h"
@@ -24,16 +26,8 @@ namespace {
 constexpr double kPretrainWarmup = 0.05;
 constexpr double kReferenceBatch = 256;
 
-constexpr const char* kPretrain = "pretrain";
-constexpr const char* kControl = "control";
-constexpr const char* kFinetune = "finetune";
-constexpr const char* kDone = "done";
-constexpr std::array kPhaseOrder = {kPretrain, kControl, kFinetune, kDone};
-
 size_t phase_index(const std::string& phase) {
-  auto found = std::ranges::find(kPhaseOrder, phase);
-  if (found == kPhaseOrder.end()) fail("checkpoint: unknown phase '{}'", phase);
-  return static_cast<size_t>(found - kPhaseOrder.begin());
+  return static_cast<size_t>(std::ranges::find(kPhaseOrder, phase) - kPhaseOrder.begin());
 }
 
 int thread_count(const TrainConfig& config) {
@@ -61,12 +55,12 @@ void check_batch(const TrainConfig& config, const ModelSpec& spec, int64_t image
 /// overwrites.
 void check_nothing_is_lost(const TrainConfig& config, const RunFiles& files) {
   if (config.resume || config.overwrite) return;
-  const std::optional<Checkpoint> checkpoint = load_checkpoint(files.checkpoint());
-  if (checkpoint && checkpoint->state.phase != kDone) {
+  const std::optional<FoundCheckpoint> found = files.find_checkpoint();
+  if (found && found->checkpoint.state.phase != kDone) {
     fail(
         "{}: the checkpoint of an unfinished run; give --resume to go on, --overwrite to start anew, or "
         "another folder (-o)",
-        files.checkpoint());
+        found->path);
   }
   for (const std::string& model : {files.dynamic_model(), files.control_model(), files.static_model()}) {
     if (!std::filesystem::exists(model)) continue;
@@ -77,18 +71,63 @@ void check_nothing_is_lost(const TrainConfig& config, const RunFiles& files) {
   }
 }
 
+void tell(const std::function<void(const std::string&)>& listener, const std::string& text) {
+  if (listener && !text.empty()) listener(text);
+}
+
+RunInputs digests_of(const TrainConfig& config) {
+  RunInputs inputs;
+  if (!config.init.empty()) inputs.init = digest_of_file(config.init);
+  if (!config.teacher.empty()) inputs.teacher = digest_of_file(config.teacher);
+  return inputs;
+}
+
+/// Of the file alone, as a model names what it was made from.
+nlohmann::json origin_json(const std::string& path, const std::string& digest) {
+  if (path.empty()) return nullptr;
+  return {{"file", std::filesystem::path(path).filename().string()}, {"sha256", digest}};
+}
+
+TrainResult result_of(const RunState& state, const TrainConfig& config, const RunFiles& files,
+                      bool completed) {
+  const auto evaluation = [&](const char* phase) {
+    const auto found = state.results.find(phase);
+    return found == state.results.end() ? Evaluation{} : found->second;
+  };
+  TrainResult result{.completed = completed,
+                     .model_path = completed ? files.dynamic_model() : std::string(),
+                     .static_path = files.static_model(),
+                     .checkpoint_path = files.checkpoint(),
+                     .dynamic_eval = evaluation(kFinetune),
+                     .static_eval = evaluation(kPretrain),
+                     .control_eval = evaluation(kControl),
+                     .target = config.target,
+                     .target_met = false,
+                     .advice = {}};
+  if (!std::filesystem::exists(result.checkpoint_path)) result.checkpoint_path.clear();
+  if (!completed) return result;
+  result.target_met = meets_budget(result.dynamic_eval.macs_ratio, config.target);
+  result.advice = budget_advice(config, result.dynamic_eval);
+  return result;
+}
+
 class Trainer {
  public:
-  Trainer(const TrainConfig& config, const RunFiles& files, const TrainObserver& observer);
+  /// `found` is where to go on; `inputs` are the digests of the files that config names.
+  Trainer(const TrainConfig& config, const RunInputs& inputs, std::optional<FoundCheckpoint> found,
+          const RunFiles& files, const TrainObserver& observer);
 
   TrainResult run();
 
  private:
-  void message(const std::string& text) const;
+  void message(const std::string& text) const { tell(observer_.on_message, text); }
+  void warn(const std::string& text) const { tell(observer_.on_warning, text); }
   bool should_stop() const { return observer_.should_stop && observer_.should_stop(); }
 
-  void resume();
+  RunData data_facts() const;
+  void resume(FoundCheckpoint found);
   bool is_pending(const char* phase) const { return phase_index(state_.phase) <= phase_index(phase); }
+  int epochs_of(const std::string& phase) const;
   bool run_phase(const PhaseSettings& settings, MaskedNet& net, const MaskedNet* teacher);
   void save_position(const Weights& weights, const Weights& momentum) const;
   void write_log() const;
@@ -98,85 +137,173 @@ class Trainer {
   bool make_control();
   bool make_dynamic();
   bool evaluate_static(const MaskedNet& net);
+  Weights with_maskers(Weights weights) const;
+  float masker_bias() const;
+  void take_maskers();
+  void load_teacher();
+  /// The teacher that was given, else the static network; null without distillation.
+  const MaskedNet* teacher();
+
+  void announce(const Weights& static_weights);
+  MaskerTraining masker_training(double gain) const;
+  double images_after(const char* phase) const;
+  PhaseSettings pretraining(int epochs) const;
   PhaseSettings finetuning(const char* name, int epochs, bool dynamic) const;
-  std::optional<MaskedNet> load_teacher() const;
   void save_trained(const MaskedNet& net, const std::string& path) const;
-  TrainResult result(bool completed) const;
 
   TrainConfig config_;
+  RunInputs inputs_;
   const TrainObserver& observer_;
   RunFiles files_;
   int threads_;
   TorchThreads torch_threads_;
   TrainData data_;
   ModelSpec static_spec_, dynamic_spec_;
-  nlohmann::json recipe_;
+  StoredMaskers maskers_;             ///< that training goes on from
+  std::optional<MaskedNet> teacher_;  ///< once it is loaded
+  std::string file_list_;             ///< SHA-256 of the list that was written when the run began
   RunState state_;
-  std::optional<Checkpoint> resumed_;  ///< until its phase has taken the tensors
+  std::optional<Checkpoint> resumed_;   ///< until its phase has taken the tensors
+  std::optional<double> images_per_s_;  ///< once it is announced
+  int pretrain_epochs_ = 0;             ///< that this starting point needs
 };
 
-Trainer::Trainer(const TrainConfig& config, const RunFiles& files, const TrainObserver& observer)
+Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::optional<FoundCheckpoint> found,
+                 const RunFiles& files, const TrainObserver& observer)
     : config_(config),
+      inputs_(inputs),
       observer_(observer),
       files_(files),
       threads_(thread_count(config)),
       torch_threads_(threads_),
       data_(config, threads_, [this](const std::string& text) { message(text); }),
       static_spec_(spec_for(config.arch, false, data_.classes().size())),
-      dynamic_spec_(spec_for(config.arch, true, data_.classes().size())),
-      recipe_(recipe_json(config)) {
+      dynamic_spec_(spec_for(config.arch, true, data_.classes().size())) {
   check_batch(config_, static_spec_, data_.train_images());
-  state_.phase = kPretrain;
-  resume();
+  file_list_ = found ? found->checkpoint.file_list : digest_of(data_.files());
+  take_maskers();
+  load_teacher();
+  if (found) {
+    resume(std::move(*found));
+  } else {
+    if (config_.overwrite) files_.forget_position();
+    write_file_atomically(files_.file_list(), [&](std::ostream& out) { out << data_.files(); });
+  }
 }
 
-void Trainer::message(const std::string& text) const {
-  if (observer_.on_message) observer_.on_message(text);
+RunData Trainer::data_facts() const {
+  return {.classes = data_.classes(),
+          .train_images = data_.train_images(),
+          .files = data_.files(),
+          .preprocessing = data_.preprocessing()};
 }
 
-void Trainer::resume() {
-  if (config_.overwrite) files_.forget_position();
-  if (!config_.resume) return;
-  std::optional<Checkpoint> checkpoint = load_checkpoint(files_.checkpoint());
-  if (!checkpoint) {
-    message(fmt::format("{}: no checkpoint yet, starting from the beginning", config_.output));
-    return;
-  }
-  check_resumable(*checkpoint, recipe_, data_.classes(), data_.train_images(), files_.checkpoint());
-  state_ = checkpoint->state;
-  if (state_.phase == kDone) {
-    message(fmt::format("{}: the run is finished", config_.output));
-    return;
-  }
-  if (checkpoint->threads != threads_ && checkpoint->threads > 0) {
+void Trainer::resume(FoundCheckpoint found) {
+  warn(check_same_data(found, data_facts(), files_.file_list()));
+  Checkpoint& checkpoint = found.checkpoint;
+  check_position(checkpoint.state,
+                 {.epochs = epochs_of(checkpoint.state.phase),
+                  .steps = data_.steps_per_epoch(),
+                  .batch = std::min<int64_t>(config_.batch, data_.train_images()),
+                  .blocks = dynamic_spec_.blocks.size()},
+                 found.path);
+  if (!found.problem.empty())
+    warn(fmt::format("{}; the run goes on from the checkpoint before, {}", found.problem, found.path));
+  state_ = checkpoint.state;
+  if (checkpoint.config.threads != threads_) {
     message(fmt::format("the run was on {} threads; on {} its figures differ in their last digits",
-                        checkpoint->threads, threads_));
+                        checkpoint.config.threads, threads_));
   }
   message(fmt::format("resuming {} in epoch {} after {} of {} steps", state_.phase, state_.epoch + 1,
                       state_.step, data_.steps_per_epoch()));
   resumed_ = std::move(checkpoint);
 }
 
+int Trainer::epochs_of(const std::string& phase) const {
+  if (phase == kPretrain) return config_.pretrain_epochs;
+  return phase == kControl ? config_.control_epochs : config_.epochs;
+}
+
+/// Finds out whether the starting point's maskers are kept, and says so.
+void Trainer::take_maskers() {
+  StoredMaskers stored = stored_maskers(dynamic_spec_, config_.init);
+  if (stored.weights.empty()) return;
+  if (config_.fresh_maskers) {
+    message(fmt::format("{}: its maskers are left out, for fresh ones", config_.init));
+    return;
+  }
+  if (config_.masker_bias != 0) {
+    fail("{}: its maskers are trained and have a bias of their own; give {} to start with {} {:g}",
+         config_.init, option_name("fresh_maskers"), option_name("masker_bias"), config_.masker_bias);
+  }
+  maskers_ = std::move(stored);
+  const bool same = maskers_.granularity.empty() || maskers_.granularity == config_.arch.granularity;
+  message(fmt::format(
+      "{}: its maskers are kept{}; {} starts with fresh ones", config_.init,
+      same ? "" : ", though they were trained for S = " + granularity_to_string(maskers_.granularity),
+      option_name("fresh_maskers")));
+  if (config_.teacher.empty() && config_.alpha_distill > 0) {
+    message(fmt::format(
+        "{}: its weights without masks are the teacher; the static network that they came from is a "
+        "better one ({})",
+        config_.init, option_name("teacher")));
+  }
+}
+
+void Trainer::load_teacher() {
+  if (config_.teacher.empty() || config_.alpha_distill == 0) return;
+  const Model model = load_model(config_.teacher);
+  if (model.spec.arch.classes != static_spec_.arch.classes) {
+    fail("{}: the teacher has {} classes, the data {}", config_.teacher, model.spec.arch.classes,
+         static_spec_.arch.classes);
+  }
+  if (!model.class_names.empty() && !same_names(model.class_names, data_.classes())) {
+    size_t at = 0;
+    while (same_names({model.class_names[at]}, {data_.classes()[at]})) ++at;
+    fail(
+        "{}: the teacher's class {} is '{}', that of the data '{}'; expected the same classes in the same "
+        "order",
+        config_.teacher, at, model.class_names[at], data_.classes()[at]);
+  }
+  const Preprocessing &theirs = model.preprocessing, &ours = data_.preprocessing();
+  if (theirs.mean != ours.mean || theirs.std != ours.std) {
+    fail(
+        "{}: the teacher expects inputs of mean {:g} and standard deviation {:g}, the network to train {:g} "
+        "and {:g}; "
+        "give the same to both ({}, {})",
+        config_.teacher, fmt::join(theirs.mean, ","), fmt::join(theirs.std, ","), fmt::join(ours.mean, ","),
+        fmt::join(ours.std, ","), option_name("mean"), option_name("std"));
+  }
+  if (theirs.crop > 0 && theirs.crop != ours.crop) {
+    warn(fmt::format("{}: the teacher was trained on {} px and sees {} px here", config_.teacher, theirs.crop,
+                     ours.crop));
+  }
+  teacher_.emplace(model.spec, model.weights);
+}
+
+const MaskedNet* Trainer::teacher() {
+  if (config_.alpha_distill == 0) return nullptr;
+  if (!teacher_) {
+    const Model model = load_model(files_.static_model());
+    teacher_.emplace(model.spec, model.weights);
+  }
+  return &*teacher_;
+}
+
 TrainResult Trainer::run() {
   bool completed = (!is_pending(kPretrain) || make_static()) && (!is_pending(kControl) || make_control()) &&
                    (!is_pending(kFinetune) || make_dynamic());
-  return result(completed);
+  return result_of(state_, config_, files_, completed);
 }
 
 bool Trainer::make_static() {
   StartingPoint start = starting_point(static_spec_, data_.classes(), config_.init, config_.seed);
-  if (!start.note.empty()) message(start.note);
+  message(start.note);
+  pretrain_epochs_ = start.trained ? 0 : config_.pretrain_epochs;
+  announce(start.weights);
   MaskedNet net(static_spec_, start.weights);
-  int epochs = start.trained ? 0 : config_.pretrain_epochs;
-  if (epochs > 0) {
-    PhaseSettings settings{.name = kPretrain,
-                           .data_stream = kPretrain,
-                           .epochs = epochs,
-                           .lr = config_.pretrain_lr * config_.batch / kReferenceBatch,
-                           .weight_decay = config_.pretrain_weight_decay,
-                           .warmup = kPretrainWarmup,
-                           .dynamic = false};
-    if (!run_phase(settings, net, /*teacher=*/nullptr)) return false;
+  if (pretrain_epochs_ > 0) {
+    if (!run_phase(pretraining(pretrain_epochs_), net, /*teacher=*/nullptr)) return false;
   } else if (!evaluate_static(net)) {
     return false;
   }
@@ -186,18 +313,38 @@ bool Trainer::make_static() {
 }
 
 bool Trainer::evaluate_static(const MaskedNet& net) {
-  std::optional<EvaluationDetail> detail = evaluate(net, data_, [this](int64_t) { return !should_stop(); });
+  const auto proceed = [&](int64_t index) {
+    if (should_stop()) return false;
+    if (observer_.on_step) {
+      observer_.on_step({.phase = "static",
+                         .epoch = 1,
+                         .epochs = 1,
+                         .step = index,
+                         .steps = data_.val_batches(),
+                         .loss = 0,
+                         .macs_ratio = 1,
+                         .images_per_s = *images_per_s_,
+                         .seconds_left = images_after(kPretrain) / *images_per_s_});
+    }
+    return true;
+  };
+  std::optional<EvaluationDetail> detail = evaluate(net, data_, proceed);
   if (!detail) return false;
-  state_.results[kPretrain] = detail->figures;
+  const Evaluation& figures = state_.results[kPretrain] = detail->figures;
+  message(fmt::format(
+      "static network, before the first step: top-1 {:.1f} %, top-5 {:.1f} %, loss {:.3f} on {} images",
+      100 * figures.top1, 100 * figures.top5, figures.loss, figures.images));
+  warn(chance_warning(figures, data_.classes().size(), data_.preprocessing()));
   return true;
 }
 
 bool Trainer::make_control() {
   if (config_.control_epochs > 0) {
-    MaskedNet net(static_spec_, load_model(files_.static_model()).weights);
-    std::optional<MaskedNet> teacher = load_teacher();
+    const Weights weights = load_model(files_.static_model()).weights;
+    announce(weights);
+    MaskedNet net(static_spec_, weights);
     PhaseSettings settings = finetuning(kControl, config_.control_epochs, /*dynamic=*/false);
-    if (!run_phase(settings, net, teacher ? &*teacher : nullptr)) return false;
+    if (!run_phase(settings, net, teacher())) return false;
     save_trained(net, files_.control_model());
   }
   advance_to(kFinetune);
@@ -205,17 +352,109 @@ bool Trainer::make_control() {
 }
 
 bool Trainer::make_dynamic() {
-  Weights weights = load_model(files_.static_model()).weights;
-  float bias = config_.masker_bias == 0 ? fresh_masker_bias(dynamic_spec_.arch) : config_.masker_bias;
-  init_maskers(dynamic_spec_, config_.seed, bias, weights);
-  MaskedNet net(dynamic_spec_, weights);
-  std::optional<MaskedNet> teacher = load_teacher();
+  const Weights weights = load_model(files_.static_model()).weights;
+  announce(weights);
+  MaskedNet net(dynamic_spec_, with_maskers(weights));
   PhaseSettings settings = finetuning(kFinetune, config_.epochs, /*dynamic=*/true);
-  if (!run_phase(settings, net, teacher ? &*teacher : nullptr)) return false;
+  if (!run_phase(settings, net, teacher())) return false;
   save_trained(net, files_.dynamic_model());
   advance_to(kDone);
   save_position({}, {});
+  files_.forget_previous();
   return true;
+}
+
+float Trainer::masker_bias() const {
+  return config_.masker_bias == 0 ? fresh_masker_bias(dynamic_spec_.arch) : config_.masker_bias;
+}
+
+Weights Trainer::with_maskers(Weights weights) const {
+  init_maskers(dynamic_spec_, config_.seed, masker_bias(), weights);
+  for (const auto& [name, values] : maskers_.weights) weights[name] = values;
+  return weights;
+}
+
+/// Measures a few steps of fine-tuning on a copy, tells the plan, and warns of maskers that will not move.
+/// Once.
+void Trainer::announce(const Weights& static_weights) {
+  if (images_per_s_) return;
+  constexpr int64_t kProbeImages = 8;
+  MaskedNet net(dynamic_spec_, with_maskers(static_weights));
+  std::optional<MaskedNet> static_net;
+  const MaskedNet* taught_by = teacher_ ? &*teacher_ : nullptr;
+  if (config_.alpha_distill > 0 && !teacher_) taught_by = &static_net.emplace(static_spec_, static_weights);
+  const TrainObserver nobody;
+  Phase phase(config_, finetuning(kFinetune, config_.epochs, /*dynamic=*/true), data_, net, taught_by,
+              nobody);
+  const Batch batch = *data_.training(kFinetune, /*epoch=*/0, /*first_step=*/0).next();
+  const int64_t images = std::min(kProbeImages, batch.size());
+  const StepProbe probe =
+      phase.probe({.images = batch.images.narrow(0, 0, images), .labels = batch.labels.narrow(0, 0, images)});
+  images_per_s_ = probe.images_per_s;
+
+  TrainPlan plan{.parts = {},
+                 .steps_per_epoch = data_.steps_per_epoch(),
+                 .batch = config_.batch,
+                 .size = config_.size,
+                 .threads = threads_,
+                 .images_per_s = probe.images_per_s,
+                 .seconds = 0};
+  double total = 0;
+  for (const char* name : {kPretrain, kControl, kFinetune}) {
+    if (!is_pending(name)) continue;
+    const int all = name == std::string(kPretrain) ? pretrain_epochs_ : epochs_of(name);
+    const int done = state_.phase == name ? state_.epoch : 0;
+    if (all > done) plan.parts.push_back({.phase = name, .epochs = all - done});
+    total += training_images(data_, config_.batch, std::max(all - done, 0));
+  }
+  plan.seconds = total / probe.images_per_s;
+  if (observer_.on_plan) observer_.on_plan(plan);
+  const bool begun = state_.phase == kFinetune && (state_.epoch > 0 || state_.step > 0);
+  if (!begun && maskers_.weights.empty()) warn(masker_forecast(config_, masker_training(probe.masker_gain)));
+}
+
+MaskerTraining Trainer::masker_training(double gain) const {
+  const MapSize image{config_.size, config_.size};
+  const NetworkGeometry geometry = network_geometry(dynamic_spec_, image);
+  double fixed = static_cast<double>(fixed_macs(dynamic_spec_, geometry)), dilated = 0, active = 0;
+  for (size_t i = 0; i < dynamic_spec_.blocks.size(); ++i) {
+    const BlockMacs::Terms terms = block_macs(dynamic_spec_.blocks[i], geometry.blocks[i]).terms();
+    fixed += terms.always;
+    dilated += terms.dilated;
+    active += terms.active;
+  }
+  const double masked = dilated + active;
+  const double felt = config_.straight_through_dilation ? masked : active;
+  const PhaseSettings settings = finetuning(kFinetune, config_.epochs, /*dynamic=*/true);
+  return {.bias = masker_bias(),
+          .steps = config_.epochs * data_.steps_per_epoch(),
+          .lr = settings.lr,
+          .blocks = static_cast<int>(dynamic_spec_.blocks.size()),
+          .dynamic_share = masked / (fixed + masked),
+          .gradient_share = felt / std::max(masked, 1.0),
+          .gain = gain};
+}
+
+/// Of the phases after this one.
+double Trainer::images_after(const char* phase) const {
+  double images = 0;
+  for (const char* name : {kControl, kFinetune}) {
+    if (phase_index(name) > phase_index(phase))
+      images += training_images(data_, config_.batch, epochs_of(name));
+  }
+  return images;
+}
+
+PhaseSettings Trainer::pretraining(int epochs) const {
+  return {.name = kPretrain,
+          .data_stream = kPretrain,
+          .epochs = epochs,
+          .lr = config_.pretrain_lr * config_.batch / kReferenceBatch,
+          .weight_decay = config_.pretrain_weight_decay,
+          .warmup = kPretrainWarmup,
+          .dynamic = false,
+          .images_per_s = images_per_s_.value_or(0),
+          .images_after = images_after(kPretrain)};
 }
 
 PhaseSettings Trainer::finetuning(const char* name, int epochs, bool dynamic) const {
@@ -226,7 +465,9 @@ PhaseSettings Trainer::finetuning(const char* name, int epochs, bool dynamic) co
           .lr = config_.lr * config_.batch / kReferenceBatch,
           .weight_decay = config_.weight_decay,
           .warmup = 0,
-          .dynamic = dynamic};
+          .dynamic = dynamic,
+          .images_per_s = images_per_s_.value_or(0),
+          .images_after = images_after(name)};
 }
 
 bool Trainer::run_phase(const PhaseSettings& settings, MaskedNet& net, const MaskedNet* teacher) {
@@ -246,14 +487,17 @@ bool Trainer::run_phase(const PhaseSettings& settings, MaskedNet& net, const Mas
 }
 
 void Trainer::save_position(const Weights& weights, const Weights& momentum) const {
-  save_checkpoint({.recipe = recipe_,
-                   .classes = data_.classes(),
-                   .train_images = data_.train_images(),
-                   .threads = threads_,
-                   .state = state_,
-                   .weights = weights,
-                   .momentum = momentum},
-                  files_.checkpoint());
+  Checkpoint position{.config = config_,
+                      .inputs = inputs_,
+                      .classes = data_.classes(),
+                      .train_images = data_.train_images(),
+                      .file_list = file_list_,
+                      .preprocessing = data_.preprocessing(),
+                      .state = state_,
+                      .weights = weights,
+                      .momentum = momentum};
+  position.config.threads = threads_;
+  files_.save(position);
 }
 
 void Trainer::write_log() const {
@@ -269,20 +513,12 @@ void Trainer::advance_to(const char* phase) {
   state_.sums = {};
 }
 
-std::optional<MaskedNet> Trainer::load_teacher() const {
-  if (config_.alpha_distill == 0) return std::nullopt;
-  Model model = load_model(config_.teacher.empty() ? files_.static_model() : config_.teacher);
-  if (model.spec.arch.classes != static_spec_.arch.classes) {
-    fail("{}: the teacher has {} classes, the data {}", config_.teacher, model.spec.arch.classes,
-         static_spec_.arch.classes);
-  }
-  return MaskedNet(model.spec, model.weights);
-}
-
 void Trainer::save_trained(const MaskedNet& net, const std::string& path) const {
   nlohmann::json results = nlohmann::json::object();
   for (const auto& [phase, evaluation] : state_.results) results[phase] = to_json(evaluation);
-  nlohmann::json facts = {{"recipe", recipe_},
+  nlohmann::json facts = {{"recipe", recipe_json(config_)},
+                          {"init", origin_json(config_.init, inputs_.init)},
+                          {"teacher", origin_json(config_.teacher, inputs_.teacher)},
                           {"results", results},
                           {"train_images", data_.train_images()},
                           {"val_images", data_.val_images()}};
@@ -290,38 +526,59 @@ void Trainer::save_trained(const MaskedNet& net, const std::string& path) const 
               .weights = net.weights(),
               .class_names = data_.classes(),
               .preprocessing = data_.preprocessing(),
-              .training_json = facts.dump()},
+              .training_json = to_text(facts)},
              path);
 }
 
-TrainResult Trainer::result(bool completed) const {
-  auto evaluation = [this](const char* phase) {
-    auto found = state_.results.find(phase);
-    return found == state_.results.end() ? Evaluation{} : found->second;
-  };
-  return {.completed = completed,
-          .model_path = completed ? files_.dynamic_model() : std::string(),
-          .static_path = files_.static_model(),
-          .dynamic_eval = evaluation(kFinetune),
-          .static_eval = evaluation(kPretrain),
-          .control_eval = evaluation(kControl)};
+/// What a resumed run is started with: without paths that depend on where it was started from, and with what
+/// was chosen for it.
+TrainConfig settled(TrainConfig config) {
+  for (std::string* path : {&config.data, &config.init, &config.teacher})
+    if (!path->empty()) *path = std::filesystem::absolute(*path).string();
+  config.hardware.clear();
+  config.resume = config.overwrite = false;
+  return config;
 }
 
 }  // namespace
 
+std::optional<TrainConfig> resumed_config(const std::string& output) {
+  auto found = RunFiles(output).find_checkpoint();
+  if (!found) return std::nullopt;
+  return std::move(found->checkpoint.config);
+}
+
 TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_train_config(config);
   const RunFiles files(config.output);
+  files.prepare();
   const FolderLock lock(config.output, "another training run writes here; wait for it, or give another -o");
   check_nothing_is_lost(config, files);
   files.remove_half_written();
-  const TrainConfig settled = with_granularity(config, observer);
-  spec_for(settled.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
+  const TrainConfig chosen = with_granularity(config, observer);
+  spec_for(chosen.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
+  std::optional<FoundCheckpoint> found;
+  if (config.resume) {
+    found = files.find_checkpoint();
+    if (!found)
+      tell(observer.on_message,
+           fmt::format("{}: no checkpoint yet, starting from the beginning", config.output));
+  }
+  if (found) check_same_settings(*found, chosen);
+  if (found && found->checkpoint.state.phase == kDone) {
+    tell(observer.on_message, fmt::format("{}: the run is finished", config.output));
+    return result_of(found->checkpoint.state, chosen, files, true);
+  }
+  const RunInputs inputs = digests_of(chosen);
+  if (found) check_same_inputs(*found, chosen, inputs);
   KeepFreedMemory keep_freed_memory;
   try {
-    return Trainer(settled, files, observer).run();
+    return Trainer(settled(chosen), inputs, std::move(found), files, observer).run();
   } catch (const c10::Error& error) {
-    fail("training: libtorch: {}", error.what_without_backtrace());
+    const std::string reason = error.what_without_backtrace();
+    if (reason.find("allocate memory") != std::string::npos)
+      fail("training: out of memory; lower --batch ({}) or --size ({} px)", config.batch, config.size);
+    fail("training: libtorch: {}", reason);
   }
 }
 

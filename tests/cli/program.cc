@@ -99,7 +99,7 @@ ProgramResult run_program(const std::vector<std::string>& arguments, const Progr
     if (polled[0].revents != 0) drain(out.ends[0], result.out);
     if (polled[1].revents != 0) drain(err.ends[0], result.err);
     if (!interrupted && options.interrupt_when(result.err)) {
-      kill(child, SIGINT);
+      kill(child, options.interrupt_signal);
       interrupted = true;
     }
     if (std::chrono::steady_clock::now() > deadline) {

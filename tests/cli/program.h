@@ -1,6 +1,7 @@
 // Runs the built program as a child process.
 #pragma once
 
+#include <signal.h>
 #include <sys/types.h>
 
 #include <functional>
@@ -24,7 +25,8 @@ struct ProgramOptions {
   int64_t memory_limit = -1;     ///< bytes of heap and other private memory the program can have
   int terminal_columns = 0;      ///< > 0: both outputs are a terminal so wide, and `out` has all
   std::vector<std::string> environment = {};                        ///< NAME=value, more than this process's
-  std::function<bool(const std::string& err)> interrupt_when = {};  ///< send SIGINT once this holds
+  std::function<bool(const std::string& err)> interrupt_when = {};  ///< send the signal once this holds
+  int interrupt_signal = SIGINT;
 };
 
 /// Arguments after the program's name. Ends the program if it runs for more than two minutes.

@@ -49,6 +49,10 @@ TEST_F(TrainTest, WritesAModelThatRuns) {
   const auto json = trained.json();
   EXPECT_EQ(json.at("dynamic_eval").at("images"), 6);
   EXPECT_EQ(json.at("dynamic_eval").at("rates").size(), 8u);
+  EXPECT_EQ(json.at("target"), 0.5);
+  EXPECT_EQ(json.at("reached"), json.at("dynamic_eval").at("macs_ratio"));
+  EXPECT_EQ(json.at("target_met"), false);
+  EXPECT_THAT(json.at("advice").get<std::string>(), HasSubstr("--masker-lr-multiplier"));
 
   const auto evaluated = run_program({"eval", json.at("model"), folder_.path("data"), "--json"});
   ASSERT_EQ(evaluated.exit_code, 0) << evaluated.err;
@@ -154,14 +158,74 @@ TEST_F(TrainTest, CtrlCSavesACheckpointThatResumes) {
   };
   const auto first = run_program(arguments(endless), {.interrupt_when = after_an_epoch});
   EXPECT_EQ(first.exit_code, 130);
-  EXPECT_THAT(first.err, HasSubstr("--resume"));
+  EXPECT_THAT(first.err, HasSubstr("saving after this step; once more to quit"));
+  EXPECT_THAT(first.err, HasSubstr("`lasnet train --resume -o " + folder_.path("out") + "` goes on"));
 
-  auto resumed = endless;
-  resumed.push_back("--resume");
+  const std::vector<std::string> resumed = {"train", "--resume", "-o", folder_.path("out")};
   const auto any_epoch = [](const std::string& err) { return err.find("pretrain ") != std::string::npos; };
-  const auto second = run_program(arguments(resumed), {.interrupt_when = any_epoch});
-  EXPECT_EQ(second.exit_code, 130);
+  const auto second = run_program(resumed, {.interrupt_when = any_epoch, .interrupt_signal = SIGHUP});
+  EXPECT_EQ(second.exit_code, 130) << "a terminal that was closed";
   EXPECT_THAT(second.err, testing::Not(HasSubstr("pretrain 1/")));
+  EXPECT_THAT(second.err, HasSubstr("resuming pretrain"));
+
+  const auto other = run_program(with(resumed, {"--batch", "5"}));
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.err, HasSubstr("started with --batch 4, now it is 5"));
+}
+
+TEST_F(TrainTest, ResumingNeedsARun) {
+  const auto result = run_program({"train", "--resume", "-o", folder_.path("out")});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr(folder_.path("out") + " holds no checkpoint"));
+}
+
+TEST_F(TrainTest, SaysWhatItDoesBeforeItDoesIt) {
+  const auto result = run_program(arguments({"--epochs", "2", "--pretrain-epochs", "1", "--target", "0.5"}));
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  size_t at = 0;
+  for (const char* expected :
+       {"training on 1 thread of", "plan: 1 epoch of pretrain, 2 epochs of finetune; 3 steps",
+        "images/s, measured on a few: all of it takes about", "too few for the maskers",
+        "pretrain 1/1  step 1 of 3 begins", "finetune 1/2  step 1 of 3 begins", "with noise, in training"}) {
+    const size_t found = result.err.find(expected, at);
+    ASSERT_NE(found, std::string::npos) << expected << " in\n" << result.err;
+    at = found;
+  }
+  const std::string last = result.out.substr(result.out.rfind('\n', result.out.size() - 2) + 1);
+  EXPECT_THAT(last, testing::AllOf(testing::StartsWith("target 50.0 % of the MACs, reached "),
+                                   HasSubstr("not met; "), HasSubstr("--masker-lr-multiplier")));
+}
+
+TEST_F(TrainTest, WeightsOfImageNetsStemSeeTheSizeOfImageNet) {
+  const std::string plain = folder_.path("plain.safetensors"), teacher = folder_.path("teacher.safetensors");
+  ArchConfig arch = tiny_model({}).spec.arch;
+  arch.stem = StemKind::imagenet;
+  write_safetensors({random_weights(make_spec(arch), 1), {}}, plain, DType::f32);
+  write_text(teacher, "no model");
+  // The teacher ends the run once the images are read.
+  const auto read_images = [&](const std::vector<std::string>& more) {
+    const std::vector<std::string> all = {"train",
+                                          "--data",
+                                          folder_.path("data"),
+                                          "-o",
+                                          folder_.path("out"),
+                                          "--init",
+                                          plain,
+                                          "--arch",
+                                          arch.name,
+                                          "--width",
+                                          "0.125",
+                                          "--teacher",
+                                          teacher,
+                                          "--granularity",
+                                          "4-4-2-1"};
+    const auto result = run_program(with(all, more));
+    EXPECT_EQ(result.exit_code, 1) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(teacher));
+    return result.err;
+  };
+  EXPECT_THAT(read_images({}), HasSubstr("decoding for 224 px"));
+  EXPECT_THAT(read_images({"--size", "64"}), HasSubstr("decoding for 64 px"));
 }
 
 TEST_F(TrainTest, OptionsWinOverTheFile) {
@@ -204,12 +268,14 @@ TEST_F(TrainTest, WrongUse) {
   const auto of_file = run_program(arguments({"--config", file}));
   EXPECT_EQ(of_file.exit_code, 1);
   EXPECT_THAT(of_file.err, HasSubstr(file + ": --target 1.5 is not allowed"));
-  for (const char* content : {"epoch = 3\n", "epochs = [3\n", "\xff"}) {
+  for (const char* content : {"epoch = 3\n", "epochs = = 3\n", "\xff"}) {
     write_text(file, content);
     const auto result = run_program(arguments({"--config", file}));
     EXPECT_EQ(result.exit_code, 1) << content;
     EXPECT_THAT(result.err, HasSubstr(file));
   }
+  refuse("--weight-decay", "1e+300");
+  refuse("--mean", "0.5,0.5");
   refuse("--epochs", "many");
   EXPECT_FALSE(fs::exists(folder_.path("out")));
 }

@@ -50,6 +50,8 @@ masker_bias = 2.5
 se = "dense"
 flip = false
 seed = 12345678901
+mean = "raw"
+std = [0.5, 0.25, 1]
 )"));
   EXPECT_EQ(config.data, "photos");
   EXPECT_EQ(config.arch.name, "resnet50");
@@ -62,6 +64,8 @@ seed = 12345678901
   EXPECT_EQ(config.masker_bias, 2.5f);
   EXPECT_FALSE(config.flip);
   EXPECT_EQ(config.seed, 12345678901u);
+  EXPECT_THAT(config.mean, testing::ElementsAre(0, 0, 0));
+  EXPECT_THAT(config.std, testing::ElementsAre(0.5f, 0.25f, 1));
 }
 
 TEST_F(ConfigFile, KeepsTheBaseWhereItIsSilent) {
@@ -88,7 +92,11 @@ TEST_F(ConfigFile, WrongTypesAreRefused) {
   EXPECT_THAT(message_for("flip = 1"), AllOf(HasSubstr("'flip'"), HasSubstr("true or false")));
   EXPECT_THAT(message_for("data = 3"), AllOf(HasSubstr("'data'"), HasSubstr("string")));
   EXPECT_THAT(message_for("granularity = [4, \"x\"]"), HasSubstr("'granularity'"));
-  EXPECT_NE(message_for("stem = \"huge\""), "accepted");
+  EXPECT_THAT(message_for("seed = 1\nstem = \"huge\""),
+              AllOf(testing::StartsWith(path_ + ":2: 'stem': "), HasSubstr("huge")));
+  EXPECT_THAT(message_for("granularity = \"4-x\""), testing::StartsWith(path_ + ":1: 'granularity': "));
+  EXPECT_THAT(message_for("mean = \"grey\""),
+              AllOf(testing::StartsWith(path_ + ":1: 'mean': "), HasSubstr("inception")));
 }
 
 TEST_F(ConfigFile, SyntaxErrorsNameTheLine) {
@@ -152,6 +160,24 @@ INSTANTIATE_TEST_SUITE_P(
                     BadValue{"batch", [](TrainConfig& c) { c.batch = 0; }},
                     BadValue{"lr", [](TrainConfig& c) { c.lr = -1; }},
                     BadValue{"pretrain_lr", [](TrainConfig& c) { c.pretrain_lr = INFINITY; }},
+                    // Values that a double holds and libtorch's floats do not.
+                    BadValue{"lr", [](TrainConfig& c) { c.lr = 1e300; }},
+                    BadValue{"weight_decay", [](TrainConfig& c) { c.weight_decay = 1e300; }},
+                    BadValue{"lambda_flops", [](TrainConfig& c) { c.lambda_flops = 1e300; }},
+                    BadValue{"temperature_distill", [](TrainConfig& c) { c.temperature_distill = 1e-300; }},
+                    BadValue{"masker_bias", [](TrainConfig& c) { c.masker_bias = 1e30f; }},
+                    BadValue{"mean",
+                             [](TrainConfig& c) {
+                               c.mean = {0.5f, 0.5f};
+                             }},
+                    BadValue{"mean",
+                             [](TrainConfig& c) {
+                               c.mean = {0.5f, 0.5f, 128};
+                             }},
+                    BadValue{"std",
+                             [](TrainConfig& c) {
+                               c.std = {1, 1, 0};
+                             }},
                     BadValue{"momentum", [](TrainConfig& c) { c.momentum = 1; }},
                     BadValue{"pretrain_weight_decay", [](TrainConfig& c) { c.pretrain_weight_decay = -1; }},
                     BadValue{"weight_decay", [](TrainConfig& c) { c.weight_decay = NAN; }},
@@ -164,6 +190,67 @@ INSTANTIATE_TEST_SUITE_P(
 
 TEST(CheckTrainConfig, ValuesAreNamedByTheirOptions) {
   EXPECT_EQ(option_name("masker_lr_multiplier"), "--masker-lr-multiplier");
+}
+
+TEST(ConfigJson, IsReadBackAsItWas) {
+  TrainConfig config = valid_config();
+  config.arch = {.name = "regnet_y_400mf",
+                 .width = 0.3,
+                 .classes = 1000,
+                 .stem = StemKind::small,
+                 .granularity = {8, 4, 2, 1},
+                 .se_pool = SePool::dense};
+  config.seed = UINT64_MAX;
+  config.masker_bias = 0.1f;
+  config.mean = {0.1f, 0.2f, 0.3f};
+  config.flip = false;
+  config.lr = 0.1;
+  const nlohmann::json json = to_json(config);
+  EXPECT_EQ(to_json(config_from(Record(json, "file"))), json);
+  EXPECT_EQ(config_from(Record(json, "file")).seed, UINT64_MAX);
+}
+
+TEST(ConfigJson, OtherTypesAreNamedWithTheirPlace) {
+  const auto message_for = [](const char* key, const nlohmann::json& value) -> std::string {
+    nlohmann::json json = to_json(valid_config());
+    if (value.is_null()) json.erase(key);
+    if (!value.is_null()) json[key] = value;
+    try {
+      config_from(Record(json, "file"));
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "accepted";
+  };
+  EXPECT_EQ(message_for("flip", 3), "file.flip: expected true or false, got 3");
+  EXPECT_EQ(message_for("data", nlohmann::json::array()), "file.data: expected a string, got []");
+  EXPECT_THAT(message_for("epochs", 1.5), HasSubstr("file.epochs: expected an integer"));
+  EXPECT_THAT(message_for("epochs", uint64_t{1} << 63), HasSubstr("file.epochs: expected an integer"));
+  EXPECT_THAT(message_for("seed", -1), HasSubstr("file.seed: expected an integer from 0"));
+  EXPECT_THAT(message_for("stem", "huge"), HasSubstr("file.stem: "));
+  EXPECT_EQ(message_for("lr", nlohmann::json()), "file: the key 'lr' is missing");
+}
+
+TEST(Defaults, AreThePapersOfTheArchitecture) {
+  ArchConfig arch{.name = "resnet50"};
+  EXPECT_EQ(default_train_config(arch, false).masker_lr_multiplier, 0.1);
+  EXPECT_EQ(default_train_config(arch, false).size, 128);
+  EXPECT_EQ(default_train_config(arch, true).size, 224);
+  EXPECT_EQ(default_train_config(arch, true).crop_min_scale, 0.08);
+  arch.name = "regnet_y_800mf";
+  EXPECT_EQ(default_train_config(arch, true).masker_lr_multiplier, 1);
+  arch.stem = StemKind::small;
+  EXPECT_EQ(default_train_config(arch, true).size, 128) << "no network of ImageNet";
+}
+
+TEST(ParseColour, TakesNumbersAndNames) {
+  EXPECT_THAT(parse_colour("0.1,0.2,0.3", false), testing::ElementsAre(0.1f, 0.2f, 0.3f));
+  EXPECT_EQ(parse_colour("imagenet", false), Preprocessing().mean);
+  EXPECT_EQ(parse_colour("imagenet", true), Preprocessing().std);
+  EXPECT_THAT(parse_colour("raw", true), testing::ElementsAre(1, 1, 1));
+  EXPECT_THAT(parse_colour("inception", false), testing::ElementsAre(0.5f, 0.5f, 0.5f));
+  for (const char* text : {"", "0.1", "0.1,0.2", "1,2,3,4", "0.1,,0.2", "0.1,0.2,0.3,", "0,1,2x", "grey"})
+    EXPECT_THROW(parse_colour(text, false), Error) << text;
 }
 
 TEST(ConfigJson, RecordsEveryKeyAndTheRecipeLeavesOutPaths) {

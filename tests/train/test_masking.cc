@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "lasnet/mask.h"
@@ -96,6 +97,57 @@ TEST_P(MaskingTest, DilationIsThatOfTheDefinition) {
   dilate_mask(mask, grid.map, c.stride, c.input, expected);
   torch::Tensor dilated = dilate(to_map(mask, grid.map.height, grid.map.width), c.stride, c.input);
   EXPECT_EQ(from_map(dilated), expected);
+}
+
+/// What each mask pixel gets of the sum over D: of every 3x3 window, an equal share of those of its pixels
+/// that are as large as the largest.
+std::vector<double> shared_gradient(const std::vector<uint8_t>& mask, MapSize map, int stride,
+                                    MapSize input) {
+  std::vector<double> gradient(mask.size());
+  for (int64_t y = 0; y < input.height; ++y) {
+    for (int64_t x = 0; x < input.width; ++x) {
+      std::vector<size_t> window, largest;
+      for (int64_t row = 0; row < map.height; ++row) {
+        for (int64_t col = 0; col < map.width; ++col) {
+          if (std::abs(row * stride - y) <= 1 && std::abs(col * stride - x) <= 1)
+            window.push_back(static_cast<size_t>(row * map.width + col));
+        }
+      }
+      const bool active = std::any_of(window.begin(), window.end(), [&](size_t i) { return mask[i] == 1; });
+      for (size_t i : window) {
+        if (mask[i] == (active ? 1 : 0)) largest.push_back(i);
+      }
+      for (size_t i : largest) gradient[i] += 1.0 / static_cast<double>(largest.size());
+    }
+  }
+  return gradient;
+}
+
+TEST_P(MaskingTest, EqualMaximaOfTheDilationShareTheGradient) {
+  const GridCase& c = GetParam();
+  const PatchGrid grid = c.grid();
+  std::vector<uint8_t> mask(static_cast<size_t>(grid.map.pixels()));
+  expand_patches(grid, random_patches(grid, 6), mask);
+  torch::Tensor values = to_map(mask, grid.map.height, grid.map.width).requires_grad_();
+  torch::Tensor dilated = dilate(values, c.stride, c.input);
+  EXPECT_EQ(from_map(dilated.detach()), from_map(dilate(values.detach(), c.stride, c.input)));
+  dilated.sum().backward();
+  const torch::Tensor gradient = values.grad().contiguous();
+  const std::vector<double> expected = shared_gradient(mask, grid.map, c.stride, c.input);
+  for (size_t i = 0; i < expected.size(); ++i)
+    EXPECT_NEAR(gradient.data_ptr<float>()[i], expected[i], 1e-5) << i;
+}
+
+TEST(Dilation, OfAFullMaskGivesEveryPixelTheAverageGradient) {
+  torch::Tensor mask = torch::ones({1, 1, 7, 7}).requires_grad_();
+  dilate(mask, 1, {7, 7}).sum().backward();
+  // A window of the interior has nine pixels, one at an edge six, one in a corner four.
+  constexpr double kCorner = 1.0 / 4 + 2.0 / 6 + 1.0 / 9, kInterior = 1;
+  for (const auto& [row, col] : {std::pair{0, 0}, {0, 6}, {6, 0}, {6, 6}})
+    EXPECT_NEAR(mask.grad()[0][0][row][col].item<double>(), kCorner, 1e-6);
+  EXPECT_NEAR(mask.grad()[0][0][3][3].item<double>(), kInterior, 1e-6);
+  EXPECT_NEAR(mask.grad().sum().item<double>(), 49, 1e-4);
+  EXPECT_TRUE(torch::allclose(mask.grad(), mask.grad().flip({2, 3}), 1e-6));
 }
 
 INSTANTIATE_TEST_SUITE_P(Grids, MaskingTest,

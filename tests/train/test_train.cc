@@ -14,6 +14,7 @@
 #include "model/safetensors.h"
 #include "synthetic_folder.h"
 #include "train/checkpoint.h"
+#include "train/digest.h"
 #include "train/evaluate.h"
 
 namespace lasnet {
@@ -51,6 +52,7 @@ class TrainTest : public testing::Test {
     config_.threads = 1;
     config_.output = folder_.path("out");
     observer_.on_message = [this](const std::string& text) { messages_ += text + "\n"; };
+    observer_.on_warning = [this](const std::string& text) { warnings_.push_back(text); };
     observer_.on_epoch = [this](const EpochInfo& info) { epochs_.push_back(info); };
   }
 
@@ -67,10 +69,30 @@ class TrainTest : public testing::Test {
 
   std::string out(const std::string& name) const { return config_.output + "/" + name; }
 
+  /// Begins the run, and stops it after so many polls.
+  void begin(int polls = 3) {
+    observer_.should_stop = [polls]() mutable { return --polls == 0; };
+    ASSERT_FALSE(train(config_, observer_).completed);
+    ASSERT_TRUE(exists(out("checkpoint.safetensors")));
+    observer_.should_stop = {};
+    config_.resume = true;
+  }
+
+  /// Trains once, and lets later runs start from the static network, elsewhere.
+  void start_from_static() {
+    train(config_, observer_);
+    config_.init = out("static.safetensors");
+    config_.output = folder_.path("second");
+    messages_.clear();
+    epochs_.clear();
+    warnings_.clear();
+  }
+
   SyntheticFolder folder_;
   TrainConfig config_;
   TrainObserver observer_;
   std::string messages_;
+  std::vector<std::string> warnings_;
   std::vector<EpochInfo> epochs_;
 };
 
@@ -135,6 +157,8 @@ TEST_F(TrainTest, LeavesModelsThatRunAndALogOfAllEpochs) {
   EXPECT_EQ(dynamic.preprocessing.crop, 32);
   nlohmann::json facts = nlohmann::json::parse(dynamic.training_json);
   EXPECT_EQ(facts.at("recipe").at("epochs"), 1);
+  EXPECT_TRUE(facts.at("init").is_null());
+  EXPECT_TRUE(facts.at("teacher").is_null());
   EXPECT_EQ(facts.at("results").at("finetune").at("top1"), result.dynamic_eval.top1);
   EXPECT_EQ(facts.at("results").at("control").at("top1"), result.control_eval.top1);
   std::stringstream log(read_text(out("log.csv")));
@@ -325,7 +349,7 @@ TEST_F(TrainTest, RefusesAnUnknownArchitecture) {
 }
 
 TEST_F(TrainTest, ADivergingRunSaysWhatToLower) {
-  config_.pretrain_lr = 1e30;
+  config_.pretrain_lr = config_.pretrain_weight_decay = 1e6;
   EXPECT_THAT(error(), AllOf(HasSubstr("not finite"), HasSubstr("--pretrain-lr")));
 }
 
@@ -357,9 +381,11 @@ TEST_F(TrainTest, WhatKilledRunsLeftIsRemoved) {
   std::filesystem::create_directories(config_.output);
   std::ofstream(out("checkpoint.safetensors.lasnet-123-4.tmp")) << "half";
   std::ofstream(out("notes.tmp")) << "mine";
+  std::ofstream(out("log.csv.20240101.tmp")) << "mine, too";
   train(config_, observer_);
   EXPECT_FALSE(std::filesystem::exists(out("checkpoint.safetensors.lasnet-123-4.tmp")));
   EXPECT_TRUE(std::filesystem::exists(out("notes.tmp")));
+  EXPECT_TRUE(std::filesystem::exists(out("log.csv.20240101.tmp")));
 }
 
 TEST_F(TrainTest, SaysThatOtherThreadsGiveOtherDigits) {
@@ -387,8 +413,15 @@ TEST_F(TrainTest, ReportsEveryStep) {
     EXPECT_GT(info.images_per_s, 0);
   }
   EXPECT_THAT(phases, ElementsAre("pretrain", "evaluate", "finetune", "evaluate"));
-  EXPECT_EQ(steps[0].step, 1);
+  EXPECT_EQ(steps[0].step, 0) << "before the first step";
+  EXPECT_EQ(steps[1].step, 1);
   EXPECT_EQ(steps[0].steps, 4);
+  EXPECT_GT(steps[0].seconds_left, 0);
+  for (size_t i = 1; i < steps.size(); ++i) {
+    if (steps[i].images_per_s != steps[i - 1].images_per_s) continue;
+    EXPECT_LE(steps[i].seconds_left, steps[i - 1].seconds_left);
+  }
+  EXPECT_EQ(steps.back().seconds_left, 0);
 }
 
 /// Files beyond `bytes` cannot be written while it lives: what a full disk looks like to a writer.
@@ -435,15 +468,259 @@ TEST_F(TrainTest, AFullDiskKeepsTheOldCheckpoint) {
   EXPECT_EQ(loaded.state.results.at("pretrain").rates, std::vector<double>{0.3});
 }
 
-TEST(MaskWarnings, NameConstantMasksOnly) {
+TEST(ConstantMasksTest, NamesThoseOfAllImages) {
   MaskStatistics masks{.blocks = {"empty", "full", "varied", "middle", "nearly"},
                        .mean = {0.0, 1.0, 0.995, 0.5, 0.999},
                        .std = {0.0, 0.0, 0.05, 0.0, 0.001}};
-  auto collapsed = AllOf(HasSubstr("collapsed"), HasSubstr("the mask of empty;"), HasSubstr("--masker-bias"));
-  auto saturated =
-      AllOf(HasSubstr("saturated"), HasSubstr("the mask of full, nearly;"), HasSubstr("--lambda-flops"));
-  EXPECT_THAT(mask_warnings(masks, 0.1), ElementsAre(collapsed));
-  EXPECT_THAT(mask_warnings(masks, 0.9), ElementsAre(collapsed, saturated));
+  EXPECT_THAT(constant_masks(masks, 0.1).empty, ElementsAre("empty"));
+  EXPECT_TRUE(constant_masks(masks, 0.1).full.empty()) << "as all are at the start";
+  EXPECT_THAT(constant_masks(masks, 0.9).empty, ElementsAre("empty"));
+  EXPECT_THAT(constant_masks(masks, 0.9).full, ElementsAre("full", "nearly"));
+}
+
+Evaluation guesses(double top1, int64_t images) {
+  Evaluation evaluation;
+  evaluation.top1 = top1;
+  evaluation.images = images;
+  return evaluation;
+}
+
+TEST(ChanceWarning, IsOfAccuraciesThatGuessingHas) {
+  const Preprocessing preprocessing{.mean = {0, 0, 0}, .std = {1, 1, 1}};
+  EXPECT_THAT(chance_warning(guesses(0.0012, 5000), 1000, preprocessing),
+              AllOf(HasSubstr("0.1 %"), HasSubstr("mean 0,0,0"), HasSubstr("deviation 1,1,1"),
+                    HasSubstr("--mean"), HasSubstr("--std")));
+  EXPECT_TRUE(chance_warning(guesses(0.02, 5000), 1000, preprocessing).empty());
+  EXPECT_TRUE(chance_warning(guesses(0.9, 16), 2, preprocessing).empty());
+  EXPECT_FALSE(chance_warning(guesses(0.6, 16), 2, preprocessing).empty());
+}
+
+TEST_F(TrainTest, TheFirstNewsAreThePlanAndTheStaticNetwork) {
+  start_from_static();
+  std::vector<std::string> order;
+  TrainPlan plan;
+  observer_.on_plan = [&](const TrainPlan& told) { plan = told, order.push_back("plan"); };
+  observer_.on_message = [&](const std::string& text) {
+    if (text.find("before the first step: top-1") != std::string::npos) order.push_back("static");
+  };
+  observer_.on_step = [&](const StepInfo& info) {
+    if (info.phase == "finetune" && order.back() != "steps") order.push_back("steps");
+  };
+  config_.control_epochs = 2;
+  train(config_, observer_);
+  EXPECT_THAT(order, ElementsAre("plan", "static", "steps"));
+  ASSERT_EQ(plan.parts.size(), 2u);
+  EXPECT_EQ(plan.parts[0].phase, "control");
+  EXPECT_EQ(plan.parts[0].epochs, 2);
+  EXPECT_EQ(plan.steps_per_epoch, 4);
+  EXPECT_EQ(plan.threads, 1);
+  // Three epochs of 32 images, and evaluations of 16.
+  EXPECT_NEAR(plan.seconds * plan.images_per_s, 3 * (32 + 16.0 / 3), 1e-6);
+}
+
+TEST_F(TrainTest, TheProbeChangesNothing) {
+  config_.alpha_distill = 0;
+  train(config_, observer_);
+  const std::string first = read_text(out("model.safetensors"));
+  config_.overwrite = true;
+  begin(6);
+  config_.overwrite = false;
+  train(config_, observer_);
+  EXPECT_EQ(read_text(out("model.safetensors")), first) << "probed twice";
+}
+
+TEST_F(TrainTest, AStaticNetworkThatGuessesIsWarnedOf) {
+  config_.pretrain_lr = 1e-9;
+  start_from_static();
+  train(config_, observer_);
+  EXPECT_THAT(warnings_, Contains(AllOf(HasSubstr("guessing"), HasSubstr("--mean"))));
+}
+
+TEST_F(TrainTest, GivenMeanAndDeviationAreUsedAndKept) {
+  config_.mean = {0, 0.5f, 1};
+  config_.std = {1, 1, 0.5f};
+  const TrainResult result = train(config_, observer_);
+  EXPECT_EQ(load_model(result.model_path).preprocessing.mean, config_.mean);
+  EXPECT_EQ(load_model(result.model_path).preprocessing.std, config_.std);
+}
+
+TEST_F(TrainTest, ATargetThatIsMissedIsForetoldAndSaid) {
+  config_.target = 0.5;
+  const TrainResult result = train(config_, observer_);
+  EXPECT_THAT(warnings_, Contains(AllOf(HasSubstr("too few for the maskers"), HasSubstr("target of 50 %"))));
+  EXPECT_EQ(result.target, 0.5);
+  EXPECT_GT(result.dynamic_eval.macs_ratio, 0.9);
+  EXPECT_FALSE(result.target_met);
+  EXPECT_THAT(result.advice, HasSubstr("--masker-lr-multiplier"));
+}
+
+TEST_F(TrainTest, ADynamicModelsMaskersGoOn) {
+  config_.masker_bias = 0.5f;
+  train(config_, observer_);
+  const std::string dynamic = out("model.safetensors");
+  config_.init = dynamic;
+  config_.output = folder_.path("second");
+  EXPECT_THAT(error(),
+              AllOf(HasSubstr(dynamic), HasSubstr("--fresh-maskers"), HasSubstr("--masker-bias 0.5")));
+  config_.masker_bias = 0;
+  config_.lr = 1e-9;
+  TrainResult result = train(config_, observer_);
+  EXPECT_THAT(messages_,
+              AllOf(HasSubstr("its maskers are kept"), HasSubstr("without masks are the teacher")));
+  const Weights before = load_model(dynamic).weights, after = load_model(result.model_path).weights;
+  const std::string masker = "layer1.0.masker.conv2.bias";
+  EXPECT_NEAR(after.at(masker).data[0], before.at(masker).data[0], 1e-4);
+  EXPECT_LT(after.at(masker).data[0], 2);
+
+  config_.output = folder_.path("third");
+  config_.fresh_maskers = true;
+  messages_.clear();
+  result = train(config_, observer_);
+  EXPECT_THAT(messages_, HasSubstr("its maskers are left out"));
+  EXPECT_NEAR(load_model(result.model_path).weights.at(masker).data[0], 5, 1e-3);
+
+  config_.output = folder_.path("fourth");
+  config_.fresh_maskers = false;
+  config_.arch.granularity = {2, 2, 2, 1};
+  messages_.clear();
+  train(config_, observer_);
+  EXPECT_THAT(messages_, HasSubstr("though they were trained for S = 4-4-2-1"));
+}
+
+TEST_F(TrainTest, MaskersThatConversionMadeAreNoStart) {
+  train(config_, observer_);
+  Model converted = load_model(out("model.safetensors"));
+  for (auto& [name, values] : converted.weights) {
+    if (name.ends_with("masker.conv2.weight")) std::ranges::fill(values.data, 0.0f);
+  }
+  config_.init = folder_.path("converted.safetensors");
+  save_model(converted, config_.init);
+  config_.output = folder_.path("second");
+  config_.masker_bias = 2;
+  const TrainResult result = train(config_, observer_);
+  EXPECT_THAT(messages_, testing::Not(HasSubstr("maskers are kept")));
+  EXPECT_NEAR(load_model(result.model_path).weights.at("layer1.0.masker.conv2.bias").data[0], 2, 0.1);
+}
+
+TEST_F(TrainTest, TheModelNamesWhatItWasMadeFrom) {
+  start_from_static();
+  config_.teacher = config_.init;
+  const TrainResult result = train(config_, observer_);
+  const auto facts = nlohmann::json::parse(load_model(result.model_path).training_json);
+  for (const char* origin : {"init", "teacher"}) {
+    EXPECT_EQ(facts.at(origin).at("file"), "static.safetensors");
+    EXPECT_EQ(facts.at(origin).at("sha256"), digest_of_file(config_.init));
+  }
+}
+
+TEST_F(TrainTest, AResumedRunHasTheTeacherThatItBeganWith) {
+  start_from_static();
+  const std::string other = folder_.path("teacher.safetensors");
+  std::filesystem::copy_file(folder_.path("out/model.safetensors"), other);
+  config_.teacher = other;
+  begin();
+  config_.teacher.clear();
+  EXPECT_THAT(error(), AllOf(HasSubstr("--teacher " + other), HasSubstr("now it is none")));
+  config_.teacher = config_.init;
+  EXPECT_THAT(error(), HasSubstr("--teacher " + other));
+  config_.teacher = folder_.path("moved.safetensors");
+  std::filesystem::rename(other, config_.teacher);
+  EXPECT_TRUE(train(config_, observer_).completed) << "the same file elsewhere";
+}
+
+TEST_F(TrainTest, AResumedRunStartedFromTheSameWeights) {
+  config_.mean = {0.5f, 0.5f, 0.5f};
+  start_from_static();
+  config_.mean.clear();
+  begin();
+  const std::string init = config_.init;
+  config_.init.clear();
+  EXPECT_THAT(error(), AllOf(HasSubstr("--init " + init), HasSubstr("now it is none")));
+  config_.init = init;
+  Model changed = load_model(init);
+  changed.weights.at("fc.bias").data[0] += 1;
+  save_model(changed, init);
+  EXPECT_THAT(error(), HasSubstr("--init"));
+}
+
+TEST_F(TrainTest, APreTrainingDoesNotGoOnFromWeights) {
+  train(config_, observer_);
+  const std::string weights = out("static.safetensors");
+  config_.output = folder_.path("second");
+  config_.pretrain_epochs = 3;
+  begin();
+  config_.init = weights;
+  EXPECT_THAT(error(), AllOf(HasSubstr("--init none"), HasSubstr(weights)));
+}
+
+TEST_F(TrainTest, TheFolderOfARunKnowsItsConfiguration) {
+  EXPECT_FALSE(resumed_config(config_.output));
+  config_.pretrain_epochs = 2;
+  config_.lr = 0.3;
+  begin();
+  TrainConfig stored = resumed_config(config_.output).value();
+  EXPECT_EQ(stored.lr, 0.3);
+  EXPECT_EQ(stored.data, config_.data);
+  EXPECT_EQ(stored.threads, 1);
+  EXPECT_FALSE(stored.resume);
+  stored.resume = true;
+  EXPECT_TRUE(train(stored, observer_).completed);
+}
+
+TEST_F(TrainTest, ImagesThatWereReplacedAreNamed) {
+  config_.pretrain_epochs = 3;
+  begin();
+  const std::string image = folder_.path("train/red/3.png");
+  const auto time = std::filesystem::last_write_time(image);
+  std::filesystem::last_write_time(image, time + std::chrono::seconds(5));
+  begin();
+  EXPECT_THAT(warnings_, Contains(AllOf(HasSubstr("written again"), HasSubstr("train/red/3.png"))));
+  std::filesystem::copy_file(folder_.path("train/blue/3.png"), image,
+                             std::filesystem::copy_options::overwrite_existing);
+  std::ofstream(image, std::ios::app) << "longer";
+  EXPECT_THAT(error(), AllOf(HasSubstr("other data"), HasSubstr("train/red/3.png (")));
+}
+
+TEST_F(TrainTest, ADamagedCheckpointGivesWayToTheOneBefore) {
+  config_.pretrain_epochs = 4;
+  begin(20);
+  ASSERT_TRUE(exists(out("checkpoint.previous.safetensors")));
+  {
+    std::fstream file(out("checkpoint.safetensors"), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(-1, std::ios::end);
+    file.put('\x7f');
+  }
+  EXPECT_TRUE(train(config_, observer_).completed);
+  EXPECT_THAT(warnings_, Contains(AllOf(HasSubstr("damaged"), HasSubstr("checkpoint before"))));
+  EXPECT_FALSE(exists(out("checkpoint.previous.safetensors"))) << "the run is finished";
+}
+
+TEST_F(TrainTest, ATeacherIsCheckedBeforeTheFirstStep) {
+  train(config_, observer_);
+  Model teacher = load_model(out("static.safetensors"));
+  config_.output = folder_.path("second");
+  config_.teacher = folder_.path("teacher.safetensors");
+  int steps = 0;
+  observer_.on_step = [&](const StepInfo&) { ++steps; };
+  const auto refused = [&] {
+    save_model(teacher, config_.teacher);
+    return error();
+  };
+  teacher.class_names = {"blue", "rot"};
+  EXPECT_THAT(refused(),
+              AllOf(HasSubstr(config_.teacher), HasSubstr("class 1 is 'rot', that of the data 'red'")));
+  teacher.class_names.clear();
+  teacher.preprocessing.mean = {0, 0, 0};
+  EXPECT_THAT(refused(), AllOf(HasSubstr("mean 0,0,0"), HasSubstr("--mean")));
+  std::ofstream(config_.teacher) << "garbage";
+  EXPECT_THAT(error(), HasSubstr(config_.teacher));
+  EXPECT_EQ(steps, 0);
+
+  teacher.preprocessing = load_model(folder_.path("out/static.safetensors")).preprocessing;
+  teacher.preprocessing.crop = 40, teacher.preprocessing.resize = 44;
+  save_model(teacher, config_.teacher);
+  EXPECT_TRUE(train(config_, observer_).completed);
+  EXPECT_THAT(warnings_, Contains(HasSubstr("trained on 40 px and sees 32 px")));
 }
 
 }  // namespace

@@ -1,0 +1,105 @@
+#include "train/budget.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "core/fail.h"
+#include "train/config.h"
+#include "train/curves.h"
+
+namespace lasnet {
+namespace {
+
+constexpr int kIncrements = 400;
+constexpr int kNoiseSamples = 64;
+constexpr double kUnmovedRate = 0.99;
+
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+/// The mean over logistic noise of the straight-through gradient of a patch's decision.
+double mean_slope(double difference, double temperature) {
+  double sum = 0;
+  for (int i = 0; i < kNoiseSamples; ++i) {
+    const double u = (i + 0.5) / kNoiseSamples;
+    const double soft = sigmoid((difference + std::log(u / (1 - u))) / temperature);
+    sum += soft * (1 - soft) / temperature;
+  }
+  return sum / kNoiseSamples;
+}
+
+/// Of the budget and the bounds, with respect to one block's rate, where all blocks have the same.
+double budget_gradient(const TrainConfig& config, const MaskerTraining& schedule, double rate,
+                       double progress) {
+  const Bounds bounds = ratio_bounds(config.target, progress);
+  const double excess = 1 - schedule.dynamic_share + schedule.dynamic_share * rate - config.target;
+  const double network = 2 * excess * schedule.dynamic_share * schedule.gradient_share;
+  const double outside = std::max(rate - bounds.up, 0.0) - std::max(bounds.low - rate, 0.0);
+  return config.lambda_flops * (network + 2 * outside * schedule.gradient_share) / schedule.blocks;
+}
+
+}  // namespace
+
+double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule) {
+  const double steps = static_cast<double>(schedule.steps) / kIncrements;
+  // Both logits move, the one up and the other down.
+  const double reach = 2 * steps * config.masker_lr_multiplier * schedule.gain / (1 - config.momentum);
+  double difference = schedule.bias;
+  for (int i = 0; i < kIncrements; ++i) {
+    const double rate = sigmoid(difference);
+    if (rate <= config.target) return config.target;
+    const double progress = (i + 0.5) / kIncrements;
+    const auto step = static_cast<int64_t>(progress * static_cast<double>(schedule.steps));
+    const double temperature =
+        exponential_decay(config.gumbel_start, config.gumbel_end, step, schedule.steps);
+    difference -= reach * cosine_lr(schedule.lr, step, schedule.steps, 0) *
+                  budget_gradient(config, schedule, rate, progress) * mean_slope(difference, temperature);
+  }
+  return sigmoid(difference);
+}
+
+std::string masker_forecast(const TrainConfig& config, const MaskerTraining& schedule) {
+  constexpr double kMostMultiplier = 1000;
+  const double halfway = (sigmoid(schedule.bias) + config.target) / 2;
+  const double rate = forecast_rate(config, schedule);
+  if (rate <= halfway) return {};
+  TrainConfig faster = config;
+  faster.masker_lr_multiplier = std::max(config.masker_lr_multiplier, 0.01);
+  while (forecast_rate(faster, schedule) > halfway && faster.masker_lr_multiplier < kMostMultiplier)
+    faster.masker_lr_multiplier *= 2;
+  return fmt::format(
+      "{} steps at {} {:g} are too few for the maskers: from a bias of {:g} they are expected to keep about "
+      "{:.0f} % of the patches at the end, for a target of {:.0f} % of the MACs; {}",
+      schedule.steps, option_name("masker_lr_multiplier"), config.masker_lr_multiplier, schedule.bias,
+      100 * rate, 100 * config.target,
+      faster.masker_lr_multiplier < kMostMultiplier
+          ? fmt::format("give {} {:.2g} or more, or more {}", option_name("masker_lr_multiplier"),
+                        faster.masker_lr_multiplier, option_name("epochs"))
+          : fmt::format("give more {}", option_name("epochs")));
+}
+
+bool meets_budget(double macs_ratio, double target) {
+  return std::abs(macs_ratio - target) <= kBudgetTolerance;
+}
+
+std::string budget_advice(const TrainConfig& config, const Evaluation& reached) {
+  if (meets_budget(reached.macs_ratio, config.target)) return {};
+  if (reached.macs_ratio < config.target) {
+    return fmt::format("masks without noise keep less than was asked for: raise {}, or lower {}",
+                       option_name("target"), option_name("masker_lr_multiplier"));
+  }
+  const bool unmoved = std::ranges::all_of(reached.rates, [](double rate) { return rate >= kUnmovedRate; });
+  if (unmoved) {
+    return fmt::format("the maskers keep every patch still: raise {} (it was {:g}), or give more {}",
+                       option_name("masker_lr_multiplier"), config.masker_lr_multiplier,
+                       option_name("epochs"));
+  }
+  return fmt::format("raise {} or {}, or give more {}{}", option_name("lambda_flops"),
+                     option_name("masker_lr_multiplier"), option_name("epochs"),
+                     config.straight_through_dilation
+                         ? ""
+                         : fmt::format("; {} lets the first convolutions feel the budget",
+                                       option_name("straight_through_dilation")));
+}
+
+}  // namespace lasnet

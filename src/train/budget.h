@@ -1,0 +1,39 @@
+// Whether the masks come to the MACs that were asked for: foretold from the schedule, judged at the end.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "lasnet/train.h"
+
+namespace lasnet {
+
+/// What the forecast has to know of a network and its schedule.
+struct MaskerTraining {
+  double bias = 0;            ///< logit difference that the maskers start with
+  int64_t steps = 0;          ///< of fine-tuning
+  double lr = 0;              ///< peak, for this batch size
+  int blocks = 1;             ///< dynamic ones
+  double dynamic_share = 1;   ///< of the static network's MACs that masks decide on ...
+  double gradient_share = 1;  ///< ... and of those, that give them a gradient
+  double gain =
+      1;  ///< how much further a step moves a patch's logits than its masker's bias (features count)
+};
+
+/// The share of patches that sampled masks would keep at the end, if the budget's gradient alone moved them:
+/// an ordinary differential equation for the logit difference that all blocks share.
+double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule);
+
+/// A sentence if maskers are not expected to come half of the way to the target within their steps: with the
+/// multiplier of the learning rate that would do; else empty.
+std::string masker_forecast(const TrainConfig& config, const MaskerTraining& schedule);
+
+/// Noise-free ratios within this of the target have met it.
+inline constexpr double kBudgetTolerance = 0.05;
+
+bool meets_budget(double macs_ratio, double target);
+
+/// What to change so that another run comes closer to the target; empty if `reached` has met it.
+std::string budget_advice(const TrainConfig& config, const Evaluation& reached);
+
+}  // namespace lasnet

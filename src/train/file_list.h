@@ -1,0 +1,22 @@
+// The image files of a run: names, sizes and times, by which a resumed run sees that one was replaced.
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "lasnet/image.h"
+
+namespace lasnet {
+
+/// One line per file, `<size> <time in ns> <name below root>`, in name order.
+std::string list_files(const std::string& root, std::span<const ImageFolder::Item> items);
+
+/// How the files of two lists differ.
+struct ListDifference {
+  std::string content;  ///< names files that are missing, new or of another size; empty if none is
+  std::string times;    ///< the same of files that only have another time
+};
+ListDifference compare_lists(const std::string& before, const std::string& now);
+
+}  // namespace lasnet
