@@ -14,7 +14,32 @@ if(NOT LASNET_CUDA STREQUAL "OFF")
   endif()
 endif()
 
+# lasnet_find_gpus(OUT): the compute capabilities of this machine's GPUs, as architectures; empty where there is none.
+function(lasnet_find_gpus out)
+  execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader OUTPUT_VARIABLE capabilities ERROR_QUIET
+                  RESULT_VARIABLE failed)
+  set(found)
+  if(NOT failed)
+    string(REGEX MATCHALL "[0-9]+\\.[0-9]" found "${capabilities}")
+    list(TRANSFORM found REPLACE "\\." "")
+    list(REMOVE_DUPLICATES found)
+    list(SORT found COMPARE NATURAL)
+  endif()
+  set(${out} "${found}" PARENT_SCOPE)
+endfunction()
+
 if(LASNET_HAS_CUDA)
+  # A list takes the place of the names in this run alone: the cache keeps what was asked for.
+  if(LASNET_CUDA_ARCHITECTURES STREQUAL "AUTO")
+    lasnet_find_gpus(LASNET_CUDA_ARCHITECTURES)
+    if(NOT LASNET_CUDA_ARCHITECTURES)
+      set(LASNET_CUDA_ARCHITECTURES 90)  # the one that all kernels are for
+    endif()
+  elseif(LASNET_CUDA_ARCHITECTURES STREQUAL "ALL")
+    set(LASNET_CUDA_ARCHITECTURES 75 80 86 89 90)
+  endif()
+  message(STATUS "CUDA architectures: ${LASNET_CUDA_ARCHITECTURES}; the last one also as PTX, for newer GPUs")
+
   # Machine code for each architecture, and for later ones the last one's PTX.
   set(CMAKE_CUDA_ARCHITECTURES ${LASNET_CUDA_ARCHITECTURES})
   list(TRANSFORM CMAKE_CUDA_ARCHITECTURES APPEND "-real")

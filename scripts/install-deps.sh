@@ -2,7 +2,7 @@
 # Installs what building lasnet needs from Debian or Ubuntu packages. Idempotent: what is installed is skipped, and
 # when nothing is missing apt is not called at all.
 #
-#   scripts/install-deps.sh [--no-train] [--fuzz] [--data]
+#   scripts/install-deps.sh [--no-train] [--fuzz] [--tidy] [--data]
 #   scripts/install-deps.sh --train-available     prints ON if libtorch is installed or can be, else OFF
 set -eu
 
@@ -14,6 +14,7 @@ packages='g++ cmake ninja-build ccache clang-format
 # Training. OpenMP's OpenBLAS shares its thread pool with libtorch; the pthread one fights it for the cores.
 train_packages='libtorch-dev libopenblas0-openmp libssl-dev'
 fuzz_packages='clang'
+tidy_packages='clang-tidy-16'
 # Photographs for the demo's data set (docs/demo-data.md).
 data_packages='tuxpaint-stamps-default mate-backgrounds lomiri-wallpapers-16.04 plasma-workspace-wallpapers
   gcompris-qt-data'
@@ -40,6 +41,7 @@ for argument; do
   case $argument in
     --no-train) train=no ;;
     --fuzz) packages="$packages $fuzz_packages" ;;
+    --tidy) packages="$packages $tidy_packages" ;;
     --data) packages="$packages $data_packages" ;;
     --train-available) train_available; exit ;;
     -h | --help) usage; exit ;;

@@ -8,6 +8,7 @@
 
 #include "core/fail.h"
 #include "lasnet/hardware.h"
+#include "model/normalisation.h"
 #include "train/config.h"
 
 namespace lasnet::cli {
@@ -140,8 +141,17 @@ class FieldDeclarer {
   }
 
   void operator()(const char* key, const std::vector<float>&) const {
-    const bool is_std = std::string_view(key) == "std";
-    parsed(key, "", [is_std](const std::string& text) { return parse_colour(text, is_std); });
+    if (std::string_view(key) == "std") {
+      parsed(key, "", parse_std);
+      return;
+    }
+    // The name of a mean says its deviation too, unless that is given.
+    auto accept = [&overrides = options_.overrides, key](const std::string& text) {
+      overrides.push_back(assignment(key, parse_mean(text)));
+      if (const auto known = find_normalisation(text))
+        overrides.insert(overrides.begin(), assignment("std", known->std));
+    };
+    describe(add_parsed(app_, option_names(key), "", accept), key, "");
   }
 
   template <typename T>

@@ -13,6 +13,7 @@
 #include "core/fail.h"
 #include "core/file.h"
 #include "core/suggest.h"
+#include "model/normalisation.h"
 
 namespace lasnet {
 namespace {
@@ -42,7 +43,7 @@ class TomlValue {
   void read(std::vector<float>& out) const {
     if (read_array(out)) return;
     parsed(out, "a string like \"imagenet\", or an array of three numbers",
-           [this](const std::string& text) { return parse_colour(text, key_ == "std"); });
+           key_ == "std" ? parse_std : parse_mean);
   }
 
  private:
@@ -177,6 +178,9 @@ TrainConfig parse_train_config(std::string_view text, const std::string& path, T
     known.push_back(key);
     if (const toml::node* node = table.get(key)) TomlValue(path, key, *node).read(member);
   });
+  // The name of a mean says its deviation too.
+  const auto named = find_normalisation(table["mean"].value_or(""));
+  if (named && !table.contains("std")) base.std = named->std;
   for (const auto& [key, node] : table) {
     if (std::ranges::find(known, key.str()) != known.end()) continue;
     std::string nearest = nearest_name(key.str(), known);
@@ -196,28 +200,6 @@ TrainConfig default_train_config(const ArchConfig& arch, bool from_weights) {
     config.crop_min_scale = 0.08;
   }
   return config;
-}
-
-std::vector<float> parse_colour(const std::string& text, bool is_std) {
-  struct Preset {
-    std::string_view name;
-    std::vector<float> mean, std;
-  };
-  const Preprocessing usual;
-  const std::array presets = {Preset{"imagenet", usual.mean, usual.std}, Preset{"raw", {0, 0, 0}, {1, 1, 1}},
-                              Preset{"inception", {0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}}};
-  for (const Preset& preset : presets) {
-    if (text == preset.name) return is_std ? preset.std : preset.mean;
-  }
-  std::vector<float> values;
-  for (const char *at = text.data(), *end = at + text.size(); at <= end;) {
-    const auto [stop, error] = std::from_chars(at, end, values.emplace_back());
-    if (error != std::errc() || (stop != end && *stop != ',') || values.size() > 3) break;
-    if (stop == end && values.size() == 3) return values;
-    at = stop + 1;
-  }
-  fail("'{}': expected three numbers with commas, of red, green and blue, or imagenet, raw or inception",
-       text);
 }
 
 std::vector<int> parse_train_granularity(const std::string& text) {

@@ -65,11 +65,6 @@ void visit_fields(Config& config, Visitor&& visit) {
 /// parse_granularity, and "auto": kAutoGranularity.
 std::vector<int> parse_train_granularity(const std::string& text);
 
-/// "0.485,0.456,0.406", or by the name of the inputs that a network expects, imagenet, raw ([0, 1]) or
-/// inception
-/// ([-1, 1]), their mean or (`is_std`) deviation.
-std::vector<float> parse_colour(const std::string& text, bool is_std);
-
 /// load_train_config on text; `path` names it in errors.
 TrainConfig parse_train_config(std::string_view text, const std::string& path, TrainConfig base);
 

@@ -61,7 +61,7 @@ ListDifference compare_lists(const std::string& before, const std::string& now) 
     if (found == new_files.end()) {
       content.push_back(name + " (gone)");
     } else if (found->second.size != stamp.size) {
-      content.push_back(fmt::format("{} ({} bytes, were {})", name, found->second.size, stamp.size));
+      content.push_back(fmt::format("{} ({} bytes instead of {})", name, found->second.size, stamp.size));
     } else if (found->second.time != stamp.time) {
       times.push_back(name);
     }

@@ -159,8 +159,8 @@ TEST_F(ImagesTest, ClassListsThatMeanNothingAreRefusedWithTheirLine) {
       {"disc\n\nstripes\n", "names.txt:2: empty line"},
       {"\n\n", "expected one class name per line, got nothing"},
       {"disc\ta disc\nstripes\n", "names.txt:2: 'stripes'; expected on every line"},
-      {"disc\nstripes\tlines\n", "names.txt:2: 'stripes\tlines'; expected on every line"},
-      {"disc\ta disc\nstripes\t\n", "names.txt:2: 'stripes\t'; expected on every line"},
+      {"disc\nstripes\tlines\n", "names.txt:2: 'stripes\\x09lines'; expected on every line"},
+      {"disc\ta disc\nstripes\t\n", "names.txt:2: 'stripes\\x09'; expected on every line"},
       {"disc\ta disc\ndisc\tstripes\n", "names.txt:2: the folder 'disc' is there twice"},
       {std::string("\xff\xfe"
                    "d\0",

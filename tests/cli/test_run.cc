@@ -126,7 +126,7 @@ TEST_F(RunTest, MemoryIsEstimatedBeforeTheWork) {
                                   {.memory_limit = kLimit});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err,
-              testing::AllOf(HasSubstr("resnet18: a batch of 1 x 4096 x 4096 px needs"),
+              testing::AllOf(HasSubstr("a batch of 1 images of 4096 x 4096 px needs"),
                              HasSubstr("GiB are available"), HasSubstr("smaller batch, input size")));
 }
 

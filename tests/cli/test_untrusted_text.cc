@@ -134,7 +134,9 @@ TEST(Predict, FitsATerminalAndIsWholeElsewhere) {
     const auto result = run_program(command, {.terminal_columns = columns, .environment = {"NO_COLOR=1"}});
     EXPECT_EQ(result.exit_code, 0);
     for (const std::string& line : lines_of(result.out.substr(result.out.find("block ")))) {
-      if (line.find("schedule, unless") != line.npos || line.find("computes ") != line.npos) continue;
+      // What is no table is prose, which terminals wrap.
+      const auto starts = [&line](std::string_view text) { return line.find(text) != line.npos; };
+      if (starts("schedule, unless") || starts("computes ") || starts("profile  ")) continue;
       EXPECT_LE(cli::display_width(line), columns) << line;
     }
   }

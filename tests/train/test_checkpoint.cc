@@ -242,14 +242,14 @@ TEST_F(ListTest, NamesWhatIsOtherwise) {
   std::filesystem::last_write_time(dir_ / "with space.png",
                                    std::filesystem::file_time_type(std::chrono::seconds(2'000'000)));
   const ListDifference difference = compare_lists(before, list());
-  EXPECT_EQ(difference.content, "b.png (6 bytes, were 5), c.png (gone), d.png (new)");
+  EXPECT_EQ(difference.content, "b.png (6 bytes instead of 5), c.png (gone), d.png (new)");
   EXPECT_EQ(difference.times, "with space.png");
 }
 
 TEST_F(ListTest, LongListsAreCut) {
   const std::string before = list();
   for (int i = 0; i < 9; ++i) write(std::to_string(i) + ".png", "x");
-  EXPECT_THAT(compare_lists(before, list()).content, HasSubstr("2.png (new) and 6 more"));
+  EXPECT_THAT(compare_lists(before, list()).content, HasSubstr("4.png (new) ... 4 more"));
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "lasnet/error.h"
+#include "model/normalisation.h"
 #include "train/config.h"
 
 namespace lasnet {
@@ -66,6 +67,12 @@ std = [0.5, 0.25, 1]
   EXPECT_EQ(config.seed, 12345678901u);
   EXPECT_THAT(config.mean, testing::ElementsAre(0, 0, 0));
   EXPECT_THAT(config.std, testing::ElementsAre(0.5f, 0.25f, 1));
+}
+
+TEST_F(ConfigFile, TheNameOfAMeanSaysItsDeviationToo) {
+  EXPECT_THAT(load_train_config(write("mean = \"raw\"\n"), {}).std, testing::ElementsAre(1, 1, 1));
+  EXPECT_THAT(load_train_config(write("mean = \"raw\"\nstd = [0.5, 0.5, 0.5]\n"), {}).std,
+              testing::ElementsAre(0.5f, 0.5f, 0.5f));
 }
 
 TEST_F(ConfigFile, KeepsTheBaseWhereItIsSilent) {
@@ -244,13 +251,13 @@ TEST(Defaults, AreThePapersOfTheArchitecture) {
 }
 
 TEST(ParseColour, TakesNumbersAndNames) {
-  EXPECT_THAT(parse_colour("0.1,0.2,0.3", false), testing::ElementsAre(0.1f, 0.2f, 0.3f));
-  EXPECT_EQ(parse_colour("imagenet", false), Preprocessing().mean);
-  EXPECT_EQ(parse_colour("imagenet", true), Preprocessing().std);
-  EXPECT_THAT(parse_colour("raw", true), testing::ElementsAre(1, 1, 1));
-  EXPECT_THAT(parse_colour("inception", false), testing::ElementsAre(0.5f, 0.5f, 0.5f));
+  EXPECT_THAT(parse_mean("0.1,0.2,0.3"), testing::ElementsAre(0.1f, 0.2f, 0.3f));
+  EXPECT_EQ(parse_mean("imagenet"), Preprocessing().mean);
+  EXPECT_EQ(parse_std("imagenet"), Preprocessing().std);
+  EXPECT_THAT(parse_std("raw"), testing::ElementsAre(1, 1, 1));
+  EXPECT_THAT(parse_mean("inception"), testing::ElementsAre(0.5f, 0.5f, 0.5f));
   for (const char* text : {"", "0.1", "0.1,0.2", "1,2,3,4", "0.1,,0.2", "0.1,0.2,0.3,", "0,1,2x", "grey"})
-    EXPECT_THROW(parse_colour(text, false), Error) << text;
+    EXPECT_THROW(parse_mean(text), Error) << text;
 }
 
 TEST(ConfigJson, RecordsEveryKeyAndTheRecipeLeavesOutPaths) {
