@@ -1,5 +1,7 @@
 #include "preprocessing_options.h"
 
+#include <fmt/format.h>
+
 #include "model/metadata.h"
 #include "model/normalisation.h"
 

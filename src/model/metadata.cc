@@ -235,7 +235,7 @@ std::string write_metadata(const Model& model) {
                            {"mean", shortest(preprocessing.mean)},
                            {"std", shortest(preprocessing.std)}};
   root["masker"] = {{"kind", kMaskerKind}, {"logits", kMaskerLogits}};
-  root["training"] = std::move(training);
+  root["training"] = training;
   // Class names come from folder names, which need not be UTF-8.
   return root.dump(-1, ' ', false, json::error_handler_t::replace);
 }
