@@ -187,7 +187,6 @@ TrainConfig defaults_for(const TrainConfig& given) {
   const std::optional<ArchConfig> described = described_architecture(given.init);
   if (described) {
     arch = *described;
-    arch.granularity.clear();
     arch.classes = TrainConfig().arch.classes;
   }
   TrainConfig config = default_train_config(arch, true);

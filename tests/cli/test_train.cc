@@ -68,6 +68,15 @@ TEST_F(TrainTest, WritesAModelThatRuns) {
   EXPECT_THAT(again.err, testing::AllOf(HasSubstr(path("model.safetensors")), HasSubstr("--overwrite")));
 }
 
+TEST_F(TrainTest, ADynamicModelSaysItsGranularity) {
+  const std::string init = folder_.path("dynamic.safetensors");
+  save_model(tiny_model({4, 2, 2, 1}), init);
+  const auto trained = run_program({"train", "--data", folder_.path("data"), "-o", folder_.path("out"),
+                                    "--init", init, "--batch", "4", "--threads", "1", "--epochs", "1"});
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_THAT(load_model(path("model.safetensors")).spec.arch.granularity, testing::ElementsAre(4, 2, 2, 1));
+}
+
 TEST_F(TrainTest, WeightsThatDescribeTheirNetworkNeedNoArchitecture) {
   const std::string init = folder_.path("static.safetensors"), plain = folder_.path("plain.safetensors");
   Model start = tiny_model({});
