@@ -29,11 +29,21 @@ torch::Tensor forced_mask(const ByteTensor& mask, const std::string& block, int6
   return values;
 }
 
+/// What a 1x1 convolution of stride n reads of x. oneDNN 2.6, which Debian's libtorch has, writes beyond its
+/// buffers in the backward pass of such convolutions where the channels are no multiple of 16.
+torch::Tensor every_nth_pixel(const torch::Tensor& x, int64_t n) {
+  return x.slice(2, 0, c10::nullopt, n)
+      .slice(3, 0, c10::nullopt, n)
+      .contiguous(torch::MemoryFormat::ChannelsLast);
+}
+
 }  // namespace
 
 torch::Tensor MaskedNet::ConvNorm::forward(const torch::Tensor& x, bool training) const {
+  const bool skips_pixels = spec.kernel == 1 && spec.stride > 1;
   torch::Tensor y =
-      torch::conv2d(x, weight, /*bias=*/{}, spec.stride, spec.padding(), /*dilation=*/1, spec.groups);
+      torch::conv2d(skips_pixels ? every_nth_pixel(x, spec.stride) : x, weight, /*bias=*/{},
+                    skips_pixels ? 1 : spec.stride, spec.padding(), /*dilation=*/1, spec.groups);
   return torch::batch_norm(y, gamma, beta, mean, variance, training, kNormMomentum, kNormEpsilon,
                            torch::globalContext().userEnabledCuDNN());
 }
