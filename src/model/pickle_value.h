@@ -67,7 +67,7 @@ struct TensorRef {
   int64_t offset = 0;
   Shape shape;
   std::vector<int64_t> strides;
-  bool negated = false;  ///< its values are the negatives of the storage's
+  bool negated = false;       ///< its values are the negatives of the storage's
   std::string obstacle = {};  ///< why its values cannot be read; empty: they can
 };
 
