@@ -73,9 +73,7 @@ int guarded(const std::function<int()>& body) {
     log_error(error.what());
     return kExitUsage;
   } catch (const SeveralStateDicts& error) {
-    log_error(
-        fmt::format("{}; choose one with --state-dict (lasnet convert has it where this command does not)",
-                    error.what()));
+    log_error(fmt::format("{}; choose one with --state-dict", error.what()));
   } catch (const std::bad_alloc&) {
     log_error("out of memory: try a smaller batch or a smaller input");
   } catch (const Error& error) {
@@ -278,14 +276,8 @@ void warn_of_unused_maskers(const std::string& path, const Model& model) {
 }
 
 void warn_of_other_weights(const std::string& path, const WeightsOrigin& origin) {
-  constexpr size_t kShown = 5;
-  const auto& others = origin.other_state_dicts;
-  if (others.empty()) return;
-  const auto shown = others.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, others.size()));
-  log_warning(
-      fmt::format("{}: the weights are those of {}; there are others, which --state-dict chooses: '{}'{}",
-                  path, origin.state_dict.empty() ? "the file itself" : "'" + origin.state_dict + "'",
-                  fmt::join(others.begin(), shown, "', '"), others.size() > kShown ? ", ..." : ""));
+  const std::string which = describe_choice(path, origin.state_dict, origin.other_state_dicts);
+  if (!which.empty()) log_warning(which + " (--state-dict chooses)");
 }
 
 }  // namespace

@@ -57,6 +57,7 @@ constexpr std::array kHelp = {
     Help{"hardware", kNetwork, "Of --granularity auto: hardware to be fast on; default: this machine"},
     Help{"se", kNetwork, "What Squeeze-and-Excitation (RegNetY) averages: active or dense (all pixels)"},
     Help{"target", kNetwork, "MAC ratio of the whole network"},
+    Help{"state_dict", kNetwork, "Of --init: which of a checkpoint's state dicts to read, e.g. model_ema"},
     Help{"init", kNetwork,
          "Weights to start from (.safetensors, .pth); else static ones are pre-trained first. A dynamic "
          "model's "
@@ -184,7 +185,7 @@ class FieldDeclarer {
 TrainConfig defaults_for(const TrainConfig& given) {
   if (given.init.empty()) return default_train_config(given.arch, false);
   ArchConfig arch = given.arch;
-  const std::optional<ArchConfig> described = described_architecture(given.init);
+  const std::optional<ArchConfig> described = described_architecture(given.init, given.state_dict);
   if (described) {
     arch = *described;
     arch.classes = TrainConfig().arch.classes;
@@ -192,7 +193,7 @@ TrainConfig defaults_for(const TrainConfig& given) {
   TrainConfig config = default_train_config(arch, true);
   config.arch = described ? arch : TrainConfig().arch;
   if (!described) config.arch.name.clear();
-  const std::optional<Preprocessing> images = described_preprocessing(given.init);
+  const std::optional<Preprocessing> images = described_preprocessing(given.init, given.state_dict);
   if (images && images->crop >= kLeastTrainingSize)
     config.size = images->crop, config.resize = images->resize;
   return config;
@@ -203,8 +204,10 @@ TrainConfig defaults_for(const TrainConfig& given) {
 void check(const TrainConfig& config, const TrainOptions& options) {
   try {
     check_train_config(config);
-    if (config.arch.name.empty())
-      fail("--arch is missing: {} does not say which network it holds, e.g. resnet50", config.init);
+    if (config.arch.name.empty()) {
+      fail("--arch is missing: {}expected an architecture, e.g. resnet50",
+           config.init.empty() ? "" : config.init + " does not say which network it holds; ");
+    }
     ArchConfig arch = config.arch;
     if (arch.granularity == kAutoGranularity) arch.granularity.clear();
     make_spec(arch);

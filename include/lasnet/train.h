@@ -35,6 +35,7 @@ struct TrainConfig {
   double target = 0.5;           ///< t: MAC ratio of the whole network
 
   std::string init;            ///< weights to start from; empty: static pre-training first
+  std::string state_dict;      ///< of `init`: keys to the state dict to read, as of load_model
   bool fresh_maskers = false;  ///< leave out the maskers that `init` may have
   std::string teacher;         ///< model for distillation; empty: the static network of init/pre-training
   int epochs = 100;            ///< of dynamic fine-tuning

@@ -83,8 +83,8 @@ class PickleReader {
 
   [[noreturn]] void refuse_attack(const std::string& global) const {
     fail(
-        "{}: refused: at byte {}, its pickle names the global '{}', which acts on the machine where Python "
-        "loads the file. Nothing was executed. Do not load it elsewhere: no weights need this",
+        "{}: refused: at byte {}, its pickle names the global '{}', which can act on the machine where "
+        "Python loads the file. Nothing was executed. Do not load it elsewhere: no weights need this",
         origin_, at_, global);
   }
 

@@ -50,7 +50,7 @@ std::string save_checkpoint_again(const std::string& path) {
   constexpr const char* kProgram =
       "import sys, torch; torch.save(torch.load(sys.argv[1], map_location=\"cpu\", weights_only=True), "
       "sys.argv[2])";
-  return "Save it again:\n  " + line(kProgram, path);
+  return "save it again:\n  " + line(kProgram, path);
 }
 
 std::string save_script_weights(const std::string& path) {

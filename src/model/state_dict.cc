@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/fail.h"
+#include "core/names.h"
 #include "model/printable.h"
 #include "model/python_advice.h"
 
@@ -206,6 +207,13 @@ StateDict find_state_dict(const PickleData& data, const std::string& origin, con
   }
   std::erase_if(weights, [&](const Place& other) { return other.dict == place.dict; });
   return {place.keys, keys_of(weights), tensors_of(data, *place.dict, origin)};
+}
+
+std::string describe_choice(const std::string& path, const std::string& keys,
+                            const std::vector<std::string>& others) {
+  if (others.empty()) return {};
+  return fmt::format("{}: the weights are those of {}; there are others: {}", path,
+                     keys.empty() ? "the file itself" : "'" + keys + "'", some_of(others));
 }
 
 }  // namespace lasnet

@@ -28,4 +28,8 @@ struct StateDict {
 /// meant.
 StateDict find_state_dict(const PickleData& data, const std::string& origin, const std::string& keys = "");
 
+/// "x.pth: the weights are those of 'model'; there are others: 'model_ema'"; empty if there are none.
+std::string describe_choice(const std::string& path, const std::string& keys,
+                            const std::vector<std::string>& others);
+
 }  // namespace lasnet

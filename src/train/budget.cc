@@ -62,7 +62,7 @@ std::string masker_forecast(const TrainConfig& config, const MaskerTraining& sch
   constexpr double kMostMultiplier = 1000;
   const double halfway = (sigmoid(schedule.bias) + config.target) / 2;
   const double rate = forecast_rate(config, schedule);
-  if (rate <= halfway) return {};
+  if (rate <= std::max(halfway, config.target)) return {};
   TrainConfig faster = config;
   faster.masker_lr_multiplier = std::max(config.masker_lr_multiplier, 0.01);
   while (forecast_rate(faster, schedule) > halfway && faster.masker_lr_multiplier < kMostMultiplier)
@@ -73,7 +73,7 @@ std::string masker_forecast(const TrainConfig& config, const MaskerTraining& sch
       schedule.steps, option_name("masker_lr_multiplier"), config.masker_lr_multiplier, schedule.bias,
       100 * rate, 100 * config.target,
       faster.masker_lr_multiplier < kMostMultiplier
-          ? fmt::format("give {} {:.2g} or more, or more {}", option_name("masker_lr_multiplier"),
+          ? fmt::format("give {} {:g} or more, or more {}", option_name("masker_lr_multiplier"),
                         faster.masker_lr_multiplier, option_name("epochs"))
           : fmt::format("give more {}", option_name("epochs")));
 }

@@ -233,8 +233,11 @@ std::optional<Checkpoint> load_checkpoint(const std::string& path) {
 void check_position(const RunState& state, const RunExtent& extent, const std::string& origin) {
   const bool between_epochs = state.epoch == extent.epochs && state.step == 0;
   if (!between_epochs && (state.epoch >= extent.epochs || state.step > extent.steps)) {
-    fail("{}: the position is epoch {}, step {} of {}, expected one of {} epochs of {} steps", origin,
-         state.epoch + 1, state.step, state.phase, extent.epochs, extent.steps);
+    fail(
+        "{}: the position is epoch {}, step {} of {}, expected one of {} epochs of {} steps; start "
+        "anew with {}",
+        origin, state.epoch + 1, state.step, state.phase, extent.epochs, extent.steps,
+        option_name("overwrite"));
   }
   if (state.sums.images != state.step * extent.batch) {
     fail("{}: {} images after {} steps of {} images, expected {}", origin, state.sums.images, state.step,

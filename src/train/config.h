@@ -33,6 +33,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("std", config.std);
   visit("target", config.target);
   visit("init", config.init);
+  visit("state_dict", config.state_dict);
   visit("fresh_maskers", config.fresh_maskers);
   visit("teacher", config.teacher);
   visit("epochs", config.epochs);

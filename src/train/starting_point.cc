@@ -4,6 +4,7 @@
 
 #include "core/fail.h"
 #include "model/metadata.h"
+#include "model/state_dict.h"
 #include "model/weight_file.h"
 #include "train/config.h"
 #include "train/record.h"
@@ -38,11 +39,14 @@ bool is_masker(const ModelSpec& spec, const std::string& tensor) {
 }  // namespace
 
 StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::string>& classes,
-                             const std::string& init, uint64_t seed) {
-  StartingPoint start{.weights = random_weights(spec, seed), .trained = false, .note = {}};
+                             const std::string& init, const std::string& state_dict, uint64_t seed) {
+  StartingPoint start{.weights = random_weights(spec, seed), .trained = false, .note = {}, .warning = {}};
   if (init.empty()) return start;
 
-  const auto file = open_weight_file(init);
+  const auto file = open_weight_file(init, state_dict);
+  if (const std::string which = describe_choice(init, file->state_dict(), file->other_state_dicts());
+      !which.empty())
+    start.warning = fmt::format("{} ({} chooses)", which, option_name("state_dict"));
   const std::vector<std::string> names = class_names_of(*file, spec.arch);
   const auto head = file->tensors().find(spec.head_name + ".weight");
   const bool same_size = head != file->tensors().end() && !head->second.shape.empty() &&
@@ -63,10 +67,10 @@ StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::strin
   return start;
 }
 
-StoredMaskers stored_maskers(const ModelSpec& spec, const std::string& init) {
+StoredMaskers stored_maskers(const ModelSpec& spec, const std::string& init, const std::string& state_dict) {
   StoredMaskers maskers;
   if (init.empty()) return maskers;
-  const auto file = open_weight_file(init);
+  const auto file = open_weight_file(init, state_dict);
   bool trained = false;
   for (const TensorSpec& tensor : required_tensors(spec)) {
     if (!is_masker(spec, tensor.name)) continue;

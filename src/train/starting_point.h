@@ -12,13 +12,15 @@ struct StartingPoint {
   Weights weights;
   bool trained = false;  ///< of a network for these classes: no static pre-training is needed
   std::string note;      ///< what the user should know, or empty
+  std::string warning;   ///< which of several state dicts was read, or empty
 };
 
 /// Random weights of the seed if `init` is empty. Otherwise those of the file `init` (a lasnet model, static
 /// or dynamic, or plain torchvision names), without its maskers, and with a fresh head when its classes are
-/// others than `classes`. Throws Error if the file is malformed or does not fit the static `spec`.
+/// others than `classes`. `state_dict` as of load_model. Throws Error if the file is malformed or does not
+/// fit the static `spec`.
 StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::string>& classes,
-                             const std::string& init, uint64_t seed);
+                             const std::string& init, const std::string& state_dict, uint64_t seed);
 
 /// Maskers that the file `init` was trained with.
 struct StoredMaskers {
@@ -28,6 +30,6 @@ struct StoredMaskers {
 
 /// None if `init` is empty, or has none, or those that conversion made: all weights 0. Throws Error if some
 /// do not fit the dynamic `spec`.
-StoredMaskers stored_maskers(const ModelSpec& spec, const std::string& init);
+StoredMaskers stored_maskers(const ModelSpec& spec, const std::string& init, const std::string& state_dict);
 
 }  // namespace lasnet

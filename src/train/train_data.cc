@@ -21,7 +21,8 @@ TrainData::TrainData(const TrainConfig& config, int threads,
                      const std::function<void(const std::string&)>& message)
     : config_(config), threads_(threads), message_(message) {
   // Weights go on seeing pixels as they were trained on.
-  if (!config.init.empty()) preprocessing_ = described_preprocessing(config.init).value_or(preprocessing_);
+  if (!config.init.empty())
+    preprocessing_ = described_preprocessing(config.init, config.state_dict).value_or(preprocessing_);
   if (!config.mean.empty()) preprocessing_.mean = config.mean;
   if (!config.std.empty()) preprocessing_.std = config.std;
   preprocessing_.crop = config.size;

@@ -3,6 +3,7 @@
 // Phases hand over through files: static.safetensors is where the control and the dynamic network start and
 // what teaches them. A resumed run therefore needs no more than the checkpoint of the phase it was in.
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "core/fail.h"
@@ -226,7 +227,7 @@ int Trainer::epochs_of(const std::string& phase) const {
 
 /// Finds out whether the starting point's maskers are kept, and says so.
 void Trainer::take_maskers() {
-  StoredMaskers stored = stored_maskers(dynamic_spec_, config_.init);
+  StoredMaskers stored = stored_maskers(dynamic_spec_, config_.init, config_.state_dict);
   if (stored.weights.empty()) return;
   if (config_.fresh_maskers) {
     message(fmt::format("{}: its maskers are left out, for fresh ones", config_.init));
@@ -270,7 +271,7 @@ void Trainer::load_teacher() {
     fail(
         "{}: the teacher expects inputs of mean {:g} and standard deviation {:g}, the network to train {:g} "
         "and {:g}; "
-        "give the same to both ({}, {})",
+        "make the teacher a model file with these, or train with its own ({}, {})",
         config_.teacher, fmt::join(theirs.mean, ","), fmt::join(theirs.std, ","), fmt::join(ours.mean, ","),
         fmt::join(ours.std, ","), option_name("mean"), option_name("std"));
   }
@@ -297,8 +298,10 @@ TrainResult Trainer::run() {
 }
 
 bool Trainer::make_static() {
-  StartingPoint start = starting_point(static_spec_, data_.classes(), config_.init, config_.seed);
+  StartingPoint start =
+      starting_point(static_spec_, data_.classes(), config_.init, config_.state_dict, config_.seed);
   message(start.note);
+  warn(start.warning);
   pretrain_epochs_ = start.trained ? 0 : config_.pretrain_epochs;
   announce(start.weights);
   MaskedNet net(static_spec_, start.weights);
@@ -334,6 +337,12 @@ bool Trainer::evaluate_static(const MaskedNet& net) {
   message(fmt::format(
       "static network, before the first step: top-1 {:.1f} %, top-5 {:.1f} %, loss {:.3f} on {} images",
       100 * figures.top1, 100 * figures.top5, figures.loss, figures.images));
+  if (!std::isfinite(figures.loss)) {
+    fail(
+        "{}: the static network's loss on these images is not finite; expected weights and inputs that give "
+        "finite logits",
+        config_.init.empty() ? "the network" : config_.init);
+  }
   warn(chance_warning(figures, data_.classes().size(), data_.preprocessing()));
   return true;
 }

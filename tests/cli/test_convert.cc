@@ -127,26 +127,15 @@ TEST_F(ConvertTest, WhatIsAssumedIsSaid) {
 
 TEST_F(ConvertTest, RawAndAveragedWeightsAreToldApartAndChosen) {
   const Weights raw = tiny_model().weights;
-  Weights stored;
-  Pickle pickle;
-  pickle.raw("}(");
-  int key = 0;
-  for (const char* name : {"state_dict", "state_dict_ema"}) {
-    pickle.text(name).raw("}(");
-    for (const auto& [tensor_name, tensor] : raw) {
-      Tensor values = tensor;
-      if (key >= static_cast<int>(raw.size())) values.data[0] = 1;
-      stored[fmt::format("{:05}", key)] = values;
-      pickle.text(tensor_name).tensor({.key = std::to_string(key++), .shape = tensor.shape});
-    }
-    pickle.raw("u");
-  }
-  write_text(folder_.path("m.pth"), make_zip(checkpoint_items(pickle.raw("u").done(), stored)));
+  Weights averaged_weights = raw;
+  for (auto& [name, tensor] : averaged_weights) tensor.data[0] = 1;
+  write_text(folder_.path("m.pth"),
+             make_checkpoint({{"state_dict", raw}, {"state_dict_ema", averaged_weights}}));
 
   const auto usual = convert(folder_.path("m.pth"), {"--granularity", "4-4-2-1", "--json"});
   ASSERT_EQ(usual.exit_code, 0) << usual.err;
   EXPECT_THAT(usual.err, AllOf(HasSubstr("the weights are those of 'state_dict'"),
-                               HasSubstr("--state-dict chooses: 'state_dict_ema'")));
+                               HasSubstr("there are others: state_dict_ema (--state-dict chooses)")));
   EXPECT_EQ(usual.json().at("state_dict"), "state_dict");
   EXPECT_EQ(usual.json().at("other_state_dicts"), std::vector<std::string>{"state_dict_ema"});
   EXPECT_EQ(load_model(out_).weights, raw);

@@ -1,5 +1,6 @@
 #include "support/pth_writer.h"
 
+#include <fmt/format.h>
 #include <zlib.h>
 
 #include <cstring>
@@ -147,6 +148,22 @@ std::vector<ZipItem> checkpoint_items(const std::string& pickle, const Weights& 
 
 std::string state_dict_pickle(const Weights& weights) {
   return Pickle().raw("}(").entries(weights).raw("u").done();
+}
+
+std::string make_checkpoint(const std::vector<std::pair<std::string, Weights>>& state_dicts) {
+  Weights stored;
+  Pickle pickle;
+  pickle.raw("}(");
+  int key = 0;
+  for (const auto& [keys, weights] : state_dicts) {
+    pickle.text(keys).raw("}(");
+    for (const auto& [name, tensor] : weights) {
+      stored[fmt::format("{:05}", key)] = tensor;
+      pickle.text(name).tensor({.key = std::to_string(key++), .shape = tensor.shape});
+    }
+    pickle.raw("u");
+  }
+  return make_zip(checkpoint_items(pickle.raw("u").done(), stored));
 }
 
 }  // namespace lasnet::test

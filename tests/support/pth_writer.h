@@ -4,6 +4,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "lasnet/model.h"
@@ -69,6 +70,9 @@ std::string make_zip(const std::vector<ZipItem>& items, const ZipEnd& end = {});
 
 /// data.pkl and the storages of `weights`, as `entries` names them.
 std::vector<ZipItem> checkpoint_items(const std::string& pickle, const Weights& weights);
+
+/// A checkpoint with several state dicts, by their keys.
+std::string make_checkpoint(const std::vector<std::pair<std::string, Weights>>& state_dicts);
 
 /// A pickle of the state dict alone.
 std::string state_dict_pickle(const Weights& weights);

@@ -47,6 +47,14 @@ TEST(MaskerForecast, WarnsOfMaskersThatCannotMoveWithinTheirSteps) {
                     HasSubstr("target of 50 %"), HasSubstr("give --masker-lr-multiplier")));
 }
 
+TEST(MaskerForecast, ATargetThatIsMetFromTheStartNeedsNoStep) {
+  TrainConfig config = demo_config();
+  config.target = 1;
+  MaskerTraining schedule = demo_schedule();
+  schedule.steps = 1;
+  EXPECT_THAT(masker_forecast(config, schedule), IsEmpty());
+}
+
 TEST(MaskerForecast, MoreStepsAndLargerFeaturesMoveMaskersFurther) {
   MaskerTraining schedule = demo_schedule();
   TrainConfig config = demo_config();

@@ -12,6 +12,7 @@
 #include "lasnet/error.h"
 #include "lasnet/train.h"
 #include "model/safetensors.h"
+#include "support/pth_writer.h"
 #include "synthetic_folder.h"
 #include "train/checkpoint.h"
 #include "train/digest.h"
@@ -534,6 +535,40 @@ TEST_F(TrainTest, AStaticNetworkThatGuessesIsWarnedOf) {
   start_from_static();
   train(config_, observer_);
   EXPECT_THAT(warnings_, Contains(AllOf(HasSubstr("guessing"), HasSubstr("--mean"))));
+}
+
+TEST_F(TrainTest, ResumingMaySayWhatTheRunHasAnyway) {
+  begin();
+  config_.mean = Preprocessing().mean;
+  config_.std = Preprocessing().std;
+  EXPECT_TRUE(train(config_, observer_).completed);
+}
+
+TEST_F(TrainTest, AStaticNetworkWithoutFiniteLogitsIsRefused) {
+  start_from_static();
+  Model model = load_model(config_.init);
+  for (float& weight : model.weights.at(model.spec.head_name + ".weight").data) weight = 3e38f;
+  config_.init = folder_.path("huge.safetensors");
+  save_model(model, config_.init);
+  EXPECT_THAT(error(), AllOf(HasSubstr(config_.init), HasSubstr("loss on these images is not finite")));
+}
+
+TEST_F(TrainTest, OneOfSeveralStateDictsIsReadAndNamed) {
+  start_from_static();
+  const Model model = load_model(config_.init);
+  Weights averaged = model.weights;
+  averaged.at("conv1.weight").data[0] = 1;
+  const std::string checkpoint = test::make_checkpoint({{"model", model.weights}, {"model_ema", averaged}});
+  config_.init = folder_.path("several.pth");
+  std::ofstream(config_.init, std::ios::binary) << checkpoint;
+  config_.epochs = 1;
+  train(config_, observer_);
+  EXPECT_THAT(warnings_,
+              Contains(AllOf(HasSubstr("are those of 'model'"), HasSubstr("model_ema (--state-dict"))));
+  config_.state_dict = "model_ema";
+  config_.overwrite = true;
+  train(config_, observer_);
+  EXPECT_EQ(load_model(out("static.safetensors")).weights.at("conv1.weight").data[0], 1);
 }
 
 TEST_F(TrainTest, GivenMeanAndDeviationAreUsedAndKept) {
