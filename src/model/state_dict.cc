@@ -142,12 +142,18 @@ Place place_of(const PickleData& data, const std::vector<Place>& dicts, const st
        known.empty() ? "it has none under a key" : "it has " + known);
 }
 
+/// How to save the weights alone, where an object may hold some; else there are none to save.
+std::string remedy(const PickleData& data, const std::string& origin) {
+  const auto is_object = [](const PickleValue& value) { return std::holds_alternative<PickleObject>(value); };
+  return std::ranges::any_of(data.values, is_object) ? " " + save_weights_alone(origin) : "";
+}
+
 Place only_place(const PickleData& data, const PickleDict& root, const std::vector<Place>& weights,
                  const std::string& origin) {
   if (weights.size() == 1) return weights.front();
   if (weights.empty()) {
-    fail("{}: no state dict: expected tensors by name, there or under '{}'; it holds {}. {}", origin,
-         fmt::join(kUsual, "', '"), describe_keys(data, root), save_weights_alone(origin));
+    fail("{}: no state dict: expected tensors by name, there or under '{}'; it holds {}.{}", origin,
+         fmt::join(kUsual, "', '"), describe_keys(data, root), remedy(data, origin));
   }
   throw SeveralStateDicts(fmt::format("{}: it has several state dicts: {}", origin, listed(weights)));
 }
@@ -191,8 +197,8 @@ std::map<std::string, TensorRef> tensors_of(const PickleData& data, const Pickle
 StateDict find_state_dict(const PickleData& data, const std::string& origin, const std::string& keys) {
   const std::vector<Place> roots = roots_of(data);
   if (roots.empty()) {
-    fail("{}: it holds {}, expected a state dict. Nothing was executed. {}", origin,
-         kind_of(data.values[data.root]), save_weights_alone(origin));
+    fail("{}: it holds {}, expected a state dict. Nothing was executed.{}", origin,
+         kind_of(data.values[data.root]), remedy(data, origin));
   }
   const std::vector<Place> dicts = all_dicts(data, roots);
   std::vector<Place> weights;

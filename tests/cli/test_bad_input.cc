@@ -10,6 +10,7 @@
 #include "lasnet/engine.h"
 #include "model/safetensors.h"
 #include "program.h"
+#include "support/sanitized.h"
 
 namespace lasnet::test {
 namespace {
@@ -177,6 +178,7 @@ TEST_F(LogitsNotFinite, AreWrittenBesideAWarning) {
 
 /// More than the machine has, be its limit what it may: refused before inputs of that size are made.
 TEST_F(BadInputTest, ABatchBeyondTheMemoryIsRefusedBeforeTheWork) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers do not run under a limit of memory";
   const auto result = run_program({"bench", "resnet18", "--batch", "1025", "--threads", "1"},
                                   {.memory_limit = int64_t{1} << 30});
   EXPECT_EQ(result.exit_code, 1);

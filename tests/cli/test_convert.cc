@@ -12,18 +12,13 @@
 #include "program.h"
 #include "support/pth_writer.h"
 #include "support/random_model.h"
+#include "support/sanitized.h"
 
 namespace lasnet::test {
 namespace {
 
 using testing::AllOf;
 using testing::HasSubstr;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;  // which keeps freed memory, and is slow
-#else
-constexpr bool kSanitized = false;
-#endif
 
 class ConvertTest : public ProgramTest {
  protected:

@@ -7,6 +7,7 @@
 #include "core/file.h"
 #include "fixtures.h"
 #include "program.h"
+#include "support/sanitized.h"
 
 namespace lasnet::test {
 namespace {
@@ -15,12 +16,6 @@ namespace fs = std::filesystem;
 using testing::AllOf;
 using testing::HasSubstr;
 using testing::Not;
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kSanitized = true;  // which takes memory of its own
-#else
-constexpr bool kSanitized = false;
-#endif
 
 class ImagesTest : public ProgramTest {
  protected:

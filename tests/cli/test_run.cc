@@ -8,6 +8,7 @@
 #include "lasnet/engine.h"
 #include "lasnet/report.h"
 #include "program.h"
+#include "support/sanitized.h"
 
 namespace lasnet::test {
 namespace {
@@ -121,6 +122,7 @@ TEST_F(RunTest, PreprocessingCanBeSaid) {
 
 /// Every single map fits, and all of them together do not.
 TEST_F(RunTest, MemoryIsEstimatedBeforeTheWork) {
+  if (kSanitized) GTEST_SKIP() << "sanitizers do not run under a limit of memory";
   constexpr int64_t kLimit = 900'000'000;
   const auto result = run_program({"run", save_tiny_model(), save_photo("a.png"), "--input-size", "4096"},
                                   {.memory_limit = kLimit});

@@ -10,6 +10,7 @@
 #include "core/aligned.h"
 #include "core/memory.h"
 #include "lasnet/error.h"
+#include "support/sanitized.h"
 
 namespace lasnet {
 namespace {
@@ -59,6 +60,7 @@ TEST(Memory, BuffersLargerThanTheMachineAreRefused) {
 }
 
 TEST(Memory, LimitsOfTheProcessCount) {
+  if (test::kSanitized) GTEST_SKIP() << "sanitizers do not run under a limit of memory";
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_DATA, &before), 0);
   constexpr int64_t kLimit = 1 << 30;

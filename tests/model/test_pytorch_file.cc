@@ -438,6 +438,17 @@ TEST_F(StateDicts, AListOrTupleCanHoldOne) {
   }
 }
 
+/// A remedy that could not work is worse than none.
+TEST_F(StateDicts, WhereThereAreNoWeightsNoneAreSavedAlone) {
+  const std::string pickles[] = {Pickle().raw("}").done(), Pickle().raw("}").text("a").raw("K\x01s").done(),
+                                 Pickle().tensor({.key = "0", .shape = {1}}).done()};
+  for (const std::string& pickle : pickles) {
+    write_text(dir_ / "m.pth", make_zip(checkpoint_items(pickle, weights_)));
+    EXPECT_ERROR(load_model(dir_ / "m.pth", small_arch()),
+                 AllOf(HasSubstr("state dict"), testing::Not(HasSubstr("python3 -c"))));
+  }
+}
+
 TEST_F(StateDicts, AnOptimiserIsNone) {
   Pickle pickle;
   pickle.raw("}(").text("optimizer").raw("}(").text("exp_avg").tensor({.key = "0", .shape = {1}}).raw("u");
