@@ -16,6 +16,7 @@
 #include "lasnet/geometry.h"
 #include "support/param_name.h"
 #include "support/random_model.h"
+#include "support/sanitized.h"
 
 namespace lasnet {
 namespace {
@@ -497,6 +498,8 @@ std::vector<float> logits_in_child(Session& session, const Tensor& input, size_t
 }
 
 TEST(Session, RunsInAChildOfForkAsInItsParent) {
+  if (test::kThreadsSanitized)
+    GTEST_SKIP() << "the thread sanitizer follows no threads that begin after a fork";
   Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 1);
   Tensor input = test::random_input(2, {64, 64}, 2);
   Session session(model, {.threads = 3});
@@ -513,6 +516,7 @@ int64_t resident_bytes() {
 
 /// What is said before a run is what the run takes.
 TEST(Session, TakesTheMemoryThatItsExecutableSays) {
+  if (test::kThreadsSanitized) GTEST_SKIP() << "the thread sanitizer keeps shadows of all memory";
   constexpr int64_t kImages = 48;
   const MapSize size{224, 224};
   Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 1);
