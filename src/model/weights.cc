@@ -163,7 +163,7 @@ std::vector<std::string> advice_on_names(const ModelSpec& spec, const Weights& w
 std::vector<std::string> describe_unexpected(const ModelSpec& spec, const Weights& weights,
                                              std::vector<std::string> names) {
   const std::vector<std::string> prefixes = prefixes_of(landmark(spec), names);
-  std::ranges::stable_partition(names, [&](const std::string& name) {
+  std::stable_partition(names.begin(), names.end(), [&](const std::string& name) {
     return prefixes.size() == 1 && !name.starts_with(prefixes.front());
   });
   std::vector<std::string> lines;
