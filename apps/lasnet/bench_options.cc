@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/fail.h"
+#include "core/text.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

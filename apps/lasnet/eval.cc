@@ -1,10 +1,10 @@
 // `lasnet eval`: accuracy, MAC ratio and block rates of a model over a validation folder.
 #include <algorithm>
-#include <cmath>
 #include <memory>
 
 #include "commands.h"
 #include "common.h"
+#include "core/chance.h"
 #include "core/fail.h"
 #include "eval_data.h"
 #include "image_options.h"
@@ -200,9 +200,8 @@ void warn_of_unreadable(const std::vector<std::string>& reasons) {
 void warn_of_guessing(const Model& model, const Metrics& metrics) {
   constexpr int64_t kFewest = 20;
   if (metrics.images < kFewest || model.spec.arch.classes < 2) return;
-  const double chance = 1.0 / model.spec.arch.classes;
-  const double deviation = std::sqrt(chance * (1 - chance) / static_cast<double>(metrics.images));
-  if (metrics.share(metrics.top1) > chance + 2 * deviation) return;
+  if (!is_guessing(metrics.share(metrics.top1), metrics.images, model.spec.arch.classes, /*deviations=*/2))
+    return;
   log_warning(fmt::format(
       "top-1 of {} is what guessing gives ({} classes). Is the network trained? Was it trained on images of "
       "mean {} and std {} (--mean, --std; --mean raw: pixels as they are), and are its classes those of the "

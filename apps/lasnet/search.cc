@@ -5,6 +5,7 @@
 #include "commands.h"
 #include "core/fail.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "latency_options.h"
 #include "log.h"
 #include "report/plot.h"

@@ -45,9 +45,6 @@ std::string format_speedup(double ratio);
 /// "1:02:03" or "2:03".
 std::string format_duration(double seconds);
 
-/// As one word of a shell's command line.
-std::string shell_quoted(const std::string& text);
-
 /// Rows of cells under headers. A header that starts with '>' aligns its column to the right. Cells are one
 /// line of text each, escaped.
 class Table {

@@ -4,6 +4,7 @@
 #include <cctype>
 
 #include "core/fail.h"
+#include "core/text.h"
 #include "image/codec.h"
 
 namespace lasnet {
@@ -35,16 +36,6 @@ constexpr Signature kImages[] = {
     {0, "%PDF", "a PDF document"},
 };
 
-/// The first bytes of a text in small letters, without what may stand before it.
-std::string beginning(const EncodedImage& encoded) {
-  constexpr size_t kMostBytes = 512;
-  std::string text(reinterpret_cast<const char*>(encoded.bytes), std::min(encoded.size, kMostBytes));
-  if (text.starts_with("\xef\xbb\xbf")) text.erase(0, 3);
-  text.erase(0, text.find_first_not_of(" \t\r\n"));
-  for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return text;
-}
-
 bool is_netpbm(const std::string& text) {
   return text.size() > 2 && text[0] == 'p' && text[1] >= '1' && text[1] <= '6' &&
          std::isspace(static_cast<unsigned char>(text[2])) != 0;
@@ -57,7 +48,9 @@ std::string describe_foreign(const EncodedImage& encoded) {
   for (const Signature& signature : kImages) {
     if (encoded.has(signature.bytes, signature.offset)) return fmt::format("{}, {}", signature.name, convert);
   }
-  const std::string text = beginning(encoded);
+  constexpr size_t kMostBytes = 512;
+  const std::string text =
+      beginning_of_text({reinterpret_cast<const char*>(encoded.bytes), std::min(encoded.size, kMostBytes)});
   if (text.starts_with("version https://git-lfs")) {
     return "a pointer of Git LFS instead of the picture; `git lfs pull` in its repository brings the picture";
   }

@@ -2,26 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cctype>
 #include <filesystem>
-#include <string_view>
+
+#include "core/text.h"
 
 namespace lasnet {
 namespace {
-
-/// One word of a shell's command line.
-std::string quoted(const std::string& word) {
-  constexpr std::string_view kPlain = "_./+-,:@=";
-  auto is_plain = [&](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           kPlain.find(c) != std::string_view::npos;
-  };
-  if (!word.empty() && std::ranges::all_of(word, is_plain)) return word;
-  std::string result = "'";
-  for (char c : word) result += c == '\'' ? "'\\''" : std::string(1, c);
-  return result + "'";
-}
 
 /// The program's arguments are the file and a new one beside it.
 std::string line(const char* program, const std::string& path) {
@@ -29,7 +15,8 @@ std::string line(const char* program, const std::string& path) {
   if (from.is_relative() && path.starts_with('-')) from = "." / from;  // else an option
   std::filesystem::path to = from;
   to.replace_extension(".weights.pth");
-  return fmt::format("python3 -c '{}' {} {}", program, quoted(from.string()), quoted(to.string()));
+  return fmt::format("python3 -c '{}' {} {}", program, shell_quoted(from.string()),
+                     shell_quoted(to.string()));
 }
 
 }  // namespace

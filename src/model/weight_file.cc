@@ -6,6 +6,7 @@
 
 #include "core/fail.h"
 #include "core/file.h"
+#include "core/text.h"
 #include "model/python_advice.h"
 #include "model/pytorch_file.h"
 #include "model/safetensors.h"
@@ -44,15 +45,6 @@ constexpr OtherFile kOthers[] = {
     {"\x89HDF"sv, "an HDF5 file (Keras); expected weights of PyTorch or a .safetensors file"},
     {"GGUF"sv, "a GGUF file; expected weights of PyTorch or a .safetensors file"},
 };
-
-/// Lower case, from the first character that is neither a byte order mark nor blank.
-std::string beginning_of_text(std::string_view head) {
-  if (head.starts_with("\xef\xbb\xbf"sv)) head.remove_prefix(3);
-  head.remove_prefix(std::min(head.find_first_not_of(" \t\r\n"), head.size()));
-  std::string text(head);
-  for (char& c : text) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  return text;
-}
 
 void refuse_texts(std::string_view head, const std::string& path) {
   const std::string text = beginning_of_text(head);

@@ -3,9 +3,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
-#include <array>
 #include <cfloat>
-#include <charconv>
 #include <climits>
 #include <cmath>
 #include <type_traits>

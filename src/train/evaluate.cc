@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/chance.h"
 #include "core/fail.h"
 #include "train/config.h"
 
@@ -94,18 +95,17 @@ ConstantMasks constant_masks(const MaskStatistics& masks, double progress) {
 }
 
 std::string chance_warning(const Evaluation& evaluation, size_t classes, const Preprocessing& preprocessing) {
-  constexpr double kDeviations = 3;
-  const double chance = 1 / static_cast<double>(classes);
-  const double deviation = std::sqrt(chance * (1 - chance) / static_cast<double>(evaluation.images));
-  if (evaluation.top1 > chance + kDeviations * deviation) return {};
+  if (!is_guessing(evaluation.top1, evaluation.images, static_cast<int64_t>(classes), /*deviations=*/3))
+    return {};
   return fmt::format(
       "the static network's top-1 of {:.1f} % on {} images cannot be told from guessing ({:.1f} %): do the "
       "class "
       "folders stand in the order that it was trained on, and does it expect other inputs than mean {:g} and "
       "standard "
       "deviation {:g} ({} and {}: imagenet, raw, inception or numbers)?",
-      100 * evaluation.top1, evaluation.images, 100 * chance, fmt::join(preprocessing.mean, ","),
-      fmt::join(preprocessing.std, ","), option_name("mean"), option_name("std"));
+      100 * evaluation.top1, evaluation.images, 100 / static_cast<double>(classes),
+      fmt::join(preprocessing.mean, ","), fmt::join(preprocessing.std, ","), option_name("mean"),
+      option_name("std"));
 }
 
 std::optional<std::string> divergence_warning(double loss, size_t classes, const std::string& learning_rate) {
