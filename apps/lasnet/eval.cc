@@ -1,5 +1,6 @@
 // `lasnet eval`: accuracy, MAC ratio and block rates of a model over a validation folder.
 #include <algorithm>
+#include <array>
 #include <memory>
 
 #include "commands.h"
@@ -12,11 +13,24 @@
 #include "log.h"
 #include "object_auc.h"
 #include "progress.h"
+#include "random_masks.h"
 #include "statistics.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
 namespace {
+
+/// Whose masks decide what is computed: the maskers', or what they are to be compared with.
+enum class Masks { own, random, centre, full };
+
+constexpr std::array kMaskNames = {"own", "random", "centre", "full"};
+
+Masks parse_masks(const std::string& text) {
+  const auto found = std::ranges::find(kMaskNames, text);
+  if (found == kMaskNames.end())
+    fail("masks '{}' are unknown; expected {}", text, fmt::join(kMaskNames, ", "));
+  return static_cast<Masks>(found - kMaskNames.begin());
+}
 
 struct EvalCommand {
   ModelOptions model;
@@ -26,6 +40,8 @@ struct EvalCommand {
   ImageOptions images;
   std::string data;
   std::string object_masks;
+  Masks masks = Masks::own;
+  uint64_t seed = 0;
   bool skip_unreadable = false;
   int batch = 32;
   bool json = false;
@@ -76,16 +92,32 @@ void record_trace(const Trace& trace, Metrics& metrics) {
   }
 }
 
+/// With the masks that the command asks for.
+Result run_masked(Session& session, const Tensor& input, const EvalCommand& command, RunOptions options,
+                  Random& random) {
+  if (command.masks == Masks::full) options.dense = true;
+  if (command.masks == Masks::own || command.masks == Masks::full) return session.run(input, options);
+  RunOptions recorded = options;
+  recorded.record_masks = true;
+  const Trace own = session.run(input, recorded).trace;
+  const NetworkGeometry geometry = network_geometry(session.spec(), {input.shape[2], input.shape[3]});
+  const Placement placement = command.masks == Masks::random ? Placement::random : Placement::centre;
+  const MaskSet elsewhere = replaced_masks(session.spec(), geometry, own, placement, random);
+  options.force_masks = &elsewhere;
+  return session.run(input, options);
+}
+
 /// Runs [first, last), which have one size, as one batch.
-void run_batch(Session& session, const Sample* first, const Sample* last, RunOptions options,
-               Metrics& metrics, ObjectAuc* auc) {
+void run_batch(Session& session, const Sample* first, const Sample* last, const EvalCommand& command,
+               Random& random, Metrics& metrics, ObjectAuc* auc) {
+  RunOptions options{.check_finite = command.check_finite, .record_masks = false};
   std::vector<Tensor> inputs;
   for (const Sample* sample = first; sample != last; ++sample) inputs.push_back(sample->input);
   const Tensor input = stack(inputs);
   // The first run plans and touches its memory, which is not the network's speed.
   if (metrics.images == 0) session.run(input, options);
   options.record_masks = auc != nullptr;
-  const Result result = session.run(input, options);
+  const Result result = run_masked(session, input, command, options, random);
   if (const auto image = image_without_class(result.logits))
     fail("{}: {}", first[*image].path, kLogitsNotFinite);
   count_hits(result.logits, first, metrics);
@@ -106,6 +138,7 @@ Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFold
   ThreadPool decoders(command.session.threads);
   Progress progress("eval", static_cast<int64_t>(folder.items.size()), "images");
   Metrics metrics;
+  Random random(command.seed, "masks");
   for (size_t begin = 0; begin < folder.items.size(); begin += static_cast<size_t>(command.batch)) {
     const size_t end = std::min(folder.items.size(), begin + static_cast<size_t>(command.batch));
     const auto [samples, unreadable] = load_samples(folder, masks, begin, end, options, decoders);
@@ -115,8 +148,7 @@ Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFold
     for (const Sample* first = samples.data(); first != last;) {
       const Sample* next = std::find_if(
           first, last, [&](const Sample& sample) { return sample.input.shape != first->input.shape; });
-      run_batch(session, first, next, {.check_finite = command.check_finite, .record_masks = false}, metrics,
-                auc);
+      run_batch(session, first, next, command, random, metrics, auc);
       first = next;
     }
     if (metrics.images == 0) continue;
@@ -142,6 +174,7 @@ Json to_json(const EvalCommand& command, const LeftOut& left_out, const Metrics&
   }
   Json json = {{"model", command.model.path},
                {"data", command.data},
+               {"masks", kMaskNames[static_cast<size_t>(command.masks)]},
                {"images", metrics.images},
                {"unreadable", metrics.unreadable},
                {"left_out", left_out},
@@ -158,12 +191,13 @@ Json to_json(const EvalCommand& command, const LeftOut& left_out, const Metrics&
   return json;
 }
 
-std::string to_text(const Model& model, const Metrics& metrics, const ObjectAuc* auc) {
+std::string to_text(const Model& model, Masks masks, const Metrics& metrics, const ObjectAuc* auc) {
   std::string text = fmt::format("{}\n", describe(model.spec.arch));
   text += fmt::format("images      {}{}\n", metrics.images,
                       metrics.unreadable.empty()
                           ? ""
                           : fmt::format(", and {} that cannot be read", metrics.unreadable.size()));
+  if (masks != Masks::own) text += fmt::format("masks       {}\n", kMaskNames[static_cast<size_t>(masks)]);
   text += fmt::format("top-1       {}\n", bold(format_percent(metrics.share(metrics.top1))));
   text += fmt::format("top-5       {}\n", format_percent(metrics.share(metrics.top5)));
   if (!metrics.blocks.empty()) {  // a static network is not compared with itself
@@ -214,6 +248,8 @@ int eval(const EvalCommand& command) {
   const Model model = load_model(command.model);
   warn_of_undivided_maps(command.model.path, model, apply(command.input, model.preprocessing).crop);
   const ImageFolder folder = open_validation(command.data, model);
+  if (command.masks != Masks::own && !model.spec.arch.is_dynamic())
+    fail("--masks: {} is a static network, which has none", command.model.path);
   std::vector<std::string> masks;
   std::optional<ObjectAuc> auc;
   if (!command.object_masks.empty()) {
@@ -228,7 +264,7 @@ int eval(const EvalCommand& command) {
   if (command.json) {
     print_json(to_json(command, folder.left_out, metrics, separation));
   } else {
-    print(to_text(model, metrics, separation));
+    print(to_text(model, command.masks, metrics, separation));
   }
   return 0;
 }
@@ -248,6 +284,13 @@ void add_eval(CLI::App& app, Action& action) {
          "Folder with a grey <class>/<image>.png per image (white: object): also report how well the number "
          "of blocks that computed a pixel separates object from background")
       ->type_name("DIR");
+  add_parsed(
+      *sub, "--masks",
+      "own (default): the maskers'. For comparison, as many patches of every block and image elsewhere: "
+      "random or centre; full: the network without masks",
+      [command](const std::string& text) { command->masks = parse_masks(text); })
+      ->type_name("KIND");
+  sub->add_option("--seed", command->seed, "Of --masks random");
   sub->add_flag("--skip-unreadable", command->skip_unreadable,
                 "Leave out images that cannot be decoded; else the first one ends the evaluation");
   add_input_options(*sub, command->input);

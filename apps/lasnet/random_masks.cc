@@ -1,5 +1,8 @@
 #include "random_masks.h"
 
+#include <algorithm>
+#include <numeric>
+
 #include "cli.h"
 #include "core/fail.h"
 #include "lasnet/mask.h"
@@ -14,7 +17,46 @@ double masked_macs(const BlockMacs& macs, const BlockGeometry& block, std::span<
   return macs.dynamic_total(activation_rate(mask), activation_rate(dilated));
 }
 
+/// Patches in the order in which they are taken.
+std::vector<size_t> order_of(const PatchGrid& grid, Placement placement, Random& random) {
+  std::vector<size_t> order(static_cast<size_t>(grid.patches()));
+  std::iota(order.begin(), order.end(), size_t{0});
+  random.shuffle(order);  // patches at one distance, too, are taken in any order
+  if (placement == Placement::random) return order;
+  const auto distance = [&grid](size_t patch) {
+    const double y = static_cast<double>(patch / static_cast<size_t>(grid.cols())) + 0.5;
+    const double x = static_cast<double>(patch % static_cast<size_t>(grid.cols())) + 0.5;
+    const double dy = y / static_cast<double>(grid.rows()) - 0.5,
+                 dx = x / static_cast<double>(grid.cols()) - 0.5;
+    return dy * dy + dx * dx;
+  };
+  std::ranges::stable_sort(order, {}, distance);
+  return order;
+}
+
 }  // namespace
+
+MaskSet replaced_masks(const ModelSpec& spec, const NetworkGeometry& geometry, const Trace& trace,
+                       Placement placement, Random& random) {
+  MaskSet masks;
+  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+    if (!spec.blocks[b].is_dynamic()) continue;
+    const PatchGrid& grid = geometry.blocks[b].grid;
+    ByteTensor mask = trace.blocks[b].mask;
+    const auto pixels = static_cast<size_t>(geometry.blocks[b].output.pixels());
+    for (size_t begin = 0; begin < mask.data.size(); begin += pixels) {
+      const auto image = std::span(mask.data).subspan(begin, pixels);
+      std::vector<uint8_t> patches = patches_of_mask(grid, image);
+      const auto active = static_cast<size_t>(std::ranges::count(patches, 1));
+      const std::vector<size_t> order = order_of(grid, placement, random);
+      std::ranges::fill(patches, uint8_t{0});
+      for (size_t i = 0; i < active; ++i) patches[order[i]] = 1;
+      expand_patches(grid, patches, image);
+    }
+    masks[spec.blocks[b].name] = std::move(mask);
+  }
+  return masks;
+}
 
 MaskSet random_masks(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t batch, double rate,
                      Random& random) {

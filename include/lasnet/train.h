@@ -59,10 +59,23 @@ struct TrainConfig {
   bool straight_through_dilation =
       false;  ///< D by a straight-through max-pool, so that conv1's MACs have a gradient
 
+  // What few steps need, all off by default: the paper's 500,000 steps do without.
+  bool standardise_maskers = false;  ///< BatchNorm before a masker; folded into its weights in the model file
+  int fit_images = 0;      ///< images that fresh maskers are fitted on before the first step; 0: not fitted
+  double target_ramp = 0;  ///< share of the steps over which the target falls from 1 to t
+  double bounds_hold = 0;  ///< how much of the bounds' pinning to t stays to the end, in [0, 1]
+  double noise_end = 1;    ///< scale of the Gumbel noise in the last fifth of the steps; falls from 1
+  bool hold_budget =
+      false;  ///< after each step, move all maskers' biases to where the batch meets the target
+  double alpha_features = 0;  ///< weight of the distillation of the four stages' outputs
+
   double crop_min_scale = 0.35;  ///< RandomResizedCrop area range [min, 1]
   bool flip = true;
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all cores
+  /// "fp32", or "bf16": convolutions in bfloat16 (mixed precision; maskers, losses and updates stay float32),
+  /// twice as fast on processors that multiply it.
+  std::string precision = "fp32";
 
   std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
   bool resume = false;     ///< go on from the checkpoint in `output`

@@ -233,6 +233,8 @@ nlohmann::json recipe_json(const TrainConfig& config) {
   return json;
 }
 
+bool distils(const TrainConfig& config) { return config.alpha_distill > 0 || config.alpha_features > 0; }
+
 std::string option_name(std::string_view key) {
   std::string name = "--" + std::string(key);
   std::replace(name.begin(), name.end(), '_', '-');
@@ -265,6 +267,8 @@ void check_train_config(const TrainConfig& config) {
   require(config.threads >= 0 && config.threads <= 1024, "threads", config.threads, "0 (all cores) to 1024");
   require_colour("mean", config.mean, 0);
   require_colour("std", config.std, 1e-3f);
+  require(config.precision == "fp32" || config.precision == "bf16", "precision", config.precision,
+          "fp32 or bf16");
   require_rate("lr", config.lr);
   require_rate("pretrain_lr", config.pretrain_lr);
   require_rate("temperature_distill", config.temperature_distill);
@@ -275,6 +279,14 @@ void check_train_config(const TrainConfig& config) {
   require_weight("pretrain_weight_decay", config.pretrain_weight_decay);
   require_weight("lambda_flops", config.lambda_flops);
   require_weight("alpha_distill", config.alpha_distill);
+  require_weight("alpha_features", config.alpha_features);
+  for (const auto& [key, share] : {std::pair("target_ramp", config.target_ramp),
+                                   {"bounds_hold", config.bounds_hold},
+                                   {"noise_end", config.noise_end}})
+    require(share >= 0 && share <= 1, key, share, "a number in [0, 1]");
+  require(config.fit_images >= 0, "fit_images", config.fit_images, "0 or more");
+  require(config.fit_images == 0 || config.standardise_maskers, "fit_images", config.fit_images,
+          "it only with --standardise-maskers");
   require(config.momentum > 0 && config.momentum < 1, "momentum", config.momentum,
           "a number between 0 and 1");
   require(config.label_smoothing >= 0 && config.label_smoothing < 1, "label_smoothing",

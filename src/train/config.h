@@ -54,10 +54,18 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("gumbel_end", config.gumbel_end);
   visit("masker_bias", config.masker_bias);
   visit("straight_through_dilation", config.straight_through_dilation);
+  visit("standardise_maskers", config.standardise_maskers);
+  visit("fit_images", config.fit_images);
+  visit("target_ramp", config.target_ramp);
+  visit("bounds_hold", config.bounds_hold);
+  visit("noise_end", config.noise_end);
+  visit("hold_budget", config.hold_budget);
+  visit("alpha_features", config.alpha_features);
   visit("crop_min_scale", config.crop_min_scale);
   visit("flip", config.flip);
   visit("seed", config.seed);
   visit("threads", config.threads);
+  visit("precision", config.precision);
   visit("output", config.output);
   visit("resume", config.resume);
   visit("overwrite", config.overwrite);
@@ -73,6 +81,9 @@ TrainConfig parse_train_config(std::string_view text, const std::string& path, T
 nlohmann::json to_json(const TrainConfig& config);
 /// The same back. Throws Error on missing keys and wrong types.
 TrainConfig config_from(const Record& record);
+
+/// Whether a teacher is needed.
+bool distils(const TrainConfig& config);
 
 /// Those that decide the result: without paths of this machine, `threads`, `resume` and `overwrite`.
 nlohmann::json recipe_json(const TrainConfig& config);

@@ -18,10 +18,19 @@ double exponential_decay(double start, double end, int64_t step, int64_t steps) 
   return start * std::pow(end / start, progress);
 }
 
-Bounds ratio_bounds(double target, double progress) {
+Bounds ratio_bounds(double target, double progress, double hold) {
   double pinned = std::cos(std::min(progress * 3.0, 1.0) * std::numbers::pi / 2);
-  pinned *= pinned;
+  pinned = std::max(pinned * pinned, hold);
   return {.low = pinned * target, .up = 1 - pinned * (1 - target)};
+}
+
+double ramped_target(double target, double progress, double ramp) {
+  return ramp > 0 ? 1 - (1 - target) * std::min(progress / ramp, 1.0) : target;
+}
+
+double noise_scale(double end, double progress) {
+  constexpr double kSettled = 0.8;
+  return 1 - (1 - end) * std::min(progress / kSettled, 1.0);
 }
 
 }  // namespace lasnet

@@ -12,10 +12,16 @@ double cosine_lr(double peak, int64_t step, int64_t steps, int64_t warmup);
 double exponential_decay(double start, double end, int64_t step, int64_t steps);
 
 /// The corridor of a block's ratio at training progress e/E in [0, 1]: [target, target] at the start, opening
-/// to [0, 1] over the first third.
+/// over the first third: to [0, 1], or to where a share `hold` of the pinning stays.
 struct Bounds {
   double low = 0, up = 1;
 };
-Bounds ratio_bounds(double target, double progress);
+Bounds ratio_bounds(double target, double progress, double hold = 0);
+
+/// From 1 to `target` over the first `ramp` of the progress, evenly.
+double ramped_target(double target, double progress, double ramp);
+
+/// From 1 to `end` over the first four fifths of the progress, evenly.
+double noise_scale(double end, double progress);
 
 }  // namespace lasnet

@@ -1,10 +1,17 @@
 #include "train/evaluate.h"
 
+#include <ATen/Parallel.h>
+
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "core/chance.h"
 #include "core/fail.h"
+#include "lasnet/engine.h"
 #include "train/config.h"
+#include "train/losses.h"
+#include "train/torch_tensor.h"
 
 namespace lasnet {
 namespace {
@@ -14,9 +21,16 @@ constexpr double kSaturatedRate = 0.99;
 constexpr double kConstantStd = 0.01;
 constexpr int kDivergedOverGuessing = 100;
 
-std::vector<double> to_vector(const torch::Tensor& tensor) {
-  torch::Tensor values = tensor.to(torch::kFloat64).contiguous();
-  return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+/// Of the population.
+double deviation_of(const std::vector<double>& values) {
+  const double mean = mean_of(values);
+  double squares = 0;
+  for (double value : values) squares += (value - mean) * (value - mean);
+  return std::sqrt(squares / static_cast<double>(values.size()));
 }
 
 /// How many labels are among the k largest logits.
@@ -29,28 +43,35 @@ int64_t hits(const torch::Tensor& logits, const torch::Tensor& labels, int64_t k
 struct Totals {
   double loss = 0;
   int64_t images = 0, top1 = 0, top5 = 0;
-  std::vector<torch::Tensor> ratios, rates;
+  std::vector<double> ratios;              ///< of each image
+  std::vector<std::vector<double>> rates;  ///< of each dynamic block and image
 
-  void add(const MaskedOutput& output, const Batch& batch, const MacAccount& account) {
+  void add(const Result& result, const Batch& batch) {
+    const torch::Tensor logits = to_torch(result.logits);
     images += batch.size();
-    top1 += hits(output.logits, batch.labels, 1);
-    top5 += hits(output.logits, batch.labels, 5);
-    loss += classification_loss(output.logits, batch.labels, 0).item<double>() *
-            static_cast<double>(batch.size());
-    ratios.push_back(account.network_ratios(output));
-    if (output.rates.defined()) rates.push_back(output.rates);
+    top1 += hits(logits, batch.labels, 1);
+    top5 += hits(logits, batch.labels, 5);
+    loss += classification_loss(logits, batch.labels, 0).item<double>() * static_cast<double>(batch.size());
+    for (double macs : result.trace.image_macs)
+      ratios.push_back(macs / static_cast<double>(result.trace.static_macs));
+    size_t dynamic = 0;
+    for (const BlockTrace& block : result.trace.blocks) {
+      if (block.granularity == 0) continue;
+      if (rates.size() == dynamic) rates.emplace_back();
+      rates[dynamic].insert(rates[dynamic].end(), block.rates.begin(), block.rates.end());
+      ++dynamic;
+    }
   }
 };
 
 Evaluation figures_of(const Totals& totals) {
   auto n = static_cast<double>(totals.images);
-  torch::Tensor ratios = torch::cat(totals.ratios).to(torch::kFloat64);
   Evaluation figures;
   figures.top1 = static_cast<double>(totals.top1) / n;
   figures.top5 = static_cast<double>(totals.top5) / n;
   figures.loss = totals.loss / n;
-  figures.macs_ratio = ratios.mean().item<double>();
-  figures.macs_ratio_std = ratios.std(/*unbiased=*/false).item<double>();
+  figures.macs_ratio = mean_of(totals.ratios);
+  figures.macs_ratio_std = deviation_of(totals.ratios);
   figures.images = totals.images;
   return figures;
 }
@@ -60,27 +81,26 @@ Evaluation figures_of(const Totals& totals) {
 std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& data,
                                          const std::function<bool(int64_t)>& proceed) {
   torch::NoGradGuard no_gradient;
-  int side = data.preprocessing().crop;
-  MacAccount account(net.spec(), {side, side});
-  MaskPolicy policy{.kind = MaskPolicy::Kind::decide};
+  const Model model{.spec = net.spec(), .weights = net.weights()};
+  Session deployed(model, {.threads = at::get_num_threads()});
   Totals totals;
   BatchStream batches = data.validation();
   for (int64_t index = 0;; ++index) {
     std::optional<Batch> batch = batches.next();
     if (!batch) break;
     if (!proceed(index)) return std::nullopt;
-    totals.add(net.forward(batch->images, policy, /*training=*/false), *batch, account);
+    const Tensor images = from_torch(batch->images);
+    totals.add(deployed.run(images, {.record_masks = false}), *batch);
   }
   EvaluationDetail detail{.figures = figures_of(totals), .masks = {}};
   for (const BlockSpec& block : net.spec().blocks) {
     if (block.is_dynamic()) detail.masks.blocks.push_back(block.name);
   }
-  if (!totals.rates.empty()) {
-    torch::Tensor rates = torch::cat(totals.rates).to(torch::kFloat64);
-    detail.masks.mean = to_vector(rates.mean(0));
-    detail.masks.std = to_vector(rates.std(0, /*unbiased=*/false));
-    detail.figures.rates = detail.masks.mean;
+  for (const std::vector<double>& rates : totals.rates) {
+    detail.masks.mean.push_back(mean_of(rates));
+    detail.masks.std.push_back(deviation_of(rates));
   }
+  detail.figures.rates = detail.masks.mean;
   return detail;
 }
 

@@ -22,7 +22,8 @@ struct EvaluationDetail {
   MaskStatistics masks;
 };
 
-/// Runs the net on running statistics: a dynamic one with decided masks, a static one densely. `proceed` is
+/// Runs the net as it is deployed, by the engine: the same function as MaskedNet's on running statistics with
+/// decided masks, and faster. `proceed` is
 /// called before each batch with its index; when it returns false the evaluation is abandoned.
 std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& data,
                                          const std::function<bool(int64_t)>& proceed);

@@ -18,6 +18,7 @@ MacAccount::MacAccount(const ModelSpec& spec, MapSize image) {
     nonempty.push_back(terms.nonempty / total);
     dilated.push_back(terms.dilated / total);
     active.push_back(terms.active / total);
+    masked_shares_.push_back((terms.nonempty + terms.dilated + terms.active) / total);
     full.push_back(static_cast<double>(macs.dense_total()) / total);
   }
   fixed_ = fixed / total;
@@ -58,6 +59,17 @@ torch::Tensor distillation_loss(const torch::Tensor& student, const torch::Tenso
   torch::Tensor log_teacher = torch::log_softmax(teacher / temperature, 1);
   torch::Tensor divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(1).mean();
   return divergence * (temperature * temperature);
+}
+
+torch::Tensor feature_loss(const std::vector<torch::Tensor>& student,
+                           const std::vector<torch::Tensor>& teacher) {
+  torch::Tensor sum = torch::zeros({});
+  for (size_t i = 0; i < student.size(); ++i) {
+    const torch::Tensor wanted = teacher[i].to(torch::kFloat32);
+    sum = sum +
+          torch::mse_loss(student[i].to(torch::kFloat32), wanted) / wanted.square().mean().clamp_min(1e-12);
+  }
+  return sum / static_cast<double>(student.size());
 }
 
 torch::Tensor classification_loss(const torch::Tensor& logits, const torch::Tensor& labels,

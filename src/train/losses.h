@@ -17,6 +17,8 @@ class MacAccount {
 
   /// F per image, [N]: MACs over the static network's.
   torch::Tensor network_ratios(const MaskedOutput& output) const;
+  /// What masks decide on: a block's MACs over those of the static network.
+  const std::vector<double>& masked_shares() const { return masked_shares_; }
   /// f_l of the batch, [B]: a block's MACs over its own at full activity, masker and projection in both.
   torch::Tensor block_ratios(const MaskedOutput& output) const;
 
@@ -24,6 +26,7 @@ class MacAccount {
   /// MACs of each image and dynamic block, [N, B].
   torch::Tensor block_costs(const MaskedOutput& output) const;
 
+  std::vector<double> masked_shares_;
   double fixed_ = 0;  ///< share of stem, head and static blocks
   // Per dynamic block [B], as shares of the static network's MACs.
   torch::Tensor always_, nonempty_, dilated_, active_, full_;
@@ -38,6 +41,10 @@ torch::Tensor bounds_loss(const torch::Tensor& block_ratios, Bounds bounds);
 /// T^2 * KL(softmax(teacher / T) || softmax(student / T)), mean over the batch. Logits [N, classes].
 torch::Tensor distillation_loss(const torch::Tensor& student, const torch::Tensor& teacher,
                                 double temperature);
+
+/// Mean over maps of |student - teacher|^2 / |teacher|^2. Maps [N, C, H, W].
+torch::Tensor feature_loss(const std::vector<torch::Tensor>& student,
+                           const std::vector<torch::Tensor>& teacher);
 
 /// Mean over the batch; labels int64 [N].
 torch::Tensor classification_loss(const torch::Tensor& logits, const torch::Tensor& labels, double smoothing);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/fail.h"
+#include "train/autocast.h"
 #include "train/masking.h"
 #include "train/torch_tensor.h"
 
@@ -11,6 +12,9 @@ namespace {
 
 constexpr double kNormMomentum = 0.1;
 constexpr double kNormEpsilon = 1e-5;
+
+std::string masker_mean_name(const BlockSpec& block) { return block.masker_name() + ".running_mean"; }
+std::string masker_variance_name(const BlockSpec& block) { return block.masker_name() + ".running_var"; }
 
 bool is_buffer(const std::string& name) {
   return name.ends_with(".running_mean") || name.ends_with(".running_var");
@@ -50,21 +54,28 @@ torch::Tensor MaskedNet::ConvNorm::forward(const torch::Tensor& x, bool training
 
 torch::Tensor MaskedNet::SqueezeExcite::forward(const torch::Tensor& z, const torch::Tensor& mask) const {
   torch::Tensor mean;
+  const torch::Tensor m = mask.defined() ? mask.to(z.scalar_type()) : mask;
   if (pool == SePool::dense || !mask.defined()) {
     mean = z.mean({2, 3}, /*keepdim=*/true);
   } else {
-    mean = (z * mask).sum({2, 3}, /*keepdim=*/true) / mask.sum({2, 3}, /*keepdim=*/true).clamp_min(1);
+    mean = (z * m).sum({2, 3}, /*keepdim=*/true) / m.sum({2, 3}, /*keepdim=*/true).clamp_min(1);
   }
   torch::Tensor squeezed = torch::conv2d(mean, fc1_weight, fc1_bias).relu_();
   return z * torch::sigmoid(torch::conv2d(squeezed, fc2_weight, fc2_bias));
 }
 
-MaskedNet::MaskedNet(const ModelSpec& spec, const Weights& weights) : spec_(spec) {
+MaskedNet::MaskedNet(const ModelSpec& spec, const Weights& weights, bool standardise_maskers)
+    : spec_(spec), standardise_maskers_(standardise_maskers) {
   check_weights(spec, weights, "network to train");
   for (const TensorSpec& item : required_tensors(spec)) {
     torch::Tensor value = to_torch(weights.at(item.name));
     if (!is_buffer(item.name)) parameters_.push_back({item.name, value.requires_grad_()});
     state_.push_back({item.name, value});
+  }
+  for (const BlockSpec& block : spec.blocks) {
+    if (!standardise_maskers || !block.is_dynamic()) continue;
+    state_.push_back({masker_mean_name(block), torch::zeros({block.in_channels})});
+    state_.push_back({masker_variance_name(block), torch::ones({block.in_channels}) - kNormEpsilon});
   }
   stem_ = conv_norm(spec.stem);
   for (const BlockSpec& description : spec.blocks) blocks_.push_back(make_block(description));
@@ -104,6 +115,10 @@ MaskedNet::Block MaskedNet::make_block(const BlockSpec& spec) const {
   if (spec.is_dynamic()) {
     block.masker_weight = tensor(spec.masker_name() + ".weight");
     block.masker_bias = tensor(spec.masker_name() + ".bias");
+    if (standardise_maskers_) {
+      block.masker_mean = tensor(masker_mean_name(spec));
+      block.masker_variance = tensor(masker_variance_name(spec));
+    }
   }
   return block;
 }
@@ -114,36 +129,110 @@ bool MaskedNet::is_masker(const std::string& parameter) const {
   });
 }
 
+Weights MaskedNet::state() const {
+  Weights state;
+  for (const NamedTensor& item : state_) state[item.name] = from_torch(item.tensor);
+  return state;
+}
+
 Weights MaskedNet::weights() const {
-  Weights weights;
-  for (const NamedTensor& item : state_) weights[item.name] = from_torch(item.tensor);
+  torch::NoGradGuard no_gradient;
+  Weights weights = state();
+  for (const Block& block : blocks_) {
+    if (!block.masker_mean.defined()) continue;
+    const torch::Tensor scale = (block.masker_variance + kNormEpsilon).rsqrt();
+    const torch::Tensor weight = block.masker_weight * scale.view({1, -1, 1, 1});
+    const torch::Tensor moved = (weight * block.masker_mean.view({1, -1, 1, 1})).sum({1, 2, 3});
+    weights[block.spec.masker_name() + ".weight"] = from_torch(weight);
+    weights[block.spec.masker_name() + ".bias"] = from_torch(block.masker_bias - moved);
+    weights.erase(masker_mean_name(block.spec));
+    weights.erase(masker_variance_name(block.spec));
+  }
   return weights;
 }
 
-void MaskedNet::load(const Weights& weights) {
-  check_weights(spec_, weights, "network to train");
+void MaskedNet::load(const Weights& state) {
+  for (const NamedTensor& item : state_) {
+    const auto found = state.find(item.name);
+    if (found == state.end()) fail("network to train: tensor {} is missing", item.name);
+    if (item.tensor.sizes() != torch::IntArrayRef(found->second.shape))
+      fail("network to train: {}: expected shape {}, got {}", item.name, to_string(item.tensor.sizes().vec()),
+           to_string(found->second.shape));
+  }
   torch::NoGradGuard no_gradient;
-  for (NamedTensor& item : state_) item.tensor.copy_(to_torch(weights.at(item.name)));
+  for (NamedTensor& item : state_) item.tensor.copy_(to_torch(state.at(item.name)));
 }
 
-BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy) const {
+MaskedNet::Block& MaskedNet::dynamic_block(size_t index) {
+  for (Block& block : blocks_)
+    if (block.spec.is_dynamic() && index-- == 0) return block;
+  fail("the network has no such dynamic block");
+}
+
+void MaskedNet::set_masker(size_t block, const StandardisedMasker& masker) {
+  torch::NoGradGuard no_gradient;
+  Block& target = dynamic_block(block);
+  target.masker_weight.copy_(masker.weight);
+  target.masker_bias.copy_(masker.bias);
+  target.masker_mean.copy_(masker.mean);
+  target.masker_variance.copy_(masker.variance);
+}
+
+void MaskedNet::set_masker_statistics(size_t block, const torch::Tensor& mean,
+                                      const torch::Tensor& variance) {
+  torch::NoGradGuard no_gradient;
+  const Block& target = dynamic_block(block);
+  const torch::Tensor before = (target.masker_variance + kNormEpsilon).sqrt();
+  const torch::Tensor after = (variance + kNormEpsilon).sqrt();
+  const torch::Tensor moved = (mean - target.masker_mean) / before;
+  const torch::Tensor bias =
+      target.masker_bias + (target.masker_weight * moved.view({1, -1, 1, 1})).sum({1, 2, 3});
+  const torch::Tensor weight = target.masker_weight * (after / before).view({1, -1, 1, 1});
+  set_masker(block, {.weight = weight, .bias = bias, .mean = mean, .variance = variance});
+}
+
+void MaskedNet::shift_masker(size_t block, double difference) {
+  torch::NoGradGuard no_gradient;
+  torch::Tensor& bias = dynamic_block(block).masker_bias;
+  bias[0] += difference / 2;
+  bias[1] -= difference / 2;
+}
+
+BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy,
+                             bool training) const {
   const BlockSpec& spec = block.spec;
   BlockMasks masks;
-  masks.logit_difference =
-      patch_logit_difference(x, block.masker_weight, block.masker_bias, spec.granularity, spec.stride);
+  // Decisions are those of the deployed network, whatever the convolutions compute in.
+  const AutocastScope fp32(/*enabled=*/false);
+  masks.pooled = pool_under_patches(x, spec.granularity, spec.stride).to(torch::kFloat32);
+  torch::Tensor seen = masks.pooled;
+  if (block.masker_mean.defined())
+    seen =
+        torch::batch_norm(seen, /*weight=*/{}, /*bias=*/{}, block.masker_mean, block.masker_variance,
+                          training, kNormMomentum, kNormEpsilon, torch::globalContext().userEnabledCuDNN());
+  masks.logit_difference = patch_logit_difference(seen, block.masker_weight, block.masker_bias);
   MapSize map{(x.size(2) + spec.stride - 1) / spec.stride, (x.size(3) + spec.stride - 1) / spec.stride};
   if (policy.forced != nullptr && policy.forced->contains(spec.name)) {
     masks.mask = forced_mask(policy.forced->at(spec.name), spec.name, x.size(0), map);
     return masks;
   }
   const torch::Tensor& difference = masks.logit_difference;
-  torch::Tensor patches =
-      policy.kind == MaskPolicy::Kind::sample
-          ? sample_patches(difference,
-                           logistic_noise(difference.sizes(), *policy.random).to(difference.device()),
-                           policy.temperature)
-          : decide_patches(difference);
-  masks.mask = expand_to_map(patches, spec.granularity, map);
+  masks.perturbed = difference.detach();
+  switch (policy.kind) {
+    case MaskPolicy::Kind::sample: {
+      const torch::Tensor noise =
+          logistic_noise(difference.sizes(), *policy.random).to(difference.device()) * policy.noise_scale;
+      masks.perturbed = masks.perturbed + noise;
+      masks.patches = sample_patches(difference, noise, policy.temperature);
+      break;
+    }
+    case MaskPolicy::Kind::full:
+      masks.patches = torch::ones_like(difference.detach()).requires_grad_();
+      break;
+    default:
+      masks.patches = decide_patches(difference);
+  }
+  masks.mask = expand_to_map(masks.patches, spec.granularity, map);
   return masks;
 }
 
@@ -152,7 +241,7 @@ torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, c
                                    std::vector<torch::Tensor>& dilated_rates) const {
   bool dynamic = block.spec.is_dynamic() && policy.kind != MaskPolicy::Kind::dense;
   BlockMasks masks;
-  if (dynamic) masks = decide(block, x, policy);
+  if (dynamic) masks = decide(block, x, policy, training);
   torch::Tensor body = x;
   MapSize middle_size;
   for (size_t i = 0; i < block.body.size(); ++i) {
@@ -169,7 +258,7 @@ torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, c
     torch::Tensor dilated = dilate(masks.mask, block.spec.convs[1].stride, middle_size);
     dilated_rates.push_back(dilated.mean({1, 2, 3}));
   }
-  torch::Tensor y = torch::addcmul(identity, body, masks.mask).relu_();
+  torch::Tensor y = torch::addcmul(identity, body, masks.mask.to(body.scalar_type())).relu_();
   output.blocks.push_back(std::move(masks));
   return y;
 }
@@ -179,8 +268,14 @@ MaskedOutput MaskedNet::forward(const torch::Tensor& images, const MaskPolicy& p
   std::vector<torch::Tensor> rates, dilated_rates;
   torch::Tensor x = stem_.forward(images, training).relu_();
   if (spec_.stem_pool) x = torch::max_pool2d(x, /*kernel_size=*/3, /*stride=*/2, /*padding=*/1);
-  for (const Block& block : blocks_) x = run_block(block, x, policy, training, output, dilated_rates);
-  output.logits = torch::linear(x.mean({2, 3}), head_weight_, head_bias_);
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    x = run_block(blocks_[i], x, policy, training, output, dilated_rates);
+    const bool last_of_stage = i + 1 == blocks_.size() || blocks_[i + 1].spec.stage != blocks_[i].spec.stage;
+    if (last_of_stage) output.stages.push_back(x);
+  }
+  const AutocastScope fp32(/*enabled=*/false);
+  output.features = x.to(torch::kFloat32).mean({2, 3});
+  output.logits = torch::linear(output.features, head_weight_, head_bias_);
   if (output.blocks.empty()) return output;
   for (const BlockMasks& block : output.blocks) rates.push_back(block.mask.mean({1, 2, 3}));
   output.rates = torch::stack(rates, 1);

@@ -21,9 +21,11 @@ struct MaskPolicy {
     dense,   ///< no masks: the static network
     sample,  ///< hard Gumbel-softmax (training)
     decide,  ///< logit0 >= logit1 (evaluation)
+    full,    ///< every patch, as a leaf whose gradient says what the patch does
   };
   Kind kind = Kind::decide;
   double temperature = 1.0;                ///< of `sample`
+  double noise_scale = 1.0;                ///< of `sample`
   Random* random = nullptr;                ///< noise of `sample`
   bool straight_through_dilation = false;  ///< D carries a gradient
   const MaskSet* forced = nullptr;  ///< replaces decisions in the named blocks; constant within a patch
@@ -31,15 +33,20 @@ struct MaskPolicy {
 
 /// What one dynamic block decided.
 struct BlockMasks {
+  torch::Tensor pooled;            ///< what the masker sees, [N, Cin, rows, cols]
   torch::Tensor logit_difference;  ///< [N, 1, rows, cols]
+  torch::Tensor perturbed;         ///< the same with the noise, if any, that the decision was made on
+  torch::Tensor patches;           ///< decisions, [N, 1, rows, cols]; undefined if the mask was forced
   torch::Tensor mask;              ///< M [N, 1, H', W'], values 0 or 1
 };
 
 struct MaskedOutput {
-  torch::Tensor logits;            ///< [N, classes]
-  std::vector<BlockMasks> blocks;  ///< of the B dynamic blocks, in network order; empty if `dense`
-  torch::Tensor rates;             ///< r [N, B], differentiable
-  torch::Tensor dilated_rates;     ///< mean of D [N, B]
+  torch::Tensor logits;               ///< [N, classes]
+  std::vector<BlockMasks> blocks;     ///< of the B dynamic blocks, in network order; empty if `dense`
+  torch::Tensor rates;                ///< r [N, B], differentiable
+  torch::Tensor dilated_rates;        ///< mean of D [N, B]
+  std::vector<torch::Tensor> stages;  ///< output of each stage's last block
+  torch::Tensor features;             ///< what the head reads [N, features]
 };
 
 struct NamedTensor {
@@ -47,10 +54,17 @@ struct NamedTensor {
   torch::Tensor tensor;
 };
 
+/// A masker in the coordinates that it is trained in: it sees (pooled - mean) / sqrt(variance).
+struct StandardisedMasker {
+  torch::Tensor weight, bias;    ///< [2, Cin, 1, 1], [2]
+  torch::Tensor mean, variance;  ///< [Cin]
+};
+
 class MaskedNet {
  public:
-  /// Copies the weights. Throws Error if they do not fit the spec.
-  MaskedNet(const ModelSpec& spec, const Weights& weights);
+  /// Copies the weights. With `standardise_maskers` a BatchNorm without parameters of its own stands before
+  /// each masker; at first it changes nothing. Throws Error if they do not fit the spec.
+  MaskedNet(const ModelSpec& spec, const Weights& weights, bool standardise_maskers = false);
   MaskedNet(const MaskedNet&) = delete;
   MaskedNet& operator=(const MaskedNet&) = delete;
   MaskedNet(MaskedNet&&) = default;
@@ -63,10 +77,21 @@ class MaskedNet {
   /// What the optimiser updates; the tensors alias the network's.
   const std::vector<NamedTensor>& parameters() const { return parameters_; }
   bool is_masker(const std::string& parameter) const;
-  /// Parameters and BatchNorm buffers.
+  /// Parameters and BatchNorm buffers as a model file has them: what stands before a masker is folded into
+  /// it.
   Weights weights() const;
-  /// Replaces all values in place. Throws Error if the weights do not fit the spec.
-  void load(const Weights& weights);
+  /// All values as they are, for load().
+  Weights state() const;
+  /// Replaces all values in place. Throws Error if they are not those of this network.
+  void load(const Weights& state);
+
+  bool standardises_maskers() const { return standardise_maskers_; }
+  /// Of a network that standardises its maskers; `block` counts dynamic blocks.
+  void set_masker(size_t block, const StandardisedMasker& masker);
+  /// Its masker goes on computing the same function, on inputs of these statistics [Cin].
+  void set_masker_statistics(size_t block, const torch::Tensor& mean, const torch::Tensor& variance);
+  /// Adds to logit0 - logit1 of a dynamic block.
+  void shift_masker(size_t block, double difference);
 
  private:
   struct ConvNorm {
@@ -89,16 +114,20 @@ class MaskedNet {
     std::optional<SqueezeExcite> squeeze_excite;
     std::optional<ConvNorm> projection;
     torch::Tensor masker_weight, masker_bias;
+    torch::Tensor masker_mean, masker_variance;  ///< undefined without standardisation
   };
 
   torch::Tensor tensor(const std::string& name) const;
   ConvNorm conv_norm(const ConvSpec& spec) const;
   Block make_block(const BlockSpec& spec) const;
-  BlockMasks decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy) const;
+  Block& dynamic_block(size_t index);
+  BlockMasks decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy,
+                    bool training) const;
   torch::Tensor run_block(const Block& block, const torch::Tensor& x, const MaskPolicy& policy, bool training,
                           MaskedOutput& output, std::vector<torch::Tensor>& dilated_rates) const;
 
   ModelSpec spec_;
+  bool standardise_maskers_ = false;
   std::vector<NamedTensor> state_;
   std::vector<NamedTensor> parameters_;
   ConvNorm stem_;

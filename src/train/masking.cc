@@ -18,9 +18,12 @@ torch::Tensor pool_patches(const torch::Tensor& x, int64_t window) {
 
 }  // namespace
 
-torch::Tensor patch_logit_difference(const torch::Tensor& x, const torch::Tensor& weight,
-                                     const torch::Tensor& bias, int granularity, int stride) {
-  torch::Tensor pooled = pool_patches(x, int64_t{granularity} * stride);
+torch::Tensor pool_under_patches(const torch::Tensor& x, int granularity, int stride) {
+  return pool_patches(x, int64_t{granularity} * stride);
+}
+
+torch::Tensor patch_logit_difference(const torch::Tensor& pooled, const torch::Tensor& weight,
+                                     const torch::Tensor& bias) {
   // One output channel instead of two, and the same dot product that the engine computes.
   return torch::conv2d(pooled, weight[0].sub(weight[1]).unsqueeze(0), bias[0].sub(bias[1]).unsqueeze(0));
 }

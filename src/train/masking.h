@@ -10,11 +10,14 @@
 
 namespace lasnet {
 
-/// logit0 - logit1 of every patch, [N, 1, ceil(H'/S), ceil(W'/S)]: the mean of x over the input pixels under
-/// the patch, then the masker's 1x1 convolution. x: [N, Cin, H, W]; weight [2, Cin, 1, 1], bias [2]; `stride`
-/// relates x to the output map H' = ceil(H / stride).
-torch::Tensor patch_logit_difference(const torch::Tensor& x, const torch::Tensor& weight,
-                                     const torch::Tensor& bias, int granularity, int stride);
+/// The mean of x over the input pixels under each patch, [N, Cin, ceil(H'/S), ceil(W'/S)]. x: [N, Cin, H, W];
+/// `stride` relates x to the output map H' = ceil(H / stride).
+torch::Tensor pool_under_patches(const torch::Tensor& x, int granularity, int stride);
+
+/// logit0 - logit1 of every patch, [N, 1, rows, cols]: the masker's 1x1 convolution, weight [2, Cin, 1, 1],
+/// bias [2], of pool_under_patches.
+torch::Tensor patch_logit_difference(const torch::Tensor& pooled, const torch::Tensor& weight,
+                                     const torch::Tensor& bias);
 
 /// Differences of two standard Gumbel samples, i.e. standard logistic samples.
 torch::Tensor logistic_noise(torch::IntArrayRef shape, Random& random);

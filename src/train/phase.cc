@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "core/fail.h"
+#include "train/autocast.h"
+#include "train/budget_control.h"
 #include "train/config.h"
 
 namespace lasnet {
@@ -40,7 +42,7 @@ Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData&
       settings_(std::move(settings)),
       data_(data),
       net_(net),
-      teacher_(config.alpha_distill > 0 ? teacher : nullptr),
+      teacher_(distils(config) ? teacher : nullptr),
       observer_(observer),
       account_(net.spec(), {config.size, config.size}),
       optimizer_(net, {.momentum = config.momentum,
@@ -81,7 +83,7 @@ bool Phase::train_epoch(RunState& state) {
 
 void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums) {
   Random random(config_.seed, fmt::format("gumbel/{}", global_step));
-  MaskedOutput output = net_.forward(batch.images, policy(global_step, random), /*training=*/true);
+  MaskedOutput output = forward(net_, batch, policy(global_step, random), /*training=*/true);
   torch::Tensor total = loss(batch, output, global_step);
   auto value = total.item<double>();
   if (!std::isfinite(value)) {
@@ -90,6 +92,7 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
   }
   total.backward();
   optimizer_.step(learning_rate(global_step));
+  if (settings_.dynamic && config_.hold_budget) hold_budget(net_, account_, output, target_at(global_step));
   sums.loss += value * static_cast<double>(batch.size());
   sums.images += batch.size();
   sums.correct += output.logits.argmax(1).eq(batch.labels).sum().item<int64_t>();
@@ -97,18 +100,24 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
   sums.macs_ratio += last_macs_ratio_ * static_cast<double>(batch.size());
 }
 
+MaskedOutput Phase::forward(const MaskedNet& net, const Batch& batch, const MaskPolicy& policy,
+                            bool training) const {
+  const AutocastScope precision(config_.precision == "bf16");
+  return net.forward(batch.images, policy, training);
+}
+
 StepProbe Phase::probe(const Batch& batch) {
   Random random(config_.seed, "probe");
-  auto forward = [&] { return net_.forward(batch.images, policy(0, random), /*training=*/true); };
+  auto sampled = [&] { return forward(net_, batch, policy(0, random), /*training=*/true); };
   StepProbe result;
   if (settings_.dynamic) {
-    budget_loss(forward(), 0).backward();
+    budget_loss(sampled(), 0).backward();
     result.masker_gain = masker_gain();
   }
   // The first pass makes what later ones reuse, and is the slower one.
   for (int pass = 0; pass < 2; ++pass) {
     const auto start = Clock::now();
-    loss(batch, forward(), 0).backward();
+    loss(batch, sampled(), 0).backward();
     const double rate = static_cast<double>(batch.size()) / std::max(seconds_since(start), 1e-9);
     result.images_per_s = std::max(result.images_per_s, rate);
   }
@@ -130,20 +139,23 @@ torch::Tensor Phase::loss(const Batch& batch, const MaskedOutput& output, int64_
   torch::Tensor total = classification_loss(output.logits, batch.labels, config_.label_smoothing);
   if (teacher_ != nullptr) {
     torch::NoGradGuard no_gradient;
-    torch::Tensor taught =
-        teacher_->forward(batch.images, {.kind = MaskPolicy::Kind::decide}, /*training=*/false).logits;
+    const MaskedOutput taught =
+        forward(*teacher_, batch, {.kind = MaskPolicy::Kind::dense}, /*training=*/false);
     torch::AutoGradMode gradient(true);
-    total =
-        total + config_.alpha_distill * distillation_loss(output.logits, taught, config_.temperature_distill);
+    total = total + config_.alpha_distill *
+                        distillation_loss(output.logits, taught.logits, config_.temperature_distill);
+    if (config_.alpha_features > 0)
+      total = total + config_.alpha_features * feature_loss(output.stages, taught.stages);
   }
   if (settings_.dynamic) total = total + budget_loss(output, global_step);
   return total;
 }
 
 torch::Tensor Phase::budget_loss(const MaskedOutput& output, int64_t global_step) const {
-  torch::Tensor budget =
-      flops_loss(account_.network_ratios(output), config_.target) +
-      bounds_loss(account_.block_ratios(output), ratio_bounds(config_.target, progress(global_step)));
+  const double target = target_at(global_step);
+  torch::Tensor budget = flops_loss(account_.network_ratios(output), target) +
+                         bounds_loss(account_.block_ratios(output),
+                                     ratio_bounds(target, progress(global_step), config_.bounds_hold));
   return config_.lambda_flops * budget;
 }
 
@@ -151,6 +163,7 @@ MaskPolicy Phase::policy(int64_t global_step, Random& random) const {
   if (!settings_.dynamic) return {.kind = MaskPolicy::Kind::dense};
   return {.kind = MaskPolicy::Kind::sample,
           .temperature = gumbel_temperature(global_step),
+          .noise_scale = noise_scale(config_.noise_end, progress(global_step)),
           .random = &random,
           .straight_through_dilation = config_.straight_through_dilation};
 }
@@ -189,6 +202,10 @@ bool Phase::evaluate_epoch(RunState& state) {
 
 double Phase::progress(int64_t global_step) const {
   return static_cast<double>(global_step) / static_cast<double>(steps_);
+}
+
+double Phase::target_at(int64_t global_step) const {
+  return ramped_target(config_.target, progress(global_step), config_.target_ramp);
 }
 
 double Phase::learning_rate(int64_t global_step) const {

@@ -53,12 +53,16 @@ class Phase {
   bool train_epoch(RunState& state);
   bool evaluate_epoch(RunState& state);
   void train_step(const Batch& batch, int64_t global_step, EpochSums& sums);
+  /// In the precision of the run.
+  MaskedOutput forward(const MaskedNet& net, const Batch& batch, const MaskPolicy& policy,
+                       bool training) const;
   torch::Tensor loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
   torch::Tensor budget_loss(const MaskedOutput& output, int64_t global_step) const;
   double masker_gain() const;
   MaskPolicy policy(int64_t global_step, Random& random) const;
 
   double progress(int64_t global_step) const;
+  double target_at(int64_t global_step) const;
   double learning_rate(int64_t global_step) const;
   std::string learning_rate_option() const;
   double gumbel_temperature(int64_t global_step) const;

@@ -60,9 +60,9 @@ StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::strin
   start.weights = read_weights(*file, spec, std::move(fresh_head), UnknownTensors::ignore);
   if (!start.trained) {
     start.note = fmt::format(
-        "{}: its classes are others than the {} of the data: a fresh head is trained with the "
-        "static network first, for as long as --pretrain-epochs says",
-        init, classes.size());
+        "{}: its classes are others than the {} of the data: a fresh head is fitted first, and then trained "
+        "with the static network for as long as {} says",
+        init, classes.size(), option_name("pretrain_epochs"));
   }
   return start;
 }

@@ -95,6 +95,30 @@ Batch TrainData::training_batch(const std::vector<int64_t>& order, const std::st
   return make_batch(images, labels, preprocessing_);
 }
 
+BatchStream TrainData::training_as_deployed(int64_t images) const {
+  tell_notes();
+  std::vector<int64_t> order(static_cast<size_t>(train_->size()));
+  std::iota(order.begin(), order.end(), int64_t{0});
+  Random(config_.seed, "order/deployed").shuffle(order);
+  order.resize(static_cast<size_t>(std::min(images, train_->size())));
+  const int64_t batches = (static_cast<int64_t>(order.size()) + config_.batch - 1) / config_.batch;
+  auto make = [this, order = std::move(order)](int64_t index) { return deployed_batch(order, index); };
+  return {make, 0, batches, threads_ + 1};
+}
+
+Batch TrainData::deployed_batch(const std::vector<int64_t>& order, int64_t index) const {
+  const auto begin = static_cast<size_t>(index * config_.batch);
+  const size_t end = std::min(begin + static_cast<size_t>(config_.batch), order.size());
+  std::vector<Image> images;
+  std::vector<int> labels;
+  Image scratch;
+  for (size_t i = begin; i < end; ++i) {
+    images.push_back(resize_and_crop(train_->image(order[i], scratch), preprocessing_));
+    labels.push_back(train_->label(order[i]));
+  }
+  return make_batch(images, labels, preprocessing_);
+}
+
 Batch TrainData::validation_batch(int64_t index) const {
   int64_t begin = index * config_.batch;
   int64_t end = std::min(begin + config_.batch, val_->size());

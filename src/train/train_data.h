@@ -32,12 +32,16 @@ class TrainData {
   /// sequence.
   BatchStream training(const std::string& stream, int epoch, int64_t first_step) const;
 
+  /// The first `images` training images of an order of its own, as the deployed network sees images.
+  BatchStream training_as_deployed(int64_t images) const;
+
   int64_t val_batches() const;
   /// All validation images in order, as the deployed network sees them.
   BatchStream validation() const;
 
  private:
   Batch training_batch(const std::vector<int64_t>& order, const std::string& key, int64_t step) const;
+  Batch deployed_batch(const std::vector<int64_t>& order, int64_t index) const;
   Batch validation_batch(int64_t index) const;
 
   void tell_notes() const;

@@ -12,9 +12,12 @@
 #include "lasnet/train.h"
 #include "train/auto_granularity.h"
 #include "train/budget.h"
+#include "train/budget_control.h"
 #include "train/config.h"
 #include "train/digest.h"
+#include "train/head_fit.h"
 #include "train/heap.h"
+#include "train/masker_fit.h"
 #include "train/phase.h"
 #include "train/record.h"
 #include "train/run_files.h"
@@ -26,6 +29,8 @@ namespace {
 
 constexpr double kPretrainWarmup = 0.05;
 constexpr double kReferenceBatch = 256;
+constexpr int64_t kStatisticsImages = 512;
+constexpr int64_t kSettlingImages = 2048;
 
 size_t phase_index(const std::string& phase) {
   return static_cast<size_t>(std::ranges::find(kPhaseOrder, phase) - kPhaseOrder.begin());
@@ -138,6 +143,10 @@ class Trainer {
   bool make_control();
   bool make_dynamic();
   bool evaluate_static(const MaskedNet& net);
+  /// Brings the maskers to where training starts from.
+  bool start_maskers(MaskedNet& net);
+  /// Meets the target without noise.
+  bool settle(MaskedNet& net);
   Weights with_maskers(Weights weights) const;
   float masker_bias() const;
   void take_maskers();
@@ -243,7 +252,7 @@ void Trainer::take_maskers() {
       "{}: its maskers are kept{}; {} starts with fresh ones", config_.init,
       same ? "" : ", though they were trained for S = " + granularity_to_string(maskers_.granularity),
       option_name("fresh_maskers")));
-  if (config_.teacher.empty() && config_.alpha_distill > 0) {
+  if (config_.teacher.empty() && distils(config_)) {
     message(fmt::format(
         "{}: its weights without masks are the teacher; the static network that they came from is a "
         "better one ({})",
@@ -252,7 +261,7 @@ void Trainer::take_maskers() {
 }
 
 void Trainer::load_teacher() {
-  if (config_.teacher.empty() || config_.alpha_distill == 0) return;
+  if (config_.teacher.empty() || !distils(config_)) return;
   const Model model = load_model(config_.teacher);
   if (model.spec.arch.classes != static_spec_.arch.classes) {
     fail("{}: the teacher has {} classes, the data {}", config_.teacher, model.spec.arch.classes,
@@ -283,7 +292,7 @@ void Trainer::load_teacher() {
 }
 
 const MaskedNet* Trainer::teacher() {
-  if (config_.alpha_distill == 0) return nullptr;
+  if (!distils(config_)) return nullptr;
   if (!teacher_) {
     const Model model = load_model(files_.static_model());
     teacher_.emplace(model.spec, model.weights);
@@ -305,6 +314,14 @@ bool Trainer::make_static() {
   pretrain_epochs_ = start.trained ? 0 : config_.pretrain_epochs;
   announce(start.weights);
   MaskedNet net(static_spec_, start.weights);
+  if (!start.trained && !config_.init.empty() && !resumed_) {
+    const auto top1 = fit_head(net, data_.training_as_deployed(data_.train_images()),
+                               config_.precision == "bf16", [this] { return !should_stop(); });
+    if (!top1) return false;
+    message(fmt::format(
+        "{}: a fresh head is fitted to the features of {} training images: top-1 {:.1f} % on these",
+        config_.init, data_.train_images(), 100 * *top1));
+  }
   if (pretrain_epochs_ > 0) {
     if (!run_phase(pretraining(pretrain_epochs_), net, /*teacher=*/nullptr)) return false;
   } else if (!evaluate_static(net)) {
@@ -363,13 +380,43 @@ bool Trainer::make_control() {
 bool Trainer::make_dynamic() {
   const Weights weights = load_model(files_.static_model()).weights;
   announce(weights);
-  MaskedNet net(dynamic_spec_, with_maskers(weights));
+  MaskedNet net(dynamic_spec_, with_maskers(weights), config_.standardise_maskers);
   PhaseSettings settings = finetuning(kFinetune, config_.epochs, /*dynamic=*/true);
+  if (!resumed_ && !start_maskers(net)) return false;
   if (!run_phase(settings, net, teacher())) return false;
+  if (config_.hold_budget && !settle(net)) return false;
   save_trained(net, files_.dynamic_model());
   advance_to(kDone);
   save_position({}, {});
   files_.forget_previous();
+  return true;
+}
+
+bool Trainer::start_maskers(MaskedNet& net) {
+  const auto proceed = [this] { return !should_stop(); };
+  if (config_.fit_images > 0 && maskers_.weights.empty()) {
+    const auto fits = fit_maskers(net, MacAccount(net.spec(), {config_.size, config_.size}),
+                                  data_.training_as_deployed(config_.fit_images), config_.seed, proceed);
+    if (!fits) return false;
+    message(describe(*fits));
+    return true;
+  }
+  return !net.standardises_maskers() ||
+         take_masker_statistics(net, data_.training_as_deployed(kStatisticsImages), proceed);
+}
+
+bool Trainer::settle(MaskedNet& net) {
+  const auto proceed = [this] { return !should_stop(); };
+  const auto batches = [this] { return data_.training_as_deployed(kSettlingImages); };
+  const MacAccount account(net.spec(), {config_.size, config_.size});
+  const auto settled = settle_budget(net, account, batches, config_.target, proceed);
+  if (!settled) return false;
+  auto detail = evaluate(net, data_, [&](int64_t) { return proceed(); });
+  if (!detail) return false;
+  message(fmt::format(
+      "the maskers' biases were moved by {:+.3f}: MACs {:.1f} % instead of {:.1f} % on {} training images",
+      settled->shift, 100 * settled->after, 100 * settled->before, settled->images));
+  state_.results[kFinetune] = detail->figures;
   return true;
 }
 
@@ -391,7 +438,7 @@ void Trainer::announce(const Weights& static_weights) {
   MaskedNet net(dynamic_spec_, with_maskers(static_weights));
   std::optional<MaskedNet> static_net;
   const MaskedNet* taught_by = teacher_ ? &*teacher_ : nullptr;
-  if (config_.alpha_distill > 0 && !teacher_) taught_by = &static_net.emplace(static_spec_, static_weights);
+  if (distils(config_) && !teacher_) taught_by = &static_net.emplace(static_spec_, static_weights);
   const TrainObserver nobody;
   Phase phase(config_, finetuning(kFinetune, config_.epochs, /*dynamic=*/true), data_, net, taught_by,
               nobody);
@@ -488,7 +535,7 @@ bool Trainer::run_phase(const PhaseSettings& settings, MaskedNet& net, const Mas
   }
   auto save = [&] {
     write_log();
-    save_position(net.weights(), phase.momentum());
+    save_position(net.state(), phase.momentum());
   };
   if (phase.run(state_, save)) return true;
   save();

@@ -191,6 +191,13 @@ INSTANTIATE_TEST_SUITE_P(
                     BadValue{"label_smoothing", [](TrainConfig& c) { c.label_smoothing = 1; }},
                     BadValue{"gumbel_end", [](TrainConfig& c) { c.gumbel_end = 0; }},
                     BadValue{"temperature_distill", [](TrainConfig& c) { c.temperature_distill = 0; }},
+                    BadValue{"target_ramp", [](TrainConfig& c) { c.target_ramp = 1.5; }},
+                    BadValue{"bounds_hold", [](TrainConfig& c) { c.bounds_hold = -0.1; }},
+                    BadValue{"noise_end", [](TrainConfig& c) { c.noise_end = NAN; }},
+                    BadValue{"fit_images", [](TrainConfig& c) { c.fit_images = -1; }},
+                    BadValue{"fit_images", [](TrainConfig& c) { c.fit_images = 100; }},
+                    BadValue{"alpha_features", [](TrainConfig& c) { c.alpha_features = -1; }},
+                    BadValue{"precision", [](TrainConfig& c) { c.precision = "fp16"; }},
                     BadValue{"crop_min_scale", [](TrainConfig& c) { c.crop_min_scale = 0; }},
                     BadValue{"threads", [](TrainConfig& c) { c.threads = -1; }}),
     [](const auto& value) { return fmt::format("{}_{}", value.param.key, value.index); });

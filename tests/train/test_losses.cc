@@ -156,6 +156,37 @@ TEST(RatioBounds, OpenOverTheFirstThird) {
   }
 }
 
+TEST(RatioBounds, AShareOfThePinningMayStay) {
+  for (double progress : {1.0 / 3, 1.0}) {
+    EXPECT_NEAR(ratio_bounds(0.4, progress, 0.25).low, 0.1, 1e-12);
+    EXPECT_NEAR(ratio_bounds(0.4, progress, 0.25).up, 0.85, 1e-12);
+  }
+  EXPECT_NEAR(ratio_bounds(0.4, 1.0 / 6, 0.25).low, 0.2, 1e-12) << "half of it, still";
+}
+
+TEST(RampedTarget, FallsFromOneAndStays) {
+  EXPECT_DOUBLE_EQ(ramped_target(0.4, 0, 0.5), 1);
+  EXPECT_DOUBLE_EQ(ramped_target(0.4, 0.25, 0.5), 0.7);
+  EXPECT_DOUBLE_EQ(ramped_target(0.4, 0.5, 0.5), 0.4);
+  EXPECT_DOUBLE_EQ(ramped_target(0.4, 1, 0.5), 0.4);
+  EXPECT_DOUBLE_EQ(ramped_target(0.4, 0, 0), 0.4) << "without a ramp";
+}
+
+TEST(NoiseScale, ReachesItsEndAfterFourFifths) {
+  EXPECT_DOUBLE_EQ(noise_scale(0, 0), 1);
+  EXPECT_DOUBLE_EQ(noise_scale(0, 0.4), 0.5);
+  EXPECT_DOUBLE_EQ(noise_scale(0, 0.8), 0);
+  EXPECT_DOUBLE_EQ(noise_scale(0.2, 1), 0.2);
+  EXPECT_DOUBLE_EQ(noise_scale(1, 0.5), 1);
+}
+
+TEST(FeatureLoss, IsTheRelativeSquareMeanOverMaps) {
+  const torch::Tensor a = torch::full({1, 2, 3, 3}, 2.0f), b = torch::full({1, 4, 2, 2}, 5.0f);
+  EXPECT_NEAR(feature_loss({a, b}, {a, b}).item<double>(), 0, 1e-7);
+  EXPECT_NEAR(feature_loss({a * 0, b}, {a, b}).item<double>(), 0.5, 1e-6);
+  EXPECT_NEAR(feature_loss({a * 3, b * 2}, {a, b}).item<double>(), (4.0 + 1.0) / 2, 1e-6);
+}
+
 TEST(BoundsLoss, PunishesOnlyWhatIsOutside) {
   // (0.1^2 + 0 + 0.2^2) / 3
   EXPECT_NEAR(bounds_loss(torch::tensor({0.2, 0.5, 0.9}), {.low = 0.3, .up = 0.7}).item<double>(), 0.05 / 3,

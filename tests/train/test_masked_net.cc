@@ -5,6 +5,7 @@
 #include "lasnet/error.h"
 #include "support/param_name.h"
 #include "support/random_model.h"
+#include "train/autocast.h"
 #include "train/masked_net.h"
 #include "train/oracle.h"
 #include "train/torch_tensor.h"
@@ -123,6 +124,98 @@ TEST(MaskedNet, WeightsPassThroughUnchanged) {
   EXPECT_EQ(net.weights(), others);
   others.erase("fc.bias");
   EXPECT_THROW(net.load(others), Error);
+}
+
+/// A network whose maskers have seen statistics, and so compute something else than their bare weights.
+MaskedNet standardised_net(const Model& model, const torch::Tensor& x) {
+  MaskedNet net(model.spec, model.weights, /*standardise_maskers=*/true);
+  net.forward(x, {}, /*training=*/true);
+  return net;
+}
+
+TEST(StandardisedMaskers, AtFirstChangeNothing) {
+  const Model model = test::random_model(arch_config("resnet50", "4-4-2-1"), 1);
+  const torch::Tensor x = torch::rand({2, 3, 64, 64});
+  const MaskedNet plain(model.spec, model.weights), standardised(model.spec, model.weights, true);
+  EXPECT_TRUE(torch::allclose(plain.forward(x, {}, false).logits, standardised.forward(x, {}, false).logits));
+  EXPECT_EQ(standardised.state().size(), model.weights.size() + 2 * 16) << "mean and variance of 16 maskers";
+}
+
+TEST(StandardisedMaskers, AreFoldedIntoTheModelsWeights) {
+  const Model model = test::random_model(arch_config("resnet50", "4-4-2-1"), 1);
+  const torch::Tensor x = torch::rand({2, 3, 64, 64});
+  const MaskedNet net = standardised_net(model, x);
+  const MaskedNet folded(model.spec, net.weights());
+  EXPECT_NE(net.weights().at("layer2.1.masker.conv2.weight"),
+            model.weights.at("layer2.1.masker.conv2.weight"));
+  const MaskedOutput expected = net.forward(x, {}, false), got = folded.forward(x, {}, false);
+  for (size_t i = 0; i < got.blocks.size(); ++i)
+    EXPECT_TRUE(
+        torch::allclose(got.blocks[i].logit_difference, expected.blocks[i].logit_difference, 1e-3, 1e-3))
+        << i;
+}
+
+TEST(StandardisedMaskers, KeepWhatTheyComputeWhenStatisticsAreSet) {
+  const Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
+  const torch::Tensor x = torch::rand({2, 3, 64, 64});
+  MaskedNet net = standardised_net(model, x);
+  const MaskedOutput before = net.forward(x, {}, false);
+  const int64_t channels = model.spec.blocks[3].in_channels;
+  net.set_masker_statistics(3, torch::rand({channels}), torch::rand({channels}) + 0.5);
+  const MaskedOutput after = net.forward(x, {}, false);
+  EXPECT_TRUE(
+      torch::allclose(after.blocks[3].logit_difference, before.blocks[3].logit_difference, 1e-3, 1e-4));
+}
+
+TEST(StandardisedMaskers, AreLoadedAsTheyWere) {
+  const Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
+  const torch::Tensor x = torch::rand({2, 3, 64, 64});
+  const MaskedNet net = standardised_net(model, x);
+  MaskedNet again(model.spec, model.weights, true);
+  again.load(net.state());
+  EXPECT_EQ(again.state(), net.state());
+  MaskedNet plain(model.spec, model.weights);
+  EXPECT_THROW(again.load(plain.state()), Error) << "its statistics are missing";
+}
+
+TEST(MaskedNet, ShiftsMoveTheLogitsOfOneBlock) {
+  const Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
+  const torch::Tensor x = torch::rand({1, 3, 64, 64});
+  MaskedNet net(model.spec, model.weights);
+  const MaskedOutput before = net.forward(x, {}, false);
+  net.shift_masker(0, 1.5);
+  const MaskedOutput after = net.forward(x, {}, false);
+  EXPECT_TRUE(torch::allclose(after.blocks[0].logit_difference, before.blocks[0].logit_difference + 1.5));
+  EXPECT_THROW(net.shift_masker(8, 1), Error);
+}
+
+TEST(MaskedNet, FullMasksAreTheStaticNetworkAndSayWhatPatchesDo) {
+  const Model model = test::random_model(arch_config("resnet50", "4-4-2-1"), 1);
+  const torch::Tensor x = torch::rand({2, 3, 64, 64});
+  const MaskedNet net(model.spec, model.weights);
+  const MaskedOutput full = net.forward(x, {.kind = MaskPolicy::Kind::full}, false);
+  EXPECT_TRUE(torch::allclose(full.logits, net.forward(x, {.kind = MaskPolicy::Kind::dense}, false).logits));
+  full.logits.sum().backward();
+  for (const BlockMasks& block : full.blocks) {
+    ASSERT_TRUE(block.patches.grad().defined());
+    EXPECT_GT(block.patches.grad().abs().max().item<double>(), 0);
+  }
+}
+
+TEST(MaskedNet, InMixedPrecisionDecidesInFullPrecision) {
+  const Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
+  const torch::Tensor x = torch::rand({2, 3, 64, 64});
+  const MaskedNet net(model.spec, model.weights);
+  const MaskedOutput exact = net.forward(x, {.kind = MaskPolicy::Kind::dense}, false);
+  const AutocastScope bf16(true);
+  const MaskedOutput mixed = net.forward(x, {}, false);
+  EXPECT_EQ(mixed.stages.front().scalar_type(), torch::kBFloat16);
+  EXPECT_EQ(mixed.logits.scalar_type(), torch::kFloat32);
+  for (const BlockMasks& block : mixed.blocks)
+    EXPECT_EQ(block.logit_difference.scalar_type(), torch::kFloat32);
+  const torch::Tensor dense = net.forward(x, {.kind = MaskPolicy::Kind::dense}, false).logits;
+  EXPECT_TRUE(torch::allclose(dense, exact.logits, 0.05, 0.05));
+  EXPECT_FALSE(torch::equal(dense, exact.logits));
 }
 
 TEST(MaskedNet, NormStatisticsComeFromAllPixels) {

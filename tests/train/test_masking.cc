@@ -61,7 +61,8 @@ TEST_P(MaskingTest, LogitsAreMeansOverTheClippedWindowTimesTheWeights) {
   torch::Tensor x = random_tensor({2, kChannels, c.input.height, c.input.width}, 1);
   torch::Tensor weight = random_tensor({2, kChannels, 1, 1}, 2);
   torch::Tensor bias = random_tensor({2}, 3);
-  torch::Tensor difference = patch_logit_difference(x, weight, bias, c.granularity, c.stride);
+  torch::Tensor difference =
+      patch_logit_difference(pool_under_patches(x, c.granularity, c.stride), weight, bias);
   PatchGrid grid = c.grid();
   ASSERT_THAT(difference.sizes().vec(), testing::ElementsAre(2, 1, grid.rows(), grid.cols()));
   for (int64_t n = 0; n < 2; ++n) {

@@ -1,0 +1,89 @@
+#include "train/budget_control.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+namespace lasnet {
+namespace {
+
+/// Part of the way that one batch moves the biases: the mean of about ten batches decides.
+constexpr double kHoldingGain = 0.1;
+constexpr double kFarthestShift = 30;
+constexpr double kSettledWithin = 0.002;
+constexpr int kMostRounds = 8;
+
+/// The logit differences of one block, in ascending order.
+using Differences = std::vector<float>;
+
+void append(const torch::Tensor& perturbed, Differences& differences) {
+  const torch::Tensor values = perturbed.to(torch::kCPU, torch::kFloat32).contiguous();
+  differences.insert(differences.end(), values.data_ptr<float>(), values.data_ptr<float>() + values.numel());
+}
+
+double rate_at(const Differences& ascending, double shift) {
+  const auto inactive = std::ranges::lower_bound(ascending, static_cast<float>(-shift)) - ascending.begin();
+  return 1 - static_cast<double>(inactive) / static_cast<double>(ascending.size());
+}
+
+/// The shift after which the mean MAC ratio, now `ratio`, is the target: every patch that turns on or off
+/// brings its share of the block's MACs.
+double shift_to(std::vector<Differences> blocks, const std::vector<double>& shares, double ratio,
+                double target) {
+  for (Differences& block : blocks) std::ranges::sort(block);
+  const auto ratio_at = [&](double shift) {
+    double sum = ratio;
+    for (size_t i = 0; i < blocks.size(); ++i)
+      sum += shares[i] * (rate_at(blocks[i], shift) - rate_at(blocks[i], 0));
+    return sum;
+  };
+  double low = -kFarthestShift, high = kFarthestShift;
+  for (int i = 0; i < 40; ++i) {
+    const double middle = (low + high) / 2;
+    (ratio_at(middle) < target ? low : high) = middle;
+  }
+  return (low + high) / 2;
+}
+
+void shift_maskers(MaskedNet& net, const std::vector<double>& shares, double shift) {
+  for (size_t i = 0; i < shares.size(); ++i) net.shift_masker(i, shift);
+}
+
+}  // namespace
+
+void hold_budget(MaskedNet& net, const MacAccount& account, const MaskedOutput& output, double target) {
+  std::vector<Differences> blocks(output.blocks.size());
+  for (size_t i = 0; i < blocks.size(); ++i) append(output.blocks[i].perturbed, blocks[i]);
+  torch::NoGradGuard no_gradient;
+  const double ratio = account.network_ratios(output).mean().item<double>();
+  const double shift = shift_to(std::move(blocks), account.masked_shares(), ratio, target);
+  shift_maskers(net, account.masked_shares(), kHoldingGain * shift);
+}
+
+std::optional<SettledBudget> settle_budget(MaskedNet& net, const MacAccount& account,
+                                           const std::function<BatchStream()>& batches, double target,
+                                           const std::function<bool()>& proceed) {
+  torch::NoGradGuard no_gradient;
+  SettledBudget settled;
+  for (int round = 0;; ++round) {
+    std::vector<Differences> blocks(account.masked_shares().size());
+    double sum = 0;
+    settled.images = 0;
+    BatchStream stream = batches();
+    while (std::optional<Batch> batch = stream.next()) {
+      if (!proceed()) return std::nullopt;
+      const MaskedOutput output = net.forward(batch->images, {.kind = MaskPolicy::Kind::decide}, false);
+      for (size_t i = 0; i < blocks.size(); ++i) append(output.blocks[i].perturbed, blocks[i]);
+      sum += account.network_ratios(output).sum().item<double>();
+      settled.images += batch->size();
+    }
+    settled.after = sum / static_cast<double>(settled.images);
+    if (round == 0) settled.before = settled.after;
+    if (round == kMostRounds || std::abs(settled.after - target) <= kSettledWithin) return settled;
+    const double shift = shift_to(std::move(blocks), account.masked_shares(), settled.after, target);
+    shift_maskers(net, account.masked_shares(), shift);
+    settled.shift += shift;
+  }
+}
+
+}  // namespace lasnet

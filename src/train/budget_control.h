@@ -1,0 +1,28 @@
+// Keeps the MACs at the target by moving the maskers' biases, which the budget's loss alone does slowly.
+#pragma once
+
+#include <functional>
+#include <optional>
+
+#include "train/batch_stream.h"
+#include "train/losses.h"
+
+namespace lasnet {
+
+/// Moves the biases a part of the way to where this batch, with its noise, would have met the target. Blocks
+/// move in proportion to the MACs that their masks decide on, as the budget's gradient has it.
+void hold_budget(MaskedNet& net, const MacAccount& account, const MaskedOutput& output, double target);
+
+struct SettledBudget {
+  double before = 0, after = 0;  ///< mean MAC ratio
+  double shift = 0;              ///< of the logit differences, mean over blocks
+  int64_t images = 0;
+};
+
+/// Moves the biases until the noise-free mean MAC ratio of the images is the target. `batches` begins them
+/// anew; `proceed` is asked before each batch, and nothing is returned once it says no.
+std::optional<SettledBudget> settle_budget(MaskedNet& net, const MacAccount& account,
+                                           const std::function<BatchStream()>& batches, double target,
+                                           const std::function<bool()>& proceed);
+
+}  // namespace lasnet

@@ -1,0 +1,31 @@
+// Maskers before the first step: what a patch does to the logits can be read from what its masker sees.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "train/batch_stream.h"
+#include "train/losses.h"
+
+namespace lasnet {
+
+struct MaskerFits {
+  int64_t images = 0;
+  std::vector<double> correlations, biases;  ///< of each masker's logits with what it was fitted to
+};
+
+/// Fits every masker of a network that standardises them by ridge regression, patches being the samples: from
+/// the standardised pooled input to the rank, within the block, of how strongly the logits depend on the
+/// patch's mask. Nearly all patches are active then. Nothing is returned once `proceed`, asked before each
+/// batch, says no.
+std::optional<MaskerFits> fit_maskers(MaskedNet& net, const MacAccount& account, BatchStream images,
+                                      uint64_t seed, const std::function<bool()>& proceed);
+
+std::string describe(const MaskerFits& fits);
+
+/// Takes the mean and variance of what maskers see now, and keeps what they compute. False as above.
+bool take_masker_statistics(MaskedNet& net, BatchStream images, const std::function<bool()>& proceed);
+
+}  // namespace lasnet
