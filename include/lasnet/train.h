@@ -64,6 +64,7 @@ struct TrainConfig {
   int fit_images = 0;      ///< images that fresh maskers are fitted on before the first step; 0: not fitted
   double target_ramp = 0;  ///< share of the steps over which the target falls from 1 to t
   double bounds_hold = 0;  ///< how much of the bounds' pinning to t stays to the end, in [0, 1]
+  int norm_images = 0;     ///< images that BatchNorm's statistics are taken of anew after each epoch; 0: none
   double noise_end = 1;    ///< scale of the Gumbel noise in the last fifth of the steps; falls from 1
   bool hold_budget =
       false;  ///< after each step, move all maskers' biases to where the batch meets the target
@@ -73,8 +74,8 @@ struct TrainConfig {
   bool flip = true;
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all cores
-  /// "fp32", or "bf16": convolutions in bfloat16 (mixed precision; maskers, losses and updates stay float32),
-  /// twice as fast on processors that multiply it.
+  /// "fp32"; "bf16": convolutions in bfloat16 (mixed precision; maskers, losses and updates stay float32),
+  /// twice as fast on processors that multiply it; or "auto": bf16 on such a processor, else fp32.
   std::string precision = "fp32";
 
   std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint

@@ -9,7 +9,7 @@ namespace {
 
 /// Part of the way that one batch moves the biases: the mean of about ten batches decides.
 constexpr double kHoldingGain = 0.1;
-constexpr double kFarthestShift = 30;
+constexpr double kFarthestShift = 100, kFarthestStep = 10;
 constexpr double kSettledWithin = 0.002;
 constexpr int kMostRounds = 8;
 
@@ -45,19 +45,31 @@ double shift_to(std::vector<Differences> blocks, const std::vector<double>& shar
   return (low + high) / 2;
 }
 
+/// The shift after which a share `rate` of the patches is active.
+double shift_to_rate(Differences differences, double rate) {
+  const auto inactive =
+      static_cast<size_t>(std::lround((1 - rate) * static_cast<double>(differences.size())));
+  if (inactive == 0) return std::max(0.0, -static_cast<double>(*std::ranges::min_element(differences)));
+  if (inactive >= differences.size())
+    return -static_cast<double>(*std::ranges::max_element(differences)) - 1e-3;
+  std::ranges::nth_element(differences, differences.begin() + static_cast<std::ptrdiff_t>(inactive));
+  return -static_cast<double>(differences[inactive]);
+}
+
 void shift_maskers(MaskedNet& net, const std::vector<double>& shares, double shift) {
   for (size_t i = 0; i < shares.size(); ++i) net.shift_masker(i, shift);
 }
 
 }  // namespace
 
-void hold_budget(MaskedNet& net, const MacAccount& account, const MaskedOutput& output, double target) {
-  std::vector<Differences> blocks(output.blocks.size());
-  for (size_t i = 0; i < blocks.size(); ++i) append(output.blocks[i].perturbed, blocks[i]);
-  torch::NoGradGuard no_gradient;
-  const double ratio = account.network_ratios(output).mean().item<double>();
-  const double shift = shift_to(std::move(blocks), account.masked_shares(), ratio, target);
-  shift_maskers(net, account.masked_shares(), kHoldingGain * shift);
+void hold_rates(MaskedNet& net, const MaskedOutput& output, double ramp) {
+  const std::vector<double> wanted = net.wanted_rates();
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    Differences differences;
+    append(output.blocks[i].perturbed, differences);
+    const double shift = shift_to_rate(std::move(differences), 1 - ramp * (1 - wanted[i]));
+    net.shift_masker(i, kHoldingGain * std::clamp(shift, -kFarthestStep, kFarthestStep));
+  }
 }
 
 std::optional<SettledBudget> settle_budget(MaskedNet& net, const MacAccount& account,

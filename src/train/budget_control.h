@@ -9,9 +9,9 @@
 
 namespace lasnet {
 
-/// Moves the biases a part of the way to where this batch, with its noise, would have met the target. Blocks
-/// move in proportion to the MACs that their masks decide on, as the budget's gradient has it.
-void hold_budget(MaskedNet& net, const MacAccount& account, const MaskedOutput& output, double target);
+/// Moves each bias a part of the way to where this batch, with its noise, would have the wanted rate of the
+/// block; `ramp` from 0 to 1 leads there from full masks.
+void hold_rates(MaskedNet& net, const MaskedOutput& output, double ramp);
 
 struct SettledBudget {
   double before = 0, after = 0;  ///< mean MAC ratio

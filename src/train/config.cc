@@ -3,6 +3,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <array>
 #include <cfloat>
 #include <climits>
 #include <cmath>
@@ -267,8 +268,9 @@ void check_train_config(const TrainConfig& config) {
   require(config.threads >= 0 && config.threads <= 1024, "threads", config.threads, "0 (all cores) to 1024");
   require_colour("mean", config.mean, 0);
   require_colour("std", config.std, 1e-3f);
-  require(config.precision == "fp32" || config.precision == "bf16", "precision", config.precision,
-          "fp32 or bf16");
+  constexpr std::array kPrecisions = {"fp32", "bf16", "auto"};
+  require(std::ranges::find(kPrecisions, config.precision) != kPrecisions.end(), "precision",
+          config.precision, fmt::format("one of {}", fmt::join(kPrecisions, ", ")));
   require_rate("lr", config.lr);
   require_rate("pretrain_lr", config.pretrain_lr);
   require_rate("temperature_distill", config.temperature_distill);
@@ -284,6 +286,7 @@ void check_train_config(const TrainConfig& config) {
                                    {"bounds_hold", config.bounds_hold},
                                    {"noise_end", config.noise_end}})
     require(share >= 0 && share <= 1, key, share, "a number in [0, 1]");
+  require(config.norm_images >= 0, "norm_images", config.norm_images, "0 or more");
   require(config.fit_images >= 0, "fit_images", config.fit_images, "0 or more");
   require(config.fit_images == 0 || config.standardise_maskers, "fit_images", config.fit_images,
           "it only with --standardise-maskers");

@@ -58,6 +58,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("fit_images", config.fit_images);
   visit("target_ramp", config.target_ramp);
   visit("bounds_hold", config.bounds_hold);
+  visit("norm_images", config.norm_images);
   visit("noise_end", config.noise_end);
   visit("hold_budget", config.hold_budget);
   visit("alpha_features", config.alpha_features);

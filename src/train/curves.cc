@@ -24,10 +24,6 @@ Bounds ratio_bounds(double target, double progress, double hold) {
   return {.low = pinned * target, .up = 1 - pinned * (1 - target)};
 }
 
-double ramped_target(double target, double progress, double ramp) {
-  return ramp > 0 ? 1 - (1 - target) * std::min(progress / ramp, 1.0) : target;
-}
-
 double noise_scale(double end, double progress) {
   constexpr double kSettled = 0.8;
   return 1 - (1 - end) * std::min(progress / kSettled, 1.0);

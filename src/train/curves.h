@@ -18,9 +18,6 @@ struct Bounds {
 };
 Bounds ratio_bounds(double target, double progress, double hold = 0);
 
-/// From 1 to `target` over the first `ramp` of the progress, evenly.
-double ramped_target(double target, double progress, double ramp);
-
 /// From 1 to `end` over the first four fifths of the progress, evenly.
 double noise_scale(double end, double progress);
 

@@ -29,6 +29,13 @@ MacAccount::MacAccount(const ModelSpec& spec, MapSize image) {
   full_ = torch::tensor(full, torch::kFloat32);
 }
 
+double MacAccount::block_share(size_t block, double rate, double dilated_rate) const {
+  const auto at = static_cast<int64_t>(block);
+  const auto value = [at](const torch::Tensor& shares) { return shares[at].item<double>(); };
+  return value(always_) + (rate > 0 ? value(nonempty_) : 0) + value(dilated_) * dilated_rate +
+         value(active_) * rate;
+}
+
 torch::Tensor MacAccount::block_costs(const MaskedOutput& output) const {
   torch::Tensor any = output.rates.detach().gt(0).to(torch::kFloat32);
   return always_ + nonempty_ * any + dilated_ * output.dilated_rates + active_ * output.rates;

@@ -19,6 +19,10 @@ class MacAccount {
   torch::Tensor network_ratios(const MaskedOutput& output) const;
   /// What masks decide on: a block's MACs over those of the static network.
   const std::vector<double>& masked_shares() const { return masked_shares_; }
+  /// A dynamic block's MACs, masker and projection included, at these rates.
+  double block_share(size_t block, double rate, double dilated_rate) const;
+  /// Those of stem, head and static blocks.
+  double fixed_share() const { return fixed_; }
   /// f_l of the batch, [B]: a block's MACs over its own at full activity, masker and projection in both.
   torch::Tensor block_ratios(const MaskedOutput& output) const;
 

@@ -10,11 +10,12 @@
 namespace lasnet {
 namespace {
 
-constexpr double kNormMomentum = 0.1;
 constexpr double kNormEpsilon = 1e-5;
 
 std::string masker_mean_name(const BlockSpec& block) { return block.masker_name() + ".running_mean"; }
 std::string masker_variance_name(const BlockSpec& block) { return block.masker_name() + ".running_var"; }
+
+constexpr const char* kWantedRates = "masker_rates";
 
 bool is_buffer(const std::string& name) {
   return name.ends_with(".running_mean") || name.ends_with(".running_var");
@@ -43,12 +44,12 @@ torch::Tensor every_nth_pixel(const torch::Tensor& x, int64_t n) {
 
 }  // namespace
 
-torch::Tensor MaskedNet::ConvNorm::forward(const torch::Tensor& x, bool training) const {
+torch::Tensor MaskedNet::ConvNorm::forward(const torch::Tensor& x, bool training, double momentum) const {
   const bool skips_pixels = spec.kernel == 1 && spec.stride > 1;
   torch::Tensor y =
       torch::conv2d(skips_pixels ? every_nth_pixel(x, spec.stride) : x, weight, /*bias=*/{},
                     skips_pixels ? 1 : spec.stride, spec.padding(), /*dilation=*/1, spec.groups);
-  return torch::batch_norm(y, gamma, beta, mean, variance, training, kNormMomentum, kNormEpsilon,
+  return torch::batch_norm(y, gamma, beta, mean, variance, training, momentum, kNormEpsilon,
                            torch::globalContext().userEnabledCuDNN());
 }
 
@@ -72,10 +73,16 @@ MaskedNet::MaskedNet(const ModelSpec& spec, const Weights& weights, bool standar
     if (!is_buffer(item.name)) parameters_.push_back({item.name, value.requires_grad_()});
     state_.push_back({item.name, value});
   }
+  int64_t maskers = 0;
   for (const BlockSpec& block : spec.blocks) {
     if (!standardise_maskers || !block.is_dynamic()) continue;
     state_.push_back({masker_mean_name(block), torch::zeros({block.in_channels})});
     state_.push_back({masker_variance_name(block), torch::ones({block.in_channels}) - kNormEpsilon});
+    ++maskers;
+  }
+  if (standardise_maskers) {
+    wanted_rates_ = torch::ones({maskers});
+    state_.push_back({kWantedRates, wanted_rates_});
   }
   stem_ = conv_norm(spec.stem);
   for (const BlockSpec& description : spec.blocks) blocks_.push_back(make_block(description));
@@ -148,6 +155,7 @@ Weights MaskedNet::weights() const {
     weights.erase(masker_mean_name(block.spec));
     weights.erase(masker_variance_name(block.spec));
   }
+  weights.erase(kWantedRates);
   return weights;
 }
 
@@ -191,6 +199,16 @@ void MaskedNet::set_masker_statistics(size_t block, const torch::Tensor& mean,
   set_masker(block, {.weight = weight, .bias = bias, .mean = mean, .variance = variance});
 }
 
+std::vector<double> MaskedNet::wanted_rates() const {
+  const Tensor rates = from_torch(wanted_rates_);
+  return {rates.data.begin(), rates.data.end()};
+}
+
+void MaskedNet::set_wanted_rates(const std::vector<double>& rates) {
+  torch::NoGradGuard no_gradient;
+  wanted_rates_.copy_(torch::tensor(rates, torch::kFloat32));
+}
+
 void MaskedNet::shift_masker(size_t block, double difference) {
   torch::NoGradGuard no_gradient;
   torch::Tensor& bias = dynamic_block(block).masker_bias;
@@ -209,7 +227,7 @@ BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const M
   if (block.masker_mean.defined())
     seen =
         torch::batch_norm(seen, /*weight=*/{}, /*bias=*/{}, block.masker_mean, block.masker_variance,
-                          training, kNormMomentum, kNormEpsilon, torch::globalContext().userEnabledCuDNN());
+                          training, norm_momentum_, kNormEpsilon, torch::globalContext().userEnabledCuDNN());
   masks.logit_difference = patch_logit_difference(seen, block.masker_weight, block.masker_bias);
   MapSize map{(x.size(2) + spec.stride - 1) / spec.stride, (x.size(3) + spec.stride - 1) / spec.stride};
   if (policy.forced != nullptr && policy.forced->contains(spec.name)) {
@@ -246,11 +264,11 @@ torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, c
   MapSize middle_size;
   for (size_t i = 0; i < block.body.size(); ++i) {
     if (i == 2 && block.squeeze_excite) body = block.squeeze_excite->forward(body, masks.mask);
-    body = block.body[i].forward(body, training);
+    body = block.body[i].forward(body, training, norm_momentum_);
     if (i == 0) middle_size = map_size(body);
     if (i + 1 < block.body.size()) body.relu_();
   }
-  torch::Tensor identity = block.projection ? block.projection->forward(x, training) : x;
+  torch::Tensor identity = block.projection ? block.projection->forward(x, training, norm_momentum_) : x;
   if (!dynamic) return body.add_(identity).relu_();
 
   {
@@ -266,7 +284,7 @@ torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, c
 MaskedOutput MaskedNet::forward(const torch::Tensor& images, const MaskPolicy& policy, bool training) const {
   MaskedOutput output;
   std::vector<torch::Tensor> rates, dilated_rates;
-  torch::Tensor x = stem_.forward(images, training).relu_();
+  torch::Tensor x = stem_.forward(images, training, norm_momentum_).relu_();
   if (spec_.stem_pool) x = torch::max_pool2d(x, /*kernel_size=*/3, /*stride=*/2, /*padding=*/1);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     x = run_block(blocks_[i], x, policy, training, output, dilated_rates);

@@ -73,6 +73,10 @@ class MaskedNet {
   /// statistics from all pixels of the batch and updates the running ones.
   MaskedOutput forward(const torch::Tensor& images, const MaskPolicy& policy, bool training) const;
 
+  /// What a batch weighs in running statistics that training updates; PyTorch's 0.1 at first. 1/k with the
+  /// k-th of several batches gives their mean.
+  void set_norm_momentum(double momentum) { norm_momentum_ = momentum; }
+
   const ModelSpec& spec() const { return spec_; }
   /// What the optimiser updates; the tensors alias the network's.
   const std::vector<NamedTensor>& parameters() const { return parameters_; }
@@ -90,6 +94,10 @@ class MaskedNet {
   void set_masker(size_t block, const StandardisedMasker& masker);
   /// Its masker goes on computing the same function, on inputs of these statistics [Cin].
   void set_masker_statistics(size_t block, const torch::Tensor& mean, const torch::Tensor& variance);
+  /// The rate that each masker of a network that standardises them is to come to; part of the state. At first
+  /// 1.
+  std::vector<double> wanted_rates() const;
+  void set_wanted_rates(const std::vector<double>& rates);
   /// Adds to logit0 - logit1 of a dynamic block.
   void shift_masker(size_t block, double difference);
 
@@ -98,7 +106,7 @@ class MaskedNet {
     ConvSpec spec;
     torch::Tensor weight, gamma, beta, mean, variance;
 
-    torch::Tensor forward(const torch::Tensor& x, bool training) const;
+    torch::Tensor forward(const torch::Tensor& x, bool training, double momentum) const;
   };
   struct SqueezeExcite {
     SePool pool = SePool::active;
@@ -128,6 +136,8 @@ class MaskedNet {
 
   ModelSpec spec_;
   bool standardise_maskers_ = false;
+  double norm_momentum_ = 0.1;
+  torch::Tensor wanted_rates_;  ///< [B]; undefined without standardisation
   std::vector<NamedTensor> state_;
   std::vector<NamedTensor> parameters_;
   ConvNorm stem_;

@@ -25,6 +25,13 @@ std::optional<MaskerFits> fit_maskers(MaskedNet& net, const MacAccount& account,
 
 std::string describe(const MaskerFits& fits);
 
+/// Chooses the rate of every block for a MAC ratio of the network, and wants it of its masker: measures what
+/// each block alone does to the logits (KL divergence) at rates from 1 to 0, and gives up, one after the
+/// other, what costs least per MAC. Nothing is returned as above.
+std::optional<std::vector<double>> allocate_rates(MaskedNet& net, const MacAccount& account,
+                                                  BatchStream images, double target, bool mixed_precision,
+                                                  const std::function<bool()>& proceed);
+
 /// Takes the mean and variance of what maskers see now, and keeps what they compute. False as above.
 bool take_masker_statistics(MaskedNet& net, BatchStream images, const std::function<bool()>& proceed);
 

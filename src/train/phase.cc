@@ -24,6 +24,9 @@ double seconds_since(Clock::time_point start) {
 /// An image's share of a training step that evaluating it takes.
 constexpr double kEvaluationShare = 1.0 / 3;
 
+/// PyTorch's: what a batch weighs in running statistics.
+constexpr double kNormMomentum = 0.1;
+
 double squared_norm(const torch::Tensor& tensor) {
   return tensor.defined() ? tensor.square().sum().item<double>() : 0;
 }
@@ -55,7 +58,7 @@ Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData&
 bool Phase::run(RunState& state, const std::function<void()>& epoch_done) {
   if (state.epoch < settings_.epochs) report_step(state, settings_.name, state.step, steps_per_epoch_);
   while (state.epoch < settings_.epochs) {
-    if (!train_epoch(state) || !evaluate_epoch(state)) return false;
+    if (!train_epoch(state) || !renew_statistics() || !evaluate_epoch(state)) return false;
     state.epoch += 1;
     state.step = 0;
     state.sums = {};
@@ -92,7 +95,7 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
   }
   total.backward();
   optimizer_.step(learning_rate(global_step));
-  if (settings_.dynamic && config_.hold_budget) hold_budget(net_, account_, output, target_at(global_step));
+  if (settings_.dynamic && config_.hold_budget) hold_rates(net_, output, ramp(global_step));
   sums.loss += value * static_cast<double>(batch.size());
   sums.images += batch.size();
   sums.correct += output.logits.argmax(1).eq(batch.labels).sum().item<int64_t>();
@@ -155,7 +158,8 @@ torch::Tensor Phase::budget_loss(const MaskedOutput& output, int64_t global_step
   const double target = target_at(global_step);
   torch::Tensor budget = flops_loss(account_.network_ratios(output), target) +
                          bounds_loss(account_.block_ratios(output),
-                                     ratio_bounds(target, progress(global_step), config_.bounds_hold));
+                                     ratio_bounds(target, config_.target_ramp > 0 ? 1 : progress(global_step),
+                                                  config_.bounds_hold));
   return config_.lambda_flops * budget;
 }
 
@@ -166,6 +170,24 @@ MaskPolicy Phase::policy(int64_t global_step, Random& random) const {
           .noise_scale = noise_scale(config_.noise_end, progress(global_step)),
           .random = &random,
           .straight_through_dilation = config_.straight_through_dilation};
+}
+
+/// The last batches alone, as the running statistics have them, are few; and masks move meanwhile.
+bool Phase::renew_statistics() {
+  if (config_.norm_images == 0) return true;
+  torch::NoGradGuard no_gradient;
+  const MaskPolicy masks{.kind = settings_.dynamic ? MaskPolicy::Kind::decide : MaskPolicy::Kind::dense};
+  BatchStream batches = data_.training_as_deployed(config_.norm_images);
+  for (int64_t index = 0;; ++index) {
+    std::optional<Batch> batch = batches.next();
+    // A batch that is smaller than the others has other statistics.
+    if (!batch || (index > 0 && batch->size() < config_.batch)) break;
+    if (should_stop()) return false;
+    net_.set_norm_momentum(1.0 / static_cast<double>(index + 1));
+    forward(net_, *batch, masks, /*training=*/true);
+  }
+  net_.set_norm_momentum(kNormMomentum);
+  return true;
 }
 
 bool Phase::evaluate_epoch(RunState& state) {
@@ -204,9 +226,11 @@ double Phase::progress(int64_t global_step) const {
   return static_cast<double>(global_step) / static_cast<double>(steps_);
 }
 
-double Phase::target_at(int64_t global_step) const {
-  return ramped_target(config_.target, progress(global_step), config_.target_ramp);
+double Phase::ramp(int64_t global_step) const {
+  return config_.target_ramp > 0 ? std::min(progress(global_step) / config_.target_ramp, 1.0) : 1;
 }
+
+double Phase::target_at(int64_t global_step) const { return 1 - (1 - config_.target) * ramp(global_step); }
 
 double Phase::learning_rate(int64_t global_step) const {
   auto warmup = static_cast<int64_t>(settings_.warmup * static_cast<double>(steps_));

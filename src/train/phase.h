@@ -51,6 +51,7 @@ class Phase {
 
  private:
   bool train_epoch(RunState& state);
+  bool renew_statistics();
   bool evaluate_epoch(RunState& state);
   void train_step(const Batch& batch, int64_t global_step, EpochSums& sums);
   /// In the precision of the run.
@@ -62,6 +63,7 @@ class Phase {
   MaskPolicy policy(int64_t global_step, Random& random) const;
 
   double progress(int64_t global_step) const;
+  double ramp(int64_t global_step) const;
   double target_at(int64_t global_step) const;
   double learning_rate(int64_t global_step) const;
   std::string learning_rate_option() const;

@@ -30,7 +30,7 @@ namespace {
 constexpr double kPretrainWarmup = 0.05;
 constexpr double kReferenceBatch = 256;
 constexpr int64_t kStatisticsImages = 512;
-constexpr int64_t kSettlingImages = 2048;
+constexpr int64_t kSettlingImages = 2048, kAllocationImages = 160;
 
 size_t phase_index(const std::string& phase) {
   return static_cast<size_t>(std::ranges::find(kPhaseOrder, phase) - kPhaseOrder.begin());
@@ -399,6 +399,11 @@ bool Trainer::start_maskers(MaskedNet& net) {
                                   data_.training_as_deployed(config_.fit_images), config_.seed, proceed);
     if (!fits) return false;
     message(describe(*fits));
+    const auto rates = allocate_rates(net, MacAccount(net.spec(), {config_.size, config_.size}),
+                                      data_.training_as_deployed(kAllocationImages), config_.target,
+                                      config_.precision == "bf16", proceed);
+    if (!rates) return false;
+    message(fmt::format("rates that are aimed at: {:.2f}", fmt::join(*rates, " ")));
     return true;
   }
   return !net.standardises_maskers() ||
@@ -586,6 +591,19 @@ void Trainer::save_trained(const MaskedNet& net, const std::string& path) const 
              path);
 }
 
+bool multiplies_bf16() {
+#if defined(__x86_64__)
+  return __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+TrainConfig with_precision(TrainConfig config) {
+  if (config.precision == "auto") config.precision = multiplies_bf16() ? "bf16" : "fp32";
+  return config;
+}
+
 /// What a resumed run is started with: without paths that depend on where it was started from, and with what
 /// was chosen for it.
 TrainConfig settled(TrainConfig config) {
@@ -611,7 +629,7 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   const FolderLock lock(config.output, "another training run writes here; wait for it, or give another -o");
   check_nothing_is_lost(config, files);
   files.remove_half_written();
-  const TrainConfig chosen = with_granularity(config, observer);
+  const TrainConfig chosen = with_precision(with_granularity(config, observer));
   spec_for(chosen.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
   std::optional<FoundCheckpoint> found;
   if (config.resume) {

@@ -139,6 +139,20 @@ TEST(MacAccount, StraightThroughDilationAddsTheFirstConvolutionsGradient) {
   for (size_t b = 0; b < without.size(); ++b) EXPECT_GT(with[b], without[b]);
 }
 
+TEST(MacAccount, SharesOfBlocksAddUpToTheNetwork) {
+  const ModelSpec spec = make_spec({.name = "resnet50", .granularity = {4, 4, 2, 1}});
+  const MacAccount account(spec, {96, 96});
+  double full = account.fixed_share(), empty = account.fixed_share();
+  for (size_t block = 0; block < 16; ++block) {
+    full += account.block_share(block, 1, 1);
+    empty += account.block_share(block, 0, 0);
+    EXPECT_GT(account.block_share(block, 0.5, 0.7), account.block_share(block, 0.5, 0.5));
+  }
+  EXPECT_NEAR(full, 1, 0.01) << "the static network, and the maskers";
+  EXPECT_GT(full, 1);
+  EXPECT_LT(empty, 0.3) << "stem, projections, maskers and head";
+}
+
 TEST(FlopsLoss, IsTheSquaredDistanceOfTheBatchMeanFromTheTarget) {
   EXPECT_NEAR(flops_loss(torch::tensor({0.9, 0.5}), 0.4).item<double>(), 0.09, 1e-6);
 }
@@ -162,14 +176,6 @@ TEST(RatioBounds, AShareOfThePinningMayStay) {
     EXPECT_NEAR(ratio_bounds(0.4, progress, 0.25).up, 0.85, 1e-12);
   }
   EXPECT_NEAR(ratio_bounds(0.4, 1.0 / 6, 0.25).low, 0.2, 1e-12) << "half of it, still";
-}
-
-TEST(RampedTarget, FallsFromOneAndStays) {
-  EXPECT_DOUBLE_EQ(ramped_target(0.4, 0, 0.5), 1);
-  EXPECT_DOUBLE_EQ(ramped_target(0.4, 0.25, 0.5), 0.7);
-  EXPECT_DOUBLE_EQ(ramped_target(0.4, 0.5, 0.5), 0.4);
-  EXPECT_DOUBLE_EQ(ramped_target(0.4, 1, 0.5), 0.4);
-  EXPECT_DOUBLE_EQ(ramped_target(0.4, 0, 0), 0.4) << "without a ramp";
 }
 
 TEST(NoiseScale, ReachesItsEndAfterFourFifths) {

@@ -138,7 +138,8 @@ TEST(StandardisedMaskers, AtFirstChangeNothing) {
   const torch::Tensor x = torch::rand({2, 3, 64, 64});
   const MaskedNet plain(model.spec, model.weights), standardised(model.spec, model.weights, true);
   EXPECT_TRUE(torch::allclose(plain.forward(x, {}, false).logits, standardised.forward(x, {}, false).logits));
-  EXPECT_EQ(standardised.state().size(), model.weights.size() + 2 * 16) << "mean and variance of 16 maskers";
+  EXPECT_EQ(standardised.state().size(), model.weights.size() + 2 * 16 + 1)
+      << "mean and variance of 16 maskers, and their rates";
 }
 
 TEST(StandardisedMaskers, AreFoldedIntoTheModelsWeights) {
@@ -216,6 +217,20 @@ TEST(MaskedNet, InMixedPrecisionDecidesInFullPrecision) {
   const torch::Tensor dense = net.forward(x, {.kind = MaskPolicy::Kind::dense}, false).logits;
   EXPECT_TRUE(torch::allclose(dense, exact.logits, 0.05, 0.05));
   EXPECT_FALSE(torch::equal(dense, exact.logits));
+}
+
+TEST(MaskedNet, StatisticsOfSeveralBatchesAreTheirMean) {
+  const Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
+  const auto statistics = [&](const std::vector<torch::Tensor>& batches) {
+    MaskedNet net(model.spec, model.weights);
+    for (size_t i = 0; i < batches.size(); ++i) {
+      net.set_norm_momentum(1.0 / static_cast<double>(i + 1));
+      net.forward(batches[i], {.kind = MaskPolicy::Kind::dense}, /*training=*/true);
+    }
+    return to_torch(net.weights().at("bn1.running_mean"));
+  };
+  const torch::Tensor a = torch::rand({2, 3, 64, 64}), b = torch::rand({2, 3, 64, 64});
+  EXPECT_TRUE(torch::allclose(statistics({a, b}), (statistics({a}) + statistics({b})) / 2, 1e-4, 1e-6));
 }
 
 TEST(MaskedNet, NormStatisticsComeFromAllPixels) {

@@ -1,6 +1,7 @@
 // How maskers and heads begin, and how the budget is held: on networks with random weights.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "support/random_model.h"
@@ -82,22 +83,57 @@ TEST(TakeMaskerStatistics, StandardisesWhatMaskersSee) {
   EXPECT_NE(net.state().at("layer3.1.masker.conv2.running_mean").data[0], 0);
 }
 
-TEST(HoldBudget, ComesToTheTargetOfABatch) {
+TEST(HoldRates, BringEveryBlockToItsOwn) {
   const Model model = network();
-  MaskedNet net(model.spec, model.weights);
-  const MacAccount account(model.spec, kSize);
+  MaskedNet net(model.spec, model.weights, true);
+  const std::vector<double> wanted = {1, 0.75, 0.5, 0.25, 0.1, 0.5, 0.5, 0.75};
+  net.set_wanted_rates(wanted);
   const torch::Tensor x = images(8).next()->images;
-  const auto ratio = [&] {
+  const auto rates = [&] {
     torch::NoGradGuard no_gradient;
-    return account.network_ratios(net.forward(x, {}, false)).mean().item<double>();
+    return net.forward(x, {}, false);
   };
-  for (double target : {0.4, 0.8}) {
-    for (int step = 0; step < 60; ++step) {
-      torch::NoGradGuard no_gradient;
-      hold_budget(net, account, net.forward(x, {}, false), target);
-    }
-    EXPECT_NEAR(ratio(), target, 0.03);
+  for (int step = 0; step < 80; ++step) hold_rates(net, rates(), /*ramp=*/1);
+  const MaskedOutput held = rates();
+  for (size_t i = 0; i < wanted.size(); ++i)
+    EXPECT_NEAR(held.blocks[i].patches.mean().item<double>(), wanted[i], 0.1) << i;
+  for (int step = 0; step < 120; ++step) hold_rates(net, rates(), /*ramp=*/0);
+  for (const BlockMasks& block : rates().blocks) EXPECT_GT(block.patches.mean().item<double>(), 0.95);
+}
+
+TEST(AllocateRates, GiveUpToTheTargetAndLeaveTheMaskersAlone) {
+  const Model model = network("resnet50");
+  MaskedNet net(model.spec, model.weights, true);
+  const MacAccount account(model.spec, kSize);
+  ASSERT_TRUE(fit_maskers(net, account, images(32), 1, kGoOn));
+  const Weights before = net.weights();
+  const auto rates = allocate_rates(net, account, images(32), 0.5, /*mixed_precision=*/false, kGoOn);
+  ASSERT_TRUE(rates);
+  ASSERT_EQ(rates->size(), 16u);
+  double macs = account.fixed_share();
+  for (size_t i = 0; i < rates->size(); ++i) {
+    EXPECT_GE((*rates)[i], 0.1);
+    EXPECT_LE((*rates)[i], 1);
+    macs += account.block_share(i, (*rates)[i], (*rates)[i]);
   }
+  EXPECT_GT(*std::ranges::max_element(*rates), *std::ranges::min_element(*rates)) << "blocks differ";
+  EXPECT_NEAR(macs, 0.5, 0.1) << "but for the halo";
+  for (size_t i = 0; i < rates->size(); ++i) EXPECT_NEAR(net.wanted_rates()[i], (*rates)[i], 1e-6);
+  const Weights after = net.weights();
+  for (const auto& [name, tensor] : before)
+    EXPECT_LE(test::relative_error(after.at(name), tensor), 1e-3) << name;
+}
+
+TEST(AllocateRates, BlocksThatDoNothingAreGivenUpFirst) {
+  Model model = network("resnet50");
+  // The last block of the first stage adds nothing.
+  for (const char* part : {".weight", ".bias"})
+    std::ranges::fill(model.weights.at(std::string("layer1.2.bn3") + part).data, 0.0f);
+  MaskedNet net(model.spec, model.weights, true);
+  const MacAccount account(model.spec, kSize);
+  const auto rates = allocate_rates(net, account, images(16), 0.9, /*mixed_precision=*/false, kGoOn);
+  ASSERT_TRUE(rates);
+  EXPECT_NEAR((*rates)[2], 0.1, 1e-6);
 }
 
 TEST(SettleBudget, MeetsTheTargetWithoutNoise) {

@@ -302,6 +302,43 @@ TEST_F(TrainTest, OtherClassesGetAFreshHead) {
   EXPECT_EQ(load_model(result.model_path).spec.arch.classes, 3);
 }
 
+TEST_F(TrainTest, TheRecipeOfFewStepsMeetsItsBudgetAndResumesBitForBit) {
+  start_from_static();
+  config_.arch.granularity = {2, 2, 1, 1};
+  config_.epochs = 6;
+  config_.target = 0.6;
+  config_.standardise_maskers = config_.hold_budget = config_.straight_through_dilation = true;
+  config_.fit_images = 16;
+  config_.norm_images = 16;
+  config_.target_ramp = 0.5;
+  config_.noise_end = 0;
+  config_.alpha_features = 1;
+  const TrainResult whole = train(config_, observer_);
+  EXPECT_THAT(messages_,
+              AllOf(HasSubstr("maskers fitted on 16 images"), HasSubstr("rates that are aimed at")));
+  EXPECT_NEAR(whole.dynamic_eval.macs_ratio, 0.6, 0.1);
+  const Weights expected = load_model(whole.model_path).weights;
+  EXPECT_FALSE(expected.contains("layer1.0.masker.conv2.running_mean")) << "folded";
+
+  config_.output = folder_.path("interrupted");
+  int polls = 0;
+  observer_.should_stop = [&] { return ++polls == 40; };
+  ASSERT_FALSE(train(config_, observer_).completed);
+  observer_.should_stop = {};
+  config_.resume = true;
+  EXPECT_EQ(load_model(train(config_, observer_).model_path).weights, expected);
+}
+
+TEST_F(TrainTest, MixedPrecisionTrains) {
+  config_.precision = "bf16";
+  const TrainResult result = train(config_, observer_);
+  EXPECT_TRUE(result.completed);
+  EXPECT_TRUE(std::isfinite(result.dynamic_eval.loss));
+  config_.precision = "fp32";
+  config_.output = folder_.path("exact");
+  EXPECT_NE(load_model(train(config_, observer_).model_path).weights, load_model(result.model_path).weights);
+}
+
 TEST_F(TrainTest, RefusesWeightsOfAnotherNetwork) {
   train(config_, observer_);
   config_.init = out("static.safetensors");
