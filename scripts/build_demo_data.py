@@ -477,7 +477,7 @@ def parse_arguments():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--out", required=True, help="folder to make; must not exist")
     parser.add_argument("--seed", type=int, default=0, help="seed of every random choice")
-    parser.add_argument("--size", type=picture_size, default=160,
+    parser.add_argument("--size", type=picture_size, default=224,
                         help="side of a picture in pixels")
     parser.add_argument("--train-per-class", type=positive, default=1100,
                         help="training pictures of each class")

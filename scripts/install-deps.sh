@@ -15,9 +15,9 @@ packages='g++ cmake ninja-build ccache clang-format
 train_packages='libtorch-dev libopenblas0-openmp libssl-dev'
 fuzz_packages='clang'
 tidy_packages='clang-tidy-16'
-# Photographs for the demo's data set (docs/demo-data.md).
+# Photographs for the demo's data set (docs/demo-data.md), and pip for the weights that it starts from.
 data_packages='tuxpaint-stamps-default mate-backgrounds lomiri-wallpapers-16.04 plasma-workspace-wallpapers
-  gcompris-qt-data'
+  gcompris-qt-data python3-pip'
 
 usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
 say() { printf 'install-deps: %s\n' "$*"; }
