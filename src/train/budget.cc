@@ -58,6 +58,7 @@ double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule) 
 }
 
 std::string masker_forecast(const TrainConfig& config, const MaskerTraining& schedule) {
+  if (config.hold_budget) return {};
   constexpr double kMostMultiplier = 1000;
   const double halfway = (sigmoid(schedule.bias) + config.target) / 2;
   const double rate = forecast_rate(config, schedule);

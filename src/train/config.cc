@@ -286,6 +286,8 @@ void check_train_config(const TrainConfig& config) {
                                    {"bounds_hold", config.bounds_hold},
                                    {"noise_end", config.noise_end}})
     require(share >= 0 && share <= 1, key, share, "a number in [0, 1]");
+  require(!config.hold_budget || config.standardise_maskers, "hold_budget", "true",
+          "it only with --standardise-maskers");
   require(config.norm_images >= 0, "norm_images", config.norm_images, "0 or more");
   require(config.fit_images >= 0, "fit_images", config.fit_images, "0 or more");
   require(config.fit_images == 0 || config.standardise_maskers, "fit_images", config.fit_images,

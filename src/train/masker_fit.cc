@@ -24,7 +24,7 @@ constexpr double kLogitDeviation = 5, kThreshold = 2;
 
 /// What is known of the patches of one block: one row each.
 struct Patches {
-  std::vector<torch::Tensor> pooled, importance;  ///< [patches, Cin], [patches]
+  std::vector<torch::Tensor> pooled, importance;  ///< [patches, Cin], [patches]; or decisions
 
   void add(const torch::Tensor& pooled_map, const torch::Tensor& importance_map) {
     pooled.push_back(pooled_map.detach().permute({0, 2, 3, 1}).reshape({-1, pooled_map.size(1)}).clone());
@@ -132,10 +132,7 @@ std::optional<MaskerFits> fit_maskers(MaskedNet& net, const MacAccount& account,
     blocks[i] = {};
   }
   place(fitted);
-  for (size_t i = 0; i < fitted.size(); ++i) {
-    net.set_masker(i, fitted[i].masker);
-    fits.biases.push_back(2 * fitted[i].masker.bias[0].item<double>());
-  }
+  for (size_t i = 0; i < fitted.size(); ++i) net.set_masker(i, fitted[i].masker);
   return fits;
 }
 
@@ -288,32 +285,33 @@ std::optional<std::vector<double>> allocate_rates(MaskedNet& net, const MacAccou
 }
 
 std::string describe(const MaskerFits& fits) {
-  std::vector<std::string> values;
-  for (double correlation : fits.correlations) values.push_back(fmt::format("{:.2f}", correlation));
-  return fmt::format("maskers fitted on {} images; correlation of logits with the patches' ranks: {}",
-                     fits.images, fmt::join(values, " ")) +
-         fmt::format(" biases {:.1f}", fmt::join(fits.biases, " "));
+  return fmt::format("maskers fitted on {} images; correlation of their logits with what patches do: {:.2f}",
+                     fits.images, fmt::join(fits.correlations, " "));
 }
 
-bool take_masker_statistics(MaskedNet& net, BatchStream images, const std::function<bool()>& proceed) {
+std::optional<double> take_masker_statistics(MaskedNet& net, const MacAccount& account, BatchStream images,
+                                             const std::function<bool()>& proceed) {
   torch::NoGradGuard no_gradient;
   std::vector<Patches> blocks;
+  double macs = 0, count = 0;
   while (std::optional<Batch> batch = images.next()) {
-    if (!proceed()) return false;
+    if (!proceed()) return std::nullopt;
     const MaskedOutput output =
         net.forward(batch->images, {.kind = MaskPolicy::Kind::decide}, /*training=*/false);
     blocks.resize(output.blocks.size());
     for (size_t i = 0; i < blocks.size(); ++i)
-      blocks[i].add(output.blocks[i].pooled, output.blocks[i].logit_difference);
+      blocks[i].add(output.blocks[i].pooled, output.blocks[i].patches);
+    macs += account.network_ratios(output).sum().item<double>();
+    count += static_cast<double>(batch->size());
   }
   std::vector<double> rates;
   for (size_t i = 0; i < blocks.size(); ++i) {
     const torch::Tensor pooled = torch::cat(blocks[i].pooled);
     net.set_masker_statistics(i, pooled.mean(0), pooled.var(0, /*unbiased=*/false));
-    rates.push_back(torch::cat(blocks[i].importance).ge(0).to(torch::kFloat64).mean().item<double>());
+    rates.push_back(torch::cat(blocks[i].importance).mean().item<double>());
   }
   net.set_wanted_rates(rates);
-  return true;
+  return macs / count;
 }
 
 }  // namespace lasnet

@@ -13,7 +13,7 @@ namespace lasnet {
 
 struct MaskerFits {
   int64_t images = 0;
-  std::vector<double> correlations, biases;  ///< of each masker's logits with what it was fitted to
+  std::vector<double> correlations;  ///< of each masker's logits with what it was fitted to
 };
 
 /// Fits every masker of a network that standardises them by ridge regression, patches being the samples: from
@@ -32,7 +32,9 @@ std::optional<std::vector<double>> allocate_rates(MaskedNet& net, const MacAccou
                                                   BatchStream images, double target, bool mixed_precision,
                                                   const std::function<bool()>& proceed);
 
-/// Takes the mean and variance of what maskers see now, and keeps what they compute. False as above.
-bool take_masker_statistics(MaskedNet& net, BatchStream images, const std::function<bool()>& proceed);
+/// Takes the mean and variance of what maskers see now, keeps what they compute, and wants the rates that
+/// they have. Returns the mean MAC ratio; nothing as above.
+std::optional<double> take_masker_statistics(MaskedNet& net, const MacAccount& account, BatchStream images,
+                                             const std::function<bool()>& proceed);
 
 }  // namespace lasnet

@@ -393,21 +393,27 @@ bool Trainer::make_dynamic() {
 }
 
 bool Trainer::start_maskers(MaskedNet& net) {
+  if (!net.standardises_maskers()) return true;
   const auto proceed = [this] { return !should_stop(); };
+  const MacAccount account(net.spec(), {config_.size, config_.size});
+  double macs = 1;
   if (config_.fit_images > 0 && maskers_.weights.empty()) {
-    const auto fits = fit_maskers(net, MacAccount(net.spec(), {config_.size, config_.size}),
-                                  data_.training_as_deployed(config_.fit_images), config_.seed, proceed);
+    const auto fits =
+        fit_maskers(net, account, data_.training_as_deployed(config_.fit_images), config_.seed, proceed);
     if (!fits) return false;
     message(describe(*fits));
-    const auto rates = allocate_rates(net, MacAccount(net.spec(), {config_.size, config_.size}),
-                                      data_.training_as_deployed(kAllocationImages), config_.target,
-                                      config_.precision == "bf16", proceed);
-    if (!rates) return false;
-    message(fmt::format("rates that are aimed at: {:.2f}", fmt::join(*rates, " ")));
-    return true;
+  } else {
+    const auto now =
+        take_masker_statistics(net, account, data_.training_as_deployed(kStatisticsImages), proceed);
+    if (!now) return false;
+    macs = *now;
   }
-  return !net.standardises_maskers() ||
-         take_masker_statistics(net, data_.training_as_deployed(kStatisticsImages), proceed);
+  if (!config_.hold_budget || meets_budget(macs, config_.target)) return true;
+  const auto rates = allocate_rates(net, account, data_.training_as_deployed(kAllocationImages),
+                                    config_.target, config_.precision == "bf16", proceed);
+  if (!rates) return false;
+  message(fmt::format("rates of the blocks that training leads to: {:.2f}", fmt::join(*rates, " ")));
+  return true;
 }
 
 bool Trainer::settle(MaskedNet& net) {

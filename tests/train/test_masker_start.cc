@@ -76,7 +76,11 @@ TEST(TakeMaskerStatistics, StandardisesWhatMaskersSee) {
   MaskedNet net(model.spec, model.weights, true);
   const torch::Tensor x = images(8).next()->images;
   const MaskedOutput before = net.forward(x, {}, false);
-  ASSERT_TRUE(take_masker_statistics(net, images(32), kGoOn));
+  const auto macs = take_masker_statistics(net, MacAccount(model.spec, kSize), images(32), kGoOn);
+  ASSERT_TRUE(macs);
+  EXPECT_GT(*macs, 0.2);
+  EXPECT_LT(*macs, 1);
+  EXPECT_NEAR(net.wanted_rates()[5], before.blocks[5].patches.mean().item<double>(), 0.2);
   const MaskedOutput after = net.forward(x, {}, false);
   EXPECT_TRUE(
       torch::allclose(before.blocks[5].logit_difference, after.blocks[5].logit_difference, 1e-3, 1e-3));

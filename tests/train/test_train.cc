@@ -314,8 +314,8 @@ TEST_F(TrainTest, TheRecipeOfFewStepsMeetsItsBudgetAndResumesBitForBit) {
   config_.noise_end = 0;
   config_.alpha_features = 1;
   const TrainResult whole = train(config_, observer_);
-  EXPECT_THAT(messages_,
-              AllOf(HasSubstr("maskers fitted on 16 images"), HasSubstr("rates that are aimed at")));
+  EXPECT_THAT(messages_, AllOf(HasSubstr("maskers fitted on 16 images"),
+                               HasSubstr("rates of the blocks that training leads to")));
   EXPECT_NEAR(whole.dynamic_eval.macs_ratio, 0.6, 0.1);
   const Weights expected = load_model(whole.model_path).weights;
   EXPECT_FALSE(expected.contains("layer1.0.masker.conv2.running_mean")) << "folded";
