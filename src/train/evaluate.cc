@@ -81,7 +81,7 @@ Evaluation figures_of(const Totals& totals) {
 std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& data,
                                          const std::function<bool(int64_t)>& proceed) {
   torch::NoGradGuard no_gradient;
-  const Model model{.spec = net.spec(), .weights = net.weights()};
+  const Model model{.spec = net.spec(), .weights = net.weights(), .class_names = {}, .preprocessing = {}};
   Session deployed(model, {.threads = at::get_num_threads()});
   Totals totals;
   BatchStream batches = data.validation();

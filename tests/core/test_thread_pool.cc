@@ -85,8 +85,8 @@ TEST(ThreadPool, EndsInAChildOfFork) {
   if (test::kThreadsSanitized)
     GTEST_SKIP() << "the thread sanitizer follows no threads that begin after a fork";
   auto used = std::make_unique<ThreadPool>(3), unused = std::make_unique<ThreadPool>(3);
-  // All threads have begun before the fork: one that begins holds locks of the address sanitizer, which has no
-  // care for them in the child.
+  // All threads have begun before the fork: one that begins holds locks of the address sanitizer, which has
+  // no care for them in the child.
   for (ThreadPool* pool : {used.get(), unused.get()}) sum_of_loops(*pool, 1);
   EXPECT_EQ(in_child([&] {
               sum_of_loops(*used, 1);
