@@ -66,6 +66,48 @@ TEST_F(EvalTest, NormalisationCanBeSaid) {
   EXPECT_NE(said.at("macs_ratio"), report_of({"eval", model_, folder_.path("data")}).at("macs_ratio"));
 }
 
+TEST_F(EvalTest, OtherMasksHaveTheSameRatesElsewhere) {
+  const std::string data = folder_.path("data");
+  const auto own = report_of({"eval", model_, data});
+  for (const char* masks : {"random", "centre"}) {
+    const auto other = report_of({"eval", model_, data, "--masks", masks});
+    EXPECT_EQ(other.at("masks"), masks);
+    for (size_t i = 0; i < 8; ++i) {
+      EXPECT_NEAR(other.at("blocks").at(i).at("rate").get<double>(),
+                  own.at("blocks").at(i).at("rate").get<double>(), 1e-9);
+    }
+    EXPECT_NE(other.at("macs_ratio"), own.at("macs_ratio")) << "another halo";
+  }
+  const auto seed = [&](const char* value) {
+    return report_of({"eval", model_, data, "--masks", "random", "--seed", value}).at("macs_ratio");
+  };
+  EXPECT_EQ(seed("7"), seed("7"));
+  EXPECT_NE(seed("7"), seed("8"));
+}
+
+TEST_F(EvalTest, FullMasksAreTheNetworkWithoutMasks) {
+  const auto full = report_of({"eval", model_, folder_.path("data"), "--masks", "full"});
+  EXPECT_EQ(full.at("blocks").at(3).at("rate"), 1.0);
+  EXPECT_NEAR(full.at("macs_ratio").get<double>(), 1, 1e-9);
+}
+
+TEST_F(EvalTest, MasksOfNoKindOrOfAStaticNetworkAreRefused) {
+  const auto unknown = run_program({"eval", model_, folder_.path("data"), "--masks", "middle"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.err, AllOf(HasSubstr("'middle'"), HasSubstr("own, random, centre, full")));
+  Model model = tiny_model();
+  ArchConfig arch = model.spec.arch;
+  arch.granularity.clear();
+  model.spec = make_spec(arch);
+  std::erase_if(model.weights,
+                [](const auto& item) { return item.first.find(".masker.") != std::string::npos; });
+  const std::string path = folder_.path("static.safetensors");
+  save_model(model, path);
+  const auto result = run_program({"eval", path, folder_.path("data"), "--masks", "random"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("--masks"), HasSubstr("static network")));
+}
+
 TEST_F(EvalTest, GuessingIsSaidWithMeanAndStd) {
   // A head that always answers class 0 is right for half of the images.
   Model model = tiny_model();
