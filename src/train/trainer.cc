@@ -11,6 +11,7 @@
 #include "core/processors.h"
 #include "lasnet/train.h"
 #include "train/auto_granularity.h"
+#include "train/autocast.h"
 #include "train/budget.h"
 #include "train/budget_control.h"
 #include "train/config.h"
@@ -597,16 +598,11 @@ void Trainer::save_trained(const MaskedNet& net, const std::string& path) const 
              path);
 }
 
-bool multiplies_bf16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16");
-#else
-  return false;
-#endif
-}
-
 TrainConfig with_precision(TrainConfig config) {
   if (config.precision == "auto") config.precision = multiplies_bf16() ? "bf16" : "fp32";
+  if (config.precision == "bf16" && !computes_bf16())
+    fail("{} bf16: this processor has no AVX-512, which libtorch needs for it; give fp32, or auto",
+         option_name("precision"));
   return config;
 }
 

@@ -14,6 +14,7 @@
 #include "model/safetensors.h"
 #include "support/pth_writer.h"
 #include "synthetic_folder.h"
+#include "train/autocast.h"
 #include "train/checkpoint.h"
 #include "train/digest.h"
 #include "train/evaluate.h"
@@ -330,6 +331,11 @@ TEST_F(TrainTest, TheRecipeOfFewStepsMeetsItsBudgetAndResumesBitForBit) {
 }
 
 TEST_F(TrainTest, MixedPrecisionTrains) {
+  if (!computes_bf16()) {
+    config_.precision = "bf16";
+    EXPECT_THAT(error(), AllOf(HasSubstr("--precision bf16"), HasSubstr("fp32, or auto")));
+    GTEST_SKIP() << "this processor computes no bfloat16";
+  }
   config_.precision = "bf16";
   const TrainResult result = train(config_, observer_);
   EXPECT_TRUE(result.completed);
