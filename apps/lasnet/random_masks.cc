@@ -24,8 +24,9 @@ std::vector<size_t> order_of(const PatchGrid& grid, Placement placement, Random&
   random.shuffle(order);  // patches at one distance, too, are taken in any order
   if (placement == Placement::random) return order;
   const auto distance = [&grid](size_t patch) {
-    const double y = static_cast<double>(patch / static_cast<size_t>(grid.cols())) + 0.5;
-    const double x = static_cast<double>(patch % static_cast<size_t>(grid.cols())) + 0.5;
+    const size_t row = patch / static_cast<size_t>(grid.cols()),
+                 col = patch % static_cast<size_t>(grid.cols());
+    const double y = static_cast<double>(row) + 0.5, x = static_cast<double>(col) + 0.5;
     const double dy = y / static_cast<double>(grid.rows()) - 0.5,
                  dx = x / static_cast<double>(grid.cols()) - 0.5;
     return dy * dy + dx * dx;
