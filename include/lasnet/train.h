@@ -61,13 +61,16 @@ struct TrainConfig {
 
   // What few steps need, all off by default: the paper's 500,000 steps do without.
   bool standardise_maskers = false;  ///< BatchNorm before a masker; folded into its weights in the model file
-  int fit_images = 0;      ///< images that fresh maskers are fitted on before the first step; 0: not fitted
-  double target_ramp = 0;  ///< share of the steps over which the target falls from 1 to t
+  int fit_images = 0;  ///< images that fresh maskers are fitted on before the first step; 0: not fitted
+  /// Share of the steps over which the target falls from 1 to t; blocks are not pinned to t meanwhile. 0:
+  /// none.
+  double target_ramp = 0;
   double bounds_hold = 0;  ///< how much of the bounds' pinning to t stays to the end, in [0, 1]
   int norm_images = 0;     ///< images that BatchNorm's statistics are taken of anew after each epoch; 0: none
   double noise_end = 1;    ///< scale of the Gumbel noise in the last fifth of the steps; falls from 1
-  bool hold_budget =
-      false;  ///< after each step, move all maskers' biases to where the batch meets the target
+  /// Choose a rate for each block, move its masker's bias after each step towards it, and at the end all
+  /// biases to where the MACs without noise meet the target. Needs standardise_maskers.
+  bool hold_budget = false;
   double alpha_features = 0;  ///< weight of the distillation of the four stages' outputs
 
   double crop_min_scale = 0.35;  ///< RandomResizedCrop area range [min, 1]

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 namespace lasnet {
 namespace {
@@ -13,7 +12,7 @@ constexpr double kFarthestShift = 100, kFarthestStep = 10;
 constexpr double kSettledWithin = 0.002;
 constexpr int kMostRounds = 8;
 
-/// The logit differences of one block, in ascending order.
+/// The logit differences of one block.
 using Differences = std::vector<float>;
 
 void append(const torch::Tensor& perturbed, Differences& differences) {
@@ -56,10 +55,6 @@ double shift_to_rate(Differences differences, double rate) {
   return -static_cast<double>(differences[inactive]);
 }
 
-void shift_maskers(MaskedNet& net, const std::vector<double>& shares, double shift) {
-  for (size_t i = 0; i < shares.size(); ++i) net.shift_masker(i, shift);
-}
-
 }  // namespace
 
 void hold_rates(MaskedNet& net, const MaskedOutput& output, double ramp) {
@@ -93,7 +88,7 @@ std::optional<SettledBudget> settle_budget(MaskedNet& net, const MacAccount& acc
     if (round == 0) settled.before = settled.after;
     if (round == kMostRounds || std::abs(settled.after - target) <= kSettledWithin) return settled;
     const double shift = shift_to(std::move(blocks), account.masked_shares(), settled.after, target);
-    shift_maskers(net, account.masked_shares(), shift);
+    for (size_t i = 0; i < account.masked_shares().size(); ++i) net.shift_masker(i, shift);
     settled.shift += shift;
   }
 }

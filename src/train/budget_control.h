@@ -15,7 +15,7 @@ void hold_rates(MaskedNet& net, const MaskedOutput& output, double ramp);
 
 struct SettledBudget {
   double before = 0, after = 0;  ///< mean MAC ratio
-  double shift = 0;              ///< of the logit differences, mean over blocks
+  double shift = 0;              ///< of the logit differences of all blocks
   int64_t images = 0;
 };
 

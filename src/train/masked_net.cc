@@ -10,8 +10,6 @@
 namespace lasnet {
 namespace {
 
-constexpr double kNormEpsilon = 1e-5;
-
 std::string masker_mean_name(const BlockSpec& block) { return block.masker_name() + ".running_mean"; }
 std::string masker_variance_name(const BlockSpec& block) { return block.masker_name() + ".running_var"; }
 

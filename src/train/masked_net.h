@@ -54,7 +54,12 @@ struct NamedTensor {
   torch::Tensor tensor;
 };
 
-/// A masker in the coordinates that it is trained in: it sees (pooled - mean) / sqrt(variance).
+/// Of every BatchNorm, as PyTorch has them: what a batch weighs in running statistics, and what is added to a
+/// variance.
+inline constexpr double kNormMomentum = 0.1, kNormEpsilon = 1e-5;
+
+/// A masker in the coordinates that it is trained in: it sees (pooled - mean) / sqrt(variance +
+/// kNormEpsilon).
 struct StandardisedMasker {
   torch::Tensor weight, bias;    ///< [2, Cin, 1, 1], [2]
   torch::Tensor mean, variance;  ///< [Cin]
@@ -73,7 +78,7 @@ class MaskedNet {
   /// statistics from all pixels of the batch and updates the running ones.
   MaskedOutput forward(const torch::Tensor& images, const MaskPolicy& policy, bool training) const;
 
-  /// What a batch weighs in running statistics that training updates; PyTorch's 0.1 at first. 1/k with the
+  /// What a batch weighs in running statistics that training updates; kNormMomentum at first. 1/k with the
   /// k-th of several batches gives their mean.
   void set_norm_momentum(double momentum) { norm_momentum_ = momentum; }
 
@@ -136,7 +141,7 @@ class MaskedNet {
 
   ModelSpec spec_;
   bool standardise_maskers_ = false;
-  double norm_momentum_ = 0.1;
+  double norm_momentum_ = kNormMomentum;
   torch::Tensor wanted_rates_;  ///< [B]; undefined without standardisation
   std::vector<NamedTensor> state_;
   std::vector<NamedTensor> parameters_;

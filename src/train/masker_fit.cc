@@ -24,11 +24,11 @@ constexpr double kLogitDeviation = 5, kThreshold = 2;
 
 /// What is known of the patches of one block: one row each.
 struct Patches {
-  std::vector<torch::Tensor> pooled, importance;  ///< [patches, Cin], [patches]; or decisions
+  std::vector<torch::Tensor> pooled, values;  ///< [patches, Cin]; importance or decision [patches]
 
-  void add(const torch::Tensor& pooled_map, const torch::Tensor& importance_map) {
+  void add(const torch::Tensor& pooled_map, const torch::Tensor& value_map) {
     pooled.push_back(pooled_map.detach().permute({0, 2, 3, 1}).reshape({-1, pooled_map.size(1)}).clone());
-    importance.push_back(importance_map.detach().reshape({-1}).clone());
+    values.push_back(value_map.detach().reshape({-1}).clone());
   }
 };
 
@@ -74,7 +74,7 @@ struct Fit {
 
 Fit fit(const torch::Tensor& pooled, const torch::Tensor& importance, double macs) {
   const torch::Tensor mean = pooled.mean(0), variance = pooled.var(0, /*unbiased=*/false);
-  const torch::Tensor x = (pooled - mean) / (variance + 1e-5).sqrt();
+  const torch::Tensor x = (pooled - mean) / (variance + kNormEpsilon).sqrt();
   const torch::Tensor value = ((importance + 1e-3 * importance.mean()) / macs).log();
   const torch::Tensor y = value - value.mean();
   const auto samples = static_cast<double>(x.size(0));
@@ -123,7 +123,7 @@ std::optional<MaskerFits> fit_maskers(MaskedNet& net, const MacAccount& account,
   torch::NoGradGuard no_gradient;
   std::vector<Fit> fitted;
   for (size_t i = 0; i < blocks.size(); ++i) {
-    const torch::Tensor importance = torch::cat(blocks[i].importance);
+    const torch::Tensor importance = torch::cat(blocks[i].values);
     const torch::Tensor chosen = some_of(importance.size(0), random);
     const double patches = static_cast<double>(importance.size(0)) / static_cast<double>(fits.images);
     fitted.push_back(fit(concatenated(blocks[i].pooled, chosen), importance.index_select(0, chosen),
@@ -308,7 +308,7 @@ std::optional<double> take_masker_statistics(MaskedNet& net, const MacAccount& a
   for (size_t i = 0; i < blocks.size(); ++i) {
     const torch::Tensor pooled = torch::cat(blocks[i].pooled);
     net.set_masker_statistics(i, pooled.mean(0), pooled.var(0, /*unbiased=*/false));
-    rates.push_back(torch::cat(blocks[i].importance).mean().item<double>());
+    rates.push_back(torch::cat(blocks[i].values).mean().item<double>());
   }
   net.set_wanted_rates(rates);
   return macs / count;

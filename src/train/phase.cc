@@ -24,9 +24,6 @@ double seconds_since(Clock::time_point start) {
 /// An image's share of a training step that evaluating it takes.
 constexpr double kEvaluationShare = 1.0 / 3;
 
-/// PyTorch's: what a batch weighs in running statistics.
-constexpr double kNormMomentum = 0.1;
-
 double squared_norm(const torch::Tensor& tensor) {
   return tensor.defined() ? tensor.square().sum().item<double>() : 0;
 }

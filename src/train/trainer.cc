@@ -423,6 +423,7 @@ bool Trainer::settle(MaskedNet& net) {
   const MacAccount account(net.spec(), {config_.size, config_.size});
   const auto settled = settle_budget(net, account, batches, config_.target, proceed);
   if (!settled) return false;
+  if (settled->shift == 0) return true;  // the last epoch's figures stand
   auto detail = evaluate(net, data_, [&](int64_t) { return proceed(); });
   if (!detail) return false;
   message(fmt::format(
