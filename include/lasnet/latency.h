@@ -54,6 +54,9 @@ struct LASNET_EXPORT OperatorLatency {
   double launch_s = 0;     ///< starting the operator, and joining its threads
   double utilisation = 1;  ///< share of the lanes that work, or of full register tiles
   std::string tile = {};   ///< e.g. "64 channels x 8 x 8 pixels x 2 patches"
+  double pixels = 0;       ///< that it computes in a batch; of a masker, patches. 0: the model does not say
+  double macs = 0;         ///< multiply-accumulates in a batch
+  double bytes = 0;        ///< of weights, and of maps that it reads and writes
 
   /// The largest part: "compute", "offchip", "onchip" or "launch".
   std::string bound() const;

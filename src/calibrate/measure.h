@@ -41,10 +41,10 @@ struct Sample {
   bool dynamic = false;
   BlockSpec spec;
   BlockGeometry geometry;
-  BlockActivity activity;  ///< recorded
-  BlockPlan plan;          ///< that ran
-  SumsRole sums;
-  WorkCounts counts = {};  ///< of that plan
+  BlockActivity activity;   ///< recorded
+  BlockPlan plan;           ///< that ran
+  CpuBlockProgram program;  ///< that it runs
+  WorkCounts counts = {};   ///< of that plan
   /// Quiet minima of the odd and the even repetitions, in runs of the reference kernel.
   double units = 0, units_again = 0;
 
