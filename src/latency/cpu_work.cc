@@ -463,6 +463,8 @@ std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometr
   const ConvShape stem = conv_shape(spec.stem, spec.stem.in_channels, tile);
   operators.push_back(ConvCounter(stem, context, context.batch * geometry.stem.pixels()).count());
   operators.back().name = "stem";
+  operators.back().pixels = images * static_cast<double>(geometry.stem.pixels());
+  operators.back().macs = operators.back().pixels * static_cast<double>(spec.stem.weight_count());
   operators.back()[WorkUnit::channel_value] +=
       images * static_cast<double>(geometry.input.pixels() * spec.stem.in_channels) / kKilo * per_thread;
   if (spec.stem_pool) {
@@ -479,6 +481,8 @@ std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometr
       .name = {}, .norm_name = {}, .in_channels = spec.features, .out_channels = spec.arch.classes};
   operators.push_back(ConvCounter(conv_shape(fc, spec.features, tile), context, context.batch).count());
   operators.back().name = "head";
+  operators.back().pixels = images;
+  operators.back().macs = images * static_cast<double>(fc.weight_count());
   return operators;
 }
 
