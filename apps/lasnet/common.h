@@ -26,8 +26,8 @@ inline constexpr int kExitError = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitInterrupted = 130;
 
-/// Calls the body of a program: its exit code, or after an exception, which is logged, the one that fits:
-/// kExitUsage for what the command line says, kExitError for what files hold and systems refuse.
+/// Calls the body of a program and returns its exit code. An exception is logged and becomes an exit code:
+/// kExitUsage for a wrong command line, kExitError for a wrong file or a failed system call.
 int guarded(const std::function<int()>& body);
 
 /// Parses the command line. Returns the exit code if that is all there is to do (help, wrong use), else -1.

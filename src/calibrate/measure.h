@@ -1,6 +1,6 @@
-// Measuring blocks where they run: in whole networks, block by block, against a reference kernel that runs
-// beside them, so that a processor that others use disturbs little: with one thread in processor time, with
-// more in wall time. Quiet minima over repetitions count.
+// Measuring blocks where they run: in whole networks, block by block. A reference kernel runs beside them,
+// so that a processor that others use disturbs little. Times are processor time with one thread, wall time
+// with more. Quiet minima over repetitions count.
 #pragma once
 
 #include <algorithm>
