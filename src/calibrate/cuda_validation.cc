@@ -7,7 +7,7 @@
 #include "core/fail.h"
 #include "core/random.h"
 #include "engine/executable.h"
-#include "schedule/cuda_schedule.h"
+#include "schedule/cuda_tiles.h"
 
 namespace lasnet {
 namespace {

@@ -18,15 +18,6 @@ std::vector<float> padded_to_pitch(std::vector<float> values) {
   return values;
 }
 
-/// Those of the device, where it has been calibrated; without tiles that it does not run. A calibration made
-/// before there were some that it runs leaves these as they are shipped.
-CudaTileCosts tile_costs_of(const cuda::DeviceLimits& device,
-                            const std::optional<HardwareProfile>& calibration) {
-  CudaTileCosts costs = calibration ? calibration->cuda.tiles : shipped_tile_costs();
-  if (!device.runs_hopper) return without_hopper(costs);
-  return has_hopper(costs) ? costs : with_hopper_of(shipped_tile_costs(), costs);
-}
-
 }  // namespace
 
 int64_t CudaWeights::add(const std::vector<uint8_t>& bytes) {
@@ -53,10 +44,11 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision,
                                const std::optional<NetworkPlan>& plan, const cuda::DeviceLimits& device,
                                std::optional<HardwareProfile> calibration)
     : Executable(model.spec, Backend::cuda, Isa::scalar, precision),
-      device_(device),
       plan_(plan),
       calibration_(std::move(calibration)),
-      tile_costs_(tile_costs_of(device, calibration_)) {
+      target_{precision, device.multiprocessors,
+              usable_tile_costs(calibration_ ? calibration_->cuda.tiles : shipped_tile_costs(),
+                                device.runs_hopper)} {
   const ModelSpec& spec = model.spec;
   stem_ = add_conv(spec.stem, fold(spec.stem, model.weights), precision, true);
   for (const BlockSpec& block : spec.blocks) blocks_.push_back(add_block(block, model.weights));
@@ -89,7 +81,7 @@ CudaConv CudaExecutable::add_conv(const ConvSpec& spec, const FoldedConv& folded
                           merge_rows};
   cuda::PackedConv packed = cuda::pack_conv(folded.weight, folded.bias, layout, precision);
   int64_t hopper_weights = -1;
-  if (has_hopper(tile_costs_) && suits_hopper(spec, precision) && !merge_rows)
+  if (cuda_conv_work(spec, false, target_).for_warpgroups)
     hopper_weights = weights_.add(cuda::pack_hopper_weights(folded.weight, precision));
   return {spec,
           precision,
@@ -127,9 +119,8 @@ CudaBlock CudaExecutable::add_block(const BlockSpec& block, const Weights& weigh
 }
 
 CudaConvWork CudaExecutable::conv_work(const CudaConv& conv, bool adds) const {
-  CudaConvWork work = cuda_conv_work(conv.spec, conv.precision, adds, device_.multiprocessors);
+  CudaConvWork work = cuda_conv_work(conv.spec, adds, target_);
   work.reduction_bytes = int64_t{conv.taps} * conv.run * cuda::element_bytes(conv.precision);  // as packed
-  work.for_hopper = conv.hopper_weights >= 0;
   return work;
 }
 

@@ -136,12 +136,8 @@ class CudaLayoutBuilder {
     const BlockGeometry& geometry = geometry_.blocks[index];
     CudaBlockMemory block;
     block.geometry = list_geometry(spec, geometry, images_);
-    block.plan = plan_of(index, block.geometry);
-    const ListGeometry& g = block.geometry;
-    block.convs_beside =
-        convs_beside_masker(spec, block.plan, executable_.precision(), executable_.device().multiprocessors,
-                            images_ * int64_t{g.middle_height} * g.middle_width,
-                            images_ * int64_t{g.output_height} * g.output_width, executable_.tile_costs());
+    block.plan = plan_of(index);
+    block.convs_beside = convs_beside_masker(spec, geometry, images_, block.plan, executable_.target());
     block.x = x;
     block.y = spec.projection ? new_map(geometry.output, spec.out_channels) : x;
     for (size_t i = 0; i + 1 < spec.convs.size(); ++i) {
@@ -168,21 +164,11 @@ class CudaLayoutBuilder {
     layout_.blocks.push_back(std::move(block));
   }
 
-  /// What was chosen for it; else the usual one, its masker beside the first convolution where that hides it.
-  BlockPlan plan_of(size_t index, const ListGeometry& g) const {
+  /// What was chosen for it, else the usual one.
+  BlockPlan plan_of(size_t index) const {
     const BlockSpec& spec = executable_.spec().blocks[index];
     if (plan_) return fit_cuda_plan(spec, plan_->blocks[index]);
-    const BlockPlan plan = fit_cuda_plan(spec, usual_cuda_plan(executable_.precision()));
-    BlockPlan beside = plan;
-    beside.masker = MaskerSchedule::with_conv1;
-    if (spec.is_dynamic() && fit_cuda_plan(spec, beside) == beside &&
-        hides_masker(executable_.conv_work(executable_.blocks()[index].convs[0], false),
-                     images_ * int64_t{g.middle_height} * g.middle_width,
-                     expected_dilated_rate(kExpectedRate, g.granularity, g.dilation_stride),
-                     executable_.tile_costs())) {
-      return beside;
-    }
-    return plan;
+    return usual_cuda_plan(spec, geometry_.blocks[index], images_, executable_.target());
   }
 
   void plan_maskers() {

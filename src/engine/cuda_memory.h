@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/cuda_executable.h"
+#include "schedule/cuda_plan.h"
 
 namespace lasnet {
 

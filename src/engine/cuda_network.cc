@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/tap_offsets.h"
+#include "mask/expected_dilation.h"
 
 namespace lasnet {
 namespace {
@@ -118,12 +119,13 @@ cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
 }
 
 void CudaNetwork::run_conv(const Layer& layer, cuda::ConvCall call) {
-  const CudaTileCosts& costs = executable_.tile_costs();
+  const CudaTileCosts& costs = executable_.target().tiles;
   CudaConvWork work = of_layer(executable_.conv_work(layer.conv, layer.epilogue == Epilogue::bias_add_relu),
                                static_cast<double>(layer.max_pixels), layer.rate, costs);
   CudaTile tile = choose_cuda_tile(work, costs);
   const CudaWeights& weights = executable_.weights();
-  call.weights = weights.at(tile.is_hopper() ? layer.conv.hopper_weights : layer.conv.weights);
+  call.weights = weights.at(order_of(tile.shape) == AccumulationOrder::warpgroup ? layer.conv.hopper_weights
+                                                                                 : layer.conv.weights);
   cuda::conv(stream_, layer.conv.precision, tile, call);
   check({layer.conv.spec.name, layer.conv.spec.out_channels, size_of(layer.out)}, layer.conv.precision,
         layer.max_pixels,

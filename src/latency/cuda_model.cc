@@ -8,6 +8,7 @@
 #include "kernels/cuda/list_geometry.h"
 #include "kernels/cuda/pack.h"
 #include "mask/active_lists.h"
+#include "mask/expected_dilation.h"
 
 namespace lasnet {
 namespace {
@@ -83,7 +84,7 @@ class Operators {
       : context_(context), activity_(activity) {}
 
   CudaConvWork work(const Layer& layer) const {
-    return cuda_conv_work(layer.conv, context_.precision, layer.adds, context_.hardware.multiprocessors);
+    return cuda_conv_work(layer.conv, layer.adds, context_.target());
   }
 
   /// `pixels` of an outcome are computed.
@@ -160,11 +161,8 @@ class CudaBlockCosts {
         plan_(plan),
         masker_(plan.masker == MaskerSchedule::pooled ? masker : CudaMaskerRole{}),
         sparse_(sparse),
-        convs_beside_(
-            sparse ? convs_beside_masker(block, plan, context.precision, context.hardware.multiprocessors,
-                                         context.batch * geometry.middle.pixels(),
-                                         context.batch * geometry.output.pixels(), context.hardware.tiles)
-                   : 0),
+        convs_beside_(sparse ? convs_beside_masker(block, geometry, context.batch, plan, context.target())
+                             : 0),
         images_(static_cast<double>(context.batch)),
         middle_pixels_(images_ * pixels_of(geometry.middle)),
         output_pixels_(images_ * pixels_of(geometry.output)) {}
@@ -228,8 +226,7 @@ class CudaBlockCosts {
   OperatorLatency masking_beside() const {
     const OperatorLatency conv = first(false);
     const CudaTileCosts& costs = context_.hardware.tiles;
-    const CudaConvWork work = whole_layer(operators_.work({"", block_.convs[0]}),
-                                          context_.batch * geometry_.middle.pixels(), costs);
+    const CudaConvWork work = of_layer(operators_.work({"", block_.convs[0]}), middle_pixels_, 1, costs);
     OperatorLatency mask = sum_of("", masking());
     if (convs_beside_ > 1) mask.seconds = std::max(0.0, mask.seconds - second(false).seconds);
     OperatorLatency beside = !leaves_room(work, costs)     ? sum_of("", {conv, mask})

@@ -104,7 +104,7 @@ int hopper_convs(const Model& model) {
   for (const CudaBlock& block : compiled.blocks()) {
     for (const CudaConv& conv : block.convs) {
       const CudaConvWork work = compiled.conv_work(conv, false);
-      convs += sum_order(work, 1000, compiled.tile_costs()) == CudaSumOrder::hopper;
+      convs += accumulation_order(work, 1000, compiled.target().tiles) == AccumulationOrder::warpgroup;
     }
   }
   return convs;
@@ -129,12 +129,15 @@ TEST_F(CudaPlanOnHopper, NetworksAgreeWithOtherTilesAndAFullMaskIsStatic) {
 
 TEST_F(CudaPlanOnHopper, ACalibrationFromBeforeSuchTilesLeavesThemAsShipped) {
   HardwareProfile profile = profile_of(1e-3);
-  profile.cuda.tiles = without_hopper(profile.cuda.tiles);
+  profile.cuda.tiles = usable_tile_costs(profile.cuda.tiles, false);
   write_calibration(profile);
   const auto executable =
       make_executable(wide_model_, Backend::cuda, std::nullopt, std::nullopt, Precision::fp16);
-  const CudaTileCosts& costs = dynamic_cast<const CudaExecutable&>(*executable).tile_costs();
-  EXPECT_EQ(costs, with_hopper_of(shipped_tile_costs(), profile.cuda.tiles));
+  const CudaTileCosts& costs = dynamic_cast<const CudaExecutable&>(*executable).target().tiles;
+  for (CudaTileShape shape : {CudaTileShape::hopper, CudaTileShape::hopper_wide})
+    profile.cuda.tiles.half[static_cast<size_t>(shape)] =
+        shipped_tile_costs().half[static_cast<size_t>(shape)];
+  EXPECT_EQ(costs, profile.cuda.tiles);
   cuda::emulation::settings().hopper = false;
   EXPECT_EQ(hopper_convs(wide_model_), 0) << "the device does not run them";
 }

@@ -12,7 +12,7 @@
 #include "kernels/cuda/conv_shape.h"
 #include "kernels/cuda/list_geometry.h"
 #include "kernels/cuda/runtime.h"
-#include "schedule/cuda_schedule.h"
+#include "schedule/cuda_tiles.h"
 
 namespace lasnet::cuda {
 
