@@ -283,6 +283,8 @@ void CudaNetwork::run_last(size_t index, const CudaLists& lists, bool sparse) {
   const CudaBlock& block = executable_.blocks()[index];
   const CudaBlockMemory& memory = memory_.blocks[index];
   const BlockPlan& plan = memory_.blocks[index].plan;
+  const bool scatters = sparse && plan.scatter == ScatterSchedule::separate;
+  if (scatters) stream_.fill(memory.body, 0, bordered_bytes(memory.y));
   Layer layer = block.convs.size() > 2 ? Layer{block.convs[2],
                                                memory.inner[1],
                                                memory.y,
@@ -292,10 +294,9 @@ void CudaNetwork::run_last(size_t index, const CudaLists& lists, bool sparse) {
                                                Epilogue::bias_add_relu}
                                        : windowed_layer(index, 1, lists, sparse);
   layer.epilogue = Epilogue::bias_add_relu;
-  if (!sparse || plan.scatter == ScatterSchedule::in_place) return run_layer(layer);
+  if (!scatters) return run_layer(layer);
   layer.out.data = memory.body;
   layer.epilogue = Epilogue::bias;
-  stream_.fill(memory.body, 0, bordered_bytes(memory.y));
   run_layer(layer);
   cuda::add_relu(stream_, executable_.precision(), {memory.y, memory.body, memory_.images});
 }

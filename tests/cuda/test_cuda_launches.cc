@@ -58,7 +58,7 @@ const LaunchCase kCases[] = {
      {64, 64},
      "gather=copied,scatter=separate",
      "sparse",
-     0x74f7b8ae77e80428},
+     0x174798ae2333fd24},
     {"resnet18",
      "4-4-2-1",
      fp32,
