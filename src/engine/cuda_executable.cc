@@ -56,9 +56,20 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision,
   weights_.upload();
 }
 
-std::optional<NetworkPlan> CudaExecutable::plan_for(MapSize size, int64_t images) const {
+std::optional<NetworkPlan> CudaExecutable::chosen_plan(MapSize size, int64_t images) const {
   if (plan_ || !calibration_) return plan_;
   return calibrated_plan(spec(), *calibration_, precision(), size, images);
+}
+
+NetworkPlan CudaExecutable::plan_for(const NetworkGeometry& geometry, int64_t images) const {
+  const std::optional<NetworkPlan> chosen = chosen_plan(geometry.input, images);
+  NetworkPlan plan;
+  for (size_t b = 0; b < spec().blocks.size(); ++b) {
+    const BlockSpec& block = spec().blocks[b];
+    plan.blocks.push_back(chosen ? fit_cuda_plan(block, chosen->blocks[b])
+                                 : usual_cuda_plan(block, geometry.blocks[b], images, target_));
+  }
+  return plan;
 }
 
 CudaHead CudaExecutable::add_head(const ModelSpec& spec, const Weights& weights) {
@@ -116,12 +127,6 @@ CudaBlock CudaExecutable::add_block(const BlockSpec& block, const Weights& weigh
     compiled.masker_bias = masker.bias;
   }
   return compiled;
-}
-
-CudaConvWork CudaExecutable::conv_work(const CudaConv& conv, bool adds) const {
-  CudaConvWork work = cuda_conv_work(conv.spec, adds, target_);
-  work.reduction_bytes = int64_t{conv.taps} * conv.run * cuda::element_bytes(conv.precision);  // as packed
-  return work;
 }
 
 std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) const {

@@ -8,7 +8,7 @@
 #include "engine/fold.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/pack.h"
-#include "schedule/cuda_tile_choice.h"
+#include "schedule/cuda_plan.h"
 
 namespace lasnet {
 
@@ -71,11 +71,11 @@ class CudaExecutable final : public Executable {
   const CudaHead& head() const { return head_; }
   /// What the user chose, else what a calibration of the device finds fastest for such batches; nothing if
   /// neither is there.
-  std::optional<NetworkPlan> plan_for(MapSize size, int64_t images) const;
+  std::optional<NetworkPlan> chosen_plan(MapSize size, int64_t images) const;
+  /// What of that runs, else the usual plans.
+  NetworkPlan plan_for(const NetworkGeometry& geometry, int64_t images) const;
   /// What tiles are chosen for: by the device's costs, where it has been calibrated.
   const CudaTarget& target() const { return target_; }
-  /// A convolution as work for choose_cuda_tile, but for its pixels.
-  CudaConvWork conv_work(const CudaConv& conv, bool adds) const;
 
  private:
   CudaConv add_conv(const ConvSpec& spec, const FoldedConv& folded, Precision precision, bool merge_rows);

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "engine/cuda_executable.h"
-#include "schedule/cuda_plan.h"
+#include "schedule/cuda_program.h"
 
 namespace lasnet {
 
@@ -48,15 +48,11 @@ struct CudaMirror {
 
 /// Lists of blocks with equal maps share memory, as blocks run one after the other.
 struct CudaLists {
-  cuda::DeviceList first, second, result, projected, patches;
-  cuda::ListProgress first_progress = {}, second_progress = {}, result_progress = {}, patches_progress = {};
+  cuda::DeviceList dilated, active, result, projected, patches;
+  cuda::ListProgress dilated_progress = {}, active_progress = {}, result_progress = {}, patches_progress = {};
 };
 
 struct CudaBlockMemory {
-  BlockPlan plan;
-  CudaMaskerRole masker;
-  /// Convolutions that compute every pixel while masker and lists are made beside them.
-  int convs_beside = 0;
   cuda::DeviceMap x, y;
   std::vector<cuda::DeviceMap> inner;  ///< outputs of all convolutions but the last
   cuda::ListGeometry geometry;
@@ -99,6 +95,8 @@ class CudaMemory {
   /// Throws Error if device memory is short, saying how much is needed.
   CudaMemory(const CudaExecutable& executable, const NetworkGeometry& geometry, int64_t images);
 
+  /// What runs, with masks or on every pixel.
+  const cuda::NetworkProgram& program(bool dense) const { return dense ? dense_program_ : sparse_program_; }
   const CudaLayout& layout() const { return layout_; }
   const CudaMirror& request() const { return request_; }
   const CudaMirror& report() const { return report_; }
@@ -112,6 +110,7 @@ class CudaMemory {
   };
   friend class CudaLayoutBuilder;
 
+  cuda::NetworkProgram sparse_program_, dense_program_;
   cuda::DeviceBuffer work_;
   CudaMirror request_, report_;
   CudaLayout layout_;

@@ -13,11 +13,29 @@ namespace {
 /// Masker and lists of a small batch, where it is asked what hides them.
 constexpr double kMaskingSeconds = 5e-6;
 
-/// The convolution on every pixel, as a part of the block.
-CudaConvWork whole_layer(const ConvSpec& conv, const MapSize& map, int64_t images, const CudaTarget& target) {
-  return of_layer(cuda_conv_work(conv, false, target), static_cast<double>(images * map.pixels()), 1,
-                  target.tiles);
-}
+/// A convolution of a block on every pixel.
+class WholeLayer {
+ public:
+  WholeLayer(const ConvSpec& conv, const MapSize& map, int64_t images, const CudaTarget& target)
+      : costs_(target.tiles),
+        work_(of_layer(cuda_conv_work(conv, false, target), static_cast<double>(images * map.pixels()), 1,
+                       costs_)),
+        tile_(choose_cuda_tile(work_, costs_)) {}
+
+  bool leaves_room() const { return lasnet::leaves_room(tile_, work_); }
+  double seconds() const { return expected_seconds(tile_, work_, costs_); }
+  /// Seconds that it takes longer than this share of it.
+  double surplus(double rate) const {
+    CudaConvWork sparse = work_;
+    sparse.pixels *= rate;
+    return seconds() - expected_seconds(choose_cuda_tile(sparse, costs_), sparse, costs_);
+  }
+
+ private:
+  const CudaTileCosts& costs_;
+  CudaConvWork work_;
+  CudaTile tile_;
+};
 
 }  // namespace
 
@@ -32,12 +50,10 @@ BlockPlan usual_cuda_plan(const BlockSpec& block, const BlockGeometry& geometry,
   BlockPlan beside = usual;
   beside.masker = MaskerSchedule::with_conv1;
   if (!block.is_dynamic() || fit_cuda_plan(block, beside) != beside) return usual;
-  const CudaConvWork first = whole_layer(block.convs[0], geometry.middle, images, target);
+  const WholeLayer first(block.convs[0], geometry.middle, images, target);
   const double rate =
       expected_dilated_rate(kExpectedRate, geometry.grid.granularity, geometry.dilation_stride);
-  const bool hides =
-      leaves_room(first, target.tiles) && dense_surplus(first, rate, target.tiles) < kMaskingSeconds;
-  return hides ? beside : usual;
+  return first.leaves_room() && first.surplus(rate) < kMaskingSeconds ? beside : usual;
 }
 
 int convs_beside_masker(const BlockSpec& block, const BlockGeometry& geometry, int64_t images,
@@ -45,11 +61,10 @@ int convs_beside_masker(const BlockSpec& block, const BlockGeometry& geometry, i
   if (!block.is_dynamic() || plan.masker != MaskerSchedule::with_conv1) return 0;
   // The last convolution adds to the map; copies need the masks.
   if (block.convs.size() < 3 || plan.gather == GatherSchedule::copied) return 1;
-  const CudaTileCosts& costs = target.tiles;
-  const CudaConvWork first = whole_layer(block.convs[0], geometry.middle, images, target),
-                     second = whole_layer(block.convs[1], geometry.output, images, target);
-  const double rest = kMaskingSeconds - expected_seconds(choose_cuda_tile(first, costs), first, costs);
-  return leaves_room(second, costs) && dense_surplus(second, kExpectedRate, costs) < rest ? 2 : 1;
+  const WholeLayer first(block.convs[0], geometry.middle, images, target),
+      second(block.convs[1], geometry.output, images, target);
+  const double left = kMaskingSeconds - first.seconds();
+  return second.leaves_room() && second.surplus(kExpectedRate) < left ? 2 : 1;
 }
 
 int whole_map_patches(double whole_map_above, int patches) {

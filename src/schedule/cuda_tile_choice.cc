@@ -94,16 +94,8 @@ CudaConvWork of_layer(CudaConvWork work, double layer_pixels, double rate, const
   return work;
 }
 
-bool leaves_room(const CudaConvWork& work, const CudaTileCosts& costs) {
-  CudaTile tile = choose_cuda_tile(work, costs);
+bool leaves_room(const CudaTile& tile, const CudaConvWork& work) {
   return tile.shape == CudaTileShape::split || tiles_of(tile, work) <= work.multiprocessors;
-}
-
-double dense_surplus(const CudaConvWork& whole, double rate, const CudaTileCosts& costs) {
-  CudaConvWork sparse = whole;
-  sparse.pixels *= rate;
-  return expected_seconds(choose_cuda_tile(whole, costs), whole, costs) -
-         expected_seconds(choose_cuda_tile(sparse, costs), sparse, costs);
 }
 
 }  // namespace lasnet

@@ -32,10 +32,6 @@ CudaConvWork of_layer(CudaConvWork work, double layer_pixels, double rate,
                       const CudaTileCosts& costs = shipped_tile_costs());
 
 /// Whether a convolution's tiles leave room on the device for kernels beside it. `work`: of the whole layer.
-bool leaves_room(const CudaConvWork& work, const CudaTileCosts& costs = shipped_tile_costs());
-
-/// Seconds that the whole layer takes longer than this share of it.
-double dense_surplus(const CudaConvWork& whole, double rate,
-                     const CudaTileCosts& costs = shipped_tile_costs());
+bool leaves_room(const CudaTile& tile, const CudaConvWork& work);
 
 }  // namespace lasnet

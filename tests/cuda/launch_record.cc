@@ -139,7 +139,8 @@ LaunchRecorder::~LaunchRecorder() { emulation::settings() = before_; }
 
 bool is_launch_of(const Launch& launch, const char* type) {
   // Mangled names have the length before the name.
-  return launch.name.find(fmt::format("{}{}", std::string(type).size(), type)) != std::string::npos;
+  return launch.name == type ||
+         launch.name.find(fmt::format("{}{}", std::string(type).size(), type)) != std::string::npos;
 }
 
 std::string to_text(const std::vector<Launch>& launches) {

@@ -26,7 +26,7 @@ class LaunchRecorder {
   cuda::emulation::Settings before_;
 };
 
-/// Whether the launch is of a kernel whose first argument is, or begins with, a `type`: "ConvCall".
+/// Whether the launch has this name, or is of a kernel whose first argument is of this type: "ConvCall".
 bool is_launch_of(const Launch& launch, const char* type);
 
 /// A line per launch: what it is, its shape and all arguments. Buffers, streams and kernels are numbered in

@@ -278,11 +278,6 @@ ModelSpec spec_of(const char* name, const char* granularity) {
   return make_spec(arch);
 }
 
-TEST(CudaTiles, AWholeLayerTakesNoLongerThanAPartThatFillsNoFewerRounds) {
-  EXPECT_DOUBLE_EQ(dense_surplus(work_of(196, 1024, 256, 1, Precision::fp16), 0.8), 0);
-  EXPECT_GT(dense_surplus(work_of(132 * 64, 4096, 64, 3, Precision::fp32), 0.01), 5e-6);
-}
-
 TEST(CudaPlans, FirstConvolutionsOfSmallBatchesHideTheMasker) {
   const ModelSpec spec = spec_of("resnet50", "4-4-2-1");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});

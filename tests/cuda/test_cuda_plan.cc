@@ -35,7 +35,7 @@ void write_calibration(const HardwareProfile& profile) {
 std::optional<NetworkPlan> plan_that_runs(const Model& model, Precision precision, int64_t images,
                                           const std::optional<NetworkPlan>& asked = std::nullopt) {
   const auto executable = make_executable(model, Backend::cuda, std::nullopt, asked, precision);
-  return dynamic_cast<const CudaExecutable&>(*executable).plan_for(kSize, images);
+  return dynamic_cast<const CudaExecutable&>(*executable).chosen_plan(kSize, images);
 }
 
 class CudaPlan : public testing::Test {
@@ -103,7 +103,7 @@ int hopper_convs(const Model& model) {
   int convs = 0;
   for (const CudaBlock& block : compiled.blocks()) {
     for (const CudaConv& conv : block.convs) {
-      const CudaConvWork work = compiled.conv_work(conv, false);
+      const CudaConvWork work = cuda_conv_work(conv.spec, false, compiled.target());
       convs += accumulation_order(work, 1000, compiled.target().tiles) == AccumulationOrder::warpgroup;
     }
   }

@@ -93,14 +93,6 @@ void masker_group(Stream& stream, Precision precision, const MaskerGroupCall& ca
 
 // ---- conv_fp32.cu, conv_tensor.cu, conv_hopper.cu: convolution over a list ----
 
-/// What happens to a sum before it is stored; all add the bias.
-enum class Epilogue {
-  bias,
-  bias_relu,
-  bias_add_relu,  ///< out = max(0, out + sum + b): the residual addition, in place
-  projection,     ///< bias where the list's output index is inverted (the pixel is active), else bias_relu
-};
-
 struct ConvCall {
   const void* in = nullptr;
   void* out = nullptr;
