@@ -22,9 +22,6 @@ using cuda::DeviceBuffer;
 using cuda::DeviceMap;
 using cuda::ListKind;
 
-constexpr CudaTileShape kShapes[] = {CudaTileShape::fitted, CudaTileShape::wide,       CudaTileShape::tall,
-                                     CudaTileShape::medium, CudaTileShape::small,      CudaTileShape::split,
-                                     CudaTileShape::hopper, CudaTileShape::hopper_wide};
 constexpr int kSqueeze = 4;  ///< channels over those of Squeeze-and-Excitation's first layer
 /// What a layer may take of the budget over its even share: some take longer than others.
 constexpr double kUnevenness = 2;
@@ -254,7 +251,8 @@ class CudaMeasurer {
     call.max_pixels = static_cast<int64_t>(list.pixels.size());
     work.pixels = list.count;
     std::vector<CudaConvSample>& samples = found_.convs.emplace_back();
-    for (const CudaTileShape shape : kShapes) {
+    for (size_t i = 0; i < kCudaTileShapes; ++i) {
+      const auto shape = static_cast<CudaTileShape>(i);
       if (!suits_tile(shape, work)) continue;
       const CudaTile tile = cuda_tile(shape, work.precision);
       cuda::ConvCall own = call;

@@ -84,25 +84,29 @@ class CudaLayoutBuilder {
             arenas_.work.take<int32_t>(images_ + 1)};
   }
 
+  void add_list(const ListGeometry& g, ListKind kind, CudaLists& lists) {
+    lists[kind] = {.kind = kind,
+                   .list = new_list(images_ * cuda::domain_height(g, kind) * cuda::domain_width(g, kind)),
+                   .progress = kind == ListKind::projected ? cuda::ListProgress{} : new_progress(g, kind)};
+  }
+
   /// For blocks of any granularity, but for patches. `with_result`: the second convolution lists more than
   /// the mask says, so that the outputs of its list are not those of the mask.
   CudaLists new_lists(const ListGeometry& g, bool with_result) {
-    int64_t middle = images_ * g.middle_height * g.middle_width,
-            output = images_ * g.output_height * g.output_width;
     CudaLists lists;
-    lists.dilated = new_list(middle), lists.dilated_progress = new_progress(g, ListKind::dilated);
-    lists.active = new_list(output), lists.active_progress = new_progress(g, ListKind::active);
-    lists.result = {lists.active.out, lists.active.out, lists.active.image_begin};
-    if (with_result)
-      lists.result = new_list(output), lists.result_progress = new_progress(g, ListKind::result);
-    lists.projected = new_list(output);
+    add_list(g, ListKind::dilated, lists);
+    add_list(g, ListKind::active, lists);
+    const DeviceList& active = lists[ListKind::active].list;
+    lists[ListKind::result].list = {active.out, active.out, active.image_begin};
+    if (with_result) add_list(g, ListKind::result, lists);
+    add_list(g, ListKind::projected, lists);
     return lists;
   }
 
   /// A list of as many patches as a grid over the map can have.
-  void add_patches(const ListGeometry& g, CudaLists& lists) {
-    lists.patches = new_list(images_ * g.output_height * g.output_width);
-    lists.patches_progress = new_progress(g, ListKind::active);
+  void add_patches(ListGeometry g, CudaLists& lists) {
+    g.patch_rows = g.output_height, g.patch_cols = g.output_width;
+    add_list(g, ListKind::patches, lists);
   }
 
   cuda::ListProgress new_progress(const ListGeometry& g, ListKind kind) {
@@ -172,6 +176,8 @@ class CudaLayoutBuilder {
     block.dilated_counts =
         arenas_.report.take<int32_t>(images_ * cuda::chunks_per_image(g, ListKind::dilated));
     block.active_counts = arenas_.report.take<int32_t>(images_ * cuda::chunks_per_image(g, ListKind::active));
+    block.current[ListKind::dilated].mask_counts = block.dilated_counts;
+    block.current[ListKind::active].mask_counts = block.active_counts;
   }
 
   /// Buffers that only unusual schedules need; all blocks share each.

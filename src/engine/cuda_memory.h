@@ -47,9 +47,13 @@ struct CudaMirror {
 };
 
 /// Lists of blocks with equal maps share memory, as blocks run one after the other.
-struct CudaLists {
-  cuda::DeviceList dilated, active, result, projected, patches;
-  cuda::ListProgress dilated_progress = {}, active_progress = {}, result_progress = {}, patches_progress = {};
+class CudaLists {
+ public:
+  cuda::ListTarget& operator[](cuda::ListKind kind) { return lists_[static_cast<size_t>(kind)]; }
+  const cuda::ListTarget& operator[](cuda::ListKind kind) const { return lists_[static_cast<size_t>(kind)]; }
+
+ private:
+  cuda::ListTarget lists_[cuda::kMaxTargets];
 };
 
 struct CudaBlockMemory {
@@ -96,7 +100,7 @@ class CudaMemory {
   CudaMemory(const CudaExecutable& executable, const NetworkGeometry& geometry, int64_t images);
 
   /// What runs, with masks or on every pixel.
-  const cuda::NetworkProgram& program(bool dense) const { return dense ? dense_program_ : sparse_program_; }
+  const cuda::NetworkProgram& program(bool masked) const { return masked ? sparse_program_ : dense_program_; }
   const CudaLayout& layout() const { return layout_; }
   const CudaMirror& request() const { return request_; }
   const CudaMirror& report() const { return report_; }

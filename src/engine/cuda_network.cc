@@ -8,51 +8,27 @@ namespace lasnet {
 namespace {
 
 using cuda::Concurrency;
-using cuda::ConvRole;
+using cuda::ConvName;
 using cuda::DeviceList;
 using cuda::DeviceMap;
 using cuda::ListKind;
-using cuda::MapRole;
+using cuda::MapName;
 using cuda::Operation;
 using cuda::OperationKind;
 
 MapSize size_of(const DeviceMap& map) { return {map.height, map.width}; }
 
-/// A list of a block, and what tells the trace how long the mask makes it.
-cuda::ListTarget list_target(ListKind kind, const CudaBlockMemory& block, const CudaLists& lists) {
-  switch (kind) {
-    case ListKind::dilated:
-      return {.kind = kind,
-              .list = lists.dilated,
-              .progress = lists.dilated_progress,
-              .mask_counts = block.dilated_counts};
-    case ListKind::active:
-      return {.kind = kind,
-              .list = lists.active,
-              .progress = lists.active_progress,
-              .mask_counts = block.active_counts};
-    case ListKind::result:
-      return {.kind = kind, .list = lists.result, .progress = lists.result_progress};
-    case ListKind::projected:
-      return {.kind = kind, .list = lists.projected};
-    case ListKind::patches:
-      return {.kind = kind, .list = lists.patches, .progress = lists.patches_progress};
-  }
-  return {};
-}
-
 }  // namespace
 
 void CudaNetwork::build_full_lists() {
   for (size_t i = 0; i < layout_.blocks.size(); ++i) {
-    CudaBlockMemory block = layout_.blocks[i];
-    block.dilated_counts = block.active_counts = nullptr;
+    const CudaBlockMemory& block = layout_.blocks[i];
     cuda::ListCall call;
     call.geometry = block.geometry;
     // Blocks of equal maps share their lists, whichever of them has a projection.
     for (ListKind kind : {ListKind::dilated, ListKind::active, ListKind::result, ListKind::projected}) {
       if (kind != ListKind::result || executable_.spec().blocks[i].pools_densely())
-        call.targets[call.count++] = list_target(kind, block, block.everything);
+        call.targets[call.count++] = block.everything[kind];
     }
     cuda::build_lists(stream_, call);
   }
@@ -64,7 +40,7 @@ void CudaNetwork::launch(const CudaLaunch& launch) {
   if (launch_.check_finite) {
     stream_.fill(layout_.not_finite, 0xff, layout_.checked_layers * static_cast<int64_t>(sizeof(uint64_t)));
   }
-  const cuda::NetworkProgram& program = memory_.program(launch_.dense);
+  const cuda::NetworkProgram& program = memory_.program(!launch_.dense);
   const size_t blocks = program.blocks.size();
   run(program.stem, 0);
   for (size_t i = 0; i <= blocks; ++i) {
@@ -122,7 +98,7 @@ void CudaNetwork::run(const Operation& operation, cuda::Stream& stream) {
     case OperationKind::mean:
       return cuda::mean(stream, precision,
                         {in, list_of(operation.over), layout_.images,
-                         operation.in == MapRole::output ? layout_.features : block().pooled});
+                         operation.in == MapName::output ? layout_.features : block().pooled});
     case OperationKind::excite:
       return excite();
     case OperationKind::scale_pixels:
@@ -144,49 +120,48 @@ void CudaNetwork::check(const CudaCheckedLayer& layer, Precision precision, int6
   checked_.push_back(layer);
 }
 
-const CudaConv& CudaNetwork::conv_of(ConvRole role) const {
+const CudaConv& CudaNetwork::conv_of(ConvName role) const {
   const CudaBlock& compiled = executable_.blocks()[index_];
-  if (role == ConvRole::stem) return executable_.stem();
-  return role == ConvRole::projection ? *compiled.projection : compiled.convs[static_cast<size_t>(role)];
+  if (role == ConvName::stem) return executable_.stem();
+  return role == ConvName::projection ? *compiled.projection : compiled.convs[static_cast<size_t>(role)];
 }
 
-DeviceMap CudaNetwork::map_of(MapRole role) const {
+DeviceMap CudaNetwork::map_of(MapName role) const {
   switch (role) {
-    case MapRole::image: {
+    case MapName::image: {
       // Offsets are those of a map whose border is the kernel's, not one pixel.
       const ConvSpec& conv = executable_.stem().spec;
       return {layout_.image, layout_.image_pitch,
               static_cast<int>(layout_.input_size.height) + 2 * conv.padding() - 2,
               layout_.image_row_pixels - 2, conv.in_channels};
     }
-    case MapRole::stem:
+    case MapName::stem:
       return layout_.stem;
-    case MapRole::input:
+    case MapName::input:
       return block().x;
-    case MapRole::middle:
+    case MapName::middle:
       return block().inner[0];
-    case MapRole::inner:
+    case MapName::inner:
       return block().inner[1];
-    case MapRole::gathered: {
+    case MapName::gathered: {
       DeviceMap map = block().inner[0];
       map.data = block().gathered;
       map.height = map.width = cuda::gather_side(block().geometry) - 2;
       return map;
     }
-    case MapRole::body: {
+    case MapName::body: {
       DeviceMap map = block().y;
       map.data = block().body;
       return map;
     }
-    case MapRole::output:
+    case MapName::output:
       return block().y;
   }
   return {};
 }
 
 DeviceList CudaNetwork::list_of(const cuda::PixelSet& over) const {
-  const CudaLists& lists = over.everything ? block().everything : block().current;
-  return list_target(over.list, block(), lists).list;
+  return (over.everything ? block().everything : block().current)[over.list].list;
 }
 
 int64_t CudaNetwork::most_pixels(ListKind list) const {
@@ -211,10 +186,10 @@ void CudaNetwork::prepare_image() {
 void CudaNetwork::run_conv(const Operation& operation) {
   const CudaConv& conv = conv_of(operation.conv);
   const CudaWeights& weights = executable_.weights();
-  const bool is_stem = operation.conv == ConvRole::stem;
+  const bool is_stem = operation.conv == ConvName::stem;
   const DeviceMap in = map_of(operation.in), out = map_of(operation.out);
   DeviceList list = is_stem ? layout_.stem_pixels : list_of(operation.over);
-  if (operation.in == MapRole::gathered) list.in = block().gathered_pixels;
+  if (operation.in == MapName::gathered) list.in = block().gathered_pixels;
   cuda::ConvCall call;
   call.in = in.data;
   call.out = out.data;
@@ -258,7 +233,7 @@ void CudaNetwork::run_masker_group(const Operation& operation, cuda::Stream& str
   for (; call.count < operation.masker.blocks; ++call.count)
     call.targets[call.count] = masker_target(index_ + static_cast<size_t>(call.count));
   if (operation.masker.refreshes) {
-    const DeviceList& changed = layout_.blocks[index_ - 1].current.patches;
+    const DeviceList& changed = layout_.blocks[index_ - 1].current[ListKind::patches].list;
     call.listed = changed.in;
     call.listed_count = changed.image_begin + layout_.images;
   }
@@ -271,7 +246,7 @@ void CudaNetwork::build_lists(const Operation& operation, cuda::Stream& stream) 
   call.patches = block().patches;
   for (const cuda::ListBuild& list : operation.lists) {
     cuda::ListTarget& target = call.targets[call.count++];
-    target = list_target(list.kind, block(), block().current);
+    target = block().current[list.kind];
     target.whole_from_patches = list.whole_from_patches;
   }
   cuda::build_lists(stream, call);

@@ -55,8 +55,8 @@ class CudaNetwork {
 
   /// Of the block that runs.
   const CudaBlockMemory& block() const { return layout_.blocks[index_]; }
-  const CudaConv& conv_of(cuda::ConvRole role) const;
-  cuda::DeviceMap map_of(cuda::MapRole role) const;
+  const CudaConv& conv_of(cuda::ConvName role) const;
+  cuda::DeviceMap map_of(cuda::MapName role) const;
   cuda::DeviceList list_of(const cuda::PixelSet& over) const;
   int64_t most_pixels(cuda::ListKind list) const;
   cuda::MaskerTarget masker_target(size_t index) const;

@@ -44,7 +44,7 @@ class BlockProgrammer {
   bool has_three() const { return block_.convs.size() > 2; }
   bool scatters() const { return sparse_ && plan_.scatter == ScatterSchedule::separate; }
 
-  Operation& add(OperationKind kind, const char* name, MapRole in, MapRole out) {
+  Operation& add(OperationKind kind, const char* name, MapName in, MapName out) {
     return program_.operations.emplace_back(Operation{.kind = kind, .name = name, .in = in, .out = out});
   }
 
@@ -56,10 +56,10 @@ class BlockProgrammer {
   void add_masking(const CudaMaskerRole& role, Concurrency concurrency) {
     const bool alone = role == CudaMaskerRole{};
     Operation& masker = add(alone ? OperationKind::masker : OperationKind::masker_group, "masker",
-                            MapRole::input, MapRole::input);
+                            MapName::input, MapName::input);
     masker.concurrency = concurrency;
     masker.masker = role;
-    Operation& building = add(OperationKind::build_lists, "lists", MapRole::input, MapRole::input);
+    Operation& building = add(OperationKind::build_lists, "lists", MapName::input, MapName::input);
     building.concurrency = concurrency;
     std::vector<ListBuild>& lists = building.lists;
     const auto patches = static_cast<int>(geometry_.grid.patches());
@@ -79,14 +79,14 @@ class BlockProgrammer {
     return expected_dilated_rate(kExpectedRate, geometry_.grid.granularity, geometry_.dilation_stride);
   }
 
-  Operation& add_conv(ConvRole role, const char* name, MapRole in, MapRole out, ListKind list,
+  Operation& add_conv(ConvName role, const char* name, MapName in, MapName out, ListKind list,
                       Epilogue epilogue) {
     Operation& conv = add(OperationKind::conv, name, in, out);
     conv.conv = role;
     conv.over = pixels(list);
     conv.epilogue = epilogue;
     const ConvSpec& spec =
-        role == ConvRole::projection ? *block_.projection : block_.convs[static_cast<size_t>(role)];
+        role == ConvName::projection ? *block_.projection : block_.convs[static_cast<size_t>(role)];
     const MapSize map = list == ListKind::dilated ? geometry_.middle : geometry_.output;
     conv.choose_tile(cuda_conv_work(spec, epilogue == Epilogue::bias_add_relu, target_),
                      images_ * map.pixels(), expected_rate(conv.over), target_.tiles);
@@ -94,28 +94,28 @@ class BlockProgrammer {
   }
 
   Operation& add_first() {
-    return add_conv(ConvRole::first, "conv1", MapRole::input, MapRole::middle, ListKind::dilated,
+    return add_conv(ConvName::first, "conv1", MapName::input, MapName::middle, ListKind::dilated,
                     Epilogue::bias_relu);
   }
 
   /// The second of three.
   Operation& add_second() {
-    const MapRole in = add_gather();
-    return add_conv(ConvRole::second, "conv2", in, MapRole::inner, ListKind::active, Epilogue::bias_relu);
+    const MapName in = add_gather();
+    return add_conv(ConvName::second, "conv2", in, MapName::inner, ListKind::active, Epilogue::bias_relu);
   }
 
   /// Copies of active patches, where the plan makes them; returns what the second convolution reads.
-  MapRole add_gather() {
-    if (!sparse_ || plan_.gather == GatherSchedule::indirect) return MapRole::middle;
-    add(OperationKind::gather_patches, "gather", MapRole::middle, MapRole::gathered);
-    add(OperationKind::gathered_pixels, "gather", MapRole::middle, MapRole::gathered).over =
+  MapName add_gather() {
+    if (!sparse_ || plan_.gather == GatherSchedule::indirect) return MapName::middle;
+    add(OperationKind::gather_patches, "gather", MapName::middle, MapName::gathered);
+    add(OperationKind::gathered_pixels, "gather", MapName::middle, MapName::gathered).over =
         pixels(ListKind::active);
-    return MapRole::gathered;
+    return MapName::gathered;
   }
 
   void add_squeeze_excite() {
     const auto add_part = [&](OperationKind kind, ListKind list) {
-      add(kind, "squeeze_excite", MapRole::inner, MapRole::inner).over = pixels(list);
+      add(kind, "squeeze_excite", MapName::inner, MapName::inner).over = pixels(list);
     };
     add_part(OperationKind::mean, ListKind::active);
     add_part(OperationKind::excite, ListKind::active);
@@ -127,19 +127,19 @@ class BlockProgrammer {
     if (block_.squeeze_excite) add_squeeze_excite();
     if (block_.projection) {
       // Inactive pixels end here; active ones wait for the body.
-      add_conv(ConvRole::projection, "projection", MapRole::input, MapRole::output, ListKind::projected,
+      add_conv(ConvName::projection, "projection", MapName::input, MapName::output, ListKind::projected,
                scatters() ? Epilogue::bias : Epilogue::projection);
     }
-    if (scatters()) add(OperationKind::fill, "scatter_fill", MapRole::body, MapRole::body);
-    const MapRole to = scatters() ? MapRole::body : MapRole::output;
+    if (scatters()) add(OperationKind::fill, "scatter_fill", MapName::body, MapName::body);
+    const MapName to = scatters() ? MapName::body : MapName::output;
     const Epilogue epilogue = scatters() ? Epilogue::bias : Epilogue::bias_add_relu;
     if (has_three()) {
-      add_conv(ConvRole::third, "conv3", MapRole::inner, to, ListKind::result, epilogue);
+      add_conv(ConvName::third, "conv3", MapName::inner, to, ListKind::result, epilogue);
     } else {
-      const MapRole in = add_gather();
-      add_conv(ConvRole::second, "conv2", in, to, ListKind::active, epilogue);
+      const MapName in = add_gather();
+      add_conv(ConvName::second, "conv2", in, to, ListKind::active, epilogue);
     }
-    if (scatters()) add(OperationKind::add_relu, "scatter_add", MapRole::body, MapRole::output);
+    if (scatters()) add(OperationKind::add_relu, "scatter_add", MapName::body, MapName::output);
   }
 
   const BlockSpec& block_;
@@ -153,9 +153,9 @@ class BlockProgrammer {
 
 }  // namespace
 
-void Operation::choose_tile(const CudaConvWork& conv, int64_t pixels, double rate,
+void Operation::choose_tile(const CudaConvWork& layer, int64_t pixels, double rate,
                             const CudaTileCosts& costs) {
-  work = of_layer(conv, static_cast<double>(pixels), rate, costs);
+  work = of_layer(layer, static_cast<double>(pixels), rate, costs);
   tile = choose_cuda_tile(work, costs);
 }
 
@@ -178,15 +178,15 @@ BlockProgram stem_program(const ModelSpec& spec, const NetworkGeometry& geometry
                           const CudaTarget& target) {
   const ConvSpec& stem = spec.stem;
   const int pitch = image_pitch(target.precision, stem.in_channels, stem.stride);
-  Operation conv{.name = "stem", .in = MapRole::image, .out = MapRole::stem, .conv = ConvRole::stem};
+  Operation conv{.name = "stem", .in = MapName::image, .out = MapName::stem, .conv = ConvName::stem};
   CudaConvWork work = cuda_conv_work(stem, false, target);
   // A row of the kernel is one run of its input.
   work.reduction_bytes = int64_t{stem.kernel} * stem.kernel * pitch * element_bytes(target.precision);
   conv.choose_tile(work, images * geometry.stem.pixels(), 1, target.tiles);
-  BlockProgram program{{{.kind = OperationKind::image_to_map, .name = "image", .out = MapRole::image}, conv}};
+  BlockProgram program{{{.kind = OperationKind::image_to_map, .name = "image", .out = MapName::image}, conv}};
   if (spec.stem_pool) {
     program.operations.push_back(
-        {.kind = OperationKind::max_pool, .name = "stem_pool", .in = MapRole::stem, .out = MapRole::input});
+        {.kind = OperationKind::max_pool, .name = "stem_pool", .in = MapName::stem, .out = MapName::input});
   }
   return program;
 }
@@ -194,7 +194,7 @@ BlockProgram stem_program(const ModelSpec& spec, const NetworkGeometry& geometry
 BlockProgram head_program() {
   return {{{.kind = OperationKind::mean,
             .name = "head_pool",
-            .in = MapRole::output,
+            .in = MapName::output,
             .over = {.everything = true}},
            {.kind = OperationKind::head, .name = "head"}}};
 }

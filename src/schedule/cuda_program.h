@@ -30,10 +30,10 @@ enum class OperationKind {
 };
 
 /// Place of a convolution in its network or block.
-enum class ConvRole { first, second, third, projection, stem };
+enum class ConvName { first, second, third, projection, stem };
 
 /// A map that an operation reads or writes.
-enum class MapRole {
+enum class MapName {
   image,
   stem,
   input,     ///< of the block
@@ -70,10 +70,10 @@ struct Operation {
   const char* name = "";
   Concurrency concurrency = Concurrency::serial;
   bool starts_early = true;  ///< it may start before the kernel before it has ended
-  MapRole in = MapRole::input, out = MapRole::output;
+  MapName in = MapName::input, out = MapName::output;
   PixelSet over = {};
 
-  ConvRole conv = ConvRole::first;
+  ConvName conv = ConvName::first;
   Epilogue epilogue = Epilogue::bias_relu;
   CudaConvWork work = {};  ///< of a convolution
   CudaTile tile = {};      ///< the fastest one for it
@@ -83,7 +83,7 @@ struct Operation {
 
   bool is_masker() const { return kind == OperationKind::masker || kind == OperationKind::masker_group; }
   /// Sets `work` and `tile` for `pixels`, of which masks leave `rate`.
-  void choose_tile(const CudaConvWork& conv, int64_t pixels, double rate, const CudaTileCosts& costs);
+  void choose_tile(const CudaConvWork& layer, int64_t pixels, double rate, const CudaTileCosts& costs);
 };
 
 struct BlockProgram {

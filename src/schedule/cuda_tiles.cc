@@ -9,64 +9,47 @@
 namespace lasnet {
 namespace {
 
+/// Precisions that a shape has kernels for.
+enum class Kernels { all, tensor_cores, half };
+
+/// A shape by itself. Those without `pixels` have heights that the list decides.
+struct Shape {
+  const char* name;
+  Kernels kernels;
+  int pixels, channels;
+  const cuda::FittedHeights *fp32, *tensor;
+};
+constexpr Shape kShapes[kCudaTileShapes] = {
+    {"wide", Kernels::tensor_cores, 128, 128, nullptr, nullptr},
+    {"tall", Kernels::tensor_cores, 128, 64, nullptr, nullptr},
+    {"medium", Kernels::all, 64, 64, nullptr, nullptr},
+    {"small", Kernels::all, 64, 32, nullptr, nullptr},
+    {"split", Kernels::tensor_cores, 32, 32, nullptr, nullptr},
+    {"fitted", Kernels::all, 0, 0, &cuda::kFittedFp32, &cuda::kFittedTensor},
+    {"hopper", Kernels::half, 0, 0, nullptr, &cuda::kFittedHopper},
+    {"hopper_wide", Kernels::half, 0, 0, nullptr, &cuda::kFittedHopperWide}};
+
+const Shape& of(CudaTileShape shape) { return kShapes[static_cast<size_t>(shape)]; }
+
 /// Of a shape whose height the list decides; null for others.
 const cuda::FittedHeights* fitted_heights(CudaTileShape shape, Precision precision) {
-  switch (shape) {
-    case CudaTileShape::fitted:
-      return precision == Precision::fp32 ? &cuda::kFittedFp32 : &cuda::kFittedTensor;
-    case CudaTileShape::hopper:
-      return &cuda::kFittedHopper;
-    case CudaTileShape::hopper_wide:
-      return &cuda::kFittedHopperWide;
-    default:
-      return nullptr;
-  }
+  return precision == Precision::fp32 ? of(shape).fp32 : of(shape).tensor;
 }
 
 }  // namespace
 
 CudaTile cuda_tile(CudaTileShape shape, Precision precision) {
-  switch (shape) {
-    case CudaTileShape::wide:
-      return {shape, 128, 128};
-    case CudaTileShape::tall:
-      return {shape, 128, 64};
-    case CudaTileShape::medium:
-      return {shape, 64, 64};
-    case CudaTileShape::small:
-      return {shape, 64, 32};
-    case CudaTileShape::split:
-      return {shape, 32, 32};
-    case CudaTileShape::fitted:
-    case CudaTileShape::hopper:
-    case CudaTileShape::hopper_wide:
-      break;
-  }
-  const cuda::FittedHeights& heights = *fitted_heights(shape, precision);
-  return {shape, heights.pixels[0], heights.channels};
+  const cuda::FittedHeights* heights = fitted_heights(shape, precision);
+  if (heights != nullptr) return {shape, heights->pixels[0], heights->channels};
+  return {shape, of(shape).pixels, of(shape).channels};
 }
 
-const char* to_string(CudaTileShape shape) {
-  constexpr const char* kNames[kCudaTileShapes] = {"wide",  "tall",   "medium", "small",
-                                                   "split", "fitted", "hopper", "hopper_wide"};
-  return kNames[static_cast<size_t>(shape)];
-}
+const char* to_string(CudaTileShape shape) { return of(shape).name; }
 
 bool has_cuda_tile(CudaTileShape shape, Precision precision) {
-  switch (shape) {
-    case CudaTileShape::medium:
-    case CudaTileShape::small:
-    case CudaTileShape::fitted:
-      return true;
-    case CudaTileShape::wide:
-    case CudaTileShape::tall:
-    case CudaTileShape::split:
-      return precision != Precision::fp32;
-    case CudaTileShape::hopper:
-    case CudaTileShape::hopper_wide:
-      return cuda::element_bytes(precision) == 2;
-  }
-  return false;
+  const Kernels kernels = of(shape).kernels;
+  if (kernels == Kernels::half) return cuda::element_bytes(precision) == 2;
+  return kernels == Kernels::all || precision != Precision::fp32;
 }
 
 bool suits_tile(CudaTileShape shape, const CudaConvWork& work) {

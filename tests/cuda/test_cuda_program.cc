@@ -106,7 +106,7 @@ void expect_conv(const Operation& operation, const Launch& launch, const Launche
   EXPECT_EQ(int64_t{call.taps} * call.run * cuda::element_bytes(precision), operation.work.reduction_bytes);
   const double most = operation.work.most_pixels;
   EXPECT_EQ(static_cast<double>(call.max_pixels), most > 0 ? most : operation.work.pixels);
-  if (operation.conv != cuda::ConvRole::stem) {
+  if (operation.conv != cuda::ConvName::stem) {
     EXPECT_EQ(launches.is_full(call.count - images), operation.over.everything);
   }
 }
