@@ -17,6 +17,7 @@
 
 #include "cuda_bench.h"
 #include "kernels/cuda/pack.h"
+#include "schedule/cuda_tile_choice.h"
 
 namespace lasnet {
 namespace {
@@ -77,7 +78,7 @@ class Roofline {
 Row conv_row(const CudaConvCase& layer, const std::vector<CudaConvSample>& tiles, int batch) {
   const double pixels = 1.0 * batch * layer.height * layer.width;
   CudaConvWork work = tiles.front().work;
-  work.order = sum_order(work, pixels);
+  work.order = accumulation_order(work, pixels);
   const CudaTileShape shape = choose_cuda_tile(work).shape;
   const auto chosen = std::find_if(tiles.begin(), tiles.end(),
                                    [&](const CudaConvSample& sample) { return sample.shape == shape; });

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cuda_bench.h"
+#include "schedule/cuda_tile_choice.h"
 
 namespace lasnet {
 namespace {
@@ -28,7 +29,7 @@ void measure(const CudaConvCase& layer, int batch, double rate, Precision precis
   if (measured.convs.empty()) return;  // no patch is active
   for (const CudaConvSample& sample : measured.convs.front()) {
     CudaConvWork work = sample.work;
-    work.order = sum_order(work, static_cast<double>(batch) * layer.height * layer.width);
+    work.order = accumulation_order(work, static_cast<double>(batch) * layer.height * layer.width);
     double macs = work.pixels * layer.in * layer.kernel * layer.kernel * layer.out;
     fmt::print("{} {} {}x{} {}->{} {} {:.2f} {:.0f} {} {:.2f} {:.1f}{}\n", to_string(precision), batch,
                layer.height, layer.width, layer.in, layer.out, layer.kernel, rate, work.pixels,

@@ -80,8 +80,7 @@ Calibration calibrate_cuda(const CudaMeasureOptions& options, const CalibrationP
   cuda = load_hardware("cuda-h100").cuda;
   cuda.device = measured.device;
   cuda.multiprocessors = measured.multiprocessors;
-  if (!measured.runs_hopper) cuda.tiles = without_hopper(cuda.tiles);
-  cuda.tiles = fit_cuda_tiles(convs, cuda.tiles);
+  cuda.tiles = fit_cuda_tiles(convs, usable_tile_costs(cuda.tiles, measured.runs_hopper));
   cuda = fit_cuda_units(kernels, cuda);
   Errors fitted, held_out;
   for (size_t i = 0; i < measured.convs.size(); ++i) {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "latency/cuda_model.h"
-#include "schedule/cuda_schedule.h"
+#include "schedule/cuda_tile_costs.h"
 
 namespace lasnet {
 

@@ -14,6 +14,7 @@
 #include "kernels/cuda/pack.h"
 #include "kernels/tap_offsets.h"
 #include "mask/active_lists.h"
+#include "schedule/cuda_tile_choice.h"
 
 namespace lasnet {
 namespace {
@@ -22,9 +23,6 @@ using cuda::DeviceBuffer;
 using cuda::DeviceMap;
 using cuda::ListKind;
 
-constexpr CudaTileShape kShapes[] = {CudaTileShape::fitted, CudaTileShape::wide,       CudaTileShape::tall,
-                                     CudaTileShape::medium, CudaTileShape::small,      CudaTileShape::split,
-                                     CudaTileShape::hopper, CudaTileShape::hopper_wide};
 constexpr int kSqueeze = 4;  ///< channels over those of Squeeze-and-Excitation's first layer
 /// What a layer may take of the budget over its even share: some take longer than others.
 constexpr double kUnevenness = 2;
@@ -220,8 +218,10 @@ class CudaMeasurer {
     const cuda::PackedConv packed = cuda::pack_conv(weight, zero_bias, {1, in_pitch, false}, precision);
     const DeviceBuffer weights = on_device(packed.weights), bias = on_device(packed.bias);
     DeviceBuffer hopper;
-    if (found_.runs_hopper && suits_hopper(conv_of(layer), precision))
-      hopper = on_device(cuda::pack_hopper_weights(weight, precision));
+    const CudaTarget target{precision, found_.multiprocessors,
+                            usable_tile_costs(shipped_tile_costs(), found_.runs_hopper)};
+    const CudaConvWork work = cuda_conv_work(conv_of(layer), layer.adds, target);
+    if (work.for_warpgroups) hopper = on_device(cuda::pack_hopper_weights(weight, precision));
     cuda::ConvCall call;
     call.in = in_.data(), call.out = out_.data(), call.weights = weights.data();
     call.bias = as<float>(bias);
@@ -236,31 +236,30 @@ class CudaMeasurer {
       for (const double rate : options_.rates) {
         if (!goes_on(first)) return;
         first = false;
-        measure_conv(layer, batch, rate, precision, call, hopper.data());
+        measure_conv(layer, batch, rate, work, call, hopper.data());
       }
     }
   }
 
   /// `hopper_weights`: null if such tiles do not run.
-  void measure_conv(const CudaConvCase& layer, int batch, double rate, Precision precision,
-                    cuda::ConvCall call, const void* hopper_weights) {
+  void measure_conv(const CudaConvCase& layer, int batch, double rate, CudaConvWork work, cuda::ConvCall call,
+                    const void* hopper_weights) {
     const PixelList list = random_pixels(layer, batch, rate, random_);
     if (list.count == 0) return;
     const DeviceBuffer pixels = on_device(list.pixels), count = on_device(std::vector<int32_t>{list.count});
     call.in_pixels = call.out_pixels = as<int32_t>(pixels);
     call.count = as<int32_t>(count);
     call.max_pixels = static_cast<int64_t>(list.pixels.size());
-    CudaConvWork work = cuda_conv_work(conv_of(layer), precision, layer.adds, found_.multiprocessors);
     work.pixels = list.count;
     std::vector<CudaConvSample>& samples = found_.convs.emplace_back();
-    for (const CudaTileShape shape : kShapes) {
+    for (size_t i = 0; i < kCudaTileShapes; ++i) {
+      const auto shape = static_cast<CudaTileShape>(i);
       if (!suits_tile(shape, work)) continue;
-      const CudaTile tile = cuda_tile(shape, precision);
-      if (tile.is_hopper() && hopper_weights == nullptr) continue;
+      const CudaTile tile = cuda_tile(shape, work.precision);
       cuda::ConvCall own = call;
-      if (tile.is_hopper()) own.weights = hopper_weights;
+      if (order_of(shape) == AccumulationOrder::warpgroup) own.weights = hopper_weights;
       const Timing timing =
-          timer_.time([&](cuda::Stream& stream) { cuda::conv(stream, precision, tile, own); });
+          timer_.time([&](cuda::Stream& stream) { cuda::conv(stream, work.precision, tile, own); });
       samples.push_back({work, shape, timing.seconds, timing.noise});
     }
   }

@@ -8,7 +8,7 @@
 #include "core/random.h"
 #include "core/statistics.h"
 #include "engine/executable.h"
-#include "schedule/cuda_schedule.h"
+#include "schedule/cuda_tiles.h"
 
 namespace lasnet {
 namespace {

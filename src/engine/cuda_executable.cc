@@ -18,15 +18,6 @@ std::vector<float> padded_to_pitch(std::vector<float> values) {
   return values;
 }
 
-/// Those of the device, where it has been calibrated; without tiles that it does not run. A calibration made
-/// before there were some that it runs leaves these as they are shipped.
-CudaTileCosts tile_costs_of(const cuda::DeviceLimits& device,
-                            const std::optional<HardwareProfile>& calibration) {
-  CudaTileCosts costs = calibration ? calibration->cuda.tiles : shipped_tile_costs();
-  if (!device.runs_hopper) return without_hopper(costs);
-  return has_hopper(costs) ? costs : with_hopper_of(shipped_tile_costs(), costs);
-}
-
 }  // namespace
 
 int64_t CudaWeights::add(const std::vector<uint8_t>& bytes) {
@@ -53,10 +44,11 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision,
                                const std::optional<NetworkPlan>& plan, const cuda::DeviceLimits& device,
                                std::optional<HardwareProfile> calibration)
     : Executable(model.spec, Backend::cuda, Isa::scalar, precision),
-      device_(device),
       plan_(plan),
       calibration_(std::move(calibration)),
-      tile_costs_(tile_costs_of(device, calibration_)) {
+      target_{precision, device.multiprocessors,
+              usable_tile_costs(calibration_ ? calibration_->cuda.tiles : shipped_tile_costs(),
+                                device.runs_hopper)} {
   const ModelSpec& spec = model.spec;
   stem_ = add_conv(spec.stem, fold(spec.stem, model.weights), precision, true);
   for (const BlockSpec& block : spec.blocks) blocks_.push_back(add_block(block, model.weights));
@@ -64,9 +56,20 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision,
   weights_.upload();
 }
 
-std::optional<NetworkPlan> CudaExecutable::plan_for(MapSize size, int64_t images) const {
+std::optional<NetworkPlan> CudaExecutable::chosen_plan(MapSize size, int64_t images) const {
   if (plan_ || !calibration_) return plan_;
   return calibrated_plan(spec(), *calibration_, precision(), size, images);
+}
+
+NetworkPlan CudaExecutable::plan_for(const NetworkGeometry& geometry, int64_t images) const {
+  const std::optional<NetworkPlan> chosen = chosen_plan(geometry.input, images);
+  NetworkPlan plan;
+  for (size_t b = 0; b < spec().blocks.size(); ++b) {
+    const BlockSpec& block = spec().blocks[b];
+    plan.blocks.push_back(chosen ? fit_cuda_plan(block, chosen->blocks[b])
+                                 : usual_cuda_plan(block, geometry.blocks[b], images, target_));
+  }
+  return plan;
 }
 
 CudaHead CudaExecutable::add_head(const ModelSpec& spec, const Weights& weights) {
@@ -89,7 +92,7 @@ CudaConv CudaExecutable::add_conv(const ConvSpec& spec, const FoldedConv& folded
                           merge_rows};
   cuda::PackedConv packed = cuda::pack_conv(folded.weight, folded.bias, layout, precision);
   int64_t hopper_weights = -1;
-  if (has_hopper(tile_costs_) && suits_hopper(spec, precision) && !merge_rows)
+  if (cuda_conv_work(spec, false, target_).for_warpgroups)
     hopper_weights = weights_.add(cuda::pack_hopper_weights(folded.weight, precision));
   return {spec,
           precision,
@@ -124,13 +127,6 @@ CudaBlock CudaExecutable::add_block(const BlockSpec& block, const Weights& weigh
     compiled.masker_bias = masker.bias;
   }
   return compiled;
-}
-
-CudaConvWork CudaExecutable::conv_work(const CudaConv& conv, bool adds) const {
-  CudaConvWork work = cuda_conv_work(conv.spec, conv.precision, adds, device_.multiprocessors);
-  work.reduction_bytes = int64_t{conv.taps} * conv.run * cuda::element_bytes(conv.precision);  // as packed
-  work.for_hopper = conv.hopper_weights >= 0;
-  return work;
 }
 
 std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) const {

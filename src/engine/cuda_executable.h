@@ -8,7 +8,7 @@
 #include "engine/fold.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/pack.h"
-#include "schedule/cuda_schedule.h"
+#include "schedule/cuda_plan.h"
 
 namespace lasnet {
 
@@ -71,22 +71,20 @@ class CudaExecutable final : public Executable {
   const CudaHead& head() const { return head_; }
   /// What the user chose, else what a calibration of the device finds fastest for such batches; nothing if
   /// neither is there.
-  std::optional<NetworkPlan> plan_for(MapSize size, int64_t images) const;
-  /// What tiles are chosen by: the device's, where it has been calibrated.
-  const CudaTileCosts& tile_costs() const { return tile_costs_; }
-  /// A convolution as work for choose_cuda_tile, but for its pixels.
-  CudaConvWork conv_work(const CudaConv& conv, bool adds) const;
-  const cuda::DeviceLimits& device() const { return device_; }
+  std::optional<NetworkPlan> chosen_plan(MapSize size, int64_t images) const;
+  /// What of that runs, else the usual plans.
+  NetworkPlan plan_for(const NetworkGeometry& geometry, int64_t images) const;
+  /// What tiles are chosen for: by the device's costs, where it has been calibrated.
+  const CudaTarget& target() const { return target_; }
 
  private:
   CudaConv add_conv(const ConvSpec& spec, const FoldedConv& folded, Precision precision, bool merge_rows);
   CudaHead add_head(const ModelSpec& spec, const Weights& weights);
   CudaBlock add_block(const BlockSpec& block, const Weights& weights);
 
-  cuda::DeviceLimits device_;
   std::optional<NetworkPlan> plan_;
   std::optional<HardwareProfile> calibration_;  ///< of the device
-  CudaTileCosts tile_costs_;
+  CudaTarget target_;
   CudaWeights weights_;
   CudaConv stem_;
   std::vector<CudaBlock> blocks_;

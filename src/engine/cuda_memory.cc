@@ -44,10 +44,10 @@ CudaMirror::CudaMirror(int64_t bytes) {
 /// Lays out a CudaLayout over three regions.
 class CudaLayoutBuilder {
  public:
-  /// `plan`: of every block, or nothing.
+  /// `program`: the sparse one, which needs all that the dense one does.
   CudaLayoutBuilder(const CudaExecutable& executable, const NetworkGeometry& geometry, int64_t images,
-                    const std::optional<NetworkPlan>& plan, CudaMemory::Arenas& arenas)
-      : executable_(executable), geometry_(geometry), images_(images), plan_(plan), arenas_(arenas) {}
+                    const cuda::NetworkProgram& program, CudaMemory::Arenas& arenas)
+      : executable_(executable), geometry_(geometry), images_(images), program_(program), arenas_(arenas) {}
 
   CudaLayout build() {
     layout_.images = narrow(images_);
@@ -59,7 +59,6 @@ class CudaLayoutBuilder {
       x = layout_.blocks.back().y;
     }
     plan_gathers();
-    plan_maskers();
     plan_head(x);
     layout_.not_finite = arenas_.report.take<unsigned long long>(layout_.checked_layers);
     return std::move(layout_);
@@ -85,24 +84,29 @@ class CudaLayoutBuilder {
             arenas_.work.take<int32_t>(images_ + 1)};
   }
 
-  /// For blocks of any granularity, but for patches. `with_result`: whose second convolution lists more than
-  /// the mask says.
+  void add_list(const ListGeometry& g, ListKind kind, CudaLists& lists) {
+    lists[kind] = {.kind = kind,
+                   .list = new_list(images_ * cuda::domain_height(g, kind) * cuda::domain_width(g, kind)),
+                   .progress = kind == ListKind::projected ? cuda::ListProgress{} : new_progress(g, kind)};
+  }
+
+  /// For blocks of any granularity, but for patches. `with_result`: the second convolution lists more than
+  /// the mask says, so that the outputs of its list are not those of the mask.
   CudaLists new_lists(const ListGeometry& g, bool with_result) {
-    int64_t middle = images_ * g.middle_height * g.middle_width,
-            output = images_ * g.output_height * g.output_width;
     CudaLists lists;
-    lists.first = new_list(middle), lists.first_progress = new_progress(g, ListKind::dilated);
-    lists.second = new_list(output), lists.second_progress = new_progress(g, ListKind::active);
-    if (with_result)
-      lists.result = new_list(output), lists.result_progress = new_progress(g, ListKind::result);
-    lists.projected = new_list(output);
+    add_list(g, ListKind::dilated, lists);
+    add_list(g, ListKind::active, lists);
+    const DeviceList& active = lists[ListKind::active].list;
+    lists[ListKind::result].list = {active.out, active.out, active.image_begin};
+    if (with_result) add_list(g, ListKind::result, lists);
+    add_list(g, ListKind::projected, lists);
     return lists;
   }
 
   /// A list of as many patches as a grid over the map can have.
-  void add_patches(const ListGeometry& g, CudaLists& lists) {
-    lists.patches = new_list(images_ * g.output_height * g.output_width);
-    lists.patches_progress = new_progress(g, ListKind::active);
+  void add_patches(ListGeometry g, CudaLists& lists) {
+    g.patch_rows = g.output_height, g.patch_cols = g.output_width;
+    add_list(g, ListKind::patches, lists);
   }
 
   cuda::ListProgress new_progress(const ListGeometry& g, ListKind kind) {
@@ -136,12 +140,6 @@ class CudaLayoutBuilder {
     const BlockGeometry& geometry = geometry_.blocks[index];
     CudaBlockMemory block;
     block.geometry = list_geometry(spec, geometry, images_);
-    block.plan = plan_of(index, block.geometry);
-    const ListGeometry& g = block.geometry;
-    block.convs_beside =
-        convs_beside_masker(spec, block.plan, executable_.precision(), executable_.device().multiprocessors,
-                            images_ * int64_t{g.middle_height} * g.middle_width,
-                            images_ * int64_t{g.output_height} * g.output_width, executable_.tile_costs());
     block.x = x;
     block.y = spec.projection ? new_map(geometry.output, spec.out_channels) : x;
     for (size_t i = 0; i + 1 < spec.convs.size(); ++i) {
@@ -163,33 +161,9 @@ class CudaLayoutBuilder {
       block.pooled = arenas_.work.take<float>(size);
       block.scale = arenas_.work.take<float>(size);
     }
-    if (spec.is_dynamic()) plan_schedule(index, block);
+    plan_schedule(index, block);
     layout_.checked_layers += narrow(static_cast<int64_t>(spec.convs.size())) + 2;
     layout_.blocks.push_back(std::move(block));
-  }
-
-  /// What was chosen for it; else the usual one, its masker beside the first convolution where that hides it.
-  BlockPlan plan_of(size_t index, const ListGeometry& g) const {
-    const BlockSpec& spec = executable_.spec().blocks[index];
-    if (plan_) return fit_cuda_plan(spec, plan_->blocks[index]);
-    const BlockPlan plan = fit_cuda_plan(spec, usual_cuda_plan(executable_.precision()));
-    BlockPlan beside = plan;
-    beside.masker = MaskerSchedule::with_conv1;
-    if (spec.is_dynamic() && fit_cuda_plan(spec, beside) == beside &&
-        hides_masker(executable_.conv_work(executable_.blocks()[index].convs[0], false),
-                     images_ * int64_t{g.middle_height} * g.middle_width,
-                     expected_dilated_rate(kExpectedRate, g.granularity, g.dilation_stride),
-                     executable_.tile_costs())) {
-      return beside;
-    }
-    return plan;
-  }
-
-  void plan_maskers() {
-    NetworkPlan plan;
-    for (const CudaBlockMemory& block : layout_.blocks) plan.blocks.push_back(block.plan);
-    std::vector<CudaMaskerRole> roles = cuda_masker_roles(executable_.spec(), geometry_, plan);
-    for (size_t i = 0; i < roles.size(); ++i) layout_.blocks[i].masker = roles[i];
   }
 
   void plan_masks(CudaBlockMemory& block) {
@@ -202,13 +176,14 @@ class CudaLayoutBuilder {
     block.dilated_counts =
         arenas_.report.take<int32_t>(images_ * cuda::chunks_per_image(g, ListKind::dilated));
     block.active_counts = arenas_.report.take<int32_t>(images_ * cuda::chunks_per_image(g, ListKind::active));
+    block.current[ListKind::dilated].mask_counts = block.dilated_counts;
+    block.current[ListKind::active].mask_counts = block.active_counts;
   }
 
   /// Buffers that only unusual schedules need; all blocks share each.
   void plan_schedule(size_t index, CudaBlockMemory& block) {
-    const BlockPlan& plan = block.plan;
     const ListGeometry& g = block.geometry;
-    if (plan.gather == GatherSchedule::copied) {
+    if (program_.blocks[index].runs(cuda::OperationKind::gather_patches)) {
       int64_t side = cuda::gather_side(g), pixels = images_ * g.patches() * side * side;
       if (pixels > std::numeric_limits<int32_t>::max()) {
         fail("a batch of {} images gathers more than 2^31 pixels; use a smaller batch", images_);
@@ -216,7 +191,7 @@ class CudaLayoutBuilder {
       gathered_bytes_ = std::max(gathered_bytes_, pixels * block.inner.front().pitch * element_bytes());
       gathered_pixels_ = std::max(gathered_pixels_, images_ * g.output_height * g.output_width);
     }
-    if (plan.scatter == ScatterSchedule::separate) {
+    if (program_.blocks[index].runs(cuda::OperationKind::add_relu)) {
       block.body = scratch_map(executable_.spec().blocks[index].convs.size(), {block.y.height, block.y.width},
                                block.y.channels)
                        .data;
@@ -243,7 +218,7 @@ class CudaLayoutBuilder {
   const CudaExecutable& executable_;
   const NetworkGeometry& geometry_;
   int64_t images_;
-  const std::optional<NetworkPlan>& plan_;
+  const cuda::NetworkProgram& program_;
   CudaMemory::Arenas& arenas_;
   CudaLayout layout_;
   int64_t gathered_bytes_ = 0, gathered_pixels_ = 0;
@@ -252,15 +227,18 @@ class CudaLayoutBuilder {
 };
 
 CudaMemory::CudaMemory(const CudaExecutable& executable, const NetworkGeometry& geometry, int64_t images) {
-  const std::optional<NetworkPlan> plan = executable.plan_for(geometry.input, images);
+  const NetworkPlan plan = executable.plan_for(geometry, images);
+  const ModelSpec& spec = executable.spec();
+  sparse_program_ = cuda::network_program(spec, geometry, images, &plan, executable.target());
+  dense_program_ = cuda::network_program(spec, geometry, images, nullptr, executable.target());
   Arenas sizes;
-  CudaLayoutBuilder(executable, geometry, images, plan, sizes).build();
+  CudaLayoutBuilder(executable, geometry, images, sparse_program_, sizes).build();
   work_ = cuda::DeviceBuffer(sizes.work.size(), fmt::format("a batch of {} images of {} x {}", images,
                                                             geometry.input.height, geometry.input.width));
   request_ = CudaMirror(sizes.request.size());
   report_ = CudaMirror(sizes.report.size());
   Arenas arenas{CudaArena(work_.data()), CudaArena(request_.device.data()), CudaArena(report_.device.data())};
-  layout_ = CudaLayoutBuilder(executable, geometry, images, plan, arenas).build();
+  layout_ = CudaLayoutBuilder(executable, geometry, images, sparse_program_, arenas).build();
 }
 
 }  // namespace lasnet

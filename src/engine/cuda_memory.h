@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "engine/cuda_executable.h"
+#include "schedule/cuda_program.h"
 
 namespace lasnet {
 
@@ -46,16 +47,16 @@ struct CudaMirror {
 };
 
 /// Lists of blocks with equal maps share memory, as blocks run one after the other.
-struct CudaLists {
-  cuda::DeviceList first, second, result, projected, patches;
-  cuda::ListProgress first_progress = {}, second_progress = {}, result_progress = {}, patches_progress = {};
+class CudaLists {
+ public:
+  cuda::ListTarget& operator[](cuda::ListKind kind) { return lists_[static_cast<size_t>(kind)]; }
+  const cuda::ListTarget& operator[](cuda::ListKind kind) const { return lists_[static_cast<size_t>(kind)]; }
+
+ private:
+  cuda::ListTarget lists_[cuda::kMaxTargets];
 };
 
 struct CudaBlockMemory {
-  BlockPlan plan;
-  CudaMaskerRole masker;
-  /// Convolutions that compute every pixel while masker and lists are made beside them.
-  int convs_beside = 0;
   cuda::DeviceMap x, y;
   std::vector<cuda::DeviceMap> inner;  ///< outputs of all convolutions but the last
   cuda::ListGeometry geometry;
@@ -98,6 +99,8 @@ class CudaMemory {
   /// Throws Error if device memory is short, saying how much is needed.
   CudaMemory(const CudaExecutable& executable, const NetworkGeometry& geometry, int64_t images);
 
+  /// What runs, with masks or on every pixel.
+  const cuda::NetworkProgram& program(bool masked) const { return masked ? sparse_program_ : dense_program_; }
   const CudaLayout& layout() const { return layout_; }
   const CudaMirror& request() const { return request_; }
   const CudaMirror& report() const { return report_; }
@@ -111,6 +114,7 @@ class CudaMemory {
   };
   friend class CudaLayoutBuilder;
 
+  cuda::NetworkProgram sparse_program_, dense_program_;
   cuda::DeviceBuffer work_;
   CudaMirror request_, report_;
   CudaLayout layout_;

@@ -7,64 +7,30 @@
 namespace lasnet {
 namespace {
 
+using cuda::Concurrency;
+using cuda::ConvName;
 using cuda::DeviceList;
 using cuda::DeviceMap;
-using cuda::Epilogue;
 using cuda::ListKind;
+using cuda::MapName;
+using cuda::Operation;
+using cuda::OperationKind;
 
 MapSize size_of(const DeviceMap& map) { return {map.height, map.width}; }
 
-/// The block's output pixels as a list to themselves: the outputs of the second convolution's list, unless
-/// that holds more than the mask says.
-DeviceList result_list(const CudaLists& lists, const BlockSpec& spec) {
-  if (spec.pools_densely()) return lists.result;
-  return {lists.second.out, lists.second.out, lists.second.image_begin};
-}
-
-/// The lists of a block in one call; those that its operators do not read are left out.
-cuda::ListCall list_call(const CudaBlockMemory& block, const CudaLists& lists, const BlockSpec& spec) {
-  cuda::ListCall call;
-  call.geometry = block.geometry;
-  auto add = [&](cuda::ListTarget target) { call.targets[call.count++] = target; };
-  add({.kind = ListKind::dilated,
-       .list = lists.first,
-       .progress = lists.first_progress,
-       .mask_counts = block.dilated_counts});
-  add({.kind = ListKind::active,
-       .list = lists.second,
-       .progress = lists.second_progress,
-       .mask_counts = block.active_counts});
-  if (spec.pools_densely())
-    add({.kind = ListKind::result, .list = lists.result, .progress = lists.result_progress});
-  if (spec.projection) add({.kind = ListKind::projected, .list = lists.projected});
-  return call;
-}
-
-/// For the next block's masker.
-cuda::ListTarget changed_patches(const CudaLists& lists) {
-  return {.kind = ListKind::patches, .list = lists.patches, .progress = lists.patches_progress};
-}
-
 }  // namespace
 
-int64_t CudaNetwork::middle_pixels(size_t index) const {
-  const cuda::ListGeometry& g = memory_.blocks[index].geometry;
-  return int64_t{g.images} * g.middle_height * g.middle_width;
-}
-
-int64_t CudaNetwork::output_pixels(size_t index) const {
-  const cuda::ListGeometry& g = memory_.blocks[index].geometry;
-  return int64_t{g.images} * g.output_height * g.output_width;
-}
-
 void CudaNetwork::build_full_lists() {
-  for (size_t i = 0; i < memory_.blocks.size(); ++i) {
-    CudaBlockMemory block = memory_.blocks[i];
-    block.dilated_counts = block.active_counts = nullptr;
-    BlockSpec spec = executable_.spec().blocks[i];
+  for (size_t i = 0; i < layout_.blocks.size(); ++i) {
+    const CudaBlockMemory& block = layout_.blocks[i];
+    cuda::ListCall call;
+    call.geometry = block.geometry;
     // Blocks of equal maps share their lists, whichever of them has a projection.
-    if (!spec.projection) spec.projection = ConvSpec{};
-    cuda::build_lists(stream_, list_call(block, block.everything, spec));
+    for (ListKind kind : {ListKind::dilated, ListKind::active, ListKind::result, ListKind::projected}) {
+      if (kind != ListKind::result || executable_.spec().blocks[i].pools_densely())
+        call.targets[call.count++] = block.everything[kind];
+    }
+    cuda::build_lists(stream_, call);
   }
 }
 
@@ -72,136 +38,186 @@ void CudaNetwork::launch(const CudaLaunch& launch) {
   launch_ = launch;
   checked_.clear();
   if (launch_.check_finite) {
-    stream_.fill(memory_.not_finite, 0xff, memory_.checked_layers * static_cast<int64_t>(sizeof(uint64_t)));
+    stream_.fill(layout_.not_finite, 0xff, layout_.checked_layers * static_cast<int64_t>(sizeof(uint64_t)));
   }
-  run_stem();
-  size_t blocks = memory_.blocks.size();
+  const cuda::NetworkProgram& program = memory_.program(!launch_.dense);
+  const size_t blocks = program.blocks.size();
+  run(program.stem, 0);
   for (size_t i = 0; i <= blocks; ++i) {
     if (launch_.before_block) launch_.before_block(i);
-    if (i < blocks) run_block(i);
+    if (i < blocks) run(program.blocks[i], i);
   }
-  run_head();
+  run(program.head, blocks - 1);
+}
+
+void CudaNetwork::run(const cuda::BlockProgram& program, size_t index) {
+  index_ = index;
+  const auto call = [&](const std::function<void(size_t)>& hook) {
+    if (hook) hook(index);
+  };
+  bool forked = false;
+  for (const Operation& operation : program.operations) {
+    const bool serial = operation.concurrency == Concurrency::serial;
+    if (!forked && !serial) side_.wait_for(stream_);
+    if (forked && serial) {
+      call(launch_.before_masking);
+      stream_.wait_for(side_);
+      call(launch_.after_masking);
+    }
+    forked = !serial;
+    if (!operation.starts_early) stream_.note_other();
+    if (serial && operation.is_masker()) call(launch_.before_masking);
+    run(operation, operation.concurrency == Concurrency::side ? side_ : stream_);
+    if (serial && operation.kind == OperationKind::build_lists) call(launch_.after_masking);
+  }
+}
+
+void CudaNetwork::run(const Operation& operation, cuda::Stream& stream) {
+  const Precision precision = executable_.precision();
+  const DeviceMap in = map_of(operation.in), out = map_of(operation.out);
+  switch (operation.kind) {
+    case OperationKind::image_to_map:
+      return prepare_image();
+    case OperationKind::conv:
+      return run_conv(operation);
+    case OperationKind::max_pool:
+      return cuda::max_pool(stream, precision, {in, out, layout_.images});
+    case OperationKind::masker:
+      return cuda::masker(stream, precision, {block().geometry, in, masker_target(index_)});
+    case OperationKind::masker_group:
+      return run_masker_group(operation, stream);
+    case OperationKind::build_lists:
+      return build_lists(operation, stream);
+    case OperationKind::fill:
+      return stream.fill(out.data, 0, bordered_bytes(out));
+    case OperationKind::gather_patches:
+      return cuda::gather_patches(stream, precision, {block().geometry, in, block().patches, out.data});
+    case OperationKind::gathered_pixels:
+      return cuda::gathered_pixels(stream, block().geometry, list_of(operation.over),
+                                   block().gathered_pixels);
+    case OperationKind::mean:
+      return cuda::mean(stream, precision,
+                        {in, list_of(operation.over), layout_.images,
+                         operation.in == MapName::output ? layout_.features : block().pooled});
+    case OperationKind::excite:
+      return excite();
+    case OperationKind::scale_pixels:
+      return cuda::scale_pixels(stream, precision,
+                                {in, list_of(operation.over), layout_.images, block().scale});
+    case OperationKind::add_relu:
+      return cuda::add_relu(stream, precision, {out, in.data, layout_.images});
+    case OperationKind::head:
+      return run_head();
+  }
 }
 
 void CudaNetwork::check(const CudaCheckedLayer& layer, Precision precision, int64_t max_pixels,
                         cuda::FiniteCall call) {
   if (!launch_.check_finite) return;
   call.channels = layer.channels;
-  call.first = memory_.not_finite + checked_.size();
+  call.first = layout_.not_finite + checked_.size();
   cuda::find_not_finite(stream_, precision, max_pixels, call);
   checked_.push_back(layer);
 }
 
-cuda::ConvCall CudaNetwork::conv_call(const Layer& layer) const {
-  const CudaConv& conv = layer.conv;
+const CudaConv& CudaNetwork::conv_of(ConvName role) const {
+  const CudaBlock& compiled = executable_.blocks()[index_];
+  if (role == ConvName::stem) return executable_.stem();
+  return role == ConvName::projection ? *compiled.projection : compiled.convs[static_cast<size_t>(role)];
+}
+
+DeviceMap CudaNetwork::map_of(MapName role) const {
+  switch (role) {
+    case MapName::image: {
+      // Offsets are those of a map whose border is the kernel's, not one pixel.
+      const ConvSpec& conv = executable_.stem().spec;
+      return {layout_.image, layout_.image_pitch,
+              static_cast<int>(layout_.input_size.height) + 2 * conv.padding() - 2,
+              layout_.image_row_pixels - 2, conv.in_channels};
+    }
+    case MapName::stem:
+      return layout_.stem;
+    case MapName::input:
+      return block().x;
+    case MapName::middle:
+      return block().inner[0];
+    case MapName::inner:
+      return block().inner[1];
+    case MapName::gathered: {
+      DeviceMap map = block().inner[0];
+      map.data = block().gathered;
+      map.height = map.width = cuda::gather_side(block().geometry) - 2;
+      return map;
+    }
+    case MapName::body: {
+      DeviceMap map = block().y;
+      map.data = block().body;
+      return map;
+    }
+    case MapName::output:
+      return block().y;
+  }
+  return {};
+}
+
+DeviceList CudaNetwork::list_of(const cuda::PixelSet& over) const {
+  return (over.everything ? block().everything : block().current)[over.list].list;
+}
+
+int64_t CudaNetwork::most_pixels(ListKind list) const {
+  const cuda::ListGeometry& g = block().geometry;
+  return int64_t{g.images} * cuda::domain_height(g, list) * cuda::domain_width(g, list);
+}
+
+void CudaNetwork::prepare_image() {
+  const ConvSpec& conv = executable_.stem().spec;
+  cuda::image_to_map(stream_, executable_.precision(),
+                     {.input = layout_.input,
+                      .out = layout_.image,
+                      .images = layout_.images,
+                      .channels = conv.in_channels,
+                      .height = static_cast<int>(layout_.input_size.height),
+                      .width = static_cast<int>(layout_.input_size.width),
+                      .border = conv.padding(),
+                      .row_pixels = layout_.image_row_pixels,
+                      .pitch = layout_.image_pitch});
+}
+
+void CudaNetwork::run_conv(const Operation& operation) {
+  const CudaConv& conv = conv_of(operation.conv);
   const CudaWeights& weights = executable_.weights();
+  const bool is_stem = operation.conv == ConvName::stem;
+  const DeviceMap in = map_of(operation.in), out = map_of(operation.out);
+  DeviceList list = is_stem ? layout_.stem_pixels : list_of(operation.over);
+  if (operation.in == MapName::gathered) list.in = block().gathered_pixels;
   cuda::ConvCall call;
-  call.in = layer.in.data;
-  call.out = layer.out.data;
+  call.in = in.data;
+  call.out = out.data;
+  call.weights = weights.at(
+      order_of(operation.tile.shape) == AccumulationOrder::warpgroup ? conv.hopper_weights : conv.weights);
   call.bias = weights.floats(conv.bias);
-  call.in_pixels = layer.list.in;
-  call.out_pixels = layer.list.out;
-  call.count = layer.list.image_begin + memory_.images;
-  call.max_pixels = layer.max_pixels;
-  call.in_pitch = layer.in.pitch;
-  call.out_pitch = layer.out.pitch;
+  call.in_pixels = list.in;
+  call.out_pixels = list.out;
+  call.count = list.image_begin + layout_.images;
+  call.max_pixels =
+      is_stem ? int64_t{layout_.images} * out.height * out.width : most_pixels(operation.over.list);
+  call.in_pitch = in.pitch;
+  call.out_pitch = out.pitch;
   call.out_channels = cuda::padded_channels(conv.spec.out_channels);
   call.taps = conv.taps;
   call.run = conv.run;
-  std::vector<int64_t> offsets =
-      tap_offsets(conv.spec.kernel, layer.in.width + 2, layer.in.pitch, conv.merge_rows);
+  const std::vector<int64_t> offsets = tap_offsets(conv.spec.kernel, in.width + 2, in.pitch, conv.merge_rows);
   std::copy(offsets.begin(), offsets.end(), call.tap_offsets);
   call.group_in = conv.group_in;
   call.group_out = conv.group_out;
-  call.epilogue = layer.epilogue;
-  return call;
-}
-
-void CudaNetwork::run_conv(const Layer& layer, cuda::ConvCall call) {
-  const CudaTileCosts& costs = executable_.tile_costs();
-  CudaConvWork work = of_layer(executable_.conv_work(layer.conv, layer.epilogue == Epilogue::bias_add_relu),
-                               static_cast<double>(layer.max_pixels), layer.rate, costs);
-  CudaTile tile = choose_cuda_tile(work, costs);
-  const CudaWeights& weights = executable_.weights();
-  call.weights = weights.at(tile.is_hopper() ? layer.conv.hopper_weights : layer.conv.weights);
-  cuda::conv(stream_, layer.conv.precision, tile, call);
-  check({layer.conv.spec.name, layer.conv.spec.out_channels, size_of(layer.out)}, layer.conv.precision,
-        layer.max_pixels,
+  call.epilogue = operation.epilogue;
+  cuda::conv(stream_, conv.precision, operation.tile, call);
+  check({conv.spec.name, conv.spec.out_channels, size_of(out)}, conv.precision, call.max_pixels,
         {.data = call.out, .pitch = call.out_pitch, .pixels = call.out_pixels, .count = call.count});
 }
 
-void CudaNetwork::run_layer(const Layer& layer) { run_conv(layer, conv_call(layer)); }
-
-void CudaNetwork::run_stem() {
-  const ConvSpec& conv = executable_.stem().spec;
-  const MapSize size = memory_.input_size;
-  int border = conv.padding();
-  cuda::image_to_map(stream_, executable_.precision(),
-                     {.input = memory_.input,
-                      .out = memory_.image,
-                      .images = memory_.images,
-                      .channels = conv.in_channels,
-                      .height = static_cast<int>(size.height),
-                      .width = static_cast<int>(size.width),
-                      .border = border,
-                      .row_pixels = memory_.image_row_pixels,
-                      .pitch = memory_.image_pitch});
-  // Offsets are those of a map whose border is the kernel's, not one pixel.
-  DeviceMap image{memory_.image, memory_.image_pitch, static_cast<int>(size.height) + 2 * border - 2,
-                  memory_.image_row_pixels - 2, conv.in_channels};
-  run_layer({executable_.stem(), image, memory_.stem, memory_.stem_pixels,
-             int64_t{memory_.images} * memory_.stem.height * memory_.stem.width, 1.0, Epilogue::bias_relu});
-  if (executable_.spec().stem_pool) {
-    cuda::max_pool(stream_, executable_.precision(), {memory_.stem, memory_.trunk, memory_.images});
-  }
-}
-
-void CudaNetwork::run_block(size_t index) {
-  const CudaBlockMemory& block = memory_.blocks[index];
-  if (launch_.dense || !executable_.spec().blocks[index].is_dynamic())
-    return run_body(index, block.everything, false, 0);
-  auto call = [&](const std::function<void(size_t)>& hook) {
-    if (hook) hook(index);
-  };
-  if (block.convs_beside > 0) {
-    side_.wait_for(stream_);
-    decide(index, side_);
-    run_layer(first_layer(index, block.everything.first, 1.0));
-    if (block.convs_beside > 1) {
-      stream_.note_other();  // started early, it would take the masker's place on the device
-      run_second(index, block.everything, false);
-    }
-    call(launch_.before_masking);
-    stream_.wait_for(side_);
-  } else {
-    call(launch_.before_masking);
-    decide(index, stream_);
-  }
-  call(launch_.after_masking);
-  run_body(index, block.current, true, block.convs_beside);
-}
-
-CudaNetwork::Layer CudaNetwork::first_layer(size_t index, const DeviceList& list, double rate) const {
-  const CudaBlockMemory& block = memory_.blocks[index];
-  const CudaConv& conv = executable_.blocks()[index].convs[0];
-  return {conv, block.x, block.inner[0], list, middle_pixels(index), rate, Epilogue::bias_relu};
-}
-
-void CudaNetwork::decide(size_t index, cuda::Stream& stream) {
-  const CudaBlockMemory& block = memory_.blocks[index];
-  const BlockSpec& spec = executable_.spec().blocks[index];
-  run_masker(index, stream);
-  cuda::ListCall lists = list_call(block, block.current, spec);
-  lists.patches = block.patches;
-  lists.targets[0].whole_from_patches =
-      spec.pools_densely() ? 1 : whole_map_patches(block.plan.whole_map_above, block.geometry.patches());
-  if (spec.pools_densely()) lists.targets[1].whole_from_patches = 1;
-  if (block.masker.blocks > 1) lists.targets[lists.count++] = changed_patches(block.current);
-  cuda::build_lists(stream, lists);
-}
-
 cuda::MaskerTarget CudaNetwork::masker_target(size_t index) const {
-  const CudaBlockMemory& block = memory_.blocks[index];
+  const CudaBlockMemory& block = layout_.blocks[index];
   return {.weight = executable_.weights().floats(executable_.blocks()[index].masker_weight),
           .bias = executable_.blocks()[index].masker_bias,
           .forced = block.forced,
@@ -210,140 +226,68 @@ cuda::MaskerTarget CudaNetwork::masker_target(size_t index) const {
           .patches = block.patches};
 }
 
-void CudaNetwork::run_masker(size_t index, cuda::Stream& stream) {
-  const CudaBlockMemory& block = memory_.blocks[index];
-  const CudaMaskerRole& role = block.masker;
-  if (role == CudaMaskerRole{}) {
-    cuda::masker(stream, executable_.precision(), {block.geometry, block.x, masker_target(index)});
-    return;
-  }
+void CudaNetwork::run_masker_group(const Operation& operation, cuda::Stream& stream) {
   cuda::MaskerGroupCall call;
-  call.geometry = block.geometry;
-  call.x = block.x;
-  for (; call.count < role.blocks; ++call.count)
-    call.targets[call.count] = masker_target(index + static_cast<size_t>(call.count));
-  if (role.refreshes) {
-    const DeviceList& changed = memory_.blocks[index - 1].current.patches;
+  call.geometry = block().geometry;
+  call.x = block().x;
+  for (; call.count < operation.masker.blocks; ++call.count)
+    call.targets[call.count] = masker_target(index_ + static_cast<size_t>(call.count));
+  if (operation.masker.refreshes) {
+    const DeviceList& changed = layout_.blocks[index_ - 1].current[ListKind::patches].list;
     call.listed = changed.in;
-    call.listed_count = changed.image_begin + memory_.images;
+    call.listed_count = changed.image_begin + layout_.images;
   }
   cuda::masker_group(stream, executable_.precision(), call);
 }
 
-void CudaNetwork::run_body(size_t index, const CudaLists& lists, bool sparse, int done) {
-  const CudaBlock& block = executable_.blocks()[index];
-  const CudaBlockMemory& memory = memory_.blocks[index];
-  const BlockPlan& plan = memory_.blocks[index].plan;
-  if (done < 1) {
-    const cuda::ListGeometry& g = memory.geometry;
-    double rate = sparse ? expected_dilated_rate(kExpectedRate, g.granularity, g.dilation_stride) : 1.0;
-    run_layer(first_layer(index, lists.first, rate));
+void CudaNetwork::build_lists(const Operation& operation, cuda::Stream& stream) {
+  cuda::ListCall call;
+  call.geometry = block().geometry;
+  call.patches = block().patches;
+  for (const cuda::ListBuild& list : operation.lists) {
+    cuda::ListTarget& target = call.targets[call.count++];
+    target = block().current[list.kind];
+    target.whole_from_patches = list.whole_from_patches;
   }
-  if (block.convs.size() > 2 && done < 2) run_second(index, lists, sparse);
-  if (block.squeeze_excite) squeeze_excite(index, lists);
-  if (block.projection) {
-    // Inactive pixels end here; active ones wait for the body.
-    Epilogue epilogue =
-        sparse && plan.scatter == ScatterSchedule::separate ? Epilogue::bias : Epilogue::projection;
-    run_layer({*block.projection, memory.x, memory.y, lists.projected, output_pixels(index), 1.0, epilogue});
-  }
-  run_last(index, lists, sparse);
-}
-
-CudaNetwork::Layer CudaNetwork::windowed_layer(size_t index, size_t conv, const CudaLists& lists,
-                                               bool sparse) {
-  const CudaBlockMemory& memory = memory_.blocks[index];
-  const BlockPlan& plan = memory_.blocks[index].plan;
-  bool is_last = conv + 1 == executable_.blocks()[index].convs.size();
-  Layer layer{executable_.blocks()[index].convs[conv],
-              memory.inner[0],
-              is_last ? memory.y : memory.inner[1],
-              lists.second,
-              output_pixels(index),
-              sparse ? kExpectedRate : 1.0,
-              Epilogue::bias_relu};
-  if (!sparse || plan.gather == GatherSchedule::indirect) return layer;
-  cuda::gather_patches(stream_, executable_.precision(),
-                       {memory.geometry, memory.inner[0], memory.patches, memory.gathered});
-  cuda::gathered_pixels(stream_, memory.geometry, lists.second, memory.gathered_pixels);
-  int side = cuda::gather_side(memory.geometry);
-  layer.in.data = memory.gathered;
-  layer.in.height = layer.in.width = side - 2;
-  layer.list.in = memory.gathered_pixels;
-  return layer;
-}
-
-void CudaNetwork::run_second(size_t index, const CudaLists& lists, bool sparse) {
-  run_layer(windowed_layer(index, 1, lists, sparse));
-}
-
-void CudaNetwork::run_last(size_t index, const CudaLists& lists, bool sparse) {
-  const CudaBlock& block = executable_.blocks()[index];
-  const CudaBlockMemory& memory = memory_.blocks[index];
-  const BlockPlan& plan = memory_.blocks[index].plan;
-  Layer layer = block.convs.size() > 2 ? Layer{block.convs[2],
-                                               memory.inner[1],
-                                               memory.y,
-                                               result_list(lists, executable_.spec().blocks[index]),
-                                               output_pixels(index),
-                                               sparse ? kExpectedRate : 1.0,
-                                               Epilogue::bias_add_relu}
-                                       : windowed_layer(index, 1, lists, sparse);
-  layer.epilogue = Epilogue::bias_add_relu;
-  if (!sparse || plan.scatter == ScatterSchedule::in_place) return run_layer(layer);
-  layer.out.data = memory.body;
-  layer.epilogue = Epilogue::bias;
-  stream_.fill(memory.body, 0, bordered_bytes(memory.y));
-  run_layer(layer);
-  cuda::add_relu(stream_, executable_.precision(), {memory.y, memory.body, memory_.images});
+  cuda::build_lists(stream, call);
 }
 
 int64_t CudaNetwork::bordered_bytes(const DeviceMap& map) const {
-  return int64_t{memory_.images} * (map.height + 2) * (map.width + 2) * map.pitch *
+  return int64_t{layout_.images} * (map.height + 2) * (map.width + 2) * map.pitch *
          cuda::element_bytes(executable_.precision());
 }
 
-void CudaNetwork::squeeze_excite(size_t index, const CudaLists& lists) {
-  const CudaBlockMemory& memory = memory_.blocks[index];
-  const CudaSqueezeExcite& layers = *executable_.blocks()[index].squeeze_excite;
+void CudaNetwork::excite() {
+  const CudaSqueezeExcite& layers = *executable_.blocks()[index_].squeeze_excite;
   const CudaWeights& weights = executable_.weights();
-  const DeviceMap& map = memory.inner[1];
-  // The second convolution's list: with a dense pool every pixel of the images that compute something.
-  cuda::mean(stream_, executable_.precision(), {map, lists.second, memory_.images, memory.pooled});
-  cuda::excite(stream_, {.pooled = memory.pooled,
+  const int pitch = block().inner[1].pitch;
+  cuda::excite(stream_, {.pooled = block().pooled,
                          .weight1 = weights.floats(layers.weight1),
                          .bias1 = weights.floats(layers.bias1),
                          .weight2 = weights.floats(layers.weight2),
                          .bias2 = weights.floats(layers.bias2),
-                         .scale = memory.scale,
-                         .images = memory_.images,
+                         .scale = block().scale,
+                         .images = layout_.images,
                          .channels = layers.spec.channels,
                          .squeezed = layers.spec.squeeze_channels,
-                         .pitch = map.pitch});
-  check({layers.spec.name, layers.spec.channels, {}}, Precision::fp32, memory_.images,
-        {.data = memory.scale, .pitch = map.pitch, .count = memory_.image_count});
-  cuda::scale_pixels(
-      stream_, executable_.precision(),
-      {map, result_list(lists, executable_.spec().blocks[index]), memory_.images, memory.scale});
+                         .pitch = pitch});
+  check({layers.spec.name, layers.spec.channels, {}}, Precision::fp32, layout_.images,
+        {.data = block().scale, .pitch = pitch, .count = layout_.image_count});
 }
 
 void CudaNetwork::run_head() {
-  const CudaBlockMemory& last = memory_.blocks.back();
-  // Every output pixel, as the last block's second convolution would list them.
-  cuda::mean(stream_, executable_.precision(),
-             {last.y, last.everything.second, memory_.images, memory_.features});
   const CudaHead& head = executable_.head();
   const ModelSpec& spec = executable_.spec();
-  cuda::head(stream_, {.features = memory_.features,
+  cuda::head(stream_, {.features = layout_.features,
                        .weight = executable_.weights().floats(head.weight),
                        .bias = executable_.weights().floats(head.bias),
-                       .logits = memory_.logits,
-                       .images = memory_.images,
+                       .logits = layout_.logits,
+                       .images = layout_.images,
                        .classes = spec.arch.classes,
                        .pitch = head.pitch,
-                       .logits_pitch = memory_.logits_pitch});
-  check({spec.head_name, spec.arch.classes, {}}, Precision::fp32, memory_.images,
-        {.data = memory_.logits, .pitch = memory_.logits_pitch, .count = memory_.image_count});
+                       .logits_pitch = layout_.logits_pitch});
+  check({spec.head_name, spec.arch.classes, {}}, Precision::fp32, layout_.images,
+        {.data = layout_.logits, .pitch = layout_.logits_pitch, .count = layout_.image_count});
 }
 
 }  // namespace lasnet

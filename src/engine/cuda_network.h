@@ -1,4 +1,5 @@
-// The network as a sequence of kernels on a stream: launched at once, or recorded into a graph.
+// Executes a network's program (schedule/cuda_program.h) on a stream: launched at once, or recorded into a
+// graph.
 #pragma once
 
 #include <functional>
@@ -33,7 +34,7 @@ class CudaNetwork {
   /// `side`: for what runs beside the rest.
   CudaNetwork(const CudaExecutable& executable, const CudaMemory& memory, cuda::Stream& stream,
               cuda::Stream& side)
-      : executable_(executable), memory_(memory.layout()), stream_(stream), side_(side) {}
+      : executable_(executable), memory_(memory), layout_(memory.layout()), stream_(stream), side_(side) {}
 
   /// Lists of every pixel: once per memory.
   void build_full_lists();
@@ -41,46 +42,32 @@ class CudaNetwork {
   const std::vector<CudaCheckedLayer>& checked_layers() const { return checked_; }
 
  private:
-  void run_stem();
-  void run_block(size_t index);
+  /// `index`: of the block that the program is of, or is next to.
+  void run(const cuda::BlockProgram& program, size_t index);
+  void run(const cuda::Operation& operation, cuda::Stream& stream);
+  void prepare_image();
+  void run_conv(const cuda::Operation& operation);
+  void run_masker_group(const cuda::Operation& operation, cuda::Stream& stream);
+  void build_lists(const cuda::Operation& operation, cuda::Stream& stream);
+  void excite();
   void run_head();
-  /// Masker and lists of a block that follows its masks.
-  void decide(size_t index, cuda::Stream& stream);
-  void run_masker(size_t index, cuda::Stream& stream);
-  cuda::MaskerTarget masker_target(size_t index) const;
-  /// `done`: convolutions that have run.
-  void run_body(size_t index, const CudaLists& lists, bool sparse, int done);
-  void run_second(size_t index, const CudaLists& lists, bool sparse);
-  void run_last(size_t index, const CudaLists& lists, bool sparse);
-  void squeeze_excite(size_t index, const CudaLists& lists);
-
-  /// A convolution from map to map over a list that may hold up to `max_pixels`, of which `rate` are
-  /// expected.
-  struct Layer {
-    const CudaConv& conv;
-    cuda::DeviceMap in, out;
-    cuda::DeviceList list;
-    int64_t max_pixels;
-    double rate;
-    cuda::Epilogue epilogue;
-  };
-  cuda::ConvCall conv_call(const Layer& layer) const;
-  void run_conv(const Layer& layer, cuda::ConvCall call);
-  void run_layer(const Layer& layer);
   void check(const CudaCheckedLayer& layer, Precision precision, int64_t max_pixels, cuda::FiniteCall call);
 
-  Layer first_layer(size_t index, const cuda::DeviceList& list, double rate) const;
-  /// The 3x3 that reads the middle map, or the patches gathered from it.
-  Layer windowed_layer(size_t index, size_t conv, const CudaLists& lists, bool sparse);
-
-  int64_t middle_pixels(size_t index) const;
-  int64_t output_pixels(size_t index) const;
+  /// Of the block that runs.
+  const CudaBlockMemory& block() const { return layout_.blocks[index_]; }
+  const CudaConv& conv_of(cuda::ConvName role) const;
+  cuda::DeviceMap map_of(cuda::MapName role) const;
+  cuda::DeviceList list_of(const cuda::PixelSet& over) const;
+  int64_t most_pixels(cuda::ListKind list) const;
+  cuda::MaskerTarget masker_target(size_t index) const;
   int64_t bordered_bytes(const cuda::DeviceMap& map) const;
 
   const CudaExecutable& executable_;
-  const CudaLayout& memory_;
+  const CudaMemory& memory_;
+  const CudaLayout& layout_;
   cuda::Stream &stream_, &side_;
   CudaLaunch launch_;
+  size_t index_ = 0;
   std::vector<CudaCheckedLayer> checked_;
 };
 

@@ -4,7 +4,7 @@
 
 #include "lasnet/latency.h"
 #include "latency/host_profile.h"
-#include "schedule/cuda_schedule.h"
+#include "mask/expected_dilation.h"
 
 namespace lasnet {
 

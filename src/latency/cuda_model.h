@@ -1,6 +1,6 @@
-// The model of this library's CUDA kernels: operator by operator what the engine launches for a block, with
-// the tiles that it chooses, in seconds of a profile that was measured on the device.
-//   convolution = max(rounds * (steps * step + rest), steps * step_alone + rest_alone)   (cuda_schedule.h)
+// The model of this library's CUDA kernels. It prices the program that the engine executes for a block
+// (schedule/cuda_program.h), operation by operation, in seconds of a profile that was measured on the device.
+//   convolution = max(rounds * (steps * step + rest), steps * step_alone + rest_alone)   (cuda_tile_costs.h)
 //   other kernels = what they do one after the other + the longest of what they do at the same time, of which
 //     that which reads maps takes longer the less of them is in the second-level cache
 // Times are expectations over the masks' outcomes, so that the steps of the tiles' rounds are averaged.
@@ -12,7 +12,7 @@
 
 #include "lasnet/latency.h"
 #include "latency/activity.h"
-#include "schedule/cuda_schedule.h"
+#include "schedule/cuda_plan.h"
 
 namespace lasnet {
 
@@ -20,6 +20,8 @@ struct CudaContext {
   CudaHardware hardware;
   int64_t batch = 1;
   Precision precision = Precision::fp32;
+
+  CudaTarget target() const { return {precision, hardware.multiprocessors, hardware.tiles}; }
 };
 
 /// What a kernel that is no convolution does, in the profile's units.

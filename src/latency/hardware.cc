@@ -13,7 +13,7 @@
 #include "core/file.h"
 #include "core/suggest.h"
 #include "latency/embedded_profiles.h"
-#include "schedule/cuda_schedule.h"
+#include "schedule/cuda_tile_costs.h"
 
 namespace lasnet {
 namespace {
@@ -229,7 +229,7 @@ void read_tiles(ProfileTable table, CudaTileCosts& costs) {
     for (size_t i = 0; i < kCudaTileShapes; ++i) {
       const auto shape = static_cast<CudaTileShape>(i);
       if (!has_cuda_tile(shape, precision)) continue;
-      if (CudaTile{shape}.is_hopper() && !has_hopper) continue;
+      if (order_of(shape) == AccumulationOrder::warpgroup && !has_hopper) continue;
       ProfileTable tile = shapes.table(to_string(shape));
       for (const auto& [key, cost] : kTileCosts)
         tile.read(key, (costs.*tile_table(precision))[i].*cost, kPositive);
@@ -307,7 +307,7 @@ std::string cuda_to_toml(const CudaHardware& cuda) {
       const auto shape = static_cast<CudaTileShape>(i);
       if (!has_cuda_tile(shape, precision)) continue;
       const CudaTileCost& tile = (cuda.tiles.*tile_table(precision))[i];
-      if (CudaTile{shape}.is_hopper() && tile == CudaTileCost{}) continue;
+      if (order_of(shape) == AccumulationOrder::warpgroup && tile == CudaTileCost{}) continue;
       std::vector<std::string> entries;
       for (const auto& [key, cost] : kTileCosts)
         entries.push_back(fmt::format("{} = {}", key, number(tile.*cost)));

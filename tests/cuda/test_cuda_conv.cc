@@ -77,7 +77,8 @@ std::vector<uint8_t> check_conv(const ConvCase& c, Precision precision, CudaTile
   }
   PackedConv packed = pack_conv(weight, bias, {c.groups, in.pitch, false}, precision);
   const CudaTile tile = cuda_tile(shape, precision);
-  if (tile.is_hopper()) packed.weights = pack_hopper_weights(weight, precision);
+  if (order_of(tile.shape) == AccumulationOrder::warpgroup)
+    packed.weights = pack_hopper_weights(weight, precision);
   ConvCall call;
   call.in = in.buffer.data();
   call.out = out.buffer.data();
@@ -222,7 +223,7 @@ TEST_P(CudaConvOnHopper, IsTheSameInEveryHeight) {
 TEST_P(CudaConv, DoesNotDependOnTimingOrOrder) {
   for (CudaTileShape shape : kShapes) {
     if (!has_cuda_tile(shape, GetParam())) continue;
-    bool is_hopper = cuda_tile(shape, GetParam()).is_hopper();
+    bool is_hopper = order_of(shape) == AccumulationOrder::warpgroup;
     ConvCase c{3, 1, 72, is_hopper ? 256 : 136, {13, 14}, 1, 0.9};
     std::vector<uint8_t> first;
     for (const emulation::Settings& wanted : kSettings) {

@@ -11,7 +11,9 @@
 #include "kernels/cuda/pack.h"
 #include "latency/cuda_model.h"
 #include "mask/active_lists.h"
+#include "mask/expected_dilation.h"
 #include "model/float_formats.h"
+#include "schedule/cuda_plan.h"
 #include "support/random_model.h"
 
 namespace lasnet::cuda {
@@ -184,7 +186,8 @@ TEST(CudaTiles, GoToTheSizeOfTheWork) {
       CudaTile tile = cuda_tile(shape, precision);
       EXPECT_EQ(tile.shape, shape);
       EXPECT_EQ(tile.channels % kSlice, 0);
-      EXPECT_LE(tile.channels, (tile.is_hopper() ? 2 : 1) * kSlice * kSliceMultiple);
+      EXPECT_LE(tile.channels,
+                (order_of(tile.shape) == AccumulationOrder::warpgroup ? 2 : 1) * kSlice * kSliceMultiple);
       // More work takes longer, and never less than nothing.
       double few = expected_seconds(tile, work_of(100, 256, 256, 1, precision));
       EXPECT_GT(few, 0);
@@ -211,10 +214,10 @@ TEST(CudaTiles, FittedOnesAreAsHighAsIsDoneFirst) {
 
 TEST(CudaTiles, SplitTheReductionOfSmallLayersOfTensorCores) {
   CudaConvWork work = work_of(0, 512, 512, 3, Precision::fp16);
-  EXPECT_EQ(sum_order(work, 49), CudaSumOrder::split);
-  EXPECT_NE(sum_order(work, 128 * 49), CudaSumOrder::split);
+  EXPECT_EQ(accumulation_order(work, 49), AccumulationOrder::split_k);
+  EXPECT_NE(accumulation_order(work, 128 * 49), AccumulationOrder::split_k);
   work.precision = Precision::fp32;
-  EXPECT_EQ(sum_order(work, 49), CudaSumOrder::steps);
+  EXPECT_EQ(accumulation_order(work, 49), AccumulationOrder::sequential);
 }
 
 TEST(CudaTiles, SuitWhatMasksLeaveNotTheExpectedNumberAlone) {
@@ -230,11 +233,11 @@ TEST(CudaTiles, SuitWhatMasksLeaveNotTheExpectedNumberAlone) {
 
 TEST(CudaTiles, HopperOnesAreTakenWhereTheyAreFasterAndRun) {
   CudaConvWork work = work_of(128 * 196, 256, 256, 3, Precision::fp16);
-  EXPECT_NE(sum_order(work, work.pixels), CudaSumOrder::hopper) << "weights are not packed for them";
-  work.for_hopper = true;
-  EXPECT_EQ(sum_order(work, work.pixels), CudaSumOrder::hopper);
-  EXPECT_NE(sum_order(work, work.pixels, without_hopper(shipped_tile_costs())), CudaSumOrder::hopper);
-  work.order = CudaSumOrder::hopper;
+  EXPECT_NE(accumulation_order(work, work.pixels), AccumulationOrder::warpgroup)
+      << "weights are not packed for them";
+  work.for_warpgroups = true;
+  EXPECT_EQ(accumulation_order(work, work.pixels), AccumulationOrder::warpgroup);
+  work.order = AccumulationOrder::warpgroup;
   EXPECT_EQ(choose_cuda_tile(work).shape, CudaTileShape::hopper_wide);
   EXPECT_EQ(fitted_to(choose_cuda_tile(work), work).pixels, 96);  // two rounds, as few as of 160
   work.channels = 384;                                            // not whole tiles of 256
@@ -243,13 +246,17 @@ TEST(CudaTiles, HopperOnesAreTakenWhereTheyAreFasterAndRun) {
 
 TEST(CudaTiles, HopperOnesSuitWideLayersOfWholeSteps) {
   auto suits = [](int in, int out, int kernel, int groups, Precision precision) {
-    return suits_hopper({.name = {},
-                         .norm_name = {},
-                         .in_channels = in,
-                         .out_channels = out,
-                         .kernel = kernel,
-                         .groups = groups},
-                        precision);
+    const ConvSpec conv{.name = {},
+                        .norm_name = {},
+                        .in_channels = in,
+                        .out_channels = out,
+                        .kernel = kernel,
+                        .groups = groups};
+    CudaTarget target{.precision = precision};
+    const bool fits = cuda_conv_work(conv, false, target).for_warpgroups;
+    target.tiles = usable_tile_costs(target.tiles, false);
+    EXPECT_FALSE(cuda_conv_work(conv, false, target).for_warpgroups) << "the device does not run them";
+    return fits;
   };
   EXPECT_TRUE(suits(64, 256, 1, 1, Precision::fp16));
   EXPECT_TRUE(suits(184, 184, 3, 1, Precision::bf16));  // 368 of 384 bytes
@@ -258,14 +265,6 @@ TEST(CudaTiles, HopperOnesSuitWideLayersOfWholeSteps) {
   EXPECT_FALSE(suits(256, 64, 1, 1, Precision::fp16));
   EXPECT_FALSE(suits(72, 256, 1, 1, Precision::fp16));  // 144 of 256 bytes
   EXPECT_FALSE(suits(3, 128, 7, 1, Precision::fp16));
-}
-
-TEST(CudaTiles, FirstConvolutionsOfSmallBatchesHideTheMasker) {
-  CudaConvWork first = work_of(0, 1024, 256, 1, Precision::fp16);
-  EXPECT_TRUE(hides_masker(first, 196, 0.8));
-  EXPECT_FALSE(hides_masker(first, 128 * 196, 0.8));  // leaves no room
-  CudaConvWork slow = work_of(0, 4096, 64, 3, Precision::fp32);
-  EXPECT_FALSE(hides_masker(slow, 132 * 64, 0.01));  // takes longer than what it hides
 }
 
 std::vector<CudaMaskerRole> roles_of(const ModelSpec& spec, const NetworkPlan& plan) {
@@ -279,12 +278,27 @@ ModelSpec spec_of(const char* name, const char* granularity) {
   return make_spec(arch);
 }
 
-TEST(CudaTiles, SecondConvolutionsOfSmallBatchesHideWhatTheFirstDoesNot) {
+TEST(CudaPlans, FirstConvolutionsOfSmallBatchesHideTheMasker) {
   const ModelSpec spec = spec_of("resnet50", "4-4-2-1");
+  const NetworkGeometry geometry = network_geometry(spec, {224, 224});
+  auto masker = [&](const BlockSpec& of, int64_t images, Precision precision) {
+    return usual_cuda_plan(of, geometry.blocks[9], images, {precision, 132}).masker;
+  };
+  const BlockSpec& block = spec.blocks[9];  // 14 x 14
+  EXPECT_EQ(masker(block, 1, Precision::fp16), MaskerSchedule::with_conv1);
+  EXPECT_EQ(masker(block, 128, Precision::fp16), MaskerSchedule::separate) << "leaves no room";
+  BlockSpec still = block;
+  still.granularity = 0;
+  EXPECT_NE(masker(still, 1, Precision::fp16), MaskerSchedule::with_conv1) << "has no masker";
+}
+
+TEST(CudaPlans, SecondConvolutionsOfSmallBatchesHideWhatTheFirstDoesNot) {
+  const ModelSpec spec = spec_of("resnet50", "4-4-2-1");
+  const NetworkGeometry geometry = network_geometry(spec, {224, 224});
   const BlockSpec& block = spec.blocks[9];  // 14 x 14
   const BlockPlan beside{.masker = MaskerSchedule::with_conv1};
   auto convs = [&](const BlockSpec& of, const BlockPlan& plan, Precision precision, int64_t images) {
-    return convs_beside_masker(of, plan, precision, 132, images * 196, images * 196);
+    return convs_beside_masker(of, geometry.blocks[9], images, plan, {precision, 132});
   };
   EXPECT_EQ(convs(block, beside, Precision::fp16, 1), 2);
   EXPECT_EQ(convs(block, beside, Precision::fp32, 1), 1);    // the first alone takes long enough
@@ -445,7 +459,7 @@ TEST(CudaPack, ReductionIsAsLongAsTheLatencyModelCounts) {
         for (Precision precision : {Precision::fp32, Precision::fp16}) {
           PackedConv packed = pack_conv(weight, std::vector<float>(conv.out_channels),
                                         {conv.groups, padded_channels(conv.in_channels), false}, precision);
-          EXPECT_EQ(cuda_conv_work(conv, precision, false, 1).reduction_bytes,
+          EXPECT_EQ(cuda_conv_work(conv, false, {precision, 1}).reduction_bytes,
                     int64_t{packed.taps} * packed.run * element_bytes(precision))
               << name << " " << conv.name;
         }

@@ -35,7 +35,7 @@ void write_calibration(const HardwareProfile& profile) {
 std::optional<NetworkPlan> plan_that_runs(const Model& model, Precision precision, int64_t images,
                                           const std::optional<NetworkPlan>& asked = std::nullopt) {
   const auto executable = make_executable(model, Backend::cuda, std::nullopt, asked, precision);
-  return dynamic_cast<const CudaExecutable&>(*executable).plan_for(kSize, images);
+  return dynamic_cast<const CudaExecutable&>(*executable).chosen_plan(kSize, images);
 }
 
 class CudaPlan : public testing::Test {
@@ -103,8 +103,8 @@ int hopper_convs(const Model& model) {
   int convs = 0;
   for (const CudaBlock& block : compiled.blocks()) {
     for (const CudaConv& conv : block.convs) {
-      const CudaConvWork work = compiled.conv_work(conv, false);
-      convs += sum_order(work, 1000, compiled.tile_costs()) == CudaSumOrder::hopper;
+      const CudaConvWork work = cuda_conv_work(conv.spec, false, compiled.target());
+      convs += accumulation_order(work, 1000, compiled.target().tiles) == AccumulationOrder::warpgroup;
     }
   }
   return convs;
@@ -129,12 +129,15 @@ TEST_F(CudaPlanOnHopper, NetworksAgreeWithOtherTilesAndAFullMaskIsStatic) {
 
 TEST_F(CudaPlanOnHopper, ACalibrationFromBeforeSuchTilesLeavesThemAsShipped) {
   HardwareProfile profile = profile_of(1e-3);
-  profile.cuda.tiles = without_hopper(profile.cuda.tiles);
+  profile.cuda.tiles = usable_tile_costs(profile.cuda.tiles, false);
   write_calibration(profile);
   const auto executable =
       make_executable(wide_model_, Backend::cuda, std::nullopt, std::nullopt, Precision::fp16);
-  const CudaTileCosts& costs = dynamic_cast<const CudaExecutable&>(*executable).tile_costs();
-  EXPECT_EQ(costs, with_hopper_of(shipped_tile_costs(), profile.cuda.tiles));
+  const CudaTileCosts& costs = dynamic_cast<const CudaExecutable&>(*executable).target().tiles;
+  for (CudaTileShape shape : {CudaTileShape::hopper, CudaTileShape::hopper_wide})
+    profile.cuda.tiles.half[static_cast<size_t>(shape)] =
+        shipped_tile_costs().half[static_cast<size_t>(shape)];
+  EXPECT_EQ(costs, profile.cuda.tiles);
   cuda::emulation::settings().hopper = false;
   EXPECT_EQ(hopper_convs(wide_model_), 0) << "the device does not run them";
 }

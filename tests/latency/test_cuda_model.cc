@@ -56,7 +56,7 @@ TEST(CudaModel, AStaticConvolutionCostsWhatItsTileIsExpectedTo) {
                         .reduction_bytes = int64_t{9} * 64 * bytes,
                         .precision = precision,
                         .multiprocessors = 132};
-      work.order = sum_order(work, work.pixels);
+      work.order = accumulation_order(work, work.pixels);
       const CudaTile tile = choose_cuda_tile(work);
       const OperatorLatency conv2 = cuda_static_block(of.block, of.map, with)[1];
       EXPECT_EQ(conv2.name, "conv2");
@@ -68,12 +68,15 @@ TEST(CudaModel, AStaticConvolutionCostsWhatItsTileIsExpectedTo) {
   }
 }
 
-TEST(CudaModel, TilesAreChosenByTheEnginesTableNotTheProfiles) {
+TEST(CudaModel, TilesAreChosenByTheProfilesCosts) {
   const IdentityBlock of;
-  CudaContext with = context(128);
-  const std::string tile = cuda_static_block(of.block, of.map, with)[1].tile;
-  for (CudaTileCost& cost : with.hardware.tiles.half) cost.step_ns *= 100;
-  EXPECT_EQ(cuda_static_block(of.block, of.map, with)[1].tile, tile);
+  for (const CudaTileShape cheap : {CudaTileShape::tall, CudaTileShape::medium, CudaTileShape::small}) {
+    CudaContext with = context(128);
+    for (CudaTileCost& cost : with.hardware.tiles.half) cost.step_ns *= 100;
+    with.hardware.tiles.half[static_cast<size_t>(cheap)].step_ns /= 1000;
+    EXPECT_THAT(cuda_static_block(of.block, of.map, with)[1].tile,
+                HasSubstr(fmt::format("({})", lasnet::to_string(cheap))));
+  }
 }
 
 TEST(CudaModel, OtherKernelsTakeTheLongestOfWhatTheyDoAtOnce) {

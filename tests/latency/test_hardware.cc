@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "lasnet/hardware.h"
-#include "schedule/cuda_schedule.h"
+#include "schedule/cuda_tile_costs.h"
 #include "support/expect_error.h"
 #include "support/temporary_dir.h"
 
@@ -81,12 +81,20 @@ TEST(Hardware, BadProfilesNameTheKey) {
                AllOf(HasSubstr("sse9"), HasSubstr("'cpu.isa'")));
 }
 
-TEST(Hardware, CudaProfilesHoldTheEnginesTiles) {
+TEST(Hardware, CudaProfilesHoldTheTilesThatThereAre) {
   const HardwareProfile profile = load_hardware("cuda-h100");
   EXPECT_EQ(profile.kind, HardwareKind::cuda);
   EXPECT_EQ(profile.cuda.multiprocessors, 132);
-  EXPECT_EQ(profile.cuda.tiles.fp32, shipped_tile_costs().fp32);
-  EXPECT_EQ(profile.cuda.tiles.tf32, shipped_tile_costs().tf32);
+  for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16}) {
+    for (size_t i = 0; i < kCudaTileShapes; ++i) {
+      const auto shape = static_cast<CudaTileShape>(i);
+      EXPECT_EQ((profile.cuda.tiles.*tile_table(precision))[i] != CudaTileCost{},
+                has_cuda_tile(shape, precision))
+          << to_string(precision) << " " << to_string(shape);
+    }
+  }
+  EXPECT_EQ(profile.cuda.tiles.half[static_cast<size_t>(CudaTileShape::hopper_wide)],
+            (CudaTileCost{483, 7960, 11579, 519, 1730}));
   const HardwareProfile copy = parse_hardware(hardware_to_toml(profile), "copy");
   EXPECT_EQ(copy.cuda.device, profile.cuda.device);
   EXPECT_EQ(copy.cuda.seconds_per, profile.cuda.seconds_per);

@@ -208,7 +208,7 @@ void conv_fp32(Stream& stream, const CudaTile& tile, const ConvCall& call) {
 
 void conv(Stream& stream, Precision precision, const CudaTile& tile, const ConvCall& call) {
   if (precision == Precision::fp32) return conv_fp32(stream, tile, call);
-  if (tile.is_hopper()) return conv_hopper(stream, precision, tile, call);
+  if (order_of(tile.shape) == AccumulationOrder::warpgroup) return conv_hopper(stream, precision, tile, call);
   conv_tensor(stream, precision, tile, call);
 }
 

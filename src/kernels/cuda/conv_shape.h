@@ -11,6 +11,14 @@
 
 namespace lasnet::cuda {
 
+/// What happens to a sum before it is stored; all add the bias.
+enum class Epilogue {
+  bias,
+  bias_relu,
+  bias_add_relu,  ///< out = max(0, out + sum + b): the residual addition, in place
+  projection,     ///< bias where the list's output index is inverted (the pixel is active), else bias_relu
+};
+
 inline constexpr int kSlice = 32;                            ///< output channels
 inline constexpr int kStepBytes = 64;                        ///< of reduction per pipeline step and pixel
 inline constexpr int kSliceStepBytes = kSlice * kStepBytes;  ///< packed weights of a slice and step

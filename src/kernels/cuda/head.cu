@@ -7,7 +7,7 @@
 #include <iterator>
 
 #include "kernels/cuda/device.h"
-#include "kernels/cuda/head_shape.h"
+#include "kernels/cuda/kernel_shapes.h"
 #include "kernels/cuda/kernels.h"
 
 namespace lasnet::cuda {
@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(32 * kHeadClassWarps * kImageWarps) head_kerne
   int classes = call.classes - first_class < kClasses ? call.classes - first_class : kClasses;
   float sums[kImages * kClasses] = {};
 #pragma unroll(kClasses == 1 ? 4 : 1)
-  for (int c = lane * 4; c < call.pitch; c += 32 * 4) {
+  for (int c = lane * 4; c < call.pitch; c += kHeadStep) {
     // All loads before the first use: one under a condition would wait for those before it, so the last class
     // and image stand in for those that there are not.
     float w[kClasses][4], x[kImages][4];

@@ -12,7 +12,7 @@
 #include "kernels/cuda/conv_shape.h"
 #include "kernels/cuda/list_geometry.h"
 #include "kernels/cuda/runtime.h"
-#include "schedule/cuda_schedule.h"
+#include "schedule/cuda_tiles.h"
 
 namespace lasnet::cuda {
 
@@ -92,14 +92,6 @@ struct MaskerGroupCall {
 void masker_group(Stream& stream, Precision precision, const MaskerGroupCall& call);
 
 // ---- conv_fp32.cu, conv_tensor.cu, conv_hopper.cu: convolution over a list ----
-
-/// What happens to a sum before it is stored; all add the bias.
-enum class Epilogue {
-  bias,
-  bias_relu,
-  bias_add_relu,  ///< out = max(0, out + sum + b): the residual addition, in place
-  projection,     ///< bias where the list's output index is inverted (the pixel is active), else bias_relu
-};
 
 struct ConvCall {
   const void* in = nullptr;

@@ -12,8 +12,8 @@
 namespace lasnet::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
+constexpr int kWarps = kMaskerWarps;
+constexpr int kThreads = 32 * kWarps;
 
 /// Four blocks are 64 registers per thread: beside a convolution's block of the `split` tile there must be
 /// room for one of these.
@@ -79,7 +79,8 @@ void launch_masker(Stream& stream, const MaskerCall& call) {
   const ListGeometry& g = call.geometry;
   int64_t patches = int64_t{g.images} * g.patches();
   LaunchShape small{(patches + kWarps - 1) / kWarps, kThreads};
-  switch (g.granularity * g.stride) {
+  const int side = g.granularity * g.stride;
+  switch (is_small_patch(side) ? side : 0) {
     case 1:
       return launch(stream, small_patches_kernel<T, 1>, small, call);
     case 2:

@@ -15,8 +15,8 @@
 namespace lasnet::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
+constexpr int kWarps = kMaskerWarps;
+constexpr int kThreads = 32 * kWarps;
 constexpr int kSlots = kWarps;  ///< patches, or shares of a patch, of a block of threads
 constexpr int kPerWarp = kMaxMaskers / kWarps;
 constexpr int kStepChannels = 512;
@@ -205,7 +205,8 @@ void launch_group(Stream& stream, const MaskerGroupCall& call) {
   const ListGeometry& g = call.geometry;
   int64_t patches = int64_t{g.images} * g.patches();
   LaunchShape small{(patches + kSlots - 1) / kSlots, kThreads, kSharedBytes};
-  switch (g.granularity * g.stride) {
+  const int side = g.granularity * g.stride;
+  switch (is_small_patch(side) ? side : kLarge) {
     case 1:
       return launch(stream, group_kernel<T, 1>, small, call);
     case 2:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/kernel_shapes.h"
 #include "kernels/cuda/kernels.h"
 
 namespace lasnet::cuda {
@@ -104,11 +105,10 @@ __device__ void add_small_patch(const T* first, const DeviceMap& x, int64_t row_
 template <class T>
 __device__ void add_rows(const T* first, const DeviceMap& x, int64_t row_elements, const MaskerPatch& patch,
                          int channel, int warp, int warps, float (&sums)[kVector<T>]) {
-  constexpr int kStrip = 8;  // pixels of a row that are read at once
   for (int y = warp; y < patch.height; y += warps) {
-    for (int i = 0; i < patch.width; i += kStrip) {
+    for (int i = 0; i < patch.width; i += kMaskerStrip) {
       const T* strip = first + y * row_elements + static_cast<int64_t>(i) * x.pitch;
-      PixelReads<T, 1, 1, kStrip>(strip, x, row_elements, 1, patch.width - i, channel).add(0, sums);
+      PixelReads<T, 1, 1, kMaskerStrip>(strip, x, row_elements, 1, patch.width - i, channel).add(0, sums);
     }
   }
 }

@@ -4,14 +4,15 @@
 // border is neutral, as its input is not negative. Mean: a block takes 32 channels of an image, eight warps
 // every eighth pixel; the eight partial sums are added in order, so a mean depends on the image alone.
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/kernel_shapes.h"
 #include "kernels/cuda/kernels.h"
 
 namespace lasnet::cuda {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kWarps = kThreads / 32;
-constexpr int kReads = 8;  ///< pixels of a mean that a warp reads at once
+constexpr int kThreads = 256;  ///< of the maximum
+constexpr int kWarps = kMeanWarps;
+constexpr int kReads = kMeanReads;
 
 template <class T>
 __global__ void __launch_bounds__(kThreads) max_pool_kernel(MaxPoolCall call) {
@@ -41,7 +42,7 @@ __global__ void __launch_bounds__(kThreads) max_pool_kernel(MaxPoolCall call) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(kThreads) mean_kernel(MeanCall call) {
+__global__ void __launch_bounds__(kMeanThreads) mean_kernel(MeanCall call) {
   begin_kernel();
   auto* partial = shared_memory<float>();
   int image = static_cast<int>(blockIdx.y), lane = lane_index();
@@ -82,7 +83,7 @@ void max_pool(Stream& stream, Precision precision, const MaxPoolCall& call) {
 }
 
 void mean(Stream& stream, Precision precision, const MeanCall& call) {
-  LaunchShape shape{(call.map.pitch + 31) / 32, kThreads, kThreads * static_cast<int>(sizeof(float)),
+  LaunchShape shape{(call.map.pitch + 31) / 32, kMeanThreads, kMeanThreads * static_cast<int>(sizeof(float)),
                     call.images};
   if (precision == Precision::fp16) return launch(stream, mean_kernel<Half>, shape, call);
   if (precision == Precision::bf16) return launch(stream, mean_kernel<Brain>, shape, call);

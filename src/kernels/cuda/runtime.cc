@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "core/fail.h"
-#include "schedule/cuda_schedule.h"
+#include "schedule/cuda_tiles.h"
 
 namespace lasnet {
 namespace {

@@ -5,13 +5,14 @@
 // scaling a row of the grid is an image; a thread takes vectors of 16 bytes and walks the image's part of the
 // list.
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/kernel_shapes.h"
 #include "kernels/cuda/kernels.h"
 
 namespace lasnet::cuda {
 namespace {
 
-constexpr int kThreads = 256, kExciteThreads = 512;
-constexpr int kOutputs = 4;  ///< of a warp at a time: its loads are on their way together
+constexpr int kThreads = 256;                 ///< of the scaling
+constexpr int kOutputs = kExciteWarpOutputs;  ///< their loads are on their way together
 
 /// store(o, bias(o) + weights(o) . x) for every output o of a layer, by the whole block; weights:
 /// [outputs][inputs].
@@ -25,7 +26,8 @@ __device__ void dense_layer(const float* weights, const float* bias, const float
 #pragma unroll
     for (int o = 0; o < kOutputs; ++o)  // the last output stands in for those that there are not
       rows[o] = weights + static_cast<int64_t>(first + o < outputs ? first + o : outputs - 1) * inputs;
-    for (int i = lane; i < inputs; i += 64) {  // two inputs' loads at once; a missing second adds nothing
+    for (int i = lane; i < inputs;
+         i += kExciteInputs) {  // two inputs' loads at once; a missing second adds nothing
       bool both = i + 32 < inputs;
       int next = both ? i + 32 : i;
       float loaded[2][kOutputs], values[2] = {x[i], x[next]};

@@ -19,6 +19,8 @@
 #include <cstring>
 #include <functional>
 #include <stdexcept>
+#include <string>
+#include <typeinfo>
 #include <vector>
 
 #include "kernels/cuda/runtime.h"
@@ -40,10 +42,41 @@ struct alignas(8) uint2 {
 
 namespace lasnet::cuda {
 
+struct LaunchShape {
+  int64_t blocks = 1;
+  int threads = 32;
+  int64_t shared_bytes = 0;
+  int rows = 1;
+};
+
 namespace emulation {
 
 struct Index {
   unsigned x = 0, y = 0, z = 0;
+};
+
+/// What the engine asked a stream for.
+struct Launch {
+  std::string name;              ///< type of a kernel's first argument, mangled; "fill" or "wait"
+  const void* stream = nullptr;  ///< its handle
+  const void* kernel = nullptr;
+  LaunchShape shape = {};
+  bool overlaps = false;                      ///< the kernel may start before the one before it has ended
+  std::vector<unsigned char> arguments = {};  ///< bytes, one argument after the other
+
+  /// The first argument, or what it begins with.
+  template <class Call>
+  Call call() const {
+    Call call;
+    std::memcpy(&call, arguments.data(), sizeof call);
+    return call;
+  }
+};
+/// Arguments of Launch "fill".
+struct Fill {
+  void* to = nullptr;
+  int64_t bytes = 0;
+  int value = 0;
 };
 
 /// How a launch is run.
@@ -56,6 +89,8 @@ struct Settings {
   int multiprocessors = 3;    ///< few, so that persistent blocks take several tiles
   int resident_blocks = 1;    ///< that run by turns and chance, each up to its next barriers
   int64_t memory_bytes = int64_t{4} << 30;  ///< for all threads' device buffers
+  std::vector<Launch>* launches = nullptr;  ///< where launches are noted
+  bool runs_kernels = true;                 ///< else they are only noted, and graphs do nothing
 };
 /// Of this thread.
 Settings& settings();
@@ -81,11 +116,19 @@ void start_early(const Grid& grid, uint32_t number, uint32_t unordered_from);
 /// Runs it now, or records it if the stream is capturing.
 void enqueue(Stream& stream, std::function<void()> work);
 void enqueue(Stream& stream, Grid grid);
+/// Notes a launch where Settings ask for it.
+void note_launch(Launch launch);
 
 /// Grids run by this thread so far.
 int64_t grids_run();
 /// Bytes of device buffers.
 int64_t memory_taken();
+/// The device buffer that holds an address; null: none does.
+struct Place {
+  const void* buffer = nullptr;
+  int64_t offset = 0;
+};
+Place place_of(const void* address);
 
 void wait_for_predecessor();
 void block_barrier();
@@ -288,16 +331,20 @@ const T* discarded_unless(bool used, const T* from) {
 }
 void store_volatile(unsigned long long* to, unsigned long long value);
 
-struct LaunchShape {
-  int64_t blocks = 1;
-  int threads = 32;
-  int64_t shared_bytes = 0;
-  int rows = 1;
-};
-
 template <class... Parameters, class... Arguments>
 void launch(Stream& stream, void (*kernel)(Parameters...), const LaunchShape& shape,
             const Arguments&... arguments) {
+  if (emulation::settings().launches != nullptr) {
+    emulation::Launch launch{{}, stream.handle(), reinterpret_cast<const void*>(kernel), shape};
+    launch.overlaps = stream.follows_kernel();
+    auto add = [&](const auto& argument) {
+      if (launch.name.empty()) launch.name = typeid(argument).name();
+      const auto* bytes = reinterpret_cast<const unsigned char*>(&argument);
+      launch.arguments.insert(launch.arguments.end(), bytes, bytes + sizeof argument);
+    };
+    (add(arguments), ...);
+    emulation::note_launch(std::move(launch));
+  }
   emulation::enqueue(
       stream, emulation::Grid{{static_cast<unsigned>(shape.blocks), static_cast<unsigned>(shape.rows), 1},
                               shape.threads,

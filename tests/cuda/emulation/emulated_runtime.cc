@@ -125,6 +125,14 @@ class DeviceMemory {
     const std::lock_guard lock(mutex_);
     return taken_;
   }
+  emulation::Place place_of(const void* address) {
+    const std::lock_guard lock(mutex_);
+    auto after = sizes_.upper_bound(const_cast<void*>(address));
+    if (after == sizes_.begin()) return {};
+    const auto& [memory, bytes] = *std::prev(after);
+    const int64_t offset = static_cast<const char*>(address) - static_cast<const char*>(memory);
+    return offset < bytes ? emulation::Place{memory, offset} : emulation::Place{};
+  }
 
  private:
   std::mutex mutex_;
@@ -154,6 +162,11 @@ std::vector<Step>* recording_of(Stream& stream) {
 }  // namespace
 
 int64_t memory_taken() { return device_memory().taken(); }
+Place place_of(const void* address) { return device_memory().place_of(address); }
+
+void note_launch(Launch launch) {
+  if (settings().launches != nullptr) settings().launches->push_back(std::move(launch));
+}
 
 void enqueue(Stream& stream, std::function<void()> work) {
   stream.note_other();
@@ -170,7 +183,7 @@ void enqueue(Stream& stream, Grid grid) {
                       .grid = std::move(grid),
                       .overlaps = stream.follows_kernel(),
                       .work = {}});
-  } else {
+  } else if (settings().runs_kernels) {
     run_grid(grid, races().number({RaceDetector::Place()}));
   }
   stream.note_kernel();
@@ -203,11 +216,17 @@ void Stream::copy_to_host(void* to, const void* from, int64_t bytes) {
   emulation::enqueue(*this, [=] { std::memcpy(to, from, bytes); });
 }
 void Stream::fill(void* to, uint8_t value, int64_t bytes) {
+  emulation::Launch launch{"fill", handle()};
+  const emulation::Fill fill{to, bytes, value};
+  launch.arguments.resize(sizeof fill);
+  std::memcpy(launch.arguments.data(), &fill, sizeof fill);
+  emulation::note_launch(std::move(launch));
   emulation::enqueue(*this, [=] { std::memset(to, value, bytes); });
 }
 void Stream::DestroyMarker::operator()(void*) const {}
 void Stream::wait_for(Stream& other) {
   note_other();
+  emulation::note_launch({"wait", handle()});
   if (!of(handle()).capturing) of(handle()).waited_for = &of(other.handle());
   if (auto* steps = emulation::recording_of(*this)) steps->push_back({});
 }
@@ -229,6 +248,7 @@ void Stream::abandon_capture() noexcept {
   of(handle()).recorded.clear();
 }
 void Stream::run(const Graph& graph) {
+  if (!emulation::settings().runs_kernels) return;
   static thread_local bool turned = true;
   turned = !turned;
   const auto& recorded = *static_cast<EmulatedGraph*>(graph.handle_.get());
