@@ -96,7 +96,7 @@ BenchReport bench(const BenchOptions& options) {
   BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
                      decode_options(options.decode));
   Session session(model, options.session);
-  check_run_memory(session, size, options.batch);
+  session.check_memory(size, options.batch);
   if (!options.save.empty()) save_model(model, options.save);
   BenchReport report = report_of(options, model, session, size, rate);
   report.photographs = inputs.photographs();
@@ -129,7 +129,7 @@ void sweep(BenchOptions options) {
     BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
                        decode_options(options.decode));
     Session session(model, options.session);
-    check_run_memory(session, size, options.batch);
+    session.check_memory(size, options.batch);
     title = fmt::format("{}, {} x {} px, batch {}, {}, {} thread{}: sparse over dense", options.model.path,
                         size.height, size.width, options.batch, to_string(session.isa()), session.threads(),
                         session.threads() == 1 ? "" : "s");

@@ -472,14 +472,6 @@ void add_session_options(CLI::App& app, SessionOptions& options, int threads) {
   app.parse_complete_callback([&options] { check_session_options(options); });
 }
 
-void check_run_memory(const Session& session, MapSize size, int64_t batch) {
-  const NetworkGeometry geometry = network_geometry(session.spec(), size);
-  const int64_t input_bytes = batch * 3 * size.pixels() * static_cast<int64_t>(sizeof(float));
-  require_memory(session.executable()->run_bytes(geometry, batch) + input_bytes,
-                 fmt::format("a batch of {} images of {} x {} px", batch, size.height, size.width),
-                 "use a smaller --batch or --size");
-}
-
 void add_check_finite_flag(CLI::App& app, bool& check) {
   app.add_flag("--check-finite", check, "Stop at the first layer that gives NaN or infinity, and name it")
       ->group("Engine");

@@ -74,9 +74,6 @@ MapSize parse_size(const std::string& text);
 
 /// --backend, --precision, --isa, --threads. `threads` by default; 0: default_threads().
 void add_session_options(CLI::App& app, SessionOptions& options, int threads);
-/// Throws Error if a run of this size needs more memory than there is: to be asked before its inputs are
-/// made.
-void check_run_memory(const Session& session, MapSize size, int64_t batch);
 /// --check-finite, for RunOptions.
 void add_check_finite_flag(CLI::App& app, bool& check);
 /// What computes.

@@ -63,7 +63,9 @@ LASNET_EXPORT Image load_image(const std::string& path, const DecodeOptions& opt
 LASNET_EXPORT Image decode_image(const uint8_t* bytes, size_t size, const std::string& origin,
                                  const DecodeOptions& options = {});
 
-/// Writes atomically. Throws Error on an empty image or a failed write.
+/// The bytes of a PNG file. Throws Error on an empty image.
+LASNET_EXPORT std::vector<uint8_t> encode_png(const Image& image);
+/// Writes them atomically. Throws Error on an empty image or a failed write.
 LASNET_EXPORT void save_png(const Image& image, const std::string& path);
 
 /// Resizes bilinearly with antialiasing (a triangle filter, wider when shrinking), as torchvision and Pillow.

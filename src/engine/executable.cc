@@ -45,6 +45,10 @@ Precision parse_precision(const std::string& text) {
   fail("precision '{}' is unknown; expected fp32, tf32, fp16 or bf16", text);
 }
 
+void RunRequest::check_stop() const {
+  if (*stop && (*stop)()) fail("run: stopped, as RunOptions::stop asked");
+}
+
 void check_backend_options(Backend backend, std::optional<Isa> isa, Precision precision) {
   if (backend == Backend::cuda && isa) {
     fail("isa {}: the cuda backend has no instruction sets to choose from; leave it out", to_string(*isa));

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <fstream>
+#include <stdexcept>
 #include <thread>
 
 #include "engine/cpu_executable.h"
@@ -506,6 +507,37 @@ TEST(Session, RunsInAChildOfForkAsInItsParent) {
   const std::vector<float> expected = session.run(input).logits.data;
   EXPECT_EQ(logits_in_child(session, input, expected.size()), expected);
   EXPECT_EQ(session.run(input).logits.data, expected);
+}
+
+/// Stopped before its n-th block, with every backend, and usable afterwards.
+TEST(Session, StopsWhenAsked) {
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 1);
+  Tensor input = test::random_input(1, {64, 64}, 2);
+  for (Backend backend : {Backend::cpu, Backend::reference}) {
+    Session session(model, {.backend = backend});
+    const std::vector<float> expected = session.run(input).logits.data;
+    int asked = 0;
+    RunOptions options{.stop = [&] { return ++asked == 3; }};
+    EXPECT_THAT([&] { session.run(input, options); },
+                testing::ThrowsMessage<Error>(testing::HasSubstr("run: stopped")));
+    EXPECT_EQ(asked, 3);
+    EXPECT_EQ(session.run(input, options).logits.data, expected);
+    EXPECT_EQ(asked, 3 + 8) << "once before each block";
+    options.stop = []() -> bool { throw std::logic_error("of the caller"); };
+    EXPECT_THROW(session.run(input, options), std::logic_error);
+    EXPECT_EQ(session.run(input).logits.data, expected);
+  }
+}
+
+TEST(Session, RefusesARunBeyondTheMemory) {
+  Session session(test::random_model(narrow_arch("resnet18", "4-4-2-1"), 1));
+  session.check_memory({64, 64}, 1);
+  EXPECT_THAT(
+      [&] {
+        session.check_memory({16384, 16384}, 60000);
+      },
+      testing::ThrowsMessage<Error>(testing::HasSubstr("60000 images of 16384 x 16384 px")));
+  EXPECT_THROW(session.check_memory({8, 8}, 1), Error);
 }
 
 int64_t resident_bytes() {

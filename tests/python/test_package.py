@@ -1,0 +1,74 @@
+"""What is installed: its version, licence, types; what importing does."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import lasnet
+from conftest import ROOT
+
+PACKAGE = Path(lasnet.__file__).parent
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_version_is_the_projects():
+    wanted = re.search(r"project\(lasnet VERSION ([0-9.]+)", (ROOT / "CMakeLists.txt").read_text())
+    assert lasnet.__version__ == importlib.metadata.version("lasnet") == wanted[1]
+
+
+def test_licence():
+    metadata = importlib.metadata.metadata("lasnet")
+    assert metadata["License-Expression"] == "Apache-2.0"
+    licence = next(file for file in importlib.metadata.files("lasnet") if file.name == "LICENSE")
+    assert licence.locate().read_bytes() == (ROOT / "LICENSE").read_bytes()
+
+
+def test_stable_abi():
+    """One module for every CPython from 3.10 on, which asks for no symbol outside the stable ABI."""
+    assert [file.name for file in PACKAGE.glob("_core*.so")] == ["_core.abi3.so"]
+    tags = importlib.metadata.distribution("lasnet").read_text("WHEEL")
+    assert "Tag: cp310-abi3-" in tags
+
+
+def test_import_is_light():
+    """NumPy and PIL come with the first array and image; no thread is started."""
+    loaded = python("import lasnet, sys, os; print([m for m in ('numpy', 'PIL', 'torch') if m in sys.modules])")
+    assert loaded == "[]"
+    assert python("import lasnet, os; print(len(os.listdir('/proc/self/task')))") == "1"
+
+
+def test_no_output():
+    """Nothing is printed at the end either, when objects are still alive."""
+    code = "import lasnet; m = lasnet.create('resnet18', width=0.125); s = lasnet.Session(m, threads=2)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_names():
+    assert set(lasnet.__all__) <= set(dir(lasnet))
+    assert lasnet.Error.__module__ == lasnet.Session.__module__ == lasnet.load.__module__ == "lasnet"
+    assert issubclass(lasnet.Error, RuntimeError)
+
+
+def test_types(tmp_path):
+    pytest.importorskip("mypy")
+    assert (PACKAGE / "py.typed").exists() and (PACKAGE / "_core.pyi").exists()
+    (tmp_path / "user.py").write_text(
+        "import lasnet\n"
+        "model = lasnet.load('a.safetensors', granularity=(4, 4, 2, 1))\n"
+        "result = lasnet.Session(model, threads=2).run(model.preprocess(['a.jpg', b'']))\n"
+        "best: list[list[tuple[str, float]]] = result.top(5)\n"
+        "ratio: float = result.trace.macs_ratio\n"
+        "seconds: float = lasnet.predict_latency('resnet50', hardware='tx2').dynamic_seconds\n"
+    )
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache"]
+    files = [tmp_path / "user.py", *sorted(PACKAGE.glob("*.py"))]
+    done = subprocess.run([*map(str, command), *map(str, files)], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
