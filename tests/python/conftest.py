@@ -4,15 +4,11 @@ import json
 import os
 import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
 import lasnet
-
-ROOT = Path(__file__).resolve().parents[2]
-DEMO = ROOT / "models/demo.safetensors"
-PHOTO = ROOT / "samples/bird_nuthatch.jpg"
+from repository import DEMO, PHOTO, ROOT
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import lasnet
-from conftest import DEMO, PHOTO
+from repository import DEMO, PHOTO
 
 EXAMPLES = int(os.environ.get("LASNET_FUZZ_EXAMPLES", "300"))
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import lasnet
-from conftest import ROOT
+from repository import ROOT
 
 
 def documented_objects():

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from conftest import DEMO, ROOT
+from repository import DEMO, ROOT
 
 EXAMPLES = ROOT / "examples/python"
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import lasnet
-from conftest import PHOTO
+from repository import PHOTO
 
 PIXELS = numpy.random.default_rng(1).integers(0, 256, (211, 300, 3), dtype=numpy.uint8)
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import lasnet
-from conftest import DEMO, PHOTO
+from repository import DEMO, PHOTO
 
 
 def test_run(program, result):

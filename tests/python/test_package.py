@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import lasnet
-from conftest import ROOT
+from repository import ROOT
 
 PACKAGE = Path(lasnet.__file__).parent
 
