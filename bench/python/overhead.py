@@ -77,7 +77,7 @@ def copies():
     at, copied = _core.input_address(x)
     model = lasnet.create("resnet18", granularity="4-4-2-1", width=0.125, classes=10)
     result = lasnet.Session(model, threads=1).run(x)
-    same = result._core.logits().ctypes.data == result._core.logits().ctypes.data
+    same = result._handle.logits().ctypes.data == result._handle.logits().ctypes.data
     print(f"copies of a contiguous input: {int(copied or at != x.ctypes.data)}, of the logits: {int(not same)}")
 
 

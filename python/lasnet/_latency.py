@@ -195,7 +195,7 @@ def hardware_profiles() -> list[HardwareProfile]:
 
 def _network(network: Any) -> Any:
     if isinstance(network, Model):
-        return network._core
+        return network._handle
     if not isinstance(network, (str, os.PathLike)):
         raise TypeError(
             f"network: expected the name of an architecture, a path or a lasnet.Model, got {type(network).__name__}"

@@ -70,7 +70,7 @@ class Model:
     def __init__(self) -> None:
         raise TypeError("lasnet.Model: made by lasnet.load(path) or lasnet.create(arch)")
 
-    _core: _core.Model
+    _handle: _core.Model
     _load_arguments: dict[str, Any] | None
     _facts: dict[str, Any]
     _preprocessing: Preprocessing
@@ -78,7 +78,7 @@ class Model:
     @classmethod
     def _wrap(cls, core: _core.Model, load_arguments: dict[str, Any] | None) -> Model:
         model = object.__new__(cls)
-        model._core = core
+        model._handle = core
         model._load_arguments = load_arguments
         model._facts = core.describe()
         resize, crop, mean, std = model._facts["preprocessing"]
@@ -191,7 +191,7 @@ class Model:
             raise Error(f"path: {os.fsdecode(encoded)}; model files are {_MODEL_SUFFIX}: give a name that ends so")
         if arguments.text("dtype", dtype) not in _DTYPES:
             raise Error(f"dtype: {dtype!r}; expected one of {', '.join(_DTYPES)}")
-        self._core.save(encoded, dtype)
+        self._handle.save(encoded, dtype)
 
     def __repr__(self) -> str:
         shape = f"{self.arch}" + (f" x{self.width:g}" if self.width != 1 else "")

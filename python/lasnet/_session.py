@@ -70,7 +70,7 @@ class Result:
     def __init__(self) -> None:
         raise TypeError("lasnet.Result: made by lasnet.Session.run")
 
-    _core: _core.RunResult | None
+    _handle: _core.RunResult | None
     _session: Session | None
     _class_names: tuple[str, ...]
     _logits: Any
@@ -79,8 +79,8 @@ class Result:
     @property
     def logits(self) -> npt.NDArray[np.float32]:
         """float32 [N, classes]. A NumPy array, so that torch.from_dlpack and others read it without a copy."""
-        if self._logits is None and self._core is not None:
-            self._logits = self._core.logits()
+        if self._logits is None and self._handle is not None:
+            self._logits = self._handle.logits()
         return self._logits  # type: ignore[no-any-return]
 
     @property
@@ -96,8 +96,8 @@ class Result:
     def trace(self) -> Trace:
         """What was computed: per block masks, rates and MACs."""
         if self._trace is None:
-            assert self._core is not None and self._session is not None
-            fields = self._core.trace()
+            assert self._handle is not None and self._session is not None
+            fields = self._handle.trace()
             fields["blocks"] = tuple(BlockTrace(**block) for block in fields["blocks"])
             preprocessing = self._session.model.preprocessing
             self._trace = Trace(**fields, preprocessing=preprocessing)
@@ -142,7 +142,7 @@ class Result:
 
 def _new_result(core: _core.RunResult | None, session: Session | None, class_names: tuple[str, ...]) -> Result:
     result = object.__new__(Result)
-    result._core = core
+    result._handle = core
     result._session = session
     result._class_names = class_names
     result._logits = None
@@ -200,9 +200,9 @@ class Session:
             "precision": arguments.text("precision", precision),
             "schedule": arguments.optional_text("schedule", schedule),
         }
-        options = {**self._options, "threads": self._options["threads"] or default_threads()}
-        self._core = _core.session(model._core, **options)
-        self._facts = self._core.describe()
+        count = default_threads() if threads is None else threads
+        self._handle = _core.session(model._handle, backend, isa, precision, schedule, count)
+        self._facts = self._handle.describe()
 
     @property
     def model(self) -> Model:
@@ -259,12 +259,12 @@ class Session:
         in x, too little memory, and a session that is closed.
         """
         masks = None if force_masks is None else _mask_dict(force_masks)
-        core = self._core.run(x, bool(dense), masks, bool(check_finite), bool(record_masks))
+        core = self._handle.run(x, bool(dense), masks, bool(check_finite), bool(record_masks))
         return _new_result(core, self, self._class_names)
 
     def close(self) -> None:
         """Frees its memory and ends its threads, once a run in progress is over. Results stay. May be repeated."""
-        self._core.close()
+        self._handle.close()
 
     def __enter__(self) -> Session:
         return self

@@ -1,5 +1,6 @@
 """What is installed: its version, licence, types; what importing does."""
 
+import ast
 import importlib.metadata
 import re
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import lasnet
+from lasnet import _core
 from repository import ROOT
 
 PACKAGE = Path(lasnet.__file__).parent
@@ -55,6 +57,19 @@ def test_names():
     assert set(lasnet.__all__) <= set(dir(lasnet))
     assert lasnet.Error.__module__ == lasnet.Session.__module__ == lasnet.load.__module__ == "lasnet"
     assert issubclass(lasnet.Error, RuntimeError)
+
+
+def test_stub_has_the_modules_names():
+    """Which argument is which is held by everything that calls it, checked by mypy below."""
+    names = set()
+    for node in ast.parse((PACKAGE / "_core.pyi").read_text()).body:
+        if isinstance(node, ast.AnnAssign):
+            names.add(node.target.id)
+        elif isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            names.add(node.name)
+            members = [part.name for part in getattr(node, "body") if isinstance(part, ast.FunctionDef)]
+            assert all(hasattr(getattr(_core, node.name), member) for member in members)
+    assert names == {name for name in dir(_core) if not name.startswith("_")}
 
 
 def test_types(tmp_path):

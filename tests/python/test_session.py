@@ -78,8 +78,8 @@ def test_an_odd_address_is_copied(batch, tiny_session):
 def test_outputs_are_not_copied(batch, tiny_session):
     result = tiny_session.run(batch)
     # Two views that live at the same time have the same memory.
-    assert address(result._core.logits()) == address(result._core.logits())
-    first, second = result._core.trace(), result._core.trace()
+    assert address(result._handle.logits()) == address(result._handle.logits())
+    first, second = result._handle.trace(), result._handle.trace()
     for block, other in zip(first["blocks"], second["blocks"]):
         assert address(block["mask"]) == address(other["mask"])
         assert address(block["logit_difference"]) == address(other["logit_difference"])
