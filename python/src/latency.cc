@@ -127,6 +127,13 @@ nb::dict describe(const NetworkLatency& latency, const HardwareProfile& hardware
   return fields;
 }
 
+/// What is predicted: with the published granularity where nobody says one, as `lasnet predict` does.
+ArchConfig predicted_network(const Question& question) {
+  ArchConfig arch = describe_network(question.network, question.overrides);
+  if (!arch.is_dynamic() && !question.overrides.granularity) arch.granularity = {4, 4, 2, 1};
+  return arch;
+}
+
 nb::dict predict(const Network& network, const nb::dict& given) {
   const Question question(network, given);
   HardwareProfile hardware;
@@ -136,7 +143,7 @@ nb::dict predict(const Network& network, const nb::dict& given) {
     const nb::gil_scoped_release released;
     hardware = open_hardware(question.hardware);
     query = question.query(hardware);
-    latency = predict_latency(make_spec(describe_network(network, question.overrides)), hardware, query);
+    latency = predict_latency(make_spec(predicted_network(question)), hardware, query);
   }
   return describe(latency, hardware, query);
 }

@@ -84,6 +84,7 @@ def test_types(tmp_path):
         "seconds: float = lasnet.predict_latency('resnet50', hardware='tx2').dynamic_seconds\n"
     )
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache"]
-    files = [tmp_path / "user.py", *sorted(PACKAGE.glob("*.py"))]
-    done = subprocess.run([*map(str, command), *map(str, files)], capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
+    modules = [f"-mlasnet.{file.stem}" for file in sorted(PACKAGE.glob("_[a-z]*.py"))]
+    for checked in (["user.py"], ["-mlasnet", *modules]):
+        done = subprocess.run([*map(str, command), *checked], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
