@@ -116,7 +116,7 @@ def predict_latency(
 
     network: the name of an architecture, a model file, or a Model.
     hardware: the name of a profile (`hardware_profiles`), or the path of one; None for this machine's CPU.
-    granularity: S per stage or block; None for the network's own, or "4-4-2-1" if it has none; "static".
+    granularity: S per stage or block; None for "4-4-2-1" of an architecture, else the file's own.
     rate: probability that a patch is active, 0 to 1.
     batch: images per run; None for 1, of published server GPUs for 128.
     size: side of the images in px, or (height, width); None for the model's, else 224.

@@ -10,11 +10,6 @@
 namespace lasnet::python {
 namespace {
 
-bool is_architecture(const std::string& name) {
-  const auto names = architecture_names();
-  return std::find(names.begin(), names.end(), name) != names.end();
-}
-
 template <typename T>
 std::optional<T> entry(const nb::dict& given, const char* name) {
   if (!given.contains(name)) return std::nullopt;
@@ -79,10 +74,17 @@ std::shared_ptr<const Executable> ModelHandle::compile(const EngineOptions& opti
   return executable;
 }
 
+bool names_architecture(const Network& network) {
+  const std::string* name = network_path(network);
+  const auto names = architecture_names();
+  return name != nullptr && std::find(names.begin(), names.end(), *name) != names.end();
+}
+
 ArchConfig describe_network(const Network& network, const ArchOverrides& overrides) {
   const std::string* path = network_path(network);
   if (path == nullptr) return overrides.apply(network_model(network).spec.arch);
-  if (!is_architecture(*path) && std::filesystem::exists(*path)) return describe_file(*path, overrides, "");
+  if (!names_architecture(network) && std::filesystem::exists(*path))
+    return describe_file(*path, overrides, "");
   ArchConfig arch;
   arch.name = *path;
   return overrides.apply(arch);
@@ -94,7 +96,7 @@ MapSize usual_size(const Network& network) {
   int side = 0;
   if (path == nullptr) {
     side = network_model(network).preprocessing.crop;
-  } else if (!is_architecture(*path)) {
+  } else if (!names_architecture(network)) {
     const auto preprocessing = described_preprocessing(*path);
     side = preprocessing ? preprocessing->crop : 0;
   }

@@ -64,6 +64,8 @@ class ModelHandle {
 /// What a latency is asked of: a model, or the name of an architecture or the path of a file.
 using Network = std::variant<std::shared_ptr<ModelHandle>, std::string>;
 
+/// Whether it is such a name.
+bool names_architecture(const Network& network);
 /// Its description, with what replaces parts of it. Throws Error on a name that is neither.
 ArchConfig describe_network(const Network& network, const ArchOverrides& overrides);
 /// The same of a file, which may have no description if the architecture is named.

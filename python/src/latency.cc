@@ -127,10 +127,12 @@ nb::dict describe(const NetworkLatency& latency, const HardwareProfile& hardware
   return fields;
 }
 
-/// What is predicted: with the published granularity where nobody says one, as `lasnet predict` does.
+/// What is predicted: an architecture has the published granularity where nobody says one, as for `lasnet
+/// predict`.
 ArchConfig predicted_network(const Question& question) {
   ArchConfig arch = describe_network(question.network, question.overrides);
-  if (!arch.is_dynamic() && !question.overrides.granularity) arch.granularity = {4, 4, 2, 1};
+  if (names_architecture(question.network) && !question.overrides.granularity)
+    arch.granularity = {4, 4, 2, 1};
   return arch;
 }
 

@@ -68,6 +68,8 @@ def test_predict_defaults_are_the_programs(program, model):
             latency = lasnet.predict_latency(network, hardware=hardware)
             assert 1e3 * latency.dynamic_seconds == pytest.approx(printed["dynamic_ms"], rel=1e-9)
             assert (latency.batch, list(latency.size)) == (printed["batch"], printed["size"])
+    static = lasnet.predict_latency("resnet18", granularity="static")
+    assert static.dynamic_seconds == static.static_seconds
     assert lasnet.predict_latency("resnet18").dynamic_seconds * 1e3 == pytest.approx(
         program("predict", "resnet18", "--json")["dynamic_ms"], rel=1e-9
     )
