@@ -37,8 +37,9 @@ build_wheel() {
   dist=${1:-$work/dist}
   prepare_tools
   built "$work/raw"
-  rm -rf "$dist"
-  PATH=$work/tools/bin:$PATH "$work/tools/bin/auditwheel" -v repair -w "$dist" "$work"/raw/lasnet-*.whl >"$work/auditwheel.log" 2>&1 ||
+  mkdir -p "$dist"
+  rm -f "$dist"/lasnet-*.whl
+  PATH=$work/tools/bin:$PATH "$work/tools/bin/auditwheel" repair -w "$dist" "$work"/raw/lasnet-*.whl >"$work/auditwheel.log" 2>&1 ||
     { cat "$work/auditwheel.log"; exit 1; }
   say "$(ls -l "$dist"/lasnet-*.whl | awk '{ printf "%s, %.1f MB", $NF, $5 / 1e6 }')"
 }
@@ -60,7 +61,7 @@ test_wheel() {
 test_sanitized() {
   prepare_tools
   built "$work/sanitized" -C cmake.build-type=RelWithDebInfo -C install.strip=false \
-    -C cmake.define.LASNET_SANITIZE=address,undefined -C build-dir=build-wheel/asan
+    -C cmake.define.LASNET_SANITIZE=address,undefined -C cmake.define.LASNET_WERROR=ON -C build-dir=build-wheel/asan
   fresh asan-venv "$(ls "$work"/sanitized/lasnet-*.whl)"
   LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so) $(g++ -print-file-name=libstdc++.so)" \
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 LASNET_PROGRAM=$1 LASNET_SANITIZED=1 \

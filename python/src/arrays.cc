@@ -22,8 +22,6 @@ void copy_dimension(const AnyArray& array, size_t dimension, const char* from, c
 /// Why an object that nanobind cannot read is none.
 std::string describe_object(nb::handle object) {
   const std::string type = nb::cast<std::string>(nb::str(nb::type_name(object.type())));
-  const nb::object grad = nb::getattr(object, "requires_grad", nb::none());
-  if (grad.is(nb::handle(Py_True))) return "a tensor that requires grad; give x.detach()";
   const nb::object dtype = nb::getattr(object, "dtype", nb::none());
   if (dtype.is_none()) return "an object of type " + type;
   return "a " + type + " of dtype " + nb::cast<std::string>(nb::steal<nb::str>(PyObject_Str(dtype.ptr()))) +

@@ -3,6 +3,7 @@
 import ast
 import importlib.metadata
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,20 @@ def test_no_output():
     code = "import lasnet; m = lasnet.create('resnet18', width=0.125); s = lasnet.Session(m, threads=2)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_processor_without_avx2():
+    """No module's constructor uses an instruction beyond the processor's; kernels are chosen when sessions are made."""
+    emulator = shutil.which("qemu-x86_64")
+    if emulator is None:
+        pytest.skip("needs an emulator of older processors (Debian's qemu-user)")
+    code = (
+        "import lasnet, numpy; m = lasnet.create('resnet18', granularity='4-4-2-1', width=0.125, stem='small');"
+        "s = lasnet.Session(m, threads=2); y = s.run(numpy.ones((1, 3, 32, 32), 'f4')).logits;"
+        "print(lasnet.available_isas(), s.isa, numpy.isfinite(y).all())"
+    )
+    done = subprocess.run([emulator, "-cpu", "Nehalem", sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "['scalar'] scalar True", done.stderr
 
 
 def test_names():
