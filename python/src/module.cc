@@ -64,5 +64,4 @@ NB_MODULE(_core, module) {
   module.def("version", &lasnet::version);
   module.def("isas", &isa_names);
   module.def("cuda_devices", &cuda_device_names);
-  module.def("cuda_unavailable_reason", &lasnet::cuda_unavailable_reason);
 }
