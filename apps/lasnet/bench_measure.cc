@@ -8,10 +8,10 @@
 #include "calibrate/fma_peak.h"
 #include "common.h"
 #include "core/fail.h"
+#include "core/statistics.h"
 #include "lasnet/geometry.h"
 #include "machine.h"
 #include "random_masks.h"
-#include "statistics.h"
 
 namespace lasnet::cli {
 namespace {

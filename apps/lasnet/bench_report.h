@@ -5,7 +5,7 @@
 
 #include "bench_measure.h"
 #include "common.h"
-#include "statistics.h"
+#include "core/statistics.h"
 
 namespace lasnet::cli {
 

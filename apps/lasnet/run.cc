@@ -8,10 +8,10 @@
 
 #include "commands.h"
 #include "core/fail.h"
+#include "core/statistics.h"
 #include "image_options.h"
 #include "lasnet/report.h"
 #include "run_report.h"
-#include "statistics.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

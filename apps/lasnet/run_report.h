@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "common.h"
-#include "statistics.h"
+#include "core/statistics.h"
 
 namespace lasnet::cli {
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/fail.h"
+#include "core/statistics.h"
 
 namespace lasnet {
 namespace {

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/enum_names.h"
 #include "core/fail.h"
 #include "lasnet/geometry.h"
 #include "latency/cpu_work.h"
@@ -12,6 +13,9 @@
 
 namespace lasnet {
 namespace {
+
+constexpr auto kModels = enum_names<LatencyModelKind>(
+    "latency model", {{LatencyModelKind::standard, "default"}, {LatencyModelKind::paper, "paper"}});
 
 /// Rounds in which the blocks' schedules and what they do for each other settle.
 constexpr int kRoleRounds = 2;
@@ -415,13 +419,8 @@ NetworkLatency predict_settled(const BlockModel& model, const ModelSpec& spec,
 
 }  // namespace
 
-std::string to_string(LatencyModelKind kind) { return kind == LatencyModelKind::paper ? "paper" : "default"; }
-
-LatencyModelKind parse_latency_model(const std::string& text) {
-  if (text == "default") return LatencyModelKind::standard;
-  if (text == "paper") return LatencyModelKind::paper;
-  fail("latency model '{}' is unknown; expected default or paper", text);
-}
+std::string to_string(LatencyModelKind kind) { return kModels.name(kind); }
+LatencyModelKind parse_latency_model(const std::string& text) { return kModels.parse(text); }
 
 BlockPlan ScheduleConstraint::start(const BlockPlan& usual) const {
   BlockPlan plan = usual;

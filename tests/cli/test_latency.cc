@@ -562,7 +562,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongPrediction{"ThreadsZero", predict({"--threads", "0"}), "--threads"},
         WrongPrediction{"SmallSize", predict({"--size", "16"}), "from 32"},
         WrongPrediction{"Schedule", predict({"--schedule", "nonsense"}), "nonsense"},
-        WrongPrediction{"Masker", predict({"--schedule", "masker=fast"}), "separate, pooled, with_conv1"},
+        WrongPrediction{"Masker", predict({"--schedule", "masker=fast"}), "separate, pooled or with_conv1"},
         WrongPrediction{"Equations", predict({"--model", "exact"}), "default or paper"},
         WrongPrediction{"Precision", predict({"--precision", "fp8"}), "fp8"},
         WrongPrediction{"PrecisionOfACpu",
