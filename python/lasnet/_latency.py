@@ -200,7 +200,11 @@ def _network(network: Any) -> Any:
         raise TypeError(
             f"network: expected the name of an architecture, a path or a lasnet.Model, got {type(network).__name__}"
         )
-    return os.fsdecode(arguments.path("network", network))
+    return _text_path("network", network)
+
+
+def _text_path(name: str, value: Any) -> str:
+    return arguments.text(name, os.fsdecode(arguments.path(name, value)))
 
 
 def _size(size: Any) -> tuple[int, int] | None:
@@ -226,7 +230,7 @@ def _question(
 ) -> dict[str, Any]:
     return {
         **_overrides(None, granularity),
-        "hardware": None if hardware is None else os.fsdecode(arguments.path("hardware", hardware)),
+        "hardware": None if hardware is None else _text_path("hardware", hardware),
         "rate": arguments.number("rate", rate, 0, 1),
         "batch": None if batch is None else arguments.integer("batch", batch, 1, 4096),
         "size": _size(size),

@@ -70,8 +70,8 @@ class Result:
     def __init__(self) -> None:
         raise TypeError("lasnet.Result: made by lasnet.Session.run")
 
-    _handle: _core.RunResult | None
-    _session: Session | None
+    _handle: _core.RunResult | None  # None once unpickled
+    _preprocessing: Preprocessing
     _class_names: tuple[str, ...]
     _logits: Any
     _trace: Trace | None
@@ -96,11 +96,10 @@ class Result:
     def trace(self) -> Trace:
         """What was computed: per block masks, rates and MACs."""
         if self._trace is None:
-            assert self._handle is not None and self._session is not None
+            assert self._handle is not None
             fields = self._handle.trace()
             fields["blocks"] = tuple(BlockTrace(**block) for block in fields["blocks"])
-            preprocessing = self._session.model.preprocessing
-            self._trace = Trace(**fields, preprocessing=preprocessing)
+            self._trace = Trace(**fields, preprocessing=self._preprocessing)
         return self._trace
 
     def top(self, k: int = 5) -> list[list[tuple[str, float]]]:
@@ -120,8 +119,9 @@ class Result:
         finite = numpy.isfinite(self.logits).all(axis=1)
         if not finite.all():
             raise Error(
-                f"top: the logits of image {finite.argmin()} are not finite numbers, so it has no class: the weights are "
-                "too large, or the input is not what the network was trained on (check_finite=True names the first layer)"
+                f"top: the logits of image {finite.argmin()} are not finite numbers, so it has no class: the weights "
+                "are too large, or the input is not what the network was trained on (run with check_finite=True names "
+                "the first layer)"
             )
         best = []
         for probabilities in self.probabilities:
@@ -140,10 +140,10 @@ class Result:
         return _restore_result, (self.logits, self.trace, self._class_names)
 
 
-def _new_result(core: _core.RunResult | None, session: Session | None, class_names: tuple[str, ...]) -> Result:
+def _new_result(handle: _core.RunResult | None, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> Result:
     result = object.__new__(Result)
-    result._handle = core
-    result._session = session
+    result._handle = handle
+    result._preprocessing = preprocessing
     result._class_names = class_names
     result._logits = None
     result._trace = None
@@ -151,7 +151,7 @@ def _new_result(core: _core.RunResult | None, session: Session | None, class_nam
 
 
 def _restore_result(logits: Any, trace: Trace, class_names: tuple[str, ...]) -> Result:
-    result = _new_result(None, None, class_names)
+    result = _new_result(None, trace.preprocessing, class_names)
     result._logits = logits
     result._trace = trace
     return result
@@ -259,8 +259,8 @@ class Session:
         in x, too little memory, and a session that is closed.
         """
         masks = None if force_masks is None else _mask_dict(force_masks)
-        core = self._handle.run(x, bool(dense), masks, bool(check_finite), bool(record_masks))
-        return _new_result(core, self, self._class_names)
+        handle = self._handle.run(x, bool(dense), masks, bool(check_finite), bool(record_masks))
+        return _new_result(handle, self._model.preprocessing, self._class_names)
 
     def close(self) -> None:
         """Frees its memory and ends its threads, once a run in progress is over. Results stay. May be repeated."""
@@ -295,7 +295,9 @@ def _mask_dict(masks: Any) -> dict[str, Any]:
 
 
 def default_threads() -> int:
-    """Threads of a session that is not told: one per physical core that this process may use, within a container's quota.
+    """Threads of a session that is not told: one per physical core that this process may use.
+
+    A container's quota of processor time, rounded up, limits it.
 
     >>> lasnet.default_threads() >= 1
     True

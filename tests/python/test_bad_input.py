@@ -204,6 +204,8 @@ def test_questions_without_an_answer(arguments, name):
 
 
 def test_searches_without_an_answer():
+    with pytest.raises(lasnet.Error, match="network: .* UTF-8"):
+        lasnet.search(os.fsdecode(b"\xff.safetensors"))
     with pytest.raises(lasnet.Error, match="macs, budget_ms"):
         lasnet.search("resnet18", macs=0.5, budget_ms=3)
     with pytest.raises(lasnet.Error):

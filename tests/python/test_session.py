@@ -7,6 +7,7 @@ import pickle
 import signal
 import threading
 import time
+import weakref
 
 import numpy
 import pytest
@@ -94,7 +95,11 @@ def test_results_own_their_memory(tiny, batch):
     for _ in range(3):
         session.run(x)
     session.close()
-    del session, result
+    gone = weakref.ref(session)
+    del session
+    assert gone() is None  # the result keeps nothing of it
+    assert result.trace.blocks and result.top()
+    del result
     assert numpy.array_equal(logits, expected[0]) and numpy.array_equal(mask, expected[1])
     logits[:] = 0  # nobody else's
 
