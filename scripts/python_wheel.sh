@@ -60,8 +60,9 @@ test_wheel() {
 # Python itself is not instrumented: the runtime is loaded before it, and what it never frees is no leak of ours.
 test_sanitized() {
   prepare_tools
-  built "$work/sanitized" -C cmake.build-type=RelWithDebInfo -C install.strip=false \
-    -C cmake.define.LASNET_SANITIZE=address,undefined -C cmake.define.LASNET_WERROR=ON -C build-dir=build-wheel/asan
+  built "$work/sanitized" --config-settings=cmake.build-type=RelWithDebInfo --config-settings=install.strip=false \
+    --config-settings=cmake.define.LASNET_SANITIZE=address,undefined --config-settings=cmake.define.LASNET_WERROR=ON \
+    --config-settings=build-dir=build-wheel/asan
   fresh asan-venv "$(ls "$work"/sanitized/lasnet-*.whl)"
   LD_PRELOAD="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libubsan.so) $(g++ -print-file-name=libstdc++.so)" \
     ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 LASNET_PROGRAM=$1 LASNET_SANITIZED=1 \
