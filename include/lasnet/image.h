@@ -79,6 +79,10 @@ LASNET_EXPORT Image resize_and_crop(const ImageView& image, const Preprocessing&
 /// The network's input, (value / 255 - mean) / std, as float32 [1, 3, H, W].
 LASNET_EXPORT Tensor to_input(const ImageView& image, const Preprocessing& preprocessing);
 
+/// Throws Error where the memory does not hold so many inputs of this size, float32 [images, 3, H, W]. To be
+/// asked before they are made.
+LASNET_EXPORT void check_batch_memory(int64_t images, MapSize size);
+
 /// Size of resize_and_crop's result for an image of this size.
 LASNET_EXPORT MapSize preprocessed_size(MapSize image, const Preprocessing& preprocessing);
 /// to_input(resize_and_crop(image)) into memory of the caller, [3, H, W] with H x W = preprocessed_size. The

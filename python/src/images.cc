@@ -61,6 +61,7 @@ class Batch {
     const MapSize size = preprocessed_size({image.height, image.width}, preprocessing_);
     if (added_ == 0) {
       size_ = size;
+      check_batch_memory(static_cast<int64_t>(images_), size);
       values_.resize(static_cast<size_t>(element_count(shape())));
     } else if (!(size == size_)) {
       throw Error(name + ": becomes " + to_string(Shape{size.height, size.width}) +

@@ -73,6 +73,13 @@ def test_more_than_the_memory(session):
         session.run(x)
 
 
+def test_more_prepared_images_than_the_memory(model):
+    image = numpy.zeros((10, 10, 3), numpy.uint8)
+    large = lasnet.Preprocessing(resize=8192, crop=0)
+    with pytest.raises(lasnet.Error, match="1000 images of 8192 x 8192 px needs .* GiB of memory"):
+        model.preprocess([image] * 1000, preprocessing=large)
+
+
 def test_one_value_that_is_not_finite_is_found(tiny_session):
     x = numpy.zeros((3, 3, 40, 50), numpy.float32)
     x[2, 1, 7, 11] = numpy.nan
