@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import os
 import re
 import shutil
 import subprocess
@@ -59,6 +60,8 @@ def test_processor_without_avx2():
     emulator = shutil.which("qemu-x86_64")
     if emulator is None:
         pytest.skip("needs an emulator of older processors (Debian's qemu-user)")
+    if "LASNET_SANITIZED" in os.environ:
+        pytest.skip("sanitizers do not run in the emulator")
     code = (
         "import lasnet, numpy; m = lasnet.create('resnet18', granularity='4-4-2-1', width=0.125, stem='small');"
         "s = lasnet.Session(m, threads=2); y = s.run(numpy.ones((1, 3, 32, 32), 'f4')).logits;"
