@@ -88,7 +88,7 @@ struct RunOptions {
   /// Asked before every block by the thread that called run(). The cuda backend asks once, before the network
   /// starts. If it returns true, the run ends with an Error. An exception that it throws passes through. The
   /// session can be used again.
-  std::function<bool()> stop = {};
+  const std::function<bool()>* stop = nullptr;
 };
 
 /// What one block computed, over the whole batch.

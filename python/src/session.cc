@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <functional>
 #include <mutex>
 
 #include "arguments.h"
@@ -139,12 +140,13 @@ class SessionHandle {
                 bool record_masks) {
     const AnyArray array = to_input(object);
     const MaskSet masks = force_masks ? to_masks(*force_masks) : MaskSet{};
+    const std::function<bool()> stop = SignalCheck();
     const RunOptions options{.dense = dense,
                              .force_masks = force_masks ? &masks : nullptr,
                              .check_finite = check_finite,
                              .record_masks = record_masks,
                              .check_input = true,
-                             .stop = SignalCheck()};
+                             .stop = &stop};
     const nb::gil_scoped_release released;
     const std::lock_guard lock(mutex_);
     if (!session_) throw Error("session: it is closed; make a new one");

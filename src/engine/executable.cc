@@ -23,7 +23,7 @@ std::string to_string(Precision precision) { return kPrecisions.name(precision);
 Precision parse_precision(const std::string& text) { return kPrecisions.parse(text); }
 
 void RunRequest::check_stop() const {
-  if (*stop && (*stop)()) fail("run: stopped, as RunOptions::stop asked");
+  if (stop != nullptr && (*stop)()) fail("run: stopped, as RunOptions::stop asked");
 }
 
 void check_backend_options(Backend backend, std::optional<Isa> isa, Precision precision) {

@@ -122,7 +122,7 @@ void Session::run(const TensorView& input, const RunOptions& options, Result& re
   request.check_finite = options.check_finite;
   request.time = options.thread_time ? TimeSource::thread : TimeSource::wall;
   request.time_blocks = options.time_blocks;
-  request.stop = &options.stop;
+  request.stop = options.stop;
   request.forced_patches.resize(spec().blocks.size());
   for (std::vector<uint8_t>& patches : request.forced_patches) patches.clear();
   if (options.force_masks != nullptr) {

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <fstream>
+#include <functional>
 #include <stdexcept>
 #include <thread>
 
@@ -517,13 +518,14 @@ TEST(Session, StopsWhenAsked) {
     Session session(model, {.backend = backend});
     const std::vector<float> expected = session.run(input).logits.data;
     int asked = 0;
-    RunOptions options{.stop = [&] { return ++asked == 3; }};
+    std::function<bool()> stop = [&] { return ++asked == 3; };
+    const RunOptions options{.stop = &stop};
     EXPECT_THAT([&] { session.run(input, options); },
                 testing::ThrowsMessage<Error>(testing::HasSubstr("run: stopped")));
     EXPECT_EQ(asked, 3);
     EXPECT_EQ(session.run(input, options).logits.data, expected);
     EXPECT_EQ(asked, 3 + 8) << "once before each block";
-    options.stop = []() -> bool { throw std::logic_error("of the caller"); };
+    stop = []() -> bool { throw std::logic_error("of the caller"); };
     EXPECT_THROW(session.run(input, options), std::logic_error);
     EXPECT_EQ(session.run(input).logits.data, expected);
   }
