@@ -3,10 +3,15 @@
 #include "bench_report.h"
 #include "bench_sweep.h"
 #include "core/fail.h"
+#include "input_options.h"
 #include "lasnet/geometry.h"
 #include "log.h"
+#include "model_options.h"
+#include "output.h"
+#include "program.h"
 #include "progress.h"
 #include "random_masks.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -96,7 +101,7 @@ BenchReport bench(const BenchOptions& options) {
   BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
                      decode_options(options.decode));
   Session session(model, options.session);
-  session.check_memory(size, options.batch);
+  check_run_memory(session, size, options.batch);
   if (!options.save.empty()) save_model(model, options.save);
   BenchReport report = report_of(options, model, session, size, rate);
   report.photographs = inputs.photographs();
@@ -129,7 +134,7 @@ void sweep(BenchOptions options) {
     BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
                        decode_options(options.decode));
     Session session(model, options.session);
-    session.check_memory(size, options.batch);
+    check_run_memory(session, size, options.batch);
     title = fmt::format("{}, {} x {} px, batch {}, {}, {} thread{}: sparse over dense", options.model.path,
                         size.height, size.width, options.batch, to_string(session.isa()), session.threads(),
                         session.threads() == 1 ? "" : "s");

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "calibrate/fma_peak.h"
-#include "common.h"
+#include "classes.h"
 #include "core/fail.h"
 #include "core/statistics.h"
 #include "lasnet/geometry.h"

@@ -4,6 +4,9 @@
 
 #include "core/enum_names.h"
 #include "core/text.h"
+#include "input_options.h"
+#include "output.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

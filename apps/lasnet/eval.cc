@@ -2,18 +2,22 @@
 #include <algorithm>
 #include <memory>
 
+#include "classes.h"
 #include "commands.h"
-#include "common.h"
 #include "core/chance.h"
 #include "core/enum_names.h"
 #include "core/statistics.h"
 #include "eval_data.h"
 #include "image_options.h"
+#include "input_options.h"
 #include "lasnet/report.h"
 #include "log.h"
+#include "model_options.h"
 #include "object_auc.h"
+#include "output.h"
 #include "progress.h"
 #include "random_masks.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

@@ -6,8 +6,12 @@
 
 #include "commands.h"
 #include "core/fail.h"
+#include "input_options.h"
 #include "lasnet/geometry.h"
 #include "latency_options.h"
+#include "model_options.h"
+#include "output.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

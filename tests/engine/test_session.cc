@@ -531,17 +531,6 @@ TEST(Session, StopsWhenAsked) {
   }
 }
 
-TEST(Session, RefusesARunBeyondTheMemory) {
-  Session session(test::random_model({.name = "resnet50", .granularity = {4, 4, 2, 1}}, 1));
-  session.check_memory({64, 64}, 1);
-  EXPECT_THAT(
-      [&] {
-        session.check_memory({2048, 2048}, 500);
-      },
-      testing::ThrowsMessage<Error>(testing::HasSubstr("500 images of 2048 x 2048 px needs")));
-  EXPECT_THROW(session.check_memory({8, 8}, 1), Error);
-}
-
 int64_t resident_bytes() {
   int64_t size = 0, resident = 0;
   std::ifstream("/proc/self/statm") >> size >> resident;
@@ -563,6 +552,17 @@ TEST(Session, TakesTheMemoryThatItsExecutableSays) {
   session.run(input, {.record_masks = false});
   const double taken = static_cast<double>(resident_bytes() - before);
   EXPECT_NEAR(taken / static_cast<double>(said), 1, 0.15);
+}
+
+TEST(Session, RefusesARunBeyondTheMemory) {
+  Session session(test::random_model({.name = "resnet50", .granularity = {4, 4, 2, 1}}, 1));
+  session.check_memory({64, 64}, 1);
+  EXPECT_THAT(
+      [&] {
+        session.check_memory({2048, 2048}, 500);
+      },
+      testing::ThrowsMessage<Error>(testing::HasSubstr("500 images of 2048 x 2048 px needs")));
+  EXPECT_THROW(session.check_memory({8, 8}, 1), Error);
 }
 
 }  // namespace
