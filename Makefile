@@ -50,6 +50,9 @@ package: deps  ## build the Debian packages in build-package/
 	cmake --build --preset package
 	cd build-package && cpack
 
+wheel: deps  ## build the Python package into a wheel in build-wheel/dist/
+	scripts/python_wheel.sh wheel
+
 bench: deps build  ## time the ResNets, dense, sparse and beside oneDNN
 	@for network in resnet18 resnet50 resnet101; do build/lasnet bench $$network --baseline onednn || exit 1; done
 
@@ -79,4 +82,4 @@ format:  ## clang-format every C++ and CUDA file
 clean:  ## remove the build folders
 	rm -rf build build-*/
 
-.PHONY: help deps build demo test test-full install package bench gpu-check fuzz docs demo-model format clean
+.PHONY: help deps build demo test test-full install package wheel bench gpu-check fuzz docs demo-model format clean

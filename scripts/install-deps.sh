@@ -6,11 +6,12 @@
 #   scripts/install-deps.sh --train-available     prints ON if libtorch is installed or can be, else OFF
 set -eu
 
-# The compiler and tools; the libraries of engine and program; tests and benchmarks; Python for scripts/.
+# The compiler and tools; the libraries of engine and program; tests and benchmarks; Python for scripts/ and python/. What
+# else the Python package is built with comes from PyPI (scripts/python_wheel.sh).
 packages='g++ cmake ninja-build ccache clang-format
   libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libtomlplusplus-dev libjpeg-dev libpng-dev libwebp-dev
   zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev libdnnl-dev locales
-  python3 python3-numpy python3-pil python3-onnx'
+  python3 python3-numpy python3-pil python3-onnx python3-dev python3-venv'
 # Training. OpenMP's OpenBLAS shares its thread pool with libtorch; the pthread one fights it for the cores.
 train_packages='libtorch-dev libopenblas0-openmp libssl-dev'
 fuzz_packages='clang'

@@ -3,10 +3,8 @@
 #include <algorithm>
 #include <charconv>
 #include <fstream>
-#include <set>
 #include <thread>
 
-#include "core/cgroup.h"
 #include "core/processors.h"
 
 namespace lasnet::cli {
@@ -24,20 +22,6 @@ int logical_processors() {
   const auto allowed = allowed_processors();
   return allowed.empty() ? std::max(1, static_cast<int>(std::thread::hardware_concurrency()))
                          : static_cast<int>(allowed.size());
-}
-
-int default_threads() { return within_quota(physical_cores(), cpu_quota()); }
-
-int physical_cores() {
-  // Hardware threads of one core list the same siblings.
-  std::set<std::string> cores;
-  for (const int cpu : allowed_processors()) {
-    const auto siblings =
-        first_line("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
-    if (siblings.empty()) return logical_processors();
-    cores.insert(siblings);
-  }
-  return cores.empty() ? logical_processors() : static_cast<int>(cores.size());
 }
 
 std::string processor_name() {

@@ -4,20 +4,13 @@
 #include <string>
 #include <vector>
 
+#include "core/processors.h"
 #include "lasnet/hardware.h"
 
 namespace lasnet::cli {
 
-/// Physical cores among the processors that this process may use, at least 1. Two hardware threads of a core
-/// share its arithmetic units, so more threads than this do not compute faster.
-int physical_cores();
-
 /// Logical processors that this process may use.
 int logical_processors();
-
-/// Threads of a computation if nobody says how many: one per physical core, and no more than a container's
-/// quota of processor time keeps busy, rounded up.
-int default_threads();
 
 /// "AMD EPYC", or "" where the system does not say.
 std::string processor_name();

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "core/fail.h"
-#include "core/memory.h"
 #include "core/processors.h"
 #include "engine/executable.h"
 #include "log.h"
@@ -63,11 +62,11 @@ void add_session_options(CLI::App& app, SessionOptions& options, int threads) {
 }
 
 void check_run_memory(const Session& session, MapSize size, int64_t batch) {
-  const NetworkGeometry geometry = network_geometry(session.spec(), size);
-  const int64_t input_bytes = batch * 3 * size.pixels() * static_cast<int64_t>(sizeof(float));
-  require_memory(session.executable()->run_bytes(geometry, batch) + input_bytes,
-                 fmt::format("a batch of {} images of {} x {} px", batch, size.height, size.width),
-                 "use a smaller --batch or --size");
+  try {
+    session.check_memory(size, batch);
+  } catch (const Error& error) {
+    fail("{} (--batch, --size)", error.what());
+  }
 }
 
 void add_check_finite_flag(CLI::App& app, bool& check) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -82,6 +83,12 @@ struct RunOptions {
   /// Time every block. The cuda backend then launches kernel by kernel with events between blocks, which is
   /// slower than its graph. The other backends always time blocks.
   bool time_blocks = false;
+  /// Throw Error naming the first NaN or infinity of the input: quick, and part of check_finite.
+  bool check_input = false;
+  /// Asked before every block by the thread that called run(). The cuda backend asks once, before the network
+  /// starts. If it returns true, the run ends with an Error. An exception that it throws passes through. The
+  /// session can be used again.
+  const std::function<bool()>* stop = nullptr;
 };
 
 /// What one block computed, over the whole batch.
@@ -163,6 +170,10 @@ class LASNET_EXPORT Session {
   /// The same into `result`, whose memory is used again. On the cpu backend nothing is allocated if `result`
   /// is of an earlier run of the same sizes and no masks are forced.
   void run(const TensorView& input, const RunOptions& options, Result& result);
+
+  /// Throws Error if a run of so many images of this size takes more memory than there is, its input
+  /// included. To be asked before inputs are made.
+  void check_memory(MapSize size, int64_t batch) const;
 
   /// What it runs; other sessions may share it.
   std::shared_ptr<const Executable> executable() const;

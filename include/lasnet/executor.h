@@ -9,6 +9,10 @@
 
 namespace lasnet {
 
+/// Threads for a computation, where nobody says how many. It is one per physical core among the processors
+/// that this process may use. A container's quota of processor time, rounded up, limits it.
+LASNET_EXPORT int default_threads();
+
 /// A reference to a callable body(index, thread); what it refers to must outlive the call it is passed to.
 class LoopBody {
  public:

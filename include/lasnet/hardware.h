@@ -161,6 +161,10 @@ LASNET_EXPORT std::vector<std::string> hardware_names();
 /// and if there is neither, suggesting the nearest name.
 LASNET_EXPORT HardwareProfile load_hardware(const std::string& name_or_path);
 
+/// What is known of this machine's CPU, for its fastest kernels. That is the profile that `lasnet calibrate`
+/// left, named by its file, else the shipped one. Files that cannot be read are passed over.
+LASNET_EXPORT HardwareProfile host_hardware();
+
 /// Reads a profile. Throws Error on a key that is missing, unknown, of a wrong type or out of range. The
 /// message names `origin`, line and key, and suggests the nearest key for an unknown one.
 LASNET_EXPORT HardwareProfile parse_hardware(std::string_view toml, const std::string& origin);

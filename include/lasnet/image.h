@@ -63,7 +63,9 @@ LASNET_EXPORT Image load_image(const std::string& path, const DecodeOptions& opt
 LASNET_EXPORT Image decode_image(const uint8_t* bytes, size_t size, const std::string& origin,
                                  const DecodeOptions& options = {});
 
-/// Writes atomically. Throws Error on an empty image or a failed write.
+/// The bytes of a PNG file. Throws Error on an empty image.
+LASNET_EXPORT std::vector<uint8_t> encode_png(const Image& image);
+/// Writes them atomically. Throws Error on an empty image or a failed write.
 LASNET_EXPORT void save_png(const Image& image, const std::string& path);
 
 /// Resizes bilinearly with antialiasing (a triangle filter, wider when shrinking), as torchvision and Pillow.
@@ -76,6 +78,10 @@ LASNET_EXPORT Image crop(const ImageView& image, int top, int left, int height, 
 LASNET_EXPORT Image resize_and_crop(const ImageView& image, const Preprocessing& preprocessing);
 /// The network's input, (value / 255 - mean) / std, as float32 [1, 3, H, W].
 LASNET_EXPORT Tensor to_input(const ImageView& image, const Preprocessing& preprocessing);
+
+/// Throws Error where the memory does not hold so many inputs of this size, float32 [images, 3, H, W]. To be
+/// asked before they are made.
+LASNET_EXPORT void check_batch_memory(int64_t images, MapSize size);
 
 /// Size of resize_and_crop's result for an image of this size.
 LASNET_EXPORT MapSize preprocessed_size(MapSize image, const Preprocessing& preprocessing);

@@ -169,7 +169,8 @@ struct ParameterCount {
 LASNET_EXPORT ParameterCount count_parameters(const std::vector<TensorSpec>& tensors);
 
 /// Random weights from a seed, the same on every platform. Convolutions are Kaiming-normal (fan-out),
-/// BatchNorm is (1, 0, 0, 1), the classifier uniform, maskers as init_maskers makes them.
+/// BatchNorm is (1, 0, 0, 1), the classifier uniform, maskers as init_maskers makes them. Throws Error where
+/// the memory does not hold them.
 LASNET_EXPORT Weights random_weights(const ModelSpec& spec, uint64_t seed);
 
 /// Writes maskers to be trained into `weights`. Their weight is Conv2d's usual uniform(+-1/sqrt(Cin)), their

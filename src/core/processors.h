@@ -9,6 +9,10 @@ namespace lasnet {
 /// Their numbers, by the process's affinity; empty if the system does not say.
 std::vector<int> allowed_processors();
 
+/// Physical cores among the processors that this process may use, at least 1. Two hardware threads of a core
+/// share its arithmetic units, so more threads than this do not compute faster.
+int physical_cores();
+
 /// How many threads can run at a time: the allowed processors, and no more than a container's quota of time
 /// gives, rounded up. At least 1.
 int usable_processors();

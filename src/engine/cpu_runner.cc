@@ -82,6 +82,7 @@ void CpuRunner::run_stem(const RunRequest& request, CpuMemory& memory) {
 }
 
 void CpuRunner::run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace) {
+  request.check_stop();
   Stopwatch watch(request.time);
   BlockMemory& block = memory.blocks[index];
   const bool masked = !request.dense && executable_->spec().blocks[index].is_dynamic();

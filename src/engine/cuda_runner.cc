@@ -134,6 +134,7 @@ const cuda::Graph& CudaRunner::graph_for(const RunRequest& request, CudaMemory& 
 }
 
 void CudaRunner::run(const RunRequest& request, Result& result) {
+  request.check_stop();
   const cuda::DeviceScope device;
   CudaMemory& memory = memory_for(request);
   try {

@@ -22,6 +22,10 @@ Backend parse_backend(const std::string& text) { return kBackends.parse(text); }
 std::string to_string(Precision precision) { return kPrecisions.name(precision); }
 Precision parse_precision(const std::string& text) { return kPrecisions.parse(text); }
 
+void RunRequest::check_stop() const {
+  if (stop != nullptr && (*stop)()) fail("run: stopped, as RunOptions::stop asked");
+}
+
 void check_backend_options(Backend backend, std::optional<Isa> isa, Precision precision) {
   if (backend == Backend::cuda && isa) {
     fail("isa {}: the cuda backend has no instruction sets to choose from; leave it out", to_string(*isa));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -23,10 +24,13 @@ struct RunRequest {
   bool check_finite = false;
   TimeSource time = TimeSource::wall;
   bool time_blocks = false;
+  const std::function<bool()>* stop = nullptr;  ///< RunOptions::stop
   /// Forced patch decisions [N, rows, cols] per block; empty: the masker decides.
   std::vector<std::vector<uint8_t>> forced_patches;
 
   int64_t batch() const { return input->shape[0]; }
+  /// Throws Error if the caller asks to stop.
+  void check_stop() const;
 };
 
 /// A backend's per-session state: activation memory, and where its loops run.

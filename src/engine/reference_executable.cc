@@ -102,6 +102,7 @@ class ReferenceRunner final : public Runner {
     if (request.check_finite) check_finite(spec.stem.name, x);
     if (spec.stem_pool) x = reference::max_pool(x);
     for (size_t i = 0; i < spec.blocks.size(); ++i) {
+      request.check_stop();
       Stopwatch block_watch(request.time);
       ReferenceBlock block{
           *executable_, spec.blocks[i], request.geometry.blocks[i], request, i, {}, {}, {}, {}, {}};

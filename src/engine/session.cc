@@ -3,6 +3,7 @@
 #include <set>
 
 #include "core/fail.h"
+#include "core/memory.h"
 #include "core/suggest.h"
 #include "core/thread_pool.h"
 #include "engine/check_finite.h"
@@ -121,6 +122,7 @@ void Session::run(const TensorView& input, const RunOptions& options, Result& re
   request.check_finite = options.check_finite;
   request.time = options.thread_time ? TimeSource::thread : TimeSource::wall;
   request.time_blocks = options.time_blocks;
+  request.stop = options.stop;
   request.forced_patches.resize(spec().blocks.size());
   for (std::vector<uint8_t>& patches : request.forced_patches) patches.clear();
   if (options.force_masks != nullptr) {
@@ -132,8 +134,16 @@ void Session::run(const TensorView& input, const RunOptions& options, Result& re
           forced_patches(found->first, found->second, request.geometry.blocks[i], request.batch());
     }
   }
-  if (options.check_finite) check_finite_input(input.data.data(), input.shape);
+  if (options.check_finite || options.check_input) check_finite_input(input.data.data(), input.shape);
   impl_->runner->run(request, result);
+}
+
+void Session::check_memory(MapSize size, int64_t batch) const {
+  const int64_t input_bytes = element_count({batch, 3, size.height, size.width, sizeof(float)});
+  const int64_t run_bytes = executable()->run_bytes(network_geometry(spec(), size), batch);
+  require_memory(run_bytes + input_bytes,
+                 fmt::format("a batch of {} images of {} x {} px", batch, size.height, size.width),
+                 "use a smaller batch or smaller images");
 }
 
 std::shared_ptr<const Executable> Session::executable() const { return impl_->executable; }

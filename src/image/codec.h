@@ -42,8 +42,6 @@ std::string describe_foreign(const EncodedImage& encoded);
 /// RGBA over white, in the values that are stored (not in linear light), as viewers do. `rgb` may be `rgba`.
 void blend_over_white(const uint8_t* rgba, size_t pixels, uint8_t* rgb);
 
-std::vector<uint8_t> encode_png(const Image& image);
-
 /// What an EXIF block begins with in a JPEG, and sometimes elsewhere.
 inline constexpr std::string_view kExifPrefix("Exif\0\0", 6);
 /// Orientation 1 to 8 of an EXIF block, a TIFF structure with or without the prefix; 1 if absent or

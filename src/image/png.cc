@@ -12,6 +12,7 @@
 #include "core/fail.h"
 #include "core/file.h"
 #include "image/codec.h"
+#include "lasnet/image.h"
 
 namespace lasnet {
 namespace {

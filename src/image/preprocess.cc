@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/fail.h"
+#include "core/memory.h"
 #include "image/pixels.h"
 
 namespace lasnet {
@@ -88,6 +89,12 @@ Tensor to_input(const ImageView& image, const Preprocessing& preprocessing) {
   Tensor input({1, 3, pixels.height, pixels.width});
   normalise(pixels, preprocessing, input.data.data());
   return input;
+}
+
+void check_batch_memory(int64_t images, MapSize size) {
+  require_memory(element_count({images, 3, size.height, size.width, sizeof(float)}),
+                 fmt::format("a batch of {} images of {} x {} px", images, size.height, size.width),
+                 "prepare fewer at a time, or smaller ones");
 }
 
 MapSize preprocessed_size(MapSize image, const Preprocessing& preprocessing) {

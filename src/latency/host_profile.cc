@@ -49,6 +49,12 @@ HostProfile host_profile(Isa isa) {
                            });
 }
 
+HardwareProfile host_hardware() {
+  HostProfile host = host_profile(available_isas().back());
+  if (!host.cached.empty()) host.profile.name = host.cached;
+  return std::move(host.profile);
+}
+
 std::string cached_cuda_profile_path() { return cached_path("cuda.toml"); }
 
 HostProfile host_cuda_profile() {

@@ -4,11 +4,11 @@
 
 #include "core/enum_names.h"
 #include "core/fail.h"
-#include "core/memory.h"
 #include "lasnet/model.h"
 #include "model/metadata.h"
 #include "model/safetensors.h"
 #include "model/weight_file.h"
+#include "model/weights.h"
 
 namespace lasnet {
 namespace {
@@ -71,13 +71,6 @@ WeightsOrigin origin_of(const WeightFile& file, const ModelSpec& spec) {
   return origin;
 }
 
-/// The weights as float32, once as read and once as packed for a backend.
-void check_memory(const ModelSpec& spec, const std::string& path) {
-  int64_t floats = 0;
-  for (const TensorSpec& tensor : required_tensors(spec)) floats += element_count(tensor.shape);
-  require_memory(2 * floats * static_cast<int64_t>(sizeof(float)), path, "use a smaller network");
-}
-
 }  // namespace
 
 std::string to_string(DType dtype) { return kDTypes.name(dtype); }
@@ -117,7 +110,7 @@ Model load_model(const std::string& path, const std::optional<ArchConfig>& arch,
   if (arch) model.spec = make_spec(*arch);
   model.origin = origin_of(*file, model.spec);
   Weights fresh = arch ? fresh_maskers(model.spec, *file) : Weights();
-  check_memory(model.spec, path);
+  check_weight_memory(model.spec, path);
   model.weights = read_weights(*file, model.spec, std::move(fresh), UnknownTensors::refuse);
   return model;
 }

@@ -1,10 +1,13 @@
 // Which tensors a network needs, fresh ones, and the check of given ones.
+#include "model/weights.h"
+
 #include <algorithm>
 #include <cmath>
 #include <iterator>
 #include <set>
 
 #include "core/fail.h"
+#include "core/memory.h"
 #include "core/random.h"
 #include "core/suggest.h"
 #include "lasnet/model.h"
@@ -210,7 +213,14 @@ ParameterCount count_parameters(const std::vector<TensorSpec>& tensors) {
   return count;
 }
 
+void check_weight_memory(const ModelSpec& spec, const std::string& origin) {
+  int64_t floats = 0;
+  for (const TensorSpec& tensor : required_tensors(spec)) floats += element_count(tensor.shape);
+  require_memory(2 * floats * static_cast<int64_t>(sizeof(float)), origin, "use a smaller network");
+}
+
 Weights random_weights(const ModelSpec& spec, uint64_t seed) {
+  check_weight_memory(spec, fmt::format("{} of width {:g}", spec.arch.name, spec.arch.width));
   Weights weights;
   fill_conv(spec.stem, seed, weights);
   for (const BlockSpec& block : spec.blocks) {

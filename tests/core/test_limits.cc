@@ -5,6 +5,7 @@
 
 #include "core/cgroup.h"
 #include "core/processors.h"
+#include "lasnet/executor.h"
 #include "support/temporary_dir.h"
 
 namespace lasnet::test {
@@ -83,6 +84,7 @@ TEST(CpuQuota, LimitsThreadsRoundedUp) {
   EXPECT_EQ(within_quota(8, 0.5), 1);
   EXPECT_EQ(within_quota(2, 64.0), 2);
   EXPECT_GE(usable_processors(), 1);
+  EXPECT_EQ(default_threads(), within_quota(physical_cores(), cpu_quota()));
 }
 
 TEST(GroupMemory, OfVersion2CountsCachedFilesAsFree) {

@@ -52,6 +52,24 @@ class EveryEngine : public testing::TestWithParam<EngineCase> {
   }
 };
 
+/// Every place of an input whose size is no multiple of a vector's, also by check_input alone.
+TEST(CheckInput, FindsTheFirstValueThatIsNotFinite) {
+  Session session(test::random_model(small("resnet18"), 1));
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (size_t at : {0, 1, 37 * 33, 2 * 3 * 37 * 33 - 1}) {
+    for (float value : {kNan, -kNan, infinity, -infinity}) {
+      Tensor x = test::random_input(2, {37, 33}, 2);
+      x.data[at] = value;
+      EXPECT_THAT(
+          [&] { session.run(x, {.check_input = true}); },
+          testing::ThrowsMessage<Error>(HasSubstr(std::isnan(value) ? "input: NaN" : "input: infinity")))
+          << at;
+      x.data[at] = std::copysign(std::numeric_limits<float>::max(), value);
+      session.run(x, {.check_input = true});
+    }
+  }
+}
+
 TEST_P(EveryEngine, AcceptsFiniteNetworks) {
   for (const char* name : {"resnet50", "regnet_y_400mf"}) {
     Model model = test::random_model(small(name), 1);

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <cmath>
 #include <fstream>
+#include <functional>
+#include <stdexcept>
 #include <thread>
 
 #include "engine/cpu_executable.h"
@@ -508,6 +510,27 @@ TEST(Session, RunsInAChildOfForkAsInItsParent) {
   EXPECT_EQ(session.run(input).logits.data, expected);
 }
 
+/// Stopped before its n-th block, with every backend, and usable afterwards.
+TEST(Session, StopsWhenAsked) {
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 1);
+  Tensor input = test::random_input(1, {64, 64}, 2);
+  for (Backend backend : {Backend::cpu, Backend::reference}) {
+    Session session(model, {.backend = backend});
+    const std::vector<float> expected = session.run(input).logits.data;
+    int asked = 0;
+    std::function<bool()> stop = [&] { return ++asked == 3; };
+    const RunOptions options{.stop = &stop};
+    EXPECT_THAT([&] { session.run(input, options); },
+                testing::ThrowsMessage<Error>(testing::HasSubstr("run: stopped")));
+    EXPECT_EQ(asked, 3);
+    EXPECT_EQ(session.run(input, options).logits.data, expected);
+    EXPECT_EQ(asked, 3 + 8) << "once before each block";
+    stop = []() -> bool { throw std::logic_error("of the caller"); };
+    EXPECT_THROW(session.run(input, options), std::logic_error);
+    EXPECT_EQ(session.run(input).logits.data, expected);
+  }
+}
+
 int64_t resident_bytes() {
   int64_t size = 0, resident = 0;
   std::ifstream("/proc/self/statm") >> size >> resident;
@@ -529,6 +552,17 @@ TEST(Session, TakesTheMemoryThatItsExecutableSays) {
   session.run(input, {.record_masks = false});
   const double taken = static_cast<double>(resident_bytes() - before);
   EXPECT_NEAR(taken / static_cast<double>(said), 1, 0.15);
+}
+
+TEST(Session, RefusesARunBeyondTheMemory) {
+  Session session(test::random_model({.name = "resnet50", .granularity = {4, 4, 2, 1}}, 1));
+  session.check_memory({64, 64}, 1);
+  EXPECT_THAT(
+      [&] {
+        session.check_memory({2048, 2048}, 500);
+      },
+      testing::ThrowsMessage<Error>(testing::HasSubstr("500 images of 2048 x 2048 px needs")));
+  EXPECT_THROW(session.check_memory({8, 8}, 1), Error);
 }
 
 }  // namespace

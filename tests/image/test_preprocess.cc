@@ -141,6 +141,13 @@ TEST(ToInput, NormalisesPlanes) {
   EXPECT_ERROR(to_input(image, preprocessing), HasSubstr("expected 3 means"));
 }
 
+TEST(CheckBatchMemory, RefusesMoreThanThereIs) {
+  const MapSize size{8192, 4096};
+  check_batch_memory(1, {32, 48});
+  EXPECT_ERROR(check_batch_memory(100000, size), HasSubstr("100000 images of 8192 x 4096 px needs"));
+  EXPECT_THROW(check_batch_memory(-1, size), Error);
+}
+
 TEST(Stack, JoinsEqualShapesOnly) {
   Tensor a({1, 3, 1, 2}, 1.0f), b({1, 3, 1, 2}, 2.0f);
   Tensor both = stack({a, b});

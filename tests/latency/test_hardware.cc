@@ -1,7 +1,11 @@
 // Hardware profiles: shipped ones, round trips, and what is said of bad ones.
 #include <gmock/gmock.h>
 
+#include <cstdlib>
+#include <filesystem>
+
 #include "lasnet/hardware.h"
+#include "latency/host_profile.h"
 #include "schedule/cuda_tile_costs.h"
 #include "support/expect_error.h"
 #include "support/temporary_dir.h"
@@ -55,6 +59,25 @@ TEST(Hardware, AFileIsReadByItsPath) {
 TEST(Hardware, AnUnknownNameSuggestsTheNearest) {
   EXPECT_ERROR(load_hardware("v10"), AllOf(HasSubstr("'v10'"), HasSubstr("did you mean v100?")));
   EXPECT_ERROR(load_hardware("abacus"), HasSubstr("known: "));
+}
+
+TEST(Hardware, OfThisMachineIsTheCalibratedElseTheShippedOne) {
+  const TemporaryDir cache;
+  const char* old = std::getenv("XDG_CACHE_HOME");
+  const std::string before = old == nullptr ? "" : old;
+  setenv("XDG_CACHE_HOME", cache.path().c_str(), 1);
+  const Isa isa = available_isas().back();
+  HardwareProfile shipped = host_hardware();
+  EXPECT_EQ(shipped.name, "cpu-" + to_string(isa));
+  const std::string file = cached_profile_path(isa);
+  std::filesystem::create_directories(std::filesystem::path(file).parent_path());
+  shipped.cpu.cores = 77;
+  write_text(file, hardware_to_toml(shipped));
+  EXPECT_EQ(host_hardware().name, file);
+  EXPECT_EQ(host_hardware().cpu.cores, 77);
+  write_text(file, "no profile");
+  EXPECT_EQ(host_hardware().name, "cpu-" + to_string(isa));
+  setenv("XDG_CACHE_HOME", before.c_str(), 1);
 }
 
 TEST(Hardware, BadProfilesNameTheKey) {

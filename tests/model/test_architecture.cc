@@ -223,6 +223,12 @@ TEST(Weights, ProblemsAreListedTogether) {
   }
 }
 
+TEST(Weights, RandomOnesBeyondTheMemoryAreRefused) {
+  const ModelSpec spec = make_spec({.name = "resnet101", .width = 30});
+  EXPECT_THAT([&] { random_weights(spec, 1); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("resnet101 of width 30 needs")));
+}
+
 TEST(Weights, FreshMaskersStartActive) {
   ModelSpec spec = spec_of("resnet18", "4-4-2-1");
   Weights weights = random_weights(spec, 1);

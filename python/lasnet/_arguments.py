@@ -1,0 +1,117 @@
+"""Checks of arguments, with messages that name them."""
+
+from __future__ import annotations
+
+import math
+import operator
+import os
+from typing import TYPE_CHECKING, Any, Iterable, Sequence, Union
+
+from ._core import Error
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image as PilImage
+
+    #: What an image may be.
+    ImageLike = Union[str, os.PathLike[str], bytes, bytearray, memoryview, PilImage, np.ndarray[Any, Any]]
+    #: S per stage or per block: "4-4-2-1", (4, 4, 2, 1), or "static".
+    GranularityLike = Union[str, Sequence[int]]
+
+_INT_LIMIT = 2**31 - 1
+
+
+def integer(name: str, value: Any, low: int = 0, high: int = _INT_LIMIT) -> int:
+    """An integer from low to high. Raises TypeError or Error."""
+    if isinstance(value, bool):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {_describe(value)}") from None
+    if not low <= number <= high:
+        raise Error(f"{name}: {_shorten(number)}; expected {low} to {high}")
+    return number
+
+
+def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite float from low to high. Raises TypeError or Error."""
+    if isinstance(value, (str, bytes, bool)):
+        raise TypeError(f"{name}: expected a number, got {_describe(value)}")
+    try:
+        result = float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name}: expected a number, got {_describe(value)}") from None
+    if not (math.isfinite(result) and low <= result <= high):
+        raise Error(f"{name}: {result:g}; expected a finite number from {low:g} to {high:g}")
+    return result
+
+
+def text(name: str, value: Any) -> str:
+    """A string. Raises TypeError."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}: expected a string, got {_describe(value)}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Error(f"{name}: {value!r} cannot be written as UTF-8") from None
+    return value
+
+
+def optional_text(name: str, value: Any) -> str | None:
+    """A string or None. Raises TypeError."""
+    return None if value is None else text(name, value)
+
+
+def texts(name: str, values: Any) -> list[str]:
+    """Strings. Raises TypeError."""
+    if isinstance(values, str):
+        raise TypeError(f"{name}: expected a sequence of strings, got one string")
+    return [text(f"{name}[{i}]", value) for i, value in enumerate(_iterate(name, values, "strings"))]
+
+
+def numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
+    """So many finite floats. Raises TypeError or Error."""
+    if isinstance(values, str):
+        raise TypeError(f"{name}: expected {count} numbers, got a string")
+    result = tuple(number(f"{name}[{i}]", v) for i, v in enumerate(_iterate(name, values, "numbers")))
+    if len(result) != count:
+        raise Error(f"{name}: {len(result)} numbers; expected {count}")
+    return result
+
+
+def path(name: str, value: Any) -> bytes:
+    """A path, as the system takes it. Raises TypeError or Error."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name}: expected a path, got {_describe(value)}")
+    encoded = os.fsencode(value)
+    if b"\0" in encoded:
+        raise Error(f"{name}: {os.fsdecode(encoded)!r} has a null character, which no path has")
+    if not encoded:
+        raise Error(f"{name}: is empty; expected a path")
+    return encoded
+
+
+def granularity(name: str, value: Any) -> str | None:
+    """"4-4-2-1" of it, or of integers; None stays. Raises TypeError or Error."""
+    if value is None or isinstance(value, str):
+        return optional_text(name, value)
+    sizes = [integer(f"{name}[{i}]", size, 1) for i, size in enumerate(_iterate(name, value, "integers"))]
+    return "-".join(map(str, sizes)) if sizes else "static"
+
+
+def _iterate(name: str, values: Any, of_what: str) -> Iterable[Any]:
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"{name}: expected a sequence of {of_what}, got {_describe(values)}") from None
+
+
+def _describe(value: Any) -> str:
+    described = repr(value) if isinstance(value, (str, bytes, bool, int, float)) else ""
+    kind = f"a value of type {type(value).__name__}"
+    return kind if not described or len(described) > 40 else f"{described}, {kind}"
+
+
+def _shorten(value: int) -> str:
+    return str(value) if -(10**20) < value < 10**20 else "an integer of more than 20 digits"

@@ -1,0 +1,253 @@
+"""Predicting how long a network takes, on hardware that need not be here."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any, Sequence
+
+from . import _arguments as arguments
+from . import _core
+from ._core import Error
+from ._model import Model, _overrides
+
+if TYPE_CHECKING:
+    from ._arguments import GranularityLike
+
+
+@dataclasses.dataclass(frozen=True)
+class OperatorLatency:
+    """Predicted time of one operator. The parts need not add up where they overlap."""
+
+    name: str  #: e.g. "conv2", "masker", "gather"
+    seconds: float
+    compute_seconds: float  #: arithmetic
+    offchip_seconds: float  #: moving weights and maps from and to memory
+    onchip_seconds: float  #: what shared caches move
+    launch_seconds: float  #: starting the operator
+    utilisation: float  #: share of the lanes that work
+    tile: str  #: e.g. "64 channels x 8 x 8 pixels x 2 patches"
+    bound: str  #: the largest part: "compute", "offchip", "onchip" or "launch"
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockLatency:
+    """Predicted time of one residual block, for a batch."""
+
+    name: str
+    stage: int  #: 1 to 4
+    static_seconds: float  #: without masker, everything computed
+    dynamic_seconds: float  #: expected over the masks
+    schedule: str  #: of the dynamic block
+    operators: tuple[OperatorLatency, ...]  #: of the dynamic block
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkLatency:
+    """Predicted time of a network, for a batch."""
+
+    hardware: str
+    batch: int
+    size: tuple[int, int]  #: height and width of the images, px
+    static_seconds: float
+    dynamic_seconds: float
+    macs_ratio: float  #: expected multiply-accumulates over the static network's
+    blocks: tuple[BlockLatency, ...]
+    fixed: tuple[OperatorLatency, ...]  #: stem, pooling and head
+
+    @property
+    def speedup(self) -> float:
+        """Static time over dynamic time."""
+        return self.static_seconds / self.dynamic_seconds
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchCurve:
+    """Latency of one stage's blocks (or of one block) with one S, at the rates of the search."""
+
+    name: str  #: "stage 1", or the block's
+    stage: int  #: 1 to 4
+    granularity: int
+    seconds: tuple[float, ...]
+    static_seconds: float  #: of the same blocks without masks
+    seconds_at_rate: float  #: at the rate that the choice is made for
+    break_even: float  #: rate up to which they are faster than without masks; 0: at none
+    chosen: bool
+    coarse: bool  #: one patch holds more than half of the map
+
+
+@dataclasses.dataclass(frozen=True)
+class GranularitySearch:
+    """What a search chose, and what that brings."""
+
+    granularity: str  #: per stage or block, e.g. "4-4-2-1"
+    rate: float  #: that it was chosen for
+    macs_ratio: float  #: expected there
+    latency: NetworkLatency  #: predicted there
+    rates: tuple[float, ...]  #: of the curves
+    curves: tuple[SearchCurve, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class HardwareProfile:
+    """What the latency model knows of a processor."""
+
+    name: str
+    kind: str  #: "gpu": the paper's model; "cpu", "cuda": this library's kernels, measured
+    description: str
+    source: str  #: where the numbers come from
+    toml: str  #: the profile as a file, which `hardware=` reads back from a path
+
+
+def predict_latency(
+    network: Model | str | os.PathLike[str],
+    *,
+    hardware: str | os.PathLike[str] | None = None,
+    granularity: GranularityLike | None = None,
+    rate: float = 0.5,
+    batch: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    threads: int = 1,
+    precision: str = "fp32",
+    schedule: str = "auto",
+    equations: str = "default",
+) -> NetworkLatency:
+    """Predicts how long a batch takes, by a model of algorithm, schedule and hardware (paper, section 3.3).
+
+    network: the name of an architecture, a model file, or a Model.
+    hardware: the name of a profile (`hardware_profiles`), or the path of one; None for this machine's CPU.
+    granularity: S per stage or block; None for "4-4-2-1" of an architecture, else the file's own.
+    rate: probability that a patch is active, 0 to 1.
+    batch: images per run; None for 1, of published server GPUs for 128.
+    size: side of the images in px, or (height, width); None for the model's, else 224.
+    threads: of a CPU. precision: "fp32" or "fp16".
+    schedule: "auto", or fixed choices, e.g. "masker=pooled,gather=indirect".
+    equations: "default", or "paper" for those of the published simulator.
+
+    >>> latency = lasnet.predict_latency("resnet101", hardware="tx2", granularity="4-4-2-1", rate=0.5)
+    >>> latency.speedup > 1.2
+    True
+
+    Raises Error on unknown names and values out of range; TypeError on arguments of a wrong type.
+    """
+    question = _question(hardware, granularity, rate, batch, size, threads, precision, schedule, equations)
+    return _network_latency(_core.predict(_network(network), question))
+
+
+def search(
+    network: Model | str | os.PathLike[str],
+    *,
+    hardware: str | os.PathLike[str] | None = None,
+    rate: float = 0.5,
+    macs: float | None = None,
+    budget_ms: float | None = None,
+    batch: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    threads: int = 1,
+    precision: str = "fp32",
+    schedule: str = "auto",
+    equations: str = "default",
+    candidates: Sequence[int] = (1, 2, 4, 7, 8, 14, 28),
+    tolerance: float = 0.03,
+    per_block: bool = False,
+    whole_maps: bool = False,
+) -> GranularitySearch:
+    """Chooses S per stage from predicted latency (paper, section 3.3).
+
+    rate: that the choice is made for. Or macs: the ratio of multiply-accumulates, from which the rate follows.
+        Or budget_ms: the largest rate at which a batch takes no longer than this.
+    candidates: granularities to choose from.
+    tolerance: the smallest S within this share of the least latency is chosen.
+    per_block: one S per block. whole_maps: also choose patches of more than half a map.
+    The others as of `predict_latency`.
+
+    >>> lasnet.search("resnet50", hardware="tx2", rate=0.5).granularity
+    '7-7-7-1'
+
+    Raises Error as `predict_latency` does, and on a ratio or budget that no rate meets.
+    """
+    if macs is not None and budget_ms is not None:
+        raise Error("macs, budget_ms: give one of them; each decides the rate")
+    question = _question(hardware, None, rate, batch, size, threads, precision, schedule, equations)
+    question["macs"] = None if macs is None else arguments.number("macs", macs, 0, 1)
+    question["budget_seconds"] = None if budget_ms is None else arguments.number("budget_ms", budget_ms) / 1e3
+    question["candidates"] = [arguments.integer(f"candidates[{i}]", s, 1) for i, s in enumerate(candidates)]
+    question["tolerance"] = arguments.number("tolerance", tolerance)
+    question["per_block"] = bool(per_block)
+    question["whole_maps"] = bool(whole_maps)
+    found = _core.search(_network(network), question)
+    found["latency"] = _network_latency(found["latency"])
+    found["rates"] = tuple(found["rates"])
+    found["curves"] = tuple(
+        SearchCurve(**{**curve, "seconds": tuple(curve["seconds"])}) for curve in found["curves"]
+    )
+    return GranularitySearch(**found)
+
+
+def hardware_profiles() -> list[HardwareProfile]:
+    """The profiles that are part of lasnet, for `hardware=`.
+
+    >>> "tx2" in [profile.name for profile in lasnet.hardware_profiles()]
+    True
+    """
+    return [HardwareProfile(**fields) for fields in _core.hardware_profiles()]
+
+
+def _network(network: Any) -> Any:
+    if isinstance(network, Model):
+        return network._handle
+    if not isinstance(network, (str, os.PathLike)):
+        raise TypeError(
+            f"network: expected the name of an architecture, a path or a lasnet.Model, got {type(network).__name__}"
+        )
+    return _text_path("network", network)
+
+
+def _text_path(name: str, value: Any) -> str:
+    return arguments.text(name, os.fsdecode(arguments.path(name, value)))
+
+
+def _size(size: Any) -> tuple[int, int] | None:
+    if size is None:
+        return None
+    sides = size if isinstance(size, (tuple, list)) else (size, size)
+    if len(sides) != 2:
+        raise Error(f"size: {len(sides)} numbers; expected a side in px, or (height, width)")
+    height, width = (arguments.integer("size", side, 32, 8192) for side in sides)
+    return height, width
+
+
+def _question(
+    hardware: Any,
+    granularity: Any,
+    rate: Any,
+    batch: Any,
+    size: Any,
+    threads: Any,
+    precision: Any,
+    schedule: Any,
+    equations: Any,
+) -> dict[str, Any]:
+    return {
+        **_overrides(None, granularity),
+        "hardware": None if hardware is None else _text_path("hardware", hardware),
+        "rate": arguments.number("rate", rate, 0, 1),
+        "batch": None if batch is None else arguments.integer("batch", batch, 1, 4096),
+        "size": _size(size),
+        "threads": arguments.integer("threads", threads, 1, 1024),
+        "precision": arguments.text("precision", precision),
+        "schedule": arguments.text("schedule", schedule),
+        "equations": arguments.text("equations", equations),
+    }
+
+
+def _operators(given: list[dict[str, Any]]) -> tuple[OperatorLatency, ...]:
+    return tuple(OperatorLatency(**fields) for fields in given)
+
+
+def _network_latency(given: dict[str, Any]) -> NetworkLatency:
+    given["blocks"] = tuple(
+        BlockLatency(**{**block, "operators": _operators(block["operators"])}) for block in given["blocks"]
+    )
+    given["fixed"] = _operators(given["fixed"])
+    return NetworkLatency(**given)

@@ -1,0 +1,109 @@
+"""The same numbers as the program prints."""
+
+import numpy
+import pytest
+from PIL import Image
+
+import lasnet
+from repository import DEMO, PHOTO
+
+
+def test_run(program, result):
+    printed = program("run", DEMO, PHOTO, "--json", "--repeat", 1)["images"][0]
+    top = [(entry["class"], pytest.approx(entry["probability"], rel=1e-12)) for entry in printed["top"]]
+    assert result.top(5) == [top]
+    assert result.trace.macs_ratio == pytest.approx(printed["macs_ratio"], rel=1e-12)
+    assert len(result.trace.blocks) == len(printed["blocks"])
+    for block, other in zip(result.trace.blocks, printed["blocks"]):
+        assert block.name == other["name"]
+        assert block.granularity == other["granularity"]
+        assert block.rate == pytest.approx(other["rate"], rel=1e-12)
+        assert block.dilated_rate == pytest.approx(other["dilated_rate"], rel=1e-12)
+        assert block.macs == pytest.approx(other["macs"], rel=1e-12)
+
+
+def test_forward(program, session, x, tmp_path):
+    batch = numpy.concatenate([x, x[..., ::-1]])
+    numpy.save(tmp_path / "x.npy", batch)
+    program("forward", DEMO, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy", "--masks", tmp_path / "masks")
+    result = session.run(batch)
+    assert numpy.array_equal(result.logits, numpy.load(tmp_path / "y.npy"))
+    for block in result.trace.blocks:
+        assert numpy.array_equal(block.mask, numpy.load(tmp_path / "masks" / f"{block.name}.npy"))
+        assert block.mask.mean(axis=(1, 2)) == pytest.approx(block.rates)
+
+
+def test_pictures(program, result, tmp_path):
+    program("run", DEMO, PHOTO, "--overlay", tmp_path, "--json", "--repeat", 1)
+    name, probability = result.top(1)[0][0]
+    title = f"{name} {100 * probability:.0f} %"
+    heat = lasnet.heat_map(PHOTO, result.trace, title=title)
+    sheet = lasnet.mask_sheet(PHOTO, result.trace, title=title)
+    # Titles may be rounded otherwise; everything under them is the same.
+    for picture, kind in ((heat, "heat"), (sheet, "masks")):
+        printed = numpy.asarray(Image.open(tmp_path / f"{PHOTO.stem}.{kind}.png"))
+        assert picture.shape == printed.shape
+        assert numpy.array_equal(picture[50:], printed[50:])
+
+
+def test_predict(program):
+    printed = program("predict", "resnet101", "--hardware", "tx2", "--granularity", "4-4-2-1", "--rate", 0.5, "--json")
+    latency = lasnet.predict_latency("resnet101", hardware="tx2", granularity=(4, 4, 2, 1), rate=0.5)
+    assert 1e3 * latency.static_seconds == pytest.approx(printed["static_ms"], rel=1e-9)
+    assert 1e3 * latency.dynamic_seconds == pytest.approx(printed["dynamic_ms"], rel=1e-9)
+    assert latency.speedup == pytest.approx(printed["speedup"], rel=1e-9)
+    assert latency.macs_ratio == pytest.approx(printed["macs_ratio"], rel=1e-9)
+    assert (latency.batch, list(latency.size)) == (printed["batch"], printed["size"])
+    for block, other in zip(latency.blocks, printed["blocks"], strict=True):
+        assert (block.name, block.stage) == (other["name"], other["stage"])
+        assert 1e6 * block.dynamic_seconds == pytest.approx(other["dynamic_us"], rel=1e-9)
+        assert [part.name for part in block.operators] == [part["name"] for part in other["operators"]]
+        assert [part.bound for part in block.operators] == [part["bound"] for part in other["operators"]]
+
+
+def test_predict_defaults_are_the_programs(program, model):
+    for hardware in ("v100", "cpu-avx2"):
+        printed = program("predict", DEMO, "--hardware", hardware, "--json")
+        for network in (model, DEMO):
+            latency = lasnet.predict_latency(network, hardware=hardware)
+            assert 1e3 * latency.dynamic_seconds == pytest.approx(printed["dynamic_ms"], rel=1e-9)
+            assert (latency.batch, list(latency.size)) == (printed["batch"], printed["size"])
+    static = lasnet.predict_latency("resnet18", granularity="static")
+    assert static.dynamic_seconds == static.static_seconds
+    assert lasnet.predict_latency("resnet18").dynamic_seconds * 1e3 == pytest.approx(
+        program("predict", "resnet18", "--json")["dynamic_ms"], rel=1e-9
+    )
+
+
+def test_search(program):
+    printed = program("search", "resnet50", "--hardware", "v100", "--budget-ms", 200, "--json")
+    found = lasnet.search("resnet50", hardware="v100", budget_ms=200)
+    assert found.granularity == printed["granularity"]
+    assert found.rate == pytest.approx(printed["rate"], rel=1e-9)
+    assert found.rates == pytest.approx(printed["rates"])
+    assert 1e3 * found.latency.dynamic_seconds == pytest.approx(printed["dynamic_ms"], rel=1e-9)
+    assert len(found.curves) == len(printed["curves"])
+    assert [curve.chosen for curve in found.curves] == [curve["chosen"] for curve in printed["curves"]]
+
+
+def test_convert(program, tmp_path):
+    program("convert", DEMO, tmp_path / "a.safetensors", "--dtype", "bf16", "--json")
+    converted = lasnet.convert(DEMO, tmp_path / "b.safetensors", dtype="bf16")
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    assert converted.path == str(tmp_path / "b.safetensors")
+
+
+def test_hardware_profiles():
+    profiles = {profile.name: profile for profile in lasnet.hardware_profiles()}
+    assert {"v100", "tx2", "nano", "cpu-avx2", "cuda-h100"} <= set(profiles)
+    assert profiles["v100"].kind == "gpu"
+    assert all(profile.description and profile.source for profile in profiles.values())
+
+
+def test_a_profile_can_be_read_back(tmp_path):
+    tx2 = next(profile for profile in lasnet.hardware_profiles() if profile.name == "tx2")
+    (tmp_path / "copy.toml").write_text(tx2.toml)
+    arguments = dict(granularity="4-4-2-1", rate=0.5)
+    by_path = lasnet.predict_latency("resnet18", hardware=tmp_path / "copy.toml", **arguments)
+    by_name = lasnet.predict_latency("resnet18", hardware="tx2", **arguments)
+    assert by_path.dynamic_seconds == by_name.dynamic_seconds
