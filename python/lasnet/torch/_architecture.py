@@ -1,0 +1,213 @@
+"""Which of the engine's architectures a PyTorch network is: its structure, checked layer by layer.
+
+Networks are recognised by their modules, not by their classes: neither torchvision nor timm is imported.
+"""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+# Bottleneck blocks?, blocks per stage, groups of the 3x3, and its width per group in the first stage.
+RESNETS = {
+    "resnet18": (False, (2, 2, 2, 2), 1, 64),
+    "resnet34": (False, (3, 4, 6, 3), 1, 64),
+    "resnet50": (True, (3, 4, 6, 3), 1, 64),
+    "resnet101": (True, (3, 4, 23, 3), 1, 64),
+    "resnet152": (True, (3, 8, 36, 3), 1, 64),
+    "resnext50_32x4d": (True, (3, 4, 6, 3), 32, 4),
+    "resnext101_32x8d": (True, (3, 4, 23, 3), 32, 8),
+    "wide_resnet50_2": (True, (3, 4, 6, 3), 1, 128),
+    "wide_resnet101_2": (True, (3, 4, 23, 3), 1, 128),
+}
+# Blocks per stage, channels per stage, and channels per group of the 3x3.
+REGNETS = {
+    "regnet_y_400mf": ((1, 3, 6, 6), (48, 104, 208, 440), 8),
+    "regnet_y_800mf": ((1, 3, 8, 2), (64, 144, 320, 784), 16),
+    "regnet_y_1_6gf": ((2, 6, 17, 2), (48, 120, 336, 888), 24),
+}
+RESNET_CHANNELS = (64, 128, 256, 512)
+REGNET_STEM_CHANNELS = 32
+BATCH_NORM_EPSILON = 1e-5  # with which the engine folds BatchNorm into convolutions
+
+# Modules of a block that compute nothing where they are absent, None or Identity. timm's variants fill them.
+_OPTIONAL = ("drop_block", "aa", "se", "drop_path")
+_RESNET_BLOCK = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "relu", "act1", "act2", "act3", "downsample", *_OPTIONAL)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What the engine's metadata says of a network; see `lasnet inspect`."""
+
+    name: str
+    width: float  # multiplies all channels
+    stem: str  # "imagenet", or "small" for images of 32 to 128 px
+    blocks: tuple  # module paths of the residual blocks, stage by stage
+    granularity: tuple = ()  # S per stage, or per block
+
+    @property
+    def is_regnet(self):
+        return self.name in REGNETS
+
+
+@dataclass(frozen=True)
+class _Conv:
+    """A convolution without bias, and the BatchNorm after it."""
+
+    path: str
+    norm: str
+    channels: tuple  # in, out
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+
+
+def recognise(model):
+    """Return the Architecture of `model`; raise ValueError naming what no architecture of the engine has."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    name = (getattr(model, "default_cfg", None) or {}).get("architecture") or type(model).__name__
+
+    def refuse(reason):
+        raise ValueError(
+            f"model {name}: {reason}. Plain networks can be made dynamic: {', '.join([*RESNETS, *REGNETS])}"
+            " of torchvision, and those of timm that are built like them"
+        )
+
+    if all(hasattr(model, part) for part in ("conv1", "bn1", "maxpool", "layer1", "layer4")):
+        architecture, convs = _resnet(model, refuse)
+    elif hasattr(model, "stem") and hasattr(model, "trunk_output"):
+        architecture, convs = _regnet(model, refuse)
+    else:
+        refuse("it is neither a ResNet nor a RegNet with torchvision's names")
+    modules = dict(model.named_modules())
+    for conv in convs:
+        _check(modules.get(conv.path), modules.get(conv.norm), conv, refuse)
+    pool = getattr(model, "avgpool", None) or getattr(model, "global_pool", None)
+    if getattr(pool, "output_size", 1) not in (1, (1, 1)) or getattr(pool, "pool_type", "avg") not in ("avg", ""):
+        refuse("its last pooling is not the mean over all pixels")
+    return architecture
+
+
+def _resnet(model, refuse):
+    stages = [[child for _, child in getattr(model, f"layer{stage}").named_children()] for stage in (1, 2, 3, 4)]
+    for block in (block for stage in stages for block in stage):
+        for part, module in block.named_children():
+            if part not in _RESNET_BLOCK:
+                refuse(f"a block has a part '{part}', which plain ResNets lack")
+            if part in _OPTIONAL and not isinstance(module, nn.Identity):
+                refuse(f"a block has a part '{part}' ({type(module).__name__}), which plain ResNets lack")
+            if part.startswith(("relu", "act")) and not isinstance(module, nn.ReLU):
+                refuse(f"its activation is {type(module).__name__}; expected ReLU")
+    if not isinstance(model.conv1, nn.Conv2d):
+        refuse("its stem is not one convolution")
+    small = isinstance(model.maxpool, nn.Identity)
+    if not small and (not isinstance(model.maxpool, nn.MaxPool2d) or _pooling(model.maxpool) != (3, 2, 1)):
+        refuse("its stem does not end with a 3x3 max-pool of stride 2")
+    depths = tuple(len(stage) for stage in stages)
+    width = model.conv1.out_channels / RESNET_CHANNELS[0]
+    planes = [_scaled(channels, width) for channels in RESNET_CHANNELS]
+    first = stages[0][0]
+    bottleneck = hasattr(first, "conv3")
+    for name, (is_bottleneck, blocks, groups, per_group) in RESNETS.items():
+        middle = [max(p * per_group // 64, 1) * groups if bottleneck else p for p in planes]
+        if (is_bottleneck, blocks, groups) != (bottleneck, depths, getattr(first.conv2, "groups", 0)):
+            continue
+        if first.conv2.out_channels == middle[0]:
+            break
+    else:
+        refuse(f"no architecture has stages of {'-'.join(map(str, depths))} such blocks")
+    convs = [_Conv("conv1", "bn1", (3, planes[0]), 3 if small else 7, 2)]
+    channels, paths = planes[0], []
+    for stage, depth in enumerate(depths):
+        out = planes[stage] * 4 if bottleneck else planes[stage]
+        for index in range(depth):
+            path = f"layer{stage + 1}.{index}"
+            stride = 2 if stage > 0 and index == 0 else 1
+            paths.append(path)
+            mid = middle[stage]
+            if bottleneck:
+                body = [((channels, mid), 1, 1, 1), ((mid, mid), 3, stride, groups), ((mid, out), 1, 1, 1)]
+            else:
+                body = [((channels, out), 3, stride, 1), ((out, out), 3, 1, 1)]
+            convs += [_Conv(f"{path}.conv{i}", f"{path}.bn{i}", *conv) for i, conv in enumerate(body, 1)]
+            if stride != 1 or channels != out:
+                convs.append(_Conv(f"{path}.downsample.0", f"{path}.downsample.1", (channels, out), 1, stride))
+            channels = out
+    return Architecture(name, width, "small" if small else "imagenet", tuple(paths)), convs
+
+
+def _regnet(model, refuse):
+    stages = [[path for path, _ in stage.named_children()] for stage in model.trunk_output.children()]
+    depths = tuple(len(stage) for stage in stages)
+    name = next((name for name, (blocks, _, _) in REGNETS.items() if blocks == depths), None)
+    stem = next(iter(model.stem.children()), None)
+    if name is None or not isinstance(stem, nn.Conv2d):
+        refuse(f"no architecture has stages of {'-'.join(map(str, depths))} such blocks")
+    _, widths, group_width = REGNETS[name]
+    width = stem.out_channels / REGNET_STEM_CHANNELS
+    small = stem.stride == (1, 1)
+    channels, paths = stem.out_channels, []
+    convs = [_Conv("stem.0", "stem.1", (3, channels), 3, 1 if small else 2)]
+    for stage, base in enumerate(widths, 1):
+        out = _scaled(base, width, group_width)
+        for index in range(depths[stage - 1]):
+            path = f"trunk_output.block{stage}.block{stage}-{index}"
+            stride = 2 if index == 0 else 1
+            paths.append(path)
+            body = {"a": ((channels, out),), "b": ((out, out), 3, stride, out // group_width), "c": ((out, out),)}
+            convs += [_Conv(f"{path}.f.{part}.0", f"{path}.f.{part}.1", *conv) for part, conv in body.items()]
+            if stride != 1 or channels != out:
+                convs.append(_Conv(f"{path}.proj.0", f"{path}.proj.1", (channels, out), 1, stride))
+            _check_squeeze_excite(model.get_submodule(path), (max(channels // 4, 1), out), refuse)
+            channels = out
+    return Architecture(name, width, "small" if small else "imagenet", tuple(paths)), convs
+
+
+def _check_squeeze_excite(block, channels, refuse):
+    se = getattr(block.f, "se", None)
+    if se is None:
+        refuse("it is a RegNetX: its blocks have no Squeeze-and-Excitation")
+    if (se.fc1.out_channels, se.fc2.out_channels) != channels:
+        refuse(f"its Squeeze-and-Excitation has {se.fc1.out_channels} channels inside; expected {channels[0]}")
+    if not isinstance(se.activation, nn.ReLU) or not isinstance(block.activation, nn.ReLU):
+        refuse("its activation is not ReLU")
+
+
+def _check(conv, norm, wanted, refuse):
+    """Hold a convolution and its BatchNorm against what the engine computes."""
+    in_channels, out_channels = wanted.channels
+    k, s = wanted.kernel, wanted.stride
+    expected = ((out_channels, in_channels // wanted.groups, k, k), (s, s), (k // 2, k // 2), (1, 1), wanted.groups)
+    if not isinstance(conv, nn.Conv2d):
+        refuse(f"{wanted.path}: expected a convolution, got {type(conv).__name__}")
+    got = (tuple(conv.weight.shape), conv.stride, conv.padding, conv.dilation, conv.groups)
+    if got != expected or conv.bias is not None:
+        words = "shape, stride, padding, dilation and groups of the convolution"
+        refuse(f"{wanted.path}: {words}: expected {expected} and no bias, got {got}")
+    if not all(hasattr(norm, part) for part in ("weight", "running_mean", "eps")) or norm.weight is None:
+        refuse(f"{wanted.norm}: expected a BatchNorm with weights and statistics, got {type(norm).__name__}")
+    if abs(norm.eps - BATCH_NORM_EPSILON) > 1e-9:
+        refuse(f"{wanted.norm}: the epsilon is {norm.eps:g}; expected {BATCH_NORM_EPSILON:g}")
+
+
+def _pooling(pool):
+    return tuple(value[0] if isinstance(value, tuple) else value for value in (pool.kernel_size, pool.stride, pool.padding))
+
+
+def _scaled(channels, width, multiple=8):
+    """Channels times width, as a multiple of `multiple`; halves are rounded up."""
+    return max(int(channels * width / multiple + 0.5), 1) * multiple
+
+
+def parse_granularity(granularity, blocks):
+    """"4-4-2-1" or integers -> (4, 4, 2, 1). One S per stage or per block; ValueError otherwise."""
+    entries = granularity.split("-") if isinstance(granularity, str) else list(granularity)
+    try:
+        sizes = tuple(int(entry) for entry in entries)
+    except (TypeError, ValueError):
+        sizes = ()
+    if len(sizes) not in (4, blocks) or min(sizes) < 1:
+        raise ValueError(
+            f"granularity {granularity!r}: expected 4 integers >= 1 (S per stage, e.g. 4-4-2-1) or {blocks} (per block)"
+        )
+    return sizes

@@ -1,0 +1,212 @@
+"""Dynamic residual blocks: computed densely and multiplied by the mask, so that the mask gets a gradient.
+
+Sections are those of "Latency-aware Spatial-wise Dynamic Networks" (NeurIPS 2022).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class BlockMasks(NamedTuple):
+    """What one dynamic block decided for a batch of N images; float32, 1 where something is computed."""
+
+    difference: Tensor  # logit0 - logit1 of every patch [N, 1, rows, cols]
+    patches: Tensor  # the decisions [N, 1, rows, cols]
+    mask: Tensor  # M, over the output's pixels [N, 1, H', W']
+    dilated: Tensor  # D, what the second convolution reads for M [N, 1, h, w]
+
+    @property
+    def rate(self):
+        """Activation rate r of every image [N], differentiable."""
+        return self.mask.mean((1, 2, 3))
+
+    @property
+    def dilated_rate(self):
+        return self.dilated.mean((1, 2, 3))
+
+
+def logistic_noise(like):
+    """Differences of two standard Gumbel samples, which are logistic samples, in the shape of `like`."""
+    u = torch.rand_like(like).clamp(1e-7, 1 - 6e-8)
+    return torch.log(u) - torch.log1p(-u)
+
+
+def decide_patches(difference):
+    return difference.detach().ge(0).to(difference.dtype)
+
+
+def sample_patches(difference, noise, temperature):
+    """Hard Gumbel-softmax over two logits (section 3.4): values 0 and 1, the gradient of the sigmoid."""
+    perturbed = difference + noise
+    soft = torch.sigmoid(perturbed / temperature)
+    return decide_patches(perturbed) + (soft - soft.detach())
+
+
+def pool_under_patches(x, window):
+    """Mean of x [N, C, H, W] over windows of `window` pixels, those at the edges clipped."""
+    size = [min(window, x.shape[2]), min(window, x.shape[3])]
+    return F.avg_pool2d(x, size, size, ceil_mode=True, count_include_pad=False)
+
+
+def expand_to_map(patches, granularity, height, width):
+    """Repeat decisions [N, 1, rows, cols] over S x S pixels: M [N, 1, height, width]."""
+    n, _, rows, cols = patches.shape
+    s, t = min(granularity, height), min(granularity, width)
+    tiles = patches.reshape(n, 1, rows, 1, cols, 1).expand(n, 1, rows, s, cols, t)
+    return tiles.reshape(n, 1, rows * s, cols * t)[:, :, :height, :width]
+
+
+def dilate(mask, stride, height, width, straight_through):
+    """D [N, 1, height, width]: what a 3x3 convolution reads for the outputs in `mask`.
+
+    With `straight_through`, D has the gradient of a max-pool whose equal maxima share it; else none.
+    """
+    hard = mask.detach()
+    dilated = F.max_pool2d(_spread(hard, stride, height, width), 3, 1, 1)
+    if not straight_through:
+        return dilated
+
+    def mean_over(pixels):
+        count = _window_sums(_spread(pixels, stride, height, width))
+        return _window_sums(_spread(mask * pixels, stride, height, width)) / count.clamp_min(1)
+
+    shared = torch.where(dilated > 0, mean_over(hard), mean_over(torch.ones_like(hard)))
+    return dilated + (shared - shared.detach())
+
+
+def _spread(mask, stride, height, width):
+    """Move output (y, x) to input (s * y, s * x), with zeros between."""
+    if stride == 1:
+        return mask
+    n, _, rows, cols = mask.shape
+    spaced = F.pad(mask.reshape(n, 1, rows, 1, cols, 1), (0, stride - 1, 0, 0, 0, stride - 1))
+    return spaced.reshape(n, 1, rows * stride, cols * stride)[:, :, :height, :width]
+
+
+def _window_sums(x):
+    return F.avg_pool2d(x, 3, 1, 1, divisor_override=1)
+
+
+class Masker(nn.Module):
+    """Decides patch by patch (section 3.1): mean of the input under the patch, then a 1x1 convolution to 2 logits.
+
+    A patch is active where logit0 >= logit1. In training, decisions are sampled with noise. They are made in
+    float32, also under autocast.
+    """
+
+    def __init__(self, channels, window, bias, standardise):
+        super().__init__()
+        self.window = window  # input pixels on a side of a patch
+        self.norm = nn.BatchNorm2d(channels, affine=False) if standardise else None
+        self.conv2 = nn.Conv2d(channels, 2, 1)
+        with torch.no_grad():
+            self.conv2.bias.copy_(torch.tensor([bias, 0.0]))
+            if standardise:  # at first it changes nothing
+                self.norm.running_var.fill_(1 - self.norm.eps)
+        # Tensors, because torch.compile would compile again for every new number.
+        self.register_buffer("temperature", torch.tensor(5.0), persistent=False)
+        self.register_buffer("noise_scale", torch.tensor(1.0), persistent=False)
+
+    def forward(self, x):
+        """x [N, C, H, W] -> logit differences and decisions, both float32 [N, 1, rows, cols]."""
+        with torch.autocast(x.device.type, enabled=False):
+            pooled = pool_under_patches(x, self.window).float()
+            if self.norm is not None:
+                pooled = self.norm(pooled)
+            weight, bias = self.conv2.weight.float(), self.conv2.bias.float()
+            difference = F.conv2d(pooled, (weight[0] - weight[1])[None], (bias[0] - bias[1])[None])
+            if not self.training:
+                return difference, decide_patches(difference)
+            noise = logistic_noise(difference.detach()) * self.noise_scale
+            return difference, sample_patches(difference, noise, self.temperature)
+
+    def folded(self):
+        """Return weight [2, C, 1, 1] and bias [2] of the masker alone, what stands before it folded in."""
+        weight, bias = self.conv2.weight.detach().float(), self.conv2.bias.detach().float()
+        if self.norm is None:
+            return weight, bias
+        scale = (self.norm.running_var + self.norm.eps).rsqrt()
+        weight = weight * scale[:, None, None]
+        return weight, bias - (weight * self.norm.running_mean[:, None, None]).sum((1, 2, 3))
+
+
+class DynamicBlock(nn.Module):
+    """A residual block of which a masker chooses the patches: ReLU(identity + M * body).
+
+    It takes over the children of the block that it replaces, under their names. `masks` are the last batch's.
+    """
+
+    def __init__(self, block, granularity, bias, standardise, straight_through):
+        super().__init__()
+        self._modules.update(block._modules)
+        convs = [conv for conv, _ in self.body()]
+        self.granularity = granularity
+        self.stride = convs[0].stride[0] * convs[1].stride[0]
+        self.straight_through = straight_through
+        self.masker = Masker(convs[0].in_channels, granularity * self.stride, bias, standardise)
+        self.masker.to(convs[0].weight.device)
+        self.masks = None
+        self.train(block.training)
+
+    def body(self):
+        """Pairs of convolution and BatchNorm, 2 or 3."""
+        raise NotImplementedError
+
+    def projection(self):
+        """The identity path's 1x1 convolution with its BatchNorm, or None."""
+        raise NotImplementedError
+
+    def squeeze_excite(self):
+        """The module after the second convolution, or None."""
+        return None
+
+    def forward(self, x):
+        body, se, projection = self.body(), self.squeeze_excite(), self.projection()
+        height, width = (-(-side // self.stride) for side in x.shape[2:])
+        difference, patches = self.masker(x)
+        mask = expand_to_map(patches, self.granularity, height, width)
+        y = x
+        for index, (conv, norm) in enumerate(body):
+            if index == 2 and se is not None:
+                y = _squeeze_excite(se, y, mask.to(y.dtype))
+            y = norm(conv(y))
+            if index == 0:
+                dilated = dilate(mask, body[1][0].stride[0], *y.shape[2:], self.straight_through)
+            if index + 1 < len(body):
+                y = F.relu(y, inplace=True)
+        self.masks = BlockMasks(difference, patches, mask, dilated)
+        identity = x if projection is None else projection(x)
+        return F.relu(torch.addcmul(identity, y, mask.to(y.dtype)), inplace=True)
+
+    def __getstate__(self):
+        """Copies and pickles leave the last batch out: its tensors belong to a graph."""
+        return {**self.__dict__, "masks": None}
+
+
+def _squeeze_excite(se, y, mask):
+    """Scale y [N, C, H', W'] by what Squeeze-and-Excitation makes of its mean over active pixels."""
+    mean = (y * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp_min(1)
+    return y * torch.sigmoid(se.fc2(F.relu(se.fc1(mean))))
+
+
+class DynamicResNetBlock(DynamicBlock):
+    def body(self):
+        layers = [(self.conv1, self.bn1), (self.conv2, self.bn2)]
+        return layers + [(self.conv3, self.bn3)] if "conv3" in self._modules else layers
+
+    def projection(self):
+        return self._modules.get("downsample")
+
+
+class DynamicRegNetBlock(DynamicBlock):
+    def body(self):
+        return [(part[0], part[1]) for part in (self.f.a, self.f.b, self.f.c)]
+
+    def projection(self):
+        return self._modules.get("proj")
+
+    def squeeze_excite(self):
+        return self.f.se

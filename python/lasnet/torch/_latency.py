@@ -1,0 +1,81 @@
+"""The latency that the predictor expects of the network's present masks (section 3.3), as a loss."""
+
+import functools
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from ._losses import check_gradient, mean_over_processes, rates
+from ._network import DynamicNetwork
+
+_RATES = tuple(step / 10 for step in range(11))
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """Predicted times of a batch, in ms."""
+
+    blocks: tuple  # of every block at activation rates 0, 0.1 ... 1: 11 tuples of B numbers
+    rest: float  # of stem, pooling and classifier
+    static: float  # of the whole static network
+
+    def latency(self, block_rates):
+        """Time of the network in ms, a scalar, for rates [B]; linear between the table's, and differentiable."""
+        table = block_rates.new_tensor(self.blocks)
+        place = block_rates.clamp(0, 1) * (len(_RATES) - 1)
+        below = place.detach().floor().clamp_max(len(_RATES) - 2).long()[None]
+        low, high = table.gather(0, below)[0], table.gather(0, below + 1)[0]
+        return (low + (high - low) * (place - below[0])).sum() + self.rest
+
+
+def latency_loss(net, ms, hardware=None, *, batch=1, size=224, weight=10.0, table=None, synchronise=True):
+    """weight * ((T - ms) / T_static)^2, with T the predicted time of the last batch's mean rates, a scalar.
+
+    Takes the place of `budget_loss` where a time is wanted; add the latter with a small weight to pin blocks at first.
+    net, synchronise: as of `budget_loss`. ms: the wanted time of a batch, in milliseconds.
+    hardware: a name of `lasnet.hardware_profiles()` or a profile's file, None for this machine's CPU. batch, size: of
+      the deployed network, in images and px. Predictions are made once for each of these. They need the package
+      `lasnet` with its engine.
+    table: a LatencyTable to use instead, for instance of measured times.
+    """
+    if not ms > 0:
+        raise ValueError(f"ms: expected a time > 0 in milliseconds, got {ms!r}")
+    check_gradient(net)
+    if table is None:
+        table = _predicted_table(*_description(net), hardware, batch, size)
+    time = table.latency(mean_over_processes(rates(net).mean(0), synchronise))
+    return weight * ((time - ms) / table.static) ** 2
+
+
+def _description(net):
+    network = next((module for module in net.modules() if isinstance(module, DynamicNetwork)), None)
+    if network is None:
+        raise ValueError(f"net: {type(net).__name__} holds no whole dynamic network to predict; give a table")
+    return network.architecture, network.fc.out_features if isinstance(network.fc, nn.Linear) else 1000
+
+
+@functools.lru_cache(maxsize=16)
+def _predicted_table(architecture, classes, hardware, batch, size):
+    predictions = [predict(architecture, classes, hardware, batch, size, rate) for rate in _RATES]
+    blocks = tuple(blocks for blocks, _, _ in predictions)
+    _, dynamic, static = predictions[-1]
+    return LatencyTable(blocks, dynamic - sum(blocks[-1]), static)
+
+
+def predict(architecture, classes, hardware, batch, size, rate):
+    """Return the predicted ms of every block, of the dynamic network and of the static one, at an activation rate."""
+    import lasnet
+
+    prediction = lasnet.predict_latency(
+        architecture.name,
+        hardware=hardware,
+        granularity="-".join(map(str, architecture.granularity)),
+        rate=rate,
+        width=architecture.width,
+        classes=classes,
+        stem=architecture.stem,
+        batch=batch,
+        size=size,
+    )
+    return tuple(block.dynamic_ms for block in prediction.blocks), prediction.dynamic_ms, prediction.static_ms

@@ -1,0 +1,68 @@
+"""Meets a budget after training, by the maskers' biases alone."""
+
+import torch
+
+from ._losses import MacAccount
+from ._network import dynamic_blocks
+
+_FARTHEST_SHIFT = 100.0
+_ROUNDS = 8
+_SETTLED_WITHIN = 0.002
+
+
+@torch.no_grad()
+def settle_budget(net, batches, target):
+    """Shift the decisions of all blocks alike until the mean MAC ratio without noise is `target`; return that ratio.
+
+    net: the dynamic network; it is evaluated, and left in the mode that it was in.
+    batches: batches of images, or of tuples that begin with them, for instance a DataLoader of training images. It is
+      gone through up to nine times, so an iterator will not do.
+    """
+    if iter(batches) is batches:
+        raise TypeError("batches: expected what can be gone through several times, such as a list; got an iterator")
+    if not 0 < target <= 1:
+        raise ValueError(f"target: expected a MAC ratio above 0 and at most 1, got {target!r}")
+    trained = net.training
+    net.eval()
+    try:
+        for remaining in range(_ROUNDS, -1, -1):
+            differences, shares, ratio = _evaluate(net, batches)
+            if remaining == 0 or abs(ratio - target) <= _SETTLED_WITHIN:
+                return ratio
+            shift = _shift_to(differences, shares, ratio, target)
+            for block in dynamic_blocks(net):
+                block.masker.conv2.bias += torch.tensor([shift / 2, -shift / 2]).to(block.masker.conv2.bias)
+    finally:
+        net.train(trained)
+
+
+def _evaluate(net, batches):
+    """Sorted logit differences of every block, the MACs that masks decide on in it, and the mean MAC ratio."""
+    device = next(net.parameters()).device
+    found, total, images = [[] for _ in dynamic_blocks(net)], 0.0, 0
+    for batch in batches:
+        x = batch[0] if isinstance(batch, (tuple, list)) else batch
+        net(x.to(device))
+        account = MacAccount(net)
+        for block, masks in zip(found, account.masks):
+            block.append(masks.difference.flatten().cpu())
+        total += float((account.costs().sum(1) + account.fixed).sum())
+        images += len(x)
+    if images == 0:
+        raise ValueError("batches: there are no images in them")
+    return [torch.cat(block).sort().values for block in found], account.masked_shares, total / images
+
+
+def _shift_to(differences, shares, ratio, target):
+    """The shift after which the mean MAC ratio, now `ratio`, is `target`: a patch brings its share of its block."""
+
+    def rates(shift):
+        at = torch.tensor(-shift)
+        return [1 - float(torch.searchsorted(block, at)) / len(block) for block in differences]
+
+    before, low, high = rates(0.0), -_FARTHEST_SHIFT, _FARTHEST_SHIFT
+    for _ in range(40):
+        middle = (low + high) / 2
+        moved = sum(share * (new - old) for share, new, old in zip(shares, rates(middle), before))
+        low, high = (middle, high) if ratio + moved < target else (low, middle)
+    return (low + high) / 2
