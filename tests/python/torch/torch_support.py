@@ -35,8 +35,13 @@ class ScaledResNet(resnet.ResNet):
         return super()._make_layer(block, scaled, *arguments, **options)
 
 
-def network(name, width=0.25, classes=7, stem="imagenet"):
-    """A static network of torchvision's, narrower than usual."""
+def network(name, width=None, classes=7, stem="imagenet"):
+    """A static network of torchvision's, narrower than usual.
+
+    Channels of ResNets and of regnet_y_800mf are multiples of 16 by default. Otherwise oneDNN 2.6, which Debian's
+    PyTorch has, writes beyond its buffers in the backward pass of 1x1 convolutions with a stride.
+    """
+    width = width or (0.25 if name in RESNETS else 0.5)
     if name in RESNETS:
         bottleneck, layers, groups, width_per_group = RESNETS[name]
         block = resnet.Bottleneck if bottleneck else resnet.BasicBlock
