@@ -23,6 +23,8 @@ class LatencyTable:
     def latency(self, block_rates):
         """Time of the network in ms, a scalar, for rates [B]; linear between the table's, and differentiable."""
         table = block_rates.new_tensor(self.blocks)
+        if table.shape[1] != len(block_rates):
+            raise ValueError(f"table: the table is of {table.shape[1]} blocks, the network has {len(block_rates)}")
         place = block_rates.clamp(0, 1) * (len(_RATES) - 1)
         below = place.detach().floor().clamp_max(len(_RATES) - 2).long()[None]
         low, high = table.gather(0, below)[0], table.gather(0, below + 1)[0]
@@ -67,15 +69,13 @@ def predict(architecture, classes, hardware, batch, size, rate):
     """Return the predicted ms of every block, of the dynamic network and of the static one, at an activation rate."""
     import lasnet
 
-    prediction = lasnet.predict_latency(
-        architecture.name,
-        hardware=hardware,
-        granularity="-".join(map(str, architecture.granularity)),
-        rate=rate,
-        width=architecture.width,
-        classes=classes,
-        stem=architecture.stem,
-        batch=batch,
-        size=size,
+    network, granularity = architecture.name, "-".join(map(str, architecture.granularity))
+    if (architecture.width, architecture.stem) != (1, "imagenet"):
+        network = lasnet.create(
+            network, granularity=granularity, classes=classes, width=architecture.width, stem=architecture.stem
+        )
+    predicted = lasnet.predict_latency(
+        network, hardware=hardware, granularity=granularity, rate=rate, batch=batch, size=size
     )
-    return tuple(block.dynamic_ms for block in prediction.blocks), prediction.dynamic_ms, prediction.static_ms
+    blocks = tuple(1e3 * block.dynamic_seconds for block in predicted.blocks)
+    return blocks, 1e3 * predicted.dynamic_seconds, 1e3 * predicted.static_seconds
