@@ -3,7 +3,11 @@
 Networks are recognised by their modules, not by their classes: neither torchvision nor timm is imported.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, NoReturn, Protocol
 
 from torch import nn
 
@@ -31,7 +35,12 @@ BATCH_NORM_EPSILON = 1e-5  # with which the engine folds BatchNorm into convolut
 
 # Modules of a block that compute nothing where they are absent, None or Identity. timm's variants fill them.
 _OPTIONAL = ("drop_block", "aa", "se", "drop_path")
-_RESNET_BLOCK = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "relu", "act1", "act2", "act3", "downsample", *_OPTIONAL)
+_ACTIVATIONS = ("relu", "act1", "act2", "act3")
+_RESNET_BLOCK = ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "downsample", *_ACTIVATIONS, *_OPTIONAL)
+
+
+class _Refuse(Protocol):
+    def __call__(self, reason: str) -> NoReturn: ...
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,11 @@ class Architecture:
     name: str
     width: float  # multiplies all channels
     stem: str  # "imagenet", or "small" for images of 32 to 128 px
-    blocks: tuple  # module paths of the residual blocks, stage by stage
-    granularity: tuple = ()  # S per stage, or per block
+    blocks: tuple[str, ...]  # module paths of the residual blocks, stage by stage
+    granularity: tuple[int, ...] = ()  # S per stage, or per block
 
     @property
-    def is_regnet(self):
+    def is_regnet(self) -> bool:
         return self.name in REGNETS
 
 
@@ -55,19 +64,19 @@ class _Conv:
 
     path: str
     norm: str
-    channels: tuple  # in, out
+    channels: tuple[int, int]  # in, out
     kernel: int = 1
     stride: int = 1
     groups: int = 1
 
 
-def recognise(model):
+def recognise(model: nn.Module) -> Architecture:
     """Return the Architecture of `model`; raise ValueError naming what no architecture of the engine has."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     name = (getattr(model, "default_cfg", None) or {}).get("architecture") or type(model).__name__
 
-    def refuse(reason):
+    def refuse(reason: str) -> NoReturn:
         raise ValueError(
             f"model {name}: {reason}. Plain networks can be made dynamic: {', '.join([*RESNETS, *REGNETS])}"
             " of torchvision, and those of timm that are built like them"
@@ -88,15 +97,15 @@ def recognise(model):
     return architecture
 
 
-def _resnet(model, refuse):
-    stages = [[child for _, child in getattr(model, f"layer{stage}").named_children()] for stage in (1, 2, 3, 4)]
+def _resnet(model: Any, refuse: _Refuse) -> tuple[Architecture, list[_Conv]]:
+    stages = [list(getattr(model, f"layer{stage}").children()) for stage in (1, 2, 3, 4)]
     for block in (block for stage in stages for block in stage):
         for part, module in block.named_children():
             if part not in _RESNET_BLOCK:
                 refuse(f"a block has a part '{part}', which plain ResNets lack")
             if part in _OPTIONAL and not isinstance(module, nn.Identity):
                 refuse(f"a block has a part '{part}' ({type(module).__name__}), which plain ResNets lack")
-            if part.startswith(("relu", "act")) and not isinstance(module, nn.ReLU):
+            if part in _ACTIVATIONS and not isinstance(module, nn.ReLU):
                 refuse(f"its activation is {type(module).__name__}; expected ReLU")
     if not isinstance(model.conv1, nn.Conv2d):
         refuse("its stem is not one convolution")
@@ -105,7 +114,7 @@ def _resnet(model, refuse):
         refuse("its stem does not end with a 3x3 max-pool of stride 2")
     depths = tuple(len(stage) for stage in stages)
     width = model.conv1.out_channels / RESNET_CHANNELS[0]
-    planes = [_scaled(channels, width) for channels in RESNET_CHANNELS]
+    planes = [scaled(channels, width) for channels in RESNET_CHANNELS]
     first = stages[0][0]
     bottleneck = hasattr(first, "conv3")
     for name, (is_bottleneck, blocks, groups, per_group) in RESNETS.items():
@@ -136,9 +145,8 @@ def _resnet(model, refuse):
     return Architecture(name, width, "small" if small else "imagenet", tuple(paths)), convs
 
 
-def _regnet(model, refuse):
-    stages = [[path for path, _ in stage.named_children()] for stage in model.trunk_output.children()]
-    depths = tuple(len(stage) for stage in stages)
+def _regnet(model: Any, refuse: _Refuse) -> tuple[Architecture, list[_Conv]]:
+    depths = tuple(len(list(stage.children())) for stage in model.trunk_output.children())
     name = next((name for name, (blocks, _, _) in REGNETS.items() if blocks == depths), None)
     stem = next(iter(model.stem.children()), None)
     if name is None or not isinstance(stem, nn.Conv2d):
@@ -149,13 +157,16 @@ def _regnet(model, refuse):
     channels, paths = stem.out_channels, []
     convs = [_Conv("stem.0", "stem.1", (3, channels), 3, 1 if small else 2)]
     for stage, base in enumerate(widths, 1):
-        out = _scaled(base, width, group_width)
+        out = scaled(base, width, group_width)
         for index in range(depths[stage - 1]):
             path = f"trunk_output.block{stage}.block{stage}-{index}"
             stride = 2 if index == 0 else 1
             paths.append(path)
-            body = {"a": ((channels, out),), "b": ((out, out), 3, stride, out // group_width), "c": ((out, out),)}
-            convs += [_Conv(f"{path}.f.{part}.0", f"{path}.f.{part}.1", *conv) for part, conv in body.items()]
+            convs += [
+                _Conv(f"{path}.f.a.0", f"{path}.f.a.1", (channels, out)),
+                _Conv(f"{path}.f.b.0", f"{path}.f.b.1", (out, out), 3, stride, out // group_width),
+                _Conv(f"{path}.f.c.0", f"{path}.f.c.1", (out, out)),
+            ]
             if stride != 1 or channels != out:
                 convs.append(_Conv(f"{path}.proj.0", f"{path}.proj.1", (channels, out), 1, stride))
             _check_squeeze_excite(model.get_submodule(path), (max(channels // 4, 1), out), refuse)
@@ -163,7 +174,7 @@ def _regnet(model, refuse):
     return Architecture(name, width, "small" if small else "imagenet", tuple(paths)), convs
 
 
-def _check_squeeze_excite(block, channels, refuse):
+def _check_squeeze_excite(block: Any, channels: tuple[int, int], refuse: _Refuse) -> None:
     se = getattr(block.f, "se", None)
     if se is None:
         refuse("it is a RegNetX: its blocks have no Squeeze-and-Excitation")
@@ -173,7 +184,7 @@ def _check_squeeze_excite(block, channels, refuse):
         refuse("its activation is not ReLU")
 
 
-def _check(conv, norm, wanted, refuse):
+def _check(conv: nn.Module | None, norm: Any, wanted: _Conv, refuse: _Refuse) -> None:
     """Hold a convolution and its BatchNorm against what the engine computes."""
     in_channels, out_channels = wanted.channels
     k, s = wanted.kernel, wanted.stride
@@ -190,18 +201,19 @@ def _check(conv, norm, wanted, refuse):
         refuse(f"{wanted.norm}: the epsilon is {norm.eps:g}; expected {BATCH_NORM_EPSILON:g}")
 
 
-def _pooling(pool):
-    return tuple(value[0] if isinstance(value, tuple) else value for value in (pool.kernel_size, pool.stride, pool.padding))
+def _pooling(pool: nn.MaxPool2d) -> tuple[Any, ...]:
+    sizes = (pool.kernel_size, pool.stride, pool.padding)
+    return tuple(size[0] if isinstance(size, tuple) else size for size in sizes)
 
 
-def _scaled(channels, width, multiple=8):
+def scaled(channels: int, width: float, multiple: int = 8) -> int:
     """Channels times width, as a multiple of `multiple`; halves are rounded up."""
     return max(int(channels * width / multiple + 0.5), 1) * multiple
 
 
-def parse_granularity(granularity, blocks):
-    """"4-4-2-1" or integers -> (4, 4, 2, 1). One S per stage or per block; ValueError otherwise."""
-    entries = granularity.split("-") if isinstance(granularity, str) else list(granularity)
+def parse_granularity(granularity: str | Iterable[int], blocks: int) -> tuple[int, ...]:
+    """ "4-4-2-1" or integers -> (4, 4, 2, 1). One S per stage or per block; ValueError otherwise."""
+    entries: list[Any] = granularity.split("-") if isinstance(granularity, str) else list(granularity)
     try:
         sizes = tuple(int(entry) for entry in entries)
     except (TypeError, ValueError):

@@ -4,15 +4,19 @@ The container is written here and not by the package safetensors: 8 bytes of len
 no dependency, and the file gets its name only once it is whole.
 """
 
+from __future__ import annotations
+
 import json
 import math
 import os
 import struct
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ._blocks import DynamicBlock
 from ._network import DynamicNetwork
@@ -20,14 +24,22 @@ from ._network import DynamicNetwork
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 
 
-def export(net, path, *, classes=None, preprocessing=None, training=None, dtype=torch.float32):
+def export(
+    net: nn.Module,
+    path: str | os.PathLike[str],
+    *,
+    classes: Sequence[str] | None = None,
+    preprocessing: Any = None,
+    training: Mapping[str, Any] | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
     """Write the network to `path`, a .safetensors file that `lasnet run` and `lasnet.load` read.
 
     net: the dynamic network, or what wraps it (DistributedDataParallel, torch.compile, an EMA copy).
     classes: names of the classes, in the order of the logits.
     preprocessing: how a photograph becomes an input: a dict with any of `resize` (shorter side, px), `crop` (px, 0 for
-      none), `mean` and `std` (RGB, of values from 0 to 1), or the transforms of torchvision's weights. What is not
-      given is torchvision's: 256, 224, ImageNet's mean and deviation.
+      none), `mean` and `std` (RGB, of values from 0 to 1), a lasnet.Preprocessing, or the transforms of
+      torchvision's weights. What is not given is torchvision's: 256, 224, ImageNet's mean and deviation.
     training: a dict of facts about the training, free in form; `lasnet inspect` shows it.
     dtype: torch.float32, float16 or bfloat16, as which the values are stored.
 
@@ -38,16 +50,17 @@ def export(net, path, *, classes=None, preprocessing=None, training=None, dtype=
         raise ValueError(f"dtype: expected torch.float32, float16 or bfloat16, got {dtype}")
     network = next((module for module in net.modules() if isinstance(module, DynamicNetwork)), None)
     if network is None:
-        raise ValueError(f"net: {type(net).__name__} holds no whole dynamic network; make one with lasnet.torch.dynamic")
+        raise ValueError(f"net: {type(net).__name__} holds no whole dynamic network (lasnet.torch.dynamic)")
     if not isinstance(network.fc, nn.Linear) or network.fc.bias is None:
-        raise ValueError(f"net: its classifier 'fc' is {type(network.fc).__name__}; expected a Linear layer with a bias")
+        raise ValueError(f"net: its classifier 'fc' is {type(network.fc).__name__}; expected Linear with a bias")
     metadata = _metadata(network, classes, preprocessing, training)
     _write(path, _tensors(network, dtype), {"lasnet": json.dumps(metadata)})
 
 
-def _tensors(network, dtype):
+def _tensors(network: Any, dtype: torch.dtype) -> dict[str, Tensor]:
     """All values that the file holds, in float and by name."""
-    folded, left_out = {}, []
+    folded: dict[str, Tensor] = {}
+    left_out = []
     for name, block in network.named_modules():
         if isinstance(block, DynamicBlock):
             weight, bias = block.masker.folded()
@@ -65,7 +78,9 @@ def _tensors(network, dtype):
     return tensors
 
 
-def _metadata(network, classes, preprocessing, training):
+def _metadata(
+    network: Any, classes: Sequence[str] | None, preprocessing: Any, training: Mapping[str, Any] | None
+) -> dict[str, Any]:
     architecture, names = network.architecture, list(classes or [])
     if names and len(names) != network.fc.out_features:
         raise ValueError(f"classes: expected {network.fc.out_features} names, one per logit, got {len(names)}")
@@ -90,15 +105,12 @@ def _metadata(network, classes, preprocessing, training):
     }
 
 
-def _preprocessing(given):
-    known = {"resize": 256, "crop": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+def _preprocessing(given: Any) -> dict[str, Any]:
+    known: dict[str, Any] = {"resize": 256, "crop": 224, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
     if hasattr(given, "resize_size"):  # torchvision's presets
-        given = {
-            "resize": given.resize_size[0],
-            "crop": given.crop_size[0],
-            "mean": given.mean,
-            "std": given.std,
-        }
+        given = {"resize": given.resize_size[0], "crop": given.crop_size[0], "mean": given.mean, "std": given.std}
+    elif all(hasattr(given, key) for key in known):  # lasnet.Preprocessing
+        given = {key: getattr(given, key) for key in known}
     unknown = set(given or {}) - set(known)
     if unknown:
         raise ValueError(f"preprocessing: unknown {sorted(unknown)}; expected any of {list(known)}")
@@ -112,8 +124,9 @@ def _preprocessing(given):
     return {"resize": resize, "crop": crop, "mean": mean, "std": std}
 
 
-def _write(path, tensors, metadata):
-    header, offset = {"__metadata__": metadata}, 0
+def _write(path: str | os.PathLike[str], tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    header: dict[str, Any] = {"__metadata__": metadata}
+    offset = 0
     for name in sorted(tensors):
         value = tensors[name]
         end = offset + value.numel() * value.element_size()
@@ -135,13 +148,13 @@ def _write(path, tensors, metadata):
         raise
 
 
-def _bytes(tensor):
+def _bytes(tensor: Tensor) -> bytes:
     """The values of a contiguous tensor, little-endian."""
     words = tensor.view(torch.int16 if tensor.element_size() == 2 else torch.int32).numpy()
     return (words.byteswap() if sys.byteorder == "big" else words).tobytes()
 
 
-def _umask():
+def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,11 +1,16 @@
 """The latency that the predictor expects of the network's present masks (section 3.3), as a loss."""
 
+from __future__ import annotations
+
 import functools
+import importlib
+import os
 from dataclasses import dataclass
+from typing import Any
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ._architecture import Architecture
 from ._losses import check_gradient, mean_over_processes, rates
 from ._network import DynamicNetwork
 
@@ -16,11 +21,11 @@ _RATES = tuple(step / 10 for step in range(11))
 class LatencyTable:
     """Predicted times of a batch, in ms."""
 
-    blocks: tuple  # of every block at activation rates 0, 0.1 ... 1: 11 tuples of B numbers
+    blocks: tuple[tuple[float, ...], ...]  # of every block at activation rates 0, 0.1 ... 1: 11 tuples of B numbers
     rest: float  # of stem, pooling and classifier
     static: float  # of the whole static network
 
-    def latency(self, block_rates):
+    def latency(self, block_rates: Tensor) -> Tensor:
         """Time of the network in ms, a scalar, for rates [B]; linear between the table's, and differentiable."""
         table = block_rates.new_tensor(self.blocks)
         if table.shape[1] != len(block_rates):
@@ -31,7 +36,17 @@ class LatencyTable:
         return (low + (high - low) * (place - below[0])).sum() + self.rest
 
 
-def latency_loss(net, ms, hardware=None, *, batch=1, size=224, weight=10.0, table=None, synchronise=True):
+def latency_loss(
+    net: nn.Module,
+    ms: float,
+    hardware: str | os.PathLike[str] | None = None,
+    *,
+    batch: int = 1,
+    size: int | tuple[int, int] = 224,
+    weight: float = 10.0,
+    table: LatencyTable | None = None,
+    synchronise: bool = True,
+) -> Tensor:
     """weight * ((T - ms) / T_static)^2, with T the predicted time of the last batch's mean rates, a scalar.
 
     Takes the place of `budget_loss` where a time is wanted; add the latter with a small weight to pin blocks at first.
@@ -45,12 +60,14 @@ def latency_loss(net, ms, hardware=None, *, batch=1, size=224, weight=10.0, tabl
         raise ValueError(f"ms: expected a time > 0 in milliseconds, got {ms!r}")
     check_gradient(net)
     if table is None:
-        table = _predicted_table(*_description(net), hardware, batch, size)
+        architecture, classes = _description(net)
+        place = None if hardware is None else os.fspath(hardware)
+        table = _predicted_table(architecture, classes, place, batch, size)
     time = table.latency(mean_over_processes(rates(net).mean(0), synchronise))
     return weight * ((time - ms) / table.static) ** 2
 
 
-def _description(net):
+def _description(net: nn.Module) -> tuple[Architecture, int]:
     network = next((module for module in net.modules() if isinstance(module, DynamicNetwork)), None)
     if network is None:
         raise ValueError(f"net: {type(net).__name__} holds no whole dynamic network to predict; give a table")
@@ -58,16 +75,29 @@ def _description(net):
 
 
 @functools.lru_cache(maxsize=16)
-def _predicted_table(architecture, classes, hardware, batch, size):
+def _predicted_table(
+    architecture: Architecture,
+    classes: int,
+    hardware: str | None,
+    batch: int,
+    size: int | tuple[int, int],
+) -> LatencyTable:
     predictions = [predict(architecture, classes, hardware, batch, size, rate) for rate in _RATES]
     blocks = tuple(blocks for blocks, _, _ in predictions)
     _, dynamic, static = predictions[-1]
     return LatencyTable(blocks, dynamic - sum(blocks[-1]), static)
 
 
-def predict(architecture, classes, hardware, batch, size, rate):
+def predict(
+    architecture: Architecture,
+    classes: int,
+    hardware: str | None,
+    batch: int,
+    size: int | tuple[int, int],
+    rate: float,
+) -> tuple[tuple[float, ...], float, float]:
     """Return the predicted ms of every block, of the dynamic network and of the static one, at an activation rate."""
-    import lasnet
+    lasnet: Any = importlib.import_module("lasnet")  # its engine is needed here alone
 
     network, granularity = architecture.name, "-".join(map(str, architecture.granularity))
     if (architecture.width, architecture.stem) != (1, "imagenet"):

@@ -1,21 +1,25 @@
 """Compute accounting and the losses of dynamic fine-tuning (section 3.4)."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import torch
 import torch.distributed
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
+from ._blocks import BlockMasks, DynamicBlock
 from ._network import DynamicNetwork, block_masks, dynamic_blocks
 
 
-def temperature(progress, start=5.0, end=0.1):
+def temperature(progress: float, start: float = 5.0, end: float = 0.1) -> float:
     """Temperature of the Gumbel-softmax at training progress 0 to 1: from `start` to `end`, exponentially."""
-    return start * (end / start) ** progress
+    return float(start * (end / start) ** progress)
 
 
-def noise_scale(progress, end=0.0):
+def noise_scale(progress: float, end: float = 0.0) -> float:
     """Scale of the noise at training progress 0 to 1: from 1 to `end` over the first four fifths, evenly."""
     return 1 - (1 - end) * min(progress / 0.8, 1.0)
 
@@ -27,9 +31,9 @@ class MacAccount:
     active * mean(M). Pooling and additions are not counted.
     """
 
-    def __init__(self, net):
+    def __init__(self, net: nn.Module) -> None:
         self.masks = block_masks(net)
-        terms = [_block_macs(block) for block in dynamic_blocks(net)]
+        terms = [_block_macs(block, masks) for block, masks in zip(dynamic_blocks(net), self.masks)]
         fixed = _fixed_macs(net)
         static = fixed + sum(sum(block) - masker for block, masker in terms)
         self.fixed = fixed / static
@@ -39,7 +43,7 @@ class MacAccount:
         self.full = like.new_tensor([sum(block) / static for block, _ in terms])
         self.masked_shares = [sum(block[1:]) for block in shares]
 
-    def costs(self):
+    def costs(self) -> Tensor:
         """Shares of every image and block [N, B], differentiable in the masks."""
         rates = torch.stack([masks.rate for masks in self.masks], 1)
         dilated_rates = torch.stack([masks.dilated_rate for masks in self.masks], 1)
@@ -47,9 +51,9 @@ class MacAccount:
         return self.always + self.nonempty * any_patch + self.dilated * dilated_rates + self.active * rates
 
 
-def _block_macs(block):
+def _block_macs(block: DynamicBlock, masks: BlockMasks) -> tuple[tuple[int, int, int, int], int]:
     """MACs of one image in a full block (always, nonempty, dilated, active), and its masker's part of them."""
-    masks, body = block.masks, block.body()
+    body = block.body()
     pixels, middle = masks.mask[0].numel(), masks.dilated[0].numel()
     first, *rest = (conv.weight.numel() for conv, _ in body)
     masker = 2 * body[0][0].in_channels * masks.patches[0].numel()
@@ -59,28 +63,30 @@ def _block_macs(block):
     return (masker + projected, squeezed, first * middle, sum(rest) * pixels), masker
 
 
-def _fixed_macs(net):
+def _fixed_macs(net: nn.Module) -> int:
     """MACs of stem and classifier; layers that `net` does not hold are not counted."""
-    stem = next((child for child in net.modules() if hasattr(child, "dynamic_stem_size")), None)
-    network = next((child for child in net.modules() if isinstance(child, DynamicNetwork)), None)
-    head = network.fc if network is not None else None
-    return (stem.weight.numel() * math.prod(stem.dynamic_stem_size) if stem is not None else 0) + (
-        head.weight.numel() if isinstance(head, nn.Linear) else 0
-    )
+    macs = 0
+    child: Any
+    for child in net.modules():
+        if hasattr(child, "dynamic_stem_size"):
+            macs += child.weight.numel() * math.prod(child.dynamic_stem_size)
+        if isinstance(child, DynamicNetwork) and isinstance(child.fc, nn.Linear):
+            macs += child.fc.weight.numel()
+    return macs
 
 
-def macs_ratio(net):
+def macs_ratio(net: nn.Module) -> Tensor:
     """F of every image of the last batch [N], differentiable: its MACs over those of the static network."""
     account = MacAccount(net)
     return account.costs().sum(1) + account.fixed
 
 
-def rates(net):
+def rates(net: nn.Module) -> Tensor:
     """Activation rates of the last batch [N, B], image by image and block by block, differentiable."""
     return torch.stack([masks.rate for masks in block_masks(net)], 1)
 
 
-def bounds(target, progress, hold=0.0):
+def bounds(target: float, progress: float, hold: float = 0.0) -> tuple[float, float]:
     """Corridor (low, up) of a block's own MAC ratio: [target, target] at first, open after a third of the training.
 
     hold: share of the pinning that stays to the end.
@@ -89,7 +95,15 @@ def bounds(target, progress, hold=0.0):
     return pinned * target, 1 - pinned * (1 - target)
 
 
-def budget_loss(net, target, progress, *, weight=10.0, hold=0.0, synchronise=True):
+def budget_loss(
+    net: nn.Module,
+    target: float,
+    progress: float,
+    *,
+    weight: float = 10.0,
+    hold: float = 0.0,
+    synchronise: bool = True,
+) -> Tensor:
     """weight * (L_flops + L_bounds) of the last batch that `net` computed in training, a scalar.
 
     net: the dynamic network, also inside DistributedDataParallel, torch.compile or another module.
@@ -112,7 +126,8 @@ def budget_loss(net, target, progress, *, weight=10.0, hold=0.0, synchronise=Tru
     return weight * ((means.sum() + account.fixed - target).square() + outside.mean())
 
 
-def check_gradient(net):
+def check_gradient(net: nn.Module) -> None:
+    """Raise ValueError where maskers that are trained have decided without a gradient."""
     for block in dynamic_blocks(net):
         trains = block.masker.training and any(p.requires_grad for p in block.masker.parameters())
         if trains and block.masks is not None and not block.masks.mask.requires_grad:
@@ -122,17 +137,18 @@ def check_gradient(net):
             )
 
 
-def mean_over_processes(mean, synchronise):
+def mean_over_processes(mean: Tensor, synchronise: bool) -> Tensor:
     """The mean of all processes' `mean`, as large a batch each; its gradient is that of this process's own."""
-    distributed = torch.distributed
+    distributed: Any = torch.distributed
     if not (synchronise and distributed.is_available() and distributed.is_initialized()):
         return mean
     total = mean.detach().clone()
     distributed.all_reduce(total)
-    return mean + (total / distributed.get_world_size() - mean.detach())
+    others = total / float(distributed.get_world_size()) - mean.detach()
+    return mean + others
 
 
-def distillation_loss(student, teacher, temperature=4.0):
+def distillation_loss(student: Tensor, teacher: Tensor, temperature: float = 4.0) -> Tensor:
     """T^2 * KL(softmax(teacher / T) || softmax(student / T)), mean over the batch; logits [N, classes].
 
     The paper adds half of it, the teacher being the static network that training began with.

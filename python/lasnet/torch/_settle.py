@@ -1,6 +1,12 @@
 """Meets a budget after training, by the maskers' biases alone."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
 import torch
+from torch import Tensor, nn
 
 from ._losses import MacAccount
 from ._network import dynamic_blocks
@@ -11,7 +17,7 @@ _SETTLED_WITHIN = 0.002
 
 
 @torch.no_grad()
-def settle_budget(net, batches, target):
+def settle_budget(net: nn.Module, batches: Iterable[Any], target: float) -> float:
     """Shift the decisions of all blocks alike until the mean MAC ratio without noise is `target`; return that ratio.
 
     net: the dynamic network; it is evaluated, and left in the mode that it was in.
@@ -22,24 +28,27 @@ def settle_budget(net, batches, target):
         raise TypeError("batches: expected what can be gone through several times, such as a list; got an iterator")
     if not 0 < target <= 1:
         raise ValueError(f"target: expected a MAC ratio above 0 and at most 1, got {target!r}")
-    trained = net.training
+    modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
-        for remaining in range(_ROUNDS, -1, -1):
+        for _ in range(_ROUNDS):
             differences, shares, ratio = _evaluate(net, batches)
-            if remaining == 0 or abs(ratio - target) <= _SETTLED_WITHIN:
+            if abs(ratio - target) <= _SETTLED_WITHIN:
                 return ratio
             shift = _shift_to(differences, shares, ratio, target)
             for block in dynamic_blocks(net):
                 block.masker.conv2.bias += torch.tensor([shift / 2, -shift / 2]).to(block.masker.conv2.bias)
+        return _evaluate(net, batches)[2]
     finally:
-        net.train(trained)
+        for module, training in modes:
+            module.training = training
 
 
-def _evaluate(net, batches):
+def _evaluate(net: nn.Module, batches: Iterable[Any]) -> tuple[list[Tensor], list[float], float]:
     """Sorted logit differences of every block, the MACs that masks decide on in it, and the mean MAC ratio."""
     device = next(net.parameters()).device
-    found, total, images = [[] for _ in dynamic_blocks(net)], 0.0, 0
+    found: list[list[Tensor]] = [[] for _ in dynamic_blocks(net)]
+    total, images = 0.0, 0
     for batch in batches:
         x = batch[0] if isinstance(batch, (tuple, list)) else batch
         net(x.to(device))
@@ -53,10 +62,10 @@ def _evaluate(net, batches):
     return [torch.cat(block).sort().values for block in found], account.masked_shares, total / images
 
 
-def _shift_to(differences, shares, ratio, target):
+def _shift_to(differences: list[Tensor], shares: list[float], ratio: float, target: float) -> float:
     """The shift after which the mean MAC ratio, now `ratio`, is `target`: a patch brings its share of its block."""
 
-    def rates(shift):
+    def rates(shift: float) -> list[float]:
         at = torch.tensor(-shift)
         return [1 - float(torch.searchsorted(block, at)) / len(block) for block in differences]
 

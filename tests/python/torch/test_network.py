@@ -82,9 +82,9 @@ def test_empty_masks_leave_the_identity():
 @pytest.mark.parametrize(
     "make, reason",
     [
-        (lambda: torchvision.models.vgg11(), "VGG: it is neither a ResNet nor a RegNet"),
-        (lambda: torchvision.models.regnet_x_400mf(), "no architecture has stages of 1-2-7-12"),
-        (lambda: torchvision.models.regnet_x_8gf(), "no architecture has stages"),
+        (torchvision.models.vgg11, "VGG: it is neither a ResNet nor a RegNet"),
+        (torchvision.models.regnet_x_400mf, "no architecture has stages of 1-2-7-12"),
+        (torchvision.models.regnet_x_8gf, "no architecture has stages"),
         (lambda: torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1]), "stages of 1-1-1-1"),
         (lambda: _with(network("resnet50"), "layer2.0.conv2.dilation", (2, 2)), "layer2.0.conv2: shape, stride"),
         (lambda: _with(network("resnet18"), "bn1.eps", 1e-3), "bn1: the epsilon is 0.001"),
@@ -308,7 +308,9 @@ def test_timms_checkpointing():
     assert_close(train_step(net, images()), expected)
 
 
-@pytest.mark.parametrize("name", ["resnet50d", "resnetaa50", "seresnet50", "resnetv2_50", "regnety_008", "ecaresnet50t"])
+@pytest.mark.parametrize(
+    "name", ["resnet50d", "resnetaa50", "seresnet50", "resnetv2_50", "regnety_008", "ecaresnet50t"]
+)
 def test_timms_variants_are_refused_by_name(name):
     timm = pytest.importorskip("timm")
     with pytest.raises(ValueError, match=f"model {name}: "):

@@ -14,7 +14,7 @@ torchvision = pytest.importorskip("torchvision")
 
 from torchvision.models import regnet, resnet  # noqa: E402
 
-from lasnet.torch._architecture import REGNETS, RESNETS, _scaled  # noqa: E402
+from lasnet.torch._architecture import REGNETS, RESNETS, scaled  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -30,9 +30,9 @@ class ScaledResNet(resnet.ResNet):
         self.bn1 = torch.nn.BatchNorm2d(channels)
 
     def _make_layer(self, block, planes, *arguments, **options):
-        scaled = _scaled(planes, self.width)
-        self.inplanes = scaled if planes == 64 else self.inplanes
-        return super()._make_layer(block, scaled, *arguments, **options)
+        channels = scaled(planes, self.width)
+        self.inplanes = channels if planes == 64 else self.inplanes
+        return super()._make_layer(block, channels, *arguments, **options)
 
 
 def network(name, width=None, classes=7, stem="imagenet"):
@@ -47,15 +47,15 @@ def network(name, width=None, classes=7, stem="imagenet"):
         block = resnet.Bottleneck if bottleneck else resnet.BasicBlock
         sizes = {"groups": groups, "width_per_group": width_per_group}
         net = ScaledResNet(width, block=block, layers=list(layers), **sizes)
-        net.fc = torch.nn.Linear(_scaled(512, width) * block.expansion, classes)
+        net.fc = torch.nn.Linear(scaled(512, width) * block.expansion, classes)
         if stem == "small":
             net.conv1 = torch.nn.Conv2d(3, net.conv1.out_channels, 3, 2, 1, bias=False)
             net.maxpool = torch.nn.Identity()
         return net
     depths, widths, group = REGNETS[name]
-    scaled = [_scaled(channels, width, group) for channels in widths]
-    parameters = regnet.BlockParams(list(depths), scaled, [group] * 4, [1.0] * 4, [2] * 4, se_ratio=0.25)
-    return regnet.RegNet(parameters, num_classes=classes, stem_width=_scaled(32, width))
+    widths = [scaled(channels, width, group) for channels in widths]
+    parameters = regnet.BlockParams(list(depths), widths, [group] * 4, [1.0] * 4, [2] * 4, se_ratio=0.25)
+    return regnet.RegNet(parameters, num_classes=classes, stem_width=scaled(32, width))
 
 
 def hashed(name, shape, scale=1.0, middle=0.0):
