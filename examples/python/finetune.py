@@ -27,19 +27,17 @@ parser.add_argument("--granularity", default="4-4-2-1")
 parser.add_argument("--target", type=float, default=0.5, help="MACs over the static network's")
 parser.add_argument("--size", type=int, default=160, help="of the images, px")
 parser.add_argument("--batch", type=int, default=32)
-parser.add_argument("--static-epochs", type=int, default=2)
 parser.add_argument("--epochs", type=int, default=8)
 args = parser.parse_args()
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
-seen = {"resize": args.size * 8 // 7, "crop": args.size, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+seen = dict(resize=args.size * 8 // 7, crop=args.size, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 augment = [T.RandomResizedCrop(args.size, (0.35, 1)), T.RandomHorizontalFlip()]
 
 
 def batches(part, ways, **options):
-    images = ImageFolder(
-        f"{args.data}/{part}", T.Compose([*ways, T.ToTensor(), T.Normalize(seen["mean"], seen["std"])])
-    )
+    ways = T.Compose([*ways, T.ToTensor(), T.Normalize(seen["mean"], seen["std"])])
+    images = ImageFolder(f"{args.data}/{part}", ways)
     return torch.utils.data.DataLoader(images, args.batch, num_workers=2, **options)
 
 
@@ -73,7 +71,7 @@ train = batches("train", augment, shuffle=True, drop_last=True)
 val = batches("val", [T.Resize(seen["resize"]), T.CenterCrop(args.size)])
 net = torchvision.models.get_model(args.arch, weights=None if args.weights == "none" else args.weights)
 net.fc = torch.nn.Linear(net.to(device).fc.in_features, len(train.dataset.classes), device=device)
-fit(args.static_epochs, lambda images, labels, _: F.cross_entropy(net(images), labels))
+fit(2, lambda images, labels, _: F.cross_entropy(net(images), labels))
 teacher = copy.deepcopy(net).eval().requires_grad_(False)
 lt.dynamic(net, args.granularity, standardise_maskers=True)
 fit(args.epochs, dynamic_loss)

@@ -1,4 +1,4 @@
-// dump_masked_net DIR: writes the fixtures of tests/python/torch.
+// dump_masked_net DIR: writes the fixtures of tests/python/torch_module.
 #include <iostream>
 
 #include "train/torch_fixture.h"

@@ -1,5 +1,5 @@
 // What the trainer's network computes and derives on networks, images and noise that Python can make too: the
-// fixtures of tests/python/torch, which hold lasnet.torch to the same.
+// fixtures of tests/python/torch_module, which hold lasnet.torch to the same.
 #pragma once
 
 #include <string>

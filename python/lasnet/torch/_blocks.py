@@ -130,7 +130,8 @@ class Masker(nn.Module):
             if not self.training:
                 return difference, decide_patches(difference)
             noise = logistic_noise(difference.detach()) * self.noise_scale
-            return difference, sample_patches(difference, noise, self.temperature)
+            # A copy, because a new temperature may be set before the backward pass.
+            return difference, sample_patches(difference, noise, self.temperature.clone())
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Return weight [2, C, 1, 1] and bias [2] of the masker alone, what stands before it folded in."""

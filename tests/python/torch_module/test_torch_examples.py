@@ -42,7 +42,7 @@ def test_finetune_writes_a_model_that_the_engine_runs(tmp_path):
     image_folder(tmp_path / "data", images=16)
     model = tmp_path / "model.safetensors"
     options = ["--arch", "resnet18", "--weights", "none", "--size", 64, "--batch", 8, "--target", 0.7]
-    said = run("finetune.py", tmp_path / "data", "-o", model, *options, "--static-epochs", 2, "--epochs", 3)
+    said = run("finetune.py", tmp_path / "data", "-o", model, *options, "--epochs", 3)
     assert len(re.findall(r"epoch \d: loss", said)) == 5 and "MACs over the static" in said
     metadata = json.loads(read_safetensors(model)[1]["lasnet"])
     assert metadata["class_names"] == ["blue", "red"] and metadata["preprocessing"]["crop"] == 64

@@ -1,6 +1,6 @@
 """lasnet.torch against the C++ trainer: tests/train/torch_fixture.cc says what the fixtures hold.
 
-They are made by `build/dump_masked_net tests/python/torch/data`.
+They are made by `build/dump_masked_net tests/python/torch_module/data`.
 """
 
 import json

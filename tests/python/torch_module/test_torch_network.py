@@ -145,6 +145,17 @@ def test_temperature_reaches_every_masker():
     assert [float(block.masker.noise_scale) for block in lt.dynamic_blocks(net)] == [0.25] * 8
 
 
+def test_temperature_may_be_set_before_the_backward_pass():
+    net = dynamic_network()
+    torch.manual_seed(1)
+    loss = net(images()).square().mean() + lt.budget_loss(net, 0.5, 0.1)
+    net.temperature = 0.1
+    loss.backward()
+    got = {name: value.grad.clone() for name, value in net.named_parameters()}
+    net = dynamic_network()
+    assert_close(got, train_step(net, images()))
+
+
 def test_evaluation_has_no_noise_and_training_has():
     net = dynamic_network()
     net.eval()
