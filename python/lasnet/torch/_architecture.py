@@ -99,87 +99,112 @@ def recognise(model: nn.Module) -> Architecture:
 
 def _resnet(model: Any, refuse: _Refuse) -> tuple[Architecture, list[_Conv]]:
     stages = [list(getattr(model, f"layer{stage}").children()) for stage in (1, 2, 3, 4)]
-    for block in (block for stage in stages for block in stage):
-        for part, module in block.named_children():
-            if part not in _RESNET_BLOCK:
-                refuse(f"a block has a part '{part}', which plain ResNets lack")
-            if part in _OPTIONAL and not isinstance(module, nn.Identity):
-                refuse(f"a block has a part '{part}' ({type(module).__name__}), which plain ResNets lack")
-            if part in _ACTIVATIONS and not isinstance(module, nn.ReLU):
-                refuse(f"its activation is {type(module).__name__}; expected ReLU")
-    if not isinstance(model.conv1, nn.Conv2d):
-        refuse("its stem is not one convolution")
+    for stage in stages:
+        for block in stage:
+            _check_parts(block, refuse)
     small = isinstance(model.maxpool, nn.Identity)
-    if not small and (not isinstance(model.maxpool, nn.MaxPool2d) or _pooling(model.maxpool) != (3, 2, 1)):
-        refuse("its stem does not end with a 3x3 max-pool of stride 2")
-    depths = tuple(len(stage) for stage in stages)
+    if not isinstance(model.conv1, nn.Conv2d) or not (small or _pooling(model.maxpool) == (3, 2, 1)):
+        refuse("its stem is not one convolution and a 3x3 max-pool of stride 2")
     width = model.conv1.out_channels / RESNET_CHANNELS[0]
-    planes = [scaled(channels, width) for channels in RESNET_CHANNELS]
-    first = stages[0][0]
-    bottleneck = hasattr(first, "conv3")
-    for name, (is_bottleneck, blocks, groups, per_group) in RESNETS.items():
-        middle = [max(p * per_group // 64, 1) * groups if bottleneck else p for p in planes]
-        if (is_bottleneck, blocks, groups) != (bottleneck, depths, getattr(first.conv2, "groups", 0)):
-            continue
-        if first.conv2.out_channels == middle[0]:
-            break
-    else:
-        refuse(f"no architecture has stages of {'-'.join(map(str, depths))} such blocks")
-    convs = [_Conv("conv1", "bn1", (3, planes[0]), 3 if small else 7, 2)]
-    channels, paths = planes[0], []
+    depths, first = tuple(len(stage) for stage in stages), stages[0][0]
+    for name, (bottleneck, blocks_per_stage, _, _) in RESNETS.items():
+        if (bottleneck, blocks_per_stage) == (hasattr(first, "conv3"), depths):
+            blocks = _resnet_blocks(name, width)
+            wanted = blocks["layer1.0"][1]
+            if (first.conv2.out_channels, first.conv2.groups) == (wanted.channels[1], wanted.groups):
+                stem = _Conv("conv1", "bn1", (3, scaled(RESNET_CHANNELS[0], width)), 3 if small else 7, 2)
+                return _described(name, width, small, stem, blocks)
+    refuse(f"no architecture has stages of {'-'.join(map(str, depths))} such blocks")
+
+
+def _check_parts(block: nn.Module, refuse: _Refuse) -> None:
+    """Refuse a block of a ResNet with other parts than plain ones."""
+    parts = dict(block.named_children())
+    for part, module in parts.items():
+        if part not in _RESNET_BLOCK or (part in _OPTIONAL and not isinstance(module, nn.Identity)):
+            refuse(f"a block has a part '{part}' ({type(module).__name__}), which plain ResNets lack")
+        if part in _ACTIVATIONS and not isinstance(module, nn.ReLU):
+            refuse(f"its activation is {type(module).__name__}; expected ReLU")
+    if not isinstance(parts.get("conv2"), nn.Conv2d):
+        refuse("a block has no convolution 'conv2'")
+
+
+def _resnet_blocks(name: str, width: float) -> dict[str, list[_Conv]]:
+    """The convolutions of every block, by its path."""
+    bottleneck, depths, groups, width_per_group = RESNETS[name]
+    blocks, channels = {}, scaled(RESNET_CHANNELS[0], width)
     for stage, depth in enumerate(depths):
-        out = planes[stage] * 4 if bottleneck else planes[stage]
+        planes = scaled(RESNET_CHANNELS[stage], width)
+        middle = max(planes * width_per_group // 64, 1) * groups
         for index in range(depth):
             path = f"layer{stage + 1}.{index}"
             stride = 2 if stage > 0 and index == 0 else 1
-            paths.append(path)
-            mid = middle[stage]
+            out = planes * 4 if bottleneck else planes
             if bottleneck:
-                body = [((channels, mid), 1, 1, 1), ((mid, mid), 3, stride, groups), ((mid, out), 1, 1, 1)]
+                convs = [
+                    _Conv(f"{path}.conv1", f"{path}.bn1", (channels, middle)),
+                    _Conv(f"{path}.conv2", f"{path}.bn2", (middle, middle), 3, stride, groups),
+                    _Conv(f"{path}.conv3", f"{path}.bn3", (middle, out)),
+                ]
             else:
-                body = [((channels, out), 3, stride, 1), ((out, out), 3, 1, 1)]
-            convs += [_Conv(f"{path}.conv{i}", f"{path}.bn{i}", *conv) for i, conv in enumerate(body, 1)]
+                convs = [
+                    _Conv(f"{path}.conv1", f"{path}.bn1", (channels, out), 3, stride),
+                    _Conv(f"{path}.conv2", f"{path}.bn2", (out, out), 3),
+                ]
             if stride != 1 or channels != out:
                 convs.append(_Conv(f"{path}.downsample.0", f"{path}.downsample.1", (channels, out), 1, stride))
-            channels = out
-    return Architecture(name, width, "small" if small else "imagenet", tuple(paths)), convs
+            blocks[path], channels = convs, out
+    return blocks
 
 
 def _regnet(model: Any, refuse: _Refuse) -> tuple[Architecture, list[_Conv]]:
     depths = tuple(len(list(stage.children())) for stage in model.trunk_output.children())
     name = next((name for name, (blocks, _, _) in REGNETS.items() if blocks == depths), None)
-    stem = next(iter(model.stem.children()), None)
+    stem = next(model.stem.children(), None)
     if name is None or not isinstance(stem, nn.Conv2d):
         refuse(f"no architecture has stages of {'-'.join(map(str, depths))} such blocks")
-    _, widths, group_width = REGNETS[name]
-    width = stem.out_channels / REGNET_STEM_CHANNELS
-    small = stem.stride == (1, 1)
-    channels, paths = stem.out_channels, []
-    convs = [_Conv("stem.0", "stem.1", (3, channels), 3, 1 if small else 2)]
-    for stage, base in enumerate(widths, 1):
-        out = scaled(base, width, group_width)
-        for index in range(depths[stage - 1]):
+    width, small = stem.out_channels / REGNET_STEM_CHANNELS, stem.stride == (1, 1)
+    blocks = _regnet_blocks(name, width)
+    for path, (first, *_) in blocks.items():
+        _check_squeeze_excite(model.get_submodule(path), first.channels, refuse)
+    stem_conv = _Conv("stem.0", "stem.1", (3, stem.out_channels), 3, 1 if small else 2)
+    return _described(name, width, small, stem_conv, blocks)
+
+
+def _regnet_blocks(name: str, width: float) -> dict[str, list[_Conv]]:
+    """The convolutions of every block, by its path."""
+    depths, widths, group_width = REGNETS[name]
+    blocks, channels = {}, scaled(REGNET_STEM_CHANNELS, width)
+    for stage, depth in enumerate(depths, 1):
+        out = scaled(widths[stage - 1], width, group_width)
+        for index in range(depth):
             path = f"trunk_output.block{stage}.block{stage}-{index}"
             stride = 2 if index == 0 else 1
-            paths.append(path)
-            convs += [
+            convs = [
                 _Conv(f"{path}.f.a.0", f"{path}.f.a.1", (channels, out)),
                 _Conv(f"{path}.f.b.0", f"{path}.f.b.1", (out, out), 3, stride, out // group_width),
                 _Conv(f"{path}.f.c.0", f"{path}.f.c.1", (out, out)),
             ]
             if stride != 1 or channels != out:
                 convs.append(_Conv(f"{path}.proj.0", f"{path}.proj.1", (channels, out), 1, stride))
-            _check_squeeze_excite(model.get_submodule(path), (max(channels // 4, 1), out), refuse)
-            channels = out
-    return Architecture(name, width, "small" if small else "imagenet", tuple(paths)), convs
+            blocks[path], channels = convs, out
+    return blocks
+
+
+def _described(
+    name: str, width: float, small: bool, stem: _Conv, blocks: dict[str, list[_Conv]]
+) -> tuple[Architecture, list[_Conv]]:
+    convs = [stem, *(conv for block in blocks.values() for conv in block)]
+    return Architecture(name, width, "small" if small else "imagenet", tuple(blocks)), convs
 
 
 def _check_squeeze_excite(block: Any, channels: tuple[int, int], refuse: _Refuse) -> None:
-    se = getattr(block.f, "se", None)
+    """Hold a RegNet's block, whose first convolution has these channels, against what the engine computes."""
+    se, squeezed = getattr(block.f, "se", None), max(channels[0] // 4, 1)
     if se is None:
         refuse("it is a RegNetX: its blocks have no Squeeze-and-Excitation")
-    if (se.fc1.out_channels, se.fc2.out_channels) != channels:
-        refuse(f"its Squeeze-and-Excitation has {se.fc1.out_channels} channels inside; expected {channels[0]}")
+    if (se.fc1.out_channels, se.fc2.out_channels) != (squeezed, channels[1]):
+        refuse(f"its Squeeze-and-Excitation has {se.fc1.out_channels} channels inside; expected {squeezed}")
     if not isinstance(se.activation, nn.ReLU) or not isinstance(block.activation, nn.ReLU):
         refuse("its activation is not ReLU")
 
@@ -201,7 +226,10 @@ def _check(conv: nn.Module | None, norm: Any, wanted: _Conv, refuse: _Refuse) ->
         refuse(f"{wanted.norm}: the epsilon is {norm.eps:g}; expected {BATCH_NORM_EPSILON:g}")
 
 
-def _pooling(pool: nn.MaxPool2d) -> tuple[Any, ...]:
+def _pooling(pool: Any) -> tuple[Any, ...]:
+    """Kernel, stride and padding of a max-pool; nothing of any other module."""
+    if not isinstance(pool, nn.MaxPool2d):
+        return ()
     sizes = (pool.kernel_size, pool.stride, pool.padding)
     return tuple(size[0] if isinstance(size, tuple) else size for size in sizes)
 

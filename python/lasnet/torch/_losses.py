@@ -70,7 +70,7 @@ def _fixed_macs(net: nn.Module) -> int:
     for child in net.modules():
         if hasattr(child, "dynamic_stem_size"):
             macs += child.weight.numel() * math.prod(child.dynamic_stem_size)
-        if isinstance(child, DynamicNetwork) and isinstance(child.fc, nn.Linear):
+        if isinstance(child, DynamicNetwork) and isinstance(getattr(child, "fc", None), nn.Linear):
             macs += child.fc.weight.numel()
     return macs
 
