@@ -70,8 +70,9 @@ def _fixed_macs(net: nn.Module) -> int:
     for child in net.modules():
         if hasattr(child, "dynamic_stem_size"):
             macs += child.weight.numel() * math.prod(child.dynamic_stem_size)
-        if isinstance(child, DynamicNetwork) and isinstance(getattr(child, "fc", None), nn.Linear):
-            macs += child.fc.weight.numel()
+        head = getattr(child, "fc", None) if isinstance(child, DynamicNetwork) else None
+        if isinstance(head, nn.Linear):
+            macs += head.weight.numel()
     return macs
 
 
