@@ -20,7 +20,8 @@ class TorchFixture : public testing::TestWithParam<test::TorchCase> {};
 TEST_P(TorchFixture, IsWhatTheTrainerComputes) {
   const std::string path = fmt::format("{}/{}.safetensors", LASNET_TORCH_DATA, GetParam().name);
   const Safetensors stored = read_safetensors(path), computed = test::torch_fixture(GetParam());
-  EXPECT_EQ(stored.metadata, computed.metadata) << "make it again: dump_masked_net tests/python/torch_module/data";
+  EXPECT_EQ(stored.metadata, computed.metadata)
+      << "make it again: dump_masked_net tests/python/torch_module/data";
   ASSERT_EQ(stored.tensors.size(), computed.tensors.size());
   for (const auto& [name, tensor] : computed.tensors) {
     ASSERT_TRUE(stored.tensors.contains(name)) << name;
