@@ -162,8 +162,9 @@ class DynamicBlock(nn.Module):
         self.straight_through = straight_through
         self.masker = Masker(convs[0].in_channels, granularity * self.stride, bias, standardise)
         self.masker.to(convs[0].weight.device)
+        self.masker.train(block.training)
+        self.training = block.training
         self.masks = None
-        self.train(block.training)
 
     def body(self) -> list[tuple[Any, Any]]:
         """Pairs of convolution and BatchNorm, 2 or 3."""

@@ -288,6 +288,16 @@ def test_layers_in_another_network():
     assert lt.macs_ratio(body).shape == (2,)
 
 
+def test_modes_of_layers_are_kept():
+    model = network("resnet18")
+    model.layer1[0].bn1.eval()
+    model.layer2.eval()
+    before = {name: module.training for name, module in model.named_modules()}
+    after = {name: module.training for name, module in lt.dynamic(model).named_modules()}
+    assert {name: after[name] for name in before} == before
+    assert after["layer1.0.masker"] and not after["layer2.0.masker"]
+
+
 def test_frozen_batch_norms():
     frozen = torchvision.ops.misc.FrozenBatchNorm2d
     net = lt.dynamic(torchvision.models.resnet18(norm_layer=frozen), GRANULARITY)
