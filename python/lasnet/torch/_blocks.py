@@ -203,7 +203,9 @@ class DynamicBlock(nn.Module):
 
 def _squeeze_excite(se: Any, y: Tensor, mask: Tensor) -> Tensor:
     """Scale y [N, C, H', W'] by what Squeeze-and-Excitation makes of its mean over active pixels."""
-    mean = (y * mask).sum((2, 3), keepdim=True) / mask.sum((2, 3), keepdim=True).clamp_min(1)
+    count = mask.sum((2, 3), keepdim=True)
+    # Not clamp_min(1): of one active pixel it has no gradient in newer versions of PyTorch.
+    mean = (y * mask).sum((2, 3), keepdim=True) / torch.where(count > 0, count, torch.ones_like(count))
     return y * torch.sigmoid(se.fc2(F.relu(se.fc1(mean))))
 
 

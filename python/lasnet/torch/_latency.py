@@ -30,8 +30,8 @@ class LatencyTable:
         table = block_rates.new_tensor(self.blocks)
         if table.shape[1] != len(block_rates):
             raise ValueError(f"table: the table is of {table.shape[1]} blocks, the network has {len(block_rates)}")
-        place = block_rates.clamp(0, 1) * (len(_RATES) - 1)
-        below = place.detach().floor().clamp_max(len(_RATES) - 2).long()[None]
+        place = block_rates * (len(_RATES) - 1)
+        below = place.detach().floor().clamp(0, len(_RATES) - 2).long()[None]
         low, high = table.gather(0, below)[0], table.gather(0, below + 1)[0]
         return (low + (high - low) * (place - below[0])).sum() + self.rest
 

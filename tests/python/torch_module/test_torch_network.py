@@ -3,11 +3,13 @@
 import copy
 import io
 import pickle
+import types
 
 import pytest
 from torch_support import hashed, network, set_hashed_values, torch, torchvision
 
 import lasnet.torch as lt
+from lasnet.torch import _blocks
 
 F = torch.nn.functional
 GRANULARITY = "4-4-2-1"
@@ -68,6 +70,15 @@ def test_full_masks_are_the_static_network(name):
         assert torch.allclose(got, expected, rtol=1e-4, atol=1e-4)
     else:
         assert torch.equal(got, expected)
+
+
+def test_squeeze_excite_of_one_active_pixel_has_the_gradient_of_a_mean():
+    se = types.SimpleNamespace(fc1=torch.nn.Identity(), fc2=torch.nn.Identity())
+    y, mask = torch.tensor([[[[0.5, 2.0]]]]), torch.tensor([[[[1.0, 0.0]]]], requires_grad=True)
+    _blocks._squeeze_excite(se, y, mask).sum().backward()
+    gate = torch.sigmoid(torch.tensor(0.5))
+    expected = 2.5 * gate * (1 - gate) * torch.tensor([0.0, 1.5])
+    assert torch.allclose(mask.grad.flatten(), expected)
 
 
 def test_empty_masks_leave_the_identity():
