@@ -11,7 +11,6 @@ import math
 import os
 import struct
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,7 +53,7 @@ def export(
     if not isinstance(network.fc, nn.Linear) or network.fc.bias is None:
         raise ValueError(f"net: its classifier 'fc' is {type(network.fc).__name__}; expected Linear with a bias")
     metadata = _metadata(network, classes, preprocessing, training)
-    _write(path, _tensors(network, dtype), {"lasnet": json.dumps(metadata)})
+    _write(path, _tensors(network, dtype), {"lasnet": json.dumps(metadata, allow_nan=False)})
 
 
 def _tensors(network: Any, dtype: torch.dtype) -> dict[str, Tensor]:
@@ -134,27 +133,19 @@ def _write(path: str | os.PathLike[str], tensors: dict[str, Tensor], metadata: d
         offset = end
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    path = os.fspath(path)
-    handle, temporary = tempfile.mkstemp(suffix=".tmp", prefix=os.path.basename(path), dir=os.path.dirname(path) or ".")
+    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(struct.pack("<Q", len(text)) + text)
             for name in sorted(tensors):
                 file.write(_bytes(tensors[name]))
-        os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    finally:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
 
 
 def _bytes(tensor: Tensor) -> bytes:
     """The values of a contiguous tensor, little-endian."""
     words = tensor.view(torch.int16 if tensor.element_size() == 2 else torch.int32).numpy()
     return (words.byteswap() if sys.byteorder == "big" else words).tobytes()
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

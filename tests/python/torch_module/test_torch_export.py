@@ -117,6 +117,7 @@ def test_preprocessing_of_torchvisions_weights(tmp_path):
         ({"preprocessing": {"resize": 64, "crop": 96}}, "0 <= crop <= resize, got 64 and 96"),
         ({"preprocessing": {"std": [1, 0, 1]}}, "3 positive deviations"),
         ({"preprocessing": {"mean": [0.5]}}, "3 finite means"),
+        ({"training": {"loss": float("nan")}}, "not JSON compliant"),
     ],
 )
 def test_wrong_descriptions_are_refused(tmp_path, options, reason):
