@@ -60,9 +60,9 @@ void expect_live_links(const fs::path& dir, const std::vector<std::string>& docu
 }
 
 const std::vector<std::string> kDocuments = {
-    "README.md",        "ARCHITECTURE.md",    "docs/benchmarks.md",   "docs/cuda.md",     "docs/demo-data.md",
-    "docs/images.md",   "docs/library.md",    "docs/prediction.md",   "docs/training.md", "docs/weights.md",
-    "models/README.md", "samples/SOURCES.md", "bench/peers/README.md"};
+    "README.md",       "ARCHITECTURE.md",  "docs/benchmarks.md", "docs/cuda.md",         "docs/demo-data.md",
+    "docs/images.md",  "docs/library.md",  "docs/prediction.md", "docs/python-torch.md", "docs/training.md",
+    "docs/weights.md", "models/README.md", "samples/SOURCES.md", "bench/peers/README.md"};
 
 TEST(Links, OfTheSourceTreeLeadSomewhere) { expect_live_links(SOURCE_DIR, kDocuments); }
 
