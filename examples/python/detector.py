@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains a RetinaNet on a dynamic ResNet-18 for a few steps: maskers in the backbone of a detector.
 
-    examples/python/detector.py --steps 40
+    examples/python/detector.py --steps 250
 
 The pictures are made here: a bright rectangle on noise. The budget counts the backbone's stem and blocks. The engine
 cannot run such a backbone yet: it returns the logits of a classifier and no maps.
@@ -12,13 +12,14 @@ import argparse
 import torch
 import torchvision
 from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 import lasnet.torch as lt
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--steps", type=int, default=40)
+parser.add_argument("--steps", type=int, default=250)
 parser.add_argument("--batch", type=int, default=4)
 parser.add_argument("--size", type=int, default=128)
 parser.add_argument("--target", type=float, default=0.6, help="MACs over the static backbone's")
@@ -42,9 +43,7 @@ torch.manual_seed(0)
 net = lt.dynamic(torchvision.models.resnet18(), "4-4-2-1", standardise_maskers=True)
 stages = {"layer2": "0", "layer3": "1", "layer4": "2"}
 backbone = BackboneWithFPN(net, stages, [128, 256, 512], 256, LastLevelMaxPool())
-anchors = torchvision.models.detection.anchor_utils.AnchorGenerator(
-    ((16,), (32,), (64,), (128,)), ((0.5, 1.0, 2.0),) * 4
-)
+anchors = AnchorGenerator(((16,), (32,), (64,), (128,)), ((0.5, 1.0, 2.0),) * 4)
 detector = RetinaNet(backbone, num_classes=2, anchor_generator=anchors, min_size=args.size, max_size=2 * args.size)
 maskers = lt.masker_parameters(detector)
 rest = [parameter for name, parameter in detector.named_parameters() if ".masker." not in name]

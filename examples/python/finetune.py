@@ -1,10 +1,8 @@
 #!/usr/bin/env python3
-"""Fine-tunes a ResNet of torchvision on an image folder into a dynamic one, and writes the file that lasnet runs.
+"""Fine-tunes a ResNet of torchvision on an image folder: first the static network, which then teaches a dynamic one.
 
-    examples/python/finetune.py DATA -o model.safetensors --arch resnet50 --target 0.5
-    lasnet eval model.safetensors DATA/val
-
-The static network is trained first, with a fresh classifier. It then teaches the dynamic one.
+examples/python/finetune.py DATA -o model.safetensors --arch resnet50 --target 0.5
+lasnet eval model.safetensors DATA/val
 """
 
 import argparse
@@ -67,14 +65,15 @@ def dynamic_loss(images, labels, progress):
     return loss + lt.budget_loss(net, target=args.target, progress=progress)
 
 
-train = batches("train", augment, shuffle=True, drop_last=True)
-val = batches("val", [T.Resize(seen["resize"]), T.CenterCrop(args.size)])
-net = torchvision.models.get_model(args.arch, weights=None if args.weights == "none" else args.weights)
-net.fc = torch.nn.Linear(net.to(device).fc.in_features, len(train.dataset.classes), device=device)
-fit(2, lambda images, labels, _: F.cross_entropy(net(images), labels))
-teacher = copy.deepcopy(net).eval().requires_grad_(False)
-lt.dynamic(net, args.granularity, standardise_maskers=True)
-fit(args.epochs, dynamic_loss)
-ratio = lt.settle_budget(net, [batch for batch, _ in zip(train, range(20))], args.target)
-print(f"MACs over the static network's, on training images: {ratio:.1%}")
-lt.export(net, args.output, classes=train.dataset.classes, preprocessing=seen)
+if __name__ == "__main__":
+    train = batches("train", augment, shuffle=True, drop_last=True)
+    val = batches("val", [T.Resize(seen["resize"]), T.CenterCrop(args.size)])
+    net = torchvision.models.get_model(args.arch, weights=None if args.weights == "none" else args.weights)
+    net.fc = torch.nn.Linear(net.to(device).fc.in_features, len(train.dataset.classes), device=device)
+    fit(2, lambda images, labels, _: F.cross_entropy(net(images), labels))
+    teacher = copy.deepcopy(net).eval().requires_grad_(False)
+    lt.dynamic(net, args.granularity, standardise_maskers=True)
+    fit(args.epochs, dynamic_loss)
+    ratio = lt.settle_budget(net, [batch for batch, _ in zip(train, range(20))], args.target)
+    print(f"MACs over the static network's, on training images: {ratio:.1%}")
+    lt.export(net, args.output, classes=train.dataset.classes, preprocessing=seen)
