@@ -15,7 +15,7 @@ from ._export import export
 from ._latency import LatencyTable, latency_loss
 from ._losses import bounds, budget_loss, distillation_loss, macs_ratio, noise_scale, rates, temperature
 from ._network import DynamicNetwork, block_masks, dynamic, dynamic_blocks, masker_parameters
-from ._settle import settle_budget
+from ._settle import hold_budget, ramped_target, settle_budget
 
 __all__ = [
     "BlockMasks",
@@ -30,10 +30,12 @@ __all__ = [
     "dynamic",
     "dynamic_blocks",
     "export",
+    "hold_budget",
     "latency_loss",
     "macs_ratio",
     "masker_parameters",
     "noise_scale",
+    "ramped_target",
     "rates",
     "settle_budget",
     "temperature",

@@ -16,6 +16,7 @@ class BlockMasks(NamedTuple):
     """What one dynamic block decided for a batch of N images; float32, 1 where something is computed."""
 
     difference: Tensor  # logit0 - logit1 of every patch [N, 1, rows, cols]
+    perturbed: Tensor  # the same with the noise, if any, that the decision was made on; without a gradient
     patches: Tensor  # the decisions [N, 1, rows, cols]
     mask: Tensor  # M, over the output's pixels [N, 1, H', W']
     dilated: Tensor  # D, what the second convolution reads for M [N, 1, h, w]
@@ -119,8 +120,8 @@ class Masker(nn.Module):
         self.register_buffer("temperature", torch.tensor(5.0), persistent=False)
         self.register_buffer("noise_scale", torch.tensor(1.0), persistent=False)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """x [N, C, H, W] -> logit differences and decisions, both float32 [N, 1, rows, cols]."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """x [N, C, H, W] -> logit differences, the same with noise, and decisions; float32 [N, 1, rows, cols]."""
         with torch.autocast(x.device.type, enabled=False):
             pooled = pool_under_patches(x, self.window).float()
             if self.norm is not None:
@@ -128,10 +129,11 @@ class Masker(nn.Module):
             weight, bias = self.conv2.weight.float(), self.conv2.bias.float()
             difference = F.conv2d(pooled, (weight[0] - weight[1])[None], (bias[0] - bias[1])[None])
             if not self.training:
-                return difference, decide_patches(difference)
+                return difference, difference.detach(), decide_patches(difference)
             noise = logistic_noise(difference.detach()) * self.noise_scale
             # A copy, because a new temperature may be set before the backward pass.
-            return difference, sample_patches(difference, noise, self.temperature.clone())
+            patches = sample_patches(difference, noise, self.temperature.clone())
+            return difference, difference.detach() + noise, patches
 
     def folded(self) -> tuple[Tensor, Tensor]:
         """Return weight [2, C, 1, 1] and bias [2] of the masker alone, what stands before it folded in."""
@@ -181,7 +183,7 @@ class DynamicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         body, se, projection = self.body(), self.squeeze_excite(), self.projection()
         height, width = (-(-side // self.stride) for side in x.shape[2:])
-        difference, patches = self.masker(x)
+        difference, perturbed, patches = self.masker(x)
         mask = expand_to_map(patches, self.granularity, height, width)
         y = x
         for index, (conv, norm) in enumerate(body):
@@ -192,7 +194,7 @@ class DynamicBlock(nn.Module):
                 dilated = dilate(mask, body[1][0].stride[0], y.shape[2], y.shape[3], self.straight_through)
             if index + 1 < len(body):
                 y = F.relu(y, inplace=True)
-        self.masks = BlockMasks(difference, patches, mask, dilated)
+        self.masks = BlockMasks(difference, perturbed, patches, mask, dilated)
         identity = x if projection is None else projection(x)
         return F.relu(torch.addcmul(identity, y, mask.to(y.dtype)), inplace=True)
 

@@ -50,6 +50,10 @@ class MacAccount:
         any_patch = rates.detach().gt(0).to(rates.dtype)
         return self.always + self.nonempty * any_patch + self.dilated * dilated_rates + self.active * rates
 
+    def mean_ratio(self) -> float:
+        """F, mean over the batch."""
+        return self.costs().sum(1).mean().item() + self.fixed
+
 
 def _block_macs(block: DynamicBlock, masks: BlockMasks) -> tuple[tuple[int, int, int, int], int]:
     """MACs of one image in a full block (always, nonempty, dilated, active), and its masker's part of them."""

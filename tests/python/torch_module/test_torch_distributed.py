@@ -52,7 +52,9 @@ def train(rank, count, folder):
         optimizer.step()
         losses.append(budget.item())
     lt.export(called, f"{folder}/exported-{count}-{rank}.safetensors")
-    torch.save((net.state_dict(), losses), f"{folder}/{count}-{rank}.pt")
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    lt.hold_budget(called, 0.4)
+    torch.save((state, losses, net.layer1[0].masker.conv2.bias), f"{folder}/{count}-{rank}.pt")
     if count > 1:
         torch.distributed.destroy_process_group()
 
@@ -62,12 +64,16 @@ def test_two_processes_are_one(tmp_path, monkeypatch):
     monkeypatch.setattr(_blocks, "logistic_noise", _blocks.logistic_noise)  # restored after train() replaces it
     torch.multiprocessing.spawn(train, (2, str(tmp_path)), nprocs=2)
     train(0, 1, str(tmp_path))
-    expected, losses = torch.load(tmp_path / "1-0.pt")
+    expected, losses, _ = torch.load(tmp_path / "1-0.pt")
     start = set_hashed_values(lt.dynamic(network("resnet18"), "4-4-2-1")).state_dict()
+    biases = []
     for rank in (0, 1):
-        got, got_losses = torch.load(tmp_path / f"2-{rank}.pt")
+        got, got_losses, bias = torch.load(tmp_path / f"2-{rank}.pt")
         assert got_losses == pytest.approx(losses, rel=1e-5)
         for name, value in expected.items():
             moved = (value - start[name]).abs().max()
             assert (got[name] - value).abs().max() <= 1e-3 * moved + 1e-6, name
+        biases.append(bias)
         assert (tmp_path / f"exported-2-{rank}.safetensors").stat().st_size > 100_000
+    assert torch.equal(*biases), "processes hold the budget alike"
+    assert not torch.equal(biases[0], expected["layer1.0.masker.conv2.bias"])

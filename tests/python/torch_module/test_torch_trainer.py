@@ -72,6 +72,7 @@ def test_masks_rates_and_logits(case):
     for block, masks in enumerate(lt.block_masks(case.net)):
         case.check(f"difference.{block}", masks.difference)
         assert torch.equal(masks.patches.detach(), case.expected[f"patches.{block}"]), block
+        assert torch.equal(masks.perturbed >= 0, masks.patches.bool()), block
     case.check("rates", lt.rates(case.net))
     case.check("dilated_rates", torch.stack([masks.dilated_rate for masks in lt.block_masks(case.net)], 1))
     case.check("logits", case.logits)
@@ -110,6 +111,7 @@ def test_running_statistics(case):
 def test_schedules():
     assert lt.temperature(0) == 5 and abs(lt.temperature(1) - 0.1) < 1e-12
     assert lt.noise_scale(0) == 1 and lt.noise_scale(0.4) == 0.5 and lt.noise_scale(0.9) == 0
+    assert [lt.ramped_target(0.5, progress) for progress in (0, 0.2, 0.4, 1)] == [1, 0.75, 0.5, 0.5]
     assert lt.bounds(0.4, 0) == (0.4, 0.4)
     assert lt.bounds(0.4, 1 / 3) == pytest.approx((0, 1))
     assert lt.bounds(0.4, 1, hold=0.5) == pytest.approx((0.2, 0.7))

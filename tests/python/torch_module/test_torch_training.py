@@ -75,6 +75,20 @@ def test_settling_meets_the_budget_exactly(trained):
         assert abs(measured - target) <= 0.01
 
 
+@pytest.mark.parametrize("target", [0.4, 0.8])
+def test_holding_meets_the_budget_without_a_loss(target):
+    torch.manual_seed(0)
+    net = lt.dynamic(network("resnet18", classes=3), "4-4-2-1", standardise_maskers=True)
+    ratios = []
+    for step in range(60):
+        with torch.no_grad():
+            net(pictures(BATCH, seed=step)[0])
+        ratios.append(lt.macs_ratio(net).mean().item())
+        lt.hold_budget(net, target)
+    assert ratios[0] > 0.95
+    assert abs(sum(ratios[-20:]) / 20 - target) < 0.02
+
+
 def test_settling_refuses_what_it_cannot_use(trained):
     with pytest.raises(TypeError, match="got an iterator"):
         lt.settle_budget(trained, iter([]), 0.5)
