@@ -30,49 +30,50 @@ args = parser.parse_args()
 
 device = "cuda" if torch.cuda.is_available() else "cpu"
 seen = dict(resize=args.size * 8 // 7, crop=args.size, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-augment = [T.RandomResizedCrop(args.size, (0.35, 1)), T.RandomHorizontalFlip()]
 
 
-def batches(part, ways, **options):
+def batches(part, shuffle, *ways):
     ways = T.Compose([*ways, T.ToTensor(), T.Normalize(seen["mean"], seen["std"])])
     images = ImageFolder(f"{args.data}/{part}", ways)
-    return torch.utils.data.DataLoader(images, args.batch, num_workers=2, **options)
+    return torch.utils.data.DataLoader(images, args.batch, shuffle, drop_last=shuffle, num_workers=2)
 
 
 def fit(epochs, loss_of):
     maskers, rest = ([p for n, p in net.named_parameters() if (".masker." in n) == which] for which in (True, False))
-    groups = [{"params": rest, "lr": 0.002}, {"params": maskers, "lr": 0.04}]
+    groups = [{"params": rest, "lr": 0.002}, {"params": maskers, "lr": 0.008}]
     optimizer = torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=5e-5)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * len(train))
     for epoch in range(epochs):
         net.train()
         for index, (images, labels) in enumerate(train):
-            loss = loss_of(images.to(device), labels.to(device), (epoch + index / len(train)) / epochs)
+            progress = (epoch + index / len(train)) / epochs
+            loss = loss_of(images.to(device), labels.to(device), progress)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        net.eval()
+            if maskers:
+                lt.hold_budget(net, lt.ramped_target(args.target, progress))
         with torch.no_grad():
-            top1 = torch.cat([(net(x.to(device)).argmax(1).cpu() == y).float() for x, y in val]).mean()
+            top1 = torch.cat([(net.eval()(x.to(device)).argmax(1).cpu() == y).float() for x, y in val]).mean()
         print(f"epoch {epoch + 1}: loss {loss.item():.3f}, top-1 {top1:.1%}", flush=True)
 
 
 def dynamic_loss(images, labels, progress):
-    net.temperature, net.noise_scale = lt.temperature(progress), lt.noise_scale(progress)
+    net.temperature, net.noise_scale = lt.temperature(progress, 2.0, 0.5), lt.noise_scale(progress)
     logits, taught = net(images), teacher(images).detach()
     loss = F.cross_entropy(logits, labels) + 0.5 * lt.distillation_loss(logits, taught)
-    return loss + lt.budget_loss(net, target=args.target, progress=progress)
+    return loss + lt.budget_loss(net, lt.ramped_target(args.target, progress), 1.0, weight=1.0)
 
 
 if __name__ == "__main__":
-    train = batches("train", augment, shuffle=True, drop_last=True)
-    val = batches("val", [T.Resize(seen["resize"]), T.CenterCrop(args.size)])
+    train = batches("train", True, T.RandomResizedCrop(args.size, (0.35, 1)), T.RandomHorizontalFlip())
+    val = batches("val", False, T.Resize(seen["resize"]), T.CenterCrop(args.size))
     net = torchvision.models.get_model(args.arch, weights=None if args.weights == "none" else args.weights)
     net.fc = torch.nn.Linear(net.to(device).fc.in_features, len(train.dataset.classes), device=device)
     fit(2, lambda images, labels, _: F.cross_entropy(net(images), labels))
     teacher = copy.deepcopy(net).eval().requires_grad_(False)
-    lt.dynamic(net, args.granularity, standardise_maskers=True)
+    lt.dynamic(net, args.granularity, standardise_maskers=True, straight_through_dilation=True)
     fit(args.epochs, dynamic_loss)
     ratio = lt.settle_budget(net, [batch for batch, _ in zip(train, range(20))], args.target)
     print(f"MACs over the static network's, on training images: {ratio:.1%}")
