@@ -66,6 +66,10 @@ fuzz:  ## fuzz the file readers for FUZZ_SECONDS each (needs clang)
 	    -malloc_limit_mb=$(FUZZ_MALLOC_MB) \
 	    $$found tests/fuzz/corpus/$$reader || exit 1; done
 
+docs:  ## write the pages of the public headers to build-docs/html, and fail on what has no comment
+	@scripts/install-deps.sh --no-train --docs
+	doxygen cmake/Doxyfile
+
 demo-model: deps build  ## rebuild the data set and train the shipped model again
 	scripts/train_demo_model.sh
 
@@ -75,4 +79,4 @@ format:  ## clang-format every C++ and CUDA file
 clean:  ## remove the build folders
 	rm -rf build build-*/
 
-.PHONY: help deps build demo test test-full install package bench gpu-check fuzz demo-model format clean
+.PHONY: help deps build demo test test-full install package bench gpu-check fuzz docs demo-model format clean

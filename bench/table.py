@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The README's table of measurements: lasnet sparse and dense beside oneDNN, as Markdown.
+"""The table of docs/benchmarks.md: lasnet sparse and dense beside oneDNN, as Markdown.
 
     bench/table.py [--lasnet build/lasnet] [--repeat 10] [--quick]
 

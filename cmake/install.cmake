@@ -11,7 +11,7 @@ install(TARGETS lasnet_bench_app COMPONENT benchmark)
 install(FILES models/demo.safetensors DESTINATION ${CMAKE_INSTALL_DATADIR}/lasnet/models COMPONENT program)
 install(DIRECTORY samples DESTINATION ${CMAKE_INSTALL_DATADIR}/lasnet COMPONENT program)
 # The documentation, with everything that it links to (tests/docs).
-install(FILES README.md ARCHITECTURE.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
+install(FILES README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md LICENSE SECURITY.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
 install(DIRECTORY docs examples DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT program)
 install(FILES models/README.md models/demo.toml DESTINATION ${CMAKE_INSTALL_DOCDIR}/models COMPONENT program)
 install(FILES samples/SOURCES.md DESTINATION ${CMAKE_INSTALL_DOCDIR}/samples COMPONENT program)

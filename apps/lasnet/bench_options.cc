@@ -2,8 +2,11 @@
 
 #include <algorithm>
 
-#include "core/fail.h"
+#include "core/enum_names.h"
 #include "core/text.h"
+#include "input_options.h"
+#include "output.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -35,11 +38,8 @@ Examples
   lasnet bench resnet50 --granularity 4-4-2-1 --macs 0.5 --baseline onednn
   lasnet bench models/demo.safetensors --images samples --json)";
 
-BaselineKind parse_baseline(const std::string& text) {
-  if (text == "none") return BaselineKind::none;
-  if (text == "onednn") return BaselineKind::onednn;
-  fail("baseline '{}' is unknown; expected none or onednn", text);
-}
+constexpr auto kBaselines =
+    enum_names<BaselineKind>("baseline", {{BaselineKind::none, "none"}, {BaselineKind::onednn, "onednn"}});
 
 void add_network_options(CLI::App& app, BenchOptions& options) {
   add_model_options(app, options.model);
@@ -82,7 +82,7 @@ void add_bench_options(CLI::App& app, BenchOptions& options) {
       ->type_name("PX");
   add_session_options(app, options.session, 1);
   add_parsed(app, "--baseline", "Another library beside: none (default) or onednn",
-             [&](const std::string& text) { options.baseline = parse_baseline(text); });
+             [&](const std::string& text) { options.baseline = kBaselines.parse(text); });
   add_number(app, "--repeat", options.repeat, 1, 100000, "Repetitions; each runs everything once, timed");
   app.add_option("--seed", options.seed, "Of random weights, inputs and masks")
       ->check(whole_number())

@@ -4,8 +4,9 @@
 #include <optional>
 #include <string>
 
-#include "common.h"
 #include "image_options.h"
+#include "lasnet/engine.h"
+#include "model_options.h"
 
 namespace lasnet::cli {
 

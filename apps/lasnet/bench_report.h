@@ -4,8 +4,9 @@
 #include <string>
 
 #include "bench_measure.h"
-#include "common.h"
-#include "statistics.h"
+#include "core/statistics.h"
+#include "output.h"
+#include "session_options.h"
 
 namespace lasnet::cli {
 

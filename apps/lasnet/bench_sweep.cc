@@ -7,6 +7,7 @@
 
 #include "core/file.h"
 #include "latency/break_even.h"
+#include "output.h"
 #include "report/plot.h"
 #include "terminal.h"
 

@@ -6,13 +6,15 @@
 #include <memory>
 
 #include "commands.h"
-#include "common.h"
 #include "core/fail.h"
 #include "core/file.h"
 #include "latency/host_profile.h"
 #include "log.h"
 #include "machine.h"
+#include "output.h"
 #include "progress.h"
+#include "quality_json.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -29,11 +31,6 @@ struct CalibrateCommand {
   std::optional<int> seconds;
   bool json = false;
 };
-
-Json quality_json(const FitQuality& quality) {
-  return {{"points", quality.points},     {"mape", quality.mape},           {"rmspe", quality.rmspe},
-          {"within_5", quality.within_5}, {"within_10", quality.within_10}, {"within_15", quality.within_15}};
-}
 
 Json costs_json(const HardwareProfile& profile) {
   Json costs;

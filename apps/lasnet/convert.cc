@@ -3,8 +3,10 @@
 #include <memory>
 
 #include "commands.h"
-#include "common.h"
 #include "core/fail.h"
+#include "model_options.h"
+#include "output.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

@@ -1,20 +1,23 @@
 // `lasnet eval`: accuracy, MAC ratio and block rates of a model over a validation folder.
 #include <algorithm>
-#include <array>
 #include <memory>
 
+#include "classes.h"
 #include "commands.h"
-#include "common.h"
 #include "core/chance.h"
-#include "core/fail.h"
+#include "core/enum_names.h"
+#include "core/statistics.h"
 #include "eval_data.h"
 #include "image_options.h"
+#include "input_options.h"
 #include "lasnet/report.h"
 #include "log.h"
+#include "model_options.h"
 #include "object_auc.h"
+#include "output.h"
 #include "progress.h"
 #include "random_masks.h"
-#include "statistics.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -23,14 +26,9 @@ namespace {
 /// Whose masks decide what is computed: the maskers', or what they are to be compared with.
 enum class Masks { own, random, centre, full };
 
-constexpr std::array kMaskNames = {"own", "random", "centre", "full"};
-
-Masks parse_masks(const std::string& text) {
-  const auto found = std::ranges::find(kMaskNames, text);
-  if (found == kMaskNames.end())
-    fail("masks '{}' are unknown; expected {}", text, fmt::join(kMaskNames, ", "));
-  return static_cast<Masks>(found - kMaskNames.begin());
-}
+constexpr auto kMasks = enum_names<Masks>(
+    "masks",
+    {{Masks::own, "own"}, {Masks::random, "random"}, {Masks::centre, "centre"}, {Masks::full, "full"}});
 
 struct EvalCommand {
   ModelOptions model;
@@ -174,7 +172,7 @@ Json to_json(const EvalCommand& command, const LeftOut& left_out, const Metrics&
   }
   Json json = {{"model", command.model.path},
                {"data", command.data},
-               {"masks", kMaskNames[static_cast<size_t>(command.masks)]},
+               {"masks", kMasks.name(command.masks)},
                {"images", metrics.images},
                {"unreadable", metrics.unreadable},
                {"left_out", left_out},
@@ -197,7 +195,7 @@ std::string to_text(const Model& model, Masks masks, const Metrics& metrics, con
                       metrics.unreadable.empty()
                           ? ""
                           : fmt::format(", and {} that cannot be read", metrics.unreadable.size()));
-  if (masks != Masks::own) text += fmt::format("masks       {}\n", kMaskNames[static_cast<size_t>(masks)]);
+  if (masks != Masks::own) text += fmt::format("masks       {}\n", kMasks.name(masks));
   text += fmt::format("top-1       {}\n", bold(format_percent(metrics.share(metrics.top1))));
   text += fmt::format("top-5       {}\n", format_percent(metrics.share(metrics.top5)));
   if (!metrics.blocks.empty()) {  // a static network is not compared with itself
@@ -288,7 +286,7 @@ void add_eval(CLI::App& app, Action& action) {
       *sub, "--masks",
       "own (default): the maskers'. For comparison, as many patches of every block and image elsewhere: "
       "random or centre; full: the network without masks",
-      [command](const std::string& text) { command->masks = parse_masks(text); })
+      [command](const std::string& text) { command->masks = kMasks.parse(text); })
       ->type_name("KIND");
   sub->add_option("--seed", command->seed, "Of --masks random");
   sub->add_flag("--skip-unreadable", command->skip_unreadable,

@@ -2,12 +2,16 @@
 #include <filesystem>
 #include <memory>
 
+#include "classes.h"
 #include "commands.h"
-#include "common.h"
 #include "core/fail.h"
 #include "core/file.h"
 #include "core/npy.h"
+#include "input_options.h"
 #include "log.h"
+#include "model_options.h"
+#include "output.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

@@ -5,9 +5,11 @@
 #include <memory>
 
 #include "commands.h"
-#include "common.h"
 #include "core/cgroup.h"
+#include "lasnet/version.h"
 #include "machine.h"
+#include "output.h"
+#include "program.h"
 
 namespace lasnet::cli {
 namespace {

@@ -5,9 +5,11 @@
 
 #include "core/fail.h"
 #include "engine/executable.h"
+#include "input_options.h"
 #include "latency/host_profile.h"
 #include "log.h"
 #include "machine.h"
+#include "output.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

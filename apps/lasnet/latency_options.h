@@ -5,8 +5,9 @@
 #include <optional>
 #include <string>
 
-#include "common.h"
 #include "lasnet/latency.h"
+#include "model_options.h"
+#include "session_options.h"
 
 namespace lasnet::cli {
 

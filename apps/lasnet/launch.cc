@@ -6,8 +6,8 @@
 #include <filesystem>
 
 #include "commands.h"
-#include "common.h"
 #include "core/fail.h"
+#include "program.h"
 
 namespace lasnet::cli {
 namespace {

@@ -2,7 +2,8 @@
 #include <string_view>
 
 #include "commands.h"
-#include "common.h"
+#include "lasnet/version.h"
+#include "program.h"
 
 namespace lasnet::cli {
 namespace {

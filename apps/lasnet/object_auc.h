@@ -6,9 +6,9 @@
 
 namespace lasnet::cli {
 
-/// The area under the ROC curve of the number of blocks that computed a pixel, as a detector of object
-/// pixels: the probability that a random object pixel was computed by more blocks than a random background
-/// pixel, ties counting half.
+/// How well the number of blocks that computed a pixel detects object pixels: the area under the ROC curve.
+/// It is the probability that a random object pixel was computed by more blocks than a random background
+/// pixel. Ties count half.
 class ObjectAuc {
  public:
   /// `blocks`: dynamic blocks, so that a pixel's count is 0 ... blocks.

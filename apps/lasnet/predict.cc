@@ -6,8 +6,12 @@
 
 #include "commands.h"
 #include "core/fail.h"
+#include "input_options.h"
 #include "lasnet/geometry.h"
 #include "latency_options.h"
+#include "model_options.h"
+#include "output.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -17,11 +21,13 @@ constexpr const char* kFooter =
     R"(Examples
   lasnet predict resnet101 --hardware v100 --granularity 4-4-2-1 --rate 0.5
   lasnet predict resnet50 --hardware tx2 --model paper --json
-  lasnet predict models/demo.safetensors --trace masks/)";
+  lasnet predict models/demo.safetensors --trace masks/
+  lasnet predict models/demo.safetensors --plan)";
 
 struct PredictCommand {
   LatencyOptions latency;
   std::string trace;
+  bool plan = false;  ///< print every operation
 };
 
 Json operator_json(const OperatorLatency& latency) {
@@ -33,6 +39,9 @@ Json operator_json(const OperatorLatency& latency) {
           {"launch_us", 1e6 * latency.launch_s},
           {"utilisation", latency.utilisation},
           {"tile", latency.tile},
+          {"pixels", latency.pixels},
+          {"macs", latency.macs},
+          {"bytes", latency.bytes},
           {"bound", latency.bound()}};
 }
 
@@ -156,6 +165,23 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
   return text;
 }
 
+/// Every operation of every block, in the order in which they run.
+std::string plan_text(const NetworkLatency& network) {
+  Table table({"block", "operation", ">pixels", ">MACs", ">bytes", ">time", "bound by", "tile"});
+  const auto amount = [](double value) { return value > 0 ? format_count(value) : "-"; };
+  const auto add = [&](std::string of, const std::vector<OperatorLatency>& operators) {
+    for (const OperatorLatency& one : operators) {
+      table.add_row({of, one.name, amount(one.pixels), amount(one.macs), amount(one.bytes),
+                     format_fine_ms(1e3 * one.seconds), one.seconds > 0 ? one.bound() : "-", one.tile});
+      of.clear();
+    }
+    table.add_rule();
+  };
+  for (const BlockLatency& block : network.blocks) add(block.name, block.operators);
+  add("stem and head", network.fixed);
+  return "\n" + table.to_string(2);
+}
+
 int predict(PredictCommand command) {
   ModelOptions& model = command.latency.model;
   if (is_architecture(model.path) && !model.granularity) model.granularity = {4, 4, 2, 1};
@@ -174,6 +200,7 @@ int predict(PredictCommand command) {
     print_json(to_json(spec, hardware, query, network));
   } else {
     print(to_text(spec, hardware, query, network));
+    if (command.plan) print(plan_text(network));
   }
   return 0;
 }
@@ -189,6 +216,8 @@ void add_predict(CLI::App& app, Action& action) {
   sub->add_option("--trace", command->trace, "Recorded masks, as `lasnet forward --masks` writes them")
       ->type_name("DIR")
       ->excludes(sub->get_option("--rate"));
+  sub->add_flag("--plan", command->plan,
+                "Print every operation of every block too: pixels, MACs, bytes and time of a batch");
   sub->footer(kFooter);
   sub->callback([command, &action] { action = [command] { return predict(*command); }; });
 }

@@ -7,7 +7,7 @@
 
 namespace lasnet::cli {
 
-/// On a terminal, a bar that is redrawn in place at most ten times a second; elsewhere a plain line now and
+/// On a terminal, a bar that is redrawn in place at most ten times a second. Elsewhere a plain line now and
 /// then, so that log files stay short. Not thread safe.
 class Progress {
  public:

@@ -6,12 +6,17 @@
 #include <memory>
 #include <set>
 
+#include "classes.h"
 #include "commands.h"
 #include "core/fail.h"
+#include "core/statistics.h"
 #include "image_options.h"
+#include "input_options.h"
 #include "lasnet/report.h"
+#include "model_options.h"
+#include "output.h"
 #include "run_report.h"
-#include "statistics.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {

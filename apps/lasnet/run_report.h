@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "common.h"
-#include "statistics.h"
+#include "core/statistics.h"
+#include "output.h"
 
 namespace lasnet::cli {
 

@@ -8,6 +8,8 @@
 #include "core/text.h"
 #include "latency_options.h"
 #include "log.h"
+#include "model_options.h"
+#include "output.h"
 #include "report/plot.h"
 #include "terminal.h"
 

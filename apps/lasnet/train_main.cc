@@ -6,11 +6,12 @@
 #include <csignal>
 #include <string_view>
 
-#include "common.h"
 #include "core/fail.h"
 #include "lasnet/train.h"
 #include "log.h"
 #include "machine.h"
+#include "output.h"
+#include "program.h"
 #include "train_options.h"
 #include "train_progress.h"
 

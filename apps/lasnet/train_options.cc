@@ -99,7 +99,8 @@ constexpr std::array kHelp = {
     Help{"seed", kRun, "Of the initial weights, the split and the augmentation"},
     Help{"threads", kRun, "Threads; 0: one per physical core"},
     Help{"precision", kRun,
-         "Of the convolutions: fp32; bf16 (mixed precision); auto: bf16 where the processor multiplies it"},
+         "Of the convolutions: fp32; bf16 (mixed precision); auto: the faster of both here, measured before "
+         "the first step"},
     Help{"output", kRun, "Required. Folder for the models, the log and the checkpoint"},
     Help{"resume", kRun, "Go on from the checkpoint in the output folder; needs no other option but -o"},
     Help{"overwrite", kRun, "Start anew where the output folder holds a run"},

@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
-#include "common.h"
 #include "lasnet/train.h"
+#include "output.h"
 #include "progress.h"
 
 namespace lasnet::cli {

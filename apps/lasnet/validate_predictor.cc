@@ -12,8 +12,11 @@
 #include "latency_options.h"
 #include "log.h"
 #include "machine.h"
+#include "output.h"
 #include "progress.h"
+#include "quality_json.h"
 #include "report/plot.h"
+#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -41,11 +44,6 @@ struct Group {
   const char* prefix;
 };
 constexpr Group kGroups[] = {{"ResNet blocks", "resnet"}, {"RegNetY blocks", "regnet"}};
-
-Json quality_json(const FitQuality& quality) {
-  return {{"points", quality.points},     {"mape", quality.mape},           {"rmspe", quality.rmspe},
-          {"within_5", quality.within_5}, {"within_10", quality.within_10}, {"within_15", quality.within_15}};
-}
 
 /// The lists of choices by their JSON names.
 std::vector<std::pair<const char*, const std::vector<Choice>*>> choice_lists(const Validation& validation) {

@@ -16,8 +16,8 @@
 
 namespace lasnet {
 
-/// `reference`: plain loops over the masked dense network, the oracle. `cpu`: fused sparse kernels. `cuda`:
-/// the same on an NVIDIA GPU, in builds with CUDA.
+/// Who runs a network. `reference`: plain loops over the masked dense network, against which the others are
+/// tested. `cpu`: fused sparse kernels. `cuda`: the same on an NVIDIA GPU, in builds with CUDA.
 enum class Backend { reference, cpu, cuda };
 /// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
 LASNET_EXPORT std::string to_string(Backend backend);
@@ -31,98 +31,106 @@ LASNET_EXPORT Isa parse_isa(const std::string& text);
 /// Sets compiled into this library that this processor can run, slowest first; never empty.
 LASNET_EXPORT std::vector<Isa> available_isas();
 
-/// A GPU that CUDA shows to this process; sessions use the first one (CUDA_VISIBLE_DEVICES orders them).
+/// A GPU that CUDA shows to this process. Sessions use the first one (CUDA_VISIBLE_DEVICES orders them).
 struct CudaDevice {
-  std::string name;
+  std::string name;            ///< as CUDA names it
   int compute_capability = 0;  ///< 10 * major + minor
-  int multiprocessors = 0;
-  int64_t memory_bytes = 0;
+  int multiprocessors = 0;     ///< streaming multiprocessors
+  int64_t memory_bytes = 0;    ///< of the device
 };
-/// Empty without a usable one.
+/// The GPUs of this process; empty without a usable one.
 LASNET_EXPORT std::vector<CudaDevice> cuda_devices();
-/// Why there is none: a build without CUDA, no driver, no device. Empty if there is one.
+/// Why there is no GPU: a build without CUDA, no driver, no device. Empty if there is one.
 LASNET_EXPORT std::string cuda_unavailable_reason();
-/// The compute capability (90: 9.0) that the kernels of this build were compiled for which the first device
-/// runs. Compiled for an older one they are right, but not as fast. 0: the device has no kernels here, or
-/// there is none.
+/// The compute capability (90: 9.0) of the kernels that run on the first device, as they were compiled.
+/// Kernels compiled for an older one than the device's are right, but not as fast. 0: this build has no
+/// kernels for the device, or there is no device.
 LASNET_EXPORT int cuda_code_architecture();
 
+/// How a session runs.
 struct SessionOptions {
-  Backend backend = Backend::cpu;
-  std::optional<Isa> isa =
-      std::nullopt;  ///< default: the fastest available. Forcing one the machine lacks throws Error.
-  int threads = 1;   ///< >= 1, at most 1024; results do not depend on it
+  Backend backend = Backend::cpu;  ///< who runs the network
+  /// Instruction set of the cpu backend; default: the fastest available. One that the machine lacks throws
+  /// Error.
+  std::optional<Isa> isa = std::nullopt;
+  int threads = 1;                        ///< 1 to 1024; results do not depend on it
   Precision precision = Precision::fp32;  ///< anything but fp32 needs the cuda backend
-  /// Runs the session's loops instead of threads of its own; `threads` then has no meaning.
+  /// Runs the session's loops instead of threads of its own. `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
-  /// Of every block, as far as it can run it; default: per block what choose_plan (lasnet/latency.h) predicts
-  /// to be fastest on this machine, by the profile that `lasnet calibrate` left, or, on the cpu backend, the
-  /// one that is shipped. make_executable takes one per block.
+  /// One schedule for every block, as far as the block can run it. Default: for each block what choose_plan
+  /// (lasnet/latency.h) predicts to be fastest on this machine. It predicts from the profile that
+  /// `lasnet calibrate` left or, on the cpu backend, from the shipped one. make_executable takes a schedule
+  /// per block.
   std::optional<BlockPlan> schedule = std::nullopt;
 };
 
 /// Masks by block name, uint8 [N, H', W'] with one value per patch.
 using MaskSet = std::map<std::string, ByteTensor>;
 
+/// What one run does and records.
 struct RunOptions {
   bool dense = false;  ///< run the static network: maskers are skipped, every pixel is computed
-  const MaskSet* force_masks =
-      nullptr;  ///< replaces the masker's decision (which is still computed) in named blocks
+  /// Replaces the masker's decisions in the named blocks. The masker is still computed.
+  const MaskSet* force_masks = nullptr;
   /// Throw Error naming the first layer whose output is not finite (slower). Without it NaN and infinity pass
   /// through the network as arithmetic has it.
   bool check_finite = false;
   bool record_masks = true;  ///< keep masks and logit differences in the trace
-  /// The trace's times are processor time of the calling thread instead of wall time: with one thread, what
-  /// the run costs however busy the machine is.
+  /// The trace's times are processor time of the calling thread instead of wall time. With one thread, that
+  /// is what the run costs however busy the machine is.
   bool thread_time = false;
   /// Time every block. The cuda backend then launches kernel by kernel with events between blocks, which is
-  /// slower than its graph; the others always time blocks.
+  /// slower than its graph. The other backends always time blocks.
   bool time_blocks = false;
 };
 
 /// What one block computed, over the whole batch.
 struct BlockTrace {
-  std::string name;
-  int granularity = 0;            ///< 0: a static block
-  int64_t height = 0, width = 0;  ///< output map
-  ByteTensor mask;                ///< [N, H', W'] if recorded; all ones in a dense run
-  Tensor logit_difference;        ///< logit0 - logit1 per patch [N, rows, cols] if recorded; active iff >= 0
-  std::vector<double> rates;      ///< r of each image
-  double rate = 1;                ///< mean of `rates`
-  double dilated_rate = 1;        ///< mean share of active pixels of D
-  double macs = 0;                ///< mean multiply-accumulates per image, masker included
-  int64_t static_macs = 0;        ///< of the static block
-  double seconds = 0;             ///< wall time of the block for the batch; cuda: 0 unless time_blocks
-  /// Of it: masker, decisions, dilation and lists. With MaskerSchedule::with_conv1, cpu: also convs[0]; cuda:
-  /// only what the convolutions beside them do not hide.
+  std::string name;           ///< of the block, e.g. "layer1.0"
+  int granularity = 0;        ///< S; 0: a static block
+  int64_t height = 0,         ///< of the output map
+      width = 0;              ///< of the output map
+  ByteTensor mask;            ///< [N, H', W'] if recorded; all ones in a dense run
+  Tensor logit_difference;    ///< logit0 - logit1 per patch [N, rows, cols] if recorded; active iff >= 0
+  std::vector<double> rates;  ///< r of each image
+  double rate = 1;            ///< mean of `rates`
+  double dilated_rate = 1;    ///< mean share of active pixels of D
+  double macs = 0;            ///< mean multiply-accumulates per image, masker included
+  int64_t static_macs = 0;    ///< of the static block
+  double seconds = 0;         ///< wall time of the block for the batch; cuda: 0 unless time_blocks
+  /// The part of `seconds` for masker, decisions, dilation and lists. With MaskerSchedule::with_conv1 the cpu
+  /// backend counts convs[0] too, the cuda backend only what the convolutions beside them do not hide.
   double masking_seconds = 0;
 };
 
+/// What a run computed.
 struct Trace {
-  std::vector<BlockTrace> blocks;
-  double macs = 0;          ///< whole network, mean per image
-  int64_t static_macs = 0;  ///< whole static network, per image
-  /// Wall time of the whole run for the batch, including stem, maskers and head. cuda: time on the device,
+  std::vector<BlockTrace> blocks;  ///< in network order
+  double macs = 0;                 ///< whole network, mean per image
+  int64_t static_macs = 0;         ///< whole static network, per image
+  /// Wall time of the whole run for the batch, stem, maskers and head included. cuda: time on the device,
   /// from the input in its memory to the logits there.
   double seconds = 0;
   std::vector<double> image_macs;  ///< whole network, of each image
 
+  /// MACs over those of the static network.
   double macs_ratio() const { return macs / static_cast<double>(static_macs); }
 };
 
+/// What Session::run returns.
 struct Result {
   Tensor logits;  ///< [N, classes]
-  Trace trace;
+  Trace trace;    ///< what was computed for them
 };
 
 /// A model ready to run: BatchNorm folded, weights packed for one backend and instruction set. Immutable; any
 /// number of sessions share it.
 class Executable;
 
-/// Compiles `model` for a backend. `isa` is of the cpu backend, default the fastest available; `precision` of
-/// the cuda backend, the others have fp32 only; `plan` of both, default as SessionOptions::schedule. Throws
-/// Error on weights that do not fit the spec, a backend, instruction set or precision that cannot run here,
-/// or a plan with another number of blocks.
+/// Compiles `model` for a backend. `isa` is for the cpu backend; default: the fastest available. `precision`
+/// is for the cuda backend; the others have fp32 only. `plan` is for both; default: as
+/// SessionOptions::schedule. Throws Error on weights that do not fit the spec and on a plan with another
+/// number of blocks. It also does on a backend, instruction set or precision that cannot run here.
 LASNET_EXPORT std::shared_ptr<const Executable> make_executable(
     const Model& model, Backend backend = Backend::cpu, std::optional<Isa> isa = std::nullopt,
     const std::optional<NetworkPlan>& plan = std::nullopt, Precision precision = Precision::fp32);
@@ -135,29 +143,38 @@ class LASNET_EXPORT Session {
   Session(const Model& model, const SessionOptions& options = {});
   /// `threads`: 1 to 1024, the one that calls run() included.
   Session(std::shared_ptr<const Executable> executable, int threads);
+  /// Runs on the threads of `executor`.
   Session(std::shared_ptr<const Executable> executable, std::shared_ptr<Executor> executor);
+  /// Takes over another session's memory and threads; that one may only be destroyed or assigned to.
   Session(Session&&) noexcept;
+  /// As the move constructor.
   Session& operator=(Session&&) noexcept;
   ~Session();
 
-  /// input: float32 [N, 3, H, W], H and W >= 32, N >= 1, preprocessed; a Tensor, or {shape, values} over
-  /// memory of the caller, which is only read, and only during the call. Throws Error on a wrong shape, or
-  /// forced masks that name unknown blocks, have the wrong shape or vary within a patch. Subnormal floats
-  /// count as zero inside; the calling thread's own setting is restored. Logits are the same bit for bit for
-  /// any number of threads, any executor and any split of a batch; instruction sets differ by rounding.
+  /// Runs `input`: float32 [N, 3, H, W], preprocessed, H and W >= 32, N >= 1. It is a Tensor, or
+  /// {shape, values} over memory of the caller, which is only read during the call. Throws Error on a wrong
+  /// shape, and on forced masks that name unknown blocks, have a wrong shape or vary within a patch.
+  ///
+  /// Logits are the same bit for bit for any number of threads, any executor and any split of a batch.
+  /// Instruction sets differ by rounding. Subnormal floats count as zero inside. The calling thread's own
+  /// setting is restored.
   Result run(const TensorView& input, const RunOptions& options = {});
 
-  /// The same into `result`, whose memory is used again: with a result of an earlier run of the same sizes,
-  /// and no forced masks, nothing is allocated (cpu backend).
+  /// The same into `result`, whose memory is used again. On the cpu backend nothing is allocated if `result`
+  /// is of an earlier run of the same sizes and no masks are forced.
   void run(const TensorView& input, const RunOptions& options, Result& result);
 
+  /// What it runs; other sessions may share it.
   std::shared_ptr<const Executable> executable() const;
+  /// The executable's.
   Backend backend() const;
   /// The instruction set whose kernels run (scalar for the reference and cuda backends).
   Isa isa() const;
+  /// The executable's; fp32 on every backend but cuda.
   Precision precision() const;
-  /// Its own, or its executor's.
+  /// Its own number of threads, or its executor's.
   int threads() const;
+  /// Of the network that it runs.
   const ModelSpec& spec() const;
 
  private:

@@ -13,6 +13,7 @@ namespace lasnet {
 /// put into it is escaped, and it has 4 KiB at most, or little more.
 class LASNET_EXPORT Error : public std::runtime_error {
  public:
+  /// Escapes `message` and cuts its middle if it is longer than 4 KiB.
   explicit Error(const std::string& message);
 };
 

@@ -12,6 +12,7 @@ namespace lasnet {
 /// A reference to a callable body(index, thread); what it refers to must outlive the call it is passed to.
 class LoopBody {
  public:
+  /// Refers to `body`.
   template <typename Body, typename = std::enable_if_t<!std::is_same_v<std::decay_t<Body>, LoopBody>>>
   LoopBody(Body&& body)
       : context_(const_cast<void*>(static_cast<const void*>(std::addressof(body)))),
@@ -19,6 +20,7 @@ class LoopBody {
           (*static_cast<std::remove_reference_t<Body>*>(context))(index, thread);
         }) {}
 
+  /// Calls the body.
   void operator()(int64_t index, int thread) const { call_(context_, index, thread); }
 
  private:
@@ -35,10 +37,10 @@ class LASNET_EXPORT Executor {
   /// Calls of one loop's body that may run at the same time, 1 to 1024. Constant.
   virtual int threads() const = 0;
 
-  /// Calls body(index, thread) once for every index in [0, count), in any order, and returns when all calls
-  /// have returned and their writes are visible to the caller. `thread` is in [0, threads()) and never the
-  /// same in two calls of this loop at the same time: bodies keep partial sums by it. Bodies do not throw, do
-  /// not block and do not start loops. Must not throw.
+  /// Calls body(index, thread) once for every index in [0, count), in any order. Returns when all calls have
+  /// returned and their writes are visible to the caller. `thread` is in [0, threads()). Two calls of this
+  /// loop at the same time never have the same `thread`: bodies keep partial sums by it. Bodies do not throw,
+  /// do not block and do not start loops. This function must not throw.
   virtual void parallel_for(int64_t count, LoopBody body) = 0;
 };
 

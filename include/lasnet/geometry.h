@@ -20,14 +20,15 @@ struct BlockGeometry {
   bool operator==(const BlockGeometry&) const = default;
 };
 
+/// Map sizes of a network at one image size.
 struct NetworkGeometry {
-  MapSize input;  ///< image
-  MapSize stem;   ///< after the stem convolution
-  MapSize trunk;  ///< after the optional max-pool: input of the first block
-  std::vector<BlockGeometry> blocks;
+  MapSize input;                      ///< image
+  MapSize stem;                       ///< after the stem convolution
+  MapSize trunk;                      ///< after the optional max-pool: input of the first block
+  std::vector<BlockGeometry> blocks;  ///< in network order
 };
 
-/// Throws Error if the image is smaller than 32 px on a side.
+/// The map sizes for an image. Throws Error if it is smaller than 32 px on a side.
 LASNET_EXPORT NetworkGeometry network_geometry(const ModelSpec& spec, MapSize image);
 
 /// MACs of one block for one image (pooling and additions are not counted; paper section 3.2).
@@ -36,17 +37,21 @@ struct LASNET_EXPORT BlockMacs {
   int64_t projection = 0;      ///< dense
   std::vector<int64_t> convs;  ///< dense MACs of each body convolution
   int64_t squeeze_excite = 0;  ///< its two linear layers
-  /// Squeeze-and-Excitation averages all pixels, so that all convolutions but the last are never sparse.
+  /// Whether Squeeze-and-Excitation averages all pixels. All convolutions but the last are then never sparse.
   bool dense_pool = false;
 
   /// A block's cost as a function of its rates: always + nonempty * [rate > 0] + dilated * dilated_rate +
   /// active * rate.
   struct Terms {
-    double always = 0, nonempty = 0, dilated = 0, active = 0;
+    double always = 0,  ///< whatever the mask
+        nonempty = 0,   ///< of an image with an active patch
+        dilated = 0,    ///< times the dilated rate
+        active = 0;     ///< times the rate
   };
+  /// The terms of this block.
   Terms terms() const;
 
-  /// masker + projection + body at full activity.
+  /// Masker, projection, and the body at full activity.
   int64_t dense_total() const;
   /// Without the masker: what the static block costs.
   int64_t static_total() const { return dense_total() - masker; }
@@ -54,6 +59,7 @@ struct LASNET_EXPORT BlockMacs {
   double dynamic_total(double rate, double dilated_rate) const;
 };
 
+/// MACs of a block at these map sizes.
 LASNET_EXPORT BlockMacs block_macs(const BlockSpec& block, const BlockGeometry& geometry);
 
 /// Stem and head MACs for one image: never dynamic.

@@ -1,5 +1,5 @@
 // Hardware as data: what the latency model needs to know of a processor. Profiles are TOML files with units
-// in their keys; those under hardware/ are part of the library and are found by name.
+// in their keys. Those under hardware/ are part of the library and are found by name.
 #pragma once
 
 #include <array>
@@ -14,7 +14,8 @@
 
 namespace lasnet {
 
-/// `gpu`: any GPU, by the paper's model; `cpu`, `cuda`: this library's kernels on a CPU, or on a GPU.
+/// What a profile describes. `gpu`: any GPU, by the paper's model. `cpu`, `cuda`: this library's kernels on a
+/// CPU, or on a GPU.
 enum class HardwareKind { gpu, cpu, cuda };
 /// Its name, as in files.
 LASNET_EXPORT std::string to_string(HardwareKind kind);
@@ -35,8 +36,8 @@ struct GpuHardware {
   int batch = 1;                        ///< images per run, unless asked otherwise
 };
 
-/// Seconds per unit of work of this library's CPU kernels: the constants that `lasnet calibrate` fits. What a
-/// unit is, is defined where the work is counted, by WorkUnit.
+/// Units of work of this library's CPU kernels. `lasnet calibrate` fits the seconds that each unit takes. The
+/// code that counts work (src/latency/cpu_work.cc) defines what a unit is.
 enum class WorkUnit {
   tile_step,      ///< one step along the reduction of a full register tile, in units of its multiply-adds
   tile,           ///< a register tile and reduction slice: loading and storing sums, choosing the kernel
@@ -44,7 +45,7 @@ enum class WorkUnit {
   weight_l2,      ///< kB of weights read from the second-level cache
   weight_l3,      ///< kB of weights read from the last-level cache
   weight_memory,  ///< kB of weights read from memory
-  weight_single,  ///< kB of weights that meet a single tile of pixels, so that nothing hides their reading
+  weight_single,  ///< kB of weights that meet a single tile of pixels: nothing hides their reading
   map_l2,         ///< kB of maps read or written that fit the second-level cache
   map_l3,         ///< kB of maps read or written that fit the last-level cache
   map_memory,     ///< kB of larger maps read or written
@@ -57,99 +58,111 @@ enum class WorkUnit {
   loop,           ///< a parallel loop: waking and joining threads
   block,          ///< a block: what does not depend on its size
 };
+/// How many there are.
 inline constexpr int kWorkUnits = static_cast<int>(WorkUnit::block) + 1;
 /// Its name: the key `seconds_per_<name>` of a profile.
 LASNET_EXPORT std::string to_string(WorkUnit unit);
 
 /// A CPU that this library's kernels run on.
 struct CpuHardware {
-  std::string processor;  ///< as the system names it
-  Isa isa = Isa::scalar;  ///< that the costs were fitted for
-  int cores = 1;
-  double l1_kib = 32, l2_kib = 1024;  ///< per core
-  double l3_kib = 32768;              ///< shared
-  std::array<double, kWorkUnits> seconds_per = {};
+  std::string processor;                            ///< as the system names it
+  Isa isa = Isa::scalar;                            ///< that the costs were fitted for
+  int cores = 1;                                    ///< physical ones
+  double l1_kib = 32,                               ///< first-level cache, per core
+      l2_kib = 1024;                                ///< second-level cache, per core
+  double l3_kib = 32768;                            ///< last-level cache, shared
+  std::array<double, kWorkUnits> seconds_per = {};  ///< by WorkUnit
 
+  /// Seconds of one unit.
   double cost(WorkUnit unit) const { return seconds_per[static_cast<size_t>(unit)]; }
 };
 
-/// Nanoseconds of a tile of a CUDA convolution: of a step of its reduction (64 bytes of each pixel), of
-/// everything else, and of that if it adds to its output, when tiles fill a multiprocessor; of a step and the
-/// rest when one has it to itself.
+/// Nanoseconds that a tile of a CUDA convolution takes. A step is 64 bytes of each pixel's reduction. The
+/// first three hold when tiles fill a multiprocessor, the last two when a tile has it to itself.
 struct CudaTileCost {
-  double step_ns = 0, rest_ns = 0, rest_adding_ns = 0, step_alone_ns = 0, rest_alone_ns = 0;
+  double step_ns = 0,      ///< of a step
+      rest_ns = 0,         ///< of everything but steps
+      rest_adding_ns = 0,  ///< the same of a tile that adds to its output
+      step_alone_ns = 0,   ///< of a step, alone
+      rest_alone_ns = 0;   ///< of everything else, alone
 
   bool operator==(const CudaTileCost&) const = default;
 };
-/// Of the shapes wide, tall, medium, small, split, fitted, hopper and hopper_wide, in this order.
+/// The number of tile shapes: wide, tall, medium, small, split, fitted, hopper and hopper_wide, in this
+/// order.
 inline constexpr int kCudaTileShapes = 8;
-/// By precision; fp16 and bf16 share `half`. fp32 has medium, small and fitted tiles, only `half` the last
-/// two; zero on devices that do not run them.
+/// Costs of all tile shapes, by precision. fp32 has medium, small and fitted tiles. Only `half` has the last
+/// two shapes. Costs are zero on devices that do not run a shape.
 struct CudaTileCosts {
-  std::array<CudaTileCost, kCudaTileShapes> fp32 = {}, tf32 = {}, half = {};
+  std::array<CudaTileCost, kCudaTileShapes> fp32 = {},  ///< on CUDA cores
+      tf32 = {},                                        ///< on tensor cores
+      half = {};                                        ///< fp16 and bf16, on tensor cores
 
   bool operator==(const CudaTileCosts&) const = default;
 };
 
-/// Seconds per unit of work of the CUDA kernels that are no convolutions. A kernel takes all of what comes
-/// one after the other, and the longest of what goes on at the same time.
+/// Units of work of the CUDA kernels that are no convolutions. Predicted time = the sum of the serial units +
+/// the largest of the concurrent ones.
 enum class CudaUnit {
-  // One after the other.
-  kernel,          ///< from the end of a kernel to the end of the next, if that has nothing to do
+  // Serial units.
+  kernel,          ///< from the end of a kernel to the end of the next, if that one has nothing to do
   wait,            ///< for the first read, where threads work out or look up its place
   branch,          ///< running kernels beside others: starting and joining a stream
   list,            ///< a launch that builds lists
   list_look_back,  ///< a chunk's waiting for what those before it count, where there are several
-  list_pixel,      ///< 1000 pixels of a chunk: of the fullest one
+  list_pixel,      ///< 1000 pixels of the fullest chunk
   list_chunk,      ///< 1000 chunks of pixels that lists are built from
-  // At the same time.
+  // Concurrent units.
   stream,          ///< MB moved by kernels that read and write maps once
   masker,          ///< MB read by a masker
   masker_row,      ///< 1000 rows of patches, read by a warp 16 bytes per lane at a time
   masker_step,     ///< such rows that a warp reads one after the other
-  masker_product,  ///< 1000 x 32 channels of a patch's sums, times the weights of a masker: of eight at least
+  masker_product,  ///< 1000 x 32 channels of a patch's sums times a masker's weights, for eight maskers at
+                   ///< least
   mean_step,       ///< times that a warp waits for pixels that it averages, eight of them at once
-  excite_step,  ///< inputs, 64 at a time, of Squeeze-and-Excitation's layers that a warp reads one after the
-                ///< other
-  head,         ///< MB of weights and features that the classifier's warps load
-  head_step,    ///< steps of 128 features that a warp of the classifier takes one after the other
+  excite_step,     ///< steps of 64 inputs of Squeeze-and-Excitation's layers that a warp reads in turn
+  head,            ///< MB of weights and features that the classifier's warps load
+  head_step,       ///< steps of 128 features that a warp of the classifier takes one after the other
 };
+/// How many there are.
 inline constexpr int kCudaUnits = static_cast<int>(CudaUnit::head_step) + 1;
 /// Its name: a key of `[cuda.seconds_per]`.
 LASNET_EXPORT std::string to_string(CudaUnit unit);
 
 /// A GPU that this library's CUDA kernels run on.
 struct CudaHardware {
-  std::string device;  ///< as CUDA names it
-  int multiprocessors = 1;
-  /// Maps of a kernel that are as large as this are found in the second-level cache; those of twice the size
-  /// come from memory, and reading them takes `memory_factor` times as long; in between, a part of them.
-  double l2_mb = 25, memory_factor = 2;
-  std::array<double, kCudaUnits> seconds_per = {};
-  CudaTileCosts tiles;
+  std::string device;       ///< as CUDA names it
+  int multiprocessors = 1;  ///< streaming multiprocessors
+  double l2_mb = 25,        ///< size of a kernel's maps that are found in the second-level cache
+      memory_factor =
+          2;  ///< how much longer reading takes from memory, where maps of twice that size come from
+  std::array<double, kCudaUnits> seconds_per = {};  ///< by CudaUnit
+  CudaTileCosts tiles;                              ///< of convolutions
 
+  /// Seconds of one unit.
   double cost(CudaUnit unit) const { return seconds_per[static_cast<size_t>(unit)]; }
 };
 
+/// What the latency model knows of a processor.
 struct HardwareProfile {
-  std::string name;
-  std::string description;
-  std::string source;  ///< where the numbers come from: published, data sheet or measured
-  HardwareKind kind = HardwareKind::gpu;
-  GpuHardware gpu;         ///< if kind is gpu
-  CpuHardware cpu;         ///< if kind is cpu
-  CudaHardware cuda = {};  ///< if kind is cuda
+  std::string name;                       ///< by which load_hardware finds it
+  std::string description;                ///< for people, e.g. "NVIDIA GeForce RTX 3060"
+  std::string source;                     ///< where the numbers come from: published, data sheet or measured
+  HardwareKind kind = HardwareKind::gpu;  ///< says which of the following holds
+  GpuHardware gpu;                        ///< if kind is gpu
+  CpuHardware cpu;                        ///< if kind is cpu
+  CudaHardware cuda = {};                 ///< if kind is cuda
 };
 
 /// Names of the profiles that are part of the library.
 LASNET_EXPORT std::vector<std::string> hardware_names();
 
-/// The profile of this name, or else read from the file of this path. Throws Error if there is neither,
-/// suggesting the nearest name; and as parse_hardware does.
+/// The profile of this name, or else read from the file of this path. Throws Error as parse_hardware does,
+/// and if there is neither, suggesting the nearest name.
 LASNET_EXPORT HardwareProfile load_hardware(const std::string& name_or_path);
 
-/// Reads a profile. Throws Error naming `origin`, line and key of anything missing, unknown (suggesting the
-/// nearest key), of a wrong type or out of range.
+/// Reads a profile. Throws Error on a key that is missing, unknown, of a wrong type or out of range. The
+/// message names `origin`, line and key, and suggests the nearest key for an unknown one.
 LASNET_EXPORT HardwareProfile parse_hardware(std::string_view toml, const std::string& origin);
 
 /// The profile as a TOML file that parse_hardware reads back.

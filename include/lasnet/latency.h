@@ -18,94 +18,102 @@
 
 namespace lasnet {
 
-/// Which equations predict. `standard`: of GPUs the paper's three-level model with the faults of its
-/// published simulator mended; of CPUs and CUDA profiles a model of this library's kernels. `paper`: the
-/// simulator's equations as they are (of GPUs), to reproduce what the paper reports.
+/// Which equations predict. `standard` is, for GPUs, the paper's three-level model without the faults of its
+/// published simulator. For profiles of the kinds cpu and cuda it is a model of this library's kernels.
+/// `paper`: the simulator's equations as they are (GPUs only), to reproduce what the paper reports.
 enum class LatencyModelKind { standard, paper };
 /// Its name on command lines: "default" or "paper"; parse_ functions throw Error on any other text.
 LASNET_EXPORT std::string to_string(LatencyModelKind kind);
 LASNET_EXPORT LatencyModelKind parse_latency_model(const std::string& text);
 
-/// What a user fixes of the blocks' schedules (lasnet/schedule.h), as far as a block can run it; the model
-/// chooses the rest.
+/// What a user fixes of the blocks' schedules (lasnet/schedule.h), as far as a block can run it. The model
+/// chooses what is not set.
 struct LASNET_EXPORT ScheduleConstraint {
-  std::optional<MaskerSchedule> masker = std::nullopt;
-  std::optional<GatherSchedule> gather = std::nullopt;
-  std::optional<ScatterSchedule> scatter = std::nullopt;
-  std::optional<Traversal> traversal = std::nullopt;
+  std::optional<MaskerSchedule> masker = std::nullopt;    ///< as in BlockPlan
+  std::optional<GatherSchedule> gather = std::nullopt;    ///< as in BlockPlan
+  std::optional<ScatterSchedule> scatter = std::nullopt;  ///< as in BlockPlan
+  std::optional<Traversal> traversal = std::nullopt;      ///< as in BlockPlan
 
-  /// What is fixed, the rest as `usual` has it.
+  /// A schedule with what is fixed, the rest as `usual` has it.
   BlockPlan start(const BlockPlan& usual = {}) const;
-  /// The same choices fixed, to what `plan` has: for a block that cannot run all that is asked for.
+  /// The same choices fixed, but to what `plan` has. For a block that cannot run all that is asked for.
   ScheduleConstraint fitted(const BlockPlan& plan) const;
+  /// Whether `plan` has what is fixed.
   bool allows(const BlockPlan& plan) const;
 };
-/// "auto", or any of "masker=...,gather=...,scatter=...,traversal=..." with commas, as parse_block_plan reads
-/// them. Throws Error on any other text.
+/// Reads "auto", or any of "masker=...,gather=...,scatter=...,traversal=..." with commas, as parse_block_plan
+/// does. Throws Error on any other text.
 LASNET_EXPORT ScheduleConstraint parse_schedule_constraint(const std::string& text);
 
 /// One operator. The parts need not add up to `seconds` where they overlap.
 struct LASNET_EXPORT OperatorLatency {
-  std::string name;  ///< e.g. "conv2", "masker", "gather"
-  double seconds = 0;
+  std::string name;        ///< e.g. "conv2", "masker", "gather"
+  double seconds = 0;      ///< of the whole operator
   double compute_s = 0;    ///< arithmetic, at the utilisation of the tiling
   double offchip_s = 0;    ///< moving weights and maps from and to memory, once each
-  double onchip_s = 0;     ///< what tiles load and store again, from shared caches
+  double onchip_s = 0;     ///< loads and stores of tiles that go to shared caches again
   double launch_s = 0;     ///< starting the operator, and joining its threads
   double utilisation = 1;  ///< share of the lanes that work, or of full register tiles
   std::string tile = {};   ///< e.g. "64 channels x 8 x 8 pixels x 2 patches"
+  double pixels = 0;       ///< that it computes in a batch; of a masker, patches. 0: the model does not say
+  double macs = 0;         ///< multiply-accumulates in a batch
+  double bytes = 0;        ///< of weights, and of maps that it reads and writes
 
   /// The largest part: "compute", "offchip", "onchip" or "launch".
   std::string bound() const;
-  /// Adds another operator's times, `weight` times; name, utilisation and tile stay.
+  /// Adds another operator's times, `weight` times. Name, utilisation and tile stay.
   void add(const OperatorLatency& part, double weight = 1);
 };
 
+/// The prediction for one block.
 struct BlockLatency {
-  std::string name;
-  int stage = 0;
+  std::string name;                        ///< of the block, e.g. "layer1.0"
+  int stage = 0;                           ///< 0 to 3
   double static_s = 0;                     ///< without masker, everything computed
   double dynamic_s = 0;                    ///< expectation over the masks; static_s in a static block
   BlockPlan schedule;                      ///< of the dynamic block; a GPU has no whole-map break-even
   std::vector<OperatorLatency> operators;  ///< of the dynamic block
 };
 
+/// The prediction for a network.
 struct NetworkLatency {
-  double static_s = 0, dynamic_s = 0;  ///< of a batch
+  double static_s = 0,                 ///< of a batch, without masks
+      dynamic_s = 0;                   ///< of a batch, expectation over the masks
   double macs_ratio = 1;               ///< expected multiply-accumulates over the static network's
-  std::vector<BlockLatency> blocks;
+  std::vector<BlockLatency> blocks;    ///< in network order
   std::vector<OperatorLatency> fixed;  ///< stem, pooling and head: the same in both
 
+  /// Static over dynamic time.
   double speedup() const { return static_s / dynamic_s; }
 };
 
 /// What is run.
 struct LatencyQuery {
-  MapSize size = {224, 224};
-  int64_t batch = 1;
+  MapSize size = {224, 224};     ///< of the images, pixels
+  int64_t batch = 1;             ///< images per run
   int threads = 1;               ///< of a CPU; GPUs ignore it
   DType precision = DType::f32;  ///< f32 or f16 (CUDA profiles: tensor cores); CPUs compute in f32
-  /// Masks: every patch active by itself with this probability. Times are expectations, not times of the
-  /// mean.
+  /// Masks: every patch is active by itself with this probability. Times are expectations over the masks, not
+  /// times of a mean mask.
   double rate = 1;
-  const MaskSet* masks = nullptr;  ///< recorded masks of dynamic blocks, instead of `rate`
-  ScheduleConstraint schedule = {};
-  LatencyModelKind model = LatencyModelKind::standard;
+  const MaskSet* masks = nullptr;    ///< recorded masks of dynamic blocks, instead of `rate`
+  ScheduleConstraint schedule = {};  ///< what is fixed of the blocks' schedules
+  LatencyModelKind model = LatencyModelKind::standard;  ///< which equations predict
 };
 
-/// Predicts one run. Throws Error on a rate outside [0, 1], a batch or thread count < 1, a precision or model
-/// that the hardware does not have, masks that do not fit, or an image under 32 px; and when no schedule
-/// satisfies the constraint.
+/// Predicts one run. Throws Error on a rate outside [0, 1], a batch or thread count < 1, masks that do not
+/// fit, or an image under 32 px. It also does on a precision or model that the hardware does not have, and
+/// when no schedule satisfies the constraint.
 LASNET_EXPORT NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
                                              const LatencyQuery& query);
 
-/// Throws Error as predict_latency does on what can be said without the network: the rate, the batch, the
-/// threads, the precision, the model.
+/// Throws Error as predict_latency does on what can be checked without the network: rate, batch, threads,
+/// precision and model.
 LASNET_EXPORT void check_query(const LatencyQuery& query, const HardwareProfile& hardware);
 
-/// The schedules that are predicted to be fastest, and each block's break-even between lists and whole map,
-/// as predict_latency reports them: a schedule other than the default must be clearly faster to be chosen.
-/// What sessions run unless told otherwise. Throws Error as predict_latency does.
+/// The schedules that are predicted to be fastest, as predict_latency reports them, with each block's
+/// break-even between lists and whole map. A schedule other than the default must be clearly faster to be
+/// chosen. Sessions run these unless told otherwise. Throws Error as predict_latency does.
 LASNET_EXPORT NetworkPlan choose_plan(const ModelSpec& spec, const HardwareProfile& hardware,
                                       const LatencyQuery& query);
 
@@ -118,13 +126,13 @@ LASNET_EXPORT double rate_for_macs_ratio(const ModelSpec& spec, MapSize size, do
 
 /// What a search for granularities looks for (paper section 3.3: S per stage, chosen from predicted latency).
 struct SearchOptions {
-  /// Candidates; those larger than a stage's map stand for one patch per image, once.
+  /// Candidates for S. Those larger than a stage's map stand for one patch per image, once.
   std::vector<int> granularities = {1, 2, 4, 7, 8, 14, 28};
-  /// Chosen is the smallest S (small patches are more flexible) within this share of the least latency.
+  /// The smallest S within this share of the least latency is chosen: small patches are more flexible.
   double tolerance = 0.03;
   bool per_block = false;  ///< else one S per stage
-  /// Whether a patch of more than half a map may be chosen though smaller ones could: an image then
-  /// computes all of a stage or next to nothing, which is fast and useless for masks that follow objects.
+  /// Whether a patch of more than half a map may be chosen though smaller ones could. An image then computes
+  /// all of a stage or next to nothing. That is fast, and useless for masks that follow objects.
   bool whole_maps = false;
   /// Instead of LatencyQuery::rate: the rate that gives the network this MAC ratio with the chosen S ...
   std::optional<double> macs = std::nullopt;
@@ -134,29 +142,30 @@ struct SearchOptions {
 
 /// Latency of one stage's blocks (or of one block) with one S, at the rates of GranularitySearch.
 struct SearchCurve {
-  int stage = 0;
-  std::string name;  ///< "stage 1", or the block's
-  int granularity = 0;
-  std::vector<double> seconds;
-  double static_s = 0;         ///< of the same blocks without masks
-  double seconds_at_rate = 0;  ///< at the rate that the choice is made for
+  int stage = 0;                ///< 0 to 3
+  std::string name;             ///< "stage 1", or the block's
+  int granularity = 0;          ///< S
+  std::vector<double> seconds;  ///< at each of GranularitySearch::rates
+  double static_s = 0;          ///< of the same blocks without masks
+  double seconds_at_rate = 0;   ///< at the rate that the choice is made for
   double break_even = 0;  ///< rate up to which they are faster than without masks; 0: at none of the rates
-  bool chosen = false;
-  bool coarse = false;  ///< one patch holds more than half of the map
+  bool chosen = false;    ///< whether the search chose this S
+  bool coarse = false;    ///< one patch holds more than half of the map
 };
 
+/// What a search found.
 struct GranularitySearch {
-  std::vector<int> granularity;  ///< chosen: per stage, or per block
-  double rate = 1;               ///< that it was chosen for
-  double macs_ratio = 1;         ///< expected there
-  NetworkLatency latency;        ///< predicted there
-  std::vector<double> rates;     ///< of the curves
-  std::vector<SearchCurve> curves;
+  std::vector<int> granularity;     ///< chosen: per stage, or per block
+  double rate = 1;                  ///< that it was chosen for
+  double macs_ratio = 1;            ///< expected there
+  NetworkLatency latency;           ///< predicted there
+  std::vector<double> rates;        ///< of the curves
+  std::vector<SearchCurve> curves;  ///< stage by stage, or block by block
 };
 
 /// Predicts the architecture with every candidate and chooses. `arch.granularity` is ignored. Throws Error as
-/// predict_latency does, on a tolerance < 0, no or wrong candidates, and a MAC ratio or budget that no rate
-/// meets.
+/// predict_latency does. It also does on a tolerance < 0, on no or wrong candidates, and on a MAC ratio or
+/// budget that no rate meets.
 LASNET_EXPORT GranularitySearch search_granularity(const ArchConfig& arch, const HardwareProfile& hardware,
                                                    const LatencyQuery& query, const SearchOptions& options);
 

@@ -16,24 +16,25 @@ namespace lasnet {
 
 /// Height and width of an activation map, in pixels.
 struct MapSize {
-  int64_t height = 0;
-  int64_t width = 0;
+  int64_t height = 0;  ///< rows
+  int64_t width = 0;   ///< columns
 
+  /// height * width.
   int64_t pixels() const { return height * width; }
   bool operator==(const MapSize&) const = default;
 };
 
-/// The stem: `imagenet` is a 7x7 stride-2 convolution and a 3x3 stride-2 max-pool; `small`, for 32-128 px, is
-/// one 3x3 stride-2 convolution without pooling (like conv1 of the CIFAR ResNets, but strided).
+/// The stem. `imagenet` is a 7x7 stride-2 convolution and a 3x3 stride-2 max-pool. `small`, for 32-128 px, is
+/// one 3x3 stride-2 convolution without pooling. (CIFAR ResNets have such a conv1, but without stride.)
 enum class StemKind { imagenet, small };
 
 /// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
 LASNET_EXPORT std::string to_string(StemKind kind);
 LASNET_EXPORT StemKind parse_stem(const std::string& text);
 
-/// What Squeeze-and-Excitation averages in a dynamic block: the active pixels of the image, or (as networks
-/// trained with the authors' code expect) all of them, for which every convolution before it has to compute
-/// the whole map. A static block has only active pixels.
+/// What Squeeze-and-Excitation averages in a dynamic block. `active`: the active pixels of the image.
+/// `dense`: all pixels, as networks trained with the authors' code expect. Every convolution before it then
+/// has to compute the whole map. In a static block all pixels are active.
 enum class SePool { active, dense };
 
 /// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
@@ -45,10 +46,11 @@ struct ArchConfig {
   std::string name = "resnet18";  ///< one of architecture_names()
   double width = 1.0;  ///< channel multiplier; channels are rounded to a multiple of 8 or of a group
   int classes = 1000;  ///< outputs of the classifier
-  StemKind stem = StemKind::imagenet;
-  std::vector<int> granularity = {};  ///< S per stage, or per block; empty: a static network
-  SePool se_pool = SePool::active;    ///< of networks with Squeeze-and-Excitation; others ignore it
+  StemKind stem = StemKind::imagenet;  ///< `small` for images of 32 to 128 px
+  std::vector<int> granularity = {};   ///< S per stage, or per block; empty: a static network
+  SePool se_pool = SePool::active;     ///< of networks with Squeeze-and-Excitation; others ignore it
 
+  /// Whether it has maskers.
   bool is_dynamic() const { return !granularity.empty(); }
   bool operator==(const ArchConfig&) const = default;
 };
@@ -62,12 +64,13 @@ LASNET_EXPORT std::string granularity_to_string(const std::vector<int>& granular
 struct ConvSpec {
   std::string name;       ///< weight tensor is `<name>.weight`
   std::string norm_name;  ///< `<norm_name>.{weight,bias,running_mean,running_var}`
-  int in_channels = 0;
-  int out_channels = 0;
-  int kernel = 1;
-  int stride = 1;
-  int groups = 1;
+  int in_channels = 0;    ///< of the input
+  int out_channels = 0;   ///< of the output
+  int kernel = 1;         ///< side of the window
+  int stride = 1;         ///< in both directions
+  int groups = 1;         ///< channels are convolved group by group
 
+  /// Zeros on each side.
   int padding() const { return kernel / 2; }
   /// Output size: ceil(size / stride) for odd kernels with this padding.
   MapSize output(MapSize in) const {
@@ -77,6 +80,7 @@ struct ConvSpec {
   int64_t macs_per_pixel() const {
     return static_cast<int64_t>(kernel) * kernel * (in_channels / groups) * out_channels;
   }
+  /// Values of the weight tensor.
   int64_t weight_count() const { return macs_per_pixel(); }
   bool operator==(const ConvSpec&) const = default;
 };
@@ -85,31 +89,35 @@ struct ConvSpec {
 /// Weights `<name>.fc1.weight` [squeeze_channels, channels, 1, 1], `.fc1.bias`, `<name>.fc2.weight`
 /// [channels, squeeze_channels, 1, 1], `.fc2.bias`.
 struct SqueezeExciteSpec {
-  std::string name;
-  int channels = 0;
-  int squeeze_channels = 0;
-  SePool pool = SePool::active;
+  std::string name;              ///< prefix of its tensors
+  int channels = 0;              ///< of the map that is scaled
+  int squeeze_channels = 0;      ///< between its two layers
+  SePool pool = SePool::active;  ///< which pixels it averages
 
+  /// Multiply-accumulates of its two layers, per image.
   int64_t macs() const { return int64_t{2} * channels * squeeze_channels; }
   bool operator==(const SqueezeExciteSpec&) const = default;
 };
 
-/// A residual block, y = ReLU(identity(x) + M * body(x)). The body is the chain `convs` (BasicBlock: 3x3,
-/// 3x3; Bottleneck: 1x1, 3x3, 1x1), ReLU between them. In a dynamic block convs[0] runs on the dilated mask
-/// D, the input pixels that convs[1] (the 3x3) reads for active outputs; all later ones on the mask M. With
-/// Squeeze-and-Excitation convs[1]'s output (after its ReLU) is scaled before convs[2] reads it.
+/// A residual block, y = ReLU(identity(x) + M * body(x)) (paper section 3.1). The body is the chain `convs`
+/// with ReLU between them. A BasicBlock has 3x3, 3x3; a Bottleneck has 1x1, 3x3, 1x1. In a dynamic block
+/// convs[0] runs on the dilated mask D: the pixels that convs[1] (the 3x3) reads for active outputs. All
+/// later ones run on the mask M. Squeeze-and-Excitation scales the output of convs[1], after its ReLU, before
+/// convs[2] reads it.
 struct BlockSpec {
-  std::string name;  ///< torchvision prefix, e.g. "layer1.0"
-  int stage = 0;     ///< 0..3
-  int in_channels = 0;
-  int out_channels = 0;
-  int stride = 1;
+  std::string name;                                 ///< torchvision prefix, e.g. "layer1.0"
+  int stage = 0;                                    ///< 0 to 3
+  int in_channels = 0;                              ///< of the block's input
+  int out_channels = 0;                             ///< of the block's output
+  int stride = 1;                                   ///< of the whole block
   std::vector<ConvSpec> convs;                      ///< 2 or 3
   std::optional<SqueezeExciteSpec> squeeze_excite;  ///< after convs[1]; needs 3 convs
   std::optional<ConvSpec> projection;               ///< 1x1 stride-s identity path; absent: identity is x
   int granularity = 0;                              ///< S in output pixels; 0: a static block without masker
 
+  /// Whether it has a masker.
   bool is_dynamic() const { return granularity > 0; }
+  /// Whether its Squeeze-and-Excitation averages all pixels.
   bool pools_densely() const { return squeeze_excite && squeeze_excite->pool == SePool::dense; }
   /// The masker's 1x1 convolution: `<masker_name>.weight` [2, in_channels, 1, 1], `<masker_name>.bias` [2].
   std::string masker_name() const { return name + ".masker.conv2"; }
@@ -118,12 +126,12 @@ struct BlockSpec {
 
 /// The whole network, layer by layer, with torchvision's names.
 struct ModelSpec {
-  ArchConfig arch;
-  ConvSpec stem;
-  bool stem_pool = true;  ///< 3x3 stride-2 max-pool (padding 1) after the stem
-  std::vector<BlockSpec> blocks;
-  std::string head_name = "fc";  ///< `<head_name>.weight` [classes, features], `<head_name>.bias`
-  int features = 0;
+  ArchConfig arch;                ///< what it was made from
+  ConvSpec stem;                  ///< the first convolution
+  bool stem_pool = true;          ///< 3x3 stride-2 max-pool (padding 1) after the stem
+  std::vector<BlockSpec> blocks;  ///< in network order
+  std::string head_name = "fc";   ///< `<head_name>.weight` [classes, features], `<head_name>.bias`
+  int features = 0;               ///< channels of the last block, inputs of the classifier
 
   bool operator==(const ModelSpec&) const = default;
 };
@@ -131,39 +139,41 @@ struct ModelSpec {
 /// Names accepted by make_spec, e.g. "resnet18", "regnet_y_400mf".
 LASNET_EXPORT std::vector<std::string> architecture_names();
 
-/// Bias of logit 0 that fresh maskers of this architecture start with, so that all patches are active at
-/// first (method: 5 for ResNets, 10 for RegNets).
+/// Bias of logit 0 that fresh maskers of this architecture start with (5 for ResNets, 10 for RegNets). All
+/// patches are then active at first.
 LASNET_EXPORT float fresh_masker_bias(const ArchConfig& arch);
 
-/// Expands a configuration. Throws Error on an unknown name (suggesting the nearest), a width or class count
-/// that is not positive, or a granularity whose length is neither the number of stages nor of blocks.
+/// Expands a configuration. Throws Error on an unknown name (suggesting the nearest) and on a width or class
+/// count that is not positive. It also does on a granularity that is neither one per stage nor one per block.
 LASNET_EXPORT ModelSpec make_spec(const ArchConfig& arch);
 
 /// Unfolded float32 parameters and BatchNorm buffers by torchvision name.
 using Weights = std::map<std::string, Tensor>;
 
-/// Name and shape of every tensor the spec needs, in network order.
+/// A tensor that a network needs.
 struct TensorSpec {
-  std::string name;
-  Shape shape;
+  std::string name;  ///< as torchvision names it
+  Shape shape;       ///< as stored
 };
+/// Every tensor that the spec needs, in network order.
 LASNET_EXPORT std::vector<TensorSpec> required_tensors(const ModelSpec& spec);
 /// Those of one block, its masker's included.
 LASNET_EXPORT std::vector<TensorSpec> required_tensors(const BlockSpec& block);
 
-/// How many values training changes: BatchNorm's running statistics are none of them.
+/// How many values training changes. BatchNorm's running statistics are none of them.
 struct ParameterCount {
   int64_t network = 0;  ///< of the static network, as other programs count them
-  int64_t maskers = 0;
+  int64_t maskers = 0;  ///< of the maskers
 };
+/// Counts the parameters among these tensors.
 LASNET_EXPORT ParameterCount count_parameters(const std::vector<TensorSpec>& tensors);
 
-/// Random weights of the seed: Kaiming-normal (fan-out) convolutions, BatchNorm (1, 0, 0, 1), linear uniform,
-/// maskers as init_maskers. The same on every platform.
+/// Random weights from a seed, the same on every platform. Convolutions are Kaiming-normal (fan-out),
+/// BatchNorm is (1, 0, 0, 1), the classifier uniform, maskers as init_maskers makes them.
 LASNET_EXPORT Weights random_weights(const ModelSpec& spec, uint64_t seed);
 
-/// Writes maskers to be trained into `weights`: Conv2d's usual uniform(+-1/sqrt(Cin)) weight and bias
-/// (bias0, 0). Nearly all patches are active at first; large activations can switch some off.
+/// Writes maskers to be trained into `weights`. Their weight is Conv2d's usual uniform(+-1/sqrt(Cin)), their
+/// bias (bias0, 0). Nearly all patches are active at first. Large activations can switch some off.
 LASNET_EXPORT void init_maskers(const ModelSpec& spec, uint64_t seed, float bias0, Weights& weights);
 
 /// How an image becomes the network's input.
@@ -171,31 +181,32 @@ struct Preprocessing {
   int resize = 256;  ///< shorter side after resizing, px (bilinear, antialiased)
   int crop = 224;    ///< centre crop, px; 0: no crop (any size, non-square)
   std::vector<float> mean = {0.485f, 0.456f, 0.406f};  ///< RGB, of values in [0, 1]
-  std::vector<float> std = {0.229f, 0.224f, 0.225f};
+  std::vector<float> std = {0.229f, 0.224f, 0.225f};   ///< RGB, of values in [0, 1]
 
   bool operator==(const Preprocessing&) const = default;
 };
 
-/// Where weights were found in a file, for whoever wants to say so or to ask for others.
+/// Where weights were found in a file, and which others it has.
 struct WeightsOrigin {
   std::string format;            ///< "safetensors" or "pytorch"; empty: not from a file
   bool has_description = false;  ///< the file has lasnet metadata
   std::string state_dict;        ///< keys to the state dict that was read; empty: the file itself
   std::vector<std::string> other_state_dicts;  ///< keys to others in the file, e.g. "state_dict_ema"
-  std::string prefix;                         ///< what all names began with, e.g. "backbone."; not in Weights
-  int stored_maskers = 0, fresh_maskers = 0;  ///< blocks with a masker in the file; dynamic ones without
+  std::string prefix;      ///< what all names began with, e.g. "backbone."; not in Weights
+  int stored_maskers = 0,  ///< blocks with a masker in the file
+      fresh_maskers = 0;   ///< dynamic blocks without one there
 
   bool operator==(const WeightsOrigin&) const = default;
 };
 
 /// A network that can be run: everything a model file holds.
 struct Model {
-  ModelSpec spec;
-  Weights weights;
+  ModelSpec spec;                        ///< the architecture
+  Weights weights;                       ///< every tensor that `spec` needs
   std::vector<std::string> class_names;  ///< empty or arch.classes entries
   /// The folders of the classes in an image folder, where these are not their names; else empty.
   std::vector<std::string> class_folders = {};
-  Preprocessing preprocessing;
+  Preprocessing preprocessing;       ///< how an image becomes its input
   std::string training_json = "{}";  ///< a JSON object of facts about the training, free form
   WeightsOrigin origin = {};         ///< set by load_model; not written
 };
@@ -206,36 +217,39 @@ enum class DType { f32, f16, bf16 };
 LASNET_EXPORT std::string to_string(DType dtype);
 LASNET_EXPORT DType parse_dtype(const std::string& text);
 
-/// The architecture that a model file's metadata describes; nullopt for a file without it (e.g. plain
-/// torchvision weights). `state_dict` as of load_model. Throws Error when the file is malformed.
+/// The architecture that a model file's metadata describes. nullopt: a file without metadata, e.g. plain
+/// torchvision weights. `state_dict` as of load_model. Throws Error when the file is malformed.
 LASNET_EXPORT std::optional<ArchConfig> described_architecture(const std::string& path,
                                                                const std::string& state_dict = "");
 
-/// The preprocessing that a model file's metadata describes; nullopt and Error as of described_architecture.
+/// The preprocessing that a model file's metadata describes. nullopt and Error as of described_architecture.
 LASNET_EXPORT std::optional<Preprocessing> described_preprocessing(const std::string& path,
                                                                    const std::string& state_dict = "");
 
-/// The number of classes that the classifier in a weight file has, to complete an ArchConfig with; nullopt if
-/// it has no `fc.weight`. Throws Error when the file is malformed.
+/// The number of classes of the classifier in a weight file, to complete an ArchConfig with. nullopt if it
+/// has no `fc.weight`. Throws Error when the file is malformed.
 LASNET_EXPORT std::optional<int> stored_classes(const std::string& path, const std::string& state_dict = "");
 
 /// Reads a .safetensors model file, or plain weights: .safetensors or a PyTorch checkpoint (.pth, .pt), told
-/// apart by their content. With `arch`, the file may lack lasnet metadata (as PyTorch checkpoints and
-/// torchvision's weights do), and maskers absent from it are made fresh: of zero weights and a bias, so that
-/// they select every patch of every input. Without `arch`, metadata is required. A prefix that all names
-/// share is taken off. `state_dict` chooses among several of a PyTorch checkpoint by its keys, e.g.
-/// "state_dict_ema"; empty: the usual one, or the only one. Model::origin says what was found.
-/// Reading a checkpoint never executes anything of it, and values are read only once all names and shapes
-/// fit. Throws Error when the file is malformed or its weights are more than plain data, or listing together
-/// all tensors that are missing, unexpected, wrongly shaped or not finite.
+/// apart by their content.
+///
+/// With `arch`, the file may lack lasnet metadata, as PyTorch checkpoints and torchvision's weights do.
+/// Maskers absent from it are made fresh, of zero weights and a bias: they select every patch of every input.
+/// Without `arch`, metadata is required. A prefix that all names share is taken off. `state_dict` chooses
+/// among several of a PyTorch checkpoint by its keys, e.g. "state_dict_ema". Empty: the usual one, or the
+/// only one. Model::origin says what was found.
+///
+/// Reading a checkpoint never executes anything of it. Values are read only once all names and shapes fit.
+/// Throws Error when the file is malformed or its weights are more than plain data. An Error about tensors
+/// lists all that are missing, unexpected, wrongly shaped or not finite.
 LASNET_EXPORT Model load_model(const std::string& path, const std::optional<ArchConfig>& arch = std::nullopt,
                                const std::string& state_dict = "");
 
 /// Writes `model` atomically (temporary file, then rename), parameters stored as `dtype`.
 LASNET_EXPORT void save_model(const Model& model, const std::string& path, DType dtype = DType::f32);
 
-/// Throws Error listing every missing, unexpected, wrongly shaped or non-finite tensor, `origin` naming the
-/// source.
+/// Throws Error listing every missing, unexpected, wrongly shaped or non-finite tensor. `origin` names the
+/// source in the message.
 LASNET_EXPORT void check_weights(const ModelSpec& spec, const Weights& weights, const std::string& origin);
 
 }  // namespace lasnet

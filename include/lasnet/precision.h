@@ -7,9 +7,10 @@
 
 namespace lasnet {
 
-/// `fp32`: float32 throughout. On the cuda backend also, on tensor cores with float32 sums: `tf32` (float32
-/// in memory, 10-bit mantissas in products), `fp16` and `bf16` (weights and activations 16 bits wide).
-/// Maskers, Squeeze-and- Excitation's layers and the classifier sum and keep float32 in each of them.
+/// The arithmetic of convolutions. `fp32` is float32 throughout. The cuda backend has three more, on tensor
+/// cores with float32 sums. `tf32`: float32 in memory, 10-bit mantissas in products. `fp16` and `bf16`:
+/// weights and activations of 16 bits. Maskers, the layers of Squeeze-and-Excitation and the classifier sum
+/// and keep float32 in each of them.
 enum class Precision { fp32, tf32, fp16, bf16 };
 /// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
 LASNET_EXPORT std::string to_string(Precision precision);

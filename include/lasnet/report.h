@@ -18,6 +18,7 @@ inline constexpr int kMaxPictureSide = 1600;
 /// kMaxPictureSide on a side. Throws Error as resize_and_crop does.
 LASNET_EXPORT Image visible_part(const ImageView& photo, const Preprocessing& preprocessing);
 
+/// What a picture shows.
 struct PictureOptions {
   int64_t index = 0;  ///< image of the batch
   /// Size of what the network saw, where `photo` shows it at another resolution; default: the photo's.
@@ -25,14 +26,14 @@ struct PictureOptions {
   std::string title = {};  ///< above the picture, UTF-8, e.g. class and probability
 };
 
-/// The photograph, and beside it (below, if it is wide) the same in grey under a heat map of how many dynamic
-/// blocks computed each pixel, with a legend. The colours follow the rank of a pixel's number among those
-/// that occur. `photo` shows what the network saw, at any resolution.
+/// The photograph, and beside it (below, if it is wide) the same in grey under a heat map, with a legend. The
+/// map says how many dynamic blocks computed each pixel. The colours follow the rank of a pixel's number
+/// among those that occur. `photo` shows what the network saw, at any resolution.
 LASNET_EXPORT Image heat_map(const Image& photo, const Trace& trace, const PictureOptions& options);
 LASNET_EXPORT Image heat_map(const Image& photo, const Trace& trace, int64_t index = 0);
 
-/// One tile per dynamic block: the photo with inactive patches darkened, the block's name, S and r under it;
-/// with a legend.
+/// One picture per dynamic block, with a legend: the photo with inactive patches darkened, and under it the
+/// block's name, S and r.
 LASNET_EXPORT Image mask_sheet(const Image& photo, const Trace& trace, const PictureOptions& options);
 LASNET_EXPORT Image mask_sheet(const Image& photo, const Trace& trace, int64_t index = 0);
 

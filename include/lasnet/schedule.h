@@ -9,14 +9,17 @@
 
 namespace lasnet {
 
-/// Where the masker's pooled input comes from.
+/// Where the mean of x over patches comes from, which the masker needs.
 enum class MaskerSchedule {
-  separate,    ///< a pass of its own over x
-  pooled,      ///< what a stage's maskers ask of x is worked out once, then kept up to date where patches
-               ///< change. cpu: the patch sums of x, by the last convolution of the block before; cuda: the
-               ///< logits of all later maskers, by each masker
-  with_conv1,  ///< convs[0] runs on every pixel and takes the dot product of each along: x is read once, but
-               ///< the dilated mask saves nothing. Needs convs[0] to be a 1x1 of stride 1
+  /// A pass of the masker's own over x.
+  separate,
+  /// Computed once for the maskers of a stage, then updated where patches change. cpu: the last convolution
+  /// of
+  /// the block before updates the patch sums of x. cuda: each masker updates the logits of all later ones.
+  pooled,
+  /// convs[0] runs on every pixel and takes the dot product with the masker's weights along. x is read once,
+  /// but the dilated mask saves nothing. Needs convs[0] to be a 1x1 of stride 1.
+  with_conv1,
 };
 
 /// "separate", "pooled" or "with_conv1".
@@ -30,47 +33,51 @@ enum class GatherSchedule {
 
 /// How the last convolution's output meets the identity path.
 enum class ScatterSchedule {
-  in_place,  ///< the convolution's epilogue adds and applies the ReLU; a projection is summed in its
-             ///< registers
-  separate,  ///< the convolution writes a zeroed map, and a pass over the whole map adds
+  /// The convolution's epilogue adds and applies the ReLU. A projection is summed in its registers.
+  in_place,
+  /// The convolution writes a zeroed map, and a pass over the whole map adds.
+  separate,
 };
 
 /// In which order the block's convolutions pass over the map.
 enum class Traversal {
-  whole_map,  ///< one convolution after the other
-  row_bands,  ///< all of them on a few rows of patches that stay in cache, then on the next. Needs an
-              ///< identity block whose convs[0] is a 1x1, without Squeeze-and-Excitation
+  /// One convolution after the other.
+  whole_map,
+  /// All convolutions on a few rows of patches that stay in cache, then on the next rows. Needs an identity
+  /// block whose convs[0] is a 1x1, without Squeeze-and-Excitation.
+  row_bands,
 };
 
-/// The schedule of one block. Results are the same bit for bit, with two exceptions by float rounding: the
-/// masker's logits, whose sums each MaskerSchedule takes in its own order, and ScatterSchedule in blocks with
-/// a projection, which is summed in registers or added afterwards.
+/// The schedule of one block. Results are the same bit for bit, with two exceptions by float rounding. Each
+/// MaskerSchedule sums the masker's logits in an order of its own. ScatterSchedule decides whether a
+/// projection is summed in registers or added afterwards.
 struct BlockPlan {
-  MaskerSchedule masker = MaskerSchedule::pooled;
-  GatherSchedule gather = GatherSchedule::indirect;
-  ScatterSchedule scatter = ScatterSchedule::in_place;
-  Traversal traversal = Traversal::whole_map;
-  /// Share of active pixels of the batch at and above which every convolution but the last computes the whole
-  /// map, without lists: nothing is left to save there.
+  MaskerSchedule masker = MaskerSchedule::pooled;       ///< where the masker's means come from
+  GatherSchedule gather = GatherSchedule::indirect;     ///< how the 3x3 reads
+  ScatterSchedule scatter = ScatterSchedule::in_place;  ///< how the output meets the identity path
+  Traversal traversal = Traversal::whole_map;           ///< in which order the map is passed
+  /// From this share of active pixels of the batch on, every convolution but the last computes the whole map,
+  /// without lists. Nothing is left to save there.
   double whole_map_above = 0.97;
 
   bool operator==(const BlockPlan&) const = default;
 };
 
-/// The schedule of a network, a BlockPlan per block.
+/// The schedule of a network.
 struct NetworkPlan {
-  std::vector<BlockPlan> blocks;
+  std::vector<BlockPlan> blocks;  ///< one per block, in network order
 
   bool operator==(const NetworkPlan&) const = default;
 };
 
-/// "masker=pooled,gather=indirect,scatter=in_place,traversal=whole_map,whole_map_above=0.97"; the order and
-/// number of entries are free, what is not named keeps its default. Throws Error naming the entry that is
+/// Reads "masker=pooled,gather=indirect,scatter=in_place,traversal=whole_map,whole_map_above=0.97". The order
+/// and number of entries are free. What is not named keeps its default. Throws Error naming the entry that is
 /// wrong and what it may be.
 LASNET_EXPORT BlockPlan parse_block_plan(const std::string& text);
+/// Writes what parse_block_plan reads.
 LASNET_EXPORT std::string to_string(const BlockPlan& plan);
 
-/// The nearest plan to `wanted` that the block can run: choices whose need it does not meet become the
+/// The nearest plan to `wanted` that the block can run. Choices whose need it does not meet become the
 /// default.
 LASNET_EXPORT BlockPlan fit_plan(const BlockSpec& block, BlockPlan wanted);
 

@@ -13,8 +13,8 @@
 
 namespace lasnet {
 
-/// As TrainConfig::arch.granularity, "auto" in files: S per stage as search_granularity (lasnet/latency.h)
-/// chooses it for TrainConfig::hardware at the MAC ratio TrainConfig::target.
+/// The value of TrainConfig::arch.granularity that is "auto" in files. search_granularity (lasnet/latency.h)
+/// then chooses S per stage for TrainConfig::hardware at the MAC ratio TrainConfig::target.
 inline const std::vector<int> kAutoGranularity = {0};
 
 inline constexpr int kLeastTrainingSize = 32, kMostTrainingSize = 3584, kMostTrainingResize = 4096;
@@ -23,7 +23,7 @@ inline constexpr int kLeastTrainingSize = 32, kMostTrainingSize = 3584, kMostTra
 struct TrainConfig {
   std::string data;           ///< folder with train/ and val/, or classes only (then split by the seed)
   double val_fraction = 0.1;  ///< share held out per class when there is no val/
-  /// Decode every image first and leave out those that cannot be decoded, which else end the run.
+  /// Decode every image first and leave out those that cannot be decoded. Without it they end the run.
   bool skip_unreadable = false;
   int max_pixels = kDefaultMaxPixels;  ///< of an image, as DecodeOptions::max_pixels
   bool strict_images = false;          ///< damaged images that can be decoded count as unreadable
@@ -59,16 +59,16 @@ struct TrainConfig {
   bool straight_through_dilation =
       false;  ///< D by a straight-through max-pool, so that conv1's MACs have a gradient
 
-  // What few steps need, all off by default: the paper's 500,000 steps do without.
+  // What few steps need. All are off by default: the paper's 500,000 steps do without.
   bool standardise_maskers = false;  ///< BatchNorm before a masker; folded into its weights in the model file
   int fit_images = 0;  ///< images that fresh maskers are fitted on before the first step; 0: not fitted
-  /// Share of the steps over which the target falls from 1 to t; blocks are not pinned to t meanwhile. 0:
-  /// none.
+  /// Share of the steps over which the target falls from 1 to t. Blocks are not pinned to t meanwhile. 0: the
+  /// target is t from the start.
   double target_ramp = 0;
   double bounds_hold = 0;  ///< how much of the bounds' pinning to t stays to the end, in [0, 1]
   int norm_images = 0;     ///< images that BatchNorm's statistics are taken of anew after each epoch; 0: none
   double noise_end = 1;    ///< scale of the Gumbel noise in the last fifth of the steps; falls from 1
-  /// Choose a rate for each block, move its masker's bias after each step towards it, and at the end all
+  /// Choose a rate for each block, and move its masker's bias towards it after each step. At the end move all
   /// biases to where the MACs without noise meet the target. Needs standardise_maskers.
   bool hold_budget = false;
   double alpha_features = 0;  ///< weight of the distillation of the four stages' outputs
@@ -77,8 +77,9 @@ struct TrainConfig {
   bool flip = true;
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all cores
-  /// "fp32"; "bf16": convolutions in bfloat16 (mixed precision; maskers, losses and updates stay float32),
-  /// twice as fast on processors that multiply it; or "auto": bf16 on such a processor, else fp32.
+  /// "fp32", "bf16" or "auto". bf16 is mixed precision: convolutions are in bfloat16, while maskers, losses
+  /// and updates stay float32. It is twice as fast on processors that multiply bfloat16. "auto" is bf16 on
+  /// such a processor, else fp32.
   std::string precision = "fp32";
 
   std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
@@ -86,12 +87,12 @@ struct TrainConfig {
   bool overwrite = false;  ///< start anew where `output` holds a run; else that is an Error
 };
 
-/// Defaults for a network: the paper's rate of its maskers; and where it starts `from_weights` that
-/// ImageNet's stem suggests were trained on ImageNet, the paper's size of images and crops.
+/// Defaults for a network. Its maskers learn at the paper's rate. A network with ImageNet's stem that starts
+/// `from_weights` was probably trained on ImageNet. It also gets the paper's size of images and crops.
 TrainConfig default_train_config(const ArchConfig& arch, bool from_weights);
 
-/// The configuration of the run in `output`, from its checkpoint: what resuming it needs; nullopt if there is
-/// no checkpoint. Throws Error if it is damaged, and so is the one before.
+/// The configuration of the run in `output`, from its checkpoint: what resuming it needs. nullopt if there is
+/// no checkpoint. Throws Error if it and the one before it are damaged.
 std::optional<TrainConfig> resumed_config(const std::string& output);
 
 /// Reads keys of TrainConfig's names from a TOML file over `base`. Throws Error on unknown keys or wrong
@@ -160,15 +161,21 @@ struct TrainResult {
   std::string advice;       ///< what to change if it was not, or empty
 };
 
-/// Runs the phases in order: static pre-training (skipped when `init` fits the data's classes), the static
-/// control if asked for, dynamic fine-tuning. Everything is read and checked before the first step. Writes
-/// static.safetensors, control.safetensors, model.safetensors (weights of the last epoch: none is chosen by
-/// its validation figures), log.csv (one line per epoch), data_files.txt (its images) and
-/// checkpoint.safetensors (and the one before) into `output`, each atomically. A run resumed on the same
-/// number of threads is bit-identical to an uninterrupted one, wherever it was stopped. On glibc the process
-/// keeps freed memory while it trains. Throws Error on bad data or configuration, an unfinished run in
-/// `output` without `resume`, a resumed run whose settings, `init`, `teacher` or images are not those it
-/// began with, a loss that is not finite, or a full disk (the old checkpoint then stays).
+/// Trains a network (paper section 3.4). The phases run in order: static pre-training (skipped when `init`
+/// fits the data's classes), the static control if asked for, dynamic fine-tuning. Everything is read and
+/// checked before the first step.
+///
+/// These files are written into `output`, each atomically: static.safetensors, control.safetensors,
+/// model.safetensors, log.csv (one line per epoch) and data_files.txt (the run's images). So are
+/// checkpoint.safetensors and the one before. A model has the weights of the last epoch: none is chosen by
+/// its validation figures.
+///
+/// A run resumed on the same number of threads is bit-identical to an uninterrupted one, wherever it was
+/// stopped. On glibc the process keeps freed memory while it trains.
+///
+/// Throws Error on bad data or configuration, and on a loss that is not finite. An unfinished run in `output`
+/// is an Error without `resume`. A resumed run is one if its settings, `init`, `teacher` or images are not
+/// those it began with. On a full disk it throws Error, and the old checkpoint stays.
 TrainResult train(const TrainConfig& config, const TrainObserver& observer = {});
 
 }  // namespace lasnet

@@ -36,11 +36,11 @@ class Baseline {
   virtual BaselineRun run(const Tensor& input) = 0;
 };
 
-/// The static network of `model` (its maskers are left out) in oneDNN, once for each layout of the activation
-/// maps that may be the fastest: plain NHWC, and whatever oneDNN prefers (blocked). BatchNorm is folded;
-/// bias, ReLU and the residual addition are fused into the convolutions; weights are packed once in the
-/// layout that each convolution asks for. Throws Error where this build has no oneDNN, or on a network that
-/// oneDNN refuses.
+/// The static network of `model`, without its maskers, in oneDNN. There is one object for each layout of the
+/// activation maps that may be the fastest: plain NHWC, and whatever oneDNN prefers (blocked). BatchNorm is
+/// folded. Bias, ReLU and the residual addition are fused into the convolutions. Weights are packed once in
+/// the layout that each convolution asks for. Throws Error where this build has no oneDNN, or on a network
+/// that oneDNN refuses.
 std::vector<std::unique_ptr<Baseline>> make_onednn_baselines(const Model& model, const BaselineShape& shape,
                                                              int threads);
 

@@ -5,6 +5,7 @@
 #include <iterator>
 
 #include "core/fail.h"
+#include "core/statistics.h"
 #include "core/stopwatch.h"
 
 namespace lasnet {

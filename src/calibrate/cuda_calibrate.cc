@@ -2,6 +2,7 @@
 
 #include "calibrate/calibrate.h"
 #include "core/fail.h"
+#include "core/statistics.h"
 #include "core/stopwatch.h"
 
 namespace lasnet {

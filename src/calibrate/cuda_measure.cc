@@ -8,6 +8,7 @@
 #include "calibrate/fit.h"
 #include "core/fail.h"
 #include "core/random.h"
+#include "core/statistics.h"
 #include "core/stopwatch.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/pack.h"

@@ -1,5 +1,5 @@
-// Timing the CUDA kernels one by one on the device: graphs of several launches of the same kernel between two
-// events, so that what counts is the time from one launch to the next, as in a network.
+// Timing the CUDA kernels one by one on the device. A graph holds several launches of the same kernel
+// between two events. So the time from one launch to the next counts, as in a network.
 #pragma once
 
 #include <functional>

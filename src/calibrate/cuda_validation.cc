@@ -6,6 +6,7 @@
 #include "calibrate/validation.h"
 #include "core/fail.h"
 #include "core/random.h"
+#include "core/statistics.h"
 #include "engine/executable.h"
 #include "schedule/cuda_schedule.h"
 

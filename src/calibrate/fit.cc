@@ -63,13 +63,6 @@ void solve(const Normal& normal, const std::vector<size_t>& free, Costs& x) {
 
 }  // namespace
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
-
 FitQuality fit_quality(const std::vector<double>& predictions, const std::vector<double>& measured) {
   FitQuality quality{.points = measured.size()};
   if (measured.empty()) return quality;

@@ -24,9 +24,6 @@ struct FitQuality {
 };
 FitQuality fit_quality(const std::vector<double>& predicted, const std::vector<double>& measured);
 
-/// The middle value, of an even number the upper one; 0 of none.
-double median(std::vector<double> values);
-
 /// Minimises the squared relative errors over seconds >= 0, errors beyond a few per cent counting linearly
 /// (Huber), so that a disturbed measurement does not bend the fit. Where rows say nothing of a unit, it stays
 /// at `prior`, as units in `known` do. Deterministic.

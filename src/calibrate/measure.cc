@@ -99,14 +99,6 @@ std::vector<double> deal_rates(const MeasuredCase& measured, size_t blocks, size
   return rates;
 }
 
-WorkCounts block_work(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
-                      const BlockActivity& activity, const BlockPlan& plan, const SumsRole& sums,
-                      bool dynamic) {
-  return total(dynamic && block.is_dynamic()
-                   ? dynamic_work(block, geometry, context, activity.scenarios.front(), plan, sums)
-                   : static_work(block, geometry, context));
-}
-
 }  // namespace
 
 MaskSet draw_masks(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t batch,
@@ -173,7 +165,7 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
   model.weights = random_weights(spec, options.seed);
   const NetworkPlan plan = uniform_plan(spec, measured.schedule);
   Session session(make_executable(model, Backend::cpu, machine.isa, plan), measured.threads);
-  const std::vector<SumsRole> sums = sums_roles(spec, geometry, plan);
+  const std::vector<CpuBlockProgram> programs = cpu_programs(spec, geometry, plan);
   Random random(options.seed, "measure");
   const Tensor input = noise_input(measured, random);
   const CpuContext context = cpu_context(spec, machine, measured.batch, measured.threads);
@@ -208,15 +200,15 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
                              .geometry = block ? geometry.blocks[*block] : BlockGeometry{},
                              .activity = block ? activities[*block] : BlockActivity{},
                              .plan = block ? plan.blocks[*block] : BlockPlan{},
-                             .sums = block ? sums[*block] : SumsRole{},
+                             .program = block ? programs[*block] : CpuBlockProgram{},
                              .counts = counts,
                              .units = quiet.halves[0],
                              .units_again = quiet.halves[1]});
     };
     for (size_t b = 0; b < spec.blocks.size(); ++b) {
-      add(b,
-          block_work(spec.blocks[b], geometry.blocks[b], context, activities[b], plan.blocks[b], sums[b],
-                     dynamic),
+      const CpuBlockPrice of{spec.blocks[b], geometry.blocks[b], context, programs[b]};
+      const bool masked = dynamic && spec.blocks[b].is_dynamic();
+      add(b, total(masked ? masked_work(of, activities[b].scenarios.front()) : unmasked_work(of)),
           timer.block(b));
     }
     add(std::nullopt, total(fixed_work(spec, geometry, context)), timer.fixed());

@@ -1,6 +1,6 @@
-// Measuring blocks where they run: in whole networks, block by block, against a reference kernel that runs
-// beside them, so that a processor that others use disturbs little: with one thread in processor time, with
-// more in wall time. Quiet minima over repetitions count.
+// Measuring blocks where they run: in whole networks, block by block. A reference kernel runs beside them,
+// so that a processor that others use disturbs little. Times are processor time with one thread, wall time
+// with more. Quiet minima over repetitions count.
 #pragma once
 
 #include <algorithm>
@@ -41,10 +41,10 @@ struct Sample {
   bool dynamic = false;
   BlockSpec spec;
   BlockGeometry geometry;
-  BlockActivity activity;  ///< recorded
-  BlockPlan plan;          ///< that ran
-  SumsRole sums;
-  WorkCounts counts = {};  ///< of that plan
+  BlockActivity activity;   ///< recorded
+  BlockPlan plan;           ///< that ran
+  CpuBlockProgram program;  ///< that it runs
+  WorkCounts counts = {};   ///< of that plan
   /// Quiet minima of the odd and the even repetitions, in runs of the reference kernel.
   double units = 0, units_again = 0;
 

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "core/fail.h"
+#include "core/statistics.h"
 
 namespace lasnet {
 namespace {
@@ -93,8 +94,7 @@ struct WayCurve {
     const auto patches = static_cast<double>(any.geometry.grid.patches() * any.batch);
     double predicted = 0;
     for (const auto& [index, sample] : blocks) {  // blocks differ in what they do with the sums of patches
-      predicted +=
-          expected_seconds(sample->spec, sample->geometry, context, activity, sample->plan, sample->sums);
+      predicted += expected_seconds({sample->spec, sample->geometry, context, sample->program}, activity);
     }
     return {std::move(name), curve.expected(activity, patches),
             predicted / static_cast<double>(blocks.size())};

@@ -78,8 +78,8 @@ struct Validation {
 };
 
 /// Errors of the dynamic points whose network's name begins with `prefix`, where at least this share of the
-/// patches is active: a block with next to nothing to do takes microseconds, whose relative errors say
-/// little.
+/// patches is active. A block with next to nothing to do takes microseconds, and relative errors of these
+/// say little.
 inline constexpr double kLeastRate = 0.05;
 FitQuality quality_of(const std::vector<ValidationPoint>& points, const std::string& prefix);
 
@@ -123,11 +123,12 @@ struct CudaValidationOptions {
   uint64_t seed = 1;
 };
 
-/// Runs networks with the cuda backend, which chooses tiles by `hardware`, under random masks: networks as
-/// graphs, blocks launched one by one. `granularities` of the result compare whole networks, an entry for
-/// each network, masker, batch, precision and rate, `schedules` those of the maskers, an entry for each
-/// network, granularity, batch, precision and rate. `hardware` is of the kind cuda. Throws Error without a
-/// device.
+/// Runs networks with the cuda backend, which chooses tiles by `hardware`, under random masks. Networks run
+/// as graphs, blocks are launched one by one.
+///
+/// `granularities` of the result compare whole networks: an entry for each network, masker, batch, precision
+/// and rate. `schedules` compare maskers: an entry for each network, granularity, batch, precision and rate.
+/// `hardware` is of the kind cuda. Throws Error without a device.
 Validation validate_cuda(const HardwareProfile& hardware, const CudaValidationOptions& options,
                          const ValidationProgress& progress);
 

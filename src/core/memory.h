@@ -6,9 +6,9 @@
 
 namespace lasnet {
 
-/// Bytes that this process can still take: what the system says programs can have without swapping, no more
-/// than its control group (container) and its own limits (ulimit -v, -d) leave. The largest int64 where
-/// nothing is said.
+/// Bytes that this process can still take. That is what the system says programs can have without swapping.
+/// It is no more than the control group (container) and the process's own limits (ulimit -v, -d) leave. The
+/// largest int64 where nothing is said.
 int64_t available_memory_bytes();
 
 /// Throws Error naming `what` if `bytes` are more than is available. `advice` says what needs less.

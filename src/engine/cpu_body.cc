@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 
 #include "engine/check_finite.h"
 #include "engine/cpu_masking.h"
@@ -10,101 +9,149 @@
 namespace lasnet {
 namespace {
 
-bool uses_dense_pool(const CpuBlock& block) {
-  return block.squeeze_excite && block.squeeze_excite->pool == SePool::dense;
+bool has_lists(const CpuBlockProgram& program, MaskOutcome outcome) {
+  return program.body(outcome).front().op == CpuOperator::lists;
 }
 
 }  // namespace
 
-CpuBody::CpuBody(const CpuExecutable& executable, size_t index, BlockMemory& memory, const BodyRun& run,
-                 CpuLoops& loops)
+CpuBody::CpuBody(const CpuExecutable& executable, size_t index, BlockMemory& memory, MaskOutcome outcome,
+                 bool check_finite, CpuLoops& loops)
     : block_(executable.blocks()[index]),
-      plan_(executable.plan().blocks[index]),
       memory_(memory),
+      outcome_(outcome),
+      check_finite_(check_finite),
       everything_(memory.lists->everything),
-      lists_(run.sparse ? memory.lists->current : memory.lists->everything),
-      run_(run),
-      loops_(loops) {}
+      lists_(has_lists(memory.program, outcome) ? memory.lists->current : memory.lists->everything),
+      loops_(loops),
+      computed_(memory.computed) {
+  std::fill(computed_.begin(), computed_.end(), 0);
+}
 
 void CpuBody::check(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels) const {
-  if (!run_.check_finite) return;
-  check_finite({conv.name, out.data.data(), out.pitch, conv.out_channels, out.size, pixels});
+  if (!check_finite_) return;
+  lasnet::check_finite({conv.name, out.data.data(), out.pitch, conv.out_channels, out.size, pixels});
+}
+
+void CpuBody::convolve(const ConvCall& call) {
+  loops_.conv(call);
+  computed_[current_] += call.pixels.count;
+}
+
+void CpuBody::make_lists() {
+  if (&lists_ == &everything_) return;
+  memory_.builder.build(memory_.patches, memory_.lists->current);
+  computed_[0] = lists_.active.count() + lists_.dilated.count() + lists_.projected.capacity();
+  ++current_;
 }
 
 void CpuBody::run() {
-  double rate = static_cast<double>(lists_.active.count()) / static_cast<double>(everything_.active.count());
-  bool whole_map = rate >= plan_.whole_map_above;
-  if (plan_.traversal == Traversal::row_bands && run_.sparse && !whole_map) {
+  const bool conv1_ran = outcome_ != MaskOutcome::unmasked && memory_.pixel_dots != nullptr;
+  if (conv1_ran) check(block_.convs[0].spec, *memory_.inner[0], lists_.dilated.pairs());
+  if (outcome_ == MaskOutcome::partial && memory_.program.band_patch_rows > 0) {
     run_row_bands();
-    return;
+  } else {
+    for (; current_ < operations().size(); ++current_) run(operations()[current_]);
   }
-  if (lists_.active.count() > 0) {
-    if (uses_dense_pool(block_)) {
-      for (int64_t n = 0; n < memory_.images; ++n) {
-        if (lists_.active.images(n, n + 1).count > 0) run_inner(everything_, {n, n + 1});
-      }
-    } else {
-      run_inner(whole_map ? everything_ : lists_, {0, memory_.images});
+}
+
+void CpuBody::run(const CpuOperation& operation) {
+  switch (operation.op) {
+    case CpuOperator::masker:
+    case CpuOperator::lists:
+      break;  // before the body: decide, make_lists
+    case CpuOperator::gather:
+      gather();
+      break;
+    case CpuOperator::conv:
+      run_conv(operation);
+      break;
+    case CpuOperator::squeeze_excite:
+      run_squeeze_excite();
+      break;
+    case CpuOperator::projection:
+      run_projection();
+      break;
+    case CpuOperator::scatter_add:
+      add_addend();
+      break;
+  }
+}
+
+void CpuBody::run_conv(const CpuOperation& operation) {
+  if (operation.output == ConvOutput::bias) {
+    write_addend();
+  } else if (operation.output == ConvOutput::add_relu) {
+    block_.projected_last ? add_projected() : add_in_place(0, lists_.active_patches());
+  } else if (operation.over == PixelSet::active_images) {
+    for (int64_t n = 0; n < memory_.images; ++n) {
+      if (lists_.active.images(n, n + 1).count > 0) run_inner(operation.conv, everything_, {n, n + 1});
     }
-    if (block_.squeeze_excite) run_squeeze_excite();
+  } else {
+    run_inner(operation.conv, operation.over == PixelSet::whole_map ? everything_ : lists_,
+              {0, memory_.images});
   }
-  run_last();
+}
+
+void CpuBody::run_inner(int conv, const ActiveLists& lists, ImageRange images) {
+  if (conv == 0) {
+    run_conv1(lists.dilated.images(images.first, images.last));
+  } else {
+    run_conv2(lists.active.images(images.first, images.last));
+  }
 }
 
 void CpuBody::run_conv1(PixelPairs pixels) {
   const CpuConv& conv = block_.convs[0];
   CpuMap& out = *memory_.inner[0];
-  if (!run_.conv1_done) {
-    ConvSource in = windows_of(*memory_.x, memory_.taps[0], pixels.in);
-    loops_.conv(conv_call(conv.packed, in, out, pixels, Epilogue::bias_relu));
-  }
+  ConvSource in = windows_of(*memory_.x, memory_.taps[0], pixels.in);
+  convolve(conv_call(conv.packed, in, out, pixels, Epilogue::bias_relu));
   check(conv.spec, out, pixels);
 }
 
-void CpuBody::run_conv2(const ActiveLists& lists, PixelPairs pixels) {
+void CpuBody::run_conv2(PixelPairs pixels) {
   const CpuConv& conv = block_.convs[1];
   CpuMap& out = *memory_.inner[1];
-  loops_.conv(conv_call(conv.packed, second_input(lists, pixels), out, pixels, Epilogue::bias_relu));
+  convolve(conv_call(conv.packed, second_input(pixels), out, pixels, Epilogue::bias_relu));
   check(conv.spec, out, pixels);
-}
-
-void CpuBody::run_inner(const ActiveLists& lists, ImageRange images) {
-  run_conv1(lists.dilated.images(images.first, images.last));
-  if (memory_.inner.size() > 1) run_conv2(lists, lists.active.images(images.first, images.last));
 }
 
 void CpuBody::run_row_bands() {
   const PatchGrid& grid = memory_.builder.grid();
   const MapSize map = memory_.x->size;
+  const int64_t rows = memory_.program.band_patch_rows;
+  const size_t conv1 = current_;
   for (int64_t n = 0; n < memory_.images; ++n) {
     int64_t done = n * map.height;  // rows of D, counted over the batch
-    for (int64_t row = 0; row < grid.rows(); row += memory_.band_patch_rows) {
-      int64_t end = std::min(row + memory_.band_patch_rows, grid.rows());
+    for (int64_t row = 0; row < grid.rows(); row += rows) {
+      int64_t end = std::min(row + rows, grid.rows());
       // The windows of the band's last row read one row below it.
       int64_t needed = n * map.height + std::min(end * grid.granularity + 1, map.height);
-      run_conv1(lists_.dilated.pairs().range(lists_.dilated_rows[done], lists_.dilated_rows[needed]));
-      done = needed;
       int64_t first = lists_.patch_rows[n * grid.rows() + row],
               last = lists_.patch_rows[n * grid.rows() + end];
-      run_conv2(lists_, lists_.of_patches(first, last));
+      current_ = conv1;
+      run_conv1(lists_.dilated.pairs().range(lists_.dilated_rows[done], lists_.dilated_rows[needed]));
+      done = needed;
+      current_ = conv1 + 1;
+      run_conv2(lists_.of_patches(first, last));
+      current_ = conv1 + 2;
       add_in_place(first, last);
     }
   }
 }
 
-ConvSource CpuBody::second_input(const ActiveLists& lists, PixelPairs pixels) {
+void CpuBody::gather() {
   const CpuMap& in = *memory_.inner[0];
-  if (memory_.gathered == nullptr || !run_.sparse) return windows_of(in, memory_.taps[1], pixels.in);
   GatherBuffer& buffer = *memory_.gathered;
   const PatchGrid& grid = memory_.builder.grid();
-  int64_t stride = block_.convs[1].spec.stride, side = (grid.granularity - 1) * stride + 3;
-  buffer.centres.resize(lists.active.count());
+  int64_t stride = block_.convs[1].spec.stride, side = halo_side(grid.granularity, stride);
+  buffer.centres.resize(lists_.active.count());
   float* data = buffer.data.data();
-  loops_.for_each(lists.active_patches(), [&](int64_t p, int) {
-    const ActivePatch& patch = lists.patches[p];
+  loops_.for_each(lists_.active_patches(), [&](int64_t p, int) {
+    const ActivePatch& patch = lists_.patches[p];
     PixelRect rect = patch_pixels(grid, patch.row, patch.col);
-    int64_t height = (rect.bottom - rect.top - 1) * stride + 3,
-            width = (rect.right - rect.left - 1) * stride + 3;
+    int64_t height = halo_side(rect.bottom - rect.top, stride),
+            width = halo_side(rect.right - rect.left, stride);
     for (int64_t y = 0; y < height; ++y) {
       int64_t from = bordered_index(in.size, patch.image, rect.top * stride - 1 + y, rect.left * stride - 1);
       std::memcpy(data + (p * side + y) * side * in.pitch, in.data.data() + from * in.pitch,
@@ -117,25 +164,21 @@ ConvSource CpuBody::second_input(const ActiveLists& lists, PixelPairs pixels) {
       }
     }
   });
-  return {data, in.pitch, memory_.gathered_taps.data(), buffer.centres.data()};
+  gathered_ = true;
+  computed_[current_] = lists_.active_patches() * side * side;
 }
 
-ConvSource CpuBody::last_input(int64_t first) {
+ConvSource CpuBody::second_input(PixelPairs pixels) const {
+  const CpuMap& in = *memory_.inner[0];
+  if (!gathered_) return windows_of(in, memory_.taps[1], pixels.in);
+  const GatherBuffer& buffer = *memory_.gathered;
+  return {buffer.data.data(), in.pitch, memory_.gathered_taps.data(), buffer.centres.data()};
+}
+
+ConvSource CpuBody::last_input(int64_t first) const {
   PixelPairs pixels = lists_.active.pairs();
-  if (memory_.inner.size() == 1) return second_input(lists_, pixels);
+  if (memory_.inner.size() == 1) return second_input(pixels);
   return windows_of(*memory_.inner[1], memory_.taps[2], pixels.out + first);  // inner[1] is of y's size
-}
-
-void CpuBody::run_last() {
-  if (plan_.scatter == ScatterSchedule::separate) {
-    add_separately();
-    keep_sums_later();
-  } else if (block_.projected_last) {
-    add_projected();
-    keep_sums_later();
-  } else {
-    add_in_place(0, lists_.active_patches());
-  }
 }
 
 void CpuBody::add_in_place(int64_t first_patch, int64_t last_patch) {
@@ -143,12 +186,10 @@ void CpuBody::add_in_place(int64_t first_patch, int64_t last_patch) {
   PixelPairs pixels = lists_.of_patches(first_patch, last_patch);
   ConvSource in = last_input(lists_.patches[first_patch].begin);
   ConvCall call = conv_call(block_.convs.back().packed, in, y, pixels, Epilogue::bias_add_relu);
+  computed_[current_] += pixels.count;
   PatchSums* sums = memory_.kept_sums;
   const PatchGrid& grid = memory_.builder.grid();
-  bool keep = sums != nullptr && sums->valid && sums->grid == grid;
-  int64_t patch_pixels = int64_t{grid.granularity} * grid.granularity;
-  if (sums != nullptr && !keep) sums->valid = false;
-  if (keep && patch_pixels <= kMaxTaskPixels) {
+  if (sums != nullptr && int64_t{grid.granularity} * grid.granularity <= kMaxTaskPixels) {
     const std::vector<ChannelBlock>& blocks = call.conv->blocks;
     loops_.conv_patches(call, lists_, first_patch, last_patch,
                         [&](const ConvTask& task, int64_t first, int64_t last) {
@@ -158,18 +199,14 @@ void CpuBody::add_in_place(int64_t first_patch, int64_t last_patch) {
                         });
   } else {
     loops_.conv(call);
-    if (keep) keep_sums_later();
+    keep_sums();
   }
   check(block_.convs.back().spec, y, pixels);
 }
 
-void CpuBody::keep_sums_later() {
+void CpuBody::keep_sums() {
   PatchSums* sums = memory_.kept_sums;
-  if (sums == nullptr || !sums->valid) return;
-  if (memory_.y != memory_.x || !(sums->grid == memory_.builder.grid())) {
-    sums->valid = false;
-    return;
-  }
+  if (sums == nullptr) return;
   loops_.for_each(lists_.active_patches(), [&](int64_t p, int) {
     refresh_sums(*sums, lists_, p, p + 1, 0, sums->channels, loops_.kernels());
   });
@@ -180,39 +217,56 @@ ConvCall CpuBody::projection_call(const PackedConv& conv, Epilogue epilogue) con
   return conv_call(conv, windows_of(*memory_.x, memory_.projection_taps, all.in), *memory_.y, all, epilogue);
 }
 
+void CpuBody::run_projection() {
+  if (block_.projected_last) {  // add_projected runs both in one loop
+    computed_[current_] = lists_.projected.capacity();
+    return;
+  }
+  ConvCall call = projection_call(block_.projection->packed, Epilogue::bias);
+  convolve(call);
+  check(block_.projection->spec, *memory_.y, call.pixels);
+}
+
 void CpuBody::add_projected() {
   CpuMap& y = *memory_.y;
   ConvCall call = projection_call(*block_.projected_last, Epilogue::bias_relu);
   ConvSource in = last_input(0);
   call.extra = {in.data, in.pitch, in.taps, in.centres, lists_.active.count()};
-  if (run_.check_finite) {  // of the projection alone, to tell it from the last convolution
+  if (check_finite_) {  // of the projection alone, to tell it from the last convolution
     ConvCall alone = call;
     alone.extra.count = 0;
     loops_.conv(alone);
     check(block_.projection->spec, y, call.pixels);
   }
   loops_.conv(call);
+  computed_[current_] = call.extra.count;
   check(block_.convs.back().spec, y, call.pixels);
 }
 
-void CpuBody::add_separately() {
+template <typename Body>
+void CpuBody::for_each_output_row(Body&& body) {
   CpuMap &y = *memory_.y, &addend = *memory_.addend;
-  if (block_.projection) {
-    ConvCall call = projection_call(block_.projection->packed, Epilogue::bias);
-    loops_.conv(call);
-    check(block_.projection->spec, y, call.pixels);
-  }
-  int64_t rows = memory_.images * y.size.height, floats = y.size.width * y.pitch;
-  auto row_of = [&](CpuMap& map, int64_t row) {
-    return map.data.data() + bordered_index(y.size, row / y.size.height, row % y.size.height, 0) * map.pitch;
-  };
-  loops_.for_each(rows, [&](int64_t row, int) { std::fill_n(row_of(addend, row), floats, 0.0f); });
-  PixelPairs pixels = lists_.active.pairs();
-  loops_.conv(conv_call(block_.convs.back().packed, last_input(0), addend, pixels, Epilogue::bias));
-  check(block_.convs.back().spec, addend, pixels);
-  loops_.for_each(rows, [&](int64_t row, int) {
-    loops_.kernels().add_relu({row_of(addend, row), row_of(y, row), floats});
+  const int64_t floats = y.size.width * y.pitch;
+  loops_.for_each(memory_.images * y.size.height, [&](int64_t row, int) {
+    const int64_t at = bordered_index(y.size, row / y.size.height, row % y.size.height, 0) * y.pitch;
+    body(addend.data.data() + at, y.data.data() + at, floats);
   });
+}
+
+void CpuBody::write_addend() {
+  CpuMap& addend = *memory_.addend;
+  for_each_output_row([](float* to, float*, int64_t floats) { std::fill_n(to, floats, 0.0f); });
+  PixelPairs pixels = lists_.active.pairs();
+  convolve(conv_call(block_.convs.back().packed, last_input(0), addend, pixels, Epilogue::bias));
+  check(block_.convs.back().spec, addend, pixels);
+}
+
+void CpuBody::add_addend() {
+  for_each_output_row([&](float* from, float* to, int64_t floats) {
+    loops_.kernels().add_relu({from, to, floats});
+  });
+  computed_[current_] = memory_.images * memory_.y->size.pixels();
+  keep_sums();
 }
 
 }  // namespace lasnet

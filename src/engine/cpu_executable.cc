@@ -9,11 +9,6 @@
 namespace lasnet {
 namespace {
 
-/// Whether a kernel row of the convolution is contiguous in a map of this pitch.
-bool merges_rows(const ConvSpec& spec, int64_t pitch) {
-  return spec.kernel > 1 && spec.groups == 1 && pitch == spec.in_channels;
-}
-
 CpuConv compile_conv(const ConvSpec& spec, const Weights& weights, int64_t pitch, const CpuKernels& kernels) {
   FoldedConv folded = fold(spec, weights);
   bool merge_rows = merges_rows(spec, pitch);

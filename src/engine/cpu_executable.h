@@ -8,15 +8,10 @@
 #include "core/aligned.h"
 #include "engine/executable.h"
 #include "kernels/cpu/kernels.h"
+#include "schedule/cpu_layout.h"
 #include "schedule/schedule.h"
 
 namespace lasnet {
-
-/// Floats between pixels of a map: whole vectors of the widest instruction set.
-inline constexpr int64_t kPitchMultiple = 16;
-inline int64_t map_pitch(int64_t channels) {
-  return (channels + kPitchMultiple - 1) / kPitchMultiple * kPitchMultiple;
-}
 
 /// A convolution ready for a kernel table.
 struct CpuConv {
@@ -57,9 +52,7 @@ class CpuExecutable final : public Executable {
   const NetworkPlan& plan() const { return plan_; }
 
   /// Channels rounded up to the kernels' vectors.
-  int padded(int channels) const {
-    return (channels + kernels_.vector_width - 1) / kernels_.vector_width * kernels_.vector_width;
-  }
+  int padded(int channels) const { return static_cast<int>(round_up(channels, kernels_.vector_width)); }
 
  private:
   CpuBlock compile_block(const BlockSpec& block, const BlockPlan& plan, const Weights& weights) const;

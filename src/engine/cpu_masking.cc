@@ -41,7 +41,6 @@ void compute_sums(PatchSums& sums, int64_t images, CpuLoops& loops) {
       sum_cell(sums, index / rows, index % rows, col, 0, sums.channels, loops.kernels());
     }
   });
-  sums.valid = true;
 }
 
 void run_masker(const CpuBlock& block, const CellSums& cells, int stride, const PatchGrid& grid,
@@ -95,6 +94,19 @@ void average_dots(const CpuBlock& block, int stride, const PatchGrid& grid, Bloc
   }
 }
 
+int64_t active_pixels(const BlockMemory& memory, const PatchGrid& grid) {
+  const uint8_t* patch = memory.patches.data();
+  int64_t pixels = 0;
+  for (int64_t n = 0; n < memory.images; ++n) {
+    for (int64_t row = 0; row < grid.rows(); ++row) {
+      for (int64_t col = 0; col < grid.cols(); ++col) {
+        if (*patch++ != 0) pixels += patch_pixels(grid, row, col).pixels();
+      }
+    }
+  }
+  return pixels;
+}
+
 }  // namespace
 
 void refresh_sums(PatchSums& sums, const ActiveLists& lists, int64_t first, int64_t last, int begin, int end,
@@ -105,8 +117,8 @@ void refresh_sums(PatchSums& sums, const ActiveLists& lists, int64_t first, int6
   }
 }
 
-bool decide(const CpuExecutable& executable, size_t index, const RunRequest& request, BlockMemory& memory,
-            CpuLoops& loops) {
+MaskOutcome decide(const CpuExecutable& executable, size_t index, const RunRequest& request,
+                   BlockMemory& memory, CpuLoops& loops) {
   const CpuBlock& block = executable.blocks()[index];
   const PatchGrid& grid = request.geometry.blocks[index].grid;
   int stride = executable.spec().blocks[index].stride;
@@ -114,7 +126,7 @@ bool decide(const CpuExecutable& executable, size_t index, const RunRequest& req
     run_conv1_with_dots(block, memory, loops);
     average_dots(block, stride, grid, memory);
   } else if (memory.sums != nullptr) {
-    if (!memory.sums->valid) compute_sums(*memory.sums, memory.images, loops);
+    if (memory.program.sums.computes) compute_sums(*memory.sums, memory.images, loops);
     run_masker(block, cells_of(*memory.sums), stride, grid, memory, loops);
   } else {
     run_masker(block, cells_of(*memory.x), stride, grid, memory, loops);
@@ -126,7 +138,9 @@ bool decide(const CpuExecutable& executable, size_t index, const RunRequest& req
     std::transform(memory.differences.begin(), memory.differences.end(), memory.patches.begin(),
                    [](float difference) -> uint8_t { return difference >= 0; });
   }
-  return std::find(memory.patches.begin(), memory.patches.end(), 0) != memory.patches.end();
+  const bool every_patch = std::find(memory.patches.begin(), memory.patches.end(), 0) == memory.patches.end();
+  const auto pixels = static_cast<double>(memory.images * grid.map.pixels());
+  return memory.program.outcome(static_cast<double>(active_pixels(memory, grid)), pixels, every_patch);
 }
 
 }  // namespace lasnet

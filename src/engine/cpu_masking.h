@@ -8,10 +8,9 @@
 namespace lasnet {
 
 /// Fills memory.differences and memory.patches for a dynamic block, by the masker or `request`'s forced
-/// patches. False if every patch is active. With MaskerSchedule::with_conv1 it also runs convs[0] on every
-/// pixel.
-bool decide(const CpuExecutable& executable, size_t index, const RunRequest& request, BlockMemory& memory,
-            CpuLoops& loops);
+/// patches: runs the masking operations of its program.
+MaskOutcome decide(const CpuExecutable& executable, size_t index, const RunRequest& request,
+                   BlockMemory& memory, CpuLoops& loops);
 
 /// Sums of cells (patches of the sums' grid) [first, last) of `lists`, of channels [begin, end), from their
 /// map.

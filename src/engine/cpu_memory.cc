@@ -13,9 +13,6 @@ namespace {
 /// Roles of scratch maps: inner maps are 0, 1.
 constexpr size_t kAddendRole = 2;
 
-/// Height and width of the input pixels that a patch reads through the 3x3.
-int64_t halo_side(int granularity, int stride) { return int64_t{granularity - 1} * stride + 3; }
-
 }  // namespace
 
 CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images)
@@ -36,12 +33,12 @@ CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geo
                    "use a smaller batch, input size or network");
   }
   plan_stem(executable, geometry);
+  std::vector<CpuBlockProgram> programs = cpu_programs(executable.spec(), geometry, executable.plan());
   CpuMap* x = trunk;
   for (size_t i = 0; i < geometry.blocks.size(); ++i) {
-    plan_block(executable, i, geometry.blocks[i], x);
+    plan_block(executable, i, geometry.blocks[i], std::move(programs[i]), x);
     x = blocks.back().y;
   }
-  plan_kept_sums();
   plan_head(executable);
 }
 
@@ -83,25 +80,14 @@ BlockLists* CpuMemory::shared_lists(const BlockGeometry& geometry, const ListOpt
   return &entry->second;
 }
 
-void CpuMemory::plan_masker(const CpuExecutable& executable, size_t index, const PatchGrid& grid,
-                            BlockMemory& block) {
-  const BlockSpec& spec = executable.spec().blocks[index];
-  MaskerSchedule schedule = executable.plan().blocks[index].masker;
-  if (schedule == MaskerSchedule::with_conv1) {
-    grow(pixel_dots_, bordered_pixels(block.x->size, images_));
-    block.pixel_dots = &pixel_dots_;
-  }
-  if (schedule != MaskerSchedule::pooled) return;
-  auto found = sums_.find(block.x);
+PatchSums* CpuMemory::sums_of(const CpuMap& map, int cell, int channels) {
+  auto found = sums_.find(&map);
   if (found == sums_.end()) {
-    if (spec.stride > 1) return;  // no block keeps sums of this map
-    PatchGrid cells{block.x->size, grid.granularity};
-    int channels = executable.padded(spec.in_channels);
-    AlignedBuffer data = new_buffer(images_ * cells.patches() * block.x->pitch);
-    found = sums_.emplace(block.x, PatchSums{block.x, cells, channels, std::move(data)}).first;
+    PatchGrid cells{map.size, cell};
+    AlignedBuffer data = new_buffer(images_ * cells.patches() * map.pitch);
+    found = sums_.emplace(&map, PatchSums{&map, cells, channels, std::move(data)}).first;
   }
-  int64_t window = int64_t{grid.granularity} * spec.stride;
-  if (window % found->second.grid.granularity == 0) block.sums = &found->second;
+  return &found->second;
 }
 
 void CpuMemory::plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMemory& block) {
@@ -113,19 +99,6 @@ void CpuMemory::plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMem
   }
   block.gathered = &gathered_;
   block.gathered_taps = tap_offsets(conv.spec.kernel, side, in.pitch, conv.merge_rows);
-}
-
-void CpuMemory::plan_kept_sums() {
-  std::map<const PatchSums*, size_t> last_reader;
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    if (blocks[i].sums != nullptr) last_reader[blocks[i].sums] = i;
-  }
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    auto sums = sums_.find(blocks[i].y);
-    if (sums == sums_.end()) continue;
-    auto reader = last_reader.find(&sums->second);
-    if (reader != last_reader.end() && reader->second > i) blocks[i].kept_sums = &sums->second;
-  }
 }
 
 void CpuMemory::plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry) {
@@ -157,14 +130,16 @@ void CpuMemory::list_stem_pixels(const CpuExecutable& executable, const NetworkG
 }
 
 void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry,
-                           CpuMap* x) {
+                           CpuBlockProgram program, CpuMap* x) {
   const BlockSpec& spec = executable.spec().blocks[index];
   const CpuBlock& compiled = executable.blocks()[index];
   int64_t patches = spec.is_dynamic() ? images_ * geometry.grid.patches() : 0;
   ListOptions options{.stride = spec.stride,
                       .projected = spec.projection.has_value(),
                       .by_row = spec.squeeze_excite.has_value()};
-  BlockMemory block{.images = images_,
+  BlockMemory block{.program = std::move(program),
+                    .computed = {},
+                    .images = images_,
                     .x = x,
                     .inner = {},
                     .y = spec.projection ? new_map(geometry.output, spec.out_channels) : x,
@@ -184,9 +159,17 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
     in = scratch_map(i, i == 0 ? geometry.middle : geometry.output, conv.spec.out_channels);
     block.inner.push_back(in);
   }
-  if (spec.is_dynamic()) plan_masker(executable, index, geometry.grid, block);
+  for (const auto& body : block.program.bodies) {
+    block.computed.resize(std::max(block.computed.size(), body.size()));
+  }
+  const PatchSumUse& sums = block.program.sums;
+  if (sums.reads) block.sums = sums_of(*x, sums.cell, executable.padded(spec.in_channels));
+  if (sums.keeps) block.kept_sums = sums_of(*block.y, sums.cell, executable.padded(spec.out_channels));
   const BlockPlan& plan = executable.plan().blocks[index];
-  if (plan.traversal == Traversal::row_bands) block.band_patch_rows = band_patch_rows(spec, geometry);
+  if (spec.is_dynamic() && plan.masker == MaskerSchedule::with_conv1) {
+    grow(pixel_dots_, bordered_pixels(x->size, images_));
+    block.pixel_dots = &pixel_dots_;
+  }
   if (plan.gather == GatherSchedule::copied) plan_gather(compiled.convs[1], block.builder.grid(), block);
   if (plan.scatter == ScatterSchedule::separate) {
     block.addend = scratch_map(kAddendRole, geometry.output, spec.out_channels);

@@ -10,6 +10,7 @@
 
 #include "engine/cpu_executable.h"
 #include "mask/active_lists.h"
+#include "schedule/cpu_program.h"
 
 namespace lasnet {
 
@@ -25,13 +26,12 @@ struct CpuMap {
   int64_t row_pixels() const { return size.width + 2; }
 };
 
-/// Sums of a map over the cells of a grid, kept up to date by the blocks that write the map.
+/// Sums of a map over the cells of a grid. PatchSumUse says who makes them and keeps them up to date.
 struct PatchSums {
   const CpuMap* map = nullptr;
   PatchGrid grid;
   int channels = 0;    ///< padded to the kernels' vectors
   AlignedBuffer data;  ///< [N, rows, cols, map->pitch]
-  bool valid = false;  ///< for the map as it is now
 };
 
 /// Active patches copied with their halo, one after the other: [patches, height, width, pitch].
@@ -54,6 +54,8 @@ struct SqueezeExciteMemory {
 
 /// One block's maps and lists. Pointers are into the CpuMemory.
 struct BlockMemory {
+  CpuBlockProgram program;
+  std::vector<int64_t> computed;  ///< pixels, by each operation of the body that ran last
   int64_t images = 0;
   CpuMap* x = nullptr;                     ///< input
   std::vector<CpuMap*> inner;              ///< outputs of convs[0] ... convs[n - 2]
@@ -67,7 +69,6 @@ struct BlockMemory {
       nullptr;                       ///< of MaskerSchedule::with_conv1, indexed as x; null: another schedule
   GatherBuffer* gathered = nullptr;  ///< of GatherSchedule::copied
   std::vector<int64_t> gathered_taps;
-  int64_t band_patch_rows = 1;  ///< of Traversal::row_bands
   CpuMap* addend = nullptr;  ///< of ScatterSchedule::separate: the last convolution's output, zero elsewhere
   BlockLists* lists = nullptr;
   ActiveListBuilder builder;
@@ -93,11 +94,6 @@ class CpuMemory {
   CpuMemory(const CpuMemory&) = delete;
   CpuMemory& operator=(const CpuMemory&) = delete;
 
-  /// What the last run left is no longer of use: its maps will be written again.
-  void start_run() {
-    for (auto& [map, sums] : sums_) sums.valid = false;
-  }
-
   StemMemory stem;
   CpuMap* trunk = nullptr;  ///< input of the first block
   std::vector<BlockMemory> blocks;
@@ -117,12 +113,11 @@ class CpuMemory {
   CpuMap* new_map(MapSize size, int64_t channels);
   CpuMap* scratch_map(size_t role, MapSize size, int64_t channels);
   BlockLists* shared_lists(const BlockGeometry& geometry, const ListOptions& options);
-  void plan_masker(const CpuExecutable& executable, size_t index, const PatchGrid& grid, BlockMemory& block);
+  PatchSums* sums_of(const CpuMap& map, int cell, int channels);
   void plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMemory& block);
-  /// Tells each block which sums later blocks read.
-  void plan_kept_sums();
   void plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry);
-  void plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry, CpuMap* x);
+  void plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry,
+                  CpuBlockProgram program, CpuMap* x);
   void plan_head(const CpuExecutable& executable);
   void list_stem_pixels(const CpuExecutable& executable, const NetworkGeometry& geometry);
   void list_last_pixels();

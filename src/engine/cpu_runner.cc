@@ -54,7 +54,6 @@ void CpuRunner::run(const RunRequest& request, Result& result) {
   CpuMemory& memory = memory_for(request);
   Stopwatch watch(request.time);
   TraceBuilder trace(executable_->spec(), request, result.trace);
-  memory.start_run();
   run_stem(request, memory);
   for (size_t i = 0; i < memory.blocks.size(); ++i) run_block(i, request, memory, trace);
   run_head(request, memory, result.logits);
@@ -85,23 +84,36 @@ void CpuRunner::run_stem(const RunRequest& request, CpuMemory& memory) {
 void CpuRunner::run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace) {
   Stopwatch watch(request.time);
   BlockMemory& block = memory.blocks[index];
-  bool masked = !request.dense && executable_->spec().blocks[index].is_dynamic();
-  bool sparse = masked && decide(*executable_, index, request, block, loops_);
-  if (sparse) block.builder.build(block.patches, block.lists->current);
+  const bool masked = !request.dense && executable_->spec().blocks[index].is_dynamic();
+  const MaskOutcome mask =
+      masked ? decide(*executable_, index, request, block, loops_) : MaskOutcome::unmasked;
+  CpuBody body(*executable_, index, block, mask, request.check_finite, loops_);
+  body.make_lists();
   BlockOutcome outcome;
   if (masked) outcome.masking_seconds = watch.seconds();
-  BodyRun run{.sparse = sparse,
-              .conv1_done = masked && block.pixel_dots != nullptr,
-              .check_finite = request.check_finite};
-  CpuBody(*executable_, index, block, run, loops_).run();
+  body.run();
   outcome.seconds = watch.seconds();
   if (masked) outcome.differences = block.differences;
-  if (sparse) {
+  if (mask == MaskOutcome::crowded || mask == MaskOutcome::partial) {
     outcome.patches = block.patches;
     outcome.active_counts = block.builder.active_counts();
     outcome.dilated_counts = block.builder.dilated_counts();
   }
   trace.add_block(outcome);
+  if (observer_) report(index, block, mask);
+}
+
+void CpuRunner::report(size_t index, const BlockMemory& block, MaskOutcome mask) const {
+  if (mask != MaskOutcome::unmasked) {
+    for (const CpuOperation& operation : block.program.masking) {
+      const bool of_pixels = operation.op == CpuOperator::conv;
+      observer_(index, operation,
+                of_pixels ? block.lists->everything.dilated.count()
+                          : static_cast<int64_t>(block.differences.size()));
+    }
+  }
+  const std::vector<CpuOperation>& operations = block.program.body(mask);
+  for (size_t i = 0; i < operations.size(); ++i) observer_(index, operations[i], block.computed[i]);
 }
 
 void CpuRunner::run_head(const RunRequest& request, CpuMemory& memory, Tensor& logits) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 
 #include "engine/cpu_loops.h"
@@ -12,11 +13,15 @@ namespace lasnet {
 
 class TraceBuilder;
 
+/// Told each operation of a block that has run, in order, and how many pixels it computed.
+using OperationObserver = std::function<void(size_t block, const CpuOperation& operation, int64_t pixels)>;
+
 class CpuRunner final : public Runner {
  public:
   CpuRunner(std::shared_ptr<const CpuExecutable> executable, std::shared_ptr<Executor> executor);
 
   void run(const RunRequest& request, Result& result) override;
+  void observe(OperationObserver observer) { observer_ = std::move(observer); }
 
  private:
   struct Entry {
@@ -28,10 +33,12 @@ class CpuRunner final : public Runner {
   CpuMemory& memory_for(const RunRequest& request);
   void run_stem(const RunRequest& request, CpuMemory& memory);
   void run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace);
+  void report(size_t index, const BlockMemory& block, MaskOutcome mask) const;
   void run_head(const RunRequest& request, CpuMemory& memory, Tensor& logits);
 
   std::shared_ptr<const CpuExecutable> executable_;
   CpuLoops loops_;
+  OperationObserver observer_;  ///< may be empty
   std::deque<Entry> memories_;  ///< most recently used first
 };
 

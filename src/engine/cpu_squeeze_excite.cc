@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/math.h"
 #include "engine/check_finite.h"
 #include "engine/cpu_body.h"
 
@@ -41,12 +42,13 @@ void CpuBody::run_squeeze_excite() {
   };
   linear(layers.fc1, se.pooled, se.squeezed, Epilogue::bias_relu);
   linear(layers.fc2, se.squeezed, se.scale, Epilogue::bias);
-  if (run_.check_finite) check_finite({layers.name, se.scale.data(), channels, channels, {}, images});
+  if (check_finite_) lasnet::check_finite({layers.name, se.scale.data(), channels, channels, {}, images});
   loops_.for_each(images.count, [&](int64_t index, int) {
     float* scale = se.scale.data() + images.in[index] * channels;
     std::transform(scale, scale + channels, scale, [](float x) { return 1.0f / (1.0f + std::exp(-x)); });
   });
-  int64_t chunks = (map.size.pixels() + kScaleChunk - 1) / kScaleChunk;
+  computed_[current_] = active.count();
+  int64_t chunks = ceil_div(map.size.pixels(), kScaleChunk);
   loops_.for_each(images.count * chunks, [&](int64_t index, int) {
     int64_t image = images.in[index / chunks], begin = index % chunks * kScaleChunk;
     PixelPairs pixels = active.images(image, image + 1);
@@ -59,7 +61,7 @@ void CpuBody::run_squeeze_excite() {
 
 void mean_over_pixels(const CpuMap& map, const PixelList& pixels, PixelPairs images, int channels, float* out,
                       CpuLoops& loops) {
-  int64_t chunks = (channels + kMeanChunk - 1) / kMeanChunk;
+  int64_t chunks = ceil_div(channels, kMeanChunk);
   loops.for_each(images.count * chunks, [&](int64_t index, int) {
     int64_t image = images.in[index / chunks];
     int begin = static_cast<int>(index % chunks) * kMeanChunk;

@@ -1,49 +1,26 @@
 #include "engine/executable.h"
 
-#include "core/fail.h"
+#include "core/enum_names.h"
 #include "engine/default_plan.h"
 
 namespace lasnet {
 
-std::string to_string(Backend backend) {
-  switch (backend) {
-    case Backend::reference:
-      return "reference";
-    case Backend::cpu:
-      return "cpu";
-    case Backend::cuda:
-      return "cuda";
-  }
-  return "?";
-}
+namespace {
 
-Backend parse_backend(const std::string& text) {
-  for (Backend backend : {Backend::reference, Backend::cpu, Backend::cuda}) {
-    if (text == to_string(backend)) return backend;
-  }
-  fail("backend '{}' is unknown; expected cpu, cuda or reference", text);
-}
+constexpr auto kBackends = enum_names<Backend>(
+    "backend", {{Backend::cpu, "cpu"}, {Backend::cuda, "cuda"}, {Backend::reference, "reference"}});
+constexpr auto kPrecisions = enum_names<Precision>("precision", {{Precision::fp32, "fp32"},
+                                                                 {Precision::tf32, "tf32"},
+                                                                 {Precision::fp16, "fp16"},
+                                                                 {Precision::bf16, "bf16"}});
 
-std::string to_string(Precision precision) {
-  switch (precision) {
-    case Precision::fp32:
-      return "fp32";
-    case Precision::tf32:
-      return "tf32";
-    case Precision::fp16:
-      return "fp16";
-    case Precision::bf16:
-      return "bf16";
-  }
-  return "?";
-}
+}  // namespace
 
-Precision parse_precision(const std::string& text) {
-  for (Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
-    if (text == to_string(precision)) return precision;
-  }
-  fail("precision '{}' is unknown; expected fp32, tf32, fp16 or bf16", text);
-}
+std::string to_string(Backend backend) { return kBackends.name(backend); }
+Backend parse_backend(const std::string& text) { return kBackends.parse(text); }
+
+std::string to_string(Precision precision) { return kPrecisions.name(precision); }
+Precision parse_precision(const std::string& text) { return kPrecisions.parse(text); }
 
 void check_backend_options(Backend backend, std::optional<Isa> isa, Precision precision) {
   if (backend == Backend::cuda && isa) {

@@ -6,7 +6,9 @@
 #include <numeric>
 
 #include "core/fail.h"
+#include "core/math.h"
 #include "schedule/channel_blocks.h"
+#include "schedule/cpu_layout.h"
 #include "schedule/register_tile.h"
 #include "schedule/schedule.h"
 
@@ -14,14 +16,10 @@ namespace lasnet {
 namespace {
 
 constexpr double kBytesPerFloat = 4, kKilo = 1000;
-/// Maps lie on whole vectors of the widest instruction set.
-constexpr int64_t kPitch = 16;
 /// Share of a cache that a working set may take before it is counted to the next level: others use it too.
 constexpr double kUsableCache = 0.75;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t whole(double count) { return std::llround(count); }
-int64_t padded(int64_t channels) { return ceil_div(channels, kPitch) * kPitch; }
 
 /// A convolution as the kernels see it.
 struct ConvShape {
@@ -48,7 +46,7 @@ ConvShape conv_shape(const ConvSpec& conv, int64_t in_pitch, const RegisterTile&
                                    tile.block_width(), tile.vector_width),
       .taps = conv.kernel * conv.kernel,
       .in_pitch = in_pitch};
-  if (conv.kernel > 1 && conv.groups == 1 && in_pitch == conv.in_channels) {  // a kernel row is one run
+  if (merges_rows(conv, in_pitch)) {
     shape.taps = conv.kernel;
     for (ChannelBlock& block : shape.blocks) block.run *= conv.kernel;
   }
@@ -93,8 +91,8 @@ class ConvCounter {
                            .channel_blocks = static_cast<int>(shape.blocks.size()),
                            .threads = context.threads})) {}
 
-  OperatorWork count(std::string name) const {
-    OperatorWork work{.name = std::move(name)};
+  OperatorWork count() const {
+    OperatorWork work;
     if (pixels_ == 0) return work;
     count_arithmetic(work);
     count_weights(work);
@@ -157,51 +155,82 @@ class ConvCounter {
   ConvTiling tiling_;
 };
 
-/// Counts a block's operators in the order in which they run.
-class BlockCounter {
- public:
-  BlockCounter(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context)
-      : block_(block), geometry_(geometry), context_(context), tile_(register_tile(context.hardware.isa)) {}
+/// Pixels of a map that an operation reads or writes.
+struct MapTraffic {
+  double pixels;
+  MapSize map;
+  int64_t channels;
 
-  std::vector<OperatorWork> static_block() {
-    const ActiveCounts all = full_counts(geometry_, context_.batch);
-    body(all, all);
-    return finish();
+  double floats() const { return pixels * static_cast<double>(map_pitch(channels)); }
+  double map_kib(int64_t batch) const {
+    return kBytesPerFloat * static_cast<double>(batch * map.pixels() * map_pitch(channels)) / 1024;
+  }
+};
+
+/// Counts the operations of a block, one by one, under one outcome of its mask.
+class OperationCounter {
+ public:
+  OperationCounter(const CpuBlockPrice& of, const ActiveCounts& counts, MaskOutcome outcome)
+      : block_(of.block),
+        geometry_(of.geometry),
+        context_(of.context),
+        program_(of.program),
+        counts_(counts),
+        tile_(register_tile(of.context.hardware.isa)) {
+    if (outcome == MaskOutcome::partial && program_.band_patch_rows > 0) {
+      bands_ = context_.batch * ceil_div(geometry_.grid.rows(), program_.band_patch_rows);
+    }
   }
 
-  std::vector<OperatorWork> dynamic_block(const ActiveCounts& counts, const BlockPlan& plan,
-                                          const SumsRole& sums) {
-    plan_ = plan;
-    sums_ = sums;
-    const ActiveCounts all = full_counts(geometry_, context_.batch);
-    const bool whole = counts.active > 0 && counts.active >= plan.whole_map_above * all.active;
-    const bool bands = plan.traversal == Traversal::row_bands && !counts.everything && !whole;
-    if (bands) {
-      bands_ = context_.batch * ceil_div(geometry_.grid.rows(), band_patch_rows(block_, geometry_));
+  OperatorWork count(const CpuOperation& operation) const {
+    OperatorWork work;
+    switch (operation.op) {
+      case CpuOperator::masker:
+        work = masker();
+        break;
+      case CpuOperator::lists:
+        work = lists();
+        break;
+      case CpuOperator::gather:
+        work = gather();
+        break;
+      case CpuOperator::conv:
+        work = conv(operation);
+        break;
+      case CpuOperator::squeeze_excite:
+        work = squeeze_excite(operation);
+        break;
+      case CpuOperator::projection:
+        work = projection();
+        break;
+      case CpuOperator::scatter_add:
+        work = scatter_add();
+        break;
     }
-    masker(all);
-    lists(counts);
-    body(whole ? all : counts, counts);
-    return finish();
+    work.name = to_string(operation);
+    return work;
   }
 
  private:
   double per_thread() const { return 1.0 / context_.threads; }
   double parallel_loop() const { return context_.threads > 1 ? 1 : 0; }
+  double all_pixels(MapSize map) const { return static_cast<double>(context_.batch * map.pixels()); }
 
-  /// Pixels of a map that an operator reads or writes.
-  struct MapTraffic {
-    double pixels;
-    MapSize map;
-    int64_t channels;
-
-    double floats() const { return pixels * static_cast<double>(padded(channels)); }
-    double map_kib(int64_t batch) const {
-      return kBytesPerFloat * static_cast<double>(batch * map.pixels() * padded(channels)) / 1024;
+  /// Pixels of a map, of the block's middle or output.
+  double pixels_of(PixelSet set, MapSize map) const {
+    switch (set) {
+      case PixelSet::dilated:
+        return counts_.dilated;
+      case PixelSet::active:
+        return counts_.active;
+      case PixelSet::active_images:
+        return counts_.images * static_cast<double>(map.pixels());
+      default:
+        return all_pixels(map);
     }
-  };
+  }
 
-  /// Map traffic of an operator, at the level that all its maps together fit.
+  /// Map traffic of an operation, at the level that all its maps together fit.
   void add_maps(OperatorWork& work, std::initializer_list<MapTraffic> maps) const {
     double kib = 0, floats = 0;
     for (const MapTraffic& traffic : maps) {
@@ -214,12 +243,13 @@ class BlockCounter {
                                                                           : WorkUnit::map_memory;
     const double share = level == WorkUnit::map_memory ? 1 : per_thread();
     work[level] += kBytesPerFloat * floats / kKilo * share;
+    work.bytes += kBytesPerFloat * floats;
   }
 
-  OperatorWork& add_conv(const ConvSpec& conv, const std::string& name, double pixels) {
-    const ConvShape shape = conv_shape(conv, padded(conv.in_channels), tile_);
+  OperatorWork convolution(const ConvSpec& conv, double pixels) const {
+    const ConvShape shape = conv_shape(conv, map_pitch(conv.in_channels), tile_);
     const auto bands = static_cast<double>(bands_);
-    OperatorWork work = ConvCounter(shape, context_, whole(std::ceil(pixels / bands))).count(name);
+    OperatorWork work = ConvCounter(shape, context_, whole(std::ceil(pixels / bands))).count();
     for (double& count : work.counts) count *= bands;
     if (bands_ > 1) {  // weights come from memory once, for the other bands from nearer
       const WorkUnit first = context_.cold_weights ? WorkUnit::weight_memory : WorkUnit::weight_l3;
@@ -227,159 +257,159 @@ class BlockCounter {
       work[first] -= again;
       work[WorkUnit::weight_l2] += again;
     }
-    operators_.push_back(std::move(work));
-    return operators_.back();
+    work.pixels = pixels;
+    work.macs = pixels * static_cast<double>(conv.weight_count());
+    work.bytes = shape.weight_bytes();
+    return work;
   }
 
-  void masker(const ActiveCounts& all) {
-    if (plan_.masker == MaskerSchedule::with_conv1) {
-      conv1_with_dots(all);
-      return;
-    }
-    OperatorWork& work = operators_.emplace_back(OperatorWork{.name = "masker"});
+  OperatorWork masker() const {
+    OperatorWork work;
     const auto channels = static_cast<double>(block_.in_channels);
-    const auto images = static_cast<double>(context_.batch);
-    const double pixels = images * static_cast<double>(geometry_.input.pixels());
-    const double patches = images * static_cast<double>(geometry_.grid.patches());
+    const double pixels = all_pixels(geometry_.input);
+    const auto patches = static_cast<double>(context_.batch * geometry_.grid.patches());
+    work.pixels = patches;
+    work.macs = 2 * patches * channels;
     work[WorkUnit::masker_patch] = patches * channels / kKilo * per_thread();
     work[WorkUnit::loop] = parallel_loop();
-    if (!sums_.reads) {
+    const PatchSumUse& sums = program_.sums;
+    if (!sums.reads) {
       work[WorkUnit::masker_value] = pixels * channels / kKilo * per_thread();
       add_maps(work, {{pixels, geometry_.input, block_.in_channels}});
-      return;
+      return work;
     }
-    work[WorkUnit::masker_value] = patches * sums_.cells * channels / kKilo * per_thread();
-    if (!sums_.computes) return;
+    work[WorkUnit::masker_value] = patches * sums.cells * channels / kKilo * per_thread();
+    if (!sums.computes) return work;
     work[WorkUnit::patch_sum] = pixels * channels / kKilo * per_thread();
     work[WorkUnit::loop] += parallel_loop();
     add_maps(work, {{pixels, geometry_.input, block_.in_channels}});
+    return work;
   }
 
-  /// convs[0] on every pixel, with each pixel's dot product.
-  void conv1_with_dots(const ActiveCounts& all) {
-    const ConvSpec& conv = block_.convs[0];
-    OperatorWork& work = add_conv(conv, "masker_conv1", all.dilated);
-    work[WorkUnit::masker_patch] += all.dilated * block_.in_channels / kKilo * per_thread();
-    work[WorkUnit::list_pixel] += all.dilated / kKilo;  // averaged over patches by one thread
-    add_maps(work, {{all.dilated, geometry_.input, conv.in_channels},
-                    {all.dilated, geometry_.middle, conv.out_channels}});
-  }
-
-  void lists(const ActiveCounts& counts) {
-    OperatorWork& work = operators_.emplace_back(OperatorWork{.name = "lists"});
-    if (counts.everything) return;
-    const auto images = static_cast<double>(context_.batch);
-    const double projected = block_.projection ? images * static_cast<double>(geometry_.output.pixels()) : 0;
-    work[WorkUnit::list_pixel] = (counts.active + counts.dilated + projected) / kKilo;
+  OperatorWork lists() const {
+    OperatorWork work;
+    const double projected = block_.projection ? all_pixels(geometry_.output) : 0;
+    work.pixels = counts_.active + counts_.dilated + projected;
+    work[WorkUnit::list_pixel] = work.pixels / kKilo;
+    const auto patch_rows =
+        static_cast<double>(std::min<int64_t>(geometry_.grid.granularity, geometry_.output.height));
     work[WorkUnit::list_row] =
-        counts.patches *
-            std::min<double>(geometry_.grid.granularity, static_cast<double>(geometry_.output.height)) +
-        images * static_cast<double>(geometry_.middle.height + geometry_.grid.rows());
-  }
-
-  /// `inner`: what all convolutions but the last compute; `outer`: the last.
-  void body(const ActiveCounts& inner, const ActiveCounts& outer) {
-    const bool dense_pool = block_.pools_densely();
-    ActiveCounts computed = inner;
-    if (dense_pool) {
-      computed.active = outer.images * static_cast<double>(geometry_.output.pixels());
-      computed.dilated = outer.images * static_cast<double>(geometry_.middle.pixels());
-    }
-    inner_convs(computed, outer);
-    if (block_.squeeze_excite) squeeze_excite(*block_.squeeze_excite, dense_pool ? computed : outer, outer);
-    last_conv(outer);
-  }
-
-  void last_conv(const ActiveCounts& outer) {
-    const ConvSpec& last = block_.convs.back();
-    const std::string name = fmt::format("conv{}", block_.convs.size());
-    const auto all = static_cast<double>(context_.batch * geometry_.output.pixels());
-    const bool separate = plan_.scatter == ScatterSchedule::separate;
-    if (block_.projection) {
-      OperatorWork& projection = add_conv(*block_.projection, "projection", all);
-      add_maps(projection, {{all, geometry_.input, block_.projection->in_channels},
-                            {all, geometry_.output, block_.projection->out_channels}});
-    }
-    if (block_.convs.size() == 2) copy_patches(outer);
-    OperatorWork& work = add_conv(last, name, outer.active);
-    // Added to in place; a projection's sum is still in the registers.
-    const bool fused = block_.projection && !separate;
-    const double written = fused ? 0 : (separate ? 1 : 2) * outer.active;
-    add_maps(work, {{outer.active, geometry_.output, last.in_channels},
-                    {written, geometry_.output, last.out_channels}});
-    if (fused && work[WorkUnit::loop] > 0) work[WorkUnit::loop] -= 1;  // one loop with the projection
-    if (sums_.keeps) {
-      work[WorkUnit::patch_sum] += outer.active * last.out_channels / kKilo * per_thread();
-      work[WorkUnit::list_row] += outer.patches * per_thread();
-    }
-    if (!separate) return;
-    OperatorWork& add = operators_.emplace_back(OperatorWork{.name = "scatter_add"});
-    add[WorkUnit::channel_value] = 2 * all * last.out_channels / kKilo * per_thread();  // zeros, then the sum
-    const double twice = 2 * all;  // zeros and the sum; the addend and y
-    add_maps(add,
-             {{twice, geometry_.output, last.out_channels}, {twice, geometry_.output, last.out_channels}});
-    add[WorkUnit::loop] = 2 * parallel_loop();
+        counts_.patches * patch_rows +
+        static_cast<double>(context_.batch * (geometry_.middle.height + geometry_.grid.rows()));
+    return work;
   }
 
   /// Patches with their halo, for the 3x3 after the dilated mask.
-  void copy_patches(const ActiveCounts& counts) {
-    if (plan_.gather != GatherSchedule::copied || counts.everything) return;
-    OperatorWork& work = operators_.emplace_back(OperatorWork{.name = "gather"});
+  OperatorWork gather() const {
+    OperatorWork work;
     const ConvSpec& conv = block_.convs[1];
-    const double side = (geometry_.grid.granularity - 1) * conv.stride + 3;
-    add_maps(work, {{2 * counts.patches * side * side, geometry_.middle, conv.in_channels}});
-    work[WorkUnit::list_row] = counts.patches * side * per_thread();
-    work[WorkUnit::list_pixel] = counts.active / kKilo * per_thread();
+    const auto side = static_cast<double>(halo_side(geometry_.grid.granularity, conv.stride));
+    work.pixels = counts_.patches * side * side;
+    add_maps(work, {{2 * work.pixels, geometry_.middle, conv.in_channels}});
+    work[WorkUnit::list_row] = counts_.patches * side * per_thread();
+    work[WorkUnit::list_pixel] = counts_.active / kKilo * per_thread();
     work[WorkUnit::loop] = parallel_loop();
+    return work;
   }
 
-  void inner_convs(const ActiveCounts& computed, const ActiveCounts& outer) {
-    double pixels = computed.dilated, input_pixels = computed.dilated;
-    MapSize in = geometry_.input, out = geometry_.middle;
-    for (size_t i = 0; i + 1 < block_.convs.size(); ++i) {
-      const ConvSpec& conv = block_.convs[i];
-      if (i == 1) copy_patches(outer);
-      if (i > 0 || plan_.masker != MaskerSchedule::with_conv1) {
-        OperatorWork& work = add_conv(conv, fmt::format("conv{}", i + 1), pixels);
-        const double read =
-            conv.kernel > 1 && i == 0 ? input_pixels * conv.stride * conv.stride : input_pixels;
-        add_maps(work, {{read, in, conv.in_channels}, {pixels, out, conv.out_channels}});
-      }
-      input_pixels = pixels;
-      pixels = computed.active;
-      in = out;
-      out = geometry_.output;
+  OperatorWork conv(const CpuOperation& operation) const {
+    if (operation.masker_beside) return conv_with_masker();
+    const bool is_last = static_cast<size_t>(operation.conv) + 1 == block_.convs.size();
+    return is_last ? last_conv(operation) : inner_conv(operation);
+  }
+
+  /// convs[0] on every pixel, with each pixel's dot product.
+  OperatorWork conv_with_masker() const {
+    const ConvSpec& conv = block_.convs[0];
+    const double pixels = all_pixels(geometry_.middle);
+    OperatorWork work = convolution(conv, pixels);
+    work.macs += 2 * static_cast<double>(context_.batch * geometry_.grid.patches() * block_.in_channels);
+    work[WorkUnit::masker_patch] += pixels * block_.in_channels / kKilo * per_thread();
+    work[WorkUnit::list_pixel] += pixels / kKilo;  // averaged over patches by one thread
+    add_maps(work,
+             {{pixels, geometry_.input, conv.in_channels}, {pixels, geometry_.middle, conv.out_channels}});
+    return work;
+  }
+
+  OperatorWork inner_conv(const CpuOperation& operation) const {
+    const ConvSpec& conv = block_.convs[static_cast<size_t>(operation.conv)];
+    const bool first = operation.conv == 0;
+    const MapSize in = first ? geometry_.input : geometry_.middle;
+    const MapSize out = first ? geometry_.middle : geometry_.output;
+    const double pixels = pixels_of(operation.over, out);
+    OperatorWork work = convolution(conv, pixels);
+    // A 3x3 that follows the dilated mask reads its pixels, a strided one every pixel of its windows.
+    double read = pixels;
+    if (first && conv.kernel > 1) read *= conv.stride * conv.stride;
+    if (!first) read = pixels_of(operation.over == PixelSet::active ? PixelSet::dilated : operation.over, in);
+    add_maps(work, {{read, in, conv.in_channels}, {pixels, out, conv.out_channels}});
+    return work;
+  }
+
+  OperatorWork last_conv(const CpuOperation& operation) const {
+    const ConvSpec& last = block_.convs.back();
+    const double pixels = pixels_of(operation.over, geometry_.output);
+    OperatorWork work = convolution(last, pixels);
+    const bool adds = operation.output == ConvOutput::add_relu;
+    const bool in_registers = adds && block_.projection;  // the projection's sums still are
+    const double written = in_registers ? 0 : (adds ? 2 : 1) * pixels;
+    add_maps(work,
+             {{pixels, geometry_.output, last.in_channels}, {written, geometry_.output, last.out_channels}});
+    if (in_registers && work[WorkUnit::loop] > 0) work[WorkUnit::loop] -= 1;  // one loop with the projection
+    if (program_.sums.keeps) {
+      work[WorkUnit::patch_sum] += pixels * last.out_channels / kKilo * per_thread();
+      work[WorkUnit::list_row] += counts_.patches * per_thread();
     }
+    return work;
   }
 
-  void squeeze_excite(const SqueezeExciteSpec& spec, const ActiveCounts& pooled, const ActiveCounts& scaled) {
-    OperatorWork& work = operators_.emplace_back(OperatorWork{.name = "squeeze_excite"});
+  OperatorWork projection() const {
+    const double pixels = all_pixels(geometry_.output);
+    OperatorWork work = convolution(*block_.projection, pixels);
+    add_maps(work, {{pixels, geometry_.input, block_.projection->in_channels},
+                    {pixels, geometry_.output, block_.projection->out_channels}});
+    return work;
+  }
+
+  OperatorWork scatter_add() const {
+    OperatorWork work;
+    const int channels = block_.convs.back().out_channels;
+    work.pixels = all_pixels(geometry_.output);
+    const double twice = 2 * work.pixels;  // zeros and the sum; the addend and y
+    work[WorkUnit::channel_value] = twice * channels / kKilo * per_thread();
+    add_maps(work, {{twice, geometry_.output, channels}, {twice, geometry_.output, channels}});
+    work[WorkUnit::loop] = 2 * parallel_loop();
+    return work;
+  }
+
+  OperatorWork squeeze_excite(const CpuOperation& operation) const {
+    const SqueezeExciteSpec& spec = *block_.squeeze_excite;
+    OperatorWork work;
     const auto channels = static_cast<double>(spec.channels);
-    work[WorkUnit::channel_value] = (pooled.active + 2 * scaled.active) * channels / kKilo * per_thread();
+    work.pixels = pixels_of(operation.over, geometry_.output);
+    const double pooled =
+        block_.pools_densely() ? pixels_of(PixelSet::active_images, geometry_.output) : work.pixels;
+    work[WorkUnit::channel_value] = (pooled + 2 * work.pixels) * channels / kKilo * per_thread();
     work[WorkUnit::loop] = 3 * parallel_loop();
     for (const auto& [in, out] :
          {std::pair(spec.channels, spec.squeeze_channels), std::pair(spec.squeeze_channels, spec.channels)}) {
       const ConvSpec layer{.name = {}, .norm_name = {}, .in_channels = in, .out_channels = out};
       const ConvShape shape = conv_shape(layer, in, tile_);
-      const OperatorWork fc = ConvCounter(shape, context_, whole(scaled.images)).count("fc");
+      const OperatorWork fc = ConvCounter(shape, context_, whole(counts_.images)).count();
       for (int i = 0; i < kWorkUnits; ++i)
         work.counts[static_cast<size_t>(i)] += fc.counts[static_cast<size_t>(i)];
     }
-  }
-
-  std::vector<OperatorWork> finish() {
-    operators_.back()[WorkUnit::block] += 1;
-    return std::move(operators_);
+    work.macs = counts_.images * static_cast<double>(spec.macs());
+    return work;
   }
 
   const BlockSpec& block_;
   const BlockGeometry& geometry_;
   const CpuContext& context_;
+  const CpuBlockProgram& program_;
+  const ActiveCounts& counts_;
   RegisterTile tile_;
-  BlockPlan plan_ = {.masker = MaskerSchedule::separate};
-  SumsRole sums_;
   int64_t bands_ = 1;
-  std::vector<OperatorWork> operators_;
 };
 
 double weight_count(const ModelSpec& spec) {
@@ -403,56 +433,25 @@ CpuContext cpu_context(const ModelSpec& spec, const CpuHardware& hardware, int64
           .cold_weights = kib > kUsableCache * hardware.l3_kib};
 }
 
-std::vector<OperatorWork> static_work(const BlockSpec& block, const BlockGeometry& geometry,
-                                      const CpuContext& context) {
-  return BlockCounter(block, geometry, context).static_block();
+std::vector<OperatorWork> block_work(const CpuBlockPrice& of, const ActiveCounts& counts,
+                                     MaskOutcome outcome) {
+  const OperationCounter counter(of, counts, outcome);
+  std::vector<OperatorWork> work;
+  if (outcome != MaskOutcome::unmasked) {
+    for (const CpuOperation& operation : of.program.masking) work.push_back(counter.count(operation));
+  }
+  for (const CpuOperation& operation : of.program.body(outcome)) work.push_back(counter.count(operation));
+  work.back()[WorkUnit::block] += 1;
+  return work;
 }
 
-std::vector<OperatorWork> dynamic_work(const BlockSpec& block, const BlockGeometry& geometry,
-                                       const CpuContext& context, const ActiveCounts& counts,
-                                       const BlockPlan& plan, const SumsRole& sums) {
-  return BlockCounter(block, geometry, context).dynamic_block(counts, plan, sums);
+std::vector<OperatorWork> unmasked_work(const CpuBlockPrice& of) {
+  return block_work(of, full_counts(of.geometry, of.context.batch), MaskOutcome::unmasked);
 }
 
-std::vector<SumsRole> sums_roles(const ModelSpec& spec, const NetworkGeometry& geometry,
-                                 const NetworkPlan& plan) {
-  std::vector<SumsRole> roles(spec.blocks.size());
-  std::vector<int> map_cells;       // side of the sums' cells on each map; 0: none are kept
-  std::vector<size_t> map_of;       // the map that each block reads
-  std::vector<size_t> last_reader;  // of each map's sums
-  map_cells.push_back(0), last_reader.push_back(0);
-  size_t map = 0;
-  for (size_t b = 0; b < spec.blocks.size(); ++b) {
-    const BlockSpec& block = spec.blocks[b];
-    map_of.push_back(map);
-    if (block.is_dynamic() && plan.blocks[b].masker == MaskerSchedule::pooled) {
-      if (map_cells[map] == 0 && block.stride == 1) map_cells[map] = block.granularity;
-      const int window = block.granularity * block.stride;
-      if (map_cells[map] > 0 && window % map_cells[map] == 0) {
-        const double cells = window / map_cells[map];
-        roles[b].reads = true;
-        roles[b].cells = cells * cells;
-        last_reader[map] = b;
-      }
-    }
-    if (!block.projection) continue;
-    map = map_cells.size();
-    map_cells.push_back(0), last_reader.push_back(0);
-  }
-  std::vector<bool> valid(map_cells.size(), false);
-  for (size_t b = 0; b < spec.blocks.size(); ++b) {
-    const size_t x = map_of[b];
-    if (roles[b].reads) {
-      roles[b].computes = !valid[x];
-      valid[x] = true;
-    }
-    const BlockSpec& block = spec.blocks[b];
-    if (block.projection || map_cells[x] == 0) continue;
-    const bool same_grid = geometry.blocks[b].grid.granularity == map_cells[x];
-    roles[b].keeps = valid[x] && same_grid && last_reader[x] > b;
-    if (!same_grid) valid[x] = false;
-  }
-  return roles;
+std::vector<OperatorWork> masked_work(const CpuBlockPrice& of, const ActiveCounts& counts) {
+  const auto pixels = static_cast<double>(of.context.batch * of.geometry.output.pixels());
+  return block_work(of, counts, of.program.outcome(counts.active, pixels, counts.everything));
 }
 
 std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,
@@ -462,7 +461,10 @@ std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometr
   const double per_thread = 1.0 / context.threads;
   std::vector<OperatorWork> operators;
   const ConvShape stem = conv_shape(spec.stem, spec.stem.in_channels, tile);
-  operators.push_back(ConvCounter(stem, context, context.batch * geometry.stem.pixels()).count("stem"));
+  operators.push_back(ConvCounter(stem, context, context.batch * geometry.stem.pixels()).count());
+  operators.back().name = "stem";
+  operators.back().pixels = images * static_cast<double>(geometry.stem.pixels());
+  operators.back().macs = operators.back().pixels * static_cast<double>(spec.stem.weight_count());
   operators.back()[WorkUnit::channel_value] +=
       images * static_cast<double>(geometry.input.pixels() * spec.stem.in_channels) / kKilo * per_thread;
   if (spec.stem_pool) {
@@ -477,35 +479,34 @@ std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometr
       per_thread;
   const ConvSpec fc{
       .name = {}, .norm_name = {}, .in_channels = spec.features, .out_channels = spec.arch.classes};
-  operators.push_back(ConvCounter(conv_shape(fc, spec.features, tile), context, context.batch).count("head"));
+  operators.push_back(ConvCounter(conv_shape(fc, spec.features, tile), context, context.batch).count());
+  operators.back().name = "head";
+  operators.back().pixels = images;
+  operators.back().macs = images * static_cast<double>(fc.weight_count());
   return operators;
 }
 
-double expected_seconds(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
-                        const BlockActivity& activity, const BlockPlan& plan, const SumsRole& sums) {
+double expected_seconds(const CpuBlockPrice& of, const BlockActivity& activity) {
   return activity.mean([&](const ActiveCounts& counts) {
-    return seconds(total(dynamic_work(block, geometry, context, counts, plan, sums)), context.hardware);
+    return seconds(total(masked_work(of, counts)), of.context.hardware);
   });
 }
 
-double whole_map_break_even(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
-                            const BlockPlan& plan, const SumsRole& sums) {
+double whole_map_break_even(const CpuBlockPrice& of) {
   constexpr int kBisections = 7;
   constexpr double kNever = 2;
-  if (plan.masker == MaskerSchedule::with_conv1 && block.convs.size() == 2) return kNever;
-  const DilationHistogram dilation(geometry);
-  const auto images = static_cast<double>(context.batch);
+  if (of.program.body(MaskOutcome::crowded) == of.program.body(MaskOutcome::partial)) return kNever;
+  const DilationHistogram dilation(of.geometry);
+  const auto images = static_cast<double>(of.context.batch);
   const auto gain = [&](double rate) {
-    ActiveCounts counts = full_counts(geometry, context.batch);
+    ActiveCounts counts = full_counts(of.geometry, of.context.batch);
     counts.patches *= rate;
     counts.active *= rate;
     counts.dilated = images * dilation.expected(rate);
-    counts.everything = false;
-    BlockPlan sparse = plan, whole = plan;
-    sparse.whole_map_above = kNever;
-    whole.whole_map_above = 0;
-    return seconds(total(dynamic_work(block, geometry, context, counts, sparse, sums)), context.hardware) -
-           seconds(total(dynamic_work(block, geometry, context, counts, whole, sums)), context.hardware);
+    const auto time_of = [&](MaskOutcome outcome) {
+      return seconds(total(block_work(of, counts, outcome)), of.context.hardware);
+    };
+    return time_of(MaskOutcome::partial) - time_of(MaskOutcome::crowded);
   };
   double low = 0.5, high = 1;
   if (gain(high) < 0) return kNever;

@@ -10,6 +10,7 @@
 #include "lasnet/latency.h"
 #include "lasnet/schedule.h"
 #include "latency/activity.h"
+#include "schedule/cpu_program.h"
 
 namespace lasnet {
 
@@ -20,10 +21,13 @@ inline constexpr double kClearGain = 0.03;
 using WorkCounts = std::array<double, kWorkUnits>;
 
 struct OperatorWork {
-  std::string name;
+  std::string name = {};
   WorkCounts counts = {};
   double utilisation = 1;  ///< of the register tiles
   std::string tile = {};
+  double pixels = 0;  ///< computed; of a masker, patches; of lists, entries
+  double macs = 0;
+  double bytes = 0;  ///< of weights, read once, and of map pixels read and written
 
   double& operator[](WorkUnit unit) { return counts[static_cast<size_t>(unit)]; }
 };
@@ -38,43 +42,37 @@ struct CpuContext {
   bool cold_weights = true;
 };
 
-/// What a block has to do with the sums of patches that are kept beside the residual map
-/// (MaskerSchedule::pooled): decided by the plans of all blocks together.
-struct SumsRole {
-  bool reads = false;     ///< the masker reads sums, else the map itself
-  bool computes = false;  ///< and has to make them first: no block before kept them
-  bool keeps = false;     ///< refreshes the sums of patches that it writes
-  double cells = 1;       ///< sums per patch
-
-  bool operator==(const SumsRole&) const = default;
-};
-std::vector<SumsRole> sums_roles(const ModelSpec& spec, const NetworkGeometry& geometry,
-                                 const NetworkPlan& plan);
-
 /// The context of a run of this network.
 CpuContext cpu_context(const ModelSpec& spec, const CpuHardware& hardware, int64_t batch, int threads);
 
-/// A block without masker.
-std::vector<OperatorWork> static_work(const BlockSpec& block, const BlockGeometry& geometry,
-                                      const CpuContext& context);
+/// A block to be priced: what it is, what it runs, and where.
+struct CpuBlockPrice {
+  const BlockSpec& block;
+  const BlockGeometry& geometry;
+  const CpuContext& context;
+  const CpuBlockProgram& program;
+};
 
-/// A dynamic block under one outcome of its masks. Operators are the same for every outcome.
-std::vector<OperatorWork> dynamic_work(const BlockSpec& block, const BlockGeometry& geometry,
-                                       const CpuContext& context, const ActiveCounts& counts,
-                                       const BlockPlan& plan, const SumsRole& sums);
+/// Work of each operation that runs when the mask has this outcome, in their order.
+std::vector<OperatorWork> block_work(const CpuBlockPrice& of, const ActiveCounts& counts,
+                                     MaskOutcome outcome);
+
+/// Without the masker: a static block, or a dense run.
+std::vector<OperatorWork> unmasked_work(const CpuBlockPrice& of);
+
+/// Of a dynamic block whose masks have these counts.
+std::vector<OperatorWork> masked_work(const CpuBlockPrice& of, const ActiveCounts& counts);
 
 /// Stem, its pool, and the head.
 std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,
                                      const CpuContext& context);
 
 /// Expected time of a dynamic block.
-double expected_seconds(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
-                        const BlockActivity& activity, const BlockPlan& plan, const SumsRole& sums);
+double expected_seconds(const CpuBlockPrice& of, const BlockActivity& activity);
 
 /// BlockPlan::whole_map_above for which the block is fastest: the share of active pixels at which computing
 /// the whole map takes no longer than following the lists; 2 if following them always wins.
-double whole_map_break_even(const BlockSpec& block, const BlockGeometry& geometry, const CpuContext& context,
-                            const BlockPlan& plan, const SumsRole& sums);
+double whole_map_break_even(const CpuBlockPrice& of);
 
 /// Sum over the operators.
 WorkCounts total(const std::vector<OperatorWork>& operators);

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "core/enum_names.h"
 #include "core/escape.h"
 #include "core/fail.h"
 #include "core/file.h"
@@ -16,6 +17,45 @@
 
 namespace lasnet {
 namespace {
+
+constexpr auto kKinds = enum_names<HardwareKind>(
+    "hardware kind", {{HardwareKind::gpu, "gpu"}, {HardwareKind::cpu, "cpu"}, {HardwareKind::cuda, "cuda"}});
+constexpr auto kWorkUnitNames =
+    enum_names<WorkUnit>("work unit", {{WorkUnit::tile_step, "tile_step"},
+                                       {WorkUnit::tile, "tile"},
+                                       {WorkUnit::run, "run"},
+                                       {WorkUnit::weight_l2, "weight_l2_kb"},
+                                       {WorkUnit::weight_l3, "weight_l3_kb"},
+                                       {WorkUnit::weight_memory, "weight_memory_kb"},
+                                       {WorkUnit::weight_single, "weight_single_kb"},
+                                       {WorkUnit::map_l2, "map_l2_kb"},
+                                       {WorkUnit::map_l3, "map_l3_kb"},
+                                       {WorkUnit::map_memory, "map_memory_kb"},
+                                       {WorkUnit::masker_value, "masker_kvalue"},
+                                       {WorkUnit::patch_sum, "patch_sum_kvalue"},
+                                       {WorkUnit::masker_patch, "masker_patch_kchannel"},
+                                       {WorkUnit::list_pixel, "list_kpixel"},
+                                       {WorkUnit::list_row, "list_row"},
+                                       {WorkUnit::channel_value, "channel_kvalue"},
+                                       {WorkUnit::loop, "loop"},
+                                       {WorkUnit::block, "block"}});
+constexpr auto kCudaUnitNames =
+    enum_names<CudaUnit>("CUDA unit", {{CudaUnit::kernel, "kernel"},
+                                       {CudaUnit::wait, "wait"},
+                                       {CudaUnit::branch, "branch"},
+                                       {CudaUnit::list, "list"},
+                                       {CudaUnit::list_look_back, "list_look_back"},
+                                       {CudaUnit::list_pixel, "list_kpixel"},
+                                       {CudaUnit::list_chunk, "list_kchunk"},
+                                       {CudaUnit::stream, "stream_mb"},
+                                       {CudaUnit::masker, "masker_mb"},
+                                       {CudaUnit::masker_row, "masker_krow"},
+                                       {CudaUnit::masker_step, "masker_step"},
+                                       {CudaUnit::masker_product, "masker_kproduct"},
+                                       {CudaUnit::mean_step, "mean_step"},
+                                       {CudaUnit::excite_step, "excite_step"},
+                                       {CudaUnit::head, "head_mb"},
+                                       {CudaUnit::head_step, "head_step"}});
 
 constexpr uint64_t kMaxProfileBytes = 1 << 20;
 constexpr size_t kMaxText = 1000;  ///< bytes of a string in a profile
@@ -279,97 +319,9 @@ std::string cuda_to_toml(const CudaHardware& cuda) {
 
 }  // namespace
 
-std::string to_string(HardwareKind kind) {
-  switch (kind) {
-    case HardwareKind::gpu:
-      return "gpu";
-    case HardwareKind::cpu:
-      return "cpu";
-    case HardwareKind::cuda:
-      return "cuda";
-  }
-  fail("hardware kind {} is unknown", static_cast<int>(kind));
-}
-
-std::string to_string(WorkUnit unit) {
-  switch (unit) {
-    case WorkUnit::tile_step:
-      return "tile_step";
-    case WorkUnit::tile:
-      return "tile";
-    case WorkUnit::run:
-      return "run";
-    case WorkUnit::weight_l2:
-      return "weight_l2_kb";
-    case WorkUnit::weight_l3:
-      return "weight_l3_kb";
-    case WorkUnit::weight_memory:
-      return "weight_memory_kb";
-    case WorkUnit::weight_single:
-      return "weight_single_kb";
-    case WorkUnit::map_l2:
-      return "map_l2_kb";
-    case WorkUnit::map_l3:
-      return "map_l3_kb";
-    case WorkUnit::map_memory:
-      return "map_memory_kb";
-    case WorkUnit::masker_value:
-      return "masker_kvalue";
-    case WorkUnit::patch_sum:
-      return "patch_sum_kvalue";
-    case WorkUnit::masker_patch:
-      return "masker_patch_kchannel";
-    case WorkUnit::list_pixel:
-      return "list_kpixel";
-    case WorkUnit::list_row:
-      return "list_row";
-    case WorkUnit::channel_value:
-      return "channel_kvalue";
-    case WorkUnit::loop:
-      return "loop";
-    case WorkUnit::block:
-      return "block";
-  }
-  fail("work unit {} is unknown", static_cast<int>(unit));
-}
-
-std::string to_string(CudaUnit unit) {
-  switch (unit) {
-    case CudaUnit::kernel:
-      return "kernel";
-    case CudaUnit::wait:
-      return "wait";
-    case CudaUnit::branch:
-      return "branch";
-    case CudaUnit::list:
-      return "list";
-    case CudaUnit::list_look_back:
-      return "list_look_back";
-    case CudaUnit::list_pixel:
-      return "list_kpixel";
-    case CudaUnit::list_chunk:
-      return "list_kchunk";
-    case CudaUnit::stream:
-      return "stream_mb";
-    case CudaUnit::masker:
-      return "masker_mb";
-    case CudaUnit::masker_row:
-      return "masker_krow";
-    case CudaUnit::masker_step:
-      return "masker_step";
-    case CudaUnit::masker_product:
-      return "masker_kproduct";
-    case CudaUnit::mean_step:
-      return "mean_step";
-    case CudaUnit::excite_step:
-      return "excite_step";
-    case CudaUnit::head:
-      return "head_mb";
-    case CudaUnit::head_step:
-      return "head_step";
-  }
-  fail("CUDA unit {} is unknown", static_cast<int>(unit));
-}
+std::string to_string(HardwareKind kind) { return kKinds.name(kind); }
+std::string to_string(WorkUnit unit) { return kWorkUnitNames.name(unit); }
+std::string to_string(CudaUnit unit) { return kCudaUnitNames.name(unit); }
 
 std::vector<std::string> hardware_names() {
   std::vector<std::string> names;

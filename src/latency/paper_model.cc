@@ -7,6 +7,7 @@
 #include <set>
 
 #include "core/fail.h"
+#include "core/math.h"
 
 namespace lasnet {
 namespace {
@@ -14,8 +15,6 @@ namespace {
 constexpr double kBytesPerFloat = 4;
 /// Tiles are powers of two up to 2^7, the first few divisions of an extent, and the first few integers.
 constexpr int kPowers = 8, kDivisions = 8;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 std::vector<int64_t> candidate_tiles(int64_t extent) {
   std::set<int64_t> tiles;

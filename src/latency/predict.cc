@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "core/enum_names.h"
 #include "core/fail.h"
 #include "lasnet/geometry.h"
 #include "latency/cpu_work.h"
@@ -13,12 +14,15 @@
 namespace lasnet {
 namespace {
 
+constexpr auto kModels = enum_names<LatencyModelKind>(
+    "latency model", {{LatencyModelKind::standard, "default"}, {LatencyModelKind::paper, "paper"}});
+
 /// Rounds in which the blocks' schedules and what they do for each other settle.
 constexpr int kRoleRounds = 2;
 
 /// What a block's masker leaves to other blocks, and does for them: decided by the plans of all together.
 struct BlockRole {
-  SumsRole sums;
+  PatchSumUse sums;
   CudaMaskerRole masker;
 
   bool operator==(const BlockRole&) const = default;
@@ -26,7 +30,7 @@ struct BlockRole {
 
 std::vector<BlockRole> roles_of(const ModelSpec& spec, const NetworkGeometry& geometry,
                                 const NetworkPlan& plan) {
-  const std::vector<SumsRole> sums = sums_roles(spec, geometry, plan);
+  const std::vector<PatchSumUse> sums = patch_sum_uses(spec, geometry, plan);
   const std::vector<CudaMaskerRole> maskers = cuda_masker_roles(spec, geometry, plan);
   std::vector<BlockRole> roles;
   for (size_t b = 0; b < sums.size(); ++b) roles.push_back({sums[b], maskers[b]});
@@ -120,7 +124,12 @@ std::vector<OperatorLatency> to_latencies(const std::vector<OperatorWork>& opera
                                           const CpuHardware& cpu) {
   std::vector<OperatorLatency> latencies;
   for (const OperatorWork& work : operators) {
-    OperatorLatency latency{.name = work.name, .utilisation = work.utilisation, .tile = work.tile};
+    OperatorLatency latency{.name = work.name,
+                            .utilisation = work.utilisation,
+                            .tile = work.tile,
+                            .pixels = work.pixels,
+                            .macs = work.macs,
+                            .bytes = work.bytes};
     for (int i = 0; i < kWorkUnits; ++i) {
       const auto unit = static_cast<WorkUnit>(i);
       const double seconds = work.counts[static_cast<size_t>(i)] * cpu.cost(unit);
@@ -182,23 +191,60 @@ ScheduledOperators vary_schedule(const ScheduleConstraint& constraint, const Blo
   return best;
 }
 
+/// The mean work of each operation over the outcomes of the masks. An operation that an outcome leaves out
+/// counts as fully utilised there.
+class MeanWork {
+ public:
+  void add(const std::vector<OperatorWork>& work, double probability) {
+    size_t next = 0;  // where an operation that is new belongs
+    for (const OperatorWork& one : work) {
+      next = find_or_insert(one.name, next);
+      OperatorWork& mean = means_[next++];
+      for (size_t u = 0; u < one.counts.size(); ++u) mean.counts[u] += probability * one.counts[u];
+      mean.pixels += probability * one.pixels;
+      mean.macs += probability * one.macs;
+      mean.bytes += probability * one.bytes;
+      mean.utilisation += probability * (one.utilisation - 1);
+      if (!one.tile.empty()) mean.tile = one.tile;
+    }
+  }
+
+  const std::vector<OperatorWork>& means() const { return means_; }
+
+ private:
+  size_t find_or_insert(const std::string& name, size_t next) {
+    const auto found = std::find_if(means_.begin(), means_.end(),
+                                    [&](const OperatorWork& mean) { return mean.name == name; });
+    if (found != means_.end()) return static_cast<size_t>(found - means_.begin());
+    means_.insert(means_.begin() + static_cast<std::ptrdiff_t>(next), OperatorWork{.name = name});
+    return next;
+  }
+
+  std::vector<OperatorWork> means_;
+};
+
 class CpuBlockModel final : public BlockModel {
  public:
   explicit CpuBlockModel(CpuContext context) : context_(std::move(context)) {}
 
   std::vector<OperatorLatency> static_block(const BlockSpec& block,
                                             const BlockGeometry& geometry) const override {
-    return to_latencies(static_work(block, geometry, context_), context_.hardware);
+    const CpuBlockProgram program = cpu_block_program(block, geometry, {}, {});
+    return to_latencies(unmasked_work({block, geometry, context_, program}), context_.hardware);
   }
 
   ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                    const BlockActivity& activity, const BlockRole& role,
                                    const ScheduleConstraint& constraint) const override {
+    const auto expected = [&](const BlockPlan& plan) {
+      const CpuBlockProgram program = cpu_block_program(block, geometry, plan, role.sums);
+      return this->expected({block, geometry, context_, program}, activity);
+    };
     ScheduledOperators best = vary_schedule(
-        constraint, usual_plan(), [&](const BlockPlan& wanted) { return fit_plan(block, wanted); },
-        [&](const BlockPlan& plan) { return expected(block, geometry, activity, plan, role.sums); });
-    best.schedule.whole_map_above = whole_map_break_even(block, geometry, context_, best.schedule, role.sums);
-    best.operators = expected(block, geometry, activity, best.schedule, role.sums);
+        constraint, usual_plan(), [&](const BlockPlan& wanted) { return fit_plan(block, wanted); }, expected);
+    const CpuBlockProgram program = cpu_block_program(block, geometry, best.schedule, role.sums);
+    best.schedule.whole_map_above = whole_map_break_even({block, geometry, context_, program});
+    best.operators = expected(best.schedule);
     return best;
   }
 
@@ -207,25 +253,12 @@ class CpuBlockModel final : public BlockModel {
   }
 
  private:
-  /// The mean over the masks' outcomes, operator by operator: the same operators run in all of them.
-  std::vector<OperatorLatency> expected(const BlockSpec& block, const BlockGeometry& geometry,
-                                        const BlockActivity& activity, const BlockPlan& plan,
-                                        const SumsRole& sums) const {
-    std::vector<OperatorWork> mean;
-    for (const ActiveCounts& counts : activity.scenarios) {
-      std::vector<OperatorWork> work = dynamic_work(block, geometry, context_, counts, plan, sums);
-      const bool first = mean.empty();
-      if (first) mean.resize(work.size());
-      for (size_t i = 0; i < work.size(); ++i) {
-        for (size_t u = 0; u < work[i].counts.size(); ++u) {
-          mean[i].counts[u] += counts.probability * work[i].counts[u];
-        }
-        mean[i].utilisation += counts.probability * work[i].utilisation - (first ? 1 : 0);
-        mean[i].name = std::move(work[i].name);
-        if (!work[i].tile.empty()) mean[i].tile = std::move(work[i].tile);
-      }
-    }
-    return to_latencies(mean, context_.hardware);
+  /// The mean over the masks' outcomes, operation by operation.
+  std::vector<OperatorLatency> expected(const CpuBlockPrice& of, const BlockActivity& activity) const {
+    MeanWork mean;
+    for (const ActiveCounts& counts : activity.scenarios)
+      mean.add(masked_work(of, counts), counts.probability);
+    return to_latencies(mean.means(), context_.hardware);
   }
 
   CpuContext context_;
@@ -386,13 +419,8 @@ NetworkLatency predict_settled(const BlockModel& model, const ModelSpec& spec,
 
 }  // namespace
 
-std::string to_string(LatencyModelKind kind) { return kind == LatencyModelKind::paper ? "paper" : "default"; }
-
-LatencyModelKind parse_latency_model(const std::string& text) {
-  if (text == "default") return LatencyModelKind::standard;
-  if (text == "paper") return LatencyModelKind::paper;
-  fail("latency model '{}' is unknown; expected default or paper", text);
-}
+std::string to_string(LatencyModelKind kind) { return kModels.name(kind); }
+LatencyModelKind parse_latency_model(const std::string& text) { return kModels.parse(text); }
 
 BlockPlan ScheduleConstraint::start(const BlockPlan& usual) const {
   BlockPlan plan = usual;

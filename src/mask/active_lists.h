@@ -60,8 +60,8 @@ class PixelList {
   /// What follows belongs to the next image.
   void end_image() { image_ends_.push_back(count_); }
 
-  /// Makes the list complete: pairs that complement the appended ones up to the capacity are written from its
-  /// end backwards, `run` after `run`, and count as appended once all are there.
+  /// Makes the list complete with pairs that complement the appended ones up to the capacity. They are
+  /// written from its end backwards, `run` after `run`. They count as appended once all are there.
   void fill_from_end(const PixelRun& run, int64_t& filled) {
     filled += run.length;
     write(run, capacity() - filled);

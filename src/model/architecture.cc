@@ -3,12 +3,18 @@
 #include <charconv>
 #include <cmath>
 
+#include "core/enum_names.h"
 #include "core/fail.h"
 #include "core/suggest.h"
 #include "model/families.h"
 
 namespace lasnet {
 namespace {
+
+constexpr auto kStems =
+    enum_names<StemKind>("stem", {{StemKind::imagenet, "imagenet"}, {StemKind::small, "small"}});
+constexpr auto kPools = enum_names<SePool>("pool of Squeeze-and-Excitation",
+                                           {{SePool::active, "active"}, {SePool::dense, "dense"}});
 
 constexpr int kMaxChannels = 1 << 16;
 constexpr double kMaxWidth = 32;
@@ -64,21 +70,11 @@ void set_granularities(ModelSpec& spec) {
 
 }  // namespace
 
-std::string to_string(StemKind kind) { return kind == StemKind::imagenet ? "imagenet" : "small"; }
+std::string to_string(StemKind kind) { return kStems.name(kind); }
+StemKind parse_stem(const std::string& text) { return kStems.parse(text); }
 
-StemKind parse_stem(const std::string& text) {
-  if (text == "imagenet") return StemKind::imagenet;
-  if (text == "small") return StemKind::small;
-  fail("stem '{}' is unknown; expected imagenet or small", text);
-}
-
-std::string to_string(SePool pool) { return pool == SePool::active ? "active" : "dense"; }
-
-SePool parse_se_pool(const std::string& text) {
-  if (text == "active") return SePool::active;
-  if (text == "dense") return SePool::dense;
-  fail("pool of Squeeze-and-Excitation '{}' is unknown; expected active or dense", text);
-}
+std::string to_string(SePool pool) { return kPools.name(pool); }
+SePool parse_se_pool(const std::string& text) { return kPools.parse(text); }
 
 int scaled_channels(int channels, double width, int multiple) {
   int scaled = static_cast<int>(std::lround(channels * width / multiple)) * multiple;

@@ -2,6 +2,7 @@
 // format of weight_file.h.
 #include <utility>
 
+#include "core/enum_names.h"
 #include "core/fail.h"
 #include "core/memory.h"
 #include "lasnet/model.h"
@@ -11,6 +12,9 @@
 
 namespace lasnet {
 namespace {
+
+constexpr auto kDTypes =
+    enum_names<DType>("data type", {{DType::f32, "fp32"}, {DType::f16, "fp16"}, {DType::bf16, "bf16"}});
 
 /// The caller's architecture must be the file's, except for what is chosen when it runs.
 void check_same_network(const ArchConfig& file, const ArchConfig& wanted, const std::string& path) {
@@ -76,17 +80,8 @@ void check_memory(const ModelSpec& spec, const std::string& path) {
 
 }  // namespace
 
-std::string to_string(DType dtype) {
-  if (dtype == DType::f16) return "fp16";
-  return dtype == DType::bf16 ? "bf16" : "fp32";
-}
-
-DType parse_dtype(const std::string& text) {
-  for (DType dtype : {DType::f32, DType::f16, DType::bf16}) {
-    if (text == to_string(dtype)) return dtype;
-  }
-  fail("data type '{}' is unknown; expected fp32, fp16 or bf16", text);
-}
+std::string to_string(DType dtype) { return kDTypes.name(dtype); }
+DType parse_dtype(const std::string& text) { return kDTypes.parse(text); }
 
 std::optional<ArchConfig> described_architecture(const std::string& path, const std::string& state_dict) {
   const auto metadata = open_weight_file(path, state_dict)->metadata();

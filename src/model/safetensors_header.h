@@ -26,8 +26,8 @@ struct SafetensorsHeader {
 /// Bits per value of a dtype such as "BF16"; throws Error for an unknown one, naming `origin` and the tensor.
 uint64_t dtype_bits(const std::string& dtype, const std::string& origin, const std::string& tensor);
 
-/// Checks the JSON's structure, and that the tensors' bytes follow one another from 0 to `data_size` without
-/// holes or overlap, each as long as its dtype and shape say. Throws Error naming `origin`.
+/// Checks the structure of the JSON. The tensors' bytes must follow one another from 0 to `data_size`
+/// without holes or overlap, each as long as its dtype and shape say. Throws Error naming `origin`.
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_size,
                                            const std::string& origin);
 

@@ -15,9 +15,9 @@ struct PlainNames {
   std::map<std::string, std::string> original;  ///< by plain name
 };
 
-/// Without the parts `module` (DataParallel) and `_orig_mod` (torch.compile), and without the prefix that all
-/// tensors of floating point share, if a known network's landmark is then where it belongs. Throws Error
-/// naming `origin` if a name then occurs twice.
+/// Names without the parts `module` (DataParallel) and `_orig_mod` (torch.compile). A prefix that all
+/// tensors of floating point share is taken off too, if a known network's landmark is then where it belongs.
+/// Throws Error naming `origin` if a name then occurs twice.
 PlainNames plain_names(const std::map<std::string, StoredTensor>& tensors, const std::string& origin);
 
 /// The weights of the first block's first convolution: a name that ends no other name of its network.

@@ -1,6 +1,7 @@
-// A restricted machine for pickles: it reads the opcodes that torch.save writes (protocols 2 to 5) into plain
-// data and refuses all others by name. It has no way to import, construct or call anything: a global outside
-// pickle_globals.h, and whatever is made of one, is inert. One that is an attack elsewhere is refused.
+// A restricted machine for pickles. It reads the opcodes that torch.save writes (protocols 2 to 5) into
+// plain data and refuses all others by name. It has no way to import, construct or call anything. A global
+// outside pickle_globals.h is inert, and so is whatever is made of one. A global that is an attack elsewhere
+// is refused.
 #pragma once
 
 #include <span>
@@ -10,9 +11,9 @@
 
 namespace lasnet {
 
-/// Throws Error naming `origin`: for an opcode that is not allowed, for an attack, for a malformed pickle,
-/// for a tensor that leaves its storage, and beyond fixed bounds on opcodes, values, tensors, stack and
-/// nesting, which keep memory under 100 MB whatever the bytes are.
+/// Reads a pickle. Throws Error naming `origin` for an opcode that is not allowed, an attack, a malformed
+/// pickle, and a tensor that leaves its storage. Opcodes, values, tensors, stack and nesting have fixed
+/// bounds, beyond which it also throws. They keep memory under 100 MB whatever the bytes are.
 PickleData unpickle(std::span<const uint8_t> bytes, const std::string& origin);
 
 /// The largest pickle that unpickle reads, in bytes.

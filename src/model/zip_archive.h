@@ -28,9 +28,9 @@ struct ZipEntry {
 
 class ZipArchive {
  public:
-  /// Reads the central directory and every local header. Throws Error unless the directory ends the file,
-  /// every entry is unencrypted, inside the file and apart from all others, both of its headers agree, and
-  /// every name is a relative path without ".." that occurs once.
+  /// Reads the central directory and every local header. Throws Error unless all of this holds. The
+  /// directory ends the file. Every entry is unencrypted, inside the file and apart from all others, and its
+  /// two headers agree. Every name is a relative path without ".." that occurs once.
   explicit ZipArchive(ByteSource source);
 
   const std::string& origin() const { return source_.origin(); }

@@ -9,8 +9,8 @@
 namespace lasnet {
 
 /// For each of `pixels` positions along one side of the image, the position on a map of `map` entries. A map
-/// that strided layers made (each halving rounds up) covers the image from its first pixel on in equal steps,
-/// the last one clipped; any other map is stretched.
+/// that strided layers made (each halving rounds up) covers the image from its first pixel on in equal
+/// steps. The last step is clipped. Any other map is stretched.
 std::vector<int64_t> map_positions(int pixels, int64_t map);
 /// The same for a picture that shows an image of `input` positions at another resolution.
 std::vector<int64_t> map_positions(int pixels, int64_t input, int64_t map);

@@ -59,8 +59,8 @@ std::string to_svg(const std::vector<Plot>& plots, const PlotLayout& layout = {}
 /// The same into a file, atomically.
 void write_svg(const std::vector<Plot>& plots, const PlotLayout& layout, const std::string& path);
 
-/// Round numbers inside [low, high] for an axis, at most about `count` of them: 1, 2 or 5 times a power of
-/// ten apart; on a log axis powers of ten, with 2 and 5 between them where there is room.
+/// Round numbers inside [low, high] for an axis, at most about `count` of them. They are 1, 2 or 5 times a
+/// power of ten apart. On a log axis they are powers of ten, with 2 and 5 between them where there is room.
 std::vector<double> axis_ticks(double low, double high, AxisScale scale, int count = 6);
 
 }  // namespace lasnet

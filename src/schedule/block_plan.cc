@@ -3,42 +3,28 @@
 #include <string_view>
 #include <utility>
 
-#include "core/fail.h"
+#include "core/enum_names.h"
 #include "lasnet/schedule.h"
 
 namespace lasnet {
 namespace {
 
-template <typename Choice>
-using Names = std::span<const std::pair<Choice, std::string_view>>;
+constexpr auto kMaskers =
+    enum_names<MaskerSchedule>("schedule", {{MaskerSchedule::separate, "separate"},
+                                            {MaskerSchedule::pooled, "pooled"},
+                                            {MaskerSchedule::with_conv1, "with_conv1"}});
+constexpr auto kGathers = enum_names<GatherSchedule>(
+    "schedule", {{GatherSchedule::indirect, "indirect"}, {GatherSchedule::copied, "copied"}});
+constexpr auto kScatters = enum_names<ScatterSchedule>(
+    "schedule", {{ScatterSchedule::in_place, "in_place"}, {ScatterSchedule::separate, "separate"}});
+constexpr auto kTraversals = enum_names<Traversal>(
+    "schedule", {{Traversal::whole_map, "whole_map"}, {Traversal::row_bands, "row_bands"}});
 
-constexpr std::pair<MaskerSchedule, std::string_view> kMaskers[] = {
-    {MaskerSchedule::separate, "separate"},
-    {MaskerSchedule::pooled, "pooled"},
-    {MaskerSchedule::with_conv1, "with_conv1"}};
-constexpr std::pair<GatherSchedule, std::string_view> kGathers[] = {{GatherSchedule::indirect, "indirect"},
-                                                                    {GatherSchedule::copied, "copied"}};
-constexpr std::pair<ScatterSchedule, std::string_view> kScatters[] = {
-    {ScatterSchedule::in_place, "in_place"}, {ScatterSchedule::separate, "separate"}};
-constexpr std::pair<Traversal, std::string_view> kTraversals[] = {{Traversal::whole_map, "whole_map"},
-                                                                  {Traversal::row_bands, "row_bands"}};
-
-template <typename Choice>
-std::string_view name_of(Names<Choice> names, Choice choice) {
-  for (const auto& [value, name] : names) {
-    if (value == choice) return name;
-  }
-  return "?";
-}
-
-template <typename Choice>
-Choice parse_choice(Names<Choice> names, std::string_view key, std::string_view text) {
-  std::vector<std::string_view> known;
-  for (const auto& [value, name] : names) {
-    if (name == text) return value;
-    known.push_back(name);
-  }
-  fail("{}={}: unknown schedule; expected one of {}", key, text, fmt::join(known, ", "));
+/// The message names the key.
+template <class Enum, size_t N>
+Enum parse_choice(EnumNames<Enum, N> names, std::string_view key, std::string_view text) {
+  names.what = key;
+  return names.parse(text);
 }
 
 double parse_share(std::string_view key, std::string_view text) {
@@ -55,13 +41,13 @@ void parse_entry(std::string_view entry, BlockPlan& plan) {
   std::string_view key = entry.substr(0, equals);
   std::string_view value = equals == entry.npos ? std::string_view() : entry.substr(equals + 1);
   if (key == "masker") {
-    plan.masker = parse_choice(Names<MaskerSchedule>(kMaskers), key, value);
+    plan.masker = parse_choice(kMaskers, key, value);
   } else if (key == "gather") {
-    plan.gather = parse_choice(Names<GatherSchedule>(kGathers), key, value);
+    plan.gather = parse_choice(kGathers, key, value);
   } else if (key == "scatter") {
-    plan.scatter = parse_choice(Names<ScatterSchedule>(kScatters), key, value);
+    plan.scatter = parse_choice(kScatters, key, value);
   } else if (key == "traversal") {
-    plan.traversal = parse_choice(Names<Traversal>(kTraversals), key, value);
+    plan.traversal = parse_choice(kTraversals, key, value);
   } else if (key == "whole_map_above") {
     plan.whole_map_above = parse_share(key, value);
   } else {
@@ -87,16 +73,12 @@ BlockPlan parse_block_plan(const std::string& text) {
   return plan;
 }
 
-std::string to_string(MaskerSchedule masker) {
-  return std::string(name_of(Names<MaskerSchedule>(kMaskers), masker));
-}
+std::string to_string(MaskerSchedule masker) { return kMaskers.name(masker); }
 
 std::string to_string(const BlockPlan& plan) {
   return fmt::format("masker={},gather={},scatter={},traversal={},whole_map_above={:g}",
-                     name_of(Names<MaskerSchedule>(kMaskers), plan.masker),
-                     name_of(Names<GatherSchedule>(kGathers), plan.gather),
-                     name_of(Names<ScatterSchedule>(kScatters), plan.scatter),
-                     name_of(Names<Traversal>(kTraversals), plan.traversal), plan.whole_map_above);
+                     kMaskers.name(plan.masker), kGathers.name(plan.gather), kScatters.name(plan.scatter),
+                     kTraversals.name(plan.traversal), plan.whole_map_above);
 }
 
 BlockPlan fit_plan(const BlockSpec& block, BlockPlan wanted) {

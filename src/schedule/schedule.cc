@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/math.h"
+
 namespace lasnet {
 namespace {
 
@@ -13,8 +15,6 @@ constexpr int64_t kBandFloats = 128 << 10;
 constexpr int64_t kTasksPerThread = 4;
 /// Fewer pixels than this in a task waste register tiles.
 constexpr int64_t kMinTaskPixels = 24;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

@@ -5,9 +5,9 @@
 
 namespace lasnet {
 
-/// `config` with its granularity settled: kAutoGranularity becomes that of the run which is resumed, else
-/// what search_granularity chooses for config.hardware at the MAC ratio config.target; the observer is told
-/// which. Throws Error on hardware that is unknown, and a target that no rate meets.
+/// `config` with its granularity settled. kAutoGranularity becomes that of the run which is resumed. For a
+/// new run it becomes what search_granularity chooses for config.hardware at the MAC ratio config.target.
+/// The observer is told which. Throws Error on hardware that is unknown, and a target that no rate meets.
 TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer);
 
 }  // namespace lasnet

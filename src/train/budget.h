@@ -1,4 +1,4 @@
-// Whether the masks come to the MACs that were asked for: foretold from the schedule, judged at the end.
+// Whether the masks come to the MACs that were asked for: predicted from the schedule, judged at the end.
 #pragma once
 
 #include <cstdint>
@@ -20,12 +20,12 @@ struct MaskerTraining {
       1;  ///< how much further a step moves a patch's logits than its masker's bias (features count)
 };
 
-/// The share of patches that sampled masks would keep at the end, if the budget's gradient alone moved them:
-/// an ordinary differential equation for the logit difference that all blocks share.
+/// The share of patches that sampled masks would keep at the end, if the budget's gradient alone moved them.
+/// It solves an ordinary differential equation for the logit difference that all blocks share.
 double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule);
 
-/// A sentence if maskers are not expected to come half of the way to the target within their steps: with the
-/// multiplier of the learning rate that would do; else empty.
+/// A warning if maskers are not expected to come half of the way to the target within their steps. It names
+/// the multiplier of the learning rate that would do. Empty if they are.
 std::string masker_forecast(const TrainConfig& config, const MaskerTraining& schedule);
 
 /// Noise-free ratios within this of the target have met it.

@@ -10,7 +10,7 @@
 namespace lasnet {
 
 /// Moves each bias a part of the way to where this batch, with its noise, would have the wanted rate of the
-/// block; `ramp` from 0 to 1 leads there from full masks.
+/// block. While `ramp` goes from 0 to 1, the wanted rates fall from those of full masks.
 void hold_rates(MaskedNet& net, const MaskedOutput& output, double ramp);
 
 struct SettledBudget {

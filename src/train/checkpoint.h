@@ -61,13 +61,13 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::string& path);
 /// written, or a value is out of its range.
 std::optional<Checkpoint> load_checkpoint(const std::string& path);
 
-/// Throws Error if the position is none of a run with so many epochs in its phase, so many steps of `batch`
-/// images in each, and so many dynamic blocks; `origin` names the file.
+/// How long a run is.
 struct RunExtent {
-  int epochs = 0;
-  int64_t steps = 0, batch = 0;
-  size_t blocks = 0;
+  int epochs = 0;                ///< of the phase
+  int64_t steps = 0, batch = 0;  ///< of an epoch; images in a step
+  size_t blocks = 0;             ///< dynamic ones
 };
+/// Throws Error if the position is none of such a run; `origin` names the file.
 void check_position(const RunState& state, const RunExtent& extent, const std::string& origin);
 
 nlohmann::json to_json(const Evaluation& evaluation);

@@ -11,8 +11,8 @@ double cosine_lr(double peak, int64_t step, int64_t steps, int64_t warmup);
 /// start -> end, exponentially by step, both reached.
 double exponential_decay(double start, double end, int64_t step, int64_t steps);
 
-/// The corridor of a block's ratio at training progress e/E in [0, 1]: [target, target] at the start, opening
-/// over the first third: to [0, 1], or to where a share `hold` of the pinning stays.
+/// The corridor of a block's ratio at training progress e/E in [0, 1]. It is [target, target] at the start
+/// and opens over the first third. It opens to [0, 1], or to where a share `hold` of the pinning stays.
 struct Bounds {
   double low = 0, up = 1;
 };

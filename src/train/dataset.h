@@ -42,9 +42,9 @@ class ImageSource {
  public:
   using Prepare = std::function<Image(const Image&)>;
 
-  /// Decodes and prepares images, on `threads` threads, until `cache_bytes` of pixels are held; the rest are
-  /// read again at every access. Throws Error on an unreadable image, naming it; with `skip_unreadable` all
-  /// are decoded, unreadable ones are left out, and it is an Error only if no other is there.
+  /// Decodes and prepares images, on `threads` threads, until `cache_bytes` of pixels are held. The rest are
+  /// read again at every access. Throws Error on an unreadable image, naming it. With `skip_unreadable` all
+  /// are decoded and unreadable ones are left out. Then it is an Error only if no other is there.
   ImageSource(std::vector<ImageFolder::Item> items, Prepare prepare, int64_t cache_bytes, int threads,
               bool skip_unreadable = false, DecodeOptions decode = {});
 

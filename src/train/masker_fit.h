@@ -16,18 +16,18 @@ struct MaskerFits {
   std::vector<double> correlations;  ///< of each masker's logits with what it was fitted to
 };
 
-/// Fits every masker of a network that standardises them by ridge regression, patches being the samples: from
-/// the standardised pooled input to the rank, within the block, of how strongly the logits depend on the
-/// patch's mask. Nearly all patches are active then. Nothing is returned once `proceed`, asked before each
-/// batch, says no.
+/// Fits every masker of a network that standardises them by ridge regression. Patches are the samples. The
+/// regression goes from the standardised pooled input to a logarithm: how strongly the logits depend on the
+/// patch's mask, over the patch's MACs. Nearly all patches are active afterwards. Nothing is returned once
+/// `proceed`, asked before each batch, says no.
 std::optional<MaskerFits> fit_maskers(MaskedNet& net, const MacAccount& account, BatchStream images,
                                       uint64_t seed, const std::function<bool()>& proceed);
 
 std::string describe(const MaskerFits& fits);
 
-/// Chooses the rate of every block for a MAC ratio of the network, and wants it of its masker: measures what
-/// each block alone does to the logits (KL divergence) at rates from 1 to 0, and gives up, one after the
-/// other, what costs least per MAC. Nothing is returned as above.
+/// Chooses the rate of every block for a MAC ratio of the network, and wants it of its masker. It measures
+/// what each block alone does to the logits (KL divergence) at rates from 1 to 0. Then it gives up, step by
+/// step, what costs least per MAC. Nothing is returned as above.
 std::optional<std::vector<double>> allocate_rates(MaskedNet& net, const MacAccount& account,
                                                   BatchStream images, double target, bool mixed_precision,
                                                   const std::function<bool()>& proceed);

@@ -34,7 +34,7 @@ torch::Tensor decide_patches(const torch::Tensor& difference);
 torch::Tensor expand_to_map(const torch::Tensor& patches, int granularity, MapSize map);
 
 /// D [N, 1, input.height, input.width]: where a 3x3 stride-s convolution with padding 1 reads for active
-/// outputs. Differentiable in a mask of 0 and 1 as a max-pool is whose equal maxima share the gradient: a
+/// outputs. A mask of 0 and 1 gets gradients as from a max-pool whose equal maxima share the gradient. A
 /// library's max-pool gives it to the first of them, which in masks would be the pixel at the top left.
 torch::Tensor dilate(const torch::Tensor& mask, int stride, MapSize input);
 

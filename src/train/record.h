@@ -1,5 +1,5 @@
-// JSON of a file that somebody may have changed: every value is checked where it is read, and errors say
-// where it stands, what was expected and what is there.
+// JSON of a file that somebody may have changed. Every value is checked where it is read. Errors say where
+// it stands, what was expected and what is there.
 #pragma once
 
 #include <cstdint>

@@ -15,10 +15,10 @@ struct StartingPoint {
   std::string warning;   ///< which of several state dicts was read, or empty
 };
 
-/// Random weights of the seed if `init` is empty. Otherwise those of the file `init` (a lasnet model, static
-/// or dynamic, or plain torchvision names), without its maskers, and with a fresh head when its classes are
-/// others than `classes`. `state_dict` as of load_model. Throws Error if the file is malformed or does not
-/// fit the static `spec`.
+/// Random weights of the seed if `init` is empty. Otherwise the weights of the file `init`, without its
+/// maskers. The file is a lasnet model, static or dynamic, or has plain torchvision names. The head is fresh
+/// when the file's classes are others than `classes`. `state_dict` as of load_model. Throws Error if the
+/// file is malformed or does not fit the static `spec`.
 StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::string>& classes,
                              const std::string& init, const std::string& state_dict, uint64_t seed);
 

@@ -600,7 +600,7 @@ void Trainer::save_trained(const MaskedNet& net, const std::string& path) const 
 }
 
 TrainConfig with_precision(TrainConfig config) {
-  if (config.precision == "auto") config.precision = multiplies_bf16() ? "bf16" : "fp32";
+  if (config.precision == "auto") config.precision = trains_faster_in_bf16() ? "bf16" : "fp32";
   if (config.precision == "bf16" && !computes_bf16())
     fail("{} bf16: this processor has no AVX-512, which libtorch needs for it; give fp32, or auto",
          option_name("precision"));

@@ -41,7 +41,7 @@ void expect_operators(const json& operators) {
   EXPECT_FALSE(operators.empty());
   for (const json& of : operators) {
     EXPECT_THAT(keys_of(of), IsSupersetOf({"name", "us", "compute_us", "offchip_us", "onchip_us", "launch_us",
-                                           "utilisation", "tile", "bound"}));
+                                           "utilisation", "tile", "bound", "pixels", "macs", "bytes"}));
     const double longest = of.at(of.at("bound").get<std::string>() + "_us");
     for (const char* part : {"compute_us", "offchip_us", "onchip_us", "launch_us"}) {
       EXPECT_GE(of.at(part), 0.0) << of.dump();
@@ -49,6 +49,30 @@ void expect_operators(const json& operators) {
     }
     EXPECT_GE(of.at("us"), longest * (1 - 1e-9)) << of.dump();
   }
+}
+
+TEST(PredictPlan, OperationsAddUpToTheMacRatio) {
+  // A block that computes its whole map where little is left to save has more MACs than its masks.
+  const std::pair<const char*, double> cases[] = {{"1", 1e-9}, {"0.4", 5e-3}};
+  for (const char* network : {"resnet50", "regnet_y_400mf"}) {
+    for (const auto& [rate, tolerance] : cases) {
+      const json report =
+          report_of({"predict", network, "--granularity", "4-4-2-1", "--hardware", "cpu-avx512", "--batch",
+                     "3", "--rate", rate, "--schedule", "masker=pooled", "--json"});
+      double macs = sum_of(report.at("fixed"), "macs");
+      for (const json& block : report.at("blocks")) macs += sum_of(block.at("operators"), "macs");
+      const double expected =
+          3 * report.at("macs_ratio").get<double>() * report.at("static_macs").get<double>();
+      EXPECT_NEAR(macs, expected, tolerance * expected) << network << ", rate " << rate;
+    }
+  }
+}
+
+TEST(PredictPlan, PrintsEveryOperation) {
+  const auto result = run_program(
+      {"predict", "resnet50", "--hardware", "cpu-avx512", "--schedule", "gather=copied", "--plan"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, AllOf(HasSubstr("gather"), HasSubstr("projection"), HasSubstr("head_pool")));
 }
 
 struct Prediction {
@@ -538,7 +562,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongPrediction{"ThreadsZero", predict({"--threads", "0"}), "--threads"},
         WrongPrediction{"SmallSize", predict({"--size", "16"}), "from 32"},
         WrongPrediction{"Schedule", predict({"--schedule", "nonsense"}), "nonsense"},
-        WrongPrediction{"Masker", predict({"--schedule", "masker=fast"}), "separate, pooled, with_conv1"},
+        WrongPrediction{"Masker", predict({"--schedule", "masker=fast"}), "separate, pooled or with_conv1"},
         WrongPrediction{"Equations", predict({"--model", "exact"}), "default or paper"},
         WrongPrediction{"Precision", predict({"--precision", "fp8"}), "fp8"},
         WrongPrediction{"PrecisionOfACpu",

@@ -60,9 +60,35 @@ void expect_live_links(const fs::path& dir, const std::vector<std::string>& docu
 }
 
 const std::vector<std::string> kDocuments = {
-    "README.md",       "ARCHITECTURE.md",  "docs/benchmarks.md", "docs/cuda.md",         "docs/demo-data.md",
-    "docs/images.md",  "docs/library.md",  "docs/prediction.md", "docs/python-torch.md", "docs/training.md",
-    "docs/weights.md", "models/README.md", "samples/SOURCES.md", "bench/peers/README.md"};
+    "README.md",          "ARCHITECTURE.md",    "CHANGELOG.md",         "CONTRIBUTING.md",  "SECURITY.md",
+    "docs/benchmarks.md", "docs/cuda.md",       "docs/demo-data.md",    "docs/glossary.md", "docs/images.md",
+    "docs/library.md",    "docs/prediction.md", "docs/python-torch.md", "docs/training.md", "docs/weights.md",
+    "models/README.md",   "samples/SOURCES.md", "bench/peers/README.md"};
+
+/// Paths that a text names as inline code, below the folders of the source tree.
+std::vector<std::string> named_paths(const std::string& text) {
+  static const std::regex path(
+      R"(`((?:apps|bench|cmake|docs|examples|hardware|include|models|samples|scripts|src|tests)/[\w./-]+)`)");
+  std::vector<std::string> named;
+  for (std::sregex_iterator match(text.begin(), text.end(), path), end; match != end; ++match) {
+    named.push_back((*match)[1]);
+  }
+  return named;
+}
+
+TEST(Links, PathsThatPagesNameExist) {
+  for (const std::string& document : kDocuments) {
+    if (document == "CHANGELOG.md") continue;  // it names what is gone
+    for (const std::string& path : named_paths(read_text((fs::path(SOURCE_DIR) / document).string()))) {
+      EXPECT_TRUE(fs::exists(fs::path(SOURCE_DIR) / path)) << document << ": " << path;
+    }
+  }
+}
+
+TEST(Links, PathsAreFoundInInlineCode) {
+  EXPECT_EQ(named_paths("`src/a.h`, (`tests/b`) `make src/c` src/d `lib/e`"),
+            (std::vector<std::string>{"src/a.h", "tests/b"}));
+}
 
 TEST(Links, OfTheSourceTreeLeadSomewhere) { expect_live_links(SOURCE_DIR, kDocuments); }
 

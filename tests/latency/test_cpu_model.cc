@@ -20,6 +20,13 @@ OperatorWork find(const std::vector<OperatorWork>& operators, const std::string&
   throw std::runtime_error("no operator " + name);
 }
 
+/// Of the second block, without its masker.
+std::vector<OperatorWork> static_work(const ModelSpec& spec, const NetworkGeometry& geometry,
+                                      const CpuContext& context) {
+  const CpuBlockProgram program = cpu_block_program(spec.blocks[1], geometry.blocks[1], {}, {});
+  return unmasked_work({spec.blocks[1], geometry.blocks[1], context, program});
+}
+
 TEST(RegisterTile, IsTheKernels) {
   for (const Isa isa : available_isas()) {
     const CpuKernels& kernels = cpu_kernels(isa);
@@ -40,7 +47,7 @@ TEST(CpuWork, APointwiseConvolutionByHand) {
   const ModelSpec spec = network("resnet50", "static");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
   const CpuContext context = cpu_context(spec, kMachine, 1, 1);
-  const OperatorWork conv1 = find(static_work(spec.blocks[1], geometry.blocks[1], context), "conv1");
+  const OperatorWork conv1 = find(static_work(spec, geometry, context), "conv1");
   EXPECT_DOUBLE_EQ(count(conv1, WorkUnit::tile), 14 * 38 * 4);
   EXPECT_DOUBLE_EQ(count(conv1, WorkUnit::run), 14 * 38 * 4);
   EXPECT_NEAR(count(conv1, WorkUnit::tile_step), 14 * (34 * 6 + 4 * 5) / 6.0 * 256 * 4, 1e-6);
@@ -53,8 +60,7 @@ TEST(CpuWork, ThreadsShareArithmeticButNotMemory) {
   const ModelSpec spec = network("resnet50", "static");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
   const auto conv3 = [&](int threads) {
-    return find(static_work(spec.blocks[1], geometry.blocks[1], cpu_context(spec, kMachine, 1, threads)),
-                "conv3");
+    return find(static_work(spec, geometry, cpu_context(spec, kMachine, 1, threads)), "conv3");
   };
   const OperatorWork one = conv3(1), two = conv3(2);
   EXPECT_NEAR(count(two, WorkUnit::tile_step), count(one, WorkUnit::tile_step) / 2,
@@ -73,38 +79,40 @@ TEST(CpuWork, NothingActiveLeavesTheMasker) {
   const ModelSpec spec = network("resnet50", "4-4-2-1");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
   const CpuContext context = cpu_context(spec, kMachine, 1, 1);
-  const auto operators = dynamic_work(spec.blocks[1], geometry.blocks[1], context,
-                                      {.patches = 0, .active = 0, .dilated = 0, .images = 0}, {}, {});
+  const CpuBlockProgram program = cpu_block_program(spec.blocks[1], geometry.blocks[1], {}, {});
+  const auto operators = masked_work({spec.blocks[1], geometry.blocks[1], context, program},
+                                     {.patches = 0, .active = 0, .dilated = 0, .images = 0});
   EXPECT_EQ(total(operators)[static_cast<size_t>(WorkUnit::tile_step)], 0);
   EXPECT_GT(count(find(operators, "masker"), WorkUnit::masker_value), 0);
 }
 
-TEST(SumsRoles, AStageMakesItsSumsOnceAndKeepsThem) {
+TEST(PatchSums, AStageMakesItsSumsOnceAndKeepsThem) {
   const ModelSpec spec = network("resnet50", "4-4-2-1");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
-  const auto roles = sums_roles(spec, geometry, uniform_plan(spec));
+  const auto uses = patch_sum_uses(spec, geometry, uniform_plan(spec));
   // layer1.0 reads the stem's map, layer1.1 makes the sums of its stage, layer1.2 finds them and keeps them
   // for layer2.0, whose windows of 8 x 8 pixels are 2 x 2 cells.
-  EXPECT_EQ(roles[0], (SumsRole{.reads = true, .computes = true, .keeps = false, .cells = 1}));
-  EXPECT_EQ(roles[1], (SumsRole{.reads = true, .computes = true, .keeps = true, .cells = 1}));
-  EXPECT_EQ(roles[2], (SumsRole{.reads = true, .computes = false, .keeps = true, .cells = 1}));
-  EXPECT_EQ(roles[3], (SumsRole{.reads = true, .computes = false, .keeps = false, .cells = 4}));
+  EXPECT_EQ(uses[0], (PatchSumUse{.reads = true, .computes = true, .keeps = false, .cell = 4}));
+  EXPECT_EQ(uses[1], (PatchSumUse{.reads = true, .computes = true, .keeps = true, .cell = 4}));
+  EXPECT_EQ(uses[2], (PatchSumUse{.reads = true, .computes = false, .keeps = true, .cell = 4}));
+  EXPECT_EQ(uses[3], (PatchSumUse{.reads = true, .cell = 4, .cells = 4}));
   BlockPlan separate;
   separate.masker = MaskerSchedule::separate;
-  for (const SumsRole& role : sums_roles(spec, geometry, uniform_plan(spec, separate)))
-    EXPECT_EQ(role, SumsRole());
+  for (const PatchSumUse& use : patch_sum_uses(spec, geometry, uniform_plan(spec, separate)))
+    EXPECT_EQ(use, PatchSumUse());
 }
 
 TEST(WholeMapBreakEven, LiesWhereListsStopPaying) {
   const ModelSpec spec = network("resnet50", "1-1-1-1");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
   CpuContext context = cpu_context(spec, load_hardware("cpu-avx2").cpu, 1, 1);
-  const double share = whole_map_break_even(spec.blocks[1], geometry.blocks[1], context, {}, {});
+  const CpuBlockProgram program = cpu_block_program(spec.blocks[1], geometry.blocks[1], {}, {});
+  const CpuBlockPrice of{spec.blocks[1], geometry.blocks[1], context, program};
+  const double share = whole_map_break_even(of);
   EXPECT_GT(share, 0.5);
   context.hardware.seconds_per = {};
   context.hardware.seconds_per[static_cast<size_t>(WorkUnit::tile_step)] = 1;
-  EXPECT_GT(whole_map_break_even(spec.blocks[1], geometry.blocks[1], context, {}, {}), 0.99)
-      << "where lists cost nothing";
+  EXPECT_GT(whole_map_break_even(of), 0.99) << "where lists cost nothing";
 }
 
 }  // namespace

@@ -1,11 +1,12 @@
-// Convolution as an implicit GEMM over listed pixels: sum[pixel, channel] = sum over taps and input channels
+// Convolution as an implicit GEMM over listed pixels. sum[pixel, channel] = sum over taps and input channels
 // of in[centre(pixel) + offset(tap), c] * weight[tap, c, channel]. Included by kernels_impl.h.
 //
-// A task is a run of pixels x some blocks of output channels. For each block the reduction is cut into slices
-// whose weights stay in L1 while register tiles (pixels x vectors of channels) pass over the task's pixels;
-// between slices the sums wait in scratch. A tile also asks the caches for what comes next: its share of the
-// next slice's weights, which follow in memory, the next tile's input pixels, and the output it is about to
-// write.
+// A task is a run of pixels x some blocks of output channels. For each block the reduction is cut into
+// slices. A slice's weights stay in L1 while register tiles (pixels x vectors of channels) pass over the
+// task's pixels. Between slices the sums wait in scratch.
+//
+// A tile also prefetches three things: its share of the next slice's weights, the next tile's input pixels,
+// and the output that it is about to write. The next slice's weights follow in memory.
 
 /// Floats in a cache line: the step of the prefetches.
 constexpr int64_t kLine = 16;

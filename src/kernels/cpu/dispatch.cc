@@ -1,11 +1,15 @@
 // Which kernels this build holds and this processor can run.
 #include <algorithm>
 
+#include "core/enum_names.h"
 #include "core/fail.h"
 #include "kernels/cpu/kernels.h"
 
 namespace lasnet {
 namespace {
+
+constexpr auto kIsas = enum_names<Isa>(
+    "instruction set", {{Isa::scalar, "scalar"}, {Isa::avx2, "avx2"}, {Isa::avx512, "avx512"}});
 
 bool processor_supports(Isa isa) {
 #if defined(__x86_64__)
@@ -30,28 +34,12 @@ const CpuKernels* compiled_kernels(Isa isa) {
 
 }  // namespace
 
-std::string to_string(Isa isa) {
-  switch (isa) {
-    case Isa::scalar:
-      return "scalar";
-    case Isa::avx2:
-      return "avx2";
-    case Isa::avx512:
-      return "avx512";
-  }
-  return "?";
-}
-
-Isa parse_isa(const std::string& text) {
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
-    if (text == to_string(isa)) return isa;
-  }
-  fail("instruction set '{}' is unknown; expected scalar, avx2 or avx512", text);
-}
+std::string to_string(Isa isa) { return kIsas.name(isa); }
+Isa parse_isa(const std::string& text) { return kIsas.parse(text); }
 
 std::vector<Isa> available_isas() {
   std::vector<Isa> isas;
-  for (Isa isa : {Isa::scalar, Isa::avx2, Isa::avx512}) {
+  for (const auto& [isa, name] : kIsas.entries) {
     if (compiled_kernels(isa) != nullptr && processor_supports(isa)) isas.push_back(isa);
   }
   return isas;

@@ -1,10 +1,12 @@
 // The CPU operators, as one table of functions per instruction set.
 //
-// Activations are NHWC maps with a one-pixel zero border: pixel (n, y, x) of an H x W map has index
-// (n * (H + 2) + y + 1) * (W + 2) + x + 1 and its channels start at index * pitch. A convolution is an
-// implicit GEMM over *lists of pixel indices*: each output pixel names its centre input pixel, and the taps
-// lie at constant offsets from there. Dense and sparse runs use the same kernel with different lists, so
-// every output value is summed in the same order and does not depend on the mask, the tiling or the threads.
+// Activations are NHWC maps with a one-pixel zero border. Pixel (n, y, x) of an H x W map has index (n * (H
+// + 2) + y + 1) * (W + 2) + x + 1. Its channels start at index * pitch.
+//
+// A convolution is an implicit GEMM over *lists of pixel indices*. Each output pixel names its centre input
+// pixel, and the taps lie at constant offsets from there. Dense and sparse runs use the same kernel with
+// different lists. So every output value is summed in the same order. It does not depend on the mask, the
+// tiling or the threads.
 #pragma once
 
 #include <cstdint>

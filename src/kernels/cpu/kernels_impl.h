@@ -1,10 +1,10 @@
 // The operators, written once over a vector type V and compiled per instruction set.
 //
-// V has: static constexpr int kWidth (floats), kRegisterChannels (vectors of output channels in a register
-// tile); V::load, V::store, V::set1, V::zero, fma(a, b, c) = a * b + c, add, mul, max, sum.
+// V has two constants: kWidth (floats) and kRegisterChannels (vectors of output channels in a register
+// tile). It has the functions load, store, set1, zero, add, mul, max, sum and fma(a, b, c) = a * b + c.
 //
-// Included by one file per instruction set, inside that set's target region and an anonymous namespace, so
-// that no inline function compiled for one set can be picked by the linker for another.
+// One file per instruction set includes this one, inside that set's target region and an anonymous
+// namespace. So the linker cannot pick an inline function that was compiled for another set.
 
 #include "kernels/cpu/conv_impl.h"
 

@@ -1,10 +1,10 @@
-#include "statistics.h"
+#include "core/statistics.h"
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 
-namespace lasnet::cli {
+namespace lasnet {
 namespace {
 
 double quantile(const std::vector<double>& sorted, double q) {
@@ -43,4 +43,4 @@ std::vector<double> ratios(const std::vector<double>& a, const std::vector<doubl
   return result;
 }
 
-}  // namespace lasnet::cli
+}  // namespace lasnet

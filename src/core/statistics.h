@@ -3,7 +3,7 @@
 
 #include <vector>
 
-namespace lasnet::cli {
+namespace lasnet {
 
 double mean(const std::vector<double>& values);
 /// Population standard deviation.
@@ -20,4 +20,4 @@ Quartiles quartiles(std::vector<double> values);
 /// a[i] / b[i]: of measurements taken in pairs, so that what slows both leaves no trace.
 std::vector<double> ratios(const std::vector<double>& a, const std::vector<double>& b);
 
-}  // namespace lasnet::cli
+}  // namespace lasnet

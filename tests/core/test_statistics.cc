@@ -1,9 +1,9 @@
 // Summaries of samples.
 #include <gmock/gmock.h>
 
-#include "statistics.h"
+#include "core/statistics.h"
 
-namespace lasnet::cli {
+namespace lasnet {
 namespace {
 
 using testing::ElementsAre;
@@ -48,4 +48,4 @@ TEST(Statistics, MedianOfOddAndEvenSamples) {
 TEST(Statistics, RatiosArePairwise) { EXPECT_THAT(ratios({8, 9, 1}, {2, 3, 4}), ElementsAre(4, 3, 0.25)); }
 
 }  // namespace
-}  // namespace lasnet::cli
+}  // namespace lasnet
