@@ -14,6 +14,8 @@ packages='g++ cmake ninja-build ccache clang-format
   python3 python3-numpy python3-pil python3-onnx python3-dev python3-venv'
 # Training. OpenMP's OpenBLAS shares its thread pool with libtorch; the pthread one fights it for the cores.
 train_packages='libtorch-dev libopenblas0-openmp libssl-dev'
+# Tests of lasnet.torch, which skip themselves on a release without one of these.
+torch_packages='python3-torch python3-torchvision python3-pytest'
 fuzz_packages='clang'
 tidy_packages='clang-tidy-16'
 docs_packages='doxygen'
@@ -60,11 +62,15 @@ if ! has_apt; then
 fi
 
 missing_of() { for package; do is_installed "$package" || printf ' %s' "$package"; done; }
+# What the release has, as far as is known.
+offered_of() { for package; do { has_lists && ! has_candidate "$package"; } || printf ' %s' "$package"; done; }
 
 missing=$(missing_of $packages)
 train_missing=
+torch_missing=
 [ $train = no ] || train_missing=$(missing_of $train_packages)
-if [ -z "$missing$train_missing" ]; then
+[ $train = no ] || torch_missing=$(offered_of $(missing_of $torch_packages))
+if [ -z "$missing$train_missing$torch_missing" ]; then
   say 'everything is installed'
   exit
 fi
@@ -73,7 +79,7 @@ as_root=
 if [ "$(id -u)" != 0 ]; then
   as_root=sudo
   command -v sudo >/dev/null || {
-    say "not root and no sudo. As root: apt-get install$missing$train_missing" >&2
+    say "not root and no sudo. As root: apt-get install$missing$train_missing$torch_missing" >&2
     exit 1
   }
 fi
@@ -84,7 +90,8 @@ if [ -n "$train_missing" ] && ! has_candidate libtorch-dev; then
   say 'this release has no libtorch-dev: leaving training out (LASNET_TRAIN=OFF)'
   train_missing=
 fi
-[ -n "$missing$train_missing" ] || exit 0
-say "installing:$missing$train_missing"
+torch_missing=$(offered_of $torch_missing)
+[ -n "$missing$train_missing$torch_missing" ] || exit 0
+say "installing:$missing$train_missing$torch_missing"
 $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
-  $missing $train_missing
+  $missing $train_missing $torch_missing

@@ -1,0 +1,73 @@
+#!/usr/bin/env python3
+"""Trains a RetinaNet on a dynamic ResNet-18 for a few steps: maskers in the backbone of a detector.
+
+    examples/python/detector.py --steps 250
+
+The pictures are made here: a bright rectangle on noise. The budget counts the backbone's stem and blocks. The engine
+cannot run such a backbone yet: it returns the logits of a classifier and no maps.
+"""
+
+import argparse
+
+import torch
+import torchvision
+from torchvision.models.detection import RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+import lasnet.torch as lt
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--steps", type=int, default=250)
+parser.add_argument("--batch", type=int, default=4)
+parser.add_argument("--size", type=int, default=128)
+parser.add_argument("--target", type=float, default=0.6, help="MACs over the static backbone's")
+args = parser.parse_args()
+
+
+def pictures(count):
+    images, targets = [], []
+    for _ in range(count):
+        image = 0.2 * torch.rand(3, args.size, args.size)
+        height, width = torch.randint(args.size // 4, args.size // 2, (2,)).tolist()
+        top, left = (int(torch.randint(args.size - side, (1,))) for side in (height, width))
+        image[:, top : top + height, left : left + width] += 0.8
+        box = torch.tensor([[left, top, left + width, top + height]], dtype=torch.float32)
+        images.append(image)
+        targets.append({"boxes": box, "labels": torch.tensor([1])})
+    return images, targets
+
+
+torch.manual_seed(0)
+net = lt.dynamic(torchvision.models.resnet18(), "4-4-2-1", standardise_maskers=True)
+stages = {"layer2": "0", "layer3": "1", "layer4": "2"}
+backbone = BackboneWithFPN(net, stages, [128, 256, 512], 256, LastLevelMaxPool())
+anchors = AnchorGenerator(((16,), (32,), (64,), (128,)), ((0.5, 1.0, 2.0),) * 4)
+detector = RetinaNet(backbone, num_classes=2, anchor_generator=anchors, min_size=args.size, max_size=2 * args.size)
+maskers = lt.masker_parameters(detector)
+rest = [parameter for name, parameter in detector.named_parameters() if ".masker." not in name]
+groups = [{"params": rest, "lr": 2e-4}, {"params": maskers, "lr": 2e-2}]
+optimizer = torch.optim.AdamW(groups)
+detector.train()
+for step in range(args.steps):
+    progress = step / args.steps
+    net.temperature, net.noise_scale = lt.temperature(progress), lt.noise_scale(progress)
+    losses = detector(*pictures(args.batch))
+    loss = sum(losses.values()) + lt.budget_loss(detector, target=args.target, progress=progress)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if step % 10 == 0:
+        print(f"step {step}: loss {loss.item():.3f}, MACs {lt.macs_ratio(detector).mean().item():.1%}", flush=True)
+
+detector.eval()
+images, targets = pictures(8)
+with torch.no_grad():
+    found = detector(images)
+overlaps = [
+    float(torchvision.ops.box_iou(target["boxes"], boxes["boxes"][:1]).max()) if len(boxes["boxes"]) else 0.0
+    for target, boxes in zip(targets, found)
+]
+macs = lt.macs_ratio(detector).mean().item()
+print(f"overlap of the best box with the rectangle: {sum(overlaps) / 8:.2f}; MACs of the backbone: {macs:.1%}")
