@@ -15,9 +15,9 @@
 #include <string>
 #include <vector>
 
+#include "backends/cuda/kernels/pack.h"
+#include "backends/cuda/tile_choice.h"
 #include "cuda_bench.h"
-#include "kernels/cuda/pack.h"
-#include "schedule/cuda_tile_choice.h"
 
 namespace lasnet {
 namespace {

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "backends/cuda/tile_choice.h"
 #include "cuda_bench.h"
-#include "schedule/cuda_tile_choice.h"
 
 namespace lasnet {
 namespace {

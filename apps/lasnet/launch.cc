@@ -5,8 +5,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/fail.h"
 #include "commands.h"
-#include "core/fail.h"
 #include "program.h"
 
 namespace lasnet::cli {

@@ -37,7 +37,7 @@ struct GpuHardware {
 };
 
 /// Units of work of this library's CPU kernels. `lasnet calibrate` fits the seconds that each unit takes. The
-/// code that counts work (src/latency/cpu_work.cc) defines what a unit is.
+/// code that counts work (src/backends/cpu/prices.cc) defines what a unit is.
 enum class WorkUnit {
   tile_step,      ///< one step along the reduction of a full register tile, in units of its multiply-adds
   tile,           ///< a register tile and reduction slice: loading and storing sums, choosing the kernel

@@ -1,6 +1,6 @@
 // Stands in for onednn.cc where oneDNN was not found.
+#include "base/fail.h"
 #include "baseline/baseline.h"
-#include "core/fail.h"
 
 namespace lasnet {
 

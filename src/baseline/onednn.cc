@@ -1,10 +1,10 @@
 // The baseline that is hardest to beat on x86: the static network as one chain of oneDNN primitives.
 #include <omp.h>
 
+#include "base/fail.h"
+#include "base/stopwatch.h"
 #include "baseline/baseline.h"
 #include "baseline/onednn_graph.h"
-#include "core/fail.h"
-#include "core/stopwatch.h"
 
 namespace lasnet {
 namespace {

@@ -13,7 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "core/aligned.h"
+#include "base/aligned.h"
 #include "engine/fold.h"
 
 namespace lasnet::onednn {

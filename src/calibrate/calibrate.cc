@@ -4,9 +4,9 @@
 #include <cmath>
 #include <iterator>
 
-#include "core/fail.h"
-#include "core/statistics.h"
-#include "core/stopwatch.h"
+#include "base/fail.h"
+#include "base/statistics.h"
+#include "base/stopwatch.h"
 
 namespace lasnet {
 namespace {

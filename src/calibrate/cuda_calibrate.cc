@@ -1,9 +1,9 @@
 #include <algorithm>
 
+#include "base/fail.h"
+#include "base/statistics.h"
+#include "base/stopwatch.h"
 #include "calibrate/calibrate.h"
-#include "core/fail.h"
-#include "core/statistics.h"
-#include "core/stopwatch.h"
 
 namespace lasnet {
 namespace {

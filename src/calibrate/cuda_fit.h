@@ -4,8 +4,8 @@
 #include <functional>
 #include <vector>
 
-#include "latency/cuda_model.h"
-#include "schedule/cuda_tile_costs.h"
+#include "backends/cuda/prices.h"
+#include "backends/cuda/tile_costs.h"
 
 namespace lasnet {
 

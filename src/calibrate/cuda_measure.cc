@@ -5,16 +5,16 @@
 #include <cstring>
 #include <limits>
 
+#include "backends/cuda/kernels/kernels.h"
+#include "backends/cuda/kernels/pack.h"
+#include "backends/cuda/tile_choice.h"
+#include "base/fail.h"
+#include "base/random.h"
+#include "base/statistics.h"
+#include "base/stopwatch.h"
 #include "calibrate/fit.h"
-#include "core/fail.h"
-#include "core/random.h"
-#include "core/statistics.h"
-#include "core/stopwatch.h"
-#include "kernels/cuda/kernels.h"
-#include "kernels/cuda/pack.h"
-#include "kernels/tap_offsets.h"
 #include "mask/active_lists.h"
-#include "schedule/cuda_tile_choice.h"
+#include "mask/tap_offsets.h"
 
 namespace lasnet {
 namespace {

@@ -3,12 +3,12 @@
 #include <map>
 #include <tuple>
 
+#include "backends/cuda/tiles.h"
+#include "base/fail.h"
+#include "base/random.h"
+#include "base/statistics.h"
 #include "calibrate/validation.h"
-#include "core/fail.h"
-#include "core/random.h"
-#include "core/statistics.h"
 #include "engine/executable.h"
-#include "schedule/cuda_tiles.h"
 
 namespace lasnet {
 namespace {

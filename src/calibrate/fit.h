@@ -5,7 +5,7 @@
 #include <initializer_list>
 #include <vector>
 
-#include "latency/cpu_work.h"
+#include "backends/cpu/prices.h"
 
 namespace lasnet {
 

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "core/stopwatch.h"
-#include "kernels/cpu/kernels.h"
+#include "backends/cpu/kernels/kernels.h"
+#include "base/stopwatch.h"
 
 namespace lasnet {
 

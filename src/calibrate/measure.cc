@@ -4,12 +4,12 @@
 #include <cmath>
 #include <limits>
 
+#include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/register_tile.h"
+#include "base/stopwatch.h"
+#include "base/thread_pool.h"
 #include "calibrate/fma_peak.h"
-#include "core/stopwatch.h"
-#include "core/thread_pool.h"
-#include "kernels/cpu/kernels.h"
 #include "lasnet/geometry.h"
-#include "schedule/register_tile.h"
 
 namespace lasnet {
 namespace {

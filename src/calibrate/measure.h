@@ -10,10 +10,10 @@
 #include <string>
 #include <vector>
 
-#include "core/random.h"
+#include "backends/cpu/prices.h"
+#include "base/random.h"
 #include "lasnet/latency.h"
-#include "latency/activity.h"
-#include "latency/cpu_work.h"
+#include "mask/activity.h"
 
 namespace lasnet {
 

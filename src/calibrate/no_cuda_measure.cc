@@ -1,6 +1,6 @@
 // What a build without CUDA says when asked to measure its kernels.
+#include "base/fail.h"
 #include "calibrate/cuda_measure.h"
-#include "core/fail.h"
 
 namespace lasnet {
 

@@ -5,8 +5,8 @@
 #include <limits>
 #include <numeric>
 
-#include "core/fail.h"
-#include "core/statistics.h"
+#include "base/fail.h"
+#include "base/statistics.h"
 
 namespace lasnet {
 namespace {

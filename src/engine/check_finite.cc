@@ -3,7 +3,7 @@
 #include <bit>
 #include <cmath>
 
-#include "core/fail.h"
+#include "base/fail.h"
 
 namespace lasnet {
 namespace {

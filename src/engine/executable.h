@@ -7,7 +7,7 @@
 #include <optional>
 #include <vector>
 
-#include "core/stopwatch.h"
+#include "base/stopwatch.h"
 #include "lasnet/engine.h"
 #include "lasnet/geometry.h"
 #include "lasnet/hardware.h"

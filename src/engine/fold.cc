@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "core/fail.h"
+#include "base/fail.h"
 
 namespace lasnet {
 

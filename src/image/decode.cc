@@ -1,8 +1,8 @@
 #include <cstring>
 #include <new>
 
-#include "core/fail.h"
-#include "core/file.h"
+#include "base/fail.h"
+#include "base/file.h"
 #include "image/codec.h"
 
 namespace lasnet {

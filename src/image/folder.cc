@@ -2,7 +2,7 @@
 #include <cctype>
 #include <filesystem>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "lasnet/image.h"
 
 namespace lasnet {

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cctype>
 
-#include "core/fail.h"
-#include "core/text.h"
+#include "base/fail.h"
+#include "base/text.h"
 #include "image/codec.h"
 
 namespace lasnet {

@@ -13,7 +13,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "image/codec.h"
 
 namespace lasnet {

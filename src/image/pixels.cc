@@ -3,7 +3,7 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "core/fail.h"
+#include "base/fail.h"
 
 namespace lasnet {
 namespace {

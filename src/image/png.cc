@@ -9,8 +9,8 @@
 #include <cstring>
 #include <new>
 
-#include "core/fail.h"
-#include "core/file.h"
+#include "base/fail.h"
+#include "base/file.h"
 #include "image/codec.h"
 #include "lasnet/image.h"
 

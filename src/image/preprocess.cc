@@ -4,8 +4,8 @@
 #include <array>
 #include <cmath>
 
-#include "core/fail.h"
-#include "core/memory.h"
+#include "base/fail.h"
+#include "base/memory.h"
 #include "image/pixels.h"
 
 namespace lasnet {

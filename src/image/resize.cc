@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "image/pixels.h"
 
 namespace lasnet {

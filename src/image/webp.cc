@@ -1,7 +1,7 @@
 // Still WebP pictures through libwebp, whose errors are return values.
 #include <webp/decode.h>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "image/codec.h"
 
 namespace lasnet {

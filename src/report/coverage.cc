@@ -2,7 +2,7 @@
 
 #include <bit>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "lasnet/report.h"
 
 namespace lasnet {

@@ -2,7 +2,7 @@
 #include <array>
 #include <cmath>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "lasnet/report.h"
 #include "report/canvas.h"
 #include "report/coverage.h"

@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "lasnet/report.h"
 #include "report/canvas.h"
 #include "report/coverage.h"

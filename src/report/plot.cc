@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <limits>
 
-#include "core/fail.h"
-#include "core/file.h"
+#include "base/fail.h"
+#include "base/file.h"
 
 namespace lasnet {
 namespace {

@@ -1,7 +1,7 @@
 // Random resized crop and horizontal flip, as torchvision's RandomResizedCrop and RandomHorizontalFlip.
 #pragma once
 
-#include "core/random.h"
+#include "base/random.h"
 #include "lasnet/image.h"
 
 namespace lasnet {

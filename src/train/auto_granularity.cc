@@ -1,8 +1,8 @@
 #include "train/auto_granularity.h"
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "lasnet/latency.h"
-#include "latency/host_profile.h"
+#include "predict/host_profile.h"
 
 namespace lasnet {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/stopwatch.h"
+#include "base/stopwatch.h"
 
 namespace lasnet {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <array>
 
-#include "core/fail.h"
+#include "base/fail.h"
 
 namespace lasnet {
 namespace {

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "train/config.h"
 #include "train/curves.h"
 

@@ -6,8 +6,8 @@
 #include <cmath>
 #include <filesystem>
 
-#include "core/fail.h"
-#include "model/safetensors.h"
+#include "base/fail.h"
+#include "formats/safetensors.h"
 #include "train/config.h"
 #include "train/digest.h"
 #include "train/record.h"

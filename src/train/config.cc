@@ -9,10 +9,10 @@
 #include <cmath>
 #include <type_traits>
 
-#include "core/fail.h"
-#include "core/file.h"
-#include "core/suggest.h"
-#include "model/normalisation.h"
+#include "base/fail.h"
+#include "base/file.h"
+#include "base/suggest.h"
+#include "network/normalisation.h"
 
 namespace lasnet {
 namespace {

@@ -7,9 +7,9 @@
 #include <future>
 #include <utility>
 
-#include "core/fail.h"
-#include "core/names.h"
-#include "core/random.h"
+#include "base/fail.h"
+#include "base/names.h"
+#include "base/random.h"
 
 namespace lasnet {
 namespace {

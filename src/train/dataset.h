@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/first_time.h"
+#include "base/first_time.h"
 #include "lasnet/image.h"
 #include "lasnet/train.h"
 

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <array>
 
-#include "core/fail.h"
-#include "core/file.h"
+#include "base/fail.h"
+#include "base/file.h"
 
 namespace lasnet {
 namespace {

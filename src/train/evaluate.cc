@@ -6,8 +6,8 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/chance.h"
-#include "core/fail.h"
+#include "base/chance.h"
+#include "base/fail.h"
 #include "lasnet/engine.h"
 #include "train/config.h"
 #include "train/losses.h"

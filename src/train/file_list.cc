@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <map>
 
-#include "core/fail.h"
-#include "core/names.h"
+#include "base/fail.h"
+#include "base/names.h"
 
 namespace lasnet {
 namespace {

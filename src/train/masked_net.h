@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "core/random.h"
+#include "base/random.h"
 #include "lasnet/engine.h"
 #include "lasnet/model.h"
 

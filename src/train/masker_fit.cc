@@ -8,7 +8,7 @@
 #include <cmath>
 #include <numeric>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "train/autocast.h"
 #include "train/masking.h"
 

@@ -5,7 +5,7 @@
 
 #include <torch/types.h>
 
-#include "core/random.h"
+#include "base/random.h"
 #include "lasnet/model.h"
 
 namespace lasnet {

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "train/losses.h"
 #include "train/masked_net.h"
 #include "train/torch_tensor.h"

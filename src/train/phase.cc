@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "train/autocast.h"
 #include "train/budget_control.h"
 #include "train/config.h"

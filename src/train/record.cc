@@ -3,8 +3,8 @@
 #include <cmath>
 #include <limits>
 
-#include "core/fail.h"
-#include "model/printable.h"
+#include "base/fail.h"
+#include "formats/printable.h"
 
 namespace lasnet {
 

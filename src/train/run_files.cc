@@ -2,9 +2,9 @@
 
 #include <filesystem>
 
-#include "core/fail.h"
-#include "core/file.h"
-#include "core/names.h"
+#include "base/fail.h"
+#include "base/file.h"
+#include "base/names.h"
 #include "train/config.h"
 #include "train/digest.h"
 #include "train/file_list.h"

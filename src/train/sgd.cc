@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "train/torch_tensor.h"
 
 namespace lasnet {

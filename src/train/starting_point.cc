@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
-#include "core/fail.h"
-#include "model/metadata.h"
-#include "model/state_dict.h"
-#include "model/weight_file.h"
+#include "base/fail.h"
+#include "formats/metadata.h"
+#include "formats/pytorch/state_dict.h"
+#include "formats/weight_file.h"
 #include "train/config.h"
 #include "train/record.h"
 

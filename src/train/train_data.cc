@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "core/fail.h"
-#include "core/random.h"
+#include "base/fail.h"
+#include "base/random.h"
 #include "lasnet/model.h"
 #include "train/augment.h"
 #include "train/file_list.h"

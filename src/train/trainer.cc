@@ -6,9 +6,9 @@
 #include <cmath>
 #include <filesystem>
 
-#include "core/fail.h"
-#include "core/file.h"
-#include "core/processors.h"
+#include "base/fail.h"
+#include "base/file.h"
+#include "base/processors.h"
 #include "lasnet/train.h"
 #include "train/auto_granularity.h"
 #include "train/autocast.h"

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <filesystem>
 
-#include "core/random.h"
+#include "base/random.h"
 
 namespace lasnet::test {
 

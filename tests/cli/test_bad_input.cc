@@ -5,10 +5,10 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/npy.h"
 #include "fixtures.h"
+#include "formats/npy.h"
+#include "formats/safetensors.h"
 #include "lasnet/engine.h"
-#include "model/safetensors.h"
 #include "program.h"
 #include "support/sanitized.h"
 

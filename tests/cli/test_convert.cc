@@ -5,10 +5,10 @@
 #include <cmath>
 #include <cstdlib>
 
-#include "core/npy.h"
 #include "fixtures.h"
+#include "formats/npy.h"
+#include "formats/weight_file.h"
 #include "hostile_checkpoints.h"
-#include "model/weight_file.h"
 #include "program.h"
 #include "support/pth_writer.h"
 #include "support/random_model.h"

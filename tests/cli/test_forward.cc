@@ -1,9 +1,9 @@
 // `lasnet forward`: tensors and masks there and back.
 #include <gmock/gmock.h>
 
-#include "core/npy.h"
-#include "core/random.h"
+#include "base/random.h"
 #include "fixtures.h"
+#include "formats/npy.h"
 #include "lasnet/engine.h"
 #include "program.h"
 

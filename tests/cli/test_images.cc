@@ -4,7 +4,7 @@
 
 #include <fstream>
 
-#include "core/file.h"
+#include "base/file.h"
 #include "fixtures.h"
 #include "program.h"
 #include "support/sanitized.h"

@@ -2,8 +2,8 @@
 #include <gmock/gmock.h>
 
 #include "fixtures.h"
+#include "formats/safetensors.h"
 #include "lasnet/geometry.h"
-#include "model/safetensors.h"
 #include "program.h"
 
 namespace lasnet::test {

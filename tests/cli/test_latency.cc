@@ -7,9 +7,9 @@
 #include <map>
 #include <numeric>
 
-#include "core/npy.h"
-#include "core/random.h"
+#include "base/random.h"
 #include "fixtures.h"
+#include "formats/npy.h"
 #include "lasnet/latency.h"
 #include "program.h"
 

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "core/random.h"
+#include "base/random.h"
 #include "object_auc.h"
 
 namespace lasnet::cli {

@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "fixtures.h"
-#include "latency/host_profile.h"
-#include "model/safetensors.h"
+#include "formats/safetensors.h"
+#include "predict/host_profile.h"
 #include "program.h"
 #include "support/cache_folder.h"
 #include "train/config.h"

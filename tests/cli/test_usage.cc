@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "core/cgroup.h"
-#include "core/processors.h"
+#include "base/cgroup.h"
+#include "base/processors.h"
 #include "fixtures.h"
 #include "lasnet/engine.h"
 #include "program.h"

@@ -6,8 +6,8 @@
 #include <cstring>
 #include <utility>
 
-#include "kernels/cuda/pack.h"
-#include "model/float_formats.h"
+#include "backends/cuda/kernels/pack.h"
+#include "formats/float_formats.h"
 
 namespace lasnet::cuda {
 

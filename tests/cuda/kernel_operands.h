@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/random.h"
+#include "backends/cuda/kernels/kernels.h"
+#include "base/random.h"
 #include "cuda_emulation.h"
-#include "kernels/cuda/kernels.h"
 #include "lasnet/tensor.h"
 #include "mask/active_lists.h"
 #include "support/random_model.h"

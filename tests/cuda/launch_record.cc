@@ -4,7 +4,7 @@
 
 #include <map>
 
-#include "kernels/cuda/kernels.h"
+#include "backends/cuda/kernels/kernels.h"
 
 namespace lasnet::test {
 namespace {

@@ -1,7 +1,7 @@
 // Kernels with and without races, for tests of the emulated device's detector.
 #pragma once
 
-#include "kernels/cuda/device.h"
+#include "backends/cuda/kernels/device.h"
 
 namespace lasnet::cuda {
 

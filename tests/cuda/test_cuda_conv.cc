@@ -8,10 +8,10 @@
 #include <memory>
 #include <set>
 
+#include "backends/cuda/kernels/pack.h"
+#include "backends/reference/kernels.h"
 #include "kernel_operands.h"
-#include "kernels/cuda/pack.h"
-#include "kernels/reference/reference.h"
-#include "kernels/tap_offsets.h"
+#include "mask/tap_offsets.h"
 
 namespace lasnet::cuda {
 namespace {

@@ -6,14 +6,14 @@
 #include <cstring>
 #include <limits>
 
-#include "core/random.h"
-#include "kernels/cuda/kernels.h"
-#include "kernels/cuda/pack.h"
-#include "latency/cuda_model.h"
+#include "backends/cuda/kernels/kernels.h"
+#include "backends/cuda/kernels/pack.h"
+#include "backends/cuda/plan.h"
+#include "backends/cuda/prices.h"
+#include "base/random.h"
+#include "formats/float_formats.h"
 #include "mask/active_lists.h"
 #include "mask/expected_dilation.h"
-#include "model/float_formats.h"
-#include "schedule/cuda_plan.h"
 #include "support/random_model.h"
 
 namespace lasnet::cuda {

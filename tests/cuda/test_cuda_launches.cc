@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "core/file.h"
+#include "base/file.h"
 #include "launch_record.h"
 #include "support/random_model.h"
 

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <set>
 
+#include "backends/cuda/kernels/look_back.h"
 #include "kernel_operands.h"
-#include "kernels/cuda/look_back.h"
 
 namespace lasnet::cuda {
 namespace {

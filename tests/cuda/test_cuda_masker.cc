@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
+#include "backends/reference/kernels.h"
 #include "kernel_operands.h"
-#include "kernels/reference/reference.h"
 
 namespace lasnet::cuda {
 namespace {

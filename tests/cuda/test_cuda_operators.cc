@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "backends/cuda/kernels/pack.h"
+#include "backends/reference/kernels.h"
 #include "kernel_operands.h"
-#include "kernels/cuda/pack.h"
-#include "kernels/reference/reference.h"
 
 namespace lasnet::cuda {
 namespace {

@@ -3,12 +3,12 @@
 
 #include <filesystem>
 
-#include "core/file.h"
+#include "backends/cuda/executable.h"
+#include "base/file.h"
 #include "cuda_emulation.h"
-#include "engine/cuda_executable.h"
-#include "engine/default_plan.h"
 #include "lasnet/hardware.h"
-#include "latency/host_profile.h"
+#include "predict/host_profile.h"
+#include "session/default_plan.h"
 #include "support/cache_folder.h"
 #include "support/random_model.h"
 

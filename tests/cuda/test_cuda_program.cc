@@ -7,11 +7,11 @@
 
 #include <set>
 
-#include "kernels/cuda/kernels.h"
-#include "kernels/cuda/pack.h"
-#include "latency/cuda_model.h"
+#include "backends/cuda/kernels/kernels.h"
+#include "backends/cuda/kernels/pack.h"
+#include "backends/cuda/prices.h"
+#include "backends/cuda/program.h"
 #include "launch_record.h"
-#include "schedule/cuda_program.h"
 #include "support/random_model.h"
 
 namespace lasnet::test {

@@ -1,11 +1,11 @@
 // Blocks' programs on the CPU: what the engine runs is what the latency model prices, operation by operation.
 #include <gmock/gmock.h>
 
-#include "core/thread_pool.h"
-#include "engine/cpu_executable.h"
-#include "engine/cpu_runner.h"
-#include "kernels/cpu/kernels.h"
-#include "latency/cpu_work.h"
+#include "backends/cpu/executable.h"
+#include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/prices.h"
+#include "backends/cpu/runner.h"
+#include "base/thread_pool.h"
 #include "support/random_model.h"
 
 namespace lasnet {

@@ -5,11 +5,11 @@
 #include <cmath>
 #include <random>
 
-#include "core/random.h"
-#include "kernels/cpu/kernels.h"
-#include "kernels/reference/reference.h"
-#include "kernels/tap_offsets.h"
-#include "schedule/schedule.h"
+#include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/tiling.h"
+#include "backends/reference/kernels.h"
+#include "base/random.h"
+#include "mask/tap_offsets.h"
 #include "support/param_name.h"
 #include "support/random_model.h"
 

@@ -5,7 +5,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/denormals.h"
+#include "base/denormals.h"
 #include "lasnet/error.h"
 #include "support/param_name.h"
 #include "support/random_model.h"

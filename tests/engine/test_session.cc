@@ -12,8 +12,8 @@
 #include <stdexcept>
 #include <thread>
 
-#include "engine/cpu_executable.h"
-#include "kernels/cpu/kernels.h"
+#include "backends/cpu/executable.h"
+#include "backends/cpu/kernels/kernels.h"
 #include "lasnet/error.h"
 #include "lasnet/geometry.h"
 #include "support/param_name.h"

@@ -2,8 +2,8 @@
 // Error.
 #include <cstdlib>
 
+#include "formats/metadata.h"
 #include "lasnet/error.h"
-#include "model/metadata.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);

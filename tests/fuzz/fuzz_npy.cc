@@ -1,7 +1,7 @@
 // Any bytes either parse as an array whose values are no more than its bytes or throw Error.
 #include <cstdlib>
 
-#include "core/npy.h"
+#include "formats/npy.h"
 #include "lasnet/error.h"
 
 namespace {

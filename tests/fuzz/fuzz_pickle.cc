@@ -3,11 +3,11 @@
 #include <cstdlib>
 #include <vector>
 
+#include "formats/pytorch/pickle_globals.h"
+#include "formats/pytorch/pytorch_file.h"
+#include "formats/pytorch/state_dict.h"
+#include "formats/pytorch/unpickler.h"
 #include "lasnet/error.h"
-#include "model/pickle_globals.h"
-#include "model/pytorch_file.h"
-#include "model/state_dict.h"
-#include "model/unpickler.h"
 
 namespace {
 

@@ -1,8 +1,8 @@
 // Any bytes either are a checkpoint, whose tensors can be read or are refused one by one, or throw Error.
 #include <cstdlib>
 
+#include "formats/pytorch/pytorch_file.h"
 #include "lasnet/error.h"
-#include "model/pytorch_file.h"
 
 namespace {
 

@@ -1,8 +1,8 @@
 // Any bytes either parse as a safetensors file, whose tensors are no more than its bytes, or throw Error.
 #include <cstdlib>
 
+#include "formats/safetensors.h"
 #include "lasnet/error.h"
-#include "model/safetensors.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {

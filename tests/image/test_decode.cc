@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstdlib>
 
-#include "core/random.h"
+#include "base/random.h"
 #include "encoders.h"
 #include "image/codec.h"
 #include "support/expect_error.h"

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <set>
 
-#include "core/file.h"
+#include "base/file.h"
 #include "image/codec.h"
 #include "support/expect_error.h"
 

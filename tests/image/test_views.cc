@@ -4,7 +4,7 @@
 #include <cmath>
 #include <limits>
 
-#include "core/random.h"
+#include "base/random.h"
 #include "lasnet/image.h"
 #include "support/expect_error.h"
 #include "support/param_name.h"

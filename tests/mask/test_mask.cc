@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <set>
 
-#include "core/random.h"
+#include "base/random.h"
 #include "lasnet/error.h"
 #include "lasnet/mask.h"
 #include "mask/active_lists.h"

@@ -1,7 +1,7 @@
 // Files are the same whatever locale the program around the library has set.
+#include "formats/metadata.h"
 #include "lasnet/hardware.h"
 #include "lasnet/schedule.h"
-#include "model/metadata.h"
 #include "report/plot.h"
 #include "support/comma_locale.h"
 #include "support/expect_error.h"

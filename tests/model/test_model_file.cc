@@ -2,9 +2,9 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "model/float_formats.h"
-#include "model/metadata.h"
-#include "model/safetensors.h"
+#include "formats/float_formats.h"
+#include "formats/metadata.h"
+#include "formats/safetensors.h"
 #include "support/expect_error.h"
 #include "support/full_disk.h"
 #include "support/random_model.h"

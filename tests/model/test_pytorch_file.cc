@@ -7,10 +7,10 @@
 #include <filesystem>
 #include <functional>
 
-#include "core/npy.h"
-#include "model/pytorch_file.h"
-#include "model/safetensors.h"
-#include "model/unpickler.h"
+#include "formats/npy.h"
+#include "formats/pytorch/pytorch_file.h"
+#include "formats/pytorch/unpickler.h"
+#include "formats/safetensors.h"
 #include "support/expect_error.h"
 #include "support/pth_writer.h"
 #include "support/random_model.h"

@@ -2,9 +2,9 @@
 #include <cmath>
 #include <cstring>
 
-#include "core/random.h"
-#include "model/float_formats.h"
-#include "model/safetensors.h"
+#include "base/random.h"
+#include "formats/float_formats.h"
+#include "formats/safetensors.h"
 #include "support/expect_error.h"
 #include "support/full_disk.h"
 #include "support/temporary_dir.h"

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "core/random.h"
+#include "base/random.h"
 #include "lasnet/engine.h"
 #include "lasnet/geometry.h"
 

@@ -1,7 +1,7 @@
 // dump_networks DIR: writes the weights and inputs of the fixtures for make_fixtures.py.
 #include <iostream>
 
-#include "core/npy.h"
+#include "formats/npy.h"
 #include "torchvision/networks.h"
 
 int main(int argc, char** argv) {

@@ -1,7 +1,7 @@
 // Static networks against logits of torchvision's own implementation (data/, made by make_fixtures.py).
 #include <gtest/gtest.h>
 
-#include "core/npy.h"
+#include "formats/npy.h"
 #include "torchvision/networks.h"
 
 namespace lasnet {

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <string>
 
-#include "core/random.h"
+#include "base/random.h"
 #include "lasnet/image.h"
 
 namespace lasnet::test {

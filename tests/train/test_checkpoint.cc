@@ -6,9 +6,9 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "core/file.h"
+#include "base/file.h"
+#include "formats/safetensors.h"
 #include "lasnet/error.h"
-#include "model/safetensors.h"
 #include "support/expect_error.h"
 #include "support/temporary_dir.h"
 #include "train/config.h"

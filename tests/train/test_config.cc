@@ -7,7 +7,7 @@
 #include <fstream>
 
 #include "lasnet/error.h"
-#include "model/normalisation.h"
+#include "network/normalisation.h"
 #include "train/config.h"
 
 namespace lasnet {

@@ -8,10 +8,10 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "formats/safetensors.h"
 #include "lasnet/engine.h"
 #include "lasnet/error.h"
 #include "lasnet/train.h"
-#include "model/safetensors.h"
 #include "support/pth_writer.h"
 #include "synthetic_folder.h"
 #include "train/autocast.h"

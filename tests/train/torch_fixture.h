@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "formats/safetensors.h"
 #include "lasnet/model.h"
-#include "model/safetensors.h"
 #include "train/masked_net.h"
 
 namespace lasnet::test {

@@ -23,9 +23,9 @@
 #include <typeinfo>
 #include <vector>
 
-#include "kernels/cuda/runtime.h"
+#include "backends/cuda/kernels/runtime.h"
+#include "formats/float_formats.h"
 #include "lasnet/precision.h"
-#include "model/float_formats.h"
 
 #define __global__
 #define __device__

@@ -9,7 +9,7 @@
 #include <optional>
 #include <utility>
 
-#include "core/fail.h"
+#include "base/fail.h"
 #include "cuda_emulation.h"
 #include "races.h"
 

@@ -1,0 +1,66 @@
+#include "input_options.h"
+
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+
+#include "base/fail.h"
+#include "formats/npy.h"
+
+namespace lasnet::cli {
+void add_input_options(CLI::App& app, InputOptions& options) {
+  add_number(app, "--size,--input-size", options.size, 32, 8192,
+             "Crop to N x N px instead of the model's own size")
+      ->default_str("");
+  app.add_flag("--no-crop", options.no_crop, "Keep the whole photograph, at its aspect ratio");
+}
+
+Preprocessing apply(const InputOptions& options, Preprocessing preprocessing) {
+  if (options.size > 0) {
+    const double scale = preprocessing.crop > 0
+                             ? static_cast<double>(preprocessing.resize) / preprocessing.crop
+                             : 256.0 / 224.0;
+    preprocessing.resize = static_cast<int>(std::lround(options.size * scale));
+    preprocessing.crop = options.size;
+  }
+  if (options.no_crop) {
+    // The network then sees objects at the scale it was trained on: the crop's side, not the resized one's.
+    if (preprocessing.crop > 0) preprocessing.resize = preprocessing.crop;
+    preprocessing.crop = 0;
+  }
+  return preprocessing;
+}
+
+MaskSet load_masks(const std::string& dir, const std::string& option) {
+  namespace fs = std::filesystem;
+  if (!fs::is_directory(dir)) {
+    fail("{} {}: {}; expected a folder with one <block>.npy per block, as lasnet forward --masks writes it",
+         option, dir, fs::exists(dir) ? "is no folder" : "no such folder");
+  }
+  MaskSet masks;
+  std::error_code error;
+  for (fs::directory_iterator entry(dir, error), end; !error && entry != end; entry.increment(error)) {
+    const fs::path& path = entry->path();
+    if (path.extension() == ".npy") masks[path.stem().string()] = load_npy_u8(path.string());
+  }
+  if (error) fail("{} {}: cannot be listed: {}", option, dir, error.message());
+  if (masks.empty()) fail("{} {}: there is no .npy file in it; expected <block>.npy per block", option, dir);
+  return masks;
+}
+
+MapSize parse_size(const std::string& text) {
+  constexpr int kMinSide = 32, kMaxSide = 8192;
+  const auto side = [&](size_t begin, size_t end) -> int64_t {
+    int value = 0;
+    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
+    if (error != std::errc() || stop != text.data() + end || value < kMinSide || value > kMaxSide) {
+      fail("'{}': expected a side in px or HEIGHTxWIDTH, each from {} to {}", text, kMinSide, kMaxSide);
+    }
+    return value;
+  };
+  const size_t cross = text.find('x');
+  if (cross == std::string::npos) return {side(0, text.size()), side(0, text.size())};
+  return {side(0, cross), side(cross + 1, text.size())};
+}
+
+}  // namespace lasnet::cli

@@ -1,0 +1,85 @@
+// lasnet-train, which `lasnet train` becomes: a thin front end to train(): options over a TOML file over
+// defaults, progress, and Ctrl-C.
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <string_view>
+
+#include "base/fail.h"
+#include "lasnet/train.h"
+#include "log.h"
+#include "machine.h"
+#include "output.h"
+#include "program.h"
+#include "train_options.h"
+#include "train_progress.h"
+
+namespace lasnet::cli {
+namespace {
+
+volatile std::sig_atomic_t interrupted = 0;
+
+/// Says so at once, as a step can take a minute: only with what a signal handler may call.
+void on_interrupt(int) {
+  interrupted = 1;
+  constexpr std::string_view kText = "\nsaving after this step; once more to quit\n";
+  const int error = errno;
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText.data(), kText.size());
+  errno = error;
+}
+
+/// The first Ctrl-C asks training to stop at the next step; the second, with the default action back, kills.
+/// So do SIGTERM and the end of the terminal, unless that is ignored (nohup).
+void install_interrupt_handler() {
+  struct sigaction action = {};
+  action.sa_handler = on_interrupt;
+  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  struct sigaction before = {};
+  if (sigaction(SIGHUP, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)
+    sigaction(SIGHUP, &action, nullptr);
+}
+
+int train(const TrainOptions& options) {
+  TrainConfig config = resolve(options);
+  if (config.threads == 0) config.threads = default_threads();
+  install_interrupt_handler();
+  TrainProgress progress(config.output);
+  TrainObserver observer = progress.observer();
+  observer.should_stop = [] { return interrupted != 0; };
+  const TrainResult result = lasnet::train(config, observer);
+  progress.finish();
+  if (!result.completed) {
+    log_warning(result.checkpoint_path.empty()
+                    ? "stopped before the first step: nothing was saved; the same command starts again"
+                    : fmt::format("stopped; the checkpoint is in {0}. `lasnet train --resume -o {0}` goes on",
+                                  config.output));
+    return kExitInterrupted;
+  }
+  if (options.json) {
+    if (!result.target_met) log_warning(verdict(result));
+    print_json(to_json(result));
+  } else {
+    print(to_text(result));
+  }
+  return 0;
+}
+
+int run_command(int argc, char** argv) {
+  const auto parser = make_parser("lasnet train", "Train a dynamic network on an image folder");
+  CLI::App& app = *parser;
+  TrainOptions options;
+  add_train_options(app, options);
+  add_json_flag(app, options.json);
+  if (const int code = parse(app, argc, argv); code >= 0) return code;
+  return train(options);
+}
+
+}  // namespace
+}  // namespace lasnet::cli
+
+int main(int argc, char** argv) {
+  return lasnet::cli::guarded([&] { return lasnet::cli::run_command(argc, argv); });
+}

@@ -1,0 +1,282 @@
+#include "train_options.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <optional>
+#include <string_view>
+
+#include "base/fail.h"
+#include "lasnet/hardware.h"
+#include "network/normalisation.h"
+#include "train/config.h"
+
+namespace lasnet::cli {
+namespace {
+
+struct Help {
+  std::string_view key;  ///< of visit_fields
+  const char* group;
+  const char* text;
+};
+
+constexpr const char* kData = "Data";
+constexpr const char* kNetwork = "Network";
+constexpr const char* kSchedule = "Schedule";
+constexpr const char* kMasks = "Masks and losses";
+constexpr const char* kRun = "Run";
+
+constexpr std::array kHelp = {
+    Help{"data", kData, "Required. Folder with train/<class>/ and val/<class>/, or with class folders only"},
+    Help{"val_fraction", kData, "Share held out per class when there is no val/"},
+    Help{"skip_unreadable", kData,
+         "Decode every image first, and leave out those that cannot be; else the first one ends the run"},
+    Help{"max_pixels", kData, "Refuse images of more pixels than that, before they take memory"},
+    Help{"strict_images", kData,
+         "Refuse damaged JPEG files that can be decoded; else they are used with a warning"},
+    Help{"size", kData,
+         "Crop in px, for training and evaluation. Default of this and --resize: what the model file of "
+         "--init says"},
+    Help{"resize", kData, "Shorter side before the evaluation crop, px; 0: size * 256 / 224"},
+    Help{"mean", kData,
+         "Of red, green and blue in 0 ... 1, or imagenet, raw or inception; default: what the model file of "
+         "--init "
+         "says, else imagenet"},
+    Help{"std", kData, "The same of the standard deviation"},
+    Help{"crop_min_scale", kData,
+         "Least share of the area of a random crop; 0.08, and --size 224, with an --init of ImageNet's stem"},
+    Help{"flip", kData, "No random horizontal flips"},
+    Help{"arch", kNetwork,
+         "Architecture, e.g. resnet50 or regnet_y_400mf; lasnet info lists them. Default of this, --width, "
+         "--stem "
+         "and --se: what the file of --init says"},
+    Help{"width", kNetwork, "Channel multiplier"},
+    Help{"stem", kNetwork, "imagenet, or small for 32 to 128 px"},
+    Help{"granularity", kNetwork,
+         "Required. S per stage or block, e.g. 4-4-2-1; auto: what `lasnet search` chooses"},
+    Help{"hardware", kNetwork, "Of --granularity auto: hardware to be fast on; default: this machine"},
+    Help{"se", kNetwork, "What Squeeze-and-Excitation (RegNetY) averages: active or dense (all pixels)"},
+    Help{"target", kNetwork, "MAC ratio of the whole network"},
+    Help{"state_dict", kNetwork, "Of --init: which of a checkpoint's state dicts to read, e.g. model_ema"},
+    Help{"init", kNetwork,
+         "Weights to start from (.safetensors, .pth); else static ones are pre-trained first. A dynamic "
+         "model's "
+         "maskers are kept"},
+    Help{"fresh_maskers", kNetwork, "Leave out the maskers of --init"},
+    Help{"teacher", kNetwork, "Model to distil from; default: the static network"},
+    Help{"epochs", kSchedule, "Epochs of dynamic fine-tuning"},
+    Help{"pretrain_epochs", kSchedule,
+         "Epochs of static pre-training, without --init or where its classes are others"},
+    Help{"control_epochs", kSchedule,
+         "Epochs of a static control, fine-tuned like the dynamic network; 0: none"},
+    Help{"batch", kSchedule, "Images per step"},
+    Help{"lr", kSchedule, "Learning rate of fine-tuning for a batch of 256; scaled by batch / 256"},
+    Help{"pretrain_lr", kSchedule, "The same of pre-training"},
+    Help{"masker_lr_multiplier", kSchedule, "The maskers' learning rate over --lr; of RegNets 1"},
+    Help{"momentum", kSchedule, "Nesterov momentum"},
+    Help{"weight_decay", kSchedule, "Weight decay of fine-tuning"},
+    Help{"pretrain_weight_decay", kSchedule, "Weight decay of pre-training"},
+    Help{"label_smoothing", kSchedule, "Of the cross-entropy"},
+    Help{"lambda_flops", kMasks, "Weight of the MAC budget and bounds"},
+    Help{"alpha_distill", kMasks, "Weight of the distillation"},
+    Help{"temperature_distill", kMasks, "Softmax temperature of the distillation"},
+    Help{"gumbel_start", kMasks, "Gumbel-Softmax temperature at the start ..."},
+    Help{"gumbel_end", kMasks, "... and at the end"},
+    Help{"masker_bias", kMasks, "Initial bias towards active patches; 0: 5 for ResNets, 10 for RegNets"},
+    Help{"straight_through_dilation", kMasks, "Give the dilated mask's MACs a gradient"},
+    Help{"standardise_maskers", kMasks,
+         "Standardise what maskers see (BatchNorm, folded into their weights in the model file)"},
+    Help{"fit_images", kMasks,
+         "Fit fresh maskers on that many images before the first step, to what patches do to the logits"},
+    Help{"target_ramp", kMasks, "Share of the steps over which the target falls from 1 to --target"},
+    Help{"bounds_hold", kMasks, "Share of the blocks' bounds that stays: 0 frees blocks, 1 pins them"},
+    Help{"norm_images", kMasks,
+         "Take BatchNorm's statistics anew after each epoch, as the mean over batches of that many images"},
+    Help{"noise_end", kMasks, "Scale of the Gumbel noise in the last fifth of the steps; falls from 1"},
+    Help{"hold_budget", kMasks,
+         "Choose a rate for each block, and move its masker's bias after each step towards it"},
+    Help{"alpha_features", kMasks, "Weight of the distillation of the stages' outputs"},
+    Help{"seed", kRun, "Of the initial weights, the split and the augmentation"},
+    Help{"threads", kRun, "Threads; 0: one per physical core"},
+    Help{"precision", kRun,
+         "Of the convolutions: fp32; bf16 (mixed precision); auto: the faster of both here, measured before "
+         "the first step"},
+    Help{"output", kRun, "Required. Folder for the models, the log and the checkpoint"},
+    Help{"resume", kRun, "Go on from the checkpoint in the output folder; needs no other option but -o"},
+    Help{"overwrite", kRun, "Start anew where the output folder holds a run"},
+};
+
+const Help& help_of(std::string_view key) {
+  const auto found =
+      std::find_if(kHelp.begin(), kHelp.end(), [&](const Help& help) { return help.key == key; });
+  if (found == kHelp.end()) fail("train: the option {} has no help", key);
+  return *found;
+}
+
+/// As the parser takes it.
+std::string option_names(std::string_view key) { return (key == "output" ? "-o," : "") + option_name(key); }
+
+/// Sets the field `key`, whose type is T, whenever it is called: options are remembered, not applied, so that
+/// they win over the file whatever comes first.
+template <typename T>
+ConfigOverride assignment(std::string_view key, T value) {
+  const auto apply = [key, value](TrainConfig& config) {
+    visit_fields(config, [&](std::string_view field, auto& member) {
+      if constexpr (std::is_same_v<std::remove_reference_t<decltype(member)>, T>) {
+        if (field == key) member = value;
+      }
+    });
+  };
+  return {std::string(key), apply};
+}
+
+/// Declares the option of one field; its type decides how the text is read.
+class FieldDeclarer {
+ public:
+  FieldDeclarer(CLI::App& app, TrainOptions& options) : app_(app), options_(options) {}
+
+  void operator()(const char* key, bool value) const {
+    std::string name = option_names(key);
+    if (value) name.insert(2, "no-");
+    auto set = [&overrides = options_.overrides, key, value] {
+      overrides.push_back(assignment(key, !value));
+    };
+    app_.add_flag_callback(name, set, help_of(key).text)->group(help_of(key).group);
+  }
+
+  void operator()(const char* key, StemKind value) const {
+    parsed(key, to_string(value), [](const std::string& text) { return parse_stem(text); });
+  }
+
+  void operator()(const char* key, SePool value) const {
+    parsed(key, to_string(value), [](const std::string& text) { return parse_se_pool(text); });
+  }
+
+  void operator()(const char* key, const std::vector<int>&) const {
+    parsed(key, "", [](const std::string& text) { return parse_train_granularity(text); });
+  }
+
+  void operator()(const char* key, const std::vector<float>&) const {
+    if (std::string_view(key) == "std") {
+      parsed(key, "", parse_std);
+      return;
+    }
+    // The name of a mean says its deviation too, unless that is given.
+    auto accept = [&overrides = options_.overrides, key](const std::string& text) {
+      overrides.push_back(assignment(key, parse_mean(text)));
+      if (const auto known = find_normalisation(text))
+        overrides.insert(overrides.begin(), assignment("std", known->std));
+    };
+    describe(add_parsed(app_, option_names(key), "", accept), key, "");
+  }
+
+  template <typename T>
+  void operator()(const char* key, const T& value) const {
+    auto set = [&overrides = options_.overrides, key](const T& given) {
+      overrides.push_back(assignment(key, given));
+    };
+    describe(app_.add_option_function<T>(option_names(key), set), key, fmt::format("{}", value));
+  }
+
+ private:
+  template <typename Parse>
+  void parsed(const char* key, const std::string& value, Parse parse) const {
+    auto accept = [&overrides = options_.overrides, key, parse](const std::string& text) {
+      overrides.push_back(assignment(key, parse(text)));
+    };
+    describe(add_parsed(app_, option_names(key), "", accept), key, value);
+  }
+
+  static void describe(CLI::Option* option, const char* key, const std::string& value) {
+    option->description(help_of(key).text)->default_str(value)->group(help_of(key).group);
+  }
+
+  CLI::App& app_;
+  TrainOptions& options_;
+};
+
+/// Defaults for a network and where it starts: `given` says both, as far as files and options do. The network
+/// and the size of images are what the weights to start from describe; no architecture if they describe none.
+TrainConfig defaults_for(const TrainConfig& given) {
+  if (given.init.empty()) return default_train_config(given.arch, false);
+  ArchConfig arch = given.arch;
+  const std::optional<ArchConfig> described = described_architecture(given.init, given.state_dict);
+  if (described) {
+    arch = *described;
+    arch.classes = TrainConfig().arch.classes;
+  }
+  TrainConfig config = default_train_config(arch, true);
+  config.arch = described ? arch : TrainConfig().arch;
+  if (!described) config.arch.name.clear();
+  const std::optional<Preprocessing> images = described_preprocessing(given.init, given.state_dict);
+  if (images && images->crop >= kLeastTrainingSize)
+    config.size = images->crop, config.resize = images->resize;
+  return config;
+}
+
+/// What check_train_config and make_spec refuse is a wrong use of the program, unless it stands in the file.
+/// Values are named by their options.
+void check(const TrainConfig& config, const TrainOptions& options) {
+  try {
+    check_train_config(config);
+    if (config.arch.name.empty()) {
+      fail("--arch is missing: {}expected an architecture, e.g. resnet50",
+           config.init.empty() ? "" : config.init + " does not say which network it holds; ");
+    }
+    ArchConfig arch = config.arch;
+    if (arch.granularity == kAutoGranularity) arch.granularity.clear();
+    make_spec(arch);
+    if (!config.hardware.empty()) load_hardware(config.hardware);
+  } catch (const ConfigError& error) {
+    const bool given =
+        std::ranges::find(options.overrides, error.key(), &ConfigOverride::key) != options.overrides.end();
+    const bool from_file = !options.config.empty() && !given;
+    if (from_file) fail("{}: {}", options.config, error.what());
+    throw UsageError(error.what());
+  } catch (const Error& error) {
+    throw UsageError(error.what());
+  }
+}
+
+}  // namespace
+
+void add_train_options(CLI::App& app, TrainOptions& options) {
+  app.add_option("--config", options.config,
+                 "TOML file with keys named as these options, _ for - and without no-; options given here "
+                 "win over it")
+      ->type_name("FILE.toml");
+  const TrainConfig defaults;
+  visit_fields(defaults, FieldDeclarer(app, options));
+}
+
+TrainConfig resolve(const TrainOptions& options) {
+  const auto settled_over = [&](TrainConfig config) {
+    if (!options.config.empty()) config = load_train_config(options.config, config);
+    for (const ConfigOverride& given : options.overrides) given.apply(config);
+    return config;
+  };
+  const TrainConfig given = settled_over({});
+  if (given.resume && !given.output.empty()) {
+    // Whatever is given has to be what the run was started with, which is compared later.
+    if (const auto stored = resumed_config(given.output)) {
+      const TrainConfig config = settled_over(*stored);
+      check(config, options);
+      return config;
+    }
+    if (given.data.empty())
+      throw UsageError(
+          fmt::format("--resume: {} holds no checkpoint; give the folder of a run (-o)", given.output));
+  }
+  // The teacher's type shows when it is read: better to miss it now than after the images.
+  for (const auto& file : {given.init, given.teacher}) {
+    if (!file.empty() && !std::filesystem::is_regular_file(file)) fail("{}: no such file", file);
+  }
+  const TrainConfig defaults = defaults_for(given);
+  TrainConfig config = settled_over(defaults);
+  // The file's resize belongs to its crop.
+  if (config.size != defaults.size && config.resize == defaults.resize) config.resize = 0;
+  check(config, options);
+  return config;
+}
+
+}  // namespace lasnet::cli

@@ -1,0 +1,42 @@
+#include "backends/cpu/channel_blocks.h"
+
+#include <algorithm>
+
+namespace lasnet {
+namespace {
+
+int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+/// Blocks of at most `width` output channels.
+std::vector<ChannelBlock> cut_blocks(const GroupedShape& shape, int width, int vector_width) {
+  std::vector<ChannelBlock> blocks;
+  for (int channel = 0; channel < shape.out; channel += width) {
+    int end = std::min(channel + width, shape.out);
+    int first_group = channel / shape.group_out(), last_group = (end - 1) / shape.group_out();
+    blocks.push_back({.channel = channel,
+                      .width = round_up(end - channel, vector_width),
+                      .input = first_group * shape.group_in,
+                      .run = (last_group - first_group + 1) * shape.group_in});
+  }
+  return blocks;
+}
+
+int64_t macs_per_tap(const std::vector<ChannelBlock>& blocks) {
+  int64_t macs = 0;
+  for (const ChannelBlock& block : blocks) macs += int64_t{block.width} * block.run;
+  return macs;
+}
+
+}  // namespace
+
+std::vector<ChannelBlock> cut_channel_blocks(const GroupedShape& shape, int block_width, int vector_width) {
+  std::vector<ChannelBlock> best = cut_blocks(shape, block_width, vector_width);
+  if (shape.groups == 1) return best;
+  for (int width = block_width - vector_width; width > 0; width -= vector_width) {
+    std::vector<ChannelBlock> blocks = cut_blocks(shape, width, vector_width);
+    if (macs_per_tap(blocks) < macs_per_tap(best)) best = std::move(blocks);
+  }
+  return best;
+}
+
+}  // namespace lasnet

@@ -1,0 +1,20 @@
+// How the CPU kernels' maps and copied patches lie in memory: shared by the engine and the latency model.
+#pragma once
+
+#include "base/math.h"
+#include "lasnet/model.h"
+
+namespace lasnet {
+
+/// Floats between the pixels of a map: whole vectors of the widest instruction set.
+constexpr int64_t map_pitch(int64_t channels) { return round_up(channels, 16); }
+
+/// Whether a kernel row of the convolution is one contiguous run of a map of this pitch.
+inline bool merges_rows(const ConvSpec& conv, int64_t pitch) {
+  return conv.kernel > 1 && conv.groups == 1 && pitch == conv.in_channels;
+}
+
+/// Pixels on a side of the square that a 3x3 convolution of this stride reads for `outputs` x `outputs`.
+constexpr int64_t halo_side(int64_t outputs, int64_t stride) { return (outputs - 1) * stride + 3; }
+
+}  // namespace lasnet

@@ -1,0 +1,20 @@
+// Which patches of a block are active: the masker, by each of its schedules, and the patch sums it reads.
+#pragma once
+
+#include "backends/cpu/loops.h"
+#include "backends/cpu/memory.h"
+#include "engine/executable.h"
+
+namespace lasnet {
+
+/// Fills memory.differences and memory.patches for a dynamic block, by the masker or `request`'s forced
+/// patches: runs the masking operations of its program.
+MaskOutcome decide(const CpuExecutable& executable, size_t index, const RunRequest& request,
+                   BlockMemory& memory, CpuLoops& loops);
+
+/// Sums of cells (patches of the sums' grid) [first, last) of `lists`, of channels [begin, end), from their
+/// map.
+void refresh_sums(PatchSums& sums, const ActiveLists& lists, int64_t first, int64_t last, int begin, int end,
+                  const CpuKernels& kernels);
+
+}  // namespace lasnet

@@ -1,0 +1,207 @@
+#include "backends/cpu/memory.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/fail.h"
+#include "base/memory.h"
+#include "mask/tap_offsets.h"
+
+namespace lasnet {
+namespace {
+
+/// Roles of scratch maps: inner maps are 0, 1.
+constexpr size_t kAddendRole = 2;
+
+}  // namespace
+
+CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images)
+    : CpuMemory(executable, geometry, images, Pass::take) {}
+
+int64_t CpuMemory::bytes_for(const CpuExecutable& executable, const NetworkGeometry& geometry,
+                             int64_t images) {
+  return CpuMemory(executable, geometry, images, Pass::measure).bytes_;
+}
+
+CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images,
+                     Pass pass)
+    : images_(images), pass_(pass) {
+  if (pass == Pass::take) {
+    require_memory(bytes_for(executable, geometry, images),
+                   fmt::format("a batch of {} images of {} x {} px", images, geometry.input.height,
+                               geometry.input.width),
+                   "use a smaller batch, input size or network");
+  }
+  plan_stem(executable, geometry);
+  std::vector<CpuBlockProgram> programs = cpu_programs(executable.spec(), geometry, executable.plan());
+  CpuMap* x = trunk;
+  for (size_t i = 0; i < geometry.blocks.size(); ++i) {
+    plan_block(executable, i, geometry.blocks[i], std::move(programs[i]), x);
+    x = blocks.back().y;
+  }
+  plan_head(executable);
+}
+
+AlignedBuffer CpuMemory::new_buffer(int64_t floats) {
+  bytes_ += floats * static_cast<int64_t>(sizeof(float));
+  return pass_ == Pass::take ? AlignedBuffer(floats) : AlignedBuffer::without_memory(floats);
+}
+
+void CpuMemory::grow(AlignedBuffer& buffer, int64_t floats) {
+  if (buffer.size() >= floats) return;
+  bytes_ -= buffer.size() * static_cast<int64_t>(sizeof(float));
+  buffer = AlignedBuffer();  // before there are two
+  buffer = new_buffer(floats);
+}
+
+CpuMap* CpuMemory::new_map(MapSize size, int64_t channels) {
+  maps_.push_back({size, map_pitch(channels), new_buffer(CpuMap::floats(size, channels, images_))});
+  return &maps_.back();
+}
+
+CpuMap* CpuMemory::scratch_map(size_t role, MapSize size, int64_t channels) {
+  CpuMap*& map = scratch_[{role, size.height, size.width, channels}];
+  if (map == nullptr) map = new_map(size, channels);
+  return map;
+}
+
+BlockLists* CpuMemory::shared_lists(const BlockGeometry& geometry, const ListOptions& options) {
+  ListKey key{geometry.input.height, geometry.input.width,      geometry.middle.height,
+              geometry.middle.width, geometry.grid.granularity, options};
+  auto [entry, is_new] = lists_.try_emplace(key);
+  if (is_new) {
+    ActiveListBuilder builder(geometry, options, images_);
+    bytes_ += 2 * builder.list_bytes();
+    if (pass_ == Pass::measure) return &entry->second;
+    std::vector<uint8_t> all(images_ * builder.grid().patches(), 1);
+    builder.build(all, entry->second.everything);
+    builder.reserve(entry->second.current);
+  }
+  return &entry->second;
+}
+
+PatchSums* CpuMemory::sums_of(const CpuMap& map, int cell, int channels) {
+  auto found = sums_.find(&map);
+  if (found == sums_.end()) {
+    PatchGrid cells{map.size, cell};
+    AlignedBuffer data = new_buffer(images_ * cells.patches() * map.pitch);
+    found = sums_.emplace(&map, PatchSums{&map, cells, channels, std::move(data)}).first;
+  }
+  return &found->second;
+}
+
+void CpuMemory::plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMemory& block) {
+  const CpuMap& in = *block.inner[0];
+  int64_t side = halo_side(grid.granularity, conv.spec.stride);
+  grow(gathered_.data, images_ * grid.patches() * side * side * in.pitch);
+  if (pass_ == Pass::take) {
+    gathered_.centres.reserve(std::max<size_t>(gathered_.centres.capacity(), images_ * grid.map.pixels()));
+  }
+  block.gathered = &gathered_;
+  block.gathered_taps = tap_offsets(conv.spec.kernel, side, in.pitch, conv.merge_rows);
+}
+
+void CpuMemory::plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry) {
+  const ConvSpec& conv = executable.stem().spec;
+  int64_t border = conv.padding(), channels = conv.in_channels;
+  stem.row_pixels = geometry.input.width + 2 * border;
+  stem.image_pixels = (geometry.input.height + 2 * border) * stem.row_pixels;
+  if (images_ * stem.image_pixels > std::numeric_limits<int32_t>::max()) {
+    fail("a batch of {} images of {} x {} exceeds 2^31 pixels; use a smaller batch", images_,
+         geometry.input.height, geometry.input.width);
+  }
+  stem.image = new_buffer(images_ * stem.image_pixels * channels);
+  stem.taps = tap_offsets(conv.kernel, stem.row_pixels, channels, executable.stem().merge_rows);
+  stem.output = new_map(geometry.stem, conv.out_channels);
+  trunk = executable.spec().stem_pool ? new_map(geometry.trunk, conv.out_channels) : stem.output;
+  if (pass_ == Pass::take) list_stem_pixels(executable, geometry);
+}
+
+void CpuMemory::list_stem_pixels(const CpuExecutable& executable, const NetworkGeometry& geometry) {
+  const ConvSpec& conv = executable.stem().spec;
+  int64_t border = conv.padding();
+  stem.pixels.reserve(images_ * geometry.stem.pixels(), images_);
+  for (int64_t n = 0; n < images_; ++n) {
+    for (int64_t y = 0; y < geometry.stem.height; ++y) {
+      int64_t in = n * stem.image_pixels + (y * conv.stride + border) * stem.row_pixels + border;
+      stem.pixels.append({in, conv.stride, bordered_index(geometry.stem, n, y, 0), geometry.stem.width});
+    }
+  }
+}
+
+void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry,
+                           CpuBlockProgram program, CpuMap* x) {
+  const BlockSpec& spec = executable.spec().blocks[index];
+  const CpuBlock& compiled = executable.blocks()[index];
+  int64_t patches = spec.is_dynamic() ? images_ * geometry.grid.patches() : 0;
+  ListOptions options{.stride = spec.stride,
+                      .projected = spec.projection.has_value(),
+                      .by_row = spec.squeeze_excite.has_value()};
+  BlockMemory block{.program = std::move(program),
+                    .computed = {},
+                    .images = images_,
+                    .x = x,
+                    .inner = {},
+                    .y = spec.projection ? new_map(geometry.output, spec.out_channels) : x,
+                    .taps = {},
+                    .projection_taps = {},
+                    .squeeze_excite = {},
+                    .gathered_taps = {},
+                    .lists = shared_lists(geometry, options),
+                    .builder = {geometry, options, images_},
+                    .differences = std::vector<float>(patches),
+                    .patches = std::vector<uint8_t>(patches)};
+  CpuMap* in = x;
+  for (size_t i = 0; i < compiled.convs.size(); ++i) {
+    const CpuConv& conv = compiled.convs[i];
+    block.taps.push_back(tap_offsets(conv.spec.kernel, in->row_pixels(), in->pitch, conv.merge_rows));
+    if (i + 1 == compiled.convs.size()) break;
+    in = scratch_map(i, i == 0 ? geometry.middle : geometry.output, conv.spec.out_channels);
+    block.inner.push_back(in);
+  }
+  for (const auto& body : block.program.bodies) {
+    block.computed.resize(std::max(block.computed.size(), body.size()));
+  }
+  const PatchSumUse& sums = block.program.sums;
+  if (sums.reads) block.sums = sums_of(*x, sums.cell, executable.padded(spec.in_channels));
+  if (sums.keeps) block.kept_sums = sums_of(*block.y, sums.cell, executable.padded(spec.out_channels));
+  const BlockPlan& plan = executable.plan().blocks[index];
+  if (spec.is_dynamic() && plan.masker == MaskerSchedule::with_conv1) {
+    grow(pixel_dots_, bordered_pixels(x->size, images_));
+    block.pixel_dots = &pixel_dots_;
+  }
+  if (plan.gather == GatherSchedule::copied) plan_gather(compiled.convs[1], block.builder.grid(), block);
+  if (plan.scatter == ScatterSchedule::separate) {
+    block.addend = scratch_map(kAddendRole, geometry.output, spec.out_channels);
+  }
+  if (compiled.projection) block.projection_taps = tap_offsets(1, x->row_pixels(), x->pitch, false);
+  if (compiled.squeeze_excite) {
+    const CpuSqueezeExcite& layers = *compiled.squeeze_excite;
+    block.squeeze_excite.pooled = new_buffer(images_ * layers.fc2.out_channels);
+    block.squeeze_excite.squeezed = new_buffer(images_ * layers.fc1.out_channels);
+    block.squeeze_excite.scale = new_buffer(images_ * layers.fc2.out_channels);
+    block.squeeze_excite.images.reserve(images_, images_);
+  }
+  blocks.push_back(std::move(block));
+}
+
+void CpuMemory::plan_head(const CpuExecutable& executable) {
+  pooled = new_buffer(images_ * executable.padded(executable.spec().features));
+  logits = new_buffer(images_ * executable.head().out_channels);
+  head_pixels.reserve(images_, images_);
+  head_pixels.append({0, 1, 0, images_});
+  if (pass_ == Pass::take) list_last_pixels();
+}
+
+void CpuMemory::list_last_pixels() {
+  const MapSize& map = blocks.back().y->size;
+  last_pixels.reserve(images_ * map.pixels(), images_);
+  for (int64_t n = 0; n < images_; ++n) {
+    for (int64_t y = 0; y < map.height; ++y) {
+      last_pixels.append({.in = 0, .in_step = 0, .out = bordered_index(map, n, y, 0), .length = map.width});
+    }
+    last_pixels.end_image();
+  }
+}
+
+}  // namespace lasnet

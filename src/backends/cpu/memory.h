@@ -1,0 +1,140 @@
+// Activation memory and pixel lists of one (batch, height, width): allocated once, reused by every run of
+// that size.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <tuple>
+#include <vector>
+
+#include "backends/cpu/executable.h"
+#include "backends/cpu/program.h"
+#include "mask/active_lists.h"
+
+namespace lasnet {
+
+/// A bordered NHWC map. The border is zero from allocation and no kernel writes it.
+struct CpuMap {
+  MapSize size;
+  int64_t pitch = 0;
+  AlignedBuffer data;
+
+  static int64_t floats(MapSize size, int64_t channels, int64_t images) {
+    return bordered_pixels(size, images) * map_pitch(channels);
+  }
+  int64_t row_pixels() const { return size.width + 2; }
+};
+
+/// Sums of a map over the cells of a grid. PatchSumUse says who makes them and keeps them up to date.
+struct PatchSums {
+  const CpuMap* map = nullptr;
+  PatchGrid grid;
+  int channels = 0;    ///< padded to the kernels' vectors
+  AlignedBuffer data;  ///< [N, rows, cols, map->pitch]
+};
+
+/// Active patches copied with their halo, one after the other: [patches, height, width, pitch].
+struct GatherBuffer {
+  AlignedBuffer data;
+  std::vector<int32_t> centres;  ///< of each active pixel's window, in pixels of the buffer
+};
+
+/// Lists of blocks with equal maps and grids: blocks run one after the other, so they share memory.
+struct BlockLists {
+  ActiveLists everything;  ///< every pixel
+  ActiveLists current;     ///< of the masks of the block that runs now
+};
+
+/// Squeeze-and-Excitation's vectors, a row per image, and which images have pixels to average.
+struct SqueezeExciteMemory {
+  AlignedBuffer pooled, squeezed, scale;
+  PixelList images;
+};
+
+/// One block's maps and lists. Pointers are into the CpuMemory.
+struct BlockMemory {
+  CpuBlockProgram program;
+  std::vector<int64_t> computed;  ///< pixels, by each operation of the body that ran last
+  int64_t images = 0;
+  CpuMap* x = nullptr;                     ///< input
+  std::vector<CpuMap*> inner;              ///< outputs of convs[0] ... convs[n - 2]
+  CpuMap* y = nullptr;                     ///< output; x itself in an identity block
+  std::vector<std::vector<int64_t>> taps;  ///< tap offsets of each of the convs
+  std::vector<int64_t> projection_taps;
+  SqueezeExciteMemory squeeze_excite;
+  PatchSums* sums = nullptr;       ///< what the masker reads; null: x itself
+  PatchSums* kept_sums = nullptr;  ///< of y, that a later masker reads; null: none
+  AlignedBuffer* pixel_dots =
+      nullptr;                       ///< of MaskerSchedule::with_conv1, indexed as x; null: another schedule
+  GatherBuffer* gathered = nullptr;  ///< of GatherSchedule::copied
+  std::vector<int64_t> gathered_taps;
+  CpuMap* addend = nullptr;  ///< of ScatterSchedule::separate: the last convolution's output, zero elsewhere
+  BlockLists* lists = nullptr;
+  ActiveListBuilder builder;
+  std::vector<float> differences;  ///< masker output [N, rows, cols]
+  std::vector<uint8_t> patches;    ///< decisions [N, rows, cols]
+};
+
+/// The network's input as the stem reads it: NHWC with 3 channels inside a zero border of the stem's padding.
+struct StemMemory {
+  AlignedBuffer image;
+  int64_t row_pixels = 0, image_pixels = 0;  ///< with border
+  std::vector<int64_t> taps;
+  PixelList pixels;
+  CpuMap* output = nullptr;
+};
+
+class CpuMemory {
+ public:
+  /// Throws Error if that is more memory than there is, before it takes any.
+  CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images);
+  /// Bytes of maps and lists that it would take.
+  static int64_t bytes_for(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images);
+  CpuMemory(const CpuMemory&) = delete;
+  CpuMemory& operator=(const CpuMemory&) = delete;
+
+  StemMemory stem;
+  CpuMap* trunk = nullptr;  ///< input of the first block
+  std::vector<BlockMemory> blocks;
+  AlignedBuffer pooled;   ///< [N, features padded]
+  AlignedBuffer logits;   ///< [N, classes padded]
+  PixelList head_pixels;  ///< one "pixel" per image
+  PixelList last_pixels;  ///< of the last map, for the average pool
+
+ private:
+  /// A plan is made twice: to measure what it needs, then to take it.
+  enum class Pass { measure, take };
+
+  CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images, Pass pass);
+  AlignedBuffer new_buffer(int64_t floats);
+  /// Makes a buffer that blocks share large enough for another.
+  void grow(AlignedBuffer& buffer, int64_t floats);
+  CpuMap* new_map(MapSize size, int64_t channels);
+  CpuMap* scratch_map(size_t role, MapSize size, int64_t channels);
+  BlockLists* shared_lists(const BlockGeometry& geometry, const ListOptions& options);
+  PatchSums* sums_of(const CpuMap& map, int cell, int channels);
+  void plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMemory& block);
+  void plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry);
+  void plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry,
+                  CpuBlockProgram program, CpuMap* x);
+  void plan_head(const CpuExecutable& executable);
+  void list_stem_pixels(const CpuExecutable& executable, const NetworkGeometry& geometry);
+  void list_last_pixels();
+
+  using ListKey =  // maps, granularity
+      std::tuple<int64_t, int64_t, int64_t, int64_t, int, ListOptions>;
+  using ScratchKey = std::tuple<size_t, int64_t, int64_t, int64_t>;  // role, height, width, channels
+
+  int64_t images_;
+  Pass pass_;
+  int64_t bytes_ = 0;
+  std::deque<CpuMap> maps_;
+  std::map<ScratchKey, CpuMap*> scratch_;
+  std::map<ListKey, BlockLists> lists_;
+  std::map<const CpuMap*, PatchSums> sums_;
+  AlignedBuffer pixel_dots_;
+  GatherBuffer gathered_;
+};
+
+}  // namespace lasnet

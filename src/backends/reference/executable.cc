@@ -1,0 +1,140 @@
+// The masked dense network in plain loops: computes everything, then multiplies by the mask. The oracle.
+#include "engine/executable.h"
+
+#include <algorithm>
+
+#include "backends/reference/kernels.h"
+#include "base/stopwatch.h"
+#include "engine/check_finite.h"
+#include "engine/fold.h"
+#include "engine/trace.h"
+
+namespace lasnet {
+namespace {
+
+struct ReferenceConv {
+  FoldedConv folded;
+  ConvSpec spec;
+
+  Tensor operator()(const Tensor& x) const {
+    return reference::conv2d(x, folded.weight, folded.bias, spec.stride, spec.groups);
+  }
+};
+
+class ReferenceExecutable final : public Executable {
+ public:
+  explicit ReferenceExecutable(const Model& model)
+      : Executable(model.spec, Backend::reference, Isa::scalar), weights_(model.weights) {}
+
+  std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
+
+  ReferenceConv conv(const ConvSpec& spec) const { return {fold(spec, weights_), spec}; }
+  const Tensor& weight(const std::string& name) const { return weights_.at(name); }
+
+ private:
+  Weights weights_;
+};
+
+/// One block of one run.
+struct ReferenceBlock {
+  const ReferenceExecutable& executable;
+  const BlockSpec& spec;
+  const BlockGeometry& geometry;
+  const RunRequest& request;
+  size_t index;
+
+  Tensor differences;
+  std::vector<uint8_t> patches;
+  ByteTensor mask;
+  std::vector<int64_t> active_counts, dilated_counts;
+
+  void decide(const Tensor& x) {
+    int64_t batch = request.batch(), pixels = geometry.output.pixels();
+    mask = ByteTensor({batch, geometry.output.height, geometry.output.width}, 1);
+    if (request.dense || !spec.is_dynamic()) return;
+    differences = reference::masker_differences(x, geometry.grid, spec.stride,
+                                                executable.weight(spec.masker_name() + ".weight"),
+                                                executable.weight(spec.masker_name() + ".bias"));
+    for (float difference : differences.data) patches.push_back(difference >= 0);
+    if (!request.forced_patches[index].empty()) patches = request.forced_patches[index];
+    std::vector<uint8_t> dilated(geometry.middle.pixels());
+    for (int64_t n = 0; n < batch; ++n) {
+      std::span<uint8_t> image = std::span(mask.data).subspan(n * pixels, pixels);
+      expand_patches(geometry.grid,
+                     std::span(patches).subspan(n * geometry.grid.patches(), geometry.grid.patches()), image);
+      dilate_mask(image, geometry.output, geometry.dilation_stride, geometry.middle, dilated);
+      active_counts.push_back(std::count(image.begin(), image.end(), uint8_t{1}));
+      dilated_counts.push_back(std::count(dilated.begin(), dilated.end(), uint8_t{1}));
+    }
+  }
+
+  Tensor squeeze_excite(const Tensor& z) const {
+    const std::string& name = spec.squeeze_excite->name;
+    bool dense = spec.squeeze_excite->pool == SePool::dense;
+    return reference::squeeze_excite(
+        z, dense ? ByteTensor(mask.shape, 1) : mask,
+        {executable.weight(name + ".fc1.weight"), executable.weight(name + ".fc1.bias"),
+         executable.weight(name + ".fc2.weight"), executable.weight(name + ".fc2.bias")});
+  }
+
+  Tensor run(const Tensor& x) {
+    decide(x);
+    Tensor body = x;
+    for (size_t i = 0; i < spec.convs.size(); ++i) {
+      body = executable.conv(spec.convs[i])(body);
+      if (i + 1 < spec.convs.size()) reference::relu(body);
+      if (i == 1 && spec.squeeze_excite) body = squeeze_excite(body);
+    }
+    return reference::masked_residual(spec.projection ? executable.conv(*spec.projection)(x) : x, body, mask);
+  }
+};
+
+class ReferenceRunner final : public Runner {
+ public:
+  explicit ReferenceRunner(std::shared_ptr<const ReferenceExecutable> executable)
+      : executable_(std::move(executable)) {}
+
+  void run(const RunRequest& request, Result& result) override {
+    Stopwatch watch(request.time);
+    const ModelSpec& spec = executable_->spec();
+    TraceBuilder trace(spec, request, result.trace);
+    Tensor x = executable_->conv(spec.stem)(reference::nchw_to_nhwc(*request.input));
+    reference::relu(x);
+    if (request.check_finite) check_finite(spec.stem.name, x);
+    if (spec.stem_pool) x = reference::max_pool(x);
+    for (size_t i = 0; i < spec.blocks.size(); ++i) {
+      request.check_stop();
+      Stopwatch block_watch(request.time);
+      ReferenceBlock block{
+          *executable_, spec.blocks[i], request.geometry.blocks[i], request, i, {}, {}, {}, {}, {}};
+      x = block.run(x);
+      if (request.check_finite) check_finite(spec.blocks[i].name, x);
+      trace.add_block({.patches = block.patches,
+                       .differences = block.differences.data,
+                       .active_counts = block.active_counts,
+                       .dilated_counts = block.dilated_counts,
+                       .seconds = block_watch.seconds()});
+    }
+    result.logits =
+        reference::linear(reference::average_pool(x), executable_->weight(spec.head_name + ".weight"),
+                          executable_->weight(spec.head_name + ".bias"));
+    if (request.check_finite) check_finite(spec.head_name, result.logits);
+    trace.finish(watch.seconds());
+  }
+
+ private:
+  std::shared_ptr<const ReferenceExecutable> executable_;
+};
+
+std::unique_ptr<Runner> ReferenceExecutable::make_runner(std::shared_ptr<Executor>) const {
+  return std::make_unique<ReferenceRunner>(
+      std::static_pointer_cast<const ReferenceExecutable>(shared_from_this()));
+}
+
+}  // namespace
+
+std::shared_ptr<const Executable> make_reference_executable(const Model& model) {
+  return std::make_shared<ReferenceExecutable>(model);
+}
+
+}  // namespace lasnet

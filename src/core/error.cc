@@ -1,9 +1,0 @@
-#include "lasnet/error.h"
-
-#include "core/escape.h"
-
-namespace lasnet {
-
-Error::Error(const std::string& message) : std::runtime_error(as_message(message)) {}
-
-}  // namespace lasnet

@@ -1,9 +1,0 @@
-// Stands in for the x86 kernels on other processors.
-#include "kernels/cpu/kernels.h"
-
-namespace lasnet {
-
-const CpuKernels* avx2_kernels() { return nullptr; }
-const CpuKernels* avx512_kernels() { return nullptr; }
-
-}  // namespace lasnet

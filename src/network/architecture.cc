@@ -1,0 +1,128 @@
+// From what a user chooses to the description of a whole network.
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+
+#include "base/enum_names.h"
+#include "base/fail.h"
+#include "base/suggest.h"
+#include "network/families.h"
+
+namespace lasnet {
+namespace {
+
+constexpr auto kStems =
+    enum_names<StemKind>("stem", {{StemKind::imagenet, "imagenet"}, {StemKind::small, "small"}});
+constexpr auto kPools = enum_names<SePool>("pool of Squeeze-and-Excitation",
+                                           {{SePool::active, "active"}, {SePool::dense, "dense"}});
+
+constexpr int kMaxChannels = 1 << 16;
+constexpr double kMaxWidth = 32;
+
+bool is_one_of(const std::string& name, const std::vector<std::string>& names) {
+  return std::ranges::find(names, name) != names.end();
+}
+
+void check_config(const ArchConfig& arch) {
+  if (!is_one_of(arch.name, architecture_names())) {
+    std::string near = nearest_name(arch.name, architecture_names());
+    fail("architecture '{}' is unknown{}; known: {}", arch.name,
+         near.empty() ? "" : fmt::format(" (did you mean '{}'?)", near),
+         fmt::join(architecture_names(), ", "));
+  }
+  if (!(arch.width > 0) || arch.width > kMaxWidth) {
+    fail("architecture {}: width multiplier {} is out of range; expected a number > 0 and <= {}", arch.name,
+         arch.width, kMaxWidth);
+  }
+  if (arch.classes < 1 || arch.classes > (1 << 20)) {
+    fail("architecture {}: {} classes; expected 1 to {}", arch.name, arch.classes, 1 << 20);
+  }
+  for (int s : arch.granularity) {
+    if (s < 1)
+      fail("architecture {}: granularity {} is not allowed; S counts output pixels and must be >= 1",
+           arch.name, s);
+  }
+}
+
+void check_channels(const ModelSpec& spec) {
+  for (const BlockSpec& block : spec.blocks) {
+    for (const ConvSpec& conv : block.convs) {
+      if (conv.out_channels <= kMaxChannels) continue;
+      fail("architecture {}: width multiplier {} gives {} {} channels; expected at most {}", spec.arch.name,
+           spec.arch.width, conv.name, conv.out_channels, kMaxChannels);
+    }
+  }
+}
+
+/// One granularity per stage, or per block.
+void set_granularities(ModelSpec& spec) {
+  const std::vector<int>& given = spec.arch.granularity;
+  if (given.empty()) return;
+  bool per_block = given.size() == spec.blocks.size();
+  if (!per_block && given.size() != static_cast<size_t>(kStages)) {
+    fail("architecture {}: granularity {} has {} entries; expected {} (one per stage) or {} (one per block)",
+         spec.arch.name, granularity_to_string(given), given.size(), kStages, spec.blocks.size());
+  }
+  for (size_t i = 0; i < spec.blocks.size(); ++i) {
+    spec.blocks[i].granularity = given[per_block ? i : static_cast<size_t>(spec.blocks[i].stage)];
+  }
+}
+
+}  // namespace
+
+std::string to_string(StemKind kind) { return kStems.name(kind); }
+StemKind parse_stem(const std::string& text) { return kStems.parse(text); }
+
+std::string to_string(SePool pool) { return kPools.name(pool); }
+SePool parse_se_pool(const std::string& text) { return kPools.parse(text); }
+
+int scaled_channels(int channels, double width, int multiple) {
+  int scaled = static_cast<int>(std::lround(channels * width / multiple)) * multiple;
+  return std::max(scaled, multiple);
+}
+
+std::vector<int> parse_granularity(const std::string& text) {
+  if (text.empty() || text == "static") return {};
+  std::vector<int> result;
+  for (size_t begin = 0; begin <= text.size();) {
+    size_t end = std::min(text.find('-', begin), text.size());
+    int value = 0;
+    auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
+    if (error != std::errc() || stop != text.data() + end || value < 1) {
+      fail(
+          "granularity '{}': entry '{}' is not an integer >= 1; expected e.g. 4-4-2-1 (S per stage or per "
+          "block) or "
+          "static",
+          text, text.substr(begin, end - begin));
+    }
+    result.push_back(value);
+    begin = end + 1;
+  }
+  return result;
+}
+
+std::string granularity_to_string(const std::vector<int>& granularity) {
+  return granularity.empty() ? "static" : fmt::format("{}", fmt::join(granularity, "-"));
+}
+
+std::vector<std::string> architecture_names() {
+  std::vector<std::string> names = resnet_names();
+  std::ranges::copy(regnet_names(), std::back_inserter(names));
+  return names;
+}
+
+float fresh_masker_bias(const ArchConfig& arch) {
+  return is_one_of(arch.name, regnet_names()) ? 10.0f : 5.0f;
+}
+
+ModelSpec make_spec(const ArchConfig& arch) {
+  check_config(arch);
+  ModelSpec spec;
+  spec.arch = arch;
+  (is_one_of(arch.name, regnet_names()) ? build_regnet : build_resnet)(arch, spec);
+  check_channels(spec);
+  set_granularities(spec);
+  return spec;
+}
+
+}  // namespace lasnet

@@ -1,0 +1,417 @@
+#include "lasnet/hardware.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <limits>
+
+#include "backends/cuda/tile_costs.h"
+#include "base/enum_names.h"
+#include "base/escape.h"
+#include "base/fail.h"
+#include "base/file.h"
+#include "base/suggest.h"
+#include "predict/embedded_profiles.h"
+
+namespace lasnet {
+namespace {
+
+constexpr auto kKinds = enum_names<HardwareKind>(
+    "hardware kind", {{HardwareKind::gpu, "gpu"}, {HardwareKind::cpu, "cpu"}, {HardwareKind::cuda, "cuda"}});
+constexpr auto kWorkUnitNames =
+    enum_names<WorkUnit>("work unit", {{WorkUnit::tile_step, "tile_step"},
+                                       {WorkUnit::tile, "tile"},
+                                       {WorkUnit::run, "run"},
+                                       {WorkUnit::weight_l2, "weight_l2_kb"},
+                                       {WorkUnit::weight_l3, "weight_l3_kb"},
+                                       {WorkUnit::weight_memory, "weight_memory_kb"},
+                                       {WorkUnit::weight_single, "weight_single_kb"},
+                                       {WorkUnit::map_l2, "map_l2_kb"},
+                                       {WorkUnit::map_l3, "map_l3_kb"},
+                                       {WorkUnit::map_memory, "map_memory_kb"},
+                                       {WorkUnit::masker_value, "masker_kvalue"},
+                                       {WorkUnit::patch_sum, "patch_sum_kvalue"},
+                                       {WorkUnit::masker_patch, "masker_patch_kchannel"},
+                                       {WorkUnit::list_pixel, "list_kpixel"},
+                                       {WorkUnit::list_row, "list_row"},
+                                       {WorkUnit::channel_value, "channel_kvalue"},
+                                       {WorkUnit::loop, "loop"},
+                                       {WorkUnit::block, "block"}});
+constexpr auto kCudaUnitNames =
+    enum_names<CudaUnit>("CUDA unit", {{CudaUnit::kernel, "kernel"},
+                                       {CudaUnit::wait, "wait"},
+                                       {CudaUnit::branch, "branch"},
+                                       {CudaUnit::list, "list"},
+                                       {CudaUnit::list_look_back, "list_look_back"},
+                                       {CudaUnit::list_pixel, "list_kpixel"},
+                                       {CudaUnit::list_chunk, "list_kchunk"},
+                                       {CudaUnit::stream, "stream_mb"},
+                                       {CudaUnit::masker, "masker_mb"},
+                                       {CudaUnit::masker_row, "masker_krow"},
+                                       {CudaUnit::masker_step, "masker_step"},
+                                       {CudaUnit::masker_product, "masker_kproduct"},
+                                       {CudaUnit::mean_step, "mean_step"},
+                                       {CudaUnit::excite_step, "excite_step"},
+                                       {CudaUnit::head, "head_mb"},
+                                       {CudaUnit::head_step, "head_step"}});
+
+constexpr uint64_t kMaxProfileBytes = 1 << 20;
+constexpr size_t kMaxText = 1000;  ///< bytes of a string in a profile
+constexpr double kUnbounded = std::numeric_limits<double>::max();
+
+/// Bounds of a number, both included.
+struct Bounds {
+  double low, high;
+};
+constexpr Bounds kPositive{std::numeric_limits<double>::min(), kUnbounded};
+constexpr Bounds kNotNegative{0, kUnbounded};
+
+/// One table of a profile. Every key must be read, and nothing else may be there.
+class ProfileTable {
+ public:
+  ProfileTable(const toml::table& table, std::string prefix, const std::string& origin)
+      : table_(table), prefix_(std::move(prefix)), origin_(origin) {}
+
+  void read(std::string_view key, std::string& out) {
+    out = value<std::string>(key, "a string");
+    if (out.size() > kMaxText)
+      fail("{}: '{}{}' has {} bytes; expected at most {}", place(key), prefix_, key, out.size(), kMaxText);
+  }
+  void read(std::string_view key, bool& out) { out = value<bool>(key, "true or false"); }
+  void read(std::string_view key, double& out, Bounds bounds) {
+    out = value<double>(key, "a number");
+    check_bounds(key, out, bounds);
+  }
+  void read(std::string_view key, int& out, Bounds bounds = {1, 1 << 20}) {
+    out = static_cast<int>(whole(key, bounds));
+  }
+  void read(std::string_view key, int64_t& out, Bounds bounds = {1, 1 << 30}) { out = whole(key, bounds); }
+
+  /// Runs `parse`, whose errors are of the value at `key`.
+  template <typename Parse>
+  void parse(std::string_view key, Parse parse) const {
+    try {
+      parse();
+    } catch (const Error& error) {
+      fail("{}: '{}{}': {}", place(key), prefix_, key, error.what());
+    }
+  }
+
+  bool has(std::string_view key) const { return table_.contains(key); }
+  ProfileTable table(std::string_view key) {
+    const toml::table* inner = node(key, "a table").as_table();
+    if (inner == nullptr) fail("{}: [{}{}] must be a table", place(key), prefix_, key);
+    return {*inner, fmt::format("{}{}.", prefix_, key), origin_};
+  }
+
+  /// Throws Error if there is a key that was not read.
+  void finish() const {
+    for (const std::string& name : unread()) {
+      const std::string near = nearest_name(name, known_);
+      fail("{}: unknown key '{}{}'{}", place(name), prefix_, excerpt(name),
+           near.empty() ? "" : fmt::format(" (did you mean {}?)", near));
+    }
+  }
+
+ private:
+  const toml::node& node(std::string_view key, std::string_view expected) {
+    known_.emplace_back(key);
+    const toml::node* found = table_.get(key);
+    if (found == nullptr) {
+      const std::string near = nearest_name(key, unread());
+      fail("{}: key '{}{}' is missing; expected {}{}", origin_, prefix_, key, expected,
+           near.empty() ? "" : fmt::format(" ({} has '{}')", place(near), near));
+    }
+    return *found;
+  }
+
+  /// The keys that have not been asked for.
+  std::vector<std::string> unread() const {
+    std::vector<std::string> keys;
+    for (const auto& [key, unused] : table_) {
+      std::string name(key.str());
+      if (std::find(known_.begin(), known_.end(), name) == known_.end()) keys.push_back(std::move(name));
+    }
+    return keys;
+  }
+
+  template <typename T>
+  T value(std::string_view key, std::string_view expected) {
+    const toml::node& found = node(key, expected);
+    std::optional<T> result;
+    if constexpr (std::is_same_v<T, double>) {
+      if (found.is_number()) result = found.value<T>();
+    } else {
+      result = found.value_exact<T>();
+    }
+    if (!result) fail("{}: '{}{}' must be {}", place(key), prefix_, key, expected);
+    return *result;
+  }
+
+  int64_t whole(std::string_view key, Bounds bounds) {
+    const auto result = value<int64_t>(key, "an integer");
+    check_bounds(key, static_cast<double>(result), bounds);
+    return result;
+  }
+
+  void check_bounds(std::string_view key, double number, Bounds bounds) const {
+    if (number >= bounds.low && number <= bounds.high) return;  // false for NaN
+    const std::string allowed = bounds.high < kUnbounded
+                                    ? fmt::format("from {} to {}", bounds.low, bounds.high)
+                                    : (bounds.low > 0 ? "greater than 0" : "at least 0");
+    fail("{}: '{}{}' is {:g}; expected a number {}", place(key), prefix_, key, number, allowed);
+  }
+
+  std::string place(std::string_view key) const {
+    const toml::node* found = table_.get(key);
+    return found == nullptr ? origin_ : fmt::format("{}:{}", origin_, found->source().begin.line);
+  }
+
+  const toml::table& table_;
+  std::string prefix_;
+  const std::string& origin_;
+  std::vector<std::string> known_;
+};
+
+void read_gpu(ProfileTable table, GpuHardware& gpu) {
+  table.read("processing_engines", gpu.processing_engines);
+  table.read("fp32_lanes_per_engine", gpu.fp32_lanes_per_engine);
+  table.read("pipeline_depth", gpu.pipeline_depth);
+  table.read("frequency_hz", gpu.frequency_hz, kPositive);
+  table.read("bandwidth_bytes_per_s", gpu.bandwidth_bytes_per_s, kPositive);
+  table.read("onchip_bandwidth_factor", gpu.onchip_bandwidth_factor, kPositive);
+  table.read("request_bytes", gpu.request_bytes);
+  table.read("launch_s", gpu.launch_s, kNotNegative);
+  table.read("fp16_rate", gpu.fp16_rate, kPositive);
+  table.read("accumulators_per_engine", gpu.accumulators_per_engine);
+  table.read("overlap", gpu.overlap);
+  table.read("batch", gpu.batch);
+  table.finish();
+}
+
+void read_cpu(ProfileTable table, CpuHardware& cpu) {
+  std::string isa;
+  table.read("processor", cpu.processor);
+  table.read("isa", isa);
+  table.parse("isa", [&] { cpu.isa = parse_isa(isa); });
+  table.read("cores", cpu.cores);
+  table.read("l1_kib", cpu.l1_kib, kPositive);
+  table.read("l2_kib", cpu.l2_kib, kPositive);
+  table.read("l3_kib", cpu.l3_kib, kPositive);
+  ProfileTable costs = table.table("seconds_per");
+  for (int unit = 0; unit < kWorkUnits; ++unit) {
+    const auto work = static_cast<WorkUnit>(unit);
+    costs.read(to_string(work), cpu.seconds_per[static_cast<size_t>(unit)],
+               work == WorkUnit::tile_step ? kPositive : kNotNegative);
+  }
+  costs.finish();
+  table.finish();
+}
+
+/// Tables of tiles, each with a precision that uses it.
+constexpr std::pair<const char*, Precision> kTilePrecisions[] = {
+    {"fp32", Precision::fp32}, {"tf32", Precision::tf32}, {"half", Precision::fp16}};
+constexpr std::pair<const char*, double CudaTileCost::*> kTileCosts[] = {
+    {"step_ns", &CudaTileCost::step_ns},
+    {"rest_ns", &CudaTileCost::rest_ns},
+    {"rest_adding_ns", &CudaTileCost::rest_adding_ns},
+    {"step_alone_ns", &CudaTileCost::step_alone_ns},
+    {"rest_alone_ns", &CudaTileCost::rest_alone_ns}};
+
+void read_tiles(ProfileTable table, CudaTileCosts& costs) {
+  for (const auto& [name, precision] : kTilePrecisions) {
+    ProfileTable shapes = table.table(name);
+    // Both or neither: a device runs them or does not.
+    const bool has_hopper =
+        shapes.has(to_string(CudaTileShape::hopper)) || shapes.has(to_string(CudaTileShape::hopper_wide));
+    for (size_t i = 0; i < kCudaTileShapes; ++i) {
+      const auto shape = static_cast<CudaTileShape>(i);
+      if (!has_cuda_tile(shape, precision)) continue;
+      if (order_of(shape) == AccumulationOrder::warpgroup && !has_hopper) continue;
+      ProfileTable tile = shapes.table(to_string(shape));
+      for (const auto& [key, cost] : kTileCosts)
+        tile.read(key, (costs.*tile_table(precision))[i].*cost, kPositive);
+      tile.finish();
+    }
+    shapes.finish();
+  }
+  table.finish();
+}
+
+void read_cuda(ProfileTable table, CudaHardware& cuda) {
+  table.read("device", cuda.device);
+  table.read("multiprocessors", cuda.multiprocessors);
+  table.read("l2_mb", cuda.l2_mb, kPositive);
+  table.read("memory_factor", cuda.memory_factor, kPositive);
+  ProfileTable costs = table.table("seconds_per");
+  for (int unit = 0; unit < kCudaUnits; ++unit) {
+    costs.read(to_string(static_cast<CudaUnit>(unit)), cuda.seconds_per[static_cast<size_t>(unit)],
+               kPositive);
+  }
+  costs.finish();
+  read_tiles(table.table("tiles"), cuda.tiles);
+  table.finish();
+}
+
+std::string quoted(const std::string& text) {
+  std::string result = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') result += '\\';
+    result += static_cast<unsigned char>(c) < 0x20 ? ' ' : c;
+  }
+  return result + "\"";
+}
+
+/// A float, also where its shortest form would be a TOML integer.
+std::string number(double value) {
+  const std::string text = fmt::format("{}", value);
+  return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
+}
+
+std::string gpu_to_toml(const GpuHardware& gpu) {
+  return fmt::format(
+      "\n[gpu]\nprocessing_engines = {}\nfp32_lanes_per_engine = {}\npipeline_depth = {}\n"
+      "frequency_hz = {}\nbandwidth_bytes_per_s = {}\nonchip_bandwidth_factor = {}\nrequest_bytes = {}\n"
+      "launch_s = {}\nfp16_rate = {}\naccumulators_per_engine = {}\noverlap = {}\nbatch = {}\n",
+      gpu.processing_engines, gpu.fp32_lanes_per_engine, gpu.pipeline_depth, number(gpu.frequency_hz),
+      number(gpu.bandwidth_bytes_per_s), number(gpu.onchip_bandwidth_factor), gpu.request_bytes,
+      number(gpu.launch_s), number(gpu.fp16_rate), gpu.accumulators_per_engine, gpu.overlap, gpu.batch);
+}
+
+std::string cpu_to_toml(const CpuHardware& cpu) {
+  std::string text = fmt::format(
+      "\n[cpu]\nprocessor = {}\nisa = {}\ncores = {}\nl1_kib = {}\nl2_kib = {}\nl3_kib = {}\n"
+      "\n[cpu.seconds_per]\n",
+      quoted(cpu.processor), quoted(to_string(cpu.isa)), cpu.cores, number(cpu.l1_kib), number(cpu.l2_kib),
+      number(cpu.l3_kib));
+  for (int unit = 0; unit < kWorkUnits; ++unit) {
+    const auto work = static_cast<WorkUnit>(unit);
+    text += fmt::format("{} = {}\n", to_string(work), number(cpu.cost(work)));
+  }
+  return text;
+}
+
+std::string cuda_to_toml(const CudaHardware& cuda) {
+  std::string text = fmt::format(
+      "\n[cuda]\ndevice = {}\nmultiprocessors = {}\nl2_mb = {}\nmemory_factor = {}\n\n[cuda.seconds_per]\n",
+      quoted(cuda.device), cuda.multiprocessors, number(cuda.l2_mb), number(cuda.memory_factor));
+  for (int unit = 0; unit < kCudaUnits; ++unit) {
+    text += fmt::format("{} = {}\n", to_string(static_cast<CudaUnit>(unit)),
+                        number(cuda.cost(static_cast<CudaUnit>(unit))));
+  }
+  for (const auto& [name, precision] : kTilePrecisions) {
+    text += fmt::format("\n[cuda.tiles.{}]\n", name);
+    for (size_t i = 0; i < kCudaTileShapes; ++i) {
+      const auto shape = static_cast<CudaTileShape>(i);
+      if (!has_cuda_tile(shape, precision)) continue;
+      const CudaTileCost& tile = (cuda.tiles.*tile_table(precision))[i];
+      if (order_of(shape) == AccumulationOrder::warpgroup && tile == CudaTileCost{}) continue;
+      std::vector<std::string> entries;
+      for (const auto& [key, cost] : kTileCosts)
+        entries.push_back(fmt::format("{} = {}", key, number(tile.*cost)));
+      text += fmt::format("{} = {{ {} }}\n", to_string(shape), fmt::join(entries, ", "));
+    }
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string to_string(HardwareKind kind) { return kKinds.name(kind); }
+std::string to_string(WorkUnit unit) { return kWorkUnitNames.name(unit); }
+std::string to_string(CudaUnit unit) { return kCudaUnitNames.name(unit); }
+
+std::vector<std::string> hardware_names() {
+  std::vector<std::string> names;
+  for (const EmbeddedProfile& profile : embedded_profiles()) names.emplace_back(profile.name);
+  return names;
+}
+
+HardwareProfile load_hardware(const std::string& name_or_path) {
+  for (const EmbeddedProfile& profile : embedded_profiles()) {
+    if (profile.name == name_or_path)
+      return parse_hardware(profile.toml, "hardware/" + name_or_path + ".toml");
+  }
+  std::error_code error;
+  if (!std::filesystem::exists(name_or_path, error)) {
+    const std::string near = nearest_name(name_or_path, hardware_names());
+    fail("hardware '{}' is unknown and no file{}; known: {}", excerpt(name_or_path),
+         near.empty() ? "" : fmt::format(" (did you mean {}?)", near), fmt::join(hardware_names(), ", "));
+  }
+  const std::vector<uint8_t> bytes = read_file(name_or_path, kMaxProfileBytes);
+  return parse_hardware({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, name_or_path);
+}
+
+HardwareProfile parse_hardware(std::string_view text, const std::string& origin) {
+  toml::table root;
+  try {
+    root = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    fail("{}:{}: not valid TOML: {}", origin, error.source().begin.line, error.description());
+  }
+  HardwareProfile profile;
+  ProfileTable table(root, "", origin);
+  std::string kind;
+  table.read("name", profile.name);
+  table.read("kind", kind);
+  table.read("description", profile.description);
+  table.read("source", profile.source);
+  if (kind == "gpu") {
+    profile.kind = HardwareKind::gpu;
+    read_gpu(table.table("gpu"), profile.gpu);
+  } else if (kind == "cpu") {
+    profile.kind = HardwareKind::cpu;
+    read_cpu(table.table("cpu"), profile.cpu);
+  } else if (kind == "cuda") {
+    profile.kind = HardwareKind::cuda;
+    read_cuda(table.table("cuda"), profile.cuda);
+  } else {
+    fail("{}: 'kind' is '{}'; expected gpu, cpu or cuda", origin, excerpt(kind));
+  }
+  table.finish();
+  return profile;
+}
+
+std::string hardware_to_toml(const HardwareProfile& profile) {
+  const std::string head =
+      fmt::format("name = {}\nkind = {}\ndescription = {}\nsource = {}\n", quoted(profile.name),
+                  quoted(to_string(profile.kind)), quoted(profile.description), quoted(profile.source));
+  switch (profile.kind) {
+    case HardwareKind::gpu:
+      return head + gpu_to_toml(profile.gpu);
+    case HardwareKind::cpu:
+      return head + cpu_to_toml(profile.cpu);
+    case HardwareKind::cuda:
+      return head + cuda_to_toml(profile.cuda);
+  }
+  fail("hardware kind {} is unknown", static_cast<int>(profile.kind));
+}
+
+std::vector<std::string> hardware_mismatches(const HardwareProfile& profile, const CpuHardware& machine) {
+  std::vector<std::string> differences;
+  if (profile.kind != HardwareKind::cpu) return differences;
+  const CpuHardware& cpu = profile.cpu;
+  if (cpu.processor != machine.processor) {
+    differences.push_back(fmt::format("profile {} was made on '{}', this processor is '{}'", profile.name,
+                                      cpu.processor, machine.processor));
+  }
+  if (cpu.isa != machine.isa) {
+    differences.push_back(fmt::format("profile {} is of the {} kernels, here the {} kernels run",
+                                      profile.name, to_string(cpu.isa), to_string(machine.isa)));
+  }
+  // Generations of a processor may share a name.
+  if (cpu.l2_kib != machine.l2_kib) {
+    differences.push_back(
+        fmt::format("profile {} was made with {:g} KiB of second-level cache per core, here are {:g}",
+                    profile.name, cpu.l2_kib, machine.l2_kib));
+  }
+  if (cpu.cores != machine.cores) {
+    differences.push_back(fmt::format("profile {} was made with {} cores, here are {}", profile.name,
+                                      cpu.cores, machine.cores));
+  }
+  return differences;
+}
+
+}  // namespace lasnet

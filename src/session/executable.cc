@@ -1,0 +1,62 @@
+#include "engine/executable.h"
+
+#include "base/enum_names.h"
+#include "session/default_plan.h"
+
+namespace lasnet {
+
+namespace {
+
+constexpr auto kBackends = enum_names<Backend>(
+    "backend", {{Backend::cpu, "cpu"}, {Backend::cuda, "cuda"}, {Backend::reference, "reference"}});
+constexpr auto kPrecisions = enum_names<Precision>("precision", {{Precision::fp32, "fp32"},
+                                                                 {Precision::tf32, "tf32"},
+                                                                 {Precision::fp16, "fp16"},
+                                                                 {Precision::bf16, "bf16"}});
+
+}  // namespace
+
+std::string to_string(Backend backend) { return kBackends.name(backend); }
+Backend parse_backend(const std::string& text) { return kBackends.parse(text); }
+
+std::string to_string(Precision precision) { return kPrecisions.name(precision); }
+Precision parse_precision(const std::string& text) { return kPrecisions.parse(text); }
+
+void RunRequest::check_stop() const {
+  if (stop != nullptr && (*stop)()) fail("run: stopped, as RunOptions::stop asked");
+}
+
+void check_backend_options(Backend backend, std::optional<Isa> isa, Precision precision) {
+  if (backend == Backend::cuda && isa) {
+    fail("isa {}: the cuda backend has no instruction sets to choose from; leave it out", to_string(*isa));
+  }
+  if (backend == Backend::reference && isa && *isa != Isa::scalar)
+    fail("isa {}: the reference backend runs scalar loops only", to_string(*isa));
+  if (backend != Backend::cuda && precision != Precision::fp32) {
+    fail("precision {0}: the {1} backend computes in fp32; {0} needs the cuda backend", to_string(precision),
+         to_string(backend));
+  }
+}
+
+std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend, std::optional<Isa> isa,
+                                                  const std::optional<NetworkPlan>& plan,
+                                                  Precision precision) {
+  check_backend_options(backend, isa, precision);
+  check_weights(model.spec, model.weights, "model");
+  if (plan && plan->blocks.size() != model.spec.blocks.size()) {
+    fail("plan: schedules of {} blocks; {} has {}", plan->blocks.size(), model.spec.arch.name,
+         model.spec.blocks.size());
+  }
+  switch (backend) {
+    case Backend::reference:
+      return make_reference_executable(model);
+    case Backend::cpu:
+      break;
+    case Backend::cuda:
+      return make_cuda_executable(model, precision, plan);
+  }
+  const Isa kernels = isa.value_or(available_isas().back());
+  return make_cpu_executable(model, kernels, plan ? *plan : default_plan(model, kernels));
+}
+
+}  // namespace lasnet
