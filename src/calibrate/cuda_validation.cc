@@ -100,7 +100,8 @@ class CudaValidator {
     }
     for (const MaskerSchedule masker : options_.maskers) {
       const NetworkPlan plan = uniform_plan(model.spec, {.masker = masker});
-      Session session(make_cuda_executable(model, precision, plan, &hardware_), 1);
+      const DeviceCalibration calibration{[&](const std::string&) { return std::optional(hardware_); }, {}};
+      Session session(make_cuda_executable(model, precision, plan, calibration), 1);
       for (const int64_t batch : options_.batches) {
         try {
           validate_batch(session, {model.spec, precision, batch, masker});

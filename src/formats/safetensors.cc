@@ -8,7 +8,7 @@
 
 #include "base/fail.h"
 #include "base/file.h"
-#include "formats/float_formats.h"
+#include "base/float_formats.h"
 #include "formats/metadata.h"
 
 namespace lasnet {

@@ -53,7 +53,7 @@ std::shared_ptr<const Executable> make_executable(const Model& model, Backend ba
     case Backend::cpu:
       break;
     case Backend::cuda:
-      return make_cuda_executable(model, precision, plan);
+      return make_cuda_executable(model, precision, plan, {cuda_calibration, calibrated_plan});
   }
   const Isa kernels = isa.value_or(available_isas().back());
   return make_cpu_executable(model, kernels, plan ? *plan : default_plan(model, kernels));

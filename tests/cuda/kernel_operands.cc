@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "backends/cuda/kernels/pack.h"
-#include "formats/float_formats.h"
+#include "base/float_formats.h"
 
 namespace lasnet::cuda {
 

@@ -4,8 +4,8 @@
 #include <limits>
 #include <vector>
 
+#include "base/float_formats.h"
 #include "base/random.h"
-#include "formats/float_formats.h"
 
 namespace lasnet::test {
 namespace {

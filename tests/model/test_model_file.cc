@@ -2,7 +2,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
-#include "formats/float_formats.h"
+#include "base/float_formats.h"
 #include "formats/metadata.h"
 #include "formats/safetensors.h"
 #include "support/expect_error.h"

@@ -2,8 +2,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/float_formats.h"
 #include "base/random.h"
-#include "formats/float_formats.h"
 #include "formats/safetensors.h"
 #include "support/expect_error.h"
 #include "support/full_disk.h"

@@ -5,7 +5,6 @@
 
 #include "backends/cuda/runner.h"
 #include "base/fail.h"
-#include "session/default_plan.h"
 
 namespace lasnet {
 namespace {
@@ -42,13 +41,13 @@ void CudaWeights::upload() {
 
 CudaExecutable::CudaExecutable(const Model& model, Precision precision,
                                const std::optional<NetworkPlan>& plan, const cuda::DeviceLimits& device,
-                               std::optional<HardwareProfile> calibration)
+                               const DeviceCalibration& calibration)
     : Executable(model.spec, Backend::cuda, Isa::scalar, precision),
       plan_(plan),
-      calibration_(std::move(calibration)),
+      profile_(calibration.profile_of(device.name)),
+      choose_plan_(calibration.choose_plan),
       target_{precision, device.multiprocessors,
-              usable_tile_costs(calibration_ ? calibration_->cuda.tiles : shipped_tile_costs(),
-                                device.runs_hopper)} {
+              usable_tile_costs(profile_ ? profile_->cuda.tiles : shipped_tile_costs(), device.runs_hopper)} {
   const ModelSpec& spec = model.spec;
   stem_ = add_conv(spec.stem, fold(spec.stem, model.weights), precision, true);
   for (const BlockSpec& block : spec.blocks) blocks_.push_back(add_block(block, model.weights));
@@ -57,8 +56,8 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision,
 }
 
 std::optional<NetworkPlan> CudaExecutable::chosen_plan(MapSize size, int64_t images) const {
-  if (plan_ || !calibration_) return plan_;
-  return calibrated_plan(spec(), *calibration_, precision(), size, images);
+  if (plan_ || !profile_) return plan_;
+  return choose_plan_(spec(), *profile_, precision(), size, images);
 }
 
 NetworkPlan CudaExecutable::plan_for(const NetworkGeometry& geometry, int64_t images) const {
@@ -136,12 +135,10 @@ std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) c
 
 std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
                                                        const std::optional<NetworkPlan>& plan,
-                                                       const HardwareProfile* calibration) {
+                                                       const DeviceCalibration& calibration) {
   const cuda::DeviceScope scope;
   const cuda::DeviceLimits device = cuda::require_device(precision);
-  return std::make_shared<CudaExecutable>(
-      model, precision, plan, device,
-      calibration != nullptr ? std::optional(*calibration) : cuda_calibration(device.name));
+  return std::make_shared<CudaExecutable>(model, precision, plan, device, calibration);
 }
 
 }  // namespace lasnet

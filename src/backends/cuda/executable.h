@@ -59,9 +59,9 @@ struct CudaHead {
 
 class CudaExecutable final : public Executable {
  public:
-  /// `plan` has an entry per block, of which fit_cuda_plan makes what runs; `calibration` is of the device.
+  /// `plan` has an entry per block, of which fit_cuda_plan makes what runs.
   CudaExecutable(const Model& model, Precision precision, const std::optional<NetworkPlan>& plan,
-                 const cuda::DeviceLimits& device, std::optional<HardwareProfile> calibration);
+                 const cuda::DeviceLimits& device, const DeviceCalibration& calibration);
 
   std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
 
@@ -83,7 +83,8 @@ class CudaExecutable final : public Executable {
   CudaBlock add_block(const BlockSpec& block, const Weights& weights);
 
   std::optional<NetworkPlan> plan_;
-  std::optional<HardwareProfile> calibration_;  ///< of the device
+  std::optional<HardwareProfile> profile_;  ///< of the device
+  decltype(DeviceCalibration::choose_plan) choose_plan_;
   CudaTarget target_;
   CudaWeights weights_;
   CudaConv stem_;

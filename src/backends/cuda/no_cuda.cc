@@ -15,7 +15,7 @@ int cuda_code_architecture() { return 0; }
 
 std::shared_ptr<const Executable> make_cuda_executable(const Model&, Precision,
                                                        const std::optional<NetworkPlan>&,
-                                                       const HardwareProfile*) {
+                                                       const DeviceCalibration&) {
   fail("the cuda backend cannot run: {}. Use --backend cpu", cuda_unavailable_reason());
 }
 

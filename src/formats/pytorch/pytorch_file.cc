@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/fail.h"
-#include "formats/float_formats.h"
+#include "base/float_formats.h"
 #include "formats/printable.h"
 #include "formats/pytorch/pickle_globals.h"
 #include "formats/pytorch/python_advice.h"

@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "backends/cuda/kernels/runtime.h"
-#include "formats/float_formats.h"
+#include "base/float_formats.h"
 #include "lasnet/precision.h"
 
 #define __global__

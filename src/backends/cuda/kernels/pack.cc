@@ -4,7 +4,7 @@
 #include <bit>
 #include <cstring>
 
-#include "formats/float_formats.h"
+#include "base/float_formats.h"
 
 namespace lasnet::cuda {
 namespace {
