@@ -65,7 +65,7 @@ def speed_table(options, peers):
 
 def masker_table(options):
     print("\nThe masker's schedules, S = 4-4-2-1, half the MACs; ms per batch, share of masker and lists.\n")
-    schedules = ["separate", "pooled", "with_conv1"]
+    schedules = ["separate", "incremental", "with_conv1"]
     print(f"| precision | batch | {' | '.join(schedules)} |\n" + "|---" * 5 + "|")
     for precision, batches in [("fp32", [1, 8, 32, 128]), ("tf32", [128]), ("fp16", [1, 8, 32, 128])]:
         for batch in batches:

@@ -32,11 +32,11 @@ struct BenchReport {
   MapSize size;
   int batch = 1;
   Kernels kernels;
-  std::optional<BlockPlan> schedule;  ///< forced on every block
-  std::optional<double> rate;         ///< of random masks; absent: the network's own
-  size_t photographs = 0;             ///< used; 0: noise
-  size_t photographs_found = 0;       ///< in the folder
-  int64_t static_macs = 0;            ///< per image
+  std::optional<BlockSchedule> schedule;  ///< forced on every block
+  std::optional<double> rate;             ///< of random masks; absent: the network's own
+  size_t photographs = 0;                 ///< used; 0: noise
+  size_t photographs_found = 0;           ///< in the folder
+  int64_t static_macs = 0;                ///< per image
   Measurements measured;
   ChosenBaseline baseline;  ///< empty without one
   std::string reproduce;

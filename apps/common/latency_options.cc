@@ -15,9 +15,9 @@
 namespace lasnet::cli {
 namespace {
 
-DType parse_precision(const std::string& text) {
-  if (text == "fp32") return DType::f32;
-  if (text == "fp16") return DType::f16;
+Precision predicted_precision(const std::string& text) {
+  if (text == "fp32") return Precision::fp32;
+  if (text == "fp16") return Precision::fp16;
   if (text == "bf16") throw Error("bf16 runs the kernels of fp16; --precision fp16 predicts it");
   throw Error(fmt::format("precision '{}' is not predicted; expected fp32 or fp16", text));
 }
@@ -79,14 +79,16 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
       ->check(in_range(0, 1))
       ->type_name("R");
   add_parsed(app, "--precision", "fp32 (default) or fp16",
-             [&](const std::string& text) { options.query.precision = parse_precision(text); });
+             [&](const std::string& text) { options.query.precision = predicted_precision(text); });
   add_parsed(app, "--model", "Equations: default, or paper (the published simulator's, of GPUs)",
              [&](const std::string& text) { options.query.model = parse_latency_model(text); });
-  add_parsed(
-      app, "--schedule",
-      "auto (default: the fastest), or any of masker=separate|pooled|with_conv1, gather=indirect|copied, "
-      "scatter=in_place|separate, traversal=whole_map|row_bands, with commas",
-      [&](const std::string& text) { options.query.schedule = parse_schedule_constraint(text); });
+  add_parsed(app, "--schedule",
+             "auto (default: the fastest), or any of masker=separate|incremental|with_conv1, "
+             "gather=indirect|copied, "
+             "scatter=in_place|separate, traversal=whole_map|row_bands, with commas",
+             [&](const std::string& text) {
+               options.query.schedule = parse_schedule_constraint(warn_of_former_names(text));
+             });
   add_json_flag(app, options.json);
 }
 
@@ -143,10 +145,6 @@ std::string profile_lines(const HardwareProfile& hardware) {
         fmt::format("{:15}not measured: the paper's model of a GPU; no kernel of lasnet ran for it\n", "");
   }
   return text;
-}
-
-std::string precision_name(const LatencyQuery& query) {
-  return query.precision == DType::f16 ? "fp16" : "fp32";
 }
 
 }  // namespace lasnet::cli

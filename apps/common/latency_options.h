@@ -47,7 +47,5 @@ bool is_measured(const HardwareProfile& hardware);
 std::string profile_lines(const HardwareProfile& hardware);
 /// "Tesla V100 (v100)".
 std::string describe(const HardwareProfile& hardware);
-/// The precision that a query predicts, as --precision has it.
-std::string precision_name(const LatencyQuery& query);
 
 }  // namespace lasnet::cli

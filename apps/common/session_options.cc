@@ -1,6 +1,7 @@
 #include "session_options.h"
 
 #include <algorithm>
+#include <mutex>
 
 #include "base/fail.h"
 #include "base/processors.h"
@@ -49,11 +50,12 @@ void add_session_options(CLI::App& app, SessionOptions& options, int threads) {
              "Of the cpu backend: scalar, avx2 or avx512; default: the fastest that this machine has",
              [&](const std::string& text) { options.isa = parse_isa(text); })
       ->group(kEngineGroup);
-  add_parsed(app, "--schedule",
-             "How blocks are executed, as KEY=CHOICE,...: masker=separate|pooled|with_conv1, "
-             "gather=indirect|copied, scatter=in_place|separate, traversal=whole_map|row_bands, "
-             "whole_map_above=R. Default: chosen for each block. Results differ by rounding at most",
-             [&](const std::string& text) { options.schedule = parse_block_plan(text); })
+  add_parsed(
+      app, "--schedule",
+      "How blocks are executed, as KEY=CHOICE,...: masker=separate|incremental|with_conv1, "
+      "gather=indirect|copied, scatter=in_place|separate, traversal=whole_map|row_bands, "
+      "whole_map_above=R. Default: chosen for each block. Results differ by rounding at most",
+      [&](const std::string& text) { options.schedule = parse_block_schedule(warn_of_former_names(text)); })
       ->group(kEngineGroup);
   add_number(app, "--threads", options.threads, 1, 1024, "Threads")
       ->group(kEngineGroup)
@@ -67,6 +69,14 @@ void check_run_memory(const Session& session, MapSize size, int64_t batch) {
   } catch (const Error& error) {
     fail("{} (--batch, --size)", error.what());
   }
+}
+
+const std::string& warn_of_former_names(const std::string& schedule) {
+  static std::once_flag said;
+  if (schedule.find("masker=pooled") != std::string::npos) {
+    std::call_once(said, [] { log_warning("--schedule masker=pooled is called masker=incremental now"); });
+  }
+  return schedule;
 }
 
 void add_check_finite_flag(CLI::App& app, bool& check) {

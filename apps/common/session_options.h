@@ -14,6 +14,8 @@ void add_session_options(CLI::App& app, SessionOptions& options, int threads);
 /// Throws Error if a run of this size needs more memory than there is: to be asked before its inputs are
 /// made.
 void check_run_memory(const Session& session, MapSize size, int64_t batch);
+/// `schedule`, once a warning has said which of its names are former ones.
+const std::string& warn_of_former_names(const std::string& schedule);
 /// --check-finite, for RunOptions.
 void add_check_finite_flag(CLI::App& app, bool& check);
 /// What computes.

@@ -58,11 +58,11 @@ struct SessionOptions {
   Precision precision = Precision::fp32;  ///< anything but fp32 needs the cuda backend
   /// Runs the session's loops instead of threads of its own. `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
-  /// One schedule for every block, as far as the block can run it. Default: for each block what choose_plan
-  /// (lasnet/latency.h) predicts to be fastest on this machine. It predicts from the profile that
-  /// `lasnet calibrate` left or, on the cpu backend, from the shipped one. make_executable takes a schedule
-  /// per block.
-  std::optional<BlockPlan> schedule = std::nullopt;
+  /// One schedule for every block, as far as the block can run it. Default: for each block what
+  /// choose_schedule (lasnet/latency.h) predicts to be fastest on this machine. It predicts from the profile
+  /// that `lasnet calibrate` left or, on the cpu backend, from the shipped one. make_executable takes a
+  /// schedule per block.
+  std::optional<BlockSchedule> schedule = std::nullopt;
 };
 
 /// Masks by block name, uint8 [N, H', W'] with one value per patch.
@@ -140,7 +140,7 @@ class Executable;
 /// number of blocks. It also does on a backend, instruction set or precision that cannot run here.
 LASNET_EXPORT std::shared_ptr<const Executable> make_executable(
     const Model& model, Backend backend = Backend::cpu, std::optional<Isa> isa = std::nullopt,
-    const std::optional<NetworkPlan>& plan = std::nullopt, Precision precision = Precision::fp32);
+    const std::optional<NetworkSchedule>& plan = std::nullopt, Precision precision = Precision::fp32);
 
 /// Runs a network. Used by one thread at a time; several sessions run concurrently, also over one Executable.
 /// Reusable for any sequence of batch and input sizes; a repeated size allocates no activation memory.

@@ -29,20 +29,20 @@ LASNET_EXPORT LatencyModelKind parse_latency_model(const std::string& text);
 /// What a user fixes of the blocks' schedules (lasnet/schedule.h), as far as a block can run it. The model
 /// chooses what is not set.
 struct LASNET_EXPORT ScheduleConstraint {
-  std::optional<MaskerSchedule> masker = std::nullopt;    ///< as in BlockPlan
-  std::optional<GatherSchedule> gather = std::nullopt;    ///< as in BlockPlan
-  std::optional<ScatterSchedule> scatter = std::nullopt;  ///< as in BlockPlan
-  std::optional<Traversal> traversal = std::nullopt;      ///< as in BlockPlan
+  std::optional<MaskerSchedule> masker = std::nullopt;    ///< as in BlockSchedule
+  std::optional<GatherSchedule> gather = std::nullopt;    ///< as in BlockSchedule
+  std::optional<ScatterSchedule> scatter = std::nullopt;  ///< as in BlockSchedule
+  std::optional<Traversal> traversal = std::nullopt;      ///< as in BlockSchedule
 
   /// A schedule with what is fixed, the rest as `usual` has it.
-  BlockPlan start(const BlockPlan& usual = {}) const;
+  BlockSchedule start(const BlockSchedule& usual = {}) const;
   /// The same choices fixed, but to what `plan` has. For a block that cannot run all that is asked for.
-  ScheduleConstraint fitted(const BlockPlan& plan) const;
+  ScheduleConstraint fitted(const BlockSchedule& plan) const;
   /// Whether `plan` has what is fixed.
-  bool allows(const BlockPlan& plan) const;
+  bool allows(const BlockSchedule& plan) const;
 };
-/// Reads "auto", or any of "masker=...,gather=...,scatter=...,traversal=..." with commas, as parse_block_plan
-/// does. Throws Error on any other text.
+/// Reads "auto", or any of "masker=...,gather=...,scatter=...,traversal=..." with commas, as
+/// parse_block_schedule does. Throws Error on any other text.
 LASNET_EXPORT ScheduleConstraint parse_schedule_constraint(const std::string& text);
 
 /// One operator. The parts need not add up to `seconds` where they overlap.
@@ -71,7 +71,7 @@ struct BlockLatency {
   int stage = 0;                           ///< 0 to 3
   double static_s = 0;                     ///< without masker, everything computed
   double dynamic_s = 0;                    ///< expectation over the masks; static_s in a static block
-  BlockPlan schedule;                      ///< of the dynamic block; a GPU has no whole-map break-even
+  BlockSchedule schedule;                  ///< of the dynamic block; a GPU has no whole-map break-even
   std::vector<OperatorLatency> operators;  ///< of the dynamic block
 };
 
@@ -89,10 +89,11 @@ struct NetworkLatency {
 
 /// What is run.
 struct LatencyQuery {
-  MapSize size = {224, 224};     ///< of the images, pixels
-  int64_t batch = 1;             ///< images per run
-  int threads = 1;               ///< of a CPU; GPUs ignore it
-  DType precision = DType::f32;  ///< f32 or f16 (CUDA profiles: tensor cores); CPUs compute in f32
+  MapSize size = {224, 224};  ///< of the images, pixels
+  int64_t batch = 1;          ///< images per run
+  int threads = 1;            ///< of a CPU; GPUs ignore it
+  Precision precision =
+      Precision::fp32;  ///< fp32 or fp16 (CUDA profiles: tensor cores); CPUs compute in fp32
   /// Masks: every patch is active by itself with this probability. Times are expectations over the masks, not
   /// times of a mean mask.
   double rate = 1;
@@ -114,8 +115,8 @@ LASNET_EXPORT void check_query(const LatencyQuery& query, const HardwareProfile&
 /// The schedules that are predicted to be fastest, as predict_latency reports them, with each block's
 /// break-even between lists and whole map. A schedule other than the default must be clearly faster to be
 /// chosen. Sessions run these unless told otherwise. Throws Error as predict_latency does.
-LASNET_EXPORT NetworkPlan choose_plan(const ModelSpec& spec, const HardwareProfile& hardware,
-                                      const LatencyQuery& query);
+LASNET_EXPORT NetworkSchedule choose_schedule(const ModelSpec& spec, const HardwareProfile& hardware,
+                                              const LatencyQuery& query);
 
 /// Multiply-accumulates of a run over the static network's, expected over independent patches of this rate,
 /// halo included.

@@ -14,15 +14,14 @@ enum class MaskerSchedule {
   /// A pass of the masker's own over x.
   separate,
   /// Computed once for the maskers of a stage, then updated where patches change. cpu: the last convolution
-  /// of
-  /// the block before updates the patch sums of x. cuda: each masker updates the logits of all later ones.
-  pooled,
+  /// of the block before updates the patch sums of x. cuda: each masker updates the logits of all later ones.
+  incremental,
   /// convs[0] runs on every pixel and takes the dot product with the masker's weights along. x is read once,
   /// but the dilated mask saves nothing. Needs convs[0] to be a 1x1 of stride 1.
   with_conv1,
 };
 
-/// "separate", "pooled" or "with_conv1".
+/// "separate", "incremental" or "with_conv1".
 LASNET_EXPORT std::string to_string(MaskerSchedule masker);
 
 /// How the 3x3 after the dilated mask reads its input.
@@ -51,8 +50,8 @@ enum class Traversal {
 /// The schedule of one block. Results are the same bit for bit, with two exceptions by float rounding. Each
 /// MaskerSchedule sums the masker's logits in an order of its own. ScatterSchedule decides whether a
 /// projection is summed in registers or added afterwards.
-struct BlockPlan {
-  MaskerSchedule masker = MaskerSchedule::pooled;       ///< where the masker's means come from
+struct BlockSchedule {
+  MaskerSchedule masker = MaskerSchedule::incremental;  ///< where the masker's means come from
   GatherSchedule gather = GatherSchedule::indirect;     ///< how the 3x3 reads
   ScatterSchedule scatter = ScatterSchedule::in_place;  ///< how the output meets the identity path
   Traversal traversal = Traversal::whole_map;           ///< in which order the map is passed
@@ -60,28 +59,28 @@ struct BlockPlan {
   /// without lists. Nothing is left to save there.
   double whole_map_above = 0.97;
 
-  bool operator==(const BlockPlan&) const = default;
+  bool operator==(const BlockSchedule&) const = default;
 };
 
 /// The schedule of a network.
-struct NetworkPlan {
-  std::vector<BlockPlan> blocks;  ///< one per block, in network order
+struct NetworkSchedule {
+  std::vector<BlockSchedule> blocks;  ///< one per block, in network order
 
-  bool operator==(const NetworkPlan&) const = default;
+  bool operator==(const NetworkSchedule&) const = default;
 };
 
-/// Reads "masker=pooled,gather=indirect,scatter=in_place,traversal=whole_map,whole_map_above=0.97". The order
-/// and number of entries are free. What is not named keeps its default. Throws Error naming the entry that is
-/// wrong and what it may be.
-LASNET_EXPORT BlockPlan parse_block_plan(const std::string& text);
-/// Writes what parse_block_plan reads.
-LASNET_EXPORT std::string to_string(const BlockPlan& plan);
+/// Reads "masker=incremental,gather=indirect,scatter=in_place,traversal=whole_map,whole_map_above=0.97". The
+/// order and number of entries are free. What is not named keeps its default. Throws Error naming the entry
+/// that is wrong and what it may be. "pooled" is read as "incremental", whose name it was.
+LASNET_EXPORT BlockSchedule parse_block_schedule(const std::string& text);
+/// Writes what parse_block_schedule reads.
+LASNET_EXPORT std::string to_string(const BlockSchedule& plan);
 
 /// The nearest plan to `wanted` that the block can run. Choices whose need it does not meet become the
 /// default.
-LASNET_EXPORT BlockPlan fit_plan(const BlockSpec& block, BlockPlan wanted);
+LASNET_EXPORT BlockSchedule feasible_schedule(const BlockSpec& block, BlockSchedule wanted);
 
 /// The same plan for every block, fitted to each.
-LASNET_EXPORT NetworkPlan uniform_plan(const ModelSpec& spec, const BlockPlan& plan = {});
+LASNET_EXPORT NetworkSchedule uniform_schedule(const ModelSpec& spec, const BlockSchedule& plan = {});
 
 }  // namespace lasnet

@@ -121,7 +121,7 @@ def predict_latency(
     batch: images per run; None for 1, of published server GPUs for 128.
     size: side of the images in px, or (height, width); None for the model's, else 224.
     threads: of a CPU. precision: "fp32" or "fp16".
-    schedule: "auto", or fixed choices, e.g. "masker=pooled,gather=indirect".
+    schedule: "auto", or fixed choices, e.g. "masker=incremental,gather=indirect".
     equations: "default", or "paper" for those of the published simulator.
 
     >>> latency = lasnet.predict_latency("resnet101", hardware="tx2", granularity="4-4-2-1", rate=0.5)

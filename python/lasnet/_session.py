@@ -165,7 +165,7 @@ class Session:
     backend: "cpu", "cuda" (in builds with CUDA), or "reference" (plain loops, slow).
     isa: instruction set of the cpu backend, one of `available_isas()`; None for the fastest.
     precision: "fp32"; on the cuda backend also "tf32", "fp16", "bf16".
-    schedule: how blocks are executed, e.g. "masker=pooled,traversal=row_bands"; None for what is predicted to be
+    schedule: how blocks are executed, e.g. "masker=incremental,traversal=row_bands"; None for what is predicted to be
         fastest here.
 
     For one image, all threads in one session are fastest. For many, one session of one thread per Python thread

@@ -62,8 +62,8 @@ std::shared_ptr<const Executable> ModelHandle::compile(const EngineOptions& opti
   const Precision precision = parse_precision(options.precision);
   std::optional<Isa> isa;
   if (options.isa) isa = parse_isa(*options.isa);
-  std::optional<NetworkPlan> plan;
-  if (options.schedule) plan = uniform_plan(model_.spec, parse_block_plan(*options.schedule));
+  std::optional<NetworkSchedule> plan;
+  if (options.schedule) plan = uniform_schedule(model_.spec, parse_block_schedule(*options.schedule));
 
   const std::string key = to_string(backend) + ' ' + to_string(precision) + ' ' +
                           (isa ? to_string(*isa) : "default") + ' ' + options.schedule.value_or("default");

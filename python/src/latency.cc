@@ -21,9 +21,9 @@
 namespace lasnet::python {
 namespace {
 
-DType to_dtype(const std::string& precision) {
-  if (precision == "fp32") return DType::f32;
-  if (precision == "fp16") return DType::f16;
+Precision to_precision(const std::string& precision) {
+  if (precision == "fp32") return Precision::fp32;
+  if (precision == "fp16") return Precision::fp16;
   throw Error("precision '" + precision +
               "' is not predicted; expected fp32 or fp16 (bf16 takes as long as fp16)");
 }
@@ -65,7 +65,7 @@ struct Question {
     return {.size = size ? MapSize{std::get<0>(*size), std::get<1>(*size)} : usual_size(network),
             .batch = batch.value_or(usual_batch),
             .threads = threads,
-            .precision = to_dtype(precision),
+            .precision = to_precision(precision),
             .rate = rate,
             .schedule = parse_schedule_constraint(schedule),
             .model = parse_latency_model(equations)};

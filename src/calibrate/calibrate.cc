@@ -60,10 +60,11 @@ std::vector<MeasuredCase> cases(int cores) {
        .rates = kRates,
        .offsets = {0, 3}},
   };
-  for (const BlockPlan& schedule :
-       {BlockPlan{.masker = MaskerSchedule::separate}, BlockPlan{.masker = MaskerSchedule::with_conv1},
-        BlockPlan{.gather = GatherSchedule::copied}, BlockPlan{.scatter = ScatterSchedule::separate},
-        BlockPlan{.traversal = Traversal::row_bands}}) {
+  for (const BlockSchedule& schedule :
+       {BlockSchedule{.masker = MaskerSchedule::separate},
+        BlockSchedule{.masker = MaskerSchedule::with_conv1}, BlockSchedule{.gather = GatherSchedule::copied},
+        BlockSchedule{.scatter = ScatterSchedule::separate},
+        BlockSchedule{.traversal = Traversal::row_bands}}) {
     all.push_back({.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
                    .size = large,
                    .schedule = schedule,

@@ -99,7 +99,7 @@ class CudaValidator {
       return;
     }
     for (const MaskerSchedule masker : options_.maskers) {
-      const NetworkPlan plan = uniform_plan(model.spec, {.masker = masker});
+      const NetworkSchedule plan = uniform_schedule(model.spec, {.masker = masker});
       const DeviceCalibration calibration{[&](const std::string&) { return std::optional(hardware_); }, {}};
       Session session(make_cuda_executable(model, precision, plan, calibration), 1);
       for (const int64_t batch : options_.batches) {
@@ -171,7 +171,7 @@ class CudaValidator {
     return predict_latency(ran.spec, hardware_,
                            {.size = options_.size,
                             .batch = ran.batch,
-                            .precision = half ? DType::f16 : DType::f32,
+                            .precision = half ? Precision::fp16 : Precision::fp32,
                             .rate = ran.rate,
                             .masks = masks,
                             .schedule = {.masker = ran.masker,

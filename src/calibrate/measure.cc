@@ -163,7 +163,7 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
   Model model;
   model.spec = spec;
   model.weights = random_weights(spec, options.seed);
-  const NetworkPlan plan = uniform_plan(spec, measured.schedule);
+  const NetworkSchedule plan = uniform_schedule(spec, measured.schedule);
   Session session(make_executable(model, Backend::cpu, machine.isa, plan), measured.threads);
   const std::vector<CpuBlockProgram> programs = cpu_programs(spec, geometry, plan);
   Random random(options.seed, "measure");
@@ -199,7 +199,7 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
                              .spec = block ? spec.blocks[*block] : BlockSpec{},
                              .geometry = block ? geometry.blocks[*block] : BlockGeometry{},
                              .activity = block ? activities[*block] : BlockActivity{},
-                             .plan = block ? plan.blocks[*block] : BlockPlan{},
+                             .plan = block ? plan.blocks[*block] : BlockSchedule{},
                              .program = block ? programs[*block] : CpuBlockProgram{},
                              .counts = counts,
                              .units = quiet.halves[0],

@@ -23,7 +23,7 @@ struct MeasuredCase {
   MapSize size = {224, 224};
   int64_t batch = 1;
   int threads = 1;
-  BlockPlan schedule = {};  ///< of every block that can run it
+  BlockSchedule schedule = {};  ///< of every block that can run it
   /// Activation rates, dealt to the blocks in turn, once for each entry of `offsets` with another beginning:
   /// so every block meets several rates. Of each block's patches that share, rounded, is active, at random
   /// places. Empty: the static network.
@@ -42,7 +42,7 @@ struct Sample {
   BlockSpec spec;
   BlockGeometry geometry;
   BlockActivity activity;   ///< recorded
-  BlockPlan plan;           ///< that ran
+  BlockSchedule plan;       ///< that ran
   CpuBlockProgram program;  ///< that it runs
   WorkCounts counts = {};   ///< of that plan
   /// Quiet minima of the odd and the even repetitions, in runs of the reference kernel.

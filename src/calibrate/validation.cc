@@ -72,7 +72,7 @@ class Curve {
 /// One way to run a stage's identity blocks.
 struct Way {
   int granularity = 1;
-  BlockPlan plan;
+  BlockSchedule plan;
 
   std::string schedule_name() const {
     const std::string names = to_string(plan);
@@ -109,8 +109,8 @@ std::map<int, std::vector<WayCurve>> way_curves(const std::vector<MeasuredRun>& 
       if (!sample.dynamic || sample.spec.projection) continue;
       const int granularity = sample.spec.granularity;
       if (granularity > std::max(sample.geometry.output.height, sample.geometry.output.width)) continue;
-      if (sample.plan != fit_plan(sample.spec, run.of.schedule)) continue;
-      if (sample.plan == BlockPlan{} && run.of.schedule != BlockPlan{}) continue;  // could not run it
+      if (sample.plan != feasible_schedule(sample.spec, run.of.schedule)) continue;
+      if (sample.plan == BlockSchedule{} && run.of.schedule != BlockSchedule{}) continue;  // could not run it
       std::vector<WayCurve>& ways = stages[sample.spec.stage];
       auto found = std::find_if(ways.begin(), ways.end(), [&](const WayCurve& known) {
         return known.way.granularity == granularity && known.way.plan == sample.plan;
@@ -147,7 +147,7 @@ void add_choices(int stage, double rate, const std::vector<WayCurve>& ways, cons
   for (const WayCurve& way : ways) {
     const Choice::Option option = way.option(way.way.name(), rate, context);
     everything.options.push_back(option);
-    if (way.way.plan == BlockPlan{}) {
+    if (way.way.plan == BlockSchedule{}) {
       granularities.options.push_back(option);
       granularities.options.back().name = fmt::format("S {}", way.way.granularity);
     }
@@ -171,7 +171,7 @@ void add_choices(int stage, double rate, const std::vector<WayCurve>& ways, cons
 }
 
 /// Other schedules than the default: one choice changed in each.
-std::vector<BlockPlan> other_schedules() {
+std::vector<BlockSchedule> other_schedules() {
   return {{.masker = MaskerSchedule::separate},
           {.masker = MaskerSchedule::with_conv1},
           {.gather = GatherSchedule::copied},
@@ -206,14 +206,14 @@ class Validator {
     // With all offsets every block meets every rate, so that curves compare blocks with themselves.
     std::vector<int> offsets(options_.quick ? 2 : kRates.size());
     std::iota(offsets.begin(), offsets.end(), 0);
-    std::vector<BlockPlan> schedules = other_schedules();
+    std::vector<BlockSchedule> schedules = other_schedules();
     if (options_.quick) schedules.resize(1);
-    schedules.insert(schedules.begin(), BlockPlan{});
+    schedules.insert(schedules.begin(), BlockSchedule{});
     const std::vector<NetworkCase> networks = network_cases();
     steps_ = granularities.size() * schedules.size() + networks.size() + 2;
     std::vector<MeasuredRun> resnet;
     for (const int s : granularities) {
-      for (const BlockPlan& schedule : schedules) {
+      for (const BlockSchedule& schedule : schedules) {
         append(resnet, measure({.arch = network("resnet50", {s, s, s, s}),
                                 .schedule = schedule,
                                 .rates = kRates,

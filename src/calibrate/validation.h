@@ -56,7 +56,7 @@ struct NetworkComparison {
   int64_t batch = 1;
   int threads = 1;
   Precision precision = Precision::fp32;
-  MaskerSchedule masker = MaskerSchedule::pooled;
+  MaskerSchedule masker = MaskerSchedule::incremental;
   double rate = 0;
   double measured_static_s = 0, measured_dynamic_s = 0;
   double predicted_static_s = 0, predicted_dynamic_s = 0;
@@ -117,7 +117,7 @@ struct CudaValidationOptions {
   std::vector<int64_t> batches = {1, 8, 128};  ///< those that device memory has no room for are skipped
   std::vector<Precision> precisions = {Precision::fp32, Precision::fp16};
   std::vector<std::vector<int>> granularities = {{4, 4, 2, 1}, {8, 4, 7, 1}, {1, 1, 1, 1}};
-  std::vector<MaskerSchedule> maskers = {MaskerSchedule::separate, MaskerSchedule::pooled};
+  std::vector<MaskerSchedule> maskers = {MaskerSchedule::separate, MaskerSchedule::incremental};
   std::vector<double> rates = {0.25, 0.5, 0.75};
   int repeat = 3;  ///< of each run
   uint64_t seed = 1;

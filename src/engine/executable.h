@@ -70,19 +70,20 @@ void check_backend_options(Backend backend, std::optional<Isa> isa, Precision pr
 
 /// Backends' factories; `model` has passed check_weights.
 std::shared_ptr<const Executable> make_reference_executable(const Model& model);
-std::shared_ptr<const Executable> make_cpu_executable(const Model& model, Isa isa, const NetworkPlan& plan);
+std::shared_ptr<const Executable> make_cpu_executable(const Model& model, Isa isa,
+                                                      const NetworkSchedule& plan);
 /// What is known of a device: its costs choose tiles and, without a plan, schedules.
 struct DeviceCalibration {
   /// Of the device with this name; nothing if it has not been calibrated.
   std::function<std::optional<HardwareProfile>(const std::string& device)> profile_of;
   /// The plan for batches of so many images; nothing where the profile does not say.
-  std::function<std::optional<NetworkPlan>(const ModelSpec&, const HardwareProfile&, Precision, MapSize,
-                                           int64_t images)>
-      choose_plan;
+  std::function<std::optional<NetworkSchedule>(const ModelSpec&, const HardwareProfile&, Precision, MapSize,
+                                               int64_t images)>
+      choose_schedule;
 };
 /// Throws Error in builds without CUDA and on machines without a device that can run `precision`.
 std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
-                                                       const std::optional<NetworkPlan>& plan,
+                                                       const std::optional<NetworkSchedule>& plan,
                                                        const DeviceCalibration& calibration);
 
 }  // namespace lasnet

@@ -41,8 +41,8 @@ class GpuCosts {
  public:
   explicit GpuCosts(const GpuContext& context)
       : gpu_(context.hardware),
-        bytes_(context.precision == DType::f16 ? 2 : 4),
-        lanes_(gpu_.fp32_lanes_per_engine * (context.precision == DType::f16 ? gpu_.fp16_rate : 1)) {}
+        bytes_(context.precision == Precision::fp16 ? 2 : 4),
+        lanes_(gpu_.fp32_lanes_per_engine * (context.precision == Precision::fp16 ? gpu_.fp16_rate : 1)) {}
 
   /// Expected time with the best tiling.
   OperatorLatency conv(std::string name, const ConvWork& work) const {
@@ -179,7 +179,7 @@ class GpuBlock {
     if (schedule == MaskerSchedule::with_conv1) {
       return {dense_conv("masker_conv1", conv, geometry_.input, geometry_.middle, 1, 1)};
     }
-    const bool pooled_sums = schedule == MaskerSchedule::pooled;
+    const bool pooled_sums = schedule == MaskerSchedule::incremental;
     const double pooled =
         images_ * static_cast<double>(pooled_sums ? geometry_.grid.patches() : geometry_.input.pixels());
     const double floats = pooled * block_.in_channels;
@@ -332,8 +332,8 @@ ScheduledOperators gpu_dynamic_block(const BlockSpec& block, const BlockGeometry
   result.schedule.masker = MaskerSchedule::separate;
   // The masker that the block before keeps up to date is offered on request: it depends on that block.
   append(result.operators,
-         constraint.masker == MaskerSchedule::pooled
-             ? quickest({MaskerSchedule::pooled}, constraint.masker, result.schedule.masker,
+         constraint.masker == MaskerSchedule::incremental
+             ? quickest({MaskerSchedule::incremental}, constraint.masker, result.schedule.masker,
                         [&](MaskerSchedule s) { return costs.masker_and_conv1(activity, s); })
              : quickest({MaskerSchedule::separate, MaskerSchedule::with_conv1}, constraint.masker,
                         result.schedule.masker,

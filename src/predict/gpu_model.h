@@ -19,14 +19,14 @@ namespace lasnet {
 struct GpuContext {
   GpuHardware hardware;
   int64_t batch = 1;
-  DType precision = DType::f32;  ///< f32 or f16
+  Precision precision = Precision::fp32;  ///< fp32 or fp16
 };
 
 std::vector<OperatorLatency> gpu_static_block(const BlockSpec& block, const BlockGeometry& geometry,
                                               const GpuContext& context);
 
 struct ScheduledOperators {
-  BlockPlan schedule;
+  BlockSchedule schedule;
   std::vector<OperatorLatency> operators;
 };
 

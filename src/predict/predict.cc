@@ -23,15 +23,15 @@ constexpr int kRoleRounds = 2;
 /// What a block's masker leaves to other blocks, and does for them: decided by the plans of all together.
 struct BlockRole {
   PatchSumUse sums;
-  CudaMaskerRole masker;
+  CudaMaskerShare masker;
 
   bool operator==(const BlockRole&) const = default;
 };
 
 std::vector<BlockRole> roles_of(const ModelSpec& spec, const NetworkGeometry& geometry,
-                                const NetworkPlan& plan) {
+                                const NetworkSchedule& plan) {
   const std::vector<PatchSumUse> sums = patch_sum_uses(spec, geometry, plan);
-  const std::vector<CudaMaskerRole> maskers = cuda_masker_roles(spec, geometry, plan);
+  const std::vector<CudaMaskerShare> maskers = cuda_masker_shares(spec, geometry, plan);
   std::vector<BlockRole> roles;
   for (size_t b = 0; b < sums.size(); ++b) roles.push_back({sums[b], maskers[b]});
   return roles;
@@ -50,7 +50,7 @@ class BlockModel {
   virtual std::vector<OperatorLatency> static_block(const BlockSpec& block,
                                                     const BlockGeometry& geometry) const = 0;
   /// What runs unless something else is asked for or clearly faster.
-  virtual BlockPlan usual_plan() const { return {}; }
+  virtual BlockSchedule usual_schedule() const { return {}; }
   virtual ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                            const BlockActivity& activity, const BlockRole& role,
                                            const ScheduleConstraint& constraint) const = 0;
@@ -95,7 +95,7 @@ class PaperBlockModel final : public BlockModel {
     (void)role;
     ScheduledOperators best;
     for (const MaskerSchedule masker : {MaskerSchedule::separate, MaskerSchedule::with_conv1}) {
-      const BlockPlan schedule{.masker = masker, .scatter = ScatterSchedule::separate};
+      const BlockSchedule schedule{.masker = masker, .scatter = ScatterSchedule::separate};
       if (!constraint.allows(schedule)) continue;
       std::vector<OperatorLatency> operators =
           paper_dynamic_block(block, geometry, gpu_, batch_, activity.rate, masker);
@@ -163,13 +163,13 @@ std::vector<OperatorLatency> to_latencies(const std::vector<OperatorWork>& opera
 /// each other, and all combinations take too long) where that is clearly faster. `fit` makes of a wanted plan
 /// what runs, `expected` gives a plan's operators.
 template <typename Fit, typename Expected>
-ScheduledOperators vary_schedule(const ScheduleConstraint& constraint, const BlockPlan& usual, const Fit& fit,
-                                 const Expected& expected) {
+ScheduledOperators vary_schedule(const ScheduleConstraint& constraint, const BlockSchedule& usual,
+                                 const Fit& fit, const Expected& expected) {
   ScheduledOperators best;
-  const BlockPlan start = fit(constraint.start(usual));
+  const BlockSchedule start = fit(constraint.start(usual));
   const ScheduleConstraint fitted = constraint.fitted(start);
-  const auto try_plan = [&](const BlockPlan& wanted) {
-    const BlockPlan plan = fit(wanted);
+  const auto try_plan = [&](const BlockSchedule& wanted) {
+    const BlockSchedule plan = fit(wanted);
     if (!fitted.allows(plan)) return;
     std::vector<OperatorLatency> operators = expected(plan);
     const double limit = (1 - kClearGain) * seconds_of(best.operators);
@@ -178,16 +178,16 @@ ScheduledOperators vary_schedule(const ScheduleConstraint& constraint, const Blo
   };
   try_plan(start);
   const auto vary = [&](auto member, auto option) {
-    BlockPlan plan = best.schedule;
+    BlockSchedule plan = best.schedule;
     if (plan.*member == option) return;
     plan.*member = option;
     try_plan(plan);
   };
-  vary(&BlockPlan::traversal, Traversal::row_bands);
-  vary(&BlockPlan::gather, GatherSchedule::copied);
-  vary(&BlockPlan::scatter, ScatterSchedule::separate);
-  vary(&BlockPlan::masker, MaskerSchedule::separate);
-  vary(&BlockPlan::masker, MaskerSchedule::with_conv1);
+  vary(&BlockSchedule::traversal, Traversal::row_bands);
+  vary(&BlockSchedule::gather, GatherSchedule::copied);
+  vary(&BlockSchedule::scatter, ScatterSchedule::separate);
+  vary(&BlockSchedule::masker, MaskerSchedule::separate);
+  vary(&BlockSchedule::masker, MaskerSchedule::with_conv1);
   return best;
 }
 
@@ -236,12 +236,13 @@ class CpuBlockModel final : public BlockModel {
   ScheduledOperators dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                    const BlockActivity& activity, const BlockRole& role,
                                    const ScheduleConstraint& constraint) const override {
-    const auto expected = [&](const BlockPlan& plan) {
+    const auto expected = [&](const BlockSchedule& plan) {
       const CpuBlockProgram program = cpu_block_program(block, geometry, plan, role.sums);
       return this->expected({block, geometry, context_, program}, activity);
     };
     ScheduledOperators best = vary_schedule(
-        constraint, usual_plan(), [&](const BlockPlan& wanted) { return fit_plan(block, wanted); }, expected);
+        constraint, usual_schedule(),
+        [&](const BlockSchedule& wanted) { return feasible_schedule(block, wanted); }, expected);
     const CpuBlockProgram program = cpu_block_program(block, geometry, best.schedule, role.sums);
     best.schedule.whole_map_above = whole_map_break_even({block, geometry, context_, program});
     best.operators = expected(best.schedule);
@@ -276,12 +277,13 @@ class CudaBlockModel final : public BlockModel {
                                    const BlockActivity& activity, const BlockRole& role,
                                    const ScheduleConstraint& constraint) const override {
     return vary_schedule(
-        constraint, usual_plan(), [&](const BlockPlan& wanted) { return fit_cuda_plan(block, wanted); },
-        [&](const BlockPlan& plan) {
+        constraint, usual_schedule(),
+        [&](const BlockSchedule& wanted) { return feasible_cuda_schedule(block, wanted); },
+        [&](const BlockSchedule& plan) {
           return cuda_dynamic_block(block, geometry, context_, activity, plan, role.masker);
         });
   }
-  BlockPlan usual_plan() const override { return usual_cuda_plan(context_.precision); }
+  BlockSchedule usual_schedule() const override { return usual_cuda_schedule(context_.precision); }
   std::vector<OperatorLatency> fixed(const ModelSpec& spec, const NetworkGeometry& geometry) const override {
     return cuda_fixed(spec, geometry, context_);
   }
@@ -296,9 +298,8 @@ std::unique_ptr<BlockModel> make_model(const ModelSpec& spec, const HardwareProf
     return std::make_unique<CpuBlockModel>(cpu_context(spec, hardware.cpu, query.batch, query.threads));
   }
   if (hardware.kind == HardwareKind::cuda) {
-    const Precision precision = query.precision == DType::f16 ? Precision::fp16 : Precision::fp32;
     return std::make_unique<CudaBlockModel>(
-        CudaContext{.hardware = hardware.cuda, .batch = query.batch, .precision = precision});
+        CudaContext{.hardware = hardware.cuda, .batch = query.batch, .precision = query.precision});
   }
   if (query.model == LatencyModelKind::paper) {
     return std::make_unique<PaperBlockModel>(hardware.gpu, query.batch);
@@ -395,8 +396,8 @@ double macs_ratio_of(const ModelSpec& spec, const NetworkGeometry& geometry, con
                                 : recorded_macs_ratio(spec, geometry, query);
 }
 
-NetworkPlan plan_of(const NetworkLatency& network) {
-  NetworkPlan plan;
+NetworkSchedule plan_of(const NetworkLatency& network) {
+  NetworkSchedule plan;
   for (const BlockLatency& block : network.blocks) plan.blocks.push_back(block.schedule);
   return plan;
 }
@@ -405,7 +406,7 @@ NetworkPlan plan_of(const NetworkLatency& network) {
 /// two agree.
 NetworkLatency predict_settled(const BlockModel& model, const ModelSpec& spec,
                                const NetworkGeometry& geometry, const LatencyQuery& query) {
-  const NetworkPlan start = uniform_plan(spec, query.schedule.start(model.usual_plan()));
+  const NetworkSchedule start = uniform_schedule(spec, query.schedule.start(model.usual_schedule()));
   std::vector<BlockRole> roles = roles_of(spec, geometry, start);
   NetworkLatency network = predict_network(model, spec, geometry, roles, query);
   for (int round = 0; round < kRoleRounds; ++round) {
@@ -422,8 +423,8 @@ NetworkLatency predict_settled(const BlockModel& model, const ModelSpec& spec,
 std::string to_string(LatencyModelKind kind) { return kModels.name(kind); }
 LatencyModelKind parse_latency_model(const std::string& text) { return kModels.parse(text); }
 
-BlockPlan ScheduleConstraint::start(const BlockPlan& usual) const {
-  BlockPlan plan = usual;
+BlockSchedule ScheduleConstraint::start(const BlockSchedule& usual) const {
+  BlockSchedule plan = usual;
   plan.masker = masker.value_or(plan.masker);
   plan.gather = gather.value_or(plan.gather);
   plan.scatter = scatter.value_or(plan.scatter);
@@ -431,7 +432,7 @@ BlockPlan ScheduleConstraint::start(const BlockPlan& usual) const {
   return plan;
 }
 
-ScheduleConstraint ScheduleConstraint::fitted(const BlockPlan& plan) const {
+ScheduleConstraint ScheduleConstraint::fitted(const BlockSchedule& plan) const {
   ScheduleConstraint constraint;
   if (masker) constraint.masker = plan.masker;
   if (gather) constraint.gather = plan.gather;
@@ -440,7 +441,7 @@ ScheduleConstraint ScheduleConstraint::fitted(const BlockPlan& plan) const {
   return constraint;
 }
 
-bool ScheduleConstraint::allows(const BlockPlan& plan) const {
+bool ScheduleConstraint::allows(const BlockSchedule& plan) const {
   return masker.value_or(plan.masker) == plan.masker && gather.value_or(plan.gather) == plan.gather &&
          scatter.value_or(plan.scatter) == plan.scatter &&
          traversal.value_or(plan.traversal) == plan.traversal;
@@ -449,7 +450,7 @@ bool ScheduleConstraint::allows(const BlockPlan& plan) const {
 ScheduleConstraint parse_schedule_constraint(const std::string& text) {
   ScheduleConstraint constraint;
   if (text == "auto") return constraint;
-  const BlockPlan plan = parse_block_plan(text);
+  const BlockSchedule plan = parse_block_schedule(text);
   const auto names = [&](const char* key) {
     return ("," + text).find(fmt::format(",{}=", key)) != std::string::npos;
   };
@@ -482,9 +483,11 @@ void check_query(const LatencyQuery& query, const HardwareProfile& hardware) {
     fail("activation rate {:g}; expected a number from 0 to 1", query.rate);
   if (query.batch < 1 || query.batch > 4096) fail("batch {}; expected 1 to 4096 images", query.batch);
   if (query.threads < 1 || query.threads > 1024) fail("{} threads; expected 1 to 1024", query.threads);
-  if (query.precision == DType::bf16) fail("precision bf16: latency is predicted for fp32 and fp16");
+  if (query.precision != Precision::fp32 && query.precision != Precision::fp16) {
+    fail("precision {}: latency is predicted for fp32 and fp16", to_string(query.precision));
+  }
   if (hardware.kind == HardwareKind::gpu) return;
-  if (hardware.kind == HardwareKind::cpu && query.precision != DType::f32) {
+  if (hardware.kind == HardwareKind::cpu && query.precision != Precision::fp32) {
     fail("precision fp16: {} predicts the CPU kernels, which compute in fp32", hardware.name);
   }
   if (query.model == LatencyModelKind::paper) {
@@ -503,16 +506,17 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
   best.macs_ratio = macs_ratio_of(spec, geometry, query);
   if (hardware.kind == HardwareKind::gpu || query.schedule.masker || !spec.arch.is_dynamic()) return best;
   // Pooled maskers pay off for the blocks of a stage together or not at all, which no block sees alone.
-  const bool usually_pooled = model->usual_plan().masker == MaskerSchedule::pooled;
+  const bool usually_pooled = model->usual_schedule().masker == MaskerSchedule::incremental;
   LatencyQuery other = query;
-  other.schedule.masker = usually_pooled ? MaskerSchedule::separate : MaskerSchedule::pooled;
+  other.schedule.masker = usually_pooled ? MaskerSchedule::separate : MaskerSchedule::incremental;
   NetworkLatency together = predict_settled(*model, spec, geometry, other);
   together.macs_ratio = best.macs_ratio;
   return together.dynamic_s < (1 - kClearGain) * best.dynamic_s ? together : best;
 }
 
-NetworkPlan choose_plan(const ModelSpec& spec, const HardwareProfile& hardware, const LatencyQuery& query) {
-  if (!spec.arch.is_dynamic()) return uniform_plan(spec, query.schedule.start());
+NetworkSchedule choose_schedule(const ModelSpec& spec, const HardwareProfile& hardware,
+                                const LatencyQuery& query) {
+  if (!spec.arch.is_dynamic()) return uniform_schedule(spec, query.schedule.start());
   return plan_of(predict_latency(spec, hardware, query));
 }
 

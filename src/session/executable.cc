@@ -1,7 +1,7 @@
 #include "engine/executable.h"
 
 #include "base/enum_names.h"
-#include "session/default_plan.h"
+#include "session/default_schedule.h"
 
 namespace lasnet {
 
@@ -39,7 +39,7 @@ void check_backend_options(Backend backend, std::optional<Isa> isa, Precision pr
 }
 
 std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend, std::optional<Isa> isa,
-                                                  const std::optional<NetworkPlan>& plan,
+                                                  const std::optional<NetworkSchedule>& plan,
                                                   Precision precision) {
   check_backend_options(backend, isa, precision);
   check_weights(model.spec, model.weights, "model");
@@ -53,10 +53,10 @@ std::shared_ptr<const Executable> make_executable(const Model& model, Backend ba
     case Backend::cpu:
       break;
     case Backend::cuda:
-      return make_cuda_executable(model, precision, plan, {cuda_calibration, calibrated_plan});
+      return make_cuda_executable(model, precision, plan, {cuda_calibration, calibrated_schedule});
   }
   const Isa kernels = isa.value_or(available_isas().back());
-  return make_cpu_executable(model, kernels, plan ? *plan : default_plan(model, kernels));
+  return make_cpu_executable(model, kernels, plan ? *plan : default_schedule(model, kernels));
 }
 
 }  // namespace lasnet

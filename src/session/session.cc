@@ -50,9 +50,9 @@ std::vector<uint8_t> forced_patches(const std::string& name, const ByteTensor& m
   return patches;
 }
 
-std::optional<NetworkPlan> plan_of(const ModelSpec& spec, const SessionOptions& options) {
+std::optional<NetworkSchedule> plan_of(const ModelSpec& spec, const SessionOptions& options) {
   if (!options.schedule) return std::nullopt;
-  return uniform_plan(spec, *options.schedule);
+  return uniform_schedule(spec, *options.schedule);
 }
 
 std::shared_ptr<Executor> start_threads(int threads) {

@@ -86,7 +86,7 @@ TEST_F(BenchTest, ASweepThatCannotBeWrittenIsRefusedBeforeMeasuring) {
 TEST_F(BenchTest, BadSchedulesAreRefused) {
   const auto result = run_program(with(kTiny, {"--schedule", "masker=fast"}));
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.err, HasSubstr("separate, pooled or with_conv1"));
+  EXPECT_THAT(result.err, HasSubstr("separate, incremental or with_conv1"));
 }
 
 TEST_F(BenchTest, JsonHasEveryField) {

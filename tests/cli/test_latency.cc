@@ -58,7 +58,7 @@ TEST(PredictPlan, OperationsAddUpToTheMacRatio) {
     for (const auto& [rate, tolerance] : cases) {
       const json report =
           report_of({"predict", network, "--granularity", "4-4-2-1", "--hardware", "cpu-avx512", "--batch",
-                     "3", "--rate", rate, "--schedule", "masker=pooled", "--json"});
+                     "3", "--rate", rate, "--schedule", "masker=incremental", "--json"});
       double macs = sum_of(report.at("fixed"), "macs");
       for (const json& block : report.at("blocks")) macs += sum_of(block.at("operators"), "macs");
       const double expected =
@@ -66,6 +66,14 @@ TEST(PredictPlan, OperationsAddUpToTheMacRatio) {
       EXPECT_NEAR(macs, expected, tolerance * expected) << network << ", rate " << rate;
     }
   }
+}
+
+TEST(PredictPlan, AFormerNameIsSaidOnce) {
+  const auto result = run_program({"predict", "resnet18", "--hardware", "cpu-avx512", "--granularity",
+                                   "2-2-2-1", "--schedule", "masker=pooled", "--json"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.err, HasSubstr("masker=pooled is called masker=incremental now"));
+  EXPECT_THAT(result.out, HasSubstr("masker=incremental"));
 }
 
 TEST(PredictPlan, PrintsEveryOperation) {
@@ -245,7 +253,7 @@ TEST_F(PredictTest, TheTableSaysOfABlockWhatItsScheduleHasOtherwise) {
   const json report = report_of(predict);
   // Patches of one pixel have no sums of their own: the last block of stage 4 departs from the first of
   // stage 1.
-  EXPECT_THAT(report.at("blocks").at(0).at("schedule"), HasSubstr("masker=pooled"));
+  EXPECT_THAT(report.at("blocks").at(0).at("schedule"), HasSubstr("masker=incremental"));
   EXPECT_THAT(report.at("blocks").at(15).at("schedule"), HasSubstr("masker=separate"));
   std::map<std::string, std::string> rows;
   std::istringstream lines(result.out);
@@ -562,7 +570,8 @@ INSTANTIATE_TEST_SUITE_P(
         WrongPrediction{"ThreadsZero", predict({"--threads", "0"}), "--threads"},
         WrongPrediction{"SmallSize", predict({"--size", "16"}), "from 32"},
         WrongPrediction{"Schedule", predict({"--schedule", "nonsense"}), "nonsense"},
-        WrongPrediction{"Masker", predict({"--schedule", "masker=fast"}), "separate, pooled or with_conv1"},
+        WrongPrediction{"Masker", predict({"--schedule", "masker=fast"}),
+                        "separate, incremental or with_conv1"},
         WrongPrediction{"Equations", predict({"--model", "exact"}), "default or paper"},
         WrongPrediction{"Precision", predict({"--precision", "fp8"}), "fp8"},
         WrongPrediction{"PrecisionOfACpu",

@@ -88,7 +88,7 @@ TEST(ValidateCuda, ComparesBlocksNetworksAndGranularities) {
                                       .batches = {1, 2},
                                       .precisions = {Precision::fp16},
                                       .granularities = {{2, 1, 1, 1}, {1, 1, 1, 1}},
-                                      .maskers = {MaskerSchedule::separate, MaskerSchedule::pooled},
+                                      .maskers = {MaskerSchedule::separate, MaskerSchedule::incremental},
                                       .rates = {0.5},
                                       .repeat = 1};
   double last = 0;
@@ -112,15 +112,15 @@ TEST(ValidateCuda, ComparesBlocksNetworksAndGranularities) {
     EXPECT_GT(point.measured_s, 0);
     EXPECT_GT(point.predicted_s, 0);
     EXPECT_THAT(point.schedule,
-                testing::MatchesRegex("masker=(separate|pooled),gather=indirect,scatter=in_place.*"));
-    pooled += point.granularity > 0 && point.schedule.starts_with("masker=pooled");
+                testing::MatchesRegex("masker=(separate|incremental),gather=indirect,scatter=in_place.*"));
+    pooled += point.granularity > 0 && point.schedule.starts_with("masker=incremental");
   }
   EXPECT_GT(pooled, 0U);
   for (const auto& choices : {validation.granularities, validation.schedules}) {
     ASSERT_EQ(choices.size(), 4U) << "a choice for each batch and each of the others";
     for (const Choice& choice : choices) EXPECT_EQ(choice.options.size(), 2U);
   }
-  EXPECT_EQ(validation.schedules[0].options[1].name, "masker=pooled");
+  EXPECT_EQ(validation.schedules[0].options[1].name, "masker=incremental");
 }
 
 TEST(ValidateCuda, AnotherKindOfHardwareIsRefused) {

@@ -267,8 +267,8 @@ TEST(CudaTiles, HopperOnesSuitWideLayersOfWholeSteps) {
   EXPECT_FALSE(suits(3, 128, 7, 1, Precision::fp16));
 }
 
-std::vector<CudaMaskerRole> roles_of(const ModelSpec& spec, const NetworkPlan& plan) {
-  return cuda_masker_roles(spec, network_geometry(spec, {224, 224}), plan);
+std::vector<CudaMaskerShare> roles_of(const ModelSpec& spec, const NetworkSchedule& plan) {
+  return cuda_masker_shares(spec, network_geometry(spec, {224, 224}), plan);
 }
 
 ModelSpec spec_of(const char* name, const char* granularity) {
@@ -282,7 +282,7 @@ TEST(CudaPlans, FirstConvolutionsOfSmallBatchesHideTheMasker) {
   const ModelSpec spec = spec_of("resnet50", "4-4-2-1");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
   auto masker = [&](const BlockSpec& of, int64_t images, Precision precision) {
-    return usual_cuda_plan(of, geometry.blocks[9], images, {precision, 132}).masker;
+    return usual_cuda_schedule(of, geometry.blocks[9], images, {precision, 132}).masker;
   };
   const BlockSpec& block = spec.blocks[9];  // 14 x 14
   EXPECT_EQ(masker(block, 1, Precision::fp16), MaskerSchedule::with_conv1);
@@ -296,15 +296,15 @@ TEST(CudaPlans, SecondConvolutionsOfSmallBatchesHideWhatTheFirstDoesNot) {
   const ModelSpec spec = spec_of("resnet50", "4-4-2-1");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
   const BlockSpec& block = spec.blocks[9];  // 14 x 14
-  const BlockPlan beside{.masker = MaskerSchedule::with_conv1};
-  auto convs = [&](const BlockSpec& of, const BlockPlan& plan, Precision precision, int64_t images) {
+  const BlockSchedule beside{.masker = MaskerSchedule::with_conv1};
+  auto convs = [&](const BlockSpec& of, const BlockSchedule& plan, Precision precision, int64_t images) {
     return convs_beside_masker(of, geometry.blocks[9], images, plan, {precision, 132});
   };
   EXPECT_EQ(convs(block, beside, Precision::fp16, 1), 2);
   EXPECT_EQ(convs(block, beside, Precision::fp32, 1), 1);    // the first alone takes long enough
   EXPECT_EQ(convs(block, beside, Precision::fp16, 128), 1);  // no room
-  EXPECT_EQ(convs(block, usual_cuda_plan(Precision::fp16), Precision::fp16, 1), 0);
-  BlockPlan copied = beside;
+  EXPECT_EQ(convs(block, usual_cuda_schedule(Precision::fp16), Precision::fp16, 1), 0);
+  BlockSchedule copied = beside;
   copied.gather = GatherSchedule::copied;
   EXPECT_EQ(convs(block, copied, Precision::fp16, 1), 1);
   const ModelSpec basic = spec_of("resnet18", "4-4-2-1");
@@ -319,10 +319,10 @@ TEST(CudaPlans, AWholeMapIsListedFromAShareOfItsPatches) {
     EXPECT_EQ(whole_map_patches(never, 9), 10) << never;
 }
 
-TEST(CudaMaskerRoles, BlocksOfOneMapDecideTogether) {
-  using Roles = std::vector<CudaMaskerRole>;
-  const CudaMaskerRole alone{};
-  NetworkPlan pooled;
+TEST(CudaMaskerShares, BlocksOfOneMapDecideTogether) {
+  using Roles = std::vector<CudaMaskerShare>;
+  const CudaMaskerShare alone{};
+  NetworkSchedule pooled;
   pooled.blocks.resize(16);
   // The first block of stage 3 pools 2 * 2 pixels of what stage 2 cuts in 4 x 4, that of stage 2 other
   // windows, and a block with a projection leaves another map.
@@ -344,27 +344,28 @@ TEST(CudaMaskerRoles, BlocksOfOneMapDecideTogether) {
                                            {2, false},
                                            {1, true}}));
   // A masker with another schedule neither decides for others nor hears of changes.
-  NetworkPlan mixed = pooled;
+  NetworkSchedule mixed = pooled;
   mixed.blocks[5].masker = MaskerSchedule::separate;
   EXPECT_EQ(roles_of(spec, mixed)[4], alone);
   EXPECT_EQ(roles_of(spec, mixed)[5], alone);
-  EXPECT_EQ(roles_of(spec, mixed)[6], (CudaMaskerRole{2, false}));
+  EXPECT_EQ(roles_of(spec, mixed)[6], (CudaMaskerShare{2, false}));
   for (Precision two_bytes : {Precision::fp16, Precision::bf16})
-    EXPECT_EQ(roles_of(spec, uniform_plan(spec, usual_cuda_plan(two_bytes))), Roles(16));
+    EXPECT_EQ(roles_of(spec, uniform_schedule(spec, usual_cuda_schedule(two_bytes))), Roles(16));
   for (Precision four_bytes : {Precision::fp32, Precision::tf32})
-    EXPECT_EQ(roles_of(spec, uniform_plan(spec, usual_cuda_plan(four_bytes)))[8], (CudaMaskerRole{6, false}));
+    EXPECT_EQ(roles_of(spec, uniform_schedule(spec, usual_cuda_schedule(four_bytes)))[8],
+              (CudaMaskerShare{6, false}));
   spec.blocks[9].granularity = 0;  // static: changes every pixel
   EXPECT_EQ(roles_of(spec, pooled)[8], alone);
-  EXPECT_EQ(roles_of(spec, pooled)[10], (CudaMaskerRole{4, false}));
+  EXPECT_EQ(roles_of(spec, pooled)[10], (CudaMaskerShare{4, false}));
 }
 
-TEST(CudaMaskerRoles, HaveAtMostAsManyMaskersAsAKernelTakes) {
+TEST(CudaMaskerShares, HaveAtMostAsManyMaskersAsAKernelTakes) {
   ModelSpec spec = spec_of("resnet152", "4-4-2-1");
-  std::vector<CudaMaskerRole> roles = roles_of(spec, uniform_plan(spec));
+  std::vector<CudaMaskerShare> roles = roles_of(spec, uniform_schedule(spec));
   // 35 identity blocks of stage 3 and the first block of stage 4.
-  EXPECT_EQ(roles[12], (CudaMaskerRole{kMaxMaskers, false}));
-  EXPECT_EQ(roles[12 + kMaxMaskers - 1], (CudaMaskerRole{1, true}));
-  EXPECT_EQ(roles[12 + kMaxMaskers], (CudaMaskerRole{4, false}));
+  EXPECT_EQ(roles[12], (CudaMaskerShare{kMaxMaskers, false}));
+  EXPECT_EQ(roles[12 + kMaxMaskers - 1], (CudaMaskerShare{1, true}));
+  EXPECT_EQ(roles[12 + kMaxMaskers], (CudaMaskerShare{4, false}));
 }
 
 TEST(CudaTiles, ExpectedDilationIsTheMeanOverRandomMasks) {

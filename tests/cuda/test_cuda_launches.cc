@@ -36,8 +36,8 @@ std::string name_of(const LaunchCase& c) {
 
 std::string launches_of(const LaunchCase& c) {
   const Model model = random_model(narrow_arch(c.architecture, c.granularity, 0.25), 1);
-  std::optional<NetworkPlan> plan;
-  if (*c.schedule != 0) plan = uniform_plan(model.spec, parse_block_plan(c.schedule));
+  std::optional<NetworkSchedule> plan;
+  if (*c.schedule != 0) plan = uniform_schedule(model.spec, parse_block_schedule(c.schedule));
   LaunchRecorder recorder(false, c.precision == Precision::bf16);
   Session session(make_executable(model, Backend::cuda, std::nullopt, plan, c.precision), 1);
   const std::string mode = c.mode;
@@ -71,7 +71,7 @@ const LaunchCase kCases[] = {
     {"resnet34", "static", tf32, 2, {64, 64}, "", "sparse", 0x2f2ab9cdcedb19c7},
     {"resnet50", "4-4-2-1", fp32, 1, {224, 224}, "", "sparse", 0xff14820d813a18ad},
     {"resnet50", "4-4-2-1", fp16, 1, {224, 224}, "masker=with_conv1", "timed", 0xdd58d401b208301c},
-    {"resnet50", "4-4-2-1", fp16, 8, {160, 224}, "masker=pooled", "sparse", 0x53c77215f59b4a30},
+    {"resnet50", "4-4-2-1", fp16, 8, {160, 224}, "masker=incremental", "sparse", 0x53c77215f59b4a30},
     {"resnet50",
      "8-4-7-1",
      bf16,
@@ -91,7 +91,7 @@ const LaunchCase kCases[] = {
     {"resnet101", "4-4-2-1", fp16, 8, {224, 224}, "", "sparse", 0x9467c51da2ab0e17},
     {"resnet101", "4-4-2-1", bf16, 1, {224, 224}, "", "dense", 0x0d98619bcf43fad7},
     {"resnext50_32x4d", "4-4-2-1", fp32, 2, {64, 48}, "", "sparse", 0xfe7a3e4f3817c9d2},
-    {"wide_resnet50_2", "2-2-2-1", bf16, 8, {224, 224}, "masker=pooled", "sparse", 0x31e31152342ae1f0},
+    {"wide_resnet50_2", "2-2-2-1", bf16, 8, {224, 224}, "masker=incremental", "sparse", 0x31e31152342ae1f0},
     {"regnet_y_400mf", "4-4-2-1", fp32, 2, {64, 96}, "", "checked", 0xeb75634a457c42b6},
     {"regnet_y_400mf",
      "4-4-2-1",

@@ -47,7 +47,7 @@ TEST(CudaMemory, BlocksShareABufferForGatheredPatches) {
   Model model = small_model();
   auto taken_by = [&](GatherSchedule gather) {
     const int64_t before = memory_taken();
-    NetworkPlan plan = uniform_plan(model.spec, {.gather = gather});
+    NetworkSchedule plan = uniform_schedule(model.spec, {.gather = gather});
     Session session(make_executable(model, Backend::cuda, std::nullopt, plan, Precision::fp32), 1);
     session.run(images_of(64));
     return memory_taken() - before;

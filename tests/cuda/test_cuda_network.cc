@@ -100,14 +100,14 @@ DEVICE_TEST(EveryMaskPatternAgreesWithTheCpu) {
 }
 
 DEVICE_TEST(SchedulesAreChoicesOfSpeedNotOfResult) {
-  const BlockPlan plans[] = {{.masker = MaskerSchedule::with_conv1},
-                             {.gather = GatherSchedule::copied},
-                             {.scatter = ScatterSchedule::separate},
-                             {.masker = MaskerSchedule::with_conv1,
-                              .gather = GatherSchedule::copied,
-                              .scatter = ScatterSchedule::separate},
-                             {.traversal = Traversal::row_bands, .whole_map_above = 0.0},
-                             {.masker = MaskerSchedule::separate, .whole_map_above = 0.5}};
+  const BlockSchedule plans[] = {{.masker = MaskerSchedule::with_conv1},
+                                 {.gather = GatherSchedule::copied},
+                                 {.scatter = ScatterSchedule::separate},
+                                 {.masker = MaskerSchedule::with_conv1,
+                                  .gather = GatherSchedule::copied,
+                                  .scatter = ScatterSchedule::separate},
+                                 {.traversal = Traversal::row_bands, .whole_map_above = 0.0},
+                                 {.masker = MaskerSchedule::separate, .whole_map_above = 0.5}};
   for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
     for (Precision precision : {Precision::fp32, Precision::fp16}) {
       Model model = test::random_model(config(name, "4-3-2-1"), 24);
@@ -115,9 +115,9 @@ DEVICE_TEST(SchedulesAreChoicesOfSpeedNotOfResult) {
       MaskSet masks = test::make_masks(model.spec, 2, {48, 64}, MaskPattern::random, 26);
       RunOptions options{.force_masks = &masks};
       Result expected = Session(model, {.backend = Backend::cuda, .precision = precision}).run(x, options);
-      for (const BlockPlan& plan : plans) {
-        auto executable =
-            make_executable(model, Backend::cuda, std::nullopt, uniform_plan(model.spec, plan), precision);
+      for (const BlockSchedule& plan : plans) {
+        auto executable = make_executable(model, Backend::cuda, std::nullopt,
+                                          uniform_schedule(model.spec, plan), precision);
         Result got = Session(executable, 1).run(x, options);
         // Only the unfused addition rounds once more.
         double bound = plan.scatter == ScatterSchedule::in_place ? 0.0 : logits_tolerance(precision);
@@ -151,11 +151,11 @@ DEVICE_TEST(MaskersOfOneMapDecideAsEachAlone) {
     SCOPED_TRACE(std::string(c.name) + " " + c.granularity);
     Model model = test::random_model(config(c.name, c.granularity), 30);
     auto session = [&](MaskerSchedule masker, ScatterSchedule scatter) {
-      NetworkPlan plan = uniform_plan(model.spec, {.masker = masker, .scatter = scatter});
+      NetworkSchedule plan = uniform_schedule(model.spec, {.masker = masker, .scatter = scatter});
       return Session(make_executable(model, Backend::cuda, std::nullopt, plan, c.precision), 1);
     };
     for (ScatterSchedule scatter : {ScatterSchedule::in_place, ScatterSchedule::separate}) {
-      Session pooled = session(MaskerSchedule::pooled, scatter);
+      Session pooled = session(MaskerSchedule::incremental, scatter);
       Session separate = session(MaskerSchedule::separate, scatter);
       for (int repeat = 0; repeat < 2; ++repeat) {  // what the run before decided is forgotten
         Tensor x = test::random_input(2, c.size, 31 + repeat);
@@ -278,19 +278,19 @@ DEVICE_TEST(NamesTheLayerThatLeavesTheFiniteNumbers) {
 
 /// Small enough for tools that slow every instruction down a hundred times.
 DEVICE_TEST(SmallestNetworkUnderEverySchedule) {
-  const BlockPlan plans[] = {{.masker = MaskerSchedule::separate},
-                             {.masker = MaskerSchedule::pooled},
-                             {.masker = MaskerSchedule::with_conv1},
-                             {.masker = MaskerSchedule::separate,
-                              .gather = GatherSchedule::copied,
-                              .scatter = ScatterSchedule::separate}};
+  const BlockSchedule plans[] = {{.masker = MaskerSchedule::separate},
+                                 {.masker = MaskerSchedule::incremental},
+                                 {.masker = MaskerSchedule::with_conv1},
+                                 {.masker = MaskerSchedule::separate,
+                                  .gather = GatherSchedule::copied,
+                                  .scatter = ScatterSchedule::separate}};
   Model model = test::random_model(config("resnet50", "4-2-1-1"), 33);
   Tensor x = test::random_input(2, {32, 32}, 34);
   MaskSet masks = test::make_masks(model.spec, 2, {32, 32}, MaskPattern::random, 35);
   Tensor expected = Session(model, {}).run(x, {.force_masks = &masks}).logits;
   for (Precision precision : {Precision::fp32, Precision::fp16}) {
-    for (const BlockPlan& plan : plans) {
-      NetworkPlan uniform = uniform_plan(model.spec, plan);
+    for (const BlockSchedule& plan : plans) {
+      NetworkSchedule uniform = uniform_schedule(model.spec, plan);
       Session session(make_executable(model, Backend::cuda, std::nullopt, uniform, precision), 1);
       for (bool time_blocks : {false, true}) {
         Result got = session.run(x, {.force_masks = &masks, .time_blocks = time_blocks});

@@ -8,7 +8,7 @@
 #include "cuda_emulation.h"
 #include "lasnet/hardware.h"
 #include "predict/host_profile.h"
-#include "session/default_plan.h"
+#include "session/default_schedule.h"
 #include "support/cache_folder.h"
 #include "support/random_model.h"
 
@@ -32,8 +32,8 @@ void write_calibration(const HardwareProfile& profile) {
                         [&](std::ostream& out) { out << hardware_to_toml(profile); });
 }
 
-std::optional<NetworkPlan> plan_that_runs(const Model& model, Precision precision, int64_t images,
-                                          const std::optional<NetworkPlan>& asked = std::nullopt) {
+std::optional<NetworkSchedule> plan_that_runs(const Model& model, Precision precision, int64_t images,
+                                              const std::optional<NetworkSchedule>& asked = std::nullopt) {
   const auto executable = make_executable(model, Backend::cuda, std::nullopt, asked, precision);
   return dynamic_cast<const CudaExecutable&>(*executable).chosen_plan(kSize, images);
 }
@@ -51,19 +51,19 @@ class CudaPlan : public testing::Test {
 TEST_F(CudaPlan, IsWhatACalibrationOfTheDeviceFindsFastest) {
   EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128), std::nullopt) << "never calibrated";
   write_calibration(profile_of(1e-3));
-  EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128)->blocks[1].masker, MaskerSchedule::pooled);
-  EXPECT_EQ(plan_that_runs(model_, Precision::bf16, 128)->blocks[1].masker, MaskerSchedule::pooled);
+  EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128)->blocks[1].masker, MaskerSchedule::incremental);
+  EXPECT_EQ(plan_that_runs(model_, Precision::bf16, 128)->blocks[1].masker, MaskerSchedule::incremental);
   EXPECT_EQ(plan_that_runs(model_, Precision::tf32, 128), std::nullopt) << "is not predicted";
   EXPECT_NE(plan_that_runs(model_, Precision::fp16, 5000), std::nullopt) << "more images than are predicted";
   write_calibration(profile_of(1e-9));
-  EXPECT_NE(plan_that_runs(model_, Precision::fp16, 128)->blocks[1].masker, MaskerSchedule::pooled);
+  EXPECT_NE(plan_that_runs(model_, Precision::fp16, 128)->blocks[1].masker, MaskerSchedule::incremental);
   write_calibration(profile_of(1e-3, "another device"));
   EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128), std::nullopt);
 }
 
 TEST_F(CudaPlan, IsWhatTheUserAsksFor) {
   write_calibration(profile_of(1e-3));
-  const NetworkPlan asked = uniform_plan(model_.spec, {.masker = MaskerSchedule::separate});
+  const NetworkSchedule asked = uniform_schedule(model_.spec, {.masker = MaskerSchedule::separate});
   EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128, asked), asked);
 }
 

@@ -173,7 +173,7 @@ struct ProgramCase {
   const Model& model;
   const CudaContext& context;
   MapSize size;
-  const NetworkPlan& plan;
+  const NetworkSchedule& plan;
 };
 
 /// Compares a run, with masks or dense, with what the latency model prices.
@@ -182,7 +182,7 @@ void expect_priced(const ProgramCase& c, bool dense, const std::vector<Launch>& 
   const int64_t images = c.context.batch;
   const CudaTarget target = c.context.target();
   const NetworkGeometry geometry = network_geometry(spec, c.size);
-  const std::vector<CudaMaskerRole> maskers = cuda_masker_roles(spec, geometry, c.plan);
+  const std::vector<CudaMaskerShare> maskers = cuda_masker_shares(spec, geometry, c.plan);
   Launches launches(launched);
   const cuda::BlockProgram stem = cuda::stem_program(spec, geometry, images, target);
   expect_program(stem, launches, c.context.precision, images);
@@ -191,7 +191,7 @@ void expect_priced(const ProgramCase& c, bool dense, const std::vector<Launch>& 
     SCOPED_TRACE(block.name);
     const BlockGeometry& maps = geometry.blocks[b];
     const bool sparse = !dense && block.is_dynamic();
-    const BlockPlan& plan = c.plan.blocks[b];
+    const BlockSchedule& plan = c.plan.blocks[b];
     const cuda::BlockProgram program =
         sparse ? cuda::dynamic_program(block, maps, images, plan, maskers[b], target)
                : cuda::static_program(block, maps, images, target);
@@ -218,12 +218,13 @@ CudaContext context_of(Precision precision, int64_t images, bool hopper) {
   return context;
 }
 
-void expect_runs_what_is_priced(const Model& model, const BlockPlan& wanted, Precision precision,
+void expect_runs_what_is_priced(const Model& model, const BlockSchedule& wanted, Precision precision,
                                 const std::vector<Tensor>& inputs, bool runs_kernels) {
   const bool hopper = precision == Precision::bf16;
   LaunchRecorder recorder(runs_kernels, hopper);
-  NetworkPlan plan;
-  for (const BlockSpec& block : model.spec.blocks) plan.blocks.push_back(fit_cuda_plan(block, wanted));
+  NetworkSchedule plan;
+  for (const BlockSpec& block : model.spec.blocks)
+    plan.blocks.push_back(feasible_cuda_schedule(block, wanted));
   Session session(make_executable(model, Backend::cuda, std::nullopt, plan, precision), 1);
   for (const Tensor& input : inputs) {
     const CudaContext context = context_of(precision, input.shape[0], hopper);
@@ -244,10 +245,10 @@ void expect_runs_what_is_priced(const Model& model, const BlockPlan& wanted, Pre
   }
 }
 
-std::vector<BlockPlan> all_schedules() {
-  std::vector<BlockPlan> plans;
+std::vector<BlockSchedule> all_schedules() {
+  std::vector<BlockSchedule> plans;
   for (MaskerSchedule masker :
-       {MaskerSchedule::separate, MaskerSchedule::pooled, MaskerSchedule::with_conv1}) {
+       {MaskerSchedule::separate, MaskerSchedule::incremental, MaskerSchedule::with_conv1}) {
     for (GatherSchedule gather : {GatherSchedule::indirect, GatherSchedule::copied}) {
       for (ScatterSchedule scatter : {ScatterSchedule::in_place, ScatterSchedule::separate})
         plans.push_back({.masker = masker, .gather = gather, .scatter = scatter});
@@ -271,7 +272,7 @@ TEST_P(CudaProgram, RunsWhatThePredictorPrices) {
     for (MapSize size : {MapSize{224, 224}, {160, 224}})
       inputs.push_back(Tensor({images, 3, size.height, size.width}));
   }
-  for (const BlockPlan& plan : all_schedules()) {
+  for (const BlockSchedule& plan : all_schedules()) {
     for (Precision precision : {Precision::fp32, Precision::bf16})
       expect_runs_what_is_priced(model, plan, precision, inputs, false);
   }
@@ -287,10 +288,10 @@ INSTANTIATE_TEST_SUITE_P(EveryArchitecture, CudaProgram, testing::ValuesIn(all_a
 TEST(CudaPrograms, OfSmallNetworksRunToTheEnd) {
   for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf:dense"}) {
     const Model model = random_model(narrow_arch(name, "4-3-2-1", 0.125), 1);
-    for (const BlockPlan& plan :
-         {BlockPlan{.masker = MaskerSchedule::pooled}, BlockPlan{.masker = MaskerSchedule::with_conv1,
-                                                       .gather = GatherSchedule::copied,
-                                                       .scatter = ScatterSchedule::separate}}) {
+    for (const BlockSchedule& plan : {BlockSchedule{.masker = MaskerSchedule::incremental},
+                                      BlockSchedule{.masker = MaskerSchedule::with_conv1,
+                                      .gather = GatherSchedule::copied,
+                                      .scatter = ScatterSchedule::separate}}) {
       expect_runs_what_is_priced(model, plan, Precision::fp16, {random_input(2, {33, 48}, 2)}, true);
     }
   }

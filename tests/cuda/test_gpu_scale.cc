@@ -20,7 +20,7 @@ class GpuScale : public testing::Test {
 constexpr MapSize kSize{224, 224};
 
 Session session_of(const Model& model, Precision precision, MaskerSchedule masker) {
-  NetworkPlan plan = uniform_plan(model.spec, {.masker = masker});
+  NetworkSchedule plan = uniform_schedule(model.spec, {.masker = masker});
   return Session(make_executable(model, Backend::cuda, std::nullopt, plan, precision), 1);
 }
 
@@ -51,14 +51,14 @@ void expect_same_as_cpu(const ScaleCase& c, Precision precision, MaskerSchedule 
 
 TEST_F(GpuScale, SeveralTeamsAndTiles) {
   for (MaskerSchedule masker :
-       {MaskerSchedule::separate, MaskerSchedule::pooled, MaskerSchedule::with_conv1}) {
+       {MaskerSchedule::separate, MaskerSchedule::incremental, MaskerSchedule::with_conv1}) {
     expect_same_as_cpu({"resnet50", 1.0, 8}, Precision::fp32, masker);
     expect_same_as_cpu({"resnet50", 1.0, 8}, Precision::fp16, masker);
   }
 }
 
 TEST_F(GpuScale, ManyChunksOfLists) {
-  for (MaskerSchedule masker : {MaskerSchedule::separate, MaskerSchedule::pooled}) {
+  for (MaskerSchedule masker : {MaskerSchedule::separate, MaskerSchedule::incremental}) {
     expect_same_as_cpu({"resnet18", 0.25, 96}, Precision::fp32, masker);
     expect_same_as_cpu({"resnet18", 0.25, 96}, Precision::bf16, masker);
   }

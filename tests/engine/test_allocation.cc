@@ -19,7 +19,7 @@ TEST_P(Allocation, NoneInSteadyState) {
     Model model = test::random_model(arch, 1);
     Tensor x = test::random_input(2, {64, 96}, 2);
     TensorView view = x;
-    Session session(model, {.threads = 2, .schedule = parse_block_plan(text)});
+    Session session(model, {.threads = 2, .schedule = parse_block_schedule(text)});
     Result result;
     for (bool dense : {false, true}) {
       for (bool record : {true, false}) {
@@ -41,7 +41,7 @@ TEST_P(Allocation, NoneInTheFirstSparseRunAfterADenseOne) {
   Tensor x = test::random_input(2, {64, 96}, 2);
   TensorView view = x;
   auto executable = make_executable(model, Backend::cpu, std::nullopt,
-                                    uniform_plan(model.spec, parse_block_plan(GetParam())));
+                                    uniform_schedule(model.spec, parse_block_schedule(GetParam())));
   Result sparse, dense;
   Session(executable, 1).run(view, {}, sparse);
   Session session(executable, 1);

@@ -38,9 +38,9 @@ std::vector<std::vector<uint8_t>> mixed_patches(const ModelSpec& spec, const Net
 /// A network under one plan, and one request to it.
 class Comparison {
  public:
-  Comparison(const Model& model, const BlockPlan& plan)
+  Comparison(const Model& model, const BlockSchedule& plan)
       : spec_(model.spec),
-        plan_(uniform_plan(spec_, plan)),
+        plan_(uniform_schedule(spec_, plan)),
         runner_(std::make_shared<CpuExecutable>(model, cpu_kernels(available_isas().back()), plan_),
                 std::make_shared<ThreadPool>(1)) {}
 
@@ -89,19 +89,19 @@ class Comparison {
 
  private:
   const ModelSpec& spec_;
-  NetworkPlan plan_;
+  NetworkSchedule plan_;
   CpuRunner runner_;
   Tensor input_;
   RunRequest request_;
 };
 
-std::vector<BlockPlan> plans() {
-  std::vector<BlockPlan> all;
+std::vector<BlockSchedule> plans() {
+  std::vector<BlockSchedule> all;
   for (const char* text :
-       {"masker=pooled", "masker=separate", "masker=with_conv1", "gather=copied", "scatter=separate",
+       {"masker=incremental", "masker=separate", "masker=with_conv1", "gather=copied", "scatter=separate",
         "traversal=row_bands", "masker=with_conv1,gather=copied,scatter=separate", "whole_map_above=0.4",
         "gather=copied,whole_map_above=0.4"}) {
-    all.push_back(parse_block_plan(text));
+    all.push_back(parse_block_schedule(text));
   }
   return all;
 }
@@ -110,7 +110,7 @@ class CpuProgram : public testing::TestWithParam<std::string> {};
 
 TEST_P(CpuProgram, WhatRunsIsWhatIsPriced) {
   const Model model = test::random_model(test::narrow_arch(GetParam(), "4-4-2-1", 0.125), 3);
-  for (const BlockPlan& plan : plans()) {
+  for (const BlockSchedule& plan : plans()) {
     Comparison comparison(model, plan);
     for (const MapSize size : {MapSize{224, 224}, MapSize{160, 224}}) {
       for (const int64_t images : {1, 8}) {
@@ -137,10 +137,10 @@ INSTANTIATE_TEST_SUITE_P(Architectures, CpuProgram, testing::ValuesIn(architectu
 });
 
 /// The program of layer1.1, an identity block, by hand.
-std::vector<std::string> operations(const BlockPlan& plan, MaskOutcome outcome) {
+std::vector<std::string> operations(const BlockSchedule& plan, MaskOutcome outcome) {
   const ModelSpec spec = make_spec(test::narrow_arch("resnet50", "4-4-2-1"));
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
-  const NetworkPlan network = uniform_plan(spec, plan);
+  const NetworkSchedule network = uniform_schedule(spec, plan);
   const CpuBlockProgram program = cpu_programs(spec, geometry, network)[1];
   std::vector<std::string> names;
   if (outcome != MaskOutcome::unmasked) {
@@ -152,14 +152,14 @@ std::vector<std::string> operations(const BlockPlan& plan, MaskOutcome outcome) 
 
 TEST(CpuBlockProgram, LeavesOutWhatAMaskMakesNeedless) {
   using Names = std::vector<std::string>;
-  const BlockPlan copied{.gather = GatherSchedule::copied};
+  const BlockSchedule copied{.gather = GatherSchedule::copied};
   EXPECT_EQ(operations(copied, MaskOutcome::unmasked), (Names{"conv1", "conv2", "conv3"}));
   EXPECT_EQ(operations(copied, MaskOutcome::full), (Names{"masker", "conv1", "conv2", "conv3"}));
   EXPECT_EQ(operations(copied, MaskOutcome::crowded), (Names{"masker", "lists", "conv1", "conv2", "conv3"}))
       << "the whole map is read where it lies";
   EXPECT_EQ(operations(copied, MaskOutcome::partial),
             (Names{"masker", "lists", "conv1", "gather", "conv2", "conv3"}));
-  const BlockPlan beside{.masker = MaskerSchedule::with_conv1, .scatter = ScatterSchedule::separate};
+  const BlockSchedule beside{.masker = MaskerSchedule::with_conv1, .scatter = ScatterSchedule::separate};
   EXPECT_EQ(operations(beside, MaskOutcome::partial),
             (Names{"masker_conv1", "lists", "conv2", "conv3", "scatter_add"}));
   EXPECT_THAT(operations(beside, MaskOutcome::unmasked), Not(Contains("masker_conv1")));

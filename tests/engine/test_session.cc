@@ -225,7 +225,7 @@ TEST(Session, IsReusableAcrossSizesAndModes) {
 /// Every combination of choices, as texts.
 std::vector<std::string> all_schedules() {
   std::vector<std::string> schedules;
-  for (const char* masker : {"separate", "pooled", "with_conv1"}) {
+  for (const char* masker : {"separate", "incremental", "with_conv1"}) {
     for (const char* gather : {"indirect", "copied"}) {
       for (const char* scatter : {"in_place", "separate"}) {
         for (const char* traversal : {"whole_map", "row_bands"}) {
@@ -258,7 +258,7 @@ TEST_P(EverySchedule, GivesTheSameBits) {
   const ScheduleCase& c = GetParam();
   Model model = test::random_model(narrow_arch(c.architecture, c.granularity), 24);
   Tensor x = test::random_input(c.images, c.size, 25);
-  Session plain(model, {.schedule = parse_block_plan("masker=separate,whole_map_above=2")});
+  Session plain(model, {.schedule = parse_block_schedule("masker=separate,whole_map_above=2")});
   std::vector<MaskSet> masks;
   std::vector<Tensor> expected;
   for (MaskPattern pattern : {MaskPattern::random, MaskPattern::full, MaskPattern::empty}) {
@@ -268,14 +268,14 @@ TEST_P(EverySchedule, GivesTheSameBits) {
   }
   Tensor dense = plain.run(x, {.dense = true}).logits;
   Trace decided = plain.run(x).trace;
-  std::vector<NetworkPlan> tried;  // schedules that come to the same for these blocks run once
+  std::vector<NetworkSchedule> tried;  // schedules that come to the same for these blocks run once
   for (const std::string& schedule : all_schedules()) {
-    NetworkPlan plan = uniform_plan(model.spec, parse_block_plan(schedule));
+    NetworkSchedule plan = uniform_schedule(model.spec, parse_block_schedule(schedule));
     if (std::find(tried.begin(), tried.end(), plan) != tried.end()) continue;
     tried.push_back(plan);
     bool sums_apart = plan.blocks[0].scatter == ScatterSchedule::separate;
     Session session(model,
-                    {.threads = tried.size() % 2 == 0 ? 1 : 3, .schedule = parse_block_plan(schedule)});
+                    {.threads = tried.size() % 2 == 0 ? 1 : 3, .schedule = parse_block_schedule(schedule)});
     for (size_t i = 0; i < masks.size(); ++i) {
       Tensor logits = session.run(x, {.force_masks = &masks[i]}).logits;
       if (sums_apart) {
@@ -312,22 +312,27 @@ INSTANTIATE_TEST_SUITE_P(Networks, EverySchedule,
 TEST(Schedules, GranularityMayChangeWithinAStage) {
   Model model = test::random_model(narrow_arch("resnet18", "4-2-2-4-8-4-1-2"), 27);
   Tensor x = test::random_input(2, {96, 64}, 28);
-  Session plain(model, {.schedule = parse_block_plan("masker=separate")});
+  Session plain(model, {.schedule = parse_block_schedule("masker=separate")});
   Trace expected = plain.run(x).trace;
   MaskSet masks = test::masks_of(expected);
   Trace trace = Session(model).run(x, {.force_masks = &masks}).trace;
   EXPECT_EQ(test::count_wrong_decisions(trace, expected, 1e-4), 0);
 }
 
+TEST(Schedules, IncrementalIsReadByItsFormerNameToo) {
+  EXPECT_EQ(parse_block_schedule("masker=pooled").masker, MaskerSchedule::incremental);
+  EXPECT_THAT(to_string(BlockSchedule{}), testing::HasSubstr("masker=incremental"));
+}
+
 TEST(Schedules, TextsRoundTripAndBadOnesAreNamed) {
-  for (const std::string& text : all_schedules()) EXPECT_EQ(to_string(parse_block_plan(text)), text);
-  EXPECT_EQ(parse_block_plan(""), BlockPlan());
+  for (const std::string& text : all_schedules()) EXPECT_EQ(to_string(parse_block_schedule(text)), text);
+  EXPECT_EQ(parse_block_schedule(""), BlockSchedule());
   for (const char* bad : {"masker", "masker=", "masker=fused", "gather=maybe", "speed=high",
-                          "whole_map_above=-1", "whole_map_above=half", "masker=pooled,,"}) {
-    EXPECT_THROW(parse_block_plan(bad), Error) << bad;
+                          "whole_map_above=-1", "whole_map_above=half", "masker=incremental,,"}) {
+    EXPECT_THROW(parse_block_schedule(bad), Error) << bad;
   }
   Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 1);
-  EXPECT_THROW(make_executable(model, Backend::cpu, std::nullopt, NetworkPlan{}), Error);
+  EXPECT_THROW(make_executable(model, Backend::cpu, std::nullopt, NetworkSchedule{}), Error);
 }
 
 TEST(Session, TwoRunConcurrentlyWithIdenticalResults) {

@@ -48,7 +48,7 @@ TEST_F(Locale, ReadersDoNotKnowIt) {
   EXPECT_EQ(model.preprocessing.std, (std::vector<float>{1.5f, 0.25f, 1e-7f}));
   EXPECT_EQ(model.training_json, R"({"loss":1234567.5})");
   EXPECT_EQ(hardware_to_toml(parse_hardware(texts_[2], "h")), texts_[2]);
-  EXPECT_EQ(parse_block_plan("whole_map_above=0.75").whole_map_above, 0.75);
+  EXPECT_EQ(parse_block_schedule("whole_map_above=0.75").whole_map_above, 0.75);
 }
 
 TEST_F(Locale, AModelFileSurvivesIt) {

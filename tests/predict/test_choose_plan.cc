@@ -4,7 +4,7 @@
 #include "backends/cpu/executable.h"
 #include "lasnet/latency.h"
 #include "predict/host_profile.h"
-#include "session/default_plan.h"
+#include "session/default_schedule.h"
 #include "support/cache_folder.h"
 #include "support/random_model.h"
 
@@ -26,15 +26,15 @@ HardwareProfile only(std::initializer_list<std::pair<WorkUnit, double>> costs) {
   return profile;
 }
 
-BlockPlan plan_of_an_identity_block(const HardwareProfile& profile) {
-  return choose_plan(resnet50(), profile, {.rate = 0.5}).blocks[5];
+BlockSchedule plan_of_an_identity_block(const HardwareProfile& profile) {
+  return choose_schedule(resnet50(), profile, {.rate = 0.5}).blocks[5];
 }
 
 TEST(ChoosePlan, TakesWhatTheProfileMakesCheap) {
-  const BlockPlan costly_sums =
+  const BlockSchedule costly_sums =
       plan_of_an_identity_block(only({{WorkUnit::tile_step, 1e-9}, {WorkUnit::patch_sum, 1e-3}}));
   EXPECT_EQ(costly_sums.masker, MaskerSchedule::separate);
-  const BlockPlan costly_maps =
+  const BlockSchedule costly_maps =
       plan_of_an_identity_block(only({{WorkUnit::tile_step, 1e-9}, {WorkUnit::map_l3, 1e-6}}));
   EXPECT_EQ(costly_maps.traversal, Traversal::row_bands);
 }
@@ -54,19 +54,19 @@ TEST(ChoosePlan, AStaticNetworkHasNothingToChoose) {
   ArchConfig arch;
   arch.name = "resnet18";
   const ModelSpec spec = make_spec(arch);
-  EXPECT_EQ(choose_plan(spec, load_hardware("cpu-avx2"), {}), uniform_plan(spec));
+  EXPECT_EQ(choose_schedule(spec, load_hardware("cpu-avx2"), {}), uniform_schedule(spec));
 }
 
 TEST(ChoosePlan, BreakEvensAreSharesOrNever) {
   for (const char* name : {"cpu-scalar", "cpu-avx2", "cpu-avx512"}) {
-    for (const BlockPlan& plan : choose_plan(resnet50(), load_hardware(name), {.rate = 0.5}).blocks) {
+    for (const BlockSchedule& plan : choose_schedule(resnet50(), load_hardware(name), {.rate = 0.5}).blocks) {
       EXPECT_GT(plan.whole_map_above, 0.5) << name;
       EXPECT_LE(plan.whole_map_above, 2) << name;
     }
   }
 }
 
-NetworkPlan plan_run_by_default(const Model& model) {
+NetworkSchedule plan_run_by_default(const Model& model) {
   const auto executable = make_executable(model);
   return dynamic_cast<const CpuExecutable&>(*executable).plan();
 }
@@ -75,7 +75,7 @@ TEST(DefaultPlan, IsOfTheCalibratedProfileOrTheShippedOne) {
   const CacheFolder cache;
   Model model = random_model(narrow_arch("resnet50", "4-4-2-1"), 1);
   const Isa isa = available_isas().back();
-  EXPECT_EQ(plan_run_by_default(model), default_plan(model, isa));
+  EXPECT_EQ(plan_run_by_default(model), default_schedule(model, isa));
 
   HardwareProfile calibrated = only({{WorkUnit::tile_step, 1e-9}, {WorkUnit::patch_sum, 1e-3}});
   calibrated.cpu.isa = isa;
@@ -89,8 +89,8 @@ TEST(DefaultPlan, IsOfTheCalibratedProfileOrTheShippedOne) {
   write_text(path, "damaged");
   EXPECT_EQ(host_profile(isa).cached, "");
   EXPECT_THAT(host_profile(isa).problem, testing::HasSubstr(path));
-  EXPECT_EQ(plan_run_by_default(model), default_plan(model, isa)) << "as shipped";
-  EXPECT_EQ(plan_run_by_default(model).blocks[1].masker, MaskerSchedule::pooled);
+  EXPECT_EQ(plan_run_by_default(model), default_schedule(model, isa)) << "as shipped";
+  EXPECT_EQ(plan_run_by_default(model).blocks[1].masker, MaskerSchedule::incremental);
 }
 
 }  // namespace

@@ -89,16 +89,16 @@ TEST(CpuWork, NothingActiveLeavesTheMasker) {
 TEST(PatchSums, AStageMakesItsSumsOnceAndKeepsThem) {
   const ModelSpec spec = network("resnet50", "4-4-2-1");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
-  const auto uses = patch_sum_uses(spec, geometry, uniform_plan(spec));
+  const auto uses = patch_sum_uses(spec, geometry, uniform_schedule(spec));
   // layer1.0 reads the stem's map, layer1.1 makes the sums of its stage, layer1.2 finds them and keeps them
   // for layer2.0, whose windows of 8 x 8 pixels are 2 x 2 cells.
   EXPECT_EQ(uses[0], (PatchSumUse{.reads = true, .computes = true, .keeps = false, .cell = 4}));
   EXPECT_EQ(uses[1], (PatchSumUse{.reads = true, .computes = true, .keeps = true, .cell = 4}));
   EXPECT_EQ(uses[2], (PatchSumUse{.reads = true, .computes = false, .keeps = true, .cell = 4}));
   EXPECT_EQ(uses[3], (PatchSumUse{.reads = true, .cell = 4, .cells = 4}));
-  BlockPlan separate;
+  BlockSchedule separate;
   separate.masker = MaskerSchedule::separate;
-  for (const PatchSumUse& use : patch_sum_uses(spec, geometry, uniform_plan(spec, separate)))
+  for (const PatchSumUse& use : patch_sum_uses(spec, geometry, uniform_schedule(spec, separate)))
     EXPECT_EQ(use, PatchSumUse());
 }
 

@@ -40,7 +40,7 @@ struct IdentityBlock {
   const BlockGeometry& map = geometry.blocks[1];
 
   std::vector<OperatorLatency> run(const CudaContext& of, const BlockActivity& activity,
-                                   const BlockPlan& plan) const {
+                                   const BlockSchedule& plan) const {
     return cuda_dynamic_block(block, map, of, activity, plan);
   }
 };
@@ -145,10 +145,10 @@ TEST(CudaModel, EveryScheduleIsPriced) {
   const IdentityBlock of;
   const CudaContext with = context(8);
   const BlockActivity activity = independent_activity(of.map, 8, 0.5);
-  const BlockPlan plain{.masker = MaskerSchedule::separate};
+  const BlockSchedule plain{.masker = MaskerSchedule::separate};
   EXPECT_THAT(names_of(of.run(with, activity, plain)),
               testing::ElementsAre("masker", "lists", "conv1", "conv2", "conv3"));
-  BlockPlan beside = plain, copied = plain, scattered = plain;
+  BlockSchedule beside = plain, copied = plain, scattered = plain;
   beside.masker = MaskerSchedule::with_conv1;
   copied.gather = GatherSchedule::copied;
   scattered.scatter = ScatterSchedule::separate;
@@ -181,15 +181,16 @@ TEST(CudaModel, MaskersOfOneMapReadWhatTheBlockBeforeChanged) {
     for (const BlockLatency& block : network.blocks) seconds.push_back(block.operators[0].seconds);
     return seconds;
   };
-  const std::vector<double> apart = maskers_of("masker=separate"), together = maskers_of("masker=pooled");
+  const std::vector<double> apart = maskers_of("masker=separate"),
+                            together = maskers_of("masker=incremental");
   EXPECT_EQ(together[0], apart[0]);  // alone on its map
   EXPECT_GE(together[8], apart[8]);  // the first of stage 3 that decides for the rest
   EXPECT_LT(together[9], 0.6 * apart[9]);
   EXPECT_LT(std::accumulate(together.begin(), together.end(), 0.0),
             0.6 * std::accumulate(apart.begin(), apart.end(), 0.0));
-  const NetworkPlan chosen = choose_plan(spec, h100(), {.batch = 128, .rate = 0.4});
+  const NetworkSchedule chosen = choose_schedule(spec, h100(), {.batch = 128, .rate = 0.4});
   for (size_t b = 0; b < spec.blocks.size(); ++b) {
-    const BlockPlan usual = fit_cuda_plan(spec.blocks[b], usual_cuda_plan(Precision::fp32));
+    const BlockSchedule usual = feasible_cuda_schedule(spec.blocks[b], usual_cuda_schedule(Precision::fp32));
     EXPECT_EQ(chosen.blocks[b].masker, usual.masker) << spec.blocks[b].name;
   }
 }
@@ -211,7 +212,7 @@ TEST(CudaModel, ADenseFirstConvolutionHidesTheShorterOfTheTwoWhereItLeavesRoom) 
 TEST(CudaModel, AnEmptyListCostsALaunchAndAFullMaskTheStaticBlockAndItsMasking) {
   const IdentityBlock of;
   const CudaContext with = context(16);
-  const BlockPlan plan{.masker = MaskerSchedule::separate};
+  const BlockSchedule plan{.masker = MaskerSchedule::separate};
   const std::vector<OperatorLatency> empty = of.run(with, independent_activity(of.map, 16, 0), plan);
   for (size_t i = 2; i < empty.size(); ++i)
     EXPECT_DOUBLE_EQ(empty[i].seconds, with.hardware.cost(CudaUnit::kernel)) << empty[i].name;
@@ -227,7 +228,7 @@ TEST(CudaModel, NetworksTakeLongerWithMoreImagesAndHalfTheBytesLess) {
     for (const int64_t batch : {1, 4, 16, 64, 256}) {
       const NetworkLatency single = predict_latency(spec, h100(), {.batch = batch, .rate = 0.5});
       const NetworkLatency half =
-          predict_latency(spec, h100(), {.batch = batch, .precision = DType::f16, .rate = 0.5});
+          predict_latency(spec, h100(), {.batch = batch, .precision = Precision::fp16, .rate = 0.5});
       EXPECT_GE(single.dynamic_s, before) << name << " " << batch;
       EXPECT_LT(half.dynamic_s, single.dynamic_s) << name << " " << batch;
       EXPECT_LT(half.static_s, single.static_s) << name << " " << batch;
@@ -248,20 +249,21 @@ TEST(CudaModel, SqueezeExciteThatPoolsDenselySavesNothingBeforeIt) {
 
 TEST(CudaModel, SchedulesAreWhatTheEngineRuns) {
   const ModelSpec spec = network("resnet50", "4-4-2-1");
-  for (const char* text : {"masker=pooled", "traversal=row_bands", "gather=copied", "scatter=separate"}) {
-    const NetworkPlan plan =
-        choose_plan(spec, h100(), {.batch = 8, .rate = 0.5, .schedule = parse_schedule_constraint(text)});
+  for (const char* text :
+       {"masker=incremental", "traversal=row_bands", "gather=copied", "scatter=separate"}) {
+    const NetworkSchedule plan =
+        choose_schedule(spec, h100(), {.batch = 8, .rate = 0.5, .schedule = parse_schedule_constraint(text)});
     for (size_t b = 0; b < plan.blocks.size(); ++b)
-      EXPECT_EQ(plan.blocks[b], fit_cuda_plan(spec.blocks[b], plan.blocks[b])) << text;
+      EXPECT_EQ(plan.blocks[b], feasible_cuda_schedule(spec.blocks[b], plan.blocks[b])) << text;
   }
   EXPECT_ERROR(predict_latency(spec, h100(), {.model = LatencyModelKind::paper}),
                HasSubstr("published GPUs"));
-  EXPECT_ERROR(predict_latency(spec, h100(), {.precision = DType::bf16}), HasSubstr("bf16"));
+  EXPECT_ERROR(predict_latency(spec, h100(), {.precision = Precision::bf16}), HasSubstr("bf16"));
 }
 
 /// What an H200 measured of a ResNet-101 (docs/prediction.md has the table).
 struct MeasuredNetwork {
-  DType precision;
+  Precision precision;
   int64_t batch;
   const char* granularity;
   double rate;
@@ -272,14 +274,14 @@ struct MeasuredNetwork {
 
 TEST(CudaModel, TheShippedProfileIsAsNearToMeasuredNetworksAsTheDocumentationSays) {
   for (const MeasuredNetwork& of :
-       {MeasuredNetwork{DType::f32, 128, "4-4-2-1", 0.384, "masker=pooled", 46.60, 28.36, 0.05},
-        MeasuredNetwork{DType::f32, 128, "8-4-7-1", 0.436, "masker=pooled", 46.62, 28.22, 0.05},
-        MeasuredNetwork{DType::f32, 32, "4-4-2-1", 0.384, "masker=pooled", 16.47, 8.84, 0.26},
-        MeasuredNetwork{DType::f16, 128, "4-4-2-1", 0.384, "masker=separate", 7.03, 5.10, 0.05},
-        MeasuredNetwork{DType::f16, 128, "4-4-2-1", 0.384, "masker=pooled", 7.04, 5.00, 0.10},
-        MeasuredNetwork{DType::f16, 128, "8-4-7-1", 0.436, "masker=pooled", 7.03, 4.89, 0.05},
-        MeasuredNetwork{DType::f16, 32, "4-4-2-1", 0.384, "masker=separate", 2.84, 2.34, 0.12},
-        MeasuredNetwork{DType::f16, 1, "4-4-2-1", 0.384, "masker=with_conv1", 0.583, 0.595, 0.13}}) {
+       {MeasuredNetwork{Precision::fp32, 128, "4-4-2-1", 0.384, "masker=incremental", 46.60, 28.36, 0.05},
+        MeasuredNetwork{Precision::fp32, 128, "8-4-7-1", 0.436, "masker=incremental", 46.62, 28.22, 0.05},
+        MeasuredNetwork{Precision::fp32, 32, "4-4-2-1", 0.384, "masker=incremental", 16.47, 8.84, 0.26},
+        MeasuredNetwork{Precision::fp16, 128, "4-4-2-1", 0.384, "masker=separate", 7.03, 5.10, 0.05},
+        MeasuredNetwork{Precision::fp16, 128, "4-4-2-1", 0.384, "masker=incremental", 7.04, 5.00, 0.10},
+        MeasuredNetwork{Precision::fp16, 128, "8-4-7-1", 0.436, "masker=incremental", 7.03, 4.89, 0.05},
+        MeasuredNetwork{Precision::fp16, 32, "4-4-2-1", 0.384, "masker=separate", 2.84, 2.34, 0.12},
+        MeasuredNetwork{Precision::fp16, 1, "4-4-2-1", 0.384, "masker=with_conv1", 0.583, 0.595, 0.13}}) {
     const NetworkLatency predicted = predict_latency(network("resnet101", of.granularity), h100(),
                                                      {.batch = of.batch,
                                                       .precision = of.precision,
@@ -297,7 +299,7 @@ TEST(CudaModel, GranularitiesAreSearchedLikeOnOtherHardware) {
   ArchConfig arch;
   arch.name = "resnet50";
   const GranularitySearch search =
-      search_granularity(arch, h100(), {.batch = 32, .precision = DType::f16, .rate = 0.5}, {});
+      search_granularity(arch, h100(), {.batch = 32, .precision = Precision::fp16, .rate = 0.5}, {});
   EXPECT_EQ(search.granularity.size(), 4U);
   EXPECT_GT(search.latency.dynamic_s, 0);
 }

@@ -104,14 +104,14 @@ TEST(GpuModel, AConstrainedScheduleIsNeverFaster) {
 TEST(GpuModel, HalfPrecisionHalvesTraffic) {
   const HardwareProfile v100 = load_hardware("v100");
   const ModelSpec spec = network("resnet50", "4-4-2-1");
-  const auto offchip = [&](DType precision) {
+  const auto offchip = [&](Precision precision) {
     double sum = 0;
     for (const OperatorLatency& latency : predict_latency(spec, v100, {.precision = precision}).fixed) {
       sum += latency.offchip_s;
     }
     return sum;
   };
-  EXPECT_NEAR(offchip(DType::f16), offchip(DType::f32) / 2, 1e-12);
+  EXPECT_NEAR(offchip(Precision::fp16), offchip(Precision::fp32) / 2, 1e-12);
 }
 
 TEST(PredictLatency, RefusesWhatMakesNoSense) {
@@ -121,7 +121,7 @@ TEST(PredictLatency, RefusesWhatMakesNoSense) {
   EXPECT_ERROR(predict_latency(spec, v100, {.rate = -0.1}), HasSubstr("activation rate"));
   EXPECT_ERROR(predict_latency(spec, v100, {.batch = 0}), HasSubstr("batch 0"));
   EXPECT_ERROR(predict_latency(spec, cpu, {.threads = 0}), HasSubstr("0 threads"));
-  EXPECT_ERROR(predict_latency(spec, cpu, {.precision = DType::f16}), HasSubstr("compute in fp32"));
+  EXPECT_ERROR(predict_latency(spec, cpu, {.precision = Precision::fp16}), HasSubstr("compute in fp32"));
   EXPECT_ERROR(predict_latency(spec, v100, {.size = {16, 224}}), HasSubstr("32"));
   EXPECT_ERROR(parse_schedule_constraint("masker=magic"), HasSubstr("magic"));
   EXPECT_ERROR(parse_schedule_constraint("whole_map_above=0.5"), HasSubstr("whole_map_above"));

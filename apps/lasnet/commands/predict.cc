@@ -70,7 +70,7 @@ Json to_json(const ModelSpec& spec, const HardwareProfile& hardware, const Laten
                {"measured", is_measured(hardware)},
                {"model", to_string(query.model)},
                {"batch", query.batch},
-               {"precision", precision_name(query)},
+               {"precision", to_string(query.precision)},
                {"threads", query.threads},
                {"size", {query.size.height, query.size.width}}};
   json["rate"] = query.masks == nullptr ? Json(query.rate) : Json(nullptr);
@@ -90,7 +90,7 @@ const OperatorLatency& slowest(const std::vector<OperatorLatency>& operators) {
                            [](const auto& a, const auto& b) { return a.seconds < b.seconds; });
 }
 
-std::vector<std::string> entries(const BlockPlan& plan) {
+std::vector<std::string> entries(const BlockSchedule& plan) {
   const std::string text = to_string(plan);
   std::vector<std::string> split;
   for (size_t begin = 0; begin < text.size();) {
@@ -102,13 +102,13 @@ std::vector<std::string> entries(const BlockPlan& plan) {
 }
 
 /// The schedule of most dynamic blocks; nothing if there are none.
-std::optional<BlockPlan> commonest_schedule(const ModelSpec& spec, const NetworkLatency& network) {
+std::optional<BlockSchedule> commonest_schedule(const ModelSpec& spec, const NetworkLatency& network) {
   std::map<std::string, int> counts;
-  std::optional<BlockPlan> commonest;
+  std::optional<BlockSchedule> commonest;
   int most = 0;
   for (size_t b = 0; b < network.blocks.size(); ++b) {
     if (!spec.blocks[b].is_dynamic()) continue;
-    const BlockPlan& plan = network.blocks[b].schedule;
+    const BlockSchedule& plan = network.blocks[b].schedule;
     if (const int count = ++counts[to_string(plan)]; count > most) {
       most = count;
       commonest = plan;
@@ -118,7 +118,7 @@ std::optional<BlockPlan> commonest_schedule(const ModelSpec& spec, const Network
 }
 
 /// What `plan` has otherwise than `usual`, as --schedule takes it.
-std::string departures(const BlockPlan& plan, const BlockPlan& usual) {
+std::string departures(const BlockSchedule& plan, const BlockSchedule& usual) {
   const std::vector<std::string> own = entries(plan), other = entries(usual);
   std::string text;
   for (size_t i = 0; i < own.size(); ++i) {
@@ -132,12 +132,12 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
   std::string text = fmt::format(
       "{}  {}\n\n", bold(describe(spec.arch)),
       dim(fmt::format("{} x {} px, batch {}, {}{}, {}", query.size.height, query.size.width, query.batch,
-                      precision_name(query),
+                      to_string(query.precision),
                       query.masks == nullptr ? fmt::format(", r {:g}", query.rate) : ", recorded masks",
                       describe(hardware))));
   const auto time = [](double seconds) { return format_fine_ms(1e3 * seconds); };
   Table table({"block", ">S", ">static", ">dynamic", ">speed-up", "slowest operator", "schedule"});
-  const std::optional<BlockPlan> usual = commonest_schedule(spec, network);
+  const std::optional<BlockSchedule> usual = commonest_schedule(spec, network);
   for (size_t b = 0; b < network.blocks.size(); ++b) {
     const BlockLatency& block = network.blocks[b];
     const OperatorLatency& longest = slowest(block.operators);

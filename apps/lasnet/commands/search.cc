@@ -103,7 +103,7 @@ Json to_json(const GranularitySearch& found, const HardwareProfile& hardware, co
           {"measured", is_measured(hardware)},
           {"size", {query.size.height, query.size.width}},
           {"batch", query.batch},
-          {"precision", precision_name(query)},
+          {"precision", to_string(query.precision)},
           {"threads", query.threads},
           {"tolerance", command.search.tolerance},
           {"granularity", granularity_to_string(found.granularity)},
@@ -154,7 +154,7 @@ std::string to_text(const GranularitySearch& found, const HardwareProfile& hardw
   std::string text =
       fmt::format("{}  {}\n\n", bold(command.latency.model.path),
                   dim(fmt::format("{} x {} px, batch {}, {}, {}", query.size.height, query.size.width,
-                                  query.batch, precision_name(query), describe(hardware))));
+                                  query.batch, to_string(query.precision), describe(hardware))));
   Table table(
       {command.search.per_block ? "block" : "stage", ">S", ">latency", ">speed-up", ">faster up to r", ""});
   for (size_t i = 0; i < found.curves.size(); ++i) {

@@ -32,19 +32,19 @@ CpuSqueezeExcite compile_squeeze_excite(const SqueezeExciteSpec& spec, const Wei
 
 }  // namespace
 
-CpuExecutable::CpuExecutable(const Model& model, const CpuKernels& kernels, NetworkPlan plan)
+CpuExecutable::CpuExecutable(const Model& model, const CpuKernels& kernels, NetworkSchedule plan)
     : Executable(model.spec, Backend::cpu, kernels.isa),
       kernels_(kernels),
       stem_(compile_conv(model.spec.stem, model.weights, model.spec.stem.in_channels, kernels)),
       head_(compile_head(model.spec, model.weights, kernels)),
       plan_(std::move(plan)) {
   for (size_t i = 0; i < model.spec.blocks.size(); ++i) {
-    plan_.blocks[i] = fit_plan(model.spec.blocks[i], plan_.blocks[i]);
+    plan_.blocks[i] = feasible_schedule(model.spec.blocks[i], plan_.blocks[i]);
     blocks_.push_back(compile_block(model.spec.blocks[i], plan_.blocks[i], model.weights));
   }
 }
 
-CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const BlockPlan& plan,
+CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const BlockSchedule& plan,
                                       const Weights& weights) const {
   CpuBlock compiled;
   bool fused = block.projection && plan.scatter == ScatterSchedule::in_place;
@@ -84,7 +84,8 @@ int64_t CpuExecutable::run_bytes(const NetworkGeometry& geometry, int64_t images
   return CpuMemory::bytes_for(*this, geometry, images);
 }
 
-std::shared_ptr<const Executable> make_cpu_executable(const Model& model, Isa isa, const NetworkPlan& plan) {
+std::shared_ptr<const Executable> make_cpu_executable(const Model& model, Isa isa,
+                                                      const NetworkSchedule& plan) {
   return std::make_shared<CpuExecutable>(model, cpu_kernels(isa), plan);
 }
 

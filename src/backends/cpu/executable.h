@@ -40,7 +40,7 @@ struct CpuBlock {
 class CpuExecutable final : public Executable {
  public:
   /// `plan` has an entry per block, which is fitted to it.
-  CpuExecutable(const Model& model, const CpuKernels& kernels, NetworkPlan plan);
+  CpuExecutable(const Model& model, const CpuKernels& kernels, NetworkSchedule plan);
 
   std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
   int64_t run_bytes(const NetworkGeometry& geometry, int64_t images) const override;
@@ -49,19 +49,19 @@ class CpuExecutable final : public Executable {
   const CpuConv& stem() const { return stem_; }
   const std::vector<CpuBlock>& blocks() const { return blocks_; }
   const PackedConv& head() const { return head_; }
-  const NetworkPlan& plan() const { return plan_; }
+  const NetworkSchedule& plan() const { return plan_; }
 
   /// Channels rounded up to the kernels' vectors.
   int padded(int channels) const { return static_cast<int>(round_up(channels, kernels_.vector_width)); }
 
  private:
-  CpuBlock compile_block(const BlockSpec& block, const BlockPlan& plan, const Weights& weights) const;
+  CpuBlock compile_block(const BlockSpec& block, const BlockSchedule& plan, const Weights& weights) const;
 
   const CpuKernels& kernels_;
   CpuConv stem_;
   std::vector<CpuBlock> blocks_;
   PackedConv head_;
-  NetworkPlan plan_;
+  NetworkSchedule plan_;
 };
 
 }  // namespace lasnet

@@ -13,7 +13,7 @@ struct MapSums {
 }  // namespace
 
 std::vector<PatchSumUse> patch_sum_uses(const ModelSpec& spec, const NetworkGeometry& geometry,
-                                        const NetworkPlan& plan) {
+                                        const NetworkSchedule& plan) {
   std::vector<PatchSumUse> uses(spec.blocks.size());
   std::vector<MapSums> maps(1);
   std::vector<size_t> map_of;  // that each block reads
@@ -21,7 +21,7 @@ std::vector<PatchSumUse> patch_sum_uses(const ModelSpec& spec, const NetworkGeom
     const BlockSpec& block = spec.blocks[b];
     map_of.push_back(maps.size() - 1);
     MapSums& map = maps.back();
-    if (block.is_dynamic() && plan.blocks[b].masker == MaskerSchedule::pooled) {
+    if (block.is_dynamic() && plan.blocks[b].masker == MaskerSchedule::incremental) {
       if (map.cell == 0 && block.stride == 1) map.cell = block.granularity;
       const int window = block.granularity * block.stride;
       if (map.cell > 0 && window % map.cell == 0) {

@@ -1,5 +1,5 @@
 // Sums over patches that are kept beside a residual map, so that a masker need not read the map
-// (MaskerSchedule::pooled): which block makes them, reads them and keeps them up to date.
+// (MaskerSchedule::incremental): which block makes them, reads them and keeps them up to date.
 #pragma once
 
 #include <vector>
@@ -23,6 +23,6 @@ struct PatchSumUse {
 
 /// By block. A map's sums have the granularity of the first block that reads it at stride 1.
 std::vector<PatchSumUse> patch_sum_uses(const ModelSpec& spec, const NetworkGeometry& geometry,
-                                        const NetworkPlan& plan);
+                                        const NetworkSchedule& plan);
 
 }  // namespace lasnet

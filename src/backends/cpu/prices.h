@@ -70,8 +70,8 @@ std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometr
 /// Expected time of a dynamic block.
 double expected_seconds(const CpuBlockPrice& of, const BlockActivity& activity);
 
-/// BlockPlan::whole_map_above for which the block is fastest: the share of active pixels at which computing
-/// the whole map takes no longer than following the lists; 2 if following them always wins.
+/// BlockSchedule::whole_map_above for which the block is fastest: the share of active pixels at which
+/// computing the whole map takes no longer than following the lists; 2 if following them always wins.
 double whole_map_break_even(const CpuBlockPrice& of);
 
 /// Sum over the operators.

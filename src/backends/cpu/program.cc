@@ -9,7 +9,7 @@ namespace {
 /// Lists a body's operations in the order in which they run.
 class BodyBuilder {
  public:
-  BodyBuilder(const BlockSpec& block, const BlockPlan& plan, MaskOutcome outcome)
+  BodyBuilder(const BlockSpec& block, const BlockSchedule& plan, MaskOutcome outcome)
       : block_(block), plan_(plan), outcome_(outcome) {}
 
   std::vector<CpuOperation> build() {
@@ -58,12 +58,12 @@ class BodyBuilder {
   void add(const CpuOperation& operation) { operations_.push_back(operation); }
 
   const BlockSpec& block_;
-  const BlockPlan& plan_;
+  const BlockSchedule& plan_;
   MaskOutcome outcome_;
   std::vector<CpuOperation> operations_;
 };
 
-std::vector<CpuOperation> masking_operations(const BlockSpec& block, const BlockPlan& plan) {
+std::vector<CpuOperation> masking_operations(const BlockSpec& block, const BlockSchedule& plan) {
   if (!block.is_dynamic()) return {};
   if (plan.masker == MaskerSchedule::with_conv1) return {{.op = CpuOperator::conv, .masker_beside = true}};
   return {{.op = CpuOperator::masker}};
@@ -72,7 +72,7 @@ std::vector<CpuOperation> masking_operations(const BlockSpec& block, const Block
 }  // namespace
 
 CpuBlockProgram cpu_block_program(const BlockSpec& block, const BlockGeometry& geometry,
-                                  const BlockPlan& plan, const PatchSumUse& sums) {
+                                  const BlockSchedule& plan, const PatchSumUse& sums) {
   CpuBlockProgram program{.masking = masking_operations(block, plan),
                           .bodies = {},
                           .sums = sums,
@@ -87,7 +87,7 @@ CpuBlockProgram cpu_block_program(const BlockSpec& block, const BlockGeometry& g
 }
 
 std::vector<CpuBlockProgram> cpu_programs(const ModelSpec& spec, const NetworkGeometry& geometry,
-                                          const NetworkPlan& plan) {
+                                          const NetworkSchedule& plan) {
   const std::vector<PatchSumUse> sums = patch_sum_uses(spec, geometry, plan);
   std::vector<CpuBlockProgram> programs;
   for (size_t b = 0; b < spec.blocks.size(); ++b) {

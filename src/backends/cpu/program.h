@@ -75,13 +75,13 @@ struct CpuBlockProgram {
   }
 };
 
-/// The program of a block under a plan that it can run (fit_plan).
+/// The program of a block under a plan that it can run (feasible_schedule).
 CpuBlockProgram cpu_block_program(const BlockSpec& block, const BlockGeometry& geometry,
-                                  const BlockPlan& plan, const PatchSumUse& sums);
+                                  const BlockSchedule& plan, const PatchSumUse& sums);
 
 /// By block.
 std::vector<CpuBlockProgram> cpu_programs(const ModelSpec& spec, const NetworkGeometry& geometry,
-                                          const NetworkPlan& plan);
+                                          const NetworkSchedule& plan);
 
 /// Its name in predictions: "masker", "masker_conv1", "conv2", "projection", ...
 std::string to_string(const CpuOperation& operation);

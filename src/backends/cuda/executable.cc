@@ -40,12 +40,12 @@ void CudaWeights::upload() {
 }
 
 CudaExecutable::CudaExecutable(const Model& model, Precision precision,
-                               const std::optional<NetworkPlan>& plan, const cuda::DeviceLimits& device,
+                               const std::optional<NetworkSchedule>& plan, const cuda::DeviceLimits& device,
                                const DeviceCalibration& calibration)
     : Executable(model.spec, Backend::cuda, Isa::scalar, precision),
       plan_(plan),
       profile_(calibration.profile_of(device.name)),
-      choose_plan_(calibration.choose_plan),
+      choose_plan_(calibration.choose_schedule),
       target_{precision, device.multiprocessors,
               usable_tile_costs(profile_ ? profile_->cuda.tiles : shipped_tile_costs(), device.runs_hopper)} {
   const ModelSpec& spec = model.spec;
@@ -55,18 +55,18 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision,
   weights_.upload();
 }
 
-std::optional<NetworkPlan> CudaExecutable::chosen_plan(MapSize size, int64_t images) const {
+std::optional<NetworkSchedule> CudaExecutable::chosen_plan(MapSize size, int64_t images) const {
   if (plan_ || !profile_) return plan_;
   return choose_plan_(spec(), *profile_, precision(), size, images);
 }
 
-NetworkPlan CudaExecutable::plan_for(const NetworkGeometry& geometry, int64_t images) const {
-  const std::optional<NetworkPlan> chosen = chosen_plan(geometry.input, images);
-  NetworkPlan plan;
+NetworkSchedule CudaExecutable::plan_for(const NetworkGeometry& geometry, int64_t images) const {
+  const std::optional<NetworkSchedule> chosen = chosen_plan(geometry.input, images);
+  NetworkSchedule plan;
   for (size_t b = 0; b < spec().blocks.size(); ++b) {
     const BlockSpec& block = spec().blocks[b];
-    plan.blocks.push_back(chosen ? fit_cuda_plan(block, chosen->blocks[b])
-                                 : usual_cuda_plan(block, geometry.blocks[b], images, target_));
+    plan.blocks.push_back(chosen ? feasible_cuda_schedule(block, chosen->blocks[b])
+                                 : usual_cuda_schedule(block, geometry.blocks[b], images, target_));
   }
   return plan;
 }
@@ -134,7 +134,7 @@ std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) c
 }
 
 std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
-                                                       const std::optional<NetworkPlan>& plan,
+                                                       const std::optional<NetworkSchedule>& plan,
                                                        const DeviceCalibration& calibration) {
   const cuda::DeviceScope scope;
   const cuda::DeviceLimits device = cuda::require_device(precision);

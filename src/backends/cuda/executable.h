@@ -59,8 +59,8 @@ struct CudaHead {
 
 class CudaExecutable final : public Executable {
  public:
-  /// `plan` has an entry per block, of which fit_cuda_plan makes what runs.
-  CudaExecutable(const Model& model, Precision precision, const std::optional<NetworkPlan>& plan,
+  /// `plan` has an entry per block, of which feasible_cuda_schedule makes what runs.
+  CudaExecutable(const Model& model, Precision precision, const std::optional<NetworkSchedule>& plan,
                  const cuda::DeviceLimits& device, const DeviceCalibration& calibration);
 
   std::unique_ptr<Runner> make_runner(std::shared_ptr<Executor> executor) const override;
@@ -71,9 +71,9 @@ class CudaExecutable final : public Executable {
   const CudaHead& head() const { return head_; }
   /// What the user chose, else what a calibration of the device finds fastest for such batches; nothing if
   /// neither is there.
-  std::optional<NetworkPlan> chosen_plan(MapSize size, int64_t images) const;
+  std::optional<NetworkSchedule> chosen_plan(MapSize size, int64_t images) const;
   /// What of that runs, else the usual plans.
-  NetworkPlan plan_for(const NetworkGeometry& geometry, int64_t images) const;
+  NetworkSchedule plan_for(const NetworkGeometry& geometry, int64_t images) const;
   /// What tiles are chosen for: by the device's costs, where it has been calibrated.
   const CudaTarget& target() const { return target_; }
 
@@ -82,9 +82,9 @@ class CudaExecutable final : public Executable {
   CudaHead add_head(const ModelSpec& spec, const Weights& weights);
   CudaBlock add_block(const BlockSpec& block, const Weights& weights);
 
-  std::optional<NetworkPlan> plan_;
+  std::optional<NetworkSchedule> plan_;
   std::optional<HardwareProfile> profile_;  ///< of the device
-  decltype(DeviceCalibration::choose_plan) choose_plan_;
+  decltype(DeviceCalibration::choose_schedule) choose_plan_;
   CudaTarget target_;
   CudaWeights weights_;
   CudaConv stem_;

@@ -227,7 +227,7 @@ class CudaLayoutBuilder {
 };
 
 CudaMemory::CudaMemory(const CudaExecutable& executable, const NetworkGeometry& geometry, int64_t images) {
-  const NetworkPlan plan = executable.plan_for(geometry, images);
+  const NetworkSchedule plan = executable.plan_for(geometry, images);
   const ModelSpec& spec = executable.spec();
   sparse_program_ = cuda::network_program(spec, geometry, images, &plan, executable.target());
   dense_program_ = cuda::network_program(spec, geometry, images, nullptr, executable.target());

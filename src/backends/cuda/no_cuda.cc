@@ -14,7 +14,7 @@ std::string cuda_unavailable_reason() {
 int cuda_code_architecture() { return 0; }
 
 std::shared_ptr<const Executable> make_cuda_executable(const Model&, Precision,
-                                                       const std::optional<NetworkPlan>&,
+                                                       const std::optional<NetworkSchedule>&,
                                                        const DeviceCalibration&) {
   fail("the cuda backend cannot run: {}. Use --backend cpu", cuda_unavailable_reason());
 }

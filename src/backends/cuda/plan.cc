@@ -39,17 +39,17 @@ class WholeLayer {
 
 }  // namespace
 
-BlockPlan usual_cuda_plan(Precision precision) {
+BlockSchedule usual_cuda_schedule(Precision precision) {
   const bool together = cuda::element_bytes(precision) == 4;
-  return {.masker = together ? MaskerSchedule::pooled : MaskerSchedule::separate};
+  return {.masker = together ? MaskerSchedule::incremental : MaskerSchedule::separate};
 }
 
-BlockPlan usual_cuda_plan(const BlockSpec& block, const BlockGeometry& geometry, int64_t images,
-                          const CudaTarget& target) {
-  const BlockPlan usual = fit_cuda_plan(block, usual_cuda_plan(target.precision));
-  BlockPlan beside = usual;
+BlockSchedule usual_cuda_schedule(const BlockSpec& block, const BlockGeometry& geometry, int64_t images,
+                                  const CudaTarget& target) {
+  const BlockSchedule usual = feasible_cuda_schedule(block, usual_cuda_schedule(target.precision));
+  BlockSchedule beside = usual;
   beside.masker = MaskerSchedule::with_conv1;
-  if (!block.is_dynamic() || fit_cuda_plan(block, beside) != beside) return usual;
+  if (!block.is_dynamic() || feasible_cuda_schedule(block, beside) != beside) return usual;
   const WholeLayer first(block.convs[0], geometry.middle, images, target);
   const double rate =
       expected_dilated_rate(kExpectedRate, geometry.grid.granularity, geometry.dilation_stride);
@@ -57,7 +57,7 @@ BlockPlan usual_cuda_plan(const BlockSpec& block, const BlockGeometry& geometry,
 }
 
 int convs_beside_masker(const BlockSpec& block, const BlockGeometry& geometry, int64_t images,
-                        const BlockPlan& plan, const CudaTarget& target) {
+                        const BlockSchedule& plan, const CudaTarget& target) {
   if (!block.is_dynamic() || plan.masker != MaskerSchedule::with_conv1) return 0;
   // The last convolution adds to the map; copies need the masks.
   if (block.convs.size() < 3 || plan.gather == GatherSchedule::copied) return 1;
@@ -72,17 +72,17 @@ int whole_map_patches(double whole_map_above, int patches) {
   return std::max(1, static_cast<int>(std::ceil(whole_map_above * patches)));
 }
 
-BlockPlan fit_cuda_plan(const BlockSpec& block, const BlockPlan& wanted) {
-  BlockPlan plan = fit_plan(block, wanted);
+BlockSchedule feasible_cuda_schedule(const BlockSpec& block, const BlockSchedule& wanted) {
+  BlockSchedule plan = feasible_schedule(block, wanted);
   plan.traversal = Traversal::whole_map;
   return plan;
 }
 
-std::vector<CudaMaskerRole> cuda_masker_roles(const ModelSpec& spec, const NetworkGeometry& geometry,
-                                              const NetworkPlan& plan) {
+std::vector<CudaMaskerShare> cuda_masker_shares(const ModelSpec& spec, const NetworkGeometry& geometry,
+                                                const NetworkSchedule& plan) {
   const size_t blocks = spec.blocks.size();
   auto pools = [&](size_t b) {
-    return spec.blocks[b].is_dynamic() && plan.blocks[b].masker == MaskerSchedule::pooled;
+    return spec.blocks[b].is_dynamic() && plan.blocks[b].masker == MaskerSchedule::incremental;
   };
   auto follows = [&](size_t b) {
     const PatchGrid &grid = geometry.blocks[b].grid, &before = geometry.blocks[b - 1].grid;
@@ -90,7 +90,7 @@ std::vector<CudaMaskerRole> cuda_masker_roles(const ModelSpec& spec, const Netwo
            grid.granularity * spec.blocks[b].stride == before.granularity * spec.blocks[b - 1].stride &&
            grid.rows() == before.rows() && grid.cols() == before.cols();
   };
-  std::vector<CudaMaskerRole> roles(blocks);
+  std::vector<CudaMaskerShare> roles(blocks);
   for (size_t first = 0, end; first < blocks; first = end) {
     end = first + 1;
     while (end < blocks && end - first < cuda::kMaxMaskers && follows(end)) ++end;

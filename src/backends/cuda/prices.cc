@@ -372,7 +372,7 @@ std::vector<OperatorLatency> cuda_static_block(const BlockSpec& block, const Blo
 
 std::vector<OperatorLatency> cuda_dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                                 const CudaContext& context, const BlockActivity& activity,
-                                                const BlockPlan& plan, const CudaMaskerRole& masker) {
+                                                const BlockSchedule& plan, const CudaMaskerShare& masker) {
   return BlockPricer(block, geometry, context, activity)
       .rows(cuda::dynamic_program(block, geometry, context.batch, plan, masker, context.target()));
 }

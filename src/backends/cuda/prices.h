@@ -54,12 +54,13 @@ CudaCounts head_counts(double images, int classes, int pitch);
 std::vector<OperatorLatency> cuda_static_block(const BlockSpec& block, const BlockGeometry& geometry,
                                                const CudaContext& context);
 
-/// Under this plan, as fit_cuda_plan makes it. With MaskerSchedule::with_conv1 the first convolution runs
-/// beside masker and lists, on a stream of its own, where it leaves room for them. `masker`: with
-/// MaskerSchedule::pooled; it is taken to refresh as many patches as this block has active ones.
+/// Under this plan, as feasible_cuda_schedule makes it. With MaskerSchedule::with_conv1 the first convolution
+/// runs beside masker and lists, on a stream of its own, where it leaves room for them. `masker`: with
+/// MaskerSchedule::incremental; it is taken to refresh as many patches as this block has active ones.
 std::vector<OperatorLatency> cuda_dynamic_block(const BlockSpec& block, const BlockGeometry& geometry,
                                                 const CudaContext& context, const BlockActivity& activity,
-                                                const BlockPlan& plan, const CudaMaskerRole& masker = {});
+                                                const BlockSchedule& plan,
+                                                const CudaMaskerShare& masker = {});
 
 std::vector<OperatorLatency> cuda_fixed(const ModelSpec& spec, const NetworkGeometry& geometry,
                                         const CudaContext& context);

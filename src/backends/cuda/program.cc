@@ -22,10 +22,10 @@ class BlockProgrammer {
     return std::move(program_);
   }
 
-  BlockProgram masked(const BlockPlan& plan, const CudaMaskerRole& role) {
+  BlockProgram masked(const BlockSchedule& plan, const CudaMaskerShare& role) {
     plan_ = plan;
     const int beside = convs_beside_masker(block_, geometry_, images_, plan, target_);
-    add_masking(plan.masker == MaskerSchedule::pooled ? role : CudaMaskerRole{},
+    add_masking(plan.masker == MaskerSchedule::incremental ? role : CudaMaskerShare{},
                 beside > 0 ? Concurrency::side : Concurrency::serial);
     if (beside > 0) add_first().concurrency = Concurrency::beside;
     if (beside > 1) {
@@ -53,8 +53,8 @@ class BlockProgrammer {
     return {list, !sparse_, is_pooled && block_.pools_densely()};
   }
 
-  void add_masking(const CudaMaskerRole& role, Concurrency concurrency) {
-    const bool alone = role == CudaMaskerRole{};
+  void add_masking(const CudaMaskerShare& role, Concurrency concurrency) {
+    const bool alone = role == CudaMaskerShare{};
     Operation& masker = add(alone ? OperationKind::masker : OperationKind::masker_group, "masker",
                             MapName::input, MapName::input);
     masker.concurrency = concurrency;
@@ -146,7 +146,7 @@ class BlockProgrammer {
   const BlockGeometry& geometry_;
   int64_t images_;
   const CudaTarget& target_;
-  BlockPlan plan_;
+  BlockSchedule plan_;
   bool sparse_ = false;  ///< what is added now follows the masks
   BlockProgram program_;
 };
@@ -170,7 +170,8 @@ BlockProgram static_program(const BlockSpec& block, const BlockGeometry& geometr
 }
 
 BlockProgram dynamic_program(const BlockSpec& block, const BlockGeometry& geometry, int64_t images,
-                             const BlockPlan& plan, const CudaMaskerRole& masker, const CudaTarget& target) {
+                             const BlockSchedule& plan, const CudaMaskerShare& masker,
+                             const CudaTarget& target) {
   return BlockProgrammer(block, geometry, images, target).masked(plan, masker);
 }
 
@@ -200,10 +201,10 @@ BlockProgram head_program() {
 }
 
 NetworkProgram network_program(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t images,
-                               const NetworkPlan* plan, const CudaTarget& target) {
+                               const NetworkSchedule* plan, const CudaTarget& target) {
   NetworkProgram program{stem_program(spec, geometry, images, target), {}, head_program()};
-  std::vector<CudaMaskerRole> maskers;
-  if (plan != nullptr) maskers = cuda_masker_roles(spec, geometry, *plan);
+  std::vector<CudaMaskerShare> maskers;
+  if (plan != nullptr) maskers = cuda_masker_shares(spec, geometry, *plan);
   for (size_t b = 0; b < spec.blocks.size(); ++b) {
     const BlockSpec& block = spec.blocks[b];
     const BlockGeometry& maps = geometry.blocks[b];

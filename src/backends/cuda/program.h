@@ -78,7 +78,7 @@ struct Operation {
   CudaConvWork work = {};  ///< of a convolution
   CudaTile tile = {};      ///< the fastest one for it
 
-  CudaMaskerRole masker = {};         ///< of a masker
+  CudaMaskerShare masker = {};        ///< of a masker
   std::vector<ListBuild> lists = {};  ///< of build_lists
 
   bool is_masker() const { return kind == OperationKind::masker || kind == OperationKind::masker_group; }
@@ -96,10 +96,11 @@ struct BlockProgram {
 BlockProgram static_program(const BlockSpec& block, const BlockGeometry& geometry, int64_t images,
                             const CudaTarget& target);
 
-/// A block that follows its masks under a plan, as fit_cuda_plan makes it. `masker`: of a plan whose maskers
-/// are pooled.
+/// A block that follows its masks under a plan, as feasible_cuda_schedule makes it. `masker`: of a plan whose
+/// maskers are incremental.
 BlockProgram dynamic_program(const BlockSpec& block, const BlockGeometry& geometry, int64_t images,
-                             const BlockPlan& plan, const CudaMaskerRole& masker, const CudaTarget& target);
+                             const BlockSchedule& plan, const CudaMaskerShare& masker,
+                             const CudaTarget& target);
 
 /// What comes before the first block.
 BlockProgram stem_program(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t images,
@@ -115,6 +116,6 @@ struct NetworkProgram {
 
 /// `plan`: of every block; null: no block follows masks.
 NetworkProgram network_program(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t images,
-                               const NetworkPlan* plan, const CudaTarget& target);
+                               const NetworkSchedule* plan, const CudaTarget& target);
 
 }  // namespace lasnet::cuda

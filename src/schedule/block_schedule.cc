@@ -11,7 +11,7 @@ namespace {
 
 constexpr auto kMaskers =
     enum_names<MaskerSchedule>("schedule", {{MaskerSchedule::separate, "separate"},
-                                            {MaskerSchedule::pooled, "pooled"},
+                                            {MaskerSchedule::incremental, "incremental"},
                                             {MaskerSchedule::with_conv1, "with_conv1"}});
 constexpr auto kGathers = enum_names<GatherSchedule>(
     "schedule", {{GatherSchedule::indirect, "indirect"}, {GatherSchedule::copied, "copied"}});
@@ -19,6 +19,9 @@ constexpr auto kScatters = enum_names<ScatterSchedule>(
     "schedule", {{ScatterSchedule::in_place, "in_place"}, {ScatterSchedule::separate, "separate"}});
 constexpr auto kTraversals = enum_names<Traversal>(
     "schedule", {{Traversal::whole_map, "whole_map"}, {Traversal::row_bands, "row_bands"}});
+
+/// What "incremental" was called before 0.2.
+constexpr std::string_view kFormerIncremental = "pooled";
 
 /// The message names the key.
 template <class Enum, size_t N>
@@ -36,12 +39,12 @@ double parse_share(std::string_view key, std::string_view text) {
   return share;
 }
 
-void parse_entry(std::string_view entry, BlockPlan& plan) {
+void parse_entry(std::string_view entry, BlockSchedule& plan) {
   size_t equals = entry.find('=');
   std::string_view key = entry.substr(0, equals);
   std::string_view value = equals == entry.npos ? std::string_view() : entry.substr(equals + 1);
   if (key == "masker") {
-    plan.masker = parse_choice(kMaskers, key, value);
+    plan.masker = parse_choice(kMaskers, key, value == kFormerIncremental ? "incremental" : value);
   } else if (key == "gather") {
     plan.gather = parse_choice(kGathers, key, value);
   } else if (key == "scatter") {
@@ -62,8 +65,8 @@ bool reads_each_pixel_once(const ConvSpec& conv) {
 
 }  // namespace
 
-BlockPlan parse_block_plan(const std::string& text) {
-  BlockPlan plan;
+BlockSchedule parse_block_schedule(const std::string& text) {
+  BlockSchedule plan;
   std::string_view rest = text;
   while (!rest.empty()) {
     size_t comma = rest.find(',');
@@ -75,21 +78,21 @@ BlockPlan parse_block_plan(const std::string& text) {
 
 std::string to_string(MaskerSchedule masker) { return kMaskers.name(masker); }
 
-std::string to_string(const BlockPlan& plan) {
+std::string to_string(const BlockSchedule& plan) {
   return fmt::format("masker={},gather={},scatter={},traversal={},whole_map_above={:g}",
                      kMaskers.name(plan.masker), kGathers.name(plan.gather), kScatters.name(plan.scatter),
                      kTraversals.name(plan.traversal), plan.whole_map_above);
 }
 
-BlockPlan fit_plan(const BlockSpec& block, BlockPlan wanted) {
-  BlockPlan plan = wanted;
+BlockSchedule feasible_schedule(const BlockSpec& block, BlockSchedule wanted) {
+  BlockSchedule plan = wanted;
   bool pointwise = reads_each_pixel_once(block.convs.front());
   bool dense_pool = block.pools_densely();
   if (!block.is_dynamic()) return {.scatter = wanted.scatter, .whole_map_above = wanted.whole_map_above};
   if (plan.masker == MaskerSchedule::with_conv1 && (!pointwise || dense_pool))
-    plan.masker = BlockPlan().masker;
+    plan.masker = BlockSchedule().masker;
   // A patch of one pixel is its own sum.
-  if (plan.masker == MaskerSchedule::pooled && block.granularity == 1 && block.stride == 1) {
+  if (plan.masker == MaskerSchedule::incremental && block.granularity == 1 && block.stride == 1) {
     plan.masker = MaskerSchedule::separate;
   }
   if (plan.gather == GatherSchedule::copied && dense_pool) plan.gather = GatherSchedule::indirect;
@@ -101,9 +104,9 @@ BlockPlan fit_plan(const BlockSpec& block, BlockPlan wanted) {
   return plan;
 }
 
-NetworkPlan uniform_plan(const ModelSpec& spec, const BlockPlan& plan) {
-  NetworkPlan network;
-  for (const BlockSpec& block : spec.blocks) network.blocks.push_back(fit_plan(block, plan));
+NetworkSchedule uniform_schedule(const ModelSpec& spec, const BlockSchedule& plan) {
+  NetworkSchedule network;
+  for (const BlockSpec& block : spec.blocks) network.blocks.push_back(feasible_schedule(block, plan));
   return network;
 }
 
