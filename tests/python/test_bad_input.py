@@ -292,6 +292,7 @@ def test_fuzz_preprocess(model, image):
     assert batch.shape[1:] == (3, 160, 160)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # files that are damaged and decoded all the same
 @fuzz
 @given(data=st.data())
 def test_fuzz_damaged_files(model, data):
