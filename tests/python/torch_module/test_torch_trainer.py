@@ -22,7 +22,7 @@ CASES = sorted(path.stem for path in DATA.glob("*.safetensors"))
 PROGRAM = os.environ.get("LASNET_DUMP_MASKED_NET")
 SAMPLES = 32
 # Other versions and processors add in another order. That flips ReLUs, which gradients feel more than values.
-STRICT, LOOSE, LOOSE_GRADIENT = 1e-5, 2e-4, 5e-3
+STRICT, LOOSE, LOOSE_GRADIENT = 1e-5, 2e-4, 2e-2
 
 
 def digest(tensor):
