@@ -1,5 +1,7 @@
 #include "train/torch_fixture.h"
 
+#include <torch/version.h>
+
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -160,7 +162,7 @@ Safetensors torch_fixture(const TorchCase& c) {
     if (item.tensor.grad().defined()) tensors["gradient." + item.name] = digest(item.tensor.grad());
   for (const auto& [name, value] : net.state())
     if (name.find(".running_") != std::string::npos) tensors["statistic." + name] = digest(to_torch(value));
-  return {.tensors = std::move(tensors), .metadata = {{"case", description(c)}}};
+  return {.tensors = std::move(tensors), .metadata = {{"case", description(c)}, {"torch", TORCH_VERSION}}};
 }
 
 }  // namespace lasnet::test

@@ -25,7 +25,7 @@ struct TorchCase {
 std::vector<TorchCase> torch_cases();
 
 /// Masks, logits, rates, losses, and of every parameter's gradient and every running statistic its norm and
-/// some of its values. The metadata describes the case.
+/// some of its values. The metadata has the case and the version of libtorch.
 Safetensors torch_fixture(const TorchCase& c);
 
 }  // namespace lasnet::test
