@@ -185,7 +185,7 @@ double predicted_seconds(const MeasuredRun& run, const CpuHardware& hardware) {
   return sum;
 }
 
-/// What is run; `all_rates` are pairs of a network and its threads and batch.
+/// A network that is run whole, at every rate.
 struct NetworkCase {
   const char* name;
   int64_t batch;
