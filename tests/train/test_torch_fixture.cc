@@ -48,7 +48,7 @@ TEST_P(TorchFixture, IsWhatTheTrainerComputes) {
   ASSERT_EQ(stored.tensors.size(), computed.tensors.size());
   for (const auto& [name, tensor] : computed.tensors) {
     ASSERT_TRUE(stored.tensors.contains(name)) << name;
-    EXPECT_LE(error(stored.tensors, computed.tensors, name), name.starts_with("gradient.") ? 2e-2 : 2e-4)
+    EXPECT_LE(error(stored.tensors, computed.tensors, name), name.starts_with("gradient.") ? 5e-2 : 2e-4)
         << name;
   }
 }

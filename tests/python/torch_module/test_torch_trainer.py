@@ -1,7 +1,7 @@
 """lasnet.torch against the C++ trainer: tests/train/torch_fixture.cc says what the fixtures hold.
 
 The committed ones are made by `build/dump_masked_net tests/python/torch_module/data`. Where LASNET_DUMP_MASKED_NET names
-that program, it is run here: libtorch and PyTorch of one version then agree to 1e-5 on any processor.
+that program, it is run here, and held to more: libtorch and PyTorch of one version compute nearly the same.
 """
 
 import json
@@ -22,7 +22,9 @@ CASES = sorted(path.stem for path in DATA.glob("*.safetensors"))
 PROGRAM = os.environ.get("LASNET_DUMP_MASKED_NET")
 SAMPLES = 32
 # Other versions and processors add in another order. That flips ReLUs, which gradients feel more than values.
-STRICT, LOOSE, LOOSE_GRADIENT = 1e-5, 2e-4, 2e-2
+STRICT, STRICT_GRADIENT, LOOSE, LOOSE_GRADIENT = 1e-5, 3e-5, 2e-4, 5e-2
+# Changing their images by 5e-7 flips one, so that they may differ on some processors within one version too.
+FLIPPED_EASILY = ("regnet_y_800mf", "resnet50")
 
 
 def digest(tensor):
@@ -39,7 +41,9 @@ class Case:
         self.expected, metadata = read_safetensors(path)
         self.settings = settings = json.loads(metadata["case"])
         release = ".".join(metadata["torch"].split(".")[:2]) + "."
-        self.is_strict = path.parent != DATA and torch.__version__.startswith(release)
+        is_strict = path.parent != DATA and torch.__version__.startswith(release)
+        self.tolerance = STRICT if is_strict else LOOSE
+        self.gradient_tolerance = STRICT_GRADIENT if is_strict and path.stem not in FLIPPED_EASILY else LOOSE_GRADIENT
         net = torch_support.network(*(settings[key] for key in ("arch", "width", "classes", "stem")))
         options = {key: settings[key] for key in ("standardise_maskers", "straight_through_dilation")}
         self.net = torch_support.set_hashed_values(lt.dynamic(net, settings["granularity"], **options))
@@ -63,8 +67,8 @@ class Case:
         expected = self.expected[name]
         assert got.shape == expected.shape, name
         scale = max(expected.abs().max(), self.expected[scale_of or name].abs().max())
-        tolerance = LOOSE_GRADIENT if name.startswith("gradient.") else LOOSE
-        assert (got - expected).abs().max() <= (STRICT if self.is_strict else tolerance) * scale, name
+        tolerance = self.gradient_tolerance if name.startswith("gradient.") else self.tolerance
+        assert (got - expected).abs().max() <= tolerance * scale, name
 
 
 @pytest.fixture(scope="session")
