@@ -102,7 +102,7 @@ Model load_model(const std::string& path, const std::optional<ArchConfig>& arch,
   const auto file = open_weight_file(path, state_dict);
   const auto metadata = file->metadata();
   if (!metadata && !arch) {
-    fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", path);
+    fail("{}: no lasnet metadata, so the network is unknown; give its architecture", path);
   }
   Model model;
   if (metadata) model = parse_metadata(*metadata, path);

@@ -27,7 +27,7 @@ class WeightFile {
   /// "safetensors" or "pytorch"
   virtual std::string format() const = 0;
   virtual const std::map<std::string, StoredTensor>& tensors() const = 0;
-  /// The JSON text of model/metadata.h; nullopt where the file has none.
+  /// The JSON text of formats/metadata.h; nullopt where the file has none.
   virtual std::optional<std::string> metadata() const = 0;
   /// Keys to the state dict whose tensors these are, and to others, of a format that has such.
   virtual std::string state_dict() const { return ""; }

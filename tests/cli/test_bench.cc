@@ -252,7 +252,7 @@ TEST_F(BenchTest, NothingIsSavedOfWhatCannotRun) {
   const std::string saved = folder_.path("saved.safetensors");
   const auto result = run_program(with(kTiny, {"--backend", "cuda", "--save", saved}));
   EXPECT_EQ(result.exit_code, 1);
-  EXPECT_THAT(result.err, HasSubstr("Use --backend cpu"));
+  EXPECT_THAT(result.err, HasSubstr("Use the cpu backend"));
   EXPECT_FALSE(std::filesystem::exists(saved));
 }
 

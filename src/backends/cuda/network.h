@@ -1,4 +1,4 @@
-// Executes a network's program (schedule/cuda_program.h) on a stream: launched at once, or recorded into a
+// Executes a network's program (backends/cuda/program.h) on a stream: launched at once, or recorded into a
 // graph.
 #pragma once
 

@@ -16,7 +16,7 @@ int cuda_code_architecture() { return 0; }
 std::shared_ptr<const Executable> make_cuda_executable(const Model&, Precision,
                                                        const std::optional<NetworkSchedule>&,
                                                        const DeviceCalibration&) {
-  fail("the cuda backend cannot run: {}. Use --backend cpu", cuda_unavailable_reason());
+  fail("the cuda backend cannot run: {}. Use the cpu backend", cuda_unavailable_reason());
 }
 
 }  // namespace lasnet

@@ -1,6 +1,6 @@
 // What a network runs on the GPU, as a value: the operations of each block, in the order of their launches.
-// The engine executes them (engine/cuda_network.h), the latency model prices them one by one
-// (latency/cuda_model.h). Nothing else decides what runs.
+// The engine executes them (backends/cuda/network.h), the latency model prices them one by one
+// (backends/cuda/prices.h). Nothing else decides what runs.
 #pragma once
 
 #include <vector>

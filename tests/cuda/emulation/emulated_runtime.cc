@@ -1,5 +1,5 @@
-// kernels/cuda/runtime.h over memory of the host: streams run at once or record, graphs replay what was
-// recorded.
+// backends/cuda/kernels/runtime.h over memory of the host: streams run at once or record, graphs replay what
+// was recorded.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>

@@ -1,5 +1,5 @@
 // How kernels that are no convolutions are cut for the device: shared by them and by their prices
-// (latency/cuda_model.h). Pure.
+// (backends/cuda/prices.h). Pure.
 #pragma once
 
 #include "backends/cuda/kernels/host_device.h"

@@ -84,8 +84,8 @@ size_t size_of(int64_t bytes) { return static_cast<size_t>(bytes); }
   size_t available = 0, total = 0;
   cudaMemGetInfo(&available, &total);
   throw OutOfDeviceMemory(fmt::format(
-      "{} needs {:.0f} MiB of device memory; {:.0f} of {:.0f} MiB are free. Use a smaller batch or --backend "
-      "cpu",
+      "{} needs {:.0f} MiB of device memory; {:.0f} of {:.0f} MiB are free. Use a smaller batch or the cpu "
+      "backend",
       purpose, static_cast<double>(bytes) / kMib, static_cast<double>(available) / kMib,
       static_cast<double>(total) / kMib));
 }
@@ -113,19 +113,19 @@ int architecture_of(const void* kernel) {
 
 DeviceLimits require_device(Precision precision) {
   if (std::string reason = cuda_unavailable_reason(); !reason.empty()) {
-    fail("the cuda backend cannot run: {}. Use --backend cpu", reason);
+    fail("the cuda backend cannot run: {}. Use the cpu backend", reason);
   }
   cudaDeviceProp device;
   check(cudaGetDeviceProperties(&device, kDevice), "asking for the device's properties");
   if (code_architecture() == 0) {
     fail(
         "{} has compute capability {}.{}, for which this build has no code ({}); build with "
-        "-DLASNET_CUDA_ARCHITECTURES={}{} or use --backend cpu",
+        "-DLASNET_CUDA_ARCHITECTURES={}{} or use the cpu backend",
         device.name, device.major, device.minor, kArchitectures, device.major, device.minor);
   }
   if (!runs_precision(10 * device.major + device.minor, precision)) {
-    fail("{} has compute capability {}.{}; {} needs 8.0 or newer. Use --precision fp32 or --backend cpu",
-         device.name, device.major, device.minor, to_string(precision));
+    fail("{} has compute capability {}.{}; {} needs 8.0 or newer. Use fp32 or the cpu backend", device.name,
+         device.major, device.minor, to_string(precision));
   }
   constexpr double kKilohertz = 1e3;
   const double transfers = 2 * kKilohertz * device_attribute(cudaDevAttrMemoryClockRate);
