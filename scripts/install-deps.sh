@@ -17,7 +17,7 @@ train_packages='libtorch-dev libopenblas0-openmp libssl-dev'
 # Tests of lasnet.torch, which skip themselves on a release without one of these.
 torch_packages='python3-torch python3-torchvision python3-pytest'
 fuzz_packages='clang'
-tidy_packages='clang-tidy-16'
+tidy_packages='clang-tidy-16 libomp-16-dev'
 docs_packages='doxygen'
 # Photographs for the demo's data set (docs/demo-data.md), and pip for the weights that it starts from.
 data_packages='tuxpaint-stamps-default mate-backgrounds lomiri-wallpapers-16.04 plasma-workspace-wallpapers

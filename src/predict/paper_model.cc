@@ -197,7 +197,8 @@ class Simulator {
 
   /// Input floats of a tile with the simulator's halo.
   static double tile_input(const Conv& conv, const Tile& tile) {
-    return static_cast<double>(ceil_div(tile.channels, conv.out / conv.groups) * (conv.in / conv.groups) *
+    const int64_t group_in = conv.in / conv.groups, group_out = conv.out / conv.groups;
+    return static_cast<double>(ceil_div(tile.channels, group_out) * group_in *
                                (tile.height + conv.kernel - 1) * conv.stride *
                                (tile.width + conv.kernel - 1) * conv.stride);
   }

@@ -60,7 +60,7 @@ class BlockModel {
 
 class GpuBlockModel final : public BlockModel {
  public:
-  explicit GpuBlockModel(GpuContext context) : context_(std::move(context)) {}
+  explicit GpuBlockModel(const GpuContext& context) : context_(context) {}
 
   std::vector<OperatorLatency> static_block(const BlockSpec& block,
                                             const BlockGeometry& geometry) const override {

@@ -25,7 +25,7 @@ std::vector<PatchSumUse> patch_sum_uses(const ModelSpec& spec, const NetworkGeom
       if (map.cell == 0 && block.stride == 1) map.cell = block.granularity;
       const int window = block.granularity * block.stride;
       if (map.cell > 0 && window % map.cell == 0) {
-        const double cells = window / map.cell;
+        const int cells = window / map.cell;  // on a side
         uses[b].reads = true;
         uses[b].cell = map.cell;
         uses[b].cells = cells * cells;
