@@ -34,9 +34,8 @@ install(TARGETS ${library} EXPORT lasnet
         ARCHIVE COMPONENT development)
 install(EXPORT lasnet FILE lasnetTargets.cmake NAMESPACE lasnet:: DESTINATION ${config_dir} COMPONENT development)
 
-# train.h belongs to lasnet_train, which only the program links.
 install(DIRECTORY include/lasnet ${PROJECT_BINARY_DIR}/include/lasnet DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-        COMPONENT development FILES_MATCHING PATTERN "*.h" PATTERN train.h EXCLUDE)
+        COMPONENT development FILES_MATCHING PATTERN "*.h")
 # The library's part of the documentation once more, in the folder of its own package.
 set(development_doc ${CMAKE_INSTALL_DATADIR}/doc/liblasnet-dev)
 install(FILES docs/library.md DESTINATION ${development_doc}/docs COMPONENT development)

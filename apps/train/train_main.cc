@@ -7,11 +7,11 @@
 #include <string_view>
 
 #include "base/fail.h"
-#include "lasnet/train.h"
 #include "log.h"
 #include "machine.h"
 #include "output.h"
 #include "program.h"
+#include "train/train.h"
 #include "train_options.h"
 #include "train_progress.h"
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cli.h"
-#include "lasnet/train.h"
+#include "train/train.h"
 
 namespace lasnet::cli {
 

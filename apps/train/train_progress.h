@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
-#include "lasnet/train.h"
 #include "output.h"
 #include "progress.h"
+#include "train/train.h"
 
 namespace lasnet::cli {
 

@@ -1,7 +1,7 @@
 // `granularity = "auto"`: S per stage from predicted latency (paper section 3.3, "guide the choice of S").
 #pragma once
 
-#include "lasnet/train.h"
+#include "train/train.h"
 
 namespace lasnet {
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "lasnet/train.h"
+#include "train/train.h"
 
 namespace lasnet {
 

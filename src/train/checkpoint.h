@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "lasnet/train.h"
+#include "train/train.h"
 
 namespace lasnet {
 

@@ -7,8 +7,8 @@
 #include <string_view>
 
 #include "lasnet/error.h"
-#include "lasnet/train.h"
 #include "train/record.h"
+#include "train/train.h"
 
 namespace lasnet {
 

@@ -8,7 +8,7 @@
 
 #include "base/first_time.h"
 #include "lasnet/image.h"
-#include "lasnet/train.h"
+#include "train/train.h"
 
 namespace lasnet {
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "lasnet/train.h"
 #include "train/losses.h"
+#include "train/train.h"
 #include "train/train_data.h"
 
 namespace lasnet {

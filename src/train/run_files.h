@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "lasnet/train.h"
 #include "train/checkpoint.h"
+#include "train/train.h"
 
 namespace lasnet {
 

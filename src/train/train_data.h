@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "lasnet/train.h"
 #include "train/batch_stream.h"
 #include "train/dataset.h"
+#include "train/train.h"
 
 namespace lasnet {
 

@@ -9,7 +9,6 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/processors.h"
-#include "lasnet/train.h"
 #include "train/auto_granularity.h"
 #include "train/autocast.h"
 #include "train/budget.h"
@@ -24,6 +23,7 @@
 #include "train/run_files.h"
 #include "train/starting_point.h"
 #include "train/torch_threads.h"
+#include "train/train.h"
 
 namespace lasnet {
 namespace {

@@ -11,13 +11,13 @@
 #include "formats/safetensors.h"
 #include "lasnet/engine.h"
 #include "lasnet/error.h"
-#include "lasnet/train.h"
 #include "support/pth_writer.h"
 #include "synthetic_folder.h"
 #include "train/autocast.h"
 #include "train/checkpoint.h"
 #include "train/digest.h"
 #include "train/evaluate.h"
+#include "train/train.h"
 
 namespace lasnet {
 namespace {
