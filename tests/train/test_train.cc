@@ -127,7 +127,7 @@ TEST_F(TrainTest, ARegNetMeetsItsBudget) {
   config_.arch.name = "regnet_y_400mf";
   config_.arch.width = 0.2;
   config_.pretrain_epochs = 10;
-  config_.epochs = 30;
+  config_.epochs = 40;
   config_.target = 0.6;
   config_.lr = 0.5;
   config_.masker_lr_multiplier = 3.0;
@@ -135,15 +135,14 @@ TEST_F(TrainTest, ARegNetMeetsItsBudget) {
   double sampled = 0;
   int64_t steps = 0;
   observer_.on_step = [&](const StepInfo& info) {
-    if (info.phase != "finetune" || info.epoch <= 25) return;
+    if (info.phase != "finetune" || info.epoch <= 35) return;
     sampled += info.macs_ratio;
     ++steps;
   };
   TrainResult result = train(config_, observer_);
   ASSERT_TRUE(result.completed);
   EXPECT_GE(result.dynamic_eval.top1, 0.9);
-  // At this rate of learning the processor's rounding decides where within that it ends.
-  EXPECT_NEAR(sampled / static_cast<double>(steps), 0.6, 0.1);
+  EXPECT_NEAR(sampled / static_cast<double>(steps), 0.6, 0.05);
   EXPECT_EQ(result.dynamic_eval.rates.size(), 16u);
 }
 
