@@ -5,6 +5,7 @@
 
 #include "backends/cpu/masking.h"
 #include "engine/check_finite.h"
+#include "mask/tap_offsets.h"
 
 namespace lasnet {
 namespace {

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 
+#include "base/math.h"
+
 namespace lasnet {
 namespace {
-
-int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 /// Blocks of at most `width` output channels.
 std::vector<ChannelBlock> cut_blocks(const GroupedShape& shape, int width, int vector_width) {
@@ -14,7 +14,7 @@ std::vector<ChannelBlock> cut_blocks(const GroupedShape& shape, int width, int v
     int end = std::min(channel + width, shape.out);
     int first_group = channel / shape.group_out(), last_group = (end - 1) / shape.group_out();
     blocks.push_back({.channel = channel,
-                      .width = round_up(end - channel, vector_width),
+                      .width = static_cast<int>(round_up(end - channel, vector_width)),
                       .input = first_group * shape.group_in,
                       .run = (last_group - first_group + 1) * shape.group_in});
   }

@@ -14,7 +14,4 @@ inline bool merges_rows(const ConvSpec& conv, int64_t pitch) {
   return conv.kernel > 1 && conv.groups == 1 && pitch == conv.in_channels;
 }
 
-/// Pixels on a side of the square that a 3x3 convolution of this stride reads for `outputs` x `outputs`.
-constexpr int64_t halo_side(int64_t outputs, int64_t stride) { return (outputs - 1) * stride + 3; }
-
 }  // namespace lasnet

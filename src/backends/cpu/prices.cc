@@ -11,6 +11,7 @@
 #include "backends/cpu/tiling.h"
 #include "base/fail.h"
 #include "base/math.h"
+#include "mask/tap_offsets.h"
 
 namespace lasnet {
 namespace {

@@ -9,6 +9,7 @@
 #include "backends/cuda/program.h"
 #include "base/fail.h"
 #include "mask/active_lists.h"
+#include "mask/tap_offsets.h"
 
 namespace lasnet {
 namespace {
@@ -199,7 +200,8 @@ class BlockPricer final : public Pricer {
       case OperationKind::add_relu:
         return stream_counts(3 * output_bytes(), 2 * output_bytes(), false);
       case OperationKind::gather_patches: {
-        const double side = (geometry_.grid.granularity - 1) * geometry_.dilation_stride + 3;
+        const auto side =
+            static_cast<double>(halo_side(geometry_.grid.granularity, geometry_.dilation_stride));
         const double moved =
             2 * outcome.patches * (side * side * padded_channels(block_.convs[0].out_channels) * bytes());
         return stream_counts(moved, moved, true);
