@@ -119,8 +119,9 @@ void warn_of_other_weights(const std::string& path, const WeightsOrigin& origin)
 Model load_model(const ModelOptions& options) {
   check_is_no_architecture(options.path);
   warn_of_other_granularity(options);
+  const ArchConfig found = described_or_plain(options);
   std::optional<ArchConfig> arch;
-  if (!options.describe_nothing()) arch = apply(options, described_or_plain(options));
+  if (!options.describe_nothing()) arch = apply(options, found);
   Model model = lasnet::load_model(options.path, arch, options.state_dict);
   if (!options.class_names.empty()) {
     model.class_names = options.class_names;

@@ -20,8 +20,9 @@ std::shared_ptr<ModelHandle> load(const nb::bytes& path, const nb::dict& given, 
   const std::string file = as_string(path);
   const ArchOverrides overrides = to_overrides(given);
   const nb::gil_scoped_release released;
+  const ArchConfig described = describe_file(file, overrides, state_dict);
   std::optional<ArchConfig> arch;
-  if (!overrides.empty()) arch = describe_file(file, overrides, state_dict);
+  if (!overrides.empty()) arch = described;
   Model model = load_model(file, arch, state_dict);
   if (!class_names.empty()) {
     model.class_names = class_names;

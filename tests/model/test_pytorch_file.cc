@@ -152,7 +152,7 @@ TEST(PyTorchModel, NeedsAnArchitecture) {
   TemporaryDir dir;
   const std::string path = save_checkpoint(dir, random_model(small_arch(), 1).weights);
   EXPECT_EQ(described_architecture(path), std::nullopt);
-  EXPECT_ERROR(load_model(path), AllOf(HasSubstr(path), HasSubstr("--arch")));
+  EXPECT_ERROR(load_model(path), AllOf(HasSubstr(path), HasSubstr("give its architecture")));
 }
 
 TEST(PyTorchModel, ListsAllBadTensorsTogether) {
