@@ -1,7 +1,9 @@
 // Dense host arrays: a shape and contiguous row-major values. Plain values, copied and moved like vectors.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <initializer_list>
 #include <span>
 #include <string>
 #include <vector>
@@ -15,15 +17,42 @@ using Shape = std::vector<int64_t>;
 
 /// Product of the dimensions (1 for the empty shape). Throws Error if a dimension is negative, or if the
 /// product does not fit int64.
-LASNET_EXPORT int64_t element_count(const Shape& shape);
+LASNET_EXPORT int64_t element_count(std::span<const int64_t> shape);
+/// The same of dimensions in braces.
+inline int64_t element_count(std::initializer_list<int64_t> shape) {
+  return element_count(std::span(shape.begin(), shape.size()));
+}
 
 /// "[1, 3, 224, 224]".
-LASNET_EXPORT std::string to_string(const Shape& shape);
+LASNET_EXPORT std::string to_string(std::span<const int64_t> shape);
+
+/// At most eight dimensions, the slowest first, that take no memory elsewhere. A Shape converts to it.
+class LASNET_EXPORT FewDimensions {
+ public:
+  static constexpr size_t kMost = 8;
+
+  FewDimensions() = default;
+  /// Throws Error on more than eight dimensions.
+  FewDimensions(std::span<const int64_t> dims);
+  /// As above.
+  FewDimensions(const Shape& dims) : FewDimensions(std::span(dims)) {}
+  /// As above.
+  FewDimensions(std::initializer_list<int64_t> dims) : FewDimensions(std::span(dims.begin(), dims.size())) {}
+
+  size_t size() const { return size_; }                        ///< how many
+  int64_t operator[](size_t i) const { return dims_[i]; }      ///< one of them
+  const int64_t* begin() const { return dims_.data(); }        ///< the first
+  const int64_t* end() const { return dims_.data() + size_; }  ///< behind the last
+
+ private:
+  std::array<int64_t, kMost> dims_ = {};
+  size_t size_ = 0;
+};
 
 /// Contiguous row-major values of T that somebody else owns. Functions read it; an Array converts to it.
 template <typename T>
 struct ArrayView {
-  Shape shape;              ///< dimensions
+  FewDimensions shape;      ///< dimensions
   std::span<const T> data;  ///< element_count(shape) values
 
   /// Values in it.

@@ -1,10 +1,12 @@
 #include "lasnet/tensor.h"
 
+#include <algorithm>
+
 #include "base/fail.h"
 
 namespace lasnet {
 
-int64_t element_count(const Shape& shape) {
+int64_t element_count(std::span<const int64_t> shape) {
   int64_t count = 1;
   for (int64_t dim : shape) {
     if (dim < 0) fail("shape {}: dimensions must not be negative", to_string(shape));
@@ -15,6 +17,12 @@ int64_t element_count(const Shape& shape) {
   return count;
 }
 
-std::string to_string(const Shape& shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+std::string to_string(std::span<const int64_t> shape) { return fmt::format("[{}]", fmt::join(shape, ", ")); }
+
+FewDimensions::FewDimensions(std::span<const int64_t> dims) : size_(dims.size()) {
+  if (dims.size() > kMost)
+    fail("shape {}: {} dimensions; expected at most {}", to_string(dims), size_, kMost);
+  std::copy(dims.begin(), dims.end(), dims_.begin());
+}
 
 }  // namespace lasnet

@@ -61,13 +61,13 @@ void check_finite(const std::string& layer, const Tensor& output) {
   }
 }
 
-void check_finite_input(const float* input, const Shape& shape) {
-  int64_t width = shape[3], height = shape[2], channels = shape[1], size = element_count(shape);
-  if (all_finite(input, size)) return;
-  for (int64_t i = 0; i < size; ++i) {
-    if (std::isfinite(input[i])) continue;
+void check_finite_input(const TensorView& input) {
+  int64_t width = input.shape[3], height = input.shape[2], channels = input.shape[1];
+  if (all_finite(input.data.data(), input.size())) return;
+  for (int64_t i = 0; i < input.size(); ++i) {
+    if (std::isfinite(input.data[i])) continue;
     fail("input: {} at image {}, channel {}, row {}, column {}; expected finite values",
-         std::isnan(input[i]) ? "NaN" : "infinity", i / (channels * height * width),
+         std::isnan(input.data[i]) ? "NaN" : "infinity", i / (channels * height * width),
          i / (height * width) % channels, i / width % height, i % width);
   }
 }

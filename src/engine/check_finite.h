@@ -30,6 +30,6 @@ void check_finite(const LayerOutput& output);
 void check_finite(const std::string& layer, const Tensor& output);
 
 /// The same for a network's input [N, 3, H, W].
-void check_finite_input(const float* input, const Shape& shape);
+void check_finite_input(const TensorView& input);
 
 }  // namespace lasnet

@@ -16,7 +16,7 @@ constexpr int kMaxThreads = 1024;
 constexpr int64_t kMaxBatch = (1 << 16) - 1;  // blocks of threads on a grid's second axis
 
 void check_input(const TensorView& input) {
-  const Shape& shape = input.shape;
+  const FewDimensions& shape = input.shape;
   if (shape.size() != 4 || shape[1] != 3 || shape[0] < 1 || shape[0] > kMaxBatch) {
     fail("input: shape {}; expected [N, 3, H, W] with N from 1 to {}", to_string(shape), kMaxBatch);
   }
@@ -134,7 +134,7 @@ void Session::run(const TensorView& input, const RunOptions& options, Result& re
           forced_patches(found->first, found->second, request.geometry.blocks[i], request.batch());
     }
   }
-  if (options.check_finite || options.check_input) check_finite_input(input.data.data(), input.shape);
+  if (options.check_finite || options.check_input) check_finite_input(input);
   impl_->runner->run(request, result);
 }
 

@@ -18,16 +18,15 @@ TEST_P(Allocation, NoneInSteadyState) {
     ArchConfig arch{.name = architecture, .width = 0.25, .classes = 10, .granularity = {4, 4, 2, 1}};
     Model model = test::random_model(arch, 1);
     Tensor x = test::random_input(2, {64, 96}, 2);
-    TensorView view = x;
     Session session(model, {.threads = 2, .schedule = parse_block_schedule(text)});
     Result result;
     for (bool dense : {false, true}) {
       for (bool record : {true, false}) {
         RunOptions options{.dense = dense, .record_masks = record};
-        session.run(view, options, result);
-        session.run(view, options, result);
+        session.run(x, options, result);
+        session.run(x, options, result);
         int64_t before = test::allocations();
-        session.run(view, options, result);
+        session.run(x, options, result);
         EXPECT_EQ(test::allocations() - before, 0) << architecture << (dense ? ", dense" : ", sparse");
       }
     }
@@ -39,15 +38,14 @@ TEST_P(Allocation, NoneInTheFirstSparseRunAfterADenseOne) {
   ArchConfig arch{.name = "resnet50", .width = 0.25, .classes = 10, .granularity = {4, 4, 2, 1}};
   Model model = test::random_model(arch, 1);
   Tensor x = test::random_input(2, {64, 96}, 2);
-  TensorView view = x;
   auto executable = make_executable(model, Backend::cpu, std::nullopt,
                                     uniform_schedule(model.spec, parse_block_schedule(GetParam())));
   Result sparse, dense;
-  Session(executable, 1).run(view, {}, sparse);
+  Session(executable, 1).run(x, {}, sparse);
   Session session(executable, 1);
-  session.run(view, {.dense = true}, dense);
+  session.run(x, {.dense = true}, dense);
   int64_t before = test::allocations();
-  session.run(view, {}, sparse);
+  session.run(x, {}, sparse);
   EXPECT_EQ(test::allocations() - before, 0);
   EXPECT_LT(sparse.trace.macs_ratio(), 1);
 }
