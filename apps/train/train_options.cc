@@ -152,6 +152,10 @@ class FieldDeclarer {
     parsed(key, to_string(value), [](const std::string& text) { return parse_se_pool(text); });
   }
 
+  void operator()(const char* key, TrainPrecision value) const {
+    parsed(key, to_string(value), [](const std::string& text) { return parse_train_precision(text); });
+  }
+
   void operator()(const char* key, const std::vector<int>&) const {
     parsed(key, "", [](const std::string& text) { return parse_train_granularity(text); });
   }

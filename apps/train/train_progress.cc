@@ -6,19 +6,10 @@
 #include "log.h"
 #include "machine.h"
 #include "terminal.h"
+#include "train/checkpoint.h"
 
 namespace lasnet::cli {
 namespace {
-
-Json to_json(const Evaluation& evaluation) {
-  return {{"top1", evaluation.top1},
-          {"top5", evaluation.top5},
-          {"loss", evaluation.loss},
-          {"macs_ratio", evaluation.macs_ratio},
-          {"macs_ratio_std", evaluation.macs_ratio_std},
-          {"rates", evaluation.rates},
-          {"images", evaluation.images}};
-}
 
 std::string format_rate(double images_per_s) {
   return fmt::format("{:.{}f}", images_per_s, images_per_s < 20 ? 1 : 0);

@@ -28,8 +28,7 @@ TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer) 
     }
   }
   const HardwareProfile hardware = hardware_of(config, observer);
-  const LatencyQuery query{.size = {config.size, config.size},
-                           .batch = hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1};
+  const LatencyQuery query{.size = {config.size, config.size}, .batch = hardware.usual_batch()};
   const GranularitySearch found = search_granularity(config.arch, hardware, query, {.macs = config.target});
   granularity = found.granularity;
   if (observer.on_message) {

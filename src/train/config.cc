@@ -9,6 +9,7 @@
 #include <cmath>
 #include <type_traits>
 
+#include "base/enum_names.h"
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/suggest.h"
@@ -16,6 +17,10 @@
 
 namespace lasnet {
 namespace {
+
+constexpr auto kPrecisions = enum_names<TrainPrecision>(
+    "precision",
+    {{TrainPrecision::fp32, "fp32"}, {TrainPrecision::bf16, "bf16"}, {TrainPrecision::fastest, "auto"}});
 
 /// One value of a TOML file, converted with its place named in errors.
 class TomlValue {
@@ -31,6 +36,7 @@ class TomlValue {
   void read(uint64_t& out) const { out = integer<uint64_t>(); }
   void read(StemKind& out) const { parsed(out, "a string", parse_stem); }
   void read(SePool& out) const { parsed(out, "a string", parse_se_pool); }
+  void read(TrainPrecision& out) const { parsed(out, "a string", parse_train_precision); }
 
   /// "4-4-2-1" or [4, 4, 2, 1].
   void read(std::vector<int>& out) const {
@@ -130,6 +136,7 @@ struct RecordValue {
   void read(float& out) const { out = static_cast<float>(record.number(-FLT_MAX, FLT_MAX)); }
   void read(StemKind& out) const { parsed(out, parse_stem); }
   void read(SePool& out) const { parsed(out, parse_se_pool); }
+  void read(TrainPrecision& out) const { parsed(out, parse_train_precision); }
   void read(std::vector<int>& out) const { parsed(out, parse_train_granularity); }
 
   void read(std::vector<float>& out) const {
@@ -201,6 +208,9 @@ TrainConfig default_train_config(const ArchConfig& arch, bool from_weights) {
   return config;
 }
 
+std::string to_string(TrainPrecision precision) { return kPrecisions.name(precision); }
+TrainPrecision parse_train_precision(const std::string& text) { return kPrecisions.parse(text); }
+
 std::vector<int> parse_train_granularity(const std::string& text) {
   return text == "auto" ? kAutoGranularity : parse_granularity(text);
 }
@@ -209,7 +219,7 @@ nlohmann::json to_json(const TrainConfig& config) {
   nlohmann::json json;
   visit_fields(config, [&](const char* key, const auto& member) {
     using Member = std::remove_cvref_t<decltype(member)>;
-    if constexpr (std::is_same_v<Member, StemKind> || std::is_same_v<Member, SePool>) {
+    if constexpr (std::is_enum_v<Member>) {
       json[key] = to_string(member);
     } else if constexpr (std::is_same_v<Member, std::vector<int>>) {
       json[key] = member == kAutoGranularity ? "auto" : granularity_to_string(member);
@@ -268,9 +278,6 @@ void check_train_config(const TrainConfig& config) {
   require(config.threads >= 0 && config.threads <= 1024, "threads", config.threads, "0 (all cores) to 1024");
   require_colour("mean", config.mean, 0);
   require_colour("std", config.std, 1e-3f);
-  constexpr std::array kPrecisions = {"fp32", "bf16", "auto"};
-  require(std::ranges::find(kPrecisions, config.precision) != kPrecisions.end(), "precision",
-          config.precision, fmt::format("one of {}", fmt::join(kPrecisions, ", ")));
   require_rate("lr", config.lr);
   require_rate("pretrain_lr", config.pretrain_lr);
   require_rate("temperature_distill", config.temperature_distill);

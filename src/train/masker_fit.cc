@@ -4,12 +4,10 @@
 #include <torch/linalg.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 
 #include "base/fail.h"
-#include "train/autocast.h"
 #include "train/masking.h"
 
 namespace lasnet {
@@ -134,154 +132,6 @@ std::optional<MaskerFits> fit_maskers(MaskedNet& net, const MacAccount& account,
   place(fitted);
   for (size_t i = 0; i < fitted.size(); ++i) net.set_masker(i, fitted[i].masker);
   return fits;
-}
-
-namespace {
-
-constexpr std::array kLevels = {1.0, 0.75, 0.5, 0.25, 0.0};
-/// Rates that are allocated at the least, so that a block stays one that can learn.
-constexpr double kLeastRate = 0.1;
-constexpr double kTemperature = 4;
-/// Far beyond any logit: all patches, or none.
-constexpr double kFar = 1e3;
-
-/// By block and level.
-using LevelTable = std::vector<std::array<double, kLevels.size()>>;
-
-/// What is known of the blocks while all patches are active.
-struct Untouched {
-  std::vector<Batch> images;
-  std::vector<torch::Tensor> logits;                    ///< of each batch
-  std::vector<std::vector<torch::Tensor>> differences;  ///< of each block and batch, [N, 1, rows, cols]
-};
-
-std::optional<Untouched> run_untouched(const MaskedNet& net, BatchStream stream,
-                                       const std::function<bool()>& proceed) {
-  Untouched untouched;
-  while (std::optional<Batch> batch = stream.next()) {
-    if (!proceed()) return std::nullopt;
-    const MaskedOutput output = net.forward(batch->images, {.kind = MaskPolicy::Kind::full}, false);
-    untouched.differences.resize(output.blocks.size());
-    for (size_t i = 0; i < output.blocks.size(); ++i)
-      untouched.differences[i].push_back(output.blocks[i].logit_difference);
-    untouched.logits.push_back(output.logits);
-    untouched.images.push_back(*batch);
-  }
-  return untouched;
-}
-
-/// Shifts of the maskers' biases at which they have the rates kLevels.
-LevelTable shifts_of_levels(const Untouched& untouched) {
-  LevelTable shifts(untouched.differences.size());
-  for (size_t block = 0; block < shifts.size(); ++block) {
-    std::vector<torch::Tensor> flat;
-    for (const torch::Tensor& part : untouched.differences[block]) flat.push_back(part.reshape({-1}));
-    const torch::Tensor sorted = std::get<0>(torch::cat(flat).sort());
-    for (size_t level = 0; level < kLevels.size(); ++level) {
-      const auto inactive = static_cast<int64_t>((1 - kLevels[level]) * static_cast<double>(sorted.size(0)));
-      const bool none = kLevels[level] == 0, all = kLevels[level] == 1;
-      shifts[block][level] = none ? -kFar : all ? kFar : -sorted[inactive].item<double>();
-    }
-  }
-  return shifts;
-}
-
-/// Shares of the network's MACs, the dilation of these very masks included.
-LevelTable shares_of_levels(const MaskedNet& net, const MacAccount& account, MapSize image,
-                            const Untouched& untouched, const LevelTable& shifts) {
-  const NetworkGeometry geometry = network_geometry(net.spec(), image);
-  LevelTable shares(shifts.size());
-  size_t block = 0;
-  for (size_t i = 0; i < net.spec().blocks.size(); ++i) {
-    const BlockSpec& spec = net.spec().blocks[i];
-    if (!spec.is_dynamic()) continue;
-    for (size_t level = 0; level < kLevels.size(); ++level) {
-      double rate = 0, dilated = 0;
-      for (const torch::Tensor& differences : untouched.differences[block]) {
-        const torch::Tensor mask = expand_to_map(decide_patches(differences + shifts[block][level]),
-                                                 spec.granularity, geometry.blocks[i].output);
-        rate += mask.mean().item<double>();
-        dilated += dilate(mask, spec.convs[1].stride, geometry.blocks[i].middle).mean().item<double>();
-      }
-      const auto batches = static_cast<double>(untouched.images.size());
-      shares[block][level] = account.block_share(block, rate / batches, dilated / batches);
-    }
-    ++block;
-  }
-  return shares;
-}
-
-/// KL divergence of the logits when one block alone gives up patches.
-std::optional<LevelTable> damages_of_levels(MaskedNet& net, const Untouched& untouched,
-                                            const LevelTable& shifts, const std::function<bool()>& proceed) {
-  const size_t blocks = shifts.size();
-  LevelTable damages(blocks);
-  for (size_t i = 0; i < blocks; ++i) net.shift_masker(i, kFar);
-  for (size_t block = 0; block < blocks; ++block) {
-    for (size_t level = 1; level < kLevels.size(); ++level) {
-      const double shift = shifts[block][level] - kFar;
-      net.shift_masker(block, shift);
-      double sum = 0;
-      for (size_t k = 0; k < untouched.images.size(); ++k) {
-        if (!proceed()) return std::nullopt;
-        const MaskPolicy decide{.kind = MaskPolicy::Kind::decide};
-        const torch::Tensor logits = net.forward(untouched.images[k].images, decide, false).logits;
-        sum += distillation_loss(logits, untouched.logits[k], kTemperature).item<double>();
-      }
-      damages[block][level] = sum / static_cast<double>(untouched.images.size());
-      net.shift_masker(block, -shift);
-    }
-  }
-  for (size_t i = 0; i < blocks; ++i) net.shift_masker(i, -kFar);
-  return damages;
-}
-
-/// Gives up what costs least per MAC until the target is met; the rates of the blocks.
-std::vector<double> give_up(const LevelTable& damages, const LevelTable& shares, double fixed,
-                            double target) {
-  std::vector<size_t> level(damages.size(), 0);
-  std::vector<double> rates(damages.size(), 1);
-  double ratio = fixed;
-  for (const auto& block : shares) ratio += block[0];
-  while (ratio > target) {
-    size_t best = damages.size(), to = 0;
-    double least = INFINITY;
-    for (size_t block = 0; block < damages.size(); ++block) {
-      for (size_t next = level[block] + 1; next < kLevels.size(); ++next) {
-        const double saved = shares[block][level[block]] - shares[block][next];
-        const double price = (damages[block][next] - damages[block][level[block]]) / std::max(saved, 1e-9);
-        if (price < least) least = price, best = block, to = next;
-      }
-    }
-    if (best == damages.size()) break;
-    const double saved = shares[best][level[best]] - shares[best][to];
-    const double part = std::min(1.0, (ratio - target) / saved);
-    rates[best] = kLevels[level[best]] + part * (kLevels[to] - kLevels[level[best]]);
-    ratio -= saved;
-    level[best] = to;
-  }
-  for (double& rate : rates) rate = std::max(rate, kLeastRate);
-  return rates;
-}
-
-}  // namespace
-
-std::optional<std::vector<double>> allocate_rates(MaskedNet& net, const MacAccount& account,
-                                                  BatchStream images, double target, bool mixed_precision,
-                                                  const std::function<bool()>& proceed) {
-  torch::NoGradGuard no_gradient;
-  const AutocastScope precision(mixed_precision);
-  const auto untouched = run_untouched(net, std::move(images), proceed);
-  if (!untouched) return std::nullopt;
-  const LevelTable shifts = shifts_of_levels(*untouched);
-  const torch::Tensor& first = untouched->images.front().images;
-  const LevelTable shares =
-      shares_of_levels(net, account, {first.size(2), first.size(3)}, *untouched, shifts);
-  const auto damages = damages_of_levels(net, *untouched, shifts, proceed);
-  if (!damages) return std::nullopt;
-  std::vector<double> rates = give_up(*damages, shares, account.fixed_share(), target);
-  net.set_wanted_rates(rates);
-  return rates;
 }
 
 std::string describe(const MaskerFits& fits) {

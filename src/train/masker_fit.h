@@ -25,13 +25,6 @@ std::optional<MaskerFits> fit_maskers(MaskedNet& net, const MacAccount& account,
 
 std::string describe(const MaskerFits& fits);
 
-/// Chooses the rate of every block for a MAC ratio of the network, and wants it of its masker. It measures
-/// what each block alone does to the logits (KL divergence) at rates from 1 to 0. Then it gives up, step by
-/// step, what costs least per MAC. Nothing is returned as above.
-std::optional<std::vector<double>> allocate_rates(MaskedNet& net, const MacAccount& account,
-                                                  BatchStream images, double target, bool mixed_precision,
-                                                  const std::function<bool()>& proceed);
-
 /// Takes the mean and variance of what maskers see now, keeps what they compute, and wants the rates that
 /// they have. Returns the mean MAC ratio; nothing as above.
 std::optional<double> take_masker_statistics(MaskedNet& net, const MacAccount& account, BatchStream images,

@@ -102,7 +102,7 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
 
 MaskedOutput Phase::forward(const MaskedNet& net, const Batch& batch, const MaskPolicy& policy,
                             bool training) const {
-  const AutocastScope precision(config_.precision == "bf16");
+  const AutocastScope precision(config_.precision == TrainPrecision::bf16);
   return net.forward(batch.images, policy, training);
 }
 

@@ -19,6 +19,14 @@ inline const std::vector<int> kAutoGranularity = {0};
 
 inline constexpr int kLeastTrainingSize = 32, kMostTrainingSize = 3584, kMostTrainingResize = 4096;
 
+/// In what a step computes. `bf16` is mixed precision: convolutions are in bfloat16, while maskers, losses
+/// and updates stay float32. It is twice as fast on processors that multiply bfloat16. `fastest` ("auto" in
+/// files) is the faster of both on this machine, measured before the first step.
+enum class TrainPrecision { fp32, bf16, fastest };
+/// Its name, as in files and on command lines; the parser reads it and throws Error on any other text.
+std::string to_string(TrainPrecision precision);
+TrainPrecision parse_train_precision(const std::string& text);
+
 /// What to train, on what, and how. Defaults are the paper's where it gives any.
 struct TrainConfig {
   std::string data;           ///< folder with train/ and val/, or classes only (then split by the seed)
@@ -77,10 +85,7 @@ struct TrainConfig {
   bool flip = true;
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all cores
-  /// "fp32", "bf16" or "auto". bf16 is mixed precision: convolutions are in bfloat16, while maskers, losses
-  /// and updates stay float32. It is twice as fast on processors that multiply bfloat16. "auto" is bf16 on
-  /// such a processor, else fp32.
-  std::string precision = "fp32";
+  TrainPrecision precision = TrainPrecision::fp32;
 
   std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
   bool resume = false;     ///< go on from the checkpoint in `output`

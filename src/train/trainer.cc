@@ -19,6 +19,7 @@
 #include "train/heap.h"
 #include "train/masker_fit.h"
 #include "train/phase.h"
+#include "train/rate_allocation.h"
 #include "train/record.h"
 #include "train/run_files.h"
 #include "train/starting_point.h"
@@ -317,7 +318,7 @@ bool Trainer::make_static() {
   MaskedNet net(static_spec_, start.weights);
   if (!start.trained && !config_.init.empty() && !resumed_) {
     const auto top1 = fit_head(net, data_.training_as_deployed(data_.train_images()),
-                               config_.precision == "bf16", [this] { return !should_stop(); });
+                               config_.precision == TrainPrecision::bf16, [this] { return !should_stop(); });
     if (!top1) return false;
     message(fmt::format(
         "{}: a fresh head is fitted to the features of {} training images: top-1 {:.1f} % on these",
@@ -411,7 +412,7 @@ bool Trainer::start_maskers(MaskedNet& net) {
   }
   if (!config_.hold_budget || meets_budget(macs, config_.target)) return true;
   const auto rates = allocate_rates(net, account, data_.training_as_deployed(kAllocationImages),
-                                    config_.target, config_.precision == "bf16", proceed);
+                                    config_.target, config_.precision == TrainPrecision::bf16, proceed);
   if (!rates) return false;
   message(fmt::format("rates of the blocks that training leads to: {:.2f}", fmt::join(*rates, " ")));
   return true;
@@ -600,8 +601,9 @@ void Trainer::save_trained(const MaskedNet& net, const std::string& path) const 
 }
 
 TrainConfig with_precision(TrainConfig config) {
-  if (config.precision == "auto") config.precision = trains_faster_in_bf16() ? "bf16" : "fp32";
-  if (config.precision == "bf16" && !computes_bf16())
+  if (config.precision == TrainPrecision::fastest)
+    config.precision = trains_faster_in_bf16() ? TrainPrecision::bf16 : TrainPrecision::fp32;
+  if (config.precision == TrainPrecision::bf16 && !computes_bf16())
     fail("{} bf16: this processor has no AVX-512, which libtorch needs for it; give fp32, or auto",
          option_name("precision"));
   return config;

@@ -8,6 +8,7 @@
 #include "train/budget_control.h"
 #include "train/head_fit.h"
 #include "train/masker_fit.h"
+#include "train/rate_allocation.h"
 #include "train/torch_tensor.h"
 
 namespace lasnet {

@@ -332,15 +332,15 @@ TEST_F(TrainTest, TheRecipeOfFewStepsMeetsItsBudgetAndResumesBitForBit) {
 
 TEST_F(TrainTest, MixedPrecisionTrains) {
   if (!computes_bf16()) {
-    config_.precision = "bf16";
+    config_.precision = TrainPrecision::bf16;
     EXPECT_THAT(error(), AllOf(HasSubstr("--precision bf16"), HasSubstr("fp32, or auto")));
     GTEST_SKIP() << "this processor computes no bfloat16";
   }
-  config_.precision = "bf16";
+  config_.precision = TrainPrecision::bf16;
   const TrainResult result = train(config_, observer_);
   EXPECT_TRUE(result.completed);
   EXPECT_TRUE(std::isfinite(result.dynamic_eval.loss));
-  config_.precision = "fp32";
+  config_.precision = TrainPrecision::fp32;
   config_.output = folder_.path("exact");
   EXPECT_NE(load_model(train(config_, observer_).model_path).weights, load_model(result.model_path).weights);
 }
