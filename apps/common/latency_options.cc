@@ -34,7 +34,7 @@ MapSize usual_size(const ModelOptions& model) {
 /// What is known of this machine, named by its file; says why a file was passed over, and of a GPU that there
 /// is none: no other GPU's times are near enough to go without saying.
 HardwareProfile profile_of(HostProfile host) {
-  if (host.cached.empty() && host.problem.empty() && host.profile.kind == HardwareKind::cuda) {
+  if (host.cached.empty() && host.problem.empty() && host.profile.kind() == HardwareKind::cuda) {
     log_warning(
         fmt::format("--hardware {}: {}; the times are those of {} ({})", kHostGpu,
                     cuda_devices().empty()
@@ -116,7 +116,7 @@ HardwareProfile open_hardware(const std::string& name) {
 
 LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile& hardware) {
   LatencyQuery query = options.query;
-  if (hardware.kind != HardwareKind::cpu) {
+  if (hardware.kind() != HardwareKind::cpu) {
     if (options.threads)
       log_warning(fmt::format("--threads: {} is a GPU, where it means nothing", hardware.name));
     if (query.schedule.traversal == Traversal::row_bands) {
@@ -125,7 +125,7 @@ LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile&
     }
   }
   query.size = options.size ? *options.size : usual_size(options.model);
-  query.batch = options.batch.value_or(hardware.kind == HardwareKind::gpu ? hardware.gpu.batch : 1);
+  query.batch = options.batch.value_or(hardware.usual_batch());
   query.threads = options.threads.value_or(1);
   query.rate = options.rate.value_or(0.5);
   as_usage([&] { check_query(query, hardware); });
@@ -136,7 +136,7 @@ std::string describe(const HardwareProfile& hardware) {
   return fmt::format("{} ({})", hardware.description, hardware.name);
 }
 
-bool is_measured(const HardwareProfile& hardware) { return hardware.kind != HardwareKind::gpu; }
+bool is_measured(const HardwareProfile& hardware) { return hardware.kind() != HardwareKind::gpu; }
 
 std::string profile_lines(const HardwareProfile& hardware) {
   std::string text = fmt::format("  {}      {}\n", dim("profile"), hardware.source);

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/processors.h"
-#include "lasnet/hardware.h"
+#include "engine/hardware_facts.h"
 
 namespace lasnet::cli {
 

@@ -61,9 +61,8 @@ struct Question {
 
   /// The batch, if nobody says: what published figures of server GPUs are for, else one image.
   LatencyQuery query(const HardwareProfile& profile) const {
-    const int64_t usual_batch = profile.kind == HardwareKind::gpu ? profile.gpu.batch : 1;
     return {.size = size ? MapSize{std::get<0>(*size), std::get<1>(*size)} : usual_size(network),
-            .batch = batch.value_or(usual_batch),
+            .batch = batch.value_or(profile.usual_batch()),
             .threads = threads,
             .precision = to_precision(precision),
             .rate = rate,
@@ -201,7 +200,7 @@ nb::list hardware_profiles() {
     const HardwareProfile profile = load_hardware(name);
     nb::dict fields;
     fields["name"] = profile.name;
-    fields["kind"] = to_string(profile.kind);
+    fields["kind"] = to_string(profile.kind());
     fields["description"] = profile.description;
     fields["source"] = profile.source;
     fields["toml"] = hardware_to_toml(profile);

@@ -149,8 +149,7 @@ Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& 
   std::vector<FitRow> fitted, held_out;
   split(runs, reference_s, fitted, held_out);
   Calibration calibration;
-  CpuHardware& cpu = calibration.profile.cpu;
-  cpu = machine;
+  CpuHardware cpu = machine;
   std::vector<FitRow> of_one_thread;
   std::copy_if(fitted.begin(), fitted.end(), std::back_inserter(of_one_thread),
                [](const FitRow& row) { return row.counts[static_cast<size_t>(WorkUnit::loop)] == 0; });
@@ -163,7 +162,7 @@ Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& 
   }
   cpu.seconds_per = fit_costs(of_one_thread, known, {WorkUnit::tile_step, WorkUnit::loop});
   calibration.profile.name = "cpu-" + to_string(machine.isa);
-  calibration.profile.kind = HardwareKind::cpu;
+  calibration.profile.facts = std::make_shared<HardwareFacts>(cpu);
   calibration.profile.description = fmt::format("{}, {} kernels", machine.processor, to_string(machine.isa));
   calibration.fitted = fitted.size();
   calibration.fit = quality(fitted, cpu);

@@ -8,7 +8,7 @@
 #include "calibrate/cuda_measure.h"
 #include "calibrate/fit.h"
 #include "calibrate/measure.h"
-#include "lasnet/hardware.h"
+#include "engine/hardware_facts.h"
 
 namespace lasnet {
 

@@ -76,8 +76,7 @@ Calibration calibrate_cuda(const CudaMeasureOptions& options, const CalibrationP
   }
   if (convs.empty() || kernels.empty()) fail("calibration: no measurements to fit");
   Calibration calibration;
-  CudaHardware& cuda = calibration.profile.cuda;
-  cuda = load_hardware("cuda-h100").cuda;
+  CudaHardware cuda = cuda_of(load_hardware("cuda-h100"));
   cuda.device = measured.device;
   cuda.multiprocessors = measured.multiprocessors;
   cuda.tiles = fit_cuda_tiles(convs, usable_tile_costs(cuda.tiles, measured.runs_hopper));
@@ -96,8 +95,8 @@ Calibration calibrate_cuda(const CudaMeasureOptions& options, const CalibrationP
   calibration.held_out = held_out.quality();
   calibration.noise = median_noise(measured);
   calibration.seconds = watch.seconds();
+  calibration.profile.facts = std::make_shared<HardwareFacts>(cuda);
   calibration.profile.name = "cuda";
-  calibration.profile.kind = HardwareKind::cuda;
   calibration.profile.description = fmt::format("{}, CUDA kernels", measured.device);
   calibration.profile.source = fmt::format(
       "measured: lasnet calibrate --device cuda, {} kernel runs; on {} others MAPE {:.1f} %, {:.0f} % within "

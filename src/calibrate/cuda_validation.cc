@@ -51,7 +51,7 @@ class CudaValidator {
   CudaValidator(const HardwareProfile& hardware, const CudaValidationOptions& options,
                 const ValidationProgress& progress)
       : hardware_(hardware), options_(options), progress_(progress), random_(options.seed, "validate") {
-    if (hardware.kind != HardwareKind::cuda) {
+    if (hardware.kind() != HardwareKind::cuda) {
       fail("validation: hardware {} is not of the CUDA kernels", hardware.name);
     }
     if (cuda_devices().empty()) fail("validation on a CUDA device: {}", cuda_unavailable_reason());

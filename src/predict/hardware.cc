@@ -8,54 +8,15 @@
 #include <limits>
 
 #include "backends/cuda/tile_costs.h"
-#include "base/enum_names.h"
 #include "base/escape.h"
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/suggest.h"
+#include "engine/hardware_facts.h"
 #include "predict/embedded_profiles.h"
 
 namespace lasnet {
 namespace {
-
-constexpr auto kKinds = enum_names<HardwareKind>(
-    "hardware kind", {{HardwareKind::gpu, "gpu"}, {HardwareKind::cpu, "cpu"}, {HardwareKind::cuda, "cuda"}});
-constexpr auto kWorkUnitNames =
-    enum_names<WorkUnit>("work unit", {{WorkUnit::tile_step, "tile_step"},
-                                       {WorkUnit::tile, "tile"},
-                                       {WorkUnit::run, "run"},
-                                       {WorkUnit::weight_l2, "weight_l2_kb"},
-                                       {WorkUnit::weight_l3, "weight_l3_kb"},
-                                       {WorkUnit::weight_memory, "weight_memory_kb"},
-                                       {WorkUnit::weight_single, "weight_single_kb"},
-                                       {WorkUnit::map_l2, "map_l2_kb"},
-                                       {WorkUnit::map_l3, "map_l3_kb"},
-                                       {WorkUnit::map_memory, "map_memory_kb"},
-                                       {WorkUnit::masker_value, "masker_kvalue"},
-                                       {WorkUnit::patch_sum, "patch_sum_kvalue"},
-                                       {WorkUnit::masker_patch, "masker_patch_kchannel"},
-                                       {WorkUnit::list_pixel, "list_kpixel"},
-                                       {WorkUnit::list_row, "list_row"},
-                                       {WorkUnit::channel_value, "channel_kvalue"},
-                                       {WorkUnit::loop, "loop"},
-                                       {WorkUnit::block, "block"}});
-constexpr auto kCudaUnitNames =
-    enum_names<CudaUnit>("CUDA unit", {{CudaUnit::kernel, "kernel"},
-                                       {CudaUnit::wait, "wait"},
-                                       {CudaUnit::branch, "branch"},
-                                       {CudaUnit::list, "list"},
-                                       {CudaUnit::list_look_back, "list_look_back"},
-                                       {CudaUnit::list_pixel, "list_kpixel"},
-                                       {CudaUnit::list_chunk, "list_kchunk"},
-                                       {CudaUnit::stream, "stream_mb"},
-                                       {CudaUnit::masker, "masker_mb"},
-                                       {CudaUnit::masker_row, "masker_krow"},
-                                       {CudaUnit::masker_step, "masker_step"},
-                                       {CudaUnit::masker_product, "masker_kproduct"},
-                                       {CudaUnit::mean_step, "mean_step"},
-                                       {CudaUnit::excite_step, "excite_step"},
-                                       {CudaUnit::head, "head_mb"},
-                                       {CudaUnit::head_step, "head_step"}});
 
 constexpr uint64_t kMaxProfileBytes = 1 << 20;
 constexpr size_t kMaxText = 1000;  ///< bytes of a string in a profile
@@ -175,7 +136,8 @@ class ProfileTable {
   std::vector<std::string> known_;
 };
 
-void read_gpu(ProfileTable table, GpuHardware& gpu) {
+GpuHardware read_gpu(ProfileTable table) {
+  GpuHardware gpu;
   table.read("processing_engines", gpu.processing_engines);
   table.read("fp32_lanes_per_engine", gpu.fp32_lanes_per_engine);
   table.read("pipeline_depth", gpu.pipeline_depth);
@@ -189,9 +151,11 @@ void read_gpu(ProfileTable table, GpuHardware& gpu) {
   table.read("overlap", gpu.overlap);
   table.read("batch", gpu.batch);
   table.finish();
+  return gpu;
 }
 
-void read_cpu(ProfileTable table, CpuHardware& cpu) {
+CpuHardware read_cpu(ProfileTable table) {
+  CpuHardware cpu;
   std::string isa;
   table.read("processor", cpu.processor);
   table.read("isa", isa);
@@ -208,6 +172,7 @@ void read_cpu(ProfileTable table, CpuHardware& cpu) {
   }
   costs.finish();
   table.finish();
+  return cpu;
 }
 
 /// Tables of tiles, each with a precision that uses it.
@@ -240,7 +205,8 @@ void read_tiles(ProfileTable table, CudaTileCosts& costs) {
   table.finish();
 }
 
-void read_cuda(ProfileTable table, CudaHardware& cuda) {
+CudaHardware read_cuda(ProfileTable table) {
+  CudaHardware cuda;
   table.read("device", cuda.device);
   table.read("multiprocessors", cuda.multiprocessors);
   table.read("l2_mb", cuda.l2_mb, kPositive);
@@ -253,6 +219,7 @@ void read_cuda(ProfileTable table, CudaHardware& cuda) {
   costs.finish();
   read_tiles(table.table("tiles"), cuda.tiles);
   table.finish();
+  return cuda;
 }
 
 std::string quoted(const std::string& text) {
@@ -270,7 +237,7 @@ std::string number(double value) {
   return text.find_first_of(".en") == std::string::npos ? text + ".0" : text;
 }
 
-std::string gpu_to_toml(const GpuHardware& gpu) {
+std::string to_toml(const GpuHardware& gpu) {
   return fmt::format(
       "\n[gpu]\nprocessing_engines = {}\nfp32_lanes_per_engine = {}\npipeline_depth = {}\n"
       "frequency_hz = {}\nbandwidth_bytes_per_s = {}\nonchip_bandwidth_factor = {}\nrequest_bytes = {}\n"
@@ -280,7 +247,7 @@ std::string gpu_to_toml(const GpuHardware& gpu) {
       number(gpu.launch_s), number(gpu.fp16_rate), gpu.accumulators_per_engine, gpu.overlap, gpu.batch);
 }
 
-std::string cpu_to_toml(const CpuHardware& cpu) {
+std::string to_toml(const CpuHardware& cpu) {
   std::string text = fmt::format(
       "\n[cpu]\nprocessor = {}\nisa = {}\ncores = {}\nl1_kib = {}\nl2_kib = {}\nl3_kib = {}\n"
       "\n[cpu.seconds_per]\n",
@@ -293,7 +260,7 @@ std::string cpu_to_toml(const CpuHardware& cpu) {
   return text;
 }
 
-std::string cuda_to_toml(const CudaHardware& cuda) {
+std::string to_toml(const CudaHardware& cuda) {
   std::string text = fmt::format(
       "\n[cuda]\ndevice = {}\nmultiprocessors = {}\nl2_mb = {}\nmemory_factor = {}\n\n[cuda.seconds_per]\n",
       quoted(cuda.device), cuda.multiprocessors, number(cuda.l2_mb), number(cuda.memory_factor));
@@ -318,10 +285,6 @@ std::string cuda_to_toml(const CudaHardware& cuda) {
 }
 
 }  // namespace
-
-std::string to_string(HardwareKind kind) { return kKinds.name(kind); }
-std::string to_string(WorkUnit unit) { return kWorkUnitNames.name(unit); }
-std::string to_string(CudaUnit unit) { return kCudaUnitNames.name(unit); }
 
 std::vector<std::string> hardware_names() {
   std::vector<std::string> names;
@@ -359,14 +322,11 @@ HardwareProfile parse_hardware(std::string_view text, const std::string& origin)
   table.read("description", profile.description);
   table.read("source", profile.source);
   if (kind == "gpu") {
-    profile.kind = HardwareKind::gpu;
-    read_gpu(table.table("gpu"), profile.gpu);
+    profile.facts = std::make_shared<HardwareFacts>(read_gpu(table.table(kind)));
   } else if (kind == "cpu") {
-    profile.kind = HardwareKind::cpu;
-    read_cpu(table.table("cpu"), profile.cpu);
+    profile.facts = std::make_shared<HardwareFacts>(read_cpu(table.table(kind)));
   } else if (kind == "cuda") {
-    profile.kind = HardwareKind::cuda;
-    read_cuda(table.table("cuda"), profile.cuda);
+    profile.facts = std::make_shared<HardwareFacts>(read_cuda(table.table(kind)));
   } else {
     fail("{}: 'kind' is '{}'; expected gpu, cpu or cuda", origin, excerpt(kind));
   }
@@ -377,41 +337,8 @@ HardwareProfile parse_hardware(std::string_view text, const std::string& origin)
 std::string hardware_to_toml(const HardwareProfile& profile) {
   const std::string head =
       fmt::format("name = {}\nkind = {}\ndescription = {}\nsource = {}\n", quoted(profile.name),
-                  quoted(to_string(profile.kind)), quoted(profile.description), quoted(profile.source));
-  switch (profile.kind) {
-    case HardwareKind::gpu:
-      return head + gpu_to_toml(profile.gpu);
-    case HardwareKind::cpu:
-      return head + cpu_to_toml(profile.cpu);
-    case HardwareKind::cuda:
-      return head + cuda_to_toml(profile.cuda);
-  }
-  fail("hardware kind {} is unknown", static_cast<int>(profile.kind));
-}
-
-std::vector<std::string> hardware_mismatches(const HardwareProfile& profile, const CpuHardware& machine) {
-  std::vector<std::string> differences;
-  if (profile.kind != HardwareKind::cpu) return differences;
-  const CpuHardware& cpu = profile.cpu;
-  if (cpu.processor != machine.processor) {
-    differences.push_back(fmt::format("profile {} was made on '{}', this processor is '{}'", profile.name,
-                                      cpu.processor, machine.processor));
-  }
-  if (cpu.isa != machine.isa) {
-    differences.push_back(fmt::format("profile {} is of the {} kernels, here the {} kernels run",
-                                      profile.name, to_string(cpu.isa), to_string(machine.isa)));
-  }
-  // Generations of a processor may share a name.
-  if (cpu.l2_kib != machine.l2_kib) {
-    differences.push_back(
-        fmt::format("profile {} was made with {:g} KiB of second-level cache per core, here are {:g}",
-                    profile.name, cpu.l2_kib, machine.l2_kib));
-  }
-  if (cpu.cores != machine.cores) {
-    differences.push_back(fmt::format("profile {} was made with {} cores, here are {}", profile.name,
-                                      cpu.cores, machine.cores));
-  }
-  return differences;
+                  quoted(to_string(profile.kind())), quoted(profile.description), quoted(profile.source));
+  return head + std::visit([](const auto& hardware) { return to_toml(hardware); }, *profile.facts);
 }
 
 }  // namespace lasnet

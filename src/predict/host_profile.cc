@@ -45,7 +45,7 @@ std::string cached_profile_path(Isa isa) { return cached_path(fmt::format("cpu-{
 HostProfile host_profile(Isa isa) {
   return cached_or_shipped(cached_profile_path(isa), "cpu-" + to_string(isa), to_string(isa),
                            "lasnet calibrate", [&](const HardwareProfile& profile) {
-                             return profile.kind == HardwareKind::cpu && profile.cpu.isa == isa;
+                             return profile.kind() == HardwareKind::cpu && cpu_of(profile).isa == isa;
                            });
 }
 
@@ -58,8 +58,34 @@ HardwareProfile host_hardware() {
 std::string cached_cuda_profile_path() { return cached_path("cuda.toml"); }
 
 HostProfile host_cuda_profile() {
-  return cached_or_shipped(cached_cuda_profile_path(), "cuda-h100", "CUDA", "lasnet calibrate --device cuda",
-                           [](const HardwareProfile& profile) { return profile.kind == HardwareKind::cuda; });
+  return cached_or_shipped(
+      cached_cuda_profile_path(), "cuda-h100", "CUDA", "lasnet calibrate --device cuda",
+      [](const HardwareProfile& profile) { return profile.kind() == HardwareKind::cuda; });
+}
+
+std::vector<std::string> hardware_mismatches(const HardwareProfile& profile, const CpuHardware& machine) {
+  std::vector<std::string> differences;
+  if (profile.kind() != HardwareKind::cpu) return differences;
+  const CpuHardware& cpu = cpu_of(profile);
+  if (cpu.processor != machine.processor) {
+    differences.push_back(fmt::format("profile {} was made on '{}', this processor is '{}'", profile.name,
+                                      cpu.processor, machine.processor));
+  }
+  if (cpu.isa != machine.isa) {
+    differences.push_back(fmt::format("profile {} is of the {} kernels, here the {} kernels run",
+                                      profile.name, to_string(cpu.isa), to_string(machine.isa)));
+  }
+  // Generations of a processor may share a name.
+  if (cpu.l2_kib != machine.l2_kib) {
+    differences.push_back(
+        fmt::format("profile {} was made with {:g} KiB of second-level cache per core, here are {:g}",
+                    profile.name, cpu.l2_kib, machine.l2_kib));
+  }
+  if (cpu.cores != machine.cores) {
+    differences.push_back(fmt::format("profile {} was made with {} cores, here are {}", profile.name,
+                                      cpu.cores, machine.cores));
+  }
+  return differences;
 }
 
 }  // namespace lasnet

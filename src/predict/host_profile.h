@@ -2,8 +2,9 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
-#include "lasnet/hardware.h"
+#include "engine/hardware_facts.h"
 
 namespace lasnet {
 
@@ -28,5 +29,9 @@ std::string cached_cuda_profile_path();
 
 /// The cached profile of the CUDA kernels if there is a readable one, else the shipped cuda-h100.
 HostProfile host_cuda_profile();
+
+/// What is different about this machine, one sentence each; empty if the profile was made on its like.
+/// Profiles of GPUs may describe other machines and fit always.
+std::vector<std::string> hardware_mismatches(const HardwareProfile& profile, const CpuHardware& machine);
 
 }  // namespace lasnet

@@ -10,6 +10,7 @@
 
 #include <vector>
 
+#include "engine/hardware_facts.h"
 #include "lasnet/geometry.h"
 #include "lasnet/latency.h"
 

@@ -294,18 +294,18 @@ class CudaBlockModel final : public BlockModel {
 
 std::unique_ptr<BlockModel> make_model(const ModelSpec& spec, const HardwareProfile& hardware,
                                        const LatencyQuery& query) {
-  if (hardware.kind == HardwareKind::cpu) {
-    return std::make_unique<CpuBlockModel>(cpu_context(spec, hardware.cpu, query.batch, query.threads));
+  if (hardware.kind() == HardwareKind::cpu) {
+    return std::make_unique<CpuBlockModel>(cpu_context(spec, cpu_of(hardware), query.batch, query.threads));
   }
-  if (hardware.kind == HardwareKind::cuda) {
+  if (hardware.kind() == HardwareKind::cuda) {
     return std::make_unique<CudaBlockModel>(
-        CudaContext{.hardware = hardware.cuda, .batch = query.batch, .precision = query.precision});
+        CudaContext{.hardware = cuda_of(hardware), .batch = query.batch, .precision = query.precision});
   }
   if (query.model == LatencyModelKind::paper) {
-    return std::make_unique<PaperBlockModel>(hardware.gpu, query.batch);
+    return std::make_unique<PaperBlockModel>(gpu_of(hardware), query.batch);
   }
   return std::make_unique<GpuBlockModel>(
-      GpuContext{.hardware = hardware.gpu, .batch = query.batch, .precision = query.precision});
+      GpuContext{.hardware = gpu_of(hardware), .batch = query.batch, .precision = query.precision});
 }
 
 BlockActivity activity_of(const BlockSpec& block, const BlockGeometry& geometry, const LatencyQuery& query) {
@@ -486,14 +486,14 @@ void check_query(const LatencyQuery& query, const HardwareProfile& hardware) {
   if (query.precision != Precision::fp32 && query.precision != Precision::fp16) {
     fail("precision {}: latency is predicted for fp32 and fp16", to_string(query.precision));
   }
-  if (hardware.kind == HardwareKind::gpu) return;
-  if (hardware.kind == HardwareKind::cpu && query.precision != Precision::fp32) {
+  if (hardware.kind() == HardwareKind::gpu) return;
+  if (hardware.kind() == HardwareKind::cpu && query.precision != Precision::fp32) {
     fail("precision fp16: {} predicts the CPU kernels, which compute in fp32", hardware.name);
   }
   if (query.model == LatencyModelKind::paper) {
     fail("hardware {}: the paper's equations describe {}; use the default model", hardware.name,
-         hardware.kind == HardwareKind::cpu ? "GPUs only"
-                                            : "published GPUs (h100, v100, ...), not these kernels");
+         hardware.kind() == HardwareKind::cpu ? "GPUs only"
+                                              : "published GPUs (h100, v100, ...), not these kernels");
   }
 }
 
@@ -504,7 +504,7 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
   const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
   NetworkLatency best = predict_settled(*model, spec, geometry, query);
   best.macs_ratio = macs_ratio_of(spec, geometry, query);
-  if (hardware.kind == HardwareKind::gpu || query.schedule.masker || !spec.arch.is_dynamic()) return best;
+  if (hardware.kind() == HardwareKind::gpu || query.schedule.masker || !spec.arch.is_dynamic()) return best;
   // Pooled maskers pay off for the blocks of a stage together or not at all, which no block sees alone.
   const bool usually_pooled = model->usual_schedule().masker == MaskerSchedule::incremental;
   LatencyQuery other = query;

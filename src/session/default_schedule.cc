@@ -17,7 +17,7 @@ NetworkSchedule default_schedule(const Model& model, Isa isa) {
 
 std::optional<HardwareProfile> cuda_calibration(const std::string& device) {
   HostProfile host = host_cuda_profile();
-  if (host.cached.empty() || host.profile.cuda.device != device) return std::nullopt;
+  if (host.cached.empty() || cuda_of(host.profile).device != device) return std::nullopt;
   return std::move(host.profile);
 }
 

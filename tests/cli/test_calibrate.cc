@@ -4,9 +4,9 @@
 
 #include <filesystem>
 
+#include "engine/hardware_facts.h"
 #include "fixtures.h"
 #include "lasnet/engine.h"
-#include "lasnet/hardware.h"
 #include "program.h"
 
 namespace lasnet::test {
@@ -24,10 +24,10 @@ TEST_F(CalibrateTest, WritesAProfileThatPredictReads) {
   EXPECT_GT(report.at("fit").at("points"), 0);
   EXPECT_GT(report.at("held_out").at("points"), 0);
   const HardwareProfile profile = load_hardware(path);
-  EXPECT_EQ(to_string(profile.cpu.isa), report.at("isa"));
+  EXPECT_EQ(to_string(cpu_of(profile).isa), report.at("isa"));
   for (int unit = 0; unit < kWorkUnits; ++unit) {
     const std::string name = to_string(static_cast<WorkUnit>(unit));
-    EXPECT_EQ(profile.cpu.cost(static_cast<WorkUnit>(unit)), report.at("seconds_per").at(name));
+    EXPECT_EQ(cpu_of(profile).cost(static_cast<WorkUnit>(unit)), report.at("seconds_per").at(name));
   }
   const auto predicted = run_program({"predict", "resnet18", "--hardware", path, "--json"});
   EXPECT_EQ(predicted.exit_code, 0);

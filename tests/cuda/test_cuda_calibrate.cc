@@ -61,9 +61,9 @@ TEST(CalibrateCuda, WritesAProfileOfTheDeviceThatPredicts) {
   EXPECT_GT(calibration.fitted, 0U);
   EXPECT_GT(calibration.held_out.points, 0U);
   const HardwareProfile profile = parse_hardware(hardware_to_toml(calibration.profile), "profile");
-  EXPECT_EQ(profile.kind, HardwareKind::cuda);
+  EXPECT_EQ(profile.kind(), HardwareKind::cuda);
   EXPECT_EQ(profile.name, "cuda");
-  EXPECT_EQ(profile.cuda.device, "emulated");
+  EXPECT_EQ(cuda_of(profile).device, "emulated");
   ArchConfig arch;
   arch.granularity = {4, 4, 2, 1};
   EXPECT_GT(predict_latency(make_spec(arch), profile, {.rate = 0.5}).dynamic_s, 0);

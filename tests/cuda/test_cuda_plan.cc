@@ -19,15 +19,17 @@ constexpr MapSize kSize{64, 64};
 
 Model small_model() { return test::random_model(test::narrow_arch("resnet50", "4-4-2-1", 0.125), 1); }
 
-/// A profile of the emulated device, on which a masker that reads its map takes `masker_s` per MB.
-HardwareProfile profile_of(double masker_s, const std::string& device = "emulated") {
-  HardwareProfile profile = load_hardware("cuda-h100");
-  profile.cuda.device = device;
-  profile.cuda.seconds_per[static_cast<size_t>(CudaUnit::masker)] = masker_s;
-  return profile;
+/// The emulated device, on which a masker that reads its map takes `masker_s` per MB.
+CudaHardware device_of(double masker_s, const std::string& device = "emulated") {
+  CudaHardware hardware = cuda_of(load_hardware("cuda-h100"));
+  hardware.device = device;
+  hardware.seconds_per[static_cast<size_t>(CudaUnit::masker)] = masker_s;
+  return hardware;
 }
 
-void write_calibration(const HardwareProfile& profile) {
+void write_calibration(const CudaHardware& hardware) {
+  HardwareProfile profile = load_hardware("cuda-h100");
+  profile.facts = std::make_shared<HardwareFacts>(hardware);
   write_file_atomically(cached_cuda_profile_path(),
                         [&](std::ostream& out) { out << hardware_to_toml(profile); });
 }
@@ -50,19 +52,19 @@ class CudaPlan : public testing::Test {
 
 TEST_F(CudaPlan, IsWhatACalibrationOfTheDeviceFindsFastest) {
   EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128), std::nullopt) << "never calibrated";
-  write_calibration(profile_of(1e-3));
+  write_calibration(device_of(1e-3));
   EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128)->blocks[1].masker, MaskerSchedule::incremental);
   EXPECT_EQ(plan_that_runs(model_, Precision::bf16, 128)->blocks[1].masker, MaskerSchedule::incremental);
   EXPECT_EQ(plan_that_runs(model_, Precision::tf32, 128), std::nullopt) << "is not predicted";
   EXPECT_NE(plan_that_runs(model_, Precision::fp16, 5000), std::nullopt) << "more images than are predicted";
-  write_calibration(profile_of(1e-9));
+  write_calibration(device_of(1e-9));
   EXPECT_NE(plan_that_runs(model_, Precision::fp16, 128)->blocks[1].masker, MaskerSchedule::incremental);
-  write_calibration(profile_of(1e-3, "another device"));
+  write_calibration(device_of(1e-3, "another device"));
   EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128), std::nullopt);
 }
 
 TEST_F(CudaPlan, IsWhatTheUserAsksFor) {
-  write_calibration(profile_of(1e-3));
+  write_calibration(device_of(1e-3));
   const NetworkSchedule asked = uniform_schedule(model_.spec, {.masker = MaskerSchedule::separate});
   EXPECT_EQ(plan_that_runs(model_, Precision::fp16, 128, asked), asked);
 }
@@ -72,10 +74,10 @@ TEST_F(CudaPlan, NeverChangesTheBitsOfFp32) {
   const Tensor expected = Session(model_, {.backend = Backend::cuda}).run(x).logits;
   for (double masker_s : {1e-9, 1e-3}) {
     for (CudaTileShape cheap : {CudaTileShape::medium, CudaTileShape::small, CudaTileShape::fitted}) {
-      HardwareProfile profile = profile_of(masker_s);
-      for (CudaTileCost& cost : profile.cuda.tiles.fp32) cost.step_ns *= 1e3;
-      profile.cuda.tiles.fp32[static_cast<size_t>(cheap)].step_ns = 1;
-      write_calibration(profile);
+      CudaHardware hardware = device_of(masker_s);
+      for (CudaTileCost& cost : hardware.tiles.fp32) cost.step_ns *= 1e3;
+      hardware.tiles.fp32[static_cast<size_t>(cheap)].step_ns = 1;
+      write_calibration(hardware);
       EXPECT_EQ(Session(model_, {.backend = Backend::cuda}).run(x).logits, expected) << to_string(cheap);
     }
   }
@@ -86,10 +88,10 @@ class CudaPlanOnHopper : public CudaPlan {
  protected:
   CudaPlanOnHopper() {
     cuda::emulation::settings().hopper = true;
-    HardwareProfile profile = profile_of(1e-3);
+    CudaHardware hardware = device_of(1e-3);
     for (CudaTileShape shape : {CudaTileShape::hopper, CudaTileShape::hopper_wide})
-      profile.cuda.tiles.half[static_cast<size_t>(shape)] = {1e-3, 1e-3, 1e-3, 1e-3, 1e-3};
-    write_calibration(profile);
+      hardware.tiles.half[static_cast<size_t>(shape)] = {1e-3, 1e-3, 1e-3, 1e-3, 1e-3};
+    write_calibration(hardware);
   }
   ~CudaPlanOnHopper() override { cuda::emulation::settings() = {}; }
 
@@ -128,16 +130,15 @@ TEST_F(CudaPlanOnHopper, NetworksAgreeWithOtherTilesAndAFullMaskIsStatic) {
 }
 
 TEST_F(CudaPlanOnHopper, ACalibrationFromBeforeSuchTilesLeavesThemAsShipped) {
-  HardwareProfile profile = profile_of(1e-3);
-  profile.cuda.tiles = usable_tile_costs(profile.cuda.tiles, false);
-  write_calibration(profile);
+  CudaHardware hardware = device_of(1e-3);
+  hardware.tiles = usable_tile_costs(hardware.tiles, false);
+  write_calibration(hardware);
   const auto executable =
       make_executable(wide_model_, Backend::cuda, std::nullopt, std::nullopt, Precision::fp16);
   const CudaTileCosts& costs = dynamic_cast<const CudaExecutable&>(*executable).target().tiles;
   for (CudaTileShape shape : {CudaTileShape::hopper, CudaTileShape::hopper_wide})
-    profile.cuda.tiles.half[static_cast<size_t>(shape)] =
-        shipped_tile_costs().half[static_cast<size_t>(shape)];
-  EXPECT_EQ(costs, profile.cuda.tiles);
+    hardware.tiles.half[static_cast<size_t>(shape)] = shipped_tile_costs().half[static_cast<size_t>(shape)];
+  EXPECT_EQ(costs, hardware.tiles);
   cuda::emulation::settings().hopper = false;
   EXPECT_EQ(hopper_convs(wide_model_), 0) << "the device does not run them";
 }

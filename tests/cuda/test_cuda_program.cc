@@ -213,7 +213,8 @@ void expect_priced(const ProgramCase& c, bool dense, const std::vector<Launch>& 
 
 /// On the emulated device, whose costs are those of the shipped profile.
 CudaContext context_of(Precision precision, int64_t images, bool hopper) {
-  CudaContext context{.hardware = load_hardware("cuda-h100").cuda, .batch = images, .precision = precision};
+  CudaContext context{
+      .hardware = cuda_of(load_hardware("cuda-h100")), .batch = images, .precision = precision};
   context.hardware.tiles = usable_tile_costs(context.hardware.tiles, hopper);
   return context;
 }

@@ -69,7 +69,7 @@ class Comparison {
 
   std::vector<std::string> priced() const {
     const int64_t images = input_.shape[0];
-    const CpuContext context = cpu_context(spec_, load_hardware("cpu-avx512").cpu, images, 1);
+    const CpuContext context = cpu_context(spec_, cpu_of(load_hardware("cpu-avx512")), images, 1);
     const std::vector<CpuBlockProgram> programs = cpu_programs(spec_, request_.geometry, plan_);
     std::vector<std::string> lines;
     for (size_t b = 0; b < programs.size(); ++b) {

@@ -19,10 +19,13 @@ ModelSpec resnet50() {
 }
 
 /// A CPU on which nothing but these units costs anything worth mentioning.
-HardwareProfile only(std::initializer_list<std::pair<WorkUnit, double>> costs) {
+HardwareProfile only(std::initializer_list<std::pair<WorkUnit, double>> costs, Isa isa = Isa::avx2) {
   HardwareProfile profile = load_hardware("cpu-avx2");
-  profile.cpu.seconds_per.fill(1e-15);
-  for (const auto& [unit, seconds] : costs) profile.cpu.seconds_per[static_cast<size_t>(unit)] = seconds;
+  CpuHardware cpu = cpu_of(profile);
+  cpu.isa = isa;
+  cpu.seconds_per.fill(1e-15);
+  for (const auto& [unit, seconds] : costs) cpu.seconds_per[static_cast<size_t>(unit)] = seconds;
+  profile.facts = std::make_shared<HardwareFacts>(cpu);
   return profile;
 }
 
@@ -77,8 +80,7 @@ TEST(DefaultPlan, IsOfTheCalibratedProfileOrTheShippedOne) {
   const Isa isa = available_isas().back();
   EXPECT_EQ(plan_run_by_default(model), default_schedule(model, isa));
 
-  HardwareProfile calibrated = only({{WorkUnit::tile_step, 1e-9}, {WorkUnit::patch_sum, 1e-3}});
-  calibrated.cpu.isa = isa;
+  HardwareProfile calibrated = only({{WorkUnit::tile_step, 1e-9}, {WorkUnit::patch_sum, 1e-3}}, isa);
   calibrated.name = "cpu-" + to_string(isa);
   const std::string path = cached_profile_path(isa);
   write_text(path, hardware_to_toml(calibrated));

@@ -105,7 +105,7 @@ TEST(PatchSums, AStageMakesItsSumsOnceAndKeepsThem) {
 TEST(WholeMapBreakEven, LiesWhereListsStopPaying) {
   const ModelSpec spec = network("resnet50", "1-1-1-1");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
-  CpuContext context = cpu_context(spec, load_hardware("cpu-avx2").cpu, 1, 1);
+  CpuContext context = cpu_context(spec, cpu_of(load_hardware("cpu-avx2")), 1, 1);
   const CpuBlockProgram program = cpu_block_program(spec.blocks[1], geometry.blocks[1], {}, {});
   const CpuBlockPrice of{spec.blocks[1], geometry.blocks[1], context, program};
   const double share = whole_map_break_even(of);

@@ -92,7 +92,7 @@ TEST(FitCudaTiles, NoiseOfFivePerCentMovesTheTimesLittleMore) {
 }
 
 TEST(FitCudaUnits, FindsTheSecondsThatMadeTheTimes) {
-  const CudaHardware prior = load_hardware("cuda-h100").cuda;
+  const CudaHardware prior = cuda_of(load_hardware("cuda-h100"));
   CudaHardware truth = prior;
   for (size_t i = 0; i < truth.seconds_per.size(); ++i) truth.seconds_per[i] *= i % 2 == 0 ? 1.7 : 0.6;
   truth.l2_mb *= 1.5, truth.memory_factor *= 1.3;

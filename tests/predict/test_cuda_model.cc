@@ -18,7 +18,7 @@ using testing::HasSubstr;
 HardwareProfile h100() { return load_hardware("cuda-h100"); }
 
 CudaContext context(int64_t batch, Precision precision = Precision::fp16) {
-  return {.hardware = h100().cuda, .batch = batch, .precision = precision};
+  return {.hardware = cuda_of(h100()), .batch = batch, .precision = precision};
 }
 
 double seconds_of(const std::vector<OperatorLatency>& operators) {

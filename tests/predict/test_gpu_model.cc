@@ -43,7 +43,7 @@ TEST_P(EveryHardware, LatencyFallsWithTheRate) {
   // A schedule that takes over once it gains enough makes a step down: there, one that can be clearly faster
   // is fixed.
   const ScheduleConstraint schedule =
-      parse_schedule_constraint(hardware.kind == HardwareKind::cuda ? "masker=separate" : "auto");
+      parse_schedule_constraint(hardware.kind() == HardwareKind::cuda ? "masker=separate" : "auto");
   for (const char* name : {"resnet50", "regnet_y_400mf"}) {
     for (const char* granularity : {"1-1-1-1", "4-4-2-1", "8-4-7-1"}) {
       const ModelSpec spec = network(name, granularity);

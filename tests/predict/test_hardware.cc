@@ -27,14 +27,14 @@ std::string replaced(std::string text, const std::string& from, const std::strin
 }
 
 TEST(Hardware, PublishedProfilesHaveThePapersNumbers) {
-  const GpuHardware v100 = load_hardware("v100").gpu, nano = load_hardware("nano").gpu;
+  const GpuHardware v100 = gpu_of(load_hardware("v100")), nano = gpu_of(load_hardware("nano"));
   EXPECT_EQ(v100.processing_engines, 80);
   EXPECT_EQ(v100.fp32_lanes_per_engine, 64);
   EXPECT_EQ(v100.frequency_hz, 1.5e9);
   EXPECT_EQ(v100.bandwidth_bytes_per_s, 700e9);
   EXPECT_EQ(v100.batch, 128);
   EXPECT_EQ(nano.frequency_hz, 0.921e9);
-  EXPECT_EQ(load_hardware("rtx3090").gpu.onchip_bandwidth_factor, 1);
+  EXPECT_EQ(gpu_of(load_hardware("rtx3090")).onchip_bandwidth_factor, 1);
   for (const char* name : {"v100", "tx2", "nano", "rtx3090", "rtx3060", "h100", "cpu-avx2", "cpu-avx512",
                            "cpu-scalar", "cuda-h100"}) {
     EXPECT_THAT(hardware_names(), Contains(name));
@@ -48,6 +48,14 @@ TEST(Hardware, EveryProfileSurvivesARoundTrip) {
     const std::string toml = hardware_to_toml(profile);
     EXPECT_EQ(hardware_to_toml(parse_hardware(toml, "copy")), toml);
   }
+}
+
+TEST(Hardware, FactsOfAnotherKindAreRefused) {
+  EXPECT_ERROR(gpu_of(load_hardware("cpu-avx2")),
+               AllOf(HasSubstr("cpu-avx2"), HasSubstr("describes a cpu"), HasSubstr("expected a gpu")));
+  EXPECT_ERROR(HardwareProfile().kind(), HasSubstr("load_hardware"));
+  EXPECT_EQ(load_hardware("v100").usual_batch(), 128);
+  EXPECT_EQ(load_hardware("cuda-h100").usual_batch(), 1);
 }
 
 TEST(Hardware, AFileIsReadByItsPath) {
@@ -71,10 +79,12 @@ TEST(Hardware, OfThisMachineIsTheCalibratedElseTheShippedOne) {
   EXPECT_EQ(shipped.name, "cpu-" + to_string(isa));
   const std::string file = cached_profile_path(isa);
   std::filesystem::create_directories(std::filesystem::path(file).parent_path());
-  shipped.cpu.cores = 77;
+  CpuHardware other = cpu_of(shipped);
+  other.cores = 77;
+  shipped.facts = std::make_shared<HardwareFacts>(other);
   write_text(file, hardware_to_toml(shipped));
   EXPECT_EQ(host_hardware().name, file);
-  EXPECT_EQ(host_hardware().cpu.cores, 77);
+  EXPECT_EQ(cpu_of(host_hardware()).cores, 77);
   write_text(file, "no profile");
   EXPECT_EQ(host_hardware().name, "cpu-" + to_string(isa));
   setenv("XDG_CACHE_HOME", before.c_str(), 1);
@@ -106,24 +116,25 @@ TEST(Hardware, BadProfilesNameTheKey) {
 
 TEST(Hardware, CudaProfilesHoldTheTilesThatThereAre) {
   const HardwareProfile profile = load_hardware("cuda-h100");
-  EXPECT_EQ(profile.kind, HardwareKind::cuda);
-  EXPECT_EQ(profile.cuda.multiprocessors, 132);
+  EXPECT_EQ(profile.kind(), HardwareKind::cuda);
+  const CudaHardware& cuda = cuda_of(profile);
+  EXPECT_EQ(cuda.multiprocessors, 132);
   for (const Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16}) {
     for (size_t i = 0; i < kCudaTileShapes; ++i) {
       const auto shape = static_cast<CudaTileShape>(i);
-      EXPECT_EQ((profile.cuda.tiles.*tile_table(precision))[i] != CudaTileCost{},
-                has_cuda_tile(shape, precision))
+      EXPECT_EQ((cuda.tiles.*tile_table(precision))[i] != CudaTileCost{}, has_cuda_tile(shape, precision))
           << to_string(precision) << " " << to_string(shape);
     }
   }
-  EXPECT_EQ(profile.cuda.tiles.half[static_cast<size_t>(CudaTileShape::hopper_wide)],
+  EXPECT_EQ(cuda.tiles.half[static_cast<size_t>(CudaTileShape::hopper_wide)],
             (CudaTileCost{483, 7960, 11579, 519, 1730}));
   const HardwareProfile copy = parse_hardware(hardware_to_toml(profile), "copy");
-  EXPECT_EQ(copy.cuda.device, profile.cuda.device);
-  EXPECT_EQ(copy.cuda.seconds_per, profile.cuda.seconds_per);
-  EXPECT_EQ(copy.cuda.l2_mb, profile.cuda.l2_mb);
-  EXPECT_EQ(copy.cuda.memory_factor, profile.cuda.memory_factor);
-  EXPECT_EQ(copy.cuda.tiles, profile.cuda.tiles);
+  const CudaHardware& copied = cuda_of(copy);
+  EXPECT_EQ(copied.device, cuda.device);
+  EXPECT_EQ(copied.seconds_per, cuda.seconds_per);
+  EXPECT_EQ(copied.l2_mb, cuda.l2_mb);
+  EXPECT_EQ(copied.memory_factor, cuda.memory_factor);
+  EXPECT_EQ(copied.tiles, cuda.tiles);
 }
 
 TEST(Hardware, BadCudaProfilesNameTheKey) {
@@ -149,16 +160,16 @@ TEST(Hardware, BadCudaProfilesNameTheKey) {
 
 TEST(Hardware, AnotherMachinesProfileIsNoticed) {
   const HardwareProfile profile = load_hardware("cpu-avx2");
-  EXPECT_THAT(hardware_mismatches(profile, profile.cpu), IsEmpty());
-  CpuHardware other = profile.cpu;
+  const CpuHardware& cpu = cpu_of(profile);
+  EXPECT_THAT(hardware_mismatches(profile, cpu), IsEmpty());
+  CpuHardware other = cpu;
   other.processor = "Other";
   other.cores += 6;
   EXPECT_THAT(hardware_mismatches(profile, other), SizeIs(2));
-  CpuHardware other_generation = profile.cpu;
+  CpuHardware other_generation = cpu;
   other_generation.l2_kib /= 2;
   EXPECT_THAT(hardware_mismatches(profile, other_generation), ElementsAre(HasSubstr("second-level cache")));
-  EXPECT_THAT(hardware_mismatches(profile, other)[0],
-              AllOf(HasSubstr(profile.cpu.processor), HasSubstr("Other")));
+  EXPECT_THAT(hardware_mismatches(profile, other)[0], AllOf(HasSubstr(cpu.processor), HasSubstr("Other")));
   EXPECT_THAT(hardware_mismatches(load_hardware("v100"), other), IsEmpty());
 }
 

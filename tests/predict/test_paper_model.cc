@@ -32,7 +32,7 @@ TEST_P(PublishedBlock, IsReproduced) {
   const HardwareProfile hardware = load_hardware(row.hardware);
   const NetworkLatency latency =
       predict_latency(make_spec(arch), hardware,
-                      {.batch = hardware.gpu.batch, .rate = 0.5, .model = LatencyModelKind::paper});
+                      {.batch = hardware.usual_batch(), .rate = 0.5, .model = LatencyModelKind::paper});
   constexpr size_t kIdentityBlocks[] = {1, 4, 9, 14};
   const BlockLatency& block = latency.blocks[kIdentityBlocks[row.stage - 1]];
   EXPECT_NEAR(1e6 * block.static_s, row.static_us, kTolerance * row.static_us);
@@ -86,7 +86,7 @@ TEST(PaperModel, PatchesAreNotDealtToTheEngines) {
   arch.granularity = {1, 1, 1, 1};
   const ModelSpec spec = make_spec(arch);
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
-  GpuHardware few = load_hardware("v100").gpu, many = few;
+  GpuHardware few = gpu_of(load_hardware("v100")), many = few;
   many.processing_engines = 100000;
   const auto conv2_s = [&](const GpuHardware& gpu) {
     return paper_dynamic_block(spec.blocks[1], geometry.blocks[1], gpu, 1, 0.5, MaskerSchedule::with_conv1)[1]

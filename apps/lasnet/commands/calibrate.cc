@@ -34,12 +34,12 @@ struct CalibrateCommand {
 
 Json costs_json(const HardwareProfile& profile) {
   Json costs;
-  const bool cuda = profile.kind == HardwareKind::cuda;
+  const bool cuda = profile.kind() == HardwareKind::cuda;
   for (int i = 0; i < (cuda ? kCudaUnits : kWorkUnits); ++i) {
     if (cuda) {
-      costs[to_string(static_cast<CudaUnit>(i))] = profile.cuda.cost(static_cast<CudaUnit>(i));
+      costs[to_string(static_cast<CudaUnit>(i))] = cuda_of(profile).cost(static_cast<CudaUnit>(i));
     } else {
-      costs[to_string(static_cast<WorkUnit>(i))] = profile.cpu.cost(static_cast<WorkUnit>(i));
+      costs[to_string(static_cast<WorkUnit>(i))] = cpu_of(profile).cost(static_cast<WorkUnit>(i));
     }
   }
   return costs;
@@ -53,12 +53,12 @@ Json to_json(const Calibration& calibration, const std::string& output) {
                {"fit", quality_json(calibration.fit)},
                {"held_out", quality_json(calibration.held_out)},
                {"seconds_per", costs_json(profile)}};
-  if (profile.kind == HardwareKind::cuda) {
-    json["device"] = profile.cuda.device;
-    json["multiprocessors"] = profile.cuda.multiprocessors;
+  if (profile.kind() == HardwareKind::cuda) {
+    json["device"] = cuda_of(profile).device;
+    json["multiprocessors"] = cuda_of(profile).multiprocessors;
   } else {
-    json["processor"] = profile.cpu.processor;
-    json["isa"] = to_string(profile.cpu.isa);
+    json["processor"] = cpu_of(profile).processor;
+    json["isa"] = to_string(cpu_of(profile).isa);
   }
   return json;
 }
@@ -126,7 +126,7 @@ int calibrate(const CalibrateCommand& command) {
   const HardwareProfile shipped = load_hardware("cpu-" + to_string(isa));
   Progress progress("calibrate", 1000, "steps");
   const Calibration calibration = calibrate_cpu(
-      this_machine(isa, shipped.cpu),
+      this_machine(isa, cpu_of(shipped)),
       {.budget_s = static_cast<double>(command.seconds.value_or(kCpuSeconds))},
       [&](double share, const std::string& now) { progress.update(std::lround(1000 * share), now); });
   progress.clear();

@@ -222,7 +222,7 @@ int search(SearchCommand command) {
   if (!command.plot.empty()) check_writable(command.plot);
   if (command.budget_ms) command.search.budget_s = *command.budget_ms / 1e3;
   const GranularitySearch found = search_granularity(spec.arch, hardware, query, command.search);
-  warn_if_slower(found, query, hardware.kind);
+  warn_if_slower(found, query, hardware.kind());
   if (!command.plot.empty()) plot_curves(found, hardware, query, command.latency.model.path, command.plot);
   if (command.latency.json) {
     print_json(to_json(found, hardware, query, command));

@@ -302,7 +302,7 @@ Validation measure(const ValidateCommand& command, const HardwareProfile& hardwa
     progress.update(std::lround(1000 * share), now);
   };
   Validation validation;
-  if (hardware.kind == HardwareKind::cuda) {
+  if (hardware.kind() == HardwareKind::cuda) {
     CudaValidationOptions options;
     options.repeat = command.repeats ? command.options.repeat : kCudaRepeat;
     options.seed = command.options.seed;
@@ -313,7 +313,7 @@ Validation measure(const ValidateCommand& command, const HardwareProfile& hardwa
     }
     validation = validate_cuda(hardware, options, update);
   } else {
-    validation = validate_cpu(hardware.cpu, command.options, update);
+    validation = validate_cpu(cpu_of(hardware), command.options, update);
   }
   progress.clear();
   return validation;
@@ -331,23 +331,23 @@ HardwareProfile hardware_of(const ValidateCommand& command) {
   if (name == kHostGpu)
     check_device();  // before it is said whose times stand for those of a GPU that is not there
   HardwareProfile hardware = open_hardware(name);
-  if (hardware.kind == HardwareKind::gpu) {
+  if (hardware.kind() == HardwareKind::gpu) {
     fail(
         "validate-predictor: {} describes a published GPU, not this library's kernels on one (--device cuda)",
         hardware.name);
   }
-  if (!command.device.empty() && command.device != to_string(hardware.kind)) {
+  if (!command.device.empty() && command.device != to_string(hardware.kind())) {
     throw UsageError(fmt::format("--device {}: hardware {} is a {} profile", command.device, hardware.name,
-                                 to_string(hardware.kind)));
+                                 to_string(hardware.kind())));
   }
-  if (hardware.kind == HardwareKind::cuda) {
+  if (hardware.kind() == HardwareKind::cuda) {
     check_device();
     const std::string device = cuda_devices().front().name;
-    if (device != hardware.cuda.device) {
+    if (device != cuda_of(hardware).device) {
       log_warning(
           fmt::format("profile {} was made on '{}', this device is '{}'; lasnet calibrate --device cuda "
                       "makes one of it",
-                      hardware.name, hardware.cuda.device, device));
+                      hardware.name, cuda_of(hardware).device, device));
     }
   }
   return hardware;
@@ -363,7 +363,7 @@ int validate(const ValidateCommand& command) {
     return 0;
   }
   const std::string tables =
-      hardware.kind == HardwareKind::cuda
+      hardware.kind() == HardwareKind::cuda
           ? cuda_text(validation)
           : blocks_table(validation) + "\n" + choices_table(validation) + "\n" + networks_table(validation);
   print(fmt::format("{}\n\n  noise {} (median difference of two measurements of the same block)\n\n",

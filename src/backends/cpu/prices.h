@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backends/cpu/program.h"
+#include "engine/hardware_facts.h"
 #include "lasnet/latency.h"
 #include "lasnet/schedule.h"
 #include "mask/activity.h"

@@ -46,8 +46,9 @@ CudaExecutable::CudaExecutable(const Model& model, Precision precision,
       plan_(plan),
       profile_(calibration.profile_of(device.name)),
       choose_plan_(calibration.choose_schedule),
-      target_{precision, device.multiprocessors,
-              usable_tile_costs(profile_ ? profile_->cuda.tiles : shipped_tile_costs(), device.runs_hopper)} {
+      target_{
+          precision, device.multiprocessors,
+          usable_tile_costs(profile_ ? cuda_of(*profile_).tiles : shipped_tile_costs(), device.runs_hopper)} {
   const ModelSpec& spec = model.spec;
   stem_ = add_conv(spec.stem, fold(spec.stem, model.weights), precision, true);
   for (const BlockSpec& block : spec.blocks) blocks_.push_back(add_block(block, model.weights));

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backends/cuda/plan.h"
+#include "engine/hardware_facts.h"
 #include "lasnet/latency.h"
 #include "mask/activity.h"
 

@@ -18,7 +18,7 @@ double tiles_each(const CudaTile& tile, const CudaConvWork& work) {
 }  // namespace
 
 const CudaTileCosts& shipped_tile_costs() {
-  static const CudaTileCosts costs = load_hardware("cuda-h100").cuda.tiles;
+  static const CudaTileCosts costs = cuda_of(load_hardware("cuda-h100")).tiles;
   return costs;
 }
 

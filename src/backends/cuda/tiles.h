@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "lasnet/hardware.h"
+#include "engine/hardware_facts.h"
 #include "lasnet/precision.h"
 
 namespace lasnet {
