@@ -1,10 +1,10 @@
 #include "input_options.h"
 
-#include <charconv>
 #include <cmath>
 #include <filesystem>
 
 #include "base/fail.h"
+#include "base/numbers.h"
 #include "formats/npy.h"
 
 namespace lasnet::cli {
@@ -50,17 +50,15 @@ MaskSet load_masks(const std::string& dir, const std::string& option) {
 
 MapSize parse_size(const std::string& text) {
   constexpr int kMinSide = 32, kMaxSide = 8192;
-  const auto side = [&](size_t begin, size_t end) -> int64_t {
-    int value = 0;
-    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
-    if (error != std::errc() || stop != text.data() + end || value < kMinSide || value > kMaxSide) {
-      fail("'{}': expected a side in px or HEIGHTxWIDTH, each from {} to {}", text, kMinSide, kMaxSide);
-    }
-    return value;
-  };
-  const size_t cross = text.find('x');
-  if (cross == std::string::npos) return {side(0, text.size()), side(0, text.size())};
-  return {side(0, cross), side(cross + 1, text.size())};
+  const std::vector<std::string_view> parts = split(text, 'x');
+  std::vector<int64_t> sides;
+  for (const std::string_view part : parts) {
+    const auto side = parse_number<int64_t>(part);
+    if (side && *side >= kMinSide && *side <= kMaxSide) sides.push_back(*side);
+  }
+  if (parts.size() > 2 || sides.size() != parts.size())
+    fail("'{}': expected a side in px or HEIGHTxWIDTH, each from {} to {}", text, kMinSide, kMaxSide);
+  return {sides.front(), sides.back()};
 }
 
 }  // namespace lasnet::cli

@@ -1,12 +1,12 @@
 #include "model_options.h"
 
 #include <algorithm>
-#include <charconv>
 #include <filesystem>
 
 #include "base/escape.h"
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/numbers.h"
 #include "base/suggest.h"
 #include "class_list.h"
 #include "formats/pytorch/state_dict.h"
@@ -18,11 +18,9 @@ namespace {
 /// A number of classes, or a text file of their names.
 void parse_classes(const std::string& text, ModelOptions& options) {
   constexpr int kMaxClasses = 1 << 20;
-  int count = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
-  if (error == std::errc() && end == text.data() + text.size()) {
-    if (count < 1 || count > kMaxClasses) fail("{} classes; expected 1 to {}", count, kMaxClasses);
-    options.classes = count;
+  if (const auto count = parse_number<int>(text)) {
+    if (*count < 1 || *count > kMaxClasses) fail("{} classes; expected 1 to {}", *count, kMaxClasses);
+    options.classes = *count;
     return;
   }
   ClassList list = read_class_list(text);

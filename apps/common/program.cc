@@ -1,13 +1,13 @@
 #include "program.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 
 #include "base/escape.h"
 #include "base/fail.h"
+#include "base/numbers.h"
 #include "base/suggest.h"
 #include "formats/pytorch/state_dict.h"
 #include "log.h"
@@ -39,10 +39,8 @@ CLI::Validator above_zero() {
 
 CLI::Validator whole_number(uint64_t low, uint64_t high) {
   const auto check = [=](const std::string& text) -> std::string {
-    uint64_t number = 0;
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    const bool whole = error == std::errc() && end == text.data() + text.size();
-    if (whole && number >= low && number <= high) return "";
+    const auto number = parse_number<uint64_t>(text);
+    if (number && *number >= low && *number <= high) return "";
     return fmt::format("'{}' is not a whole number from {} to {}", text, low, high);
   };
   return CLI::Validator(check, "");

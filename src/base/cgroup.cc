@@ -1,10 +1,11 @@
 #include "base/cgroup.h"
 
 #include <algorithm>
-#include <charconv>
 #include <fstream>
 #include <sstream>
 #include <vector>
+
+#include "base/numbers.h"
 
 namespace lasnet {
 namespace {
@@ -23,11 +24,8 @@ struct Groups {
 
 /// Whether `name` is one of the words between commas.
 bool lists(const std::string& words, const std::string& name) {
-  std::istringstream stream(words);
-  for (std::string word; std::getline(stream, word, ',');) {
-    if (word == name) return true;
-  }
-  return false;
+  const std::vector<std::string_view> all = split(words, ',');
+  return std::find(all.begin(), all.end(), name) != all.end();
 }
 
 /// Of version 1 if that has the controller here, else of version 2.
@@ -81,10 +79,8 @@ Groups groups_of(const std::string& root, const std::string& controller) {
 
 /// The number in a word; nothing for "max", a negative one or none.
 std::optional<int64_t> number(const std::string& word) {
-  int64_t value = 0;
-  const auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
-  if (error != std::errc() || value < 0) return std::nullopt;
-  return value;
+  const auto value = parse_number<int64_t>(word);
+  return value && *value >= 0 ? value : std::nullopt;
 }
 
 /// The first number of a file.

@@ -1,8 +1,7 @@
 #include "network/normalisation.h"
 
-#include <charconv>
-
 #include "base/fail.h"
+#include "base/numbers.h"
 #include "lasnet/model.h"
 
 namespace lasnet {
@@ -10,16 +9,13 @@ namespace {
 
 /// Three numbers with commas, each of which is `allowed`, as `range` says in words.
 std::vector<float> parse_colour(const std::string& text, bool (*allowed)(float), const char* range) {
+  const std::vector<std::string_view> parts = split(text, ',');
   std::vector<float> values;
-  const char* const end = text.data() + text.size();
-  for (const char* at = text.data(); at <= end && values.size() < 4;) {
-    float value = 0;
-    const auto [stop, error] = std::from_chars(at, end, value);
-    if (error != std::errc() || (stop != end && *stop != ',') || !allowed(value)) break;
-    values.push_back(value);
-    if (stop == end && values.size() == 3) return values;
-    at = stop + 1;
+  for (const std::string_view part : parts) {
+    const auto value = parse_number<float>(part);
+    if (value && allowed(*value)) values.push_back(*value);
   }
+  if (parts.size() == 3 && values.size() == 3) return values;
   fail(
       "'{}': expected three numbers {} with commas, of red, green and blue of pixels from 0 to 1 (those of "
       "pixels up to 255, divided by 255), or imagenet, raw or inception",

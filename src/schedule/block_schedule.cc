@@ -1,9 +1,9 @@
-#include <charconv>
 #include <span>
 #include <string_view>
 #include <utility>
 
 #include "base/enum_names.h"
+#include "base/numbers.h"
 #include "lasnet/schedule.h"
 
 namespace lasnet {
@@ -31,12 +31,9 @@ Enum parse_choice(EnumNames<Enum, N> names, std::string_view key, std::string_vi
 }
 
 double parse_share(std::string_view key, std::string_view text) {
-  double share = 0;
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), share);
-  if (error != std::errc() || end != text.data() + text.size() || !(share >= 0)) {
-    fail("{}={}: expected a share of pixels >= 0 (above 1: never)", key, text);
-  }
-  return share;
+  const auto share = parse_number<double>(text);
+  if (!share || !(*share >= 0)) fail("{}={}: expected a share of pixels >= 0 (above 1: never)", key, text);
+  return *share;
 }
 
 void parse_entry(std::string_view entry, BlockSchedule& plan) {

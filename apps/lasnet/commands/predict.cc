@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/fail.h"
+#include "base/numbers.h"
 #include "commands.h"
 #include "input_options.h"
 #include "lasnet/geometry.h"
@@ -92,13 +93,8 @@ const OperatorLatency& slowest(const std::vector<OperatorLatency>& operators) {
 
 std::vector<std::string> entries(const BlockSchedule& plan) {
   const std::string text = to_string(plan);
-  std::vector<std::string> split;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    split.push_back(text.substr(begin, end - begin));
-    begin = end + 1;
-  }
-  return split;
+  const std::vector<std::string_view> parts = split(text, ',');
+  return {parts.begin(), parts.end()};
 }
 
 /// The schedule of most dynamic blocks; nothing if there are none.
