@@ -21,7 +21,7 @@ void parse_classes(const std::string& text, ModelOptions& options) {
   int count = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
   if (error == std::errc() && end == text.data() + text.size()) {
-    if (count < 1 || count > kMaxClasses) fail("{} classes; expected 1 to {}", count, kMaxClasses);
+    if (count < 0 || count > kMaxClasses) fail("{} classes; expected 0 to {}", count, kMaxClasses);
     options.classes = count;
     return;
   }
@@ -38,7 +38,7 @@ ArchConfig described_or_plain(const ModelOptions& options) {
     fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", options.path);
   }
   ArchConfig arch;
-  arch.classes = stored_classes(options.path, options.state_dict).value_or(arch.classes);
+  arch.classes = stored_classes(options.path, options.state_dict).value_or(0);
   return arch;
 }
 
@@ -53,10 +53,11 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
              [&](const std::string& text) { options.granularity = parse_granularity(text); })
       ->group(group);
   app.add_option("--width", options.width, "Channel multiplier")->check(above_zero())->group(group);
-  add_parsed(
-      app, "--classes",
-      "Number of classes, or a text file with a class name per line, or with a folder, a tab and a name",
-      [&](const std::string& text) { parse_classes(text, options); })
+  add_parsed(app, "--classes",
+             "Number of classes, 0 for a backbone without a classifier; or a text file with a class name per "
+             "line, or "
+             "with a folder, a tab and a name",
+             [&](const std::string& text) { parse_classes(text, options); })
       ->type_name("N|FILE")
       ->group(group);
   add_parsed(app, "--stem", "imagenet or small", [&](const std::string& text) {

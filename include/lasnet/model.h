@@ -45,7 +45,7 @@ LASNET_EXPORT SePool parse_se_pool(const std::string& text);
 struct ArchConfig {
   std::string name = "resnet18";  ///< one of architecture_names()
   double width = 1.0;  ///< channel multiplier; channels are rounded to a multiple of 8 or of a group
-  int classes = 1000;  ///< outputs of the classifier
+  int classes = 1000;  ///< outputs of the classifier; 0: a backbone, which has none
   StemKind stem = StemKind::imagenet;  ///< `small` for images of 32 to 128 px
   std::vector<int> granularity = {};   ///< S per stage, or per block; empty: a static network
   SePool se_pool = SePool::active;     ///< of networks with Squeeze-and-Excitation; others ignore it
@@ -133,8 +133,27 @@ struct ModelSpec {
   std::string head_name = "fc";   ///< `<head_name>.weight` [classes, features], `<head_name>.bias`
   int features = 0;               ///< channels of the last block, inputs of the classifier
 
+  /// Whether it has a classifier.
+  bool has_head() const { return arch.classes > 0; }
   bool operator==(const ModelSpec&) const = default;
 };
+
+/// A map inside the network that a run can return (RunOptions::features): the network's input at the image's
+/// size divided by `stride`, rounded up.
+struct FeatureSpec {
+  /// "stem": after the stem and its max-pool, where it has one. Else the last block's output of a stage, by
+  /// torchvision's name of it: "layer1" to "layer4", in a RegNet "block1" to "block4".
+  std::string name;
+  int channels = 0;   ///< of the map
+  int stride = 1;     ///< pixels of the image to one of the map, in both directions
+  size_t blocks = 0;  ///< of the network that come before it
+
+  bool operator==(const FeatureSpec&) const = default;
+};
+/// The maps that runs of a network can return, in network order.
+LASNET_EXPORT std::vector<FeatureSpec> feature_specs(const ModelSpec& spec);
+/// The one of this name. Throws Error that lists the names there are.
+LASNET_EXPORT const FeatureSpec& find_feature(const std::vector<FeatureSpec>& specs, const std::string& name);
 
 /// Names accepted by make_spec, e.g. "resnet18", "regnet_y_400mf".
 LASNET_EXPORT std::vector<std::string> architecture_names();
@@ -228,7 +247,7 @@ LASNET_EXPORT std::optional<Preprocessing> described_preprocessing(const std::st
                                                                    const std::string& state_dict = "");
 
 /// The number of classes of the classifier in a weight file, to complete an ArchConfig with. nullopt if it
-/// has no `fc.weight`. Throws Error when the file is malformed.
+/// has no `fc.weight`, as a backbone has none. Throws Error when the file is malformed.
 LASNET_EXPORT std::optional<int> stored_classes(const std::string& path, const std::string& state_dict = "");
 
 /// Reads a .safetensors model file, or plain weights: .safetensors or a PyTorch checkpoint (.pth, .pt), told

@@ -53,7 +53,7 @@ ArchConfig describe_file(const std::string& path, const ArchOverrides& overrides
     throw Error(path + ": no lasnet metadata, so the network is unknown; name its architecture (arch=)");
   }
   ArchConfig arch;
-  arch.classes = stored_classes(path, state_dict).value_or(arch.classes);
+  arch.classes = stored_classes(path, state_dict).value_or(0);
   return overrides.apply(arch);
 }
 

@@ -62,6 +62,10 @@ nb::dict describe(const ModelHandle& handle) {
   facts["training_json"] = model.training_json;
   facts["state_dict"] = model.origin.state_dict;
   facts["other_state_dicts"] = model.origin.other_state_dicts;
+  nb::list features;
+  for (const FeatureSpec& feature : feature_specs(model.spec))
+    features.append(nb::make_tuple(feature.name, feature.channels, feature.stride));
+  facts["features"] = features;
   facts["fresh_maskers"] = model.origin.fresh_maskers;
   return facts;
 }

@@ -168,7 +168,7 @@ ModelSpec read_architecture(const Field& field) {
   ArchConfig arch;
   arch.name = field["name"].text();
   arch.width = field["width"].number();
-  arch.classes = field["classes"].integer(1, std::numeric_limits<int>::max());
+  arch.classes = field["classes"].integer(0, std::numeric_limits<int>::max());
   Field stem = field["stem"];
   arch.stem = at(stem, [text = stem.text()] { return parse_stem(text); });
   Field granularity = field["granularity"];

@@ -126,12 +126,41 @@ TEST(Architecture, BadConfigurationsNameTheProblem) {
   EXPECT_THAT(message([] { parse_granularity("4x4"); }), testing::HasSubstr("'4x4'"));
   EXPECT_THAT(message([] { make_spec({.name = "resnet18", .width = -1}); }),
               testing::HasSubstr("width multiplier -1"));
-  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .classes = 0}); }),
-              testing::HasSubstr("0 classes"));
+  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .classes = -1}); }),
+              testing::HasSubstr("-1 classes; expected 1 to 1048576, or 0 for a backbone"));
   EXPECT_THAT(message([] {
                 make_spec({.name = "resnet18", .granularity = {4, 4, 0, 1}});
               }),
               testing::HasSubstr("granularity 0"));
+}
+
+TEST(FeatureSpecs, AreTheStemAndTheStagesByTorchvisionsNames) {
+  EXPECT_THAT(feature_specs(spec_of("resnet50")),
+              testing::ElementsAre(FeatureSpec{"stem", 64, 4, 0}, FeatureSpec{"layer1", 256, 4, 3},
+                                   FeatureSpec{"layer2", 512, 8, 7}, FeatureSpec{"layer3", 1024, 16, 13},
+                                   FeatureSpec{"layer4", 2048, 32, 16}));
+  EXPECT_THAT(feature_specs(spec_of("regnet_y_400mf")),
+              testing::ElementsAre(FeatureSpec{"stem", 32, 2, 0}, FeatureSpec{"block1", 48, 4, 1},
+                                   FeatureSpec{"block2", 104, 8, 4}, FeatureSpec{"block3", 208, 16, 10},
+                                   FeatureSpec{"block4", 440, 32, 16}));
+  const ModelSpec small = make_spec({.name = "resnet18", .stem = StemKind::small});
+  EXPECT_EQ(feature_specs(small).front(), (FeatureSpec{"stem", 64, 2, 0}));
+  EXPECT_EQ(feature_specs(small).back(), (FeatureSpec{"layer4", 512, 16, 8}));
+}
+
+/// Neither tensors nor MACs of a classifier; the rest is that of the network with one.
+TEST(Backbone, IsTheNetworkWithoutItsClassifier) {
+  const ModelSpec network = make_spec({.name = "resnet50", .classes = 10}),
+                  backbone = make_spec({.name = "resnet50", .classes = 0});
+  EXPECT_FALSE(backbone.has_head());
+  std::vector<std::string> names, expected;
+  for (const TensorSpec& tensor : required_tensors(backbone)) names.push_back(tensor.name);
+  for (const TensorSpec& tensor : required_tensors(network)) {
+    if (!tensor.name.starts_with("fc.")) expected.push_back(tensor.name);
+  }
+  EXPECT_EQ(names, expected);
+  EXPECT_EQ(static_macs(network, {64, 64}) - static_macs(backbone, {64, 64}), 2048 * 10);
+  EXPECT_FALSE(random_weights(backbone, 1).contains("fc.weight"));
 }
 
 TEST(Geometry, OddAndNonSquareInputs) {

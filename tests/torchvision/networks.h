@@ -11,10 +11,15 @@ inline constexpr const char* kTorchvisionNetworks[] = {"resnet18",       "resnet
                                                        "regnet_y_400mf", "regnet_y_800mf",  "regnet_y_1_6gf"};
 inline constexpr MapSize kTorchvisionSizes[] = {{224, 224}, {97, 131}};
 
-inline Model torchvision_model(const std::string& name) {
+/// Which values of a map are in the fixtures: every so many.
+inline constexpr int64_t kKeptMapValues = 997;
+
+/// With maskers if `granularity` says so; all other weights are the same.
+inline Model torchvision_model(const std::string& name, const std::vector<int>& granularity = {}) {
   ArchConfig arch;
   arch.name = name;
   arch.classes = 50;
+  arch.granularity = granularity;
   return random_model(arch, 41);
 }
 

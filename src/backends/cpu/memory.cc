@@ -186,6 +186,7 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
 }
 
 void CpuMemory::plan_head(const CpuExecutable& executable) {
+  if (!executable.spec().has_head()) return;
   pooled = new_buffer(images_ * executable.padded(executable.spec().features));
   logits = new_buffer(images_ * executable.head().out_channels);
   head_pixels.reserve(images_, images_);

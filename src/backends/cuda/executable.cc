@@ -73,6 +73,7 @@ NetworkSchedule CudaExecutable::plan_for(const NetworkGeometry& geometry, int64_
 }
 
 CudaHead CudaExecutable::add_head(const ModelSpec& spec, const Weights& weights) {
+  if (!spec.has_head()) return {};
   const Tensor& weight = weights.at(spec.head_name + ".weight");
   CudaHead head{.pitch = cuda::padded_channels(spec.features)};
   std::vector<float> padded(int64_t{spec.arch.classes} * head.pitch);

@@ -16,19 +16,26 @@ void add_tap(const float* x, const Tensor& weight, int64_t tap, int groups, std:
   }
 }
 
+/// Values [N, rows, columns] as [N, columns, rows], which the result's shape holds.
+Tensor transposed(const TensorView& x, int64_t rows, int64_t columns, Shape shape) {
+  Tensor y(std::move(shape));
+  for (int64_t i = 0; i < x.size(); ++i) {
+    int64_t n = i / (rows * columns), row = i / columns % rows, column = i % columns;
+    y.data[(n * columns + column) * rows + row] = x.data[i];
+  }
+  return y;
+}
+
 }  // namespace
 
 Tensor nchw_to_nhwc(const TensorView& x) {
-  int64_t batch = x.shape[0], channels = x.shape[1], pixels = x.shape[2] * x.shape[3];
-  Tensor y({batch, x.shape[2], x.shape[3], channels});
-  for (int64_t n = 0; n < batch; ++n) {
-    for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t p = 0; p < pixels; ++p) {
-        y.data[(n * pixels + p) * channels + c] = x.data[(n * channels + c) * pixels + p];
-      }
-    }
-  }
-  return y;
+  int64_t batch = x.shape[0], channels = x.shape[1], height = x.shape[2], width = x.shape[3];
+  return transposed(x, channels, height * width, {batch, height, width, channels});
+}
+
+Tensor nhwc_to_nchw(const TensorView& x) {
+  int64_t batch = x.shape[0], height = x.shape[1], width = x.shape[2], channels = x.shape[3];
+  return transposed(x, height * width, channels, {batch, channels, height, width});
 }
 
 Tensor conv2d(const Tensor& x, const Tensor& weight, const std::vector<float>& bias, int stride, int groups) {
