@@ -224,7 +224,10 @@ def export(model_path, onnx_path, size=None, batch=1, features=()):
     """Write the ONNX file, through a temporary one; return the input's (height, width) in px."""
     tensors, metadata = read_safetensors(model_path)
     size = size or (metadata.get("preprocessing", {}).get("crop") or 224,) * 2
-    stem = metadata.get("architecture", {}).get("stem", "imagenet")
+    architecture = metadata.get("architecture", {})
+    if architecture.get("dilated_stages", 0):
+        sys.exit(f"error: {model_path}: a network with dilated stages, which are not exported")
+    stem = architecture.get("stem", "imagenet")
     temporary = f"{onnx_path}.tmp"
     try:
         onnx.save(build(tensors, stem, size, batch, features), temporary)
@@ -238,9 +241,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="MODEL.safetensors")
     parser.add_argument("onnx", metavar="OUT.onnx")
-    parser.add_argument("--size", type=parse_size, help="side of the input, px, or HEIGHTxWIDTH; default the model's crop, else 224")
+    parser.add_argument("--size", type=parse_size, help="side in px, or HEIGHTxWIDTH; default the model's crop, else 224")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--features", default="", help="maps to return beside the logits, with commas, e.g. layer2,layer4")
+    parser.add_argument("--features", default="", help="maps to return beside the logits, e.g. layer2,layer4")
     options = parser.parse_args()
     features = options.features.split(",") if options.features else []
     height, width = export(options.model, options.onnx, options.size, options.batch, features)

@@ -147,6 +147,7 @@ std::string reproduce(const BenchOptions& options, Isa isa, MapSize size) {
   if (model.classes) add("--classes", std::to_string(*model.classes));
   if (model.stem) add("--stem", to_string(*model.stem));
   if (model.se_pool) add("--se", to_string(*model.se_pool));
+  if (model.dilated_stages) add("--dilated-stages", std::to_string(*model.dilated_stages));
   if (!options.images.empty()) add("--images", options.images);
   if (options.decode.max_pixels != kDefaultMaxPixels)
     add("--max-pixels", std::to_string(options.decode.max_pixels));

@@ -66,6 +66,12 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   add_parsed(app, "--se", "Pool of Squeeze-and-Excitation: over active pixels (active) or all (dense)",
              [&](const std::string& text) { options.se_pool = parse_se_pool(text); })
       ->group(group);
+  app.add_option("--dilated-stages", options.dilated_stages,
+                 "Last stages whose stride is replaced by dilation; 2 is torchvision's "
+                 "replace_stride_with_dilation=[False, True, True]")
+      ->check(whole_number(0, 3))
+      ->type_name("N")
+      ->group(group);
   app.add_option(
          "--state-dict", options.state_dict,
          "Which state dict of a PyTorch checkpoint, by its keys, e.g. state_dict_ema or ema.model; else "
@@ -182,6 +188,7 @@ ArchConfig apply(const ModelOptions& options, ArchConfig arch) {
   arch.classes = options.classes.value_or(arch.classes);
   arch.stem = options.stem.value_or(arch.stem);
   arch.se_pool = options.se_pool.value_or(arch.se_pool);
+  arch.dilated_stages = options.dilated_stages.value_or(arch.dilated_stages);
   as_usage([&] { make_spec(arch); });
   return arch;
 }

@@ -22,10 +22,13 @@ struct ModelOptions {
   std::vector<std::string> class_folders;  ///< these do
   std::optional<StemKind> stem;
   std::optional<SePool> se_pool;
+  std::optional<int> dilated_stages;
   std::string state_dict;              ///< which of a checkpoint's; empty: the usual one
   PreprocessingOptions preprocessing;  ///< where the command has these options
 
-  bool describe_nothing() const { return !arch && !granularity && !width && !classes && !stem && !se_pool; }
+  bool describe_nothing() const {
+    return !arch && !granularity && !width && !classes && !stem && !se_pool && !dilated_stages;
+  }
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 /// Loads the model with the preprocessing that the options say. Warns of a granularity that it was not

@@ -49,6 +49,10 @@ struct ArchConfig {
   StemKind stem = StemKind::imagenet;  ///< `small` for images of 32 to 128 px
   std::vector<int> granularity = {};   ///< S per stage, or per block; empty: a static network
   SePool se_pool = SePool::active;     ///< of networks with Squeeze-and-Excitation; others ignore it
+  /// Last stages, 0 to 3, whose stride is replaced by dilated 3x3 convolutions, so that their maps stay
+  /// larger. 2 is torchvision's replace_stride_with_dilation=[False, True, True]. Of ResNets with bottleneck
+  /// blocks.
+  int dilated_stages = 0;
 
   /// Whether it has maskers.
   bool is_dynamic() const { return !granularity.empty(); }
@@ -69,9 +73,10 @@ struct ConvSpec {
   int kernel = 1;         ///< side of the window
   int stride = 1;         ///< in both directions
   int groups = 1;         ///< channels are convolved group by group
+  int dilation = 1;       ///< pixels from one tap of the window to the next
 
   /// Zeros on each side.
-  int padding() const { return kernel / 2; }
+  int padding() const { return kernel / 2 * dilation; }
   /// Output size: ceil(size / stride) for odd kernels with this padding.
   MapSize output(MapSize in) const {
     return {(in.height + stride - 1) / stride, (in.width + stride - 1) / stride};
@@ -138,8 +143,8 @@ struct ModelSpec {
   bool operator==(const ModelSpec&) const = default;
 };
 
-/// A map inside the network that a run can return (RunOptions::features): the network's input at the image's
-/// size divided by `stride`, rounded up.
+/// A map inside the network that a run can return (RunOptions::features). Its height and width are the
+/// image's over `stride`, rounded up.
 struct FeatureSpec {
   /// "stem": after the stem and its max-pool, where it has one. Else the last block's output of a stage, by
   /// torchvision's name of it: "layer1" to "layer4", in a RegNet "block1" to "block4".

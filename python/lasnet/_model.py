@@ -134,6 +134,11 @@ class Model:
         return tuple(Feature(*facts) for facts in self._facts["features"])
 
     @property
+    def dilated_stages(self) -> int:
+        """Last stages whose stride is replaced by dilation."""
+        return int(self._facts["dilated_stages"])
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes; empty if the file has none."""
         return tuple(self._facts["class_names"])
@@ -236,6 +241,7 @@ def load(
     width: float | None = None,
     stem: str | None = None,
     se_pool: str | None = None,
+    dilated_stages: int | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Model:
     """Reads a model file, or plain weights of PyTorch.
@@ -249,6 +255,8 @@ def load(
     class_names: their names.
     width: channel multiplier. stem: "imagenet", or "small" for 32 to 128 px.
     se_pool: what Squeeze-and-Excitation averages, "active" pixels or all ("dense").
+    dilated_stages: last stages whose stride is replaced by dilation, 0 to 3; 2 is torchvision's
+        replace_stride_with_dilation=[False, True, True].
     preprocessing: in place of the file's, or of ImageNet's usual one.
 
     >>> lasnet.load("models/demo.safetensors").arch
@@ -261,7 +269,7 @@ def load(
     if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
         raise TypeError(f"preprocessing: expected a lasnet.Preprocessing, got {type(preprocessing).__name__}")
     names = arguments.texts("class_names", class_names)
-    overrides = _overrides(arch, granularity, classes, width, stem, se_pool)
+    overrides = _overrides(arch, granularity, classes, width, stem, se_pool, dilated_stages)
     core = _core.load(
         encoded,
         overrides,
@@ -292,6 +300,7 @@ def create(
     width: float = 1.0,
     stem: str = "imagenet",
     se_pool: str = "active",
+    dilated_stages: int = 0,
     seed: int = 0,
 ) -> Model:
     """A network with random weights of the seed, to time it, or to try something, before it is trained.
@@ -303,7 +312,7 @@ def create(
 
     Raises Error on an unknown name, or a width, number or granularity that no network has.
     """
-    overrides = _overrides(arguments.text("arch", arch), granularity, classes, width, stem, se_pool)
+    overrides = _overrides(arguments.text("arch", arch), granularity, classes, width, stem, se_pool, dilated_stages)
     return Model._wrap(_core.create(overrides, arguments.integer("seed", seed, 0, 2**64 - 1)), None)
 
 
@@ -346,6 +355,7 @@ def _overrides(
     width: float | None = None,
     stem: str | None = None,
     se_pool: str | None = None,
+    dilated_stages: int | None = None,
 ) -> dict[str, Any]:
     """What replaces the description of a file, checked."""
     return {
@@ -355,4 +365,5 @@ def _overrides(
         "width": None if width is None else arguments.number("width", width),
         "stem": arguments.optional_text("stem", stem),
         "se_pool": arguments.optional_text("se_pool", se_pool),
+        "dilated_stages": None if dilated_stages is None else arguments.integer("dilated_stages", dilated_stages, 0, 3),
     }

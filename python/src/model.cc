@@ -55,6 +55,7 @@ nb::dict describe(const ModelHandle& handle) {
   facts["granularity"] = granularity_to_string(arch.granularity);
   facts["width"] = arch.width;
   facts["classes"] = arch.classes;
+  facts["dilated_stages"] = arch.dilated_stages;
   facts["stem"] = to_string(arch.stem);
   facts["se_pool"] = to_string(arch.se_pool);
   facts["class_names"] = model.class_names;

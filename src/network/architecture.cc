@@ -38,6 +38,10 @@ void check_config(const ArchConfig& arch) {
     fail("architecture {}: {} classes; expected 1 to {}, or 0 for a backbone without a classifier", arch.name,
          arch.classes, 1 << 20);
   }
+  if (arch.dilated_stages < 0 || arch.dilated_stages >= kStages) {
+    fail("architecture {}: {} dilated stages; expected 0 to {}, the first one never being dilated", arch.name,
+         arch.dilated_stages, kStages - 1);
+  }
   for (int s : arch.granularity) {
     if (s < 1)
       fail("architecture {}: granularity {} is not allowed; S counts output pixels and must be >= 1",

@@ -182,6 +182,63 @@ TEST(FeatureMaps, UnknownNamesAreRefusedWithThoseThatThereAre) {
   EXPECT_EQ(regnet.run(x, {.features = {"block2"}}).features.size(), 1u);  // it can be used again
 }
 
+ArchConfig dilated_arch(const std::string& name, const std::string& granularity, int stages) {
+  ArchConfig arch = narrow_arch(name, granularity);
+  arch.dilated_stages = stages;
+  return arch;
+}
+
+/// torchvision's replace_stride_with_dilation, against plain loops: every instruction set, schedule and mask.
+TEST(DilatedStages, AgreeWithTheReference) {
+  for (const auto& [name, granularity, stages] :
+       {std::tuple("resnet50", "4-4-2-1", 2), std::tuple("resnet50", "3-5-2-9", 1),
+        std::tuple("resnext50_32x4d", "1-1-1-3", 3)}) {
+    const Model model = test::random_model(dilated_arch(name, granularity, stages), 20);
+    const MapSize size{65, 83};
+    const Tensor x = test::random_input(2, size, 21);
+    for (const MaskPattern pattern : {MaskPattern::random, MaskPattern::single, MaskPattern::border}) {
+      const MaskSet masks = test::make_masks(model.spec, 2, size, pattern, 22);
+      RunOptions options = with_features(model.spec);
+      options.force_masks = &masks;
+      const Result expected = Session(model, {.backend = Backend::reference}).run(x, options);
+      const auto expect_same = [&](Session session) {
+        const Result got = session.run(x, options);
+        EXPECT_LE(test::relative_error(got.logits, expected.logits), kTolerance);
+        for (const auto& [map, values] : got.features)
+          EXPECT_LE(test::relative_error(values, expected.features.at(map)), kTolerance) << map;
+        for (size_t b = 0; b < got.trace.blocks.size(); ++b)
+          EXPECT_NEAR(got.trace.blocks[b].dilated_rate, expected.trace.blocks[b].dilated_rate, 1e-12);
+      };
+      for (const Isa isa : available_isas()) expect_same(Session(model, {.isa = isa, .threads = 2}));
+      for (const char* schedule : {"masker=with_conv1", "gather=copied", "scatter=separate",
+                                   "traversal=row_bands", "whole_map_above=0.3"})
+        expect_same(Session(model, {.schedule = parse_block_schedule(schedule)}));
+    }
+  }
+}
+
+TEST(DilatedStages, DecideAndMaskAsTheReferenceDoes) {
+  const Model model = test::random_model(dilated_arch("resnet50", "4-4-2-1", 2), 23);
+  const Tensor x = test::random_input(2, {97, 67}, 24);
+  const Result expected = Session(model, {.backend = Backend::reference}).run(x);
+  const MaskSet full = test::make_masks(model.spec, 2, {97, 67}, MaskPattern::full, 25);
+  for (const char* masker : {"masker=separate", "masker=incremental", "masker=with_conv1"}) {
+    Session session(model, {.schedule = parse_block_schedule(masker)});
+    EXPECT_EQ(test::count_wrong_decisions(session.run(x).trace, expected.trace, 1e-4), 0) << masker;
+    EXPECT_EQ(session.run(x, {.force_masks = &full}).logits, session.run(x, {.dense = true}).logits);
+  }
+}
+
+TEST(DilatedStages, NamesThePlaceOfAValueThatIsNotFinite) {
+  Model model = test::random_model(dilated_arch("resnet50", "4-4-2-1", 2), 26);
+  const ConvSpec& conv = model.spec.blocks[15].convs[0];  // its map has a border of four pixels
+  model.weights.at(conv.norm_name + ".bias").data[3] = 3e38f;
+  model.weights.at(conv.norm_name + ".running_mean").data[3] = -3e38f;
+  const Tensor x = test::random_input(1, {48, 48}, 27);
+  EXPECT_ERROR(Session(model).run(x, {.dense = true, .check_finite = true}),
+               HasSubstr(conv.name + ": its output is infinite at image 0, channel 3, row 0, column 0"));
+}
+
 /// A network without a classifier computes the same maps, and no logits.
 TEST(Backbone, HasTheMapsOfItsClassifier) {
   for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf"}) {

@@ -148,6 +148,34 @@ TEST(FeatureSpecs, AreTheStemAndTheStagesByTorchvisionsNames) {
   EXPECT_EQ(feature_specs(small).back(), (FeatureSpec{"layer4", 512, 16, 8}));
 }
 
+/// As torchvision: the first block of a dilated stage keeps the dilation of the stage before.
+TEST(DilatedStages, ReplaceStrides) {
+  const ModelSpec spec = make_spec({.name = "resnet50", .dilated_stages = 2});
+  const auto second = [&](size_t block) { return spec.blocks[block].convs[1]; };
+  EXPECT_EQ(second(3).stride, 2);  // layer2.0
+  EXPECT_EQ(second(3).dilation, 1);
+  EXPECT_EQ(second(7).stride, 1);  // layer3.0
+  EXPECT_EQ(second(7).dilation, 1);
+  EXPECT_EQ(second(8).dilation, 2);
+  EXPECT_EQ(second(13).dilation, 2);  // layer4.0
+  EXPECT_EQ(second(15).dilation, 4);
+  EXPECT_EQ(second(15).padding(), 4);
+  EXPECT_EQ(spec.blocks[7].projection->stride, 1);
+  EXPECT_EQ(feature_specs(spec).back(), (FeatureSpec{"layer4", 2048, 8, 16}));
+  const NetworkGeometry geometry = network_geometry(spec, {97, 131});
+  EXPECT_EQ(geometry.blocks.back().output, (MapSize{13, 17}));
+  EXPECT_EQ(geometry.blocks.back().dilation, 4);
+  EXPECT_EQ(make_spec({.name = "resnet50", .dilated_stages = 3}).blocks[3].convs[1].stride, 1);
+  EXPECT_EQ(make_spec({.name = "resnet50", .dilated_stages = 1}).blocks[14].convs[1].dilation, 2);
+}
+
+TEST(DilatedStages, AreRefusedWhereTorchvisionHasNone) {
+  EXPECT_THROW(make_spec({.name = "resnet18", .dilated_stages = 1}), Error);
+  EXPECT_THROW(make_spec({.name = "regnet_y_400mf", .dilated_stages = 1}), Error);
+  EXPECT_THROW(make_spec({.name = "resnet50", .dilated_stages = 4}), Error);
+  EXPECT_THROW(make_spec({.name = "resnet50", .dilated_stages = -1}), Error);
+}
+
 /// Neither tensors nor MACs of a classifier; the rest is that of the network with one.
 TEST(Backbone, IsTheNetworkWithoutItsClassifier) {
   const ModelSpec network = make_spec({.name = "resnet50", .classes = 10}),

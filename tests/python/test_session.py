@@ -194,6 +194,19 @@ def test_a_backbone_has_maps_and_no_classes(batch):
         result.top()
 
 
+def test_dilated_stages_keep_their_maps_large(batch, tmp_path):
+    model = lasnet.create("resnet50", granularity="4-4-2-1", width=0.125, classes=0, dilated_stages=2)
+    model.save(tmp_path / "m.safetensors")
+    assert lasnet.load(tmp_path / "m.safetensors").dilated_stages == 2
+    assert [feature.stride for feature in model.features] == [4, 4, 8, 8, 8]
+    maps = lasnet.Session(model, threads=1).run(batch, features=["layer4"]).features
+    assert maps["layer4"].shape == (2, 256, 6, 5)
+    with pytest.raises(lasnet.Error, match="dilated_stages: 4; expected 0 to 3"):
+        lasnet.create("resnet50", dilated_stages=4)
+    with pytest.raises(lasnet.Error, match="only ResNets with bottleneck blocks"):
+        lasnet.create("resnet18", dilated_stages=1)
+
+
 @pytest.mark.parametrize("isa", lasnet.available_isas())
 def test_instruction_sets(isa, tiny, batch, tiny_session):
     session = lasnet.Session(tiny, threads=1, isa=isa)

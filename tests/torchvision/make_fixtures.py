@@ -52,16 +52,18 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.argv[1], folder], check=True)
         for weights in sorted(pathlib.Path(folder).glob("*.safetensors")):
-            net = getattr(torchvision.models, weights.stem)(num_classes=50)
+            name, *dilated = weights.stem.split("_dilated")
+            options = {"replace_stride_with_dilation": [False, True, True]} if dilated else {}
+            net = getattr(torchvision.models, name)(num_classes=50, **options)
             missing = net.load_state_dict(read_safetensors(weights), strict=False)
             assert not missing.unexpected_keys, missing
             assert all(k.endswith("num_batches_tracked") for k in missing.missing_keys), missing
             net.eval()
-            for inputs in sorted(pathlib.Path(folder).glob(f"{weights.stem}_*_x.npy")):
+            for inputs in sorted(pathlib.Path(folder).glob(f"{weights.stem}_[0-9]*_x.npy")):
                 x = torch.from_numpy(np.load(inputs))
                 with torch.no_grad():
                     logits = net(x).numpy()
-                    maps = feature_extractor(weights.stem, net)(x).values()
+                    maps = feature_extractor(name, net)(x).values()
                 case = inputs.name[: -len("_x.npy")]
                 np.save(out / f"{case}.npy", logits)
                 np.save(out / f"{case}_maps.npy", np.concatenate([values.numpy().ravel()[::KEPT] for values in maps]))

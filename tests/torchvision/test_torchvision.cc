@@ -58,5 +58,8 @@ TEST_P(Torchvision, StaticAndFullyMaskedNetworksGiveTheSameMaps) {
 INSTANTIATE_TEST_SUITE_P(Networks, Torchvision, testing::ValuesIn(test::kTorchvisionNetworks),
                          [](const auto& param) { return std::string(param.param); });
 
+INSTANTIATE_TEST_SUITE_P(Dilated, Torchvision, testing::Values(test::kDilatedNetwork),
+                         [](const auto& param) { return std::string(param.param); });
+
 }  // namespace
 }  // namespace lasnet

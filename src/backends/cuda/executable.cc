@@ -138,6 +138,10 @@ std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) c
 std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
                                                        const std::optional<NetworkSchedule>& plan,
                                                        const DeviceCalibration& calibration) {
+  if (model.spec.arch.dilated_stages > 0) {
+    fail("cuda backend: {} has {} dilated stages, which its kernels do not compute; use the cpu backend",
+         model.spec.arch.name, model.spec.arch.dilated_stages);
+  }
   const cuda::DeviceScope scope;
   const cuda::DeviceLimits device = cuda::require_device(precision);
   return std::make_shared<CudaExecutable>(model, precision, plan, device, calibration);

@@ -17,7 +17,7 @@ struct ReferenceConv {
   ConvSpec spec;
 
   Tensor operator()(const Tensor& x) const {
-    return reference::conv2d(x, folded.weight, folded.bias, spec.stride, spec.groups);
+    return reference::conv2d(x, folded.weight, folded.bias, spec.stride, spec.groups, spec.dilation);
   }
 };
 
@@ -62,7 +62,8 @@ struct ReferenceBlock {
       std::span<uint8_t> image = std::span(mask.data).subspan(n * pixels, pixels);
       expand_patches(geometry.grid,
                      std::span(patches).subspan(n * geometry.grid.patches(), geometry.grid.patches()), image);
-      dilate_mask(image, geometry.output, geometry.dilation_stride, geometry.middle, dilated);
+      dilate_mask(image, geometry.output, geometry.dilation_stride, geometry.middle, dilated,
+                  geometry.dilation);
       active_counts.push_back(std::count(image.begin(), image.end(), uint8_t{1}));
       dilated_counts.push_back(std::count(dilated.begin(), dilated.end(), uint8_t{1}));
     }

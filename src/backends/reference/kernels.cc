@@ -38,7 +38,8 @@ Tensor nhwc_to_nchw(const TensorView& x) {
   return transposed(x, height * width, channels, {batch, channels, height, width});
 }
 
-Tensor conv2d(const Tensor& x, const Tensor& weight, const std::vector<float>& bias, int stride, int groups) {
+Tensor conv2d(const Tensor& x, const Tensor& weight, const std::vector<float>& bias, int stride, int groups,
+              int dilation) {
   int64_t batch = x.shape[0], height = x.shape[1], width = x.shape[2], in = x.shape[3];
   int64_t out = weight.shape[0], kernel = weight.shape[2], padding = kernel / 2;
   Tensor y({batch, (height + stride - 1) / stride, (width + stride - 1) / stride, out});
@@ -49,7 +50,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const std::vector<float>& b
       for (int64_t ox = 0; ox < y.shape[2]; ++ox, result += out) {
         std::copy(bias.begin(), bias.end(), sums.begin());
         for (int64_t tap = 0; tap < kernel * kernel; ++tap) {
-          int64_t iy = oy * stride + tap / kernel - padding, ix = ox * stride + tap % kernel - padding;
+          int64_t iy = oy * stride + (tap / kernel - padding) * dilation;
+          int64_t ix = ox * stride + (tap % kernel - padding) * dilation;
           if (iy < 0 || iy >= height || ix < 0 || ix >= width) continue;
           add_tap(&x.data[((n * height + iy) * width + ix) * in], weight, tap, groups, sums);
         }
