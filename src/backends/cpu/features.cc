@@ -5,9 +5,6 @@
 namespace lasnet {
 namespace {
 
-/// Channels whose rows are written side by side: a cache line of each pixel that is read.
-constexpr int64_t kChannelsBeside = 16;
-
 /// A row of a map, in both memories.
 struct MapRow {
   const float* from;
@@ -21,13 +18,29 @@ void copy_pixels(const MapRow& row) {
     std::copy_n(row.from + x * row.pitch, row.channels, row.to + x * row.channels);
 }
 
-/// `plane`: from one channel of the output to the next.
+/// [pixels][pitch] -> [channels][plane].
+inline void transpose(const float* __restrict from, int64_t pitch, float* __restrict to, int64_t plane,
+                      int64_t pixels, int64_t channels) {
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t x = 0; x < pixels; ++x) to[c * plane + x] = from[x * pitch + c];
+  }
+}
+
+/// `plane`: from one channel of the output to the next. In blocks of one size, which the compiler transposes
+/// in registers.
 void copy_channels(const MapRow& row, int64_t plane) {
-  for (int64_t first = 0; first < row.channels; first += kChannelsBeside) {
-    const int64_t last = std::min(first + kChannelsBeside, row.channels);
-    for (int64_t x = 0; x < row.width; ++x) {
-      const float* pixel = row.from + x * row.pitch;
-      for (int64_t c = first; c < last; ++c) row.to[c * plane + x] = pixel[c];
+  constexpr int64_t kPixels = 4, kChannels = 8;
+  for (int64_t c = 0; c < row.channels; c += kChannels) {
+    for (int64_t x = 0; x < row.width; x += kPixels) {
+      const float* from = row.from + x * row.pitch + c;
+      float* to = row.to + c * plane + x;
+      const int64_t pixels = std::min(kPixels, row.width - x),
+                    channels = std::min(kChannels, row.channels - c);
+      if (pixels == kPixels && channels == kChannels) {
+        transpose(from, row.pitch, to, plane, kPixels, kChannels);
+      } else {
+        transpose(from, row.pitch, to, plane, pixels, channels);
+      }
     }
   }
 }
