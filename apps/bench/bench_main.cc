@@ -3,7 +3,6 @@
 #include "bench_options.h"
 #include "bench_report.h"
 #include "bench_sweep.h"
-#include "classes.h"
 #include "input_options.h"
 #include "lasnet/geometry.h"
 #include "log.h"
@@ -54,7 +53,12 @@ Preprocessing preprocessing_for(const BenchOptions& options, const Model& model)
 ChosenBaseline open_baseline(const BenchOptions& options, const Model& model, MapSize size, Session& session,
                              const Tensor& input) {
   if (options.baseline == BaselineKind::none) return {};
-  require_classifier(options.model.path, model.spec);
+  if (!model.spec.has_head()) {
+    throw UsageError(
+        fmt::format("--baseline: logits are compared before anything is timed, and {} is a backbone, which "
+                    "has none; leave out --baseline",
+                    options.model.path));
+  }
   return choose_baseline(make_onednn_baselines(model, {options.batch, size}, options.session.threads),
                          session, input);
 }

@@ -55,8 +55,7 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option("--width", options.width, "Channel multiplier")->check(above_zero())->group(group);
   add_parsed(app, "--classes",
              "Number of classes, 0 for a backbone without a classifier; or a text file with a class name per "
-             "line, or "
-             "with a folder, a tab and a name",
+             "line, or with a folder, a tab and a name",
              [&](const std::string& text) { parse_classes(text, options); })
       ->type_name("N|FILE")
       ->group(group);
