@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Writes the static network of a lasnet model file as ONNX, for other inference engines.
 
-    scripts/export_onnx.py MODEL.safetensors OUT.onnx [--size 224] [--batch 1]
+    scripts/export_onnx.py MODEL.safetensors OUT.onnx [--size 224] [--batch 1] [--features layer2,layer4]
 
-The graph has one input `input`, float32 [batch, 3, size, size], and one output `logits`, [batch, classes].
+The graph has one input `input`, float32 [batch, 3, height, width], and one output `logits`, [batch, classes], followed
+by the maps of --features, by the names of `lasnet forward --features`.
 BatchNorm is folded into the convolutions; maskers are left out. The structure follows from torchvision's tensor
 names and shapes, so files without lasnet's metadata, like torchvision's own weights, work too.
 
@@ -70,6 +71,7 @@ class Graph:
         self.tensors = tensors
         self.nodes = []
         self.weights = []
+        self.maps = {}  # that may be outputs: the name of the value and its channels
 
     def add(self, operator, inputs, **attributes):
         """Append a node; return the name of its output."""
@@ -139,6 +141,7 @@ def add_resnet(graph):
     x = graph.add("Relu", [x])
     if graph.tensor("conv1.weight").shape[2] == 7:
         x = graph.add("MaxPool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    graph.maps["stem"] = x, channels
     blocks = {match[0] for name in graph.tensors if (match := re.match(r"layer\d+\.\d+(?=\.conv)", name))}
     for block in sorted(blocks, key=natural):
         stride = 2 if block.endswith(".0") and not block.startswith("layer1.") else 1
@@ -152,6 +155,7 @@ def add_resnet(graph):
                 body = graph.add("Relu", [body])
         x = graph.residual(x, body, (f"{block}.downsample.0", f"{block}.downsample.1"), channels, stride)
         channels = inner
+        graph.maps[block.split(".")[0]] = x, channels
     return x
 
 
@@ -159,6 +163,7 @@ def add_regnet(graph, stem):
     """3x3 stem and trunk_output.block<stage>.block<stage>-<block>; every stage starts with stride 2."""
     x, channels = graph.conv_norm("input", "stem.0", "stem.1", 3, stride=1 if stem == "small" else 2)
     x = graph.add("Relu", [x])
+    graph.maps["stem"] = x, channels
     blocks = {match[0] for name in graph.tensors if (match := re.match(r"trunk_output\.block\d+\.block\d+-\d+", name))}
     for block in sorted(blocks, key=natural):
         stride = 2 if block.endswith("-0") else 1
@@ -171,25 +176,35 @@ def add_regnet(graph, stem):
         body, inner = graph.conv_norm(body, f"{block}.f.c.0", f"{block}.f.c.1", inner)
         x = graph.residual(x, body, (f"{block}.proj.0", f"{block}.proj.1"), channels, stride)
         channels = inner
+        graph.maps[block.split(".")[1]] = x, channels
     return x
 
 
-def build(tensors, stem, size, batch):
-    """Return the ONNX model of the static network; `stem` is lasnet's name of its kind."""
+def build(tensors, stem, size, batch, features=()):
+    """Return the ONNX model of the static network for inputs of size (height, width).
+
+    stem: lasnet's name of its kind. features: maps that are outputs beside the logits.
+    """
     graph = Graph(tensors)
     if "conv1.weight" in tensors:
-        features = add_resnet(graph)
+        last = add_resnet(graph)
     elif "stem.0.weight" in tensors:
-        features = add_regnet(graph, stem)
+        last = add_regnet(graph, stem)
     else:
         sys.exit("error: neither a ResNet (conv1.weight) nor a RegNet (stem.0.weight) under torchvision's names")
-    graph.nodes.append(helper.make_node("Identity", [graph.head(features)], ["logits"]))
-    classes = tensors["fc.weight"].shape[0]
+    graph.nodes.append(helper.make_node("Identity", [graph.head(last)], ["logits"]))
+    outputs = {"logits": [batch, tensors["fc.weight"].shape[0]]}
+    for name in features:
+        if name not in graph.maps:
+            sys.exit(f"error: the network has no map {name}; it has {', '.join(graph.maps)}")
+        value, channels = graph.maps[name]
+        graph.nodes.append(helper.make_node("Identity", [value], [name]))
+        outputs[name] = [batch, channels, None, None]
     network = helper.make_graph(
         graph.nodes,
         "lasnet_static",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, size, size])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, classes])],
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, [batch, 3, *size])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in outputs.items()],
         graph.weights,
     )
     model = helper.make_model(network, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
@@ -197,14 +212,25 @@ def build(tensors, stem, size, batch):
     return model
 
 
-def export(model_path, onnx_path, size=None, batch=1):
-    """Write the ONNX file, through a temporary one; return the input's side in px."""
+def parse_size(text):
+    """(height, width) of "224" or "800x1333"."""
+    sides = [int(side) for side in text.split("x")]
+    if len(sides) > 2:
+        raise ValueError(text)
+    return sides[0], sides[-1]
+
+
+def export(model_path, onnx_path, size=None, batch=1, features=()):
+    """Write the ONNX file, through a temporary one; return the input's (height, width) in px."""
     tensors, metadata = read_safetensors(model_path)
-    size = size or metadata.get("preprocessing", {}).get("crop") or 224
-    stem = metadata.get("architecture", {}).get("stem", "imagenet")
+    size = size or (metadata.get("preprocessing", {}).get("crop") or 224,) * 2
+    architecture = metadata.get("architecture", {})
+    if architecture.get("dilated_stages", 0):
+        sys.exit(f"error: {model_path}: a network with dilated stages, which are not exported")
+    stem = architecture.get("stem", "imagenet")
     temporary = f"{onnx_path}.tmp"
     try:
-        onnx.save(build(tensors, stem, size, batch), temporary)
+        onnx.save(build(tensors, stem, size, batch, features), temporary)
         os.replace(temporary, onnx_path)
     finally:
         Path(temporary).unlink(missing_ok=True)
@@ -215,11 +241,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", metavar="MODEL.safetensors")
     parser.add_argument("onnx", metavar="OUT.onnx")
-    parser.add_argument("--size", type=int, help="side of the input, px; default the model's crop, else 224")
+    parser.add_argument("--size", type=parse_size, help="side in px, or HEIGHTxWIDTH; default the model's crop, else 224")
     parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--features", default="", help="maps to return beside the logits, e.g. layer2,layer4")
     options = parser.parse_args()
-    size = export(options.model, options.onnx, options.size, options.batch)
-    print(f"{options.onnx}: input [{options.batch}, 3, {size}, {size}]")
+    features = options.features.split(",") if options.features else []
+    height, width = export(options.model, options.onnx, options.size, options.batch, features)
+    print(f"{options.onnx}: input [{options.batch}, 3, {height}, {width}]")
 
 
 if __name__ == "__main__":

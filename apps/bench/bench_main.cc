@@ -53,6 +53,12 @@ Preprocessing preprocessing_for(const BenchOptions& options, const Model& model)
 ChosenBaseline open_baseline(const BenchOptions& options, const Model& model, MapSize size, Session& session,
                              const Tensor& input) {
   if (options.baseline == BaselineKind::none) return {};
+  if (!model.spec.has_head()) {
+    throw UsageError(
+        fmt::format("--baseline: logits are compared before anything is timed, and {} is a backbone, which "
+                    "has none; leave out --baseline",
+                    options.model.path));
+  }
   return choose_baseline(make_onednn_baselines(model, {options.batch, size}, options.session.threads),
                          session, input);
 }
@@ -73,6 +79,7 @@ BenchReport report_of(const BenchOptions& options, const Model& model, const Ses
           .kernels = {session.backend(), session.isa(), session.precision(), session.threads()},
           .schedule = options.session.schedule,
           .rate = rate,
+          .features = options.features ? chosen_maps(options.maps, model.spec) : std::vector<std::string>{},
           .photographs = 0,
           .photographs_found = 0,
           .static_macs = static_macs(model.spec, size),
@@ -108,11 +115,15 @@ BenchReport bench(const BenchOptions& options) {
   report.photographs_found = inputs.photographs_found();
   report.baseline = open_baseline(options, model, size, session, inputs.next());
   Progress progress("bench", options.repeat, "repetitions");
-  report.measured =
-      measure(session, report.baseline.baseline.get(), inputs,
-              {.repeat = options.repeat, .rate = rate, .seed = options.seed}, [&](const Measurements& m) {
-                progress.update(static_cast<int64_t>(m.dense_ms.size()), progress_note(m));
-              });
+  report.measured = measure(session, report.baseline.baseline.get(), inputs,
+                            {.repeat = options.repeat,
+                             .rate = rate,
+                             .seed = options.seed,
+                             .features = report.features,
+                             .feature_layout = options.maps.layout},
+                            [&](const Measurements& m) {
+                              progress.update(static_cast<int64_t>(m.dense_ms.size()), progress_note(m));
+                            });
   progress.clear();
   warn_if_not_finite(options, report.measured);
   return report;

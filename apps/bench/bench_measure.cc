@@ -22,12 +22,7 @@ constexpr double kPeakSeconds = 0.01;
 struct Draw {
   Tensor input;
   MaskSet masks;
-  bool forced = false;
-
-  RunOptions sparse() const { return {.force_masks = forced ? &masks : nullptr, .record_masks = false}; }
 };
-
-constexpr RunOptions kDense{.dense = true, .record_masks = false};
 
 void begin_blocks(const ModelSpec& spec, Measurements& m) {
   for (const BlockSpec& block : spec.blocks) {
@@ -97,10 +92,15 @@ Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, 
   Measurements m;
   begin_blocks(session.spec(), m);
   Random random(options.seed, "masks");
-  Draw draw{.input = {}, .masks = {}, .forced = options.rate.has_value()};
+  Draw draw;
+  RunOptions sparse{
+      .record_masks = false, .features = options.features, .feature_layout = options.feature_layout};
+  RunOptions dense = sparse;
+  dense.dense = true;
+  if (options.rate) sparse.force_masks = &draw.masks;
   const std::function<void()> contenders[] = {
-      [&] { add_dense(timed_run(session, draw.input, kDense, m), m); },
-      [&] { add_sparse(timed_run(session, draw.input, draw.sparse(), m), m); },
+      [&] { add_dense(timed_run(session, draw.input, dense, m), m); },
+      [&] { add_sparse(timed_run(session, draw.input, sparse, m), m); },
       [&] {
         baseline->run(draw.input);
         m.baseline_ms.push_back(1e3 * baseline->run(draw.input).seconds);
@@ -110,7 +110,7 @@ Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, 
   for (int i = 0; i < options.repeat; ++i) {
     draw.input = inputs.next();
     const Shape& shape = draw.input.shape;
-    if (draw.forced) {
+    if (options.rate) {
       const NetworkGeometry geometry = network_geometry(session.spec(), {shape[2], shape[3]});
       draw.masks = random_masks(session.spec(), geometry, shape[0], *options.rate, random);
     }
@@ -128,7 +128,7 @@ Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, 
 ChosenBaseline choose_baseline(std::vector<std::unique_ptr<Baseline>> variants, Session& session,
                                const Tensor& input) {
   constexpr int kTrials = 5;
-  const Tensor expected = session.run(input, kDense).logits;
+  const Tensor expected = session.run(input, {.dense = true, .record_masks = false}).logits;
   std::vector<double> errors;
   std::vector<TimedVariant> timed;
   for (const auto& variant : variants) {

@@ -23,6 +23,7 @@ constexpr const char* kFooter =
   are medians of ratios within a repetition, with quartiles: a busy machine slows both sides of a ratio.
   Times are wall times of a batch; the least is what the machine does undisturbed. With --backend cuda they are
   times on the device, from the input there to the logits there; blocks are timed in runs of their own.
+  With --features both runs also copy out maps, and their times count it; a baseline returns logits alone.
 
 Masks
   resnet50            random weights; random patches at --rate, or at the rate that gives --macs (0.5)
@@ -36,6 +37,7 @@ Baseline
 
 Examples
   lasnet bench resnet50 --granularity 4-4-2-1 --macs 0.5 --baseline onednn
+  lasnet bench resnet50 --size 800x1333 --features --maps layer1,layer2,layer3,layer4 --macs 0.2
   lasnet bench models/demo.safetensors --images samples --json)";
 
 constexpr auto kBaselines =
@@ -83,6 +85,9 @@ void add_bench_options(CLI::App& app, BenchOptions& options) {
   add_session_options(app, options.session, 1);
   add_parsed(app, "--baseline", "Another library beside: none (default) or onednn",
              [&](const std::string& text) { options.baseline = kBaselines.parse(text); });
+  app.add_flag("--features", options.features,
+               "Also return the maps after the stem and each stage, as a detector's backbone does");
+  add_map_options(app, options.maps);
   add_number(app, "--repeat", options.repeat, 1, 100000, "Repetitions; each runs everything once, timed");
   app.add_option("--seed", options.seed, "Of random weights, inputs and masks")
       ->check(whole_number())
@@ -98,6 +103,8 @@ void resolve(BenchOptions& options) {
         "bench/peers/cuda_peers.py");
   }
   ModelOptions& model = options.model;
+  if (options.features && !options.sweep.empty())
+    throw UsageError("--sweep measures networks without maps; leave out --features");
   if (options.is_architecture()) {
     if (model.arch) throw UsageError(fmt::format("--arch: {} already names the architecture", model.path));
     if (!options.images.empty()) {
@@ -140,6 +147,7 @@ std::string reproduce(const BenchOptions& options, Isa isa, MapSize size) {
   if (model.classes) add("--classes", std::to_string(*model.classes));
   if (model.stem) add("--stem", to_string(*model.stem));
   if (model.se_pool) add("--se", to_string(*model.se_pool));
+  if (model.dilated_stages) add("--dilated-stages", std::to_string(*model.dilated_stages));
   if (!options.images.empty()) add("--images", options.images);
   if (options.decode.max_pixels != kDefaultMaxPixels)
     add("--max-pixels", std::to_string(options.decode.max_pixels));
@@ -157,6 +165,9 @@ std::string reproduce(const BenchOptions& options, Isa isa, MapSize size) {
     add("--threads", std::to_string(options.session.threads));
     add("--isa", to_string(isa));
   }
+  if (options.features) line += " --features";
+  if (!options.maps.names.empty()) add("--maps", fmt::format("{}", fmt::join(options.maps.names, ",")));
+  if (options.maps.layout != MapLayout::nchw) add("--map-layout", to_string(options.maps.layout));
   if (options.session.schedule) add("--schedule", to_string(*options.session.schedule));
   add("--baseline", options.baseline == BaselineKind::none ? "none" : "onednn");
   add("--repeat", std::to_string(options.repeat));

@@ -6,6 +6,7 @@
 
 #include "image_options.h"
 #include "lasnet/engine.h"
+#include "map_options.h"
 #include "model_options.h"
 
 namespace lasnet::cli {
@@ -22,6 +23,8 @@ struct BenchOptions {
   int repeat = 20;
   uint64_t seed = 0;
   BaselineKind baseline = BaselineKind::none;
+  bool features = false;  ///< dense and sparse runs return maps, as a detector's backbone does
+  MapOptions maps;
   std::string images;  ///< folder; empty: random inputs
   ImageOptions decode;
   std::string sweep;  ///< folder for CSV and SVG of speed-up against density; empty: one measurement

@@ -151,13 +151,18 @@ std::string describe_inputs(const BenchReport& report) {
   return fmt::format("{} of {} photographs", report.photographs, report.photographs_found);
 }
 
+std::string describe_features(const BenchReport& report) {
+  return report.features.empty() ? "" : fmt::format(", with maps of {}", fmt::join(report.features, ", "));
+}
+
 std::string heading(const BenchReport& report) {
   const std::string masks =
       report.rate ? fmt::format("random masks, patch rate {:.3f}", *report.rate) : "the network's own masks";
-  return fmt::format("{}  {}\n", bold(report.model),
-                     dim(fmt::format("{} · {} x {} px, batch {} · {} · {}, {}", describe(report.arch),
-                                     report.size.height, report.size.width, report.batch,
-                                     describe_kernels(report.kernels), masks, describe_inputs(report))));
+  return fmt::format(
+      "{}  {}\n", bold(report.model),
+      dim(fmt::format("{} · {} x {} px, batch {} · {} · {}, {}{}", describe(report.arch), report.size.height,
+                      report.size.width, report.batch, describe_kernels(report.kernels), masks,
+                      describe_inputs(report), describe_features(report))));
 }
 
 }  // namespace
@@ -216,6 +221,7 @@ Json to_json(const BenchReport& report) {
           {"schedule", report.schedule ? Json(to_string(*report.schedule)) : Json(nullptr)},
           {"masks", report.rate ? "random" : "own"},
           {"rate", report.rate ? Json(*report.rate) : Json(nullptr)},
+          {"features", report.features},
           {"photographs", report.photographs},
           {"photographs_found", report.photographs_found},
           {"repeat", m.dense_ms.size()},

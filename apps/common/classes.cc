@@ -4,9 +4,23 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/fail.h"
+
 namespace lasnet::cli {
 std::string class_name(const Model& model, int64_t index) {
   return model.class_names.empty() ? std::to_string(index) : model.class_names[static_cast<size_t>(index)];
+}
+
+std::string describe_classes(const ModelSpec& spec) {
+  return spec.has_head() ? std::to_string(spec.arch.classes) : "none: a backbone, without a classifier";
+}
+
+void require_classifier(const std::string& path, const ModelSpec& spec) {
+  if (spec.has_head()) return;
+  fail(
+      "{}: a backbone without a classifier (0 classes), so it names no class; expected a network with one. "
+      "lasnet forward --features writes its maps",
+      path);
 }
 
 std::optional<int64_t> image_without_class(const Tensor& logits) {

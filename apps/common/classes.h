@@ -13,6 +13,11 @@ namespace lasnet::cli {
 /// The class's name, or its number where the model has no names.
 std::string class_name(const Model& model, int64_t index);
 
+/// How many classes it tells apart; in words, where it has no classifier.
+std::string describe_classes(const ModelSpec& spec);
+/// Throws Error about the model in `path` if it has no classifier.
+void require_classifier(const std::string& path, const ModelSpec& spec);
+
 /// The first image whose logits are not all finite numbers.
 std::optional<int64_t> image_without_class(const Tensor& logits);
 /// Why there is none: what follows a photograph's name.

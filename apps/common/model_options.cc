@@ -19,7 +19,7 @@ namespace {
 void parse_classes(const std::string& text, ModelOptions& options) {
   constexpr int kMaxClasses = 1 << 20;
   if (const auto count = parse_number<int>(text)) {
-    if (*count < 1 || *count > kMaxClasses) fail("{} classes; expected 1 to {}", *count, kMaxClasses);
+    if (*count < 0 || *count > kMaxClasses) fail("{} classes; expected 0 to {}", *count, kMaxClasses);
     options.classes = *count;
     return;
   }
@@ -36,7 +36,7 @@ ArchConfig described_or_plain(const ModelOptions& options) {
     fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", options.path);
   }
   ArchConfig arch;
-  arch.classes = stored_classes(options.path, options.state_dict).value_or(arch.classes);
+  arch.classes = stored_classes(options.path, options.state_dict).value_or(0);
   return arch;
 }
 
@@ -51,10 +51,10 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
              [&](const std::string& text) { options.granularity = parse_granularity(text); })
       ->group(group);
   app.add_option("--width", options.width, "Channel multiplier")->check(above_zero())->group(group);
-  add_parsed(
-      app, "--classes",
-      "Number of classes, or a text file with a class name per line, or with a folder, a tab and a name",
-      [&](const std::string& text) { parse_classes(text, options); })
+  add_parsed(app, "--classes",
+             "Number of classes, 0 for a backbone without a classifier; or a text file with a class name per "
+             "line, or with a folder, a tab and a name",
+             [&](const std::string& text) { parse_classes(text, options); })
       ->type_name("N|FILE")
       ->group(group);
   add_parsed(app, "--stem", "imagenet or small", [&](const std::string& text) {
@@ -62,6 +62,12 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   })->group(group);
   add_parsed(app, "--se", "Pool of Squeeze-and-Excitation: over active pixels (active) or all (dense)",
              [&](const std::string& text) { options.se_pool = parse_se_pool(text); })
+      ->group(group);
+  app.add_option("--dilated-stages", options.dilated_stages,
+                 "Last stages whose stride is replaced by dilation; 2 is torchvision's "
+                 "replace_stride_with_dilation=[False, True, True]")
+      ->check(whole_number(0, 3))
+      ->type_name("N")
       ->group(group);
   app.add_option(
          "--state-dict", options.state_dict,
@@ -179,6 +185,7 @@ ArchConfig apply(const ModelOptions& options, ArchConfig arch) {
   arch.classes = options.classes.value_or(arch.classes);
   arch.stem = options.stem.value_or(arch.stem);
   arch.se_pool = options.se_pool.value_or(arch.se_pool);
+  arch.dilated_stages = options.dilated_stages.value_or(arch.dilated_stages);
   as_usage([&] { make_spec(arch); });
   return arch;
 }

@@ -22,15 +22,18 @@ struct ModelOptions {
   std::vector<std::string> class_folders;  ///< these do
   std::optional<StemKind> stem;
   std::optional<SePool> se_pool;
+  std::optional<int> dilated_stages;
   std::string state_dict;              ///< which of a checkpoint's; empty: the usual one
   PreprocessingOptions preprocessing;  ///< where the command has these options
 
-  bool describe_nothing() const { return !arch && !granularity && !width && !classes && !stem && !se_pool; }
+  bool describe_nothing() const {
+    return !arch && !granularity && !width && !classes && !stem && !se_pool && !dilated_stages;
+  }
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 /// Loads the model with the preprocessing that the options say. Warns of a granularity that it was not
 /// trained with, and of other weights in the file. The number of classes, if nothing says it, is that of the
-/// stored classifier.
+/// stored classifier; without one, the network is a backbone.
 Model load_model(const ModelOptions& options);
 /// Says of maskers that others may have trained where S does not divide a map at this crop.
 void warn_of_undivided_maps(const std::string& path, const Model& model, int crop);

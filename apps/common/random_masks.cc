@@ -13,7 +13,7 @@ namespace {
 /// Multiply-accumulates of a block under one image's mask.
 double masked_macs(const BlockMacs& macs, const BlockGeometry& block, std::span<const uint8_t> mask) {
   std::vector<uint8_t> dilated(static_cast<size_t>(block.middle.pixels()));
-  dilate_mask(mask, block.output, block.dilation_stride, block.middle, dilated);
+  dilate_mask(mask, block.output, block.dilation_stride, block.middle, dilated, block.dilation);
   return macs.dynamic_total(activation_rate(mask), activation_rate(dilated));
 }
 

@@ -105,6 +105,8 @@ std::string describe(const Session& session) {
 std::string describe(const ArchConfig& arch) {
   std::string text = arch.name;
   if (arch.width != 1) text += fmt::format(" x{:g}", arch.width);
+  if (arch.dilated_stages > 0)
+    text += fmt::format(", {} dilated stage{}", arch.dilated_stages, arch.dilated_stages == 1 ? "" : "s");
   return text + (arch.is_dynamic() ? ", S " + granularity_to_string(arch.granularity) : ", static");
 }
 
@@ -118,6 +120,7 @@ Json arch_json(const ModelSpec& spec) {
   const bool pools = std::any_of(spec.blocks.begin(), spec.blocks.end(),
                                  [](const BlockSpec& block) { return block.squeeze_excite.has_value(); });
   if (pools) json["se_pool"] = to_string(arch.se_pool);
+  if (arch.dilated_stages > 0) json["dilated_stages"] = arch.dilated_stages;
   return json;
 }
 

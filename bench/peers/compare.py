@@ -3,12 +3,14 @@
 
     bench/peers/compare.py resnet50 --threads 1 --batch 1 --macs 0.5 [--peers onnxruntime,openvino] [--json]
     bench/peers/compare.py models/demo.safetensors --images DIR
+    bench/peers/compare.py resnet50 --size 800x1333 --features --macs 0.2
 
 An architecture has random weights and, in lasnet's sparse runs, random patch masks at the MAC ratio --macs; a model
-file runs on images with its own masks. The peers run the network densely, from scripts/export_onnx.py's ONNX. Every
-peer's logits are compared with lasnet's dense ones before anything is timed. Then blocks of timed runs alternate,
-engine after engine, in an order that rotates from round to round; a round's ratio compares block medians, and the
-medians and quartiles of the ratios over rounds are reported.
+file runs on images with its own masks. The peers run the network densely, from scripts/export_onnx.py's ONNX. With
+--features all return the maps of the stages too, as a detector's backbone does. Every peer's outputs are compared
+with lasnet's dense ones before anything is timed. Then blocks of timed runs alternate, engine after engine, in an order
+that rotates from round to round; a round's ratio compares block medians, and the medians and quartiles of the ratios
+over rounds are reported.
 """
 
 import argparse
@@ -29,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import export_onnx  # noqa: E402
 from peers import PEERS  # noqa: E402
 
-MAX_LOGITS_ERROR = 1e-3
+MAX_ERROR = 1e-3
 
 
 class Lasnet:
@@ -43,8 +45,13 @@ class Lasnet:
             return
         self.network = folder / "network.safetensors"
         self.masks = ["--macs", options.macs]
-        self.call("bench", options.network, "--granularity", options.granularity, "--size", options.size,
+        self.call("bench", options.network, "--granularity", options.granularity, "--size", size_text(options.size),
                   "--repeat", 1, "--rate", 1, "--save", self.network, "--json")
+
+    def stages(self):
+        """Names of the maps of the stages."""
+        maps = json.loads(self.call("inspect", self.network, "--json"))["maps"]
+        return [entry["name"] for entry in maps[1:]]
 
     def call(self, *arguments):
         command = [str(self.program), *map(str, arguments)]
@@ -53,20 +60,28 @@ class Lasnet:
             sys.exit(f"error: {' '.join(command)}\n{done.stderr}")
         return done.stdout
 
-    def dense_logits(self, x, folder):
-        """Of the static network: every mask forced to ones."""
+    def dense_outputs(self, x, folder):
+        """Logits and maps of the static network: every mask forced to ones."""
         np.save(folder / "x.npy", x)
         forward = ["forward", self.network, "--input", folder / "x.npy", "--output", folder / "y.npy"]
         self.call(*forward, "--masks", folder / "masks")
         for path in (folder / "masks").glob("*.npy"):
             np.save(path, np.ones_like(np.load(path)))
-        self.call(*forward, "--force-masks", folder / "masks")
-        return np.load(folder / "y.npy")
+        features = self.options.features
+        maps = ["--features", folder / "maps", "--maps", ",".join(features)] if features else []
+        self.call(*forward, "--force-masks", folder / "masks", *maps)
+        return [np.load(folder / "y.npy"), *(np.load(folder / "maps" / f"{name}.npy") for name in features)]
 
     def bench(self, repeat):
         o = self.options
-        return json.loads(self.call("bench", self.network, *self.masks, "--size", o.size, "--batch", o.batch,
-                                    "--threads", o.threads, "--repeat", repeat, "--json"))
+        maps = ["--features", "--maps", ",".join(o.features)] if o.features else []
+        return json.loads(self.call("bench", self.network, *self.masks, "--size", size_text(o.size), "--batch", o.batch,
+                                    "--threads", o.threads, "--repeat", repeat, *maps, "--json"))
+
+
+def size_text(size):
+    height, width = size
+    return str(height) if height == width else f"{height}x{width}"
 
 
 def open_peers(names, onnx_path, x, expected, threads):
@@ -74,11 +89,13 @@ def open_peers(names, onnx_path, x, expected, threads):
     opened = {}
     for name in names:
         version, run = PEERS[name](onnx_path, threads)
-        error = float(np.abs(run(x) - expected).max() / np.abs(expected).max())
-        if not error <= MAX_LOGITS_ERROR:
-            sys.exit(f"error: {name} {version}: logits differ from lasnet's by {error:.2g} of the largest; "
-                     f"expected at most {MAX_LOGITS_ERROR}")
-        opened[name] = {"version": version, "run": run, "logits_error": error}
+        errors = [float(np.abs(got - wanted).max() / np.abs(wanted).max())
+                  for got, wanted in zip(run(x), expected, strict=True)]
+        if not all(error <= MAX_ERROR for error in errors):
+            sys.exit(f"error: {name} {version}: outputs differ from lasnet's by {max(errors):.2g} of the largest "
+                     f"value; expected at most {MAX_ERROR}")
+        opened[name] = {"version": version, "run": run, "logits_error": errors[0],
+                        "maps_error": max(errors[1:], default=0)}
     return opened
 
 
@@ -123,12 +140,14 @@ def summarise(times, peers, report, options):
         return entry
 
     return {
-        "network": options.network, "granularity": report["granularity"], "size": options.size,
+        "network": options.network, "granularity": report["granularity"], "size": size_text(options.size),
+        "features": options.features,
         "batch": options.batch, "threads": options.threads, "isa": report["isa"],
         "fma_peak_gflops": report["peak_gflops"], "processors": len(os.sched_getaffinity(0)),
         "macs_ratio": report["macs_ratio"], "rounds": options.rounds, "repeat": options.repeat,
         "dense": engine("dense"), "sparse": engine("sparse"),
-        "peers": [{"name": name, "version": peer["version"], "logits_error": peer["logits_error"], **engine(name)}
+        "peers": [{"name": name, "version": peer["version"], "logits_error": peer["logits_error"],
+                   "maps_error": peer["maps_error"], **engine(name)}
                   for name, peer in peers.items()],
     }
 
@@ -139,9 +158,10 @@ def print_table(summary):
                   for kind in ("dense", "sparse"))
         print("{:24} {:8.2f} ms {:8.2f} ms   {:24} {:24}".format(name, entry["min_ms"], entry["median_ms"], *ratios))
 
-    print("{network} S {granularity}, {size} px, batch {batch}, threads {threads}, {isa}, "
+    maps = f", with maps of {', '.join(summary['features'])}" if summary["features"] else ""
+    print("{network} S {granularity}, {size} px{maps}, batch {batch}, threads {threads}, {isa}, "
           "MAC ratio {macs_ratio:.3f}; FMA peak {fma_peak_gflops:.0f} GFLOP/s, {processors} processors, "
-          "not pinned within them\n".format(**summary))
+          "not pinned within them\n".format(**summary, maps=maps))
     print(f"{'engine':24} {'min':>11} {'median':>11}   {'lasnet dense is faster':24} lasnet sparse is faster")
     row("lasnet dense", summary["dense"])
     row("lasnet sparse", summary["sparse"])
@@ -155,7 +175,9 @@ def parse_arguments():
     parser.add_argument("--images", type=Path, help="folder of images, for a model file: its own masks on them")
     parser.add_argument("--granularity", default="4-4-2-1")
     parser.add_argument("--macs", type=float, default=0.5, help="MAC ratio of the sparse runs")
-    parser.add_argument("--size", type=int, help="side of the input, px; default the model's, or 224")
+    parser.add_argument("--size", type=export_onnx.parse_size,
+                        help="side of the input, px, or HEIGHTxWIDTH; default the model's, or 224")
+    parser.add_argument("--features", action="store_true", help="all engines also return the maps of the stages")
     parser.add_argument("--batch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=7, help="blocks of runs per engine")
@@ -167,7 +189,7 @@ def parse_arguments():
     if options.images and not Path(options.network).is_file():
         parser.error(f"--images: {options.network} is no model file, so it has no masks of its own")
     if not options.images:
-        options.size = options.size or 224
+        options.size = options.size or (224, 224)
     options.peers = options.peers.split(",")
     unknown = [name for name in options.peers if name not in PEERS]
     if unknown:
@@ -180,11 +202,12 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         lasnet = Lasnet(options.lasnet, folder, options)
-        options.size = export_onnx.export(lasnet.network, folder / "network.onnx", options.size, options.batch)
-        x = np.random.default_rng(0).uniform(-2, 2, (options.batch, 3, options.size, options.size))
-        x = x.astype(np.float32)
-        expected = lasnet.dense_logits(x, folder)
-        peers = open_peers(options.peers, folder / "network.onnx", x, expected, options.threads)
+        options.features = lasnet.stages() if options.features else []
+        onnx_path = folder / "network.onnx"
+        options.size = export_onnx.export(lasnet.network, onnx_path, options.size, options.batch, options.features)
+        x = np.random.default_rng(0).uniform(-2, 2, (options.batch, 3, *options.size)).astype(np.float32)
+        expected = lasnet.dense_outputs(x, folder)
+        peers = open_peers(options.peers, onnx_path, x, expected, options.threads)
         times, report = measure(lasnet, peers, x, options)
     summary = summarise(times, peers, report, options)
     if options.json:

@@ -1,7 +1,8 @@
 """Inference engines that run an exported network, behind one interface.
 
 A peer is a function from (ONNX file, threads) to (version, run), where run(x) takes float32 [N, 3, H, W] and
-returns float32 [N, classes]. Its package is imported only when the peer is asked for.
+returns the graph's outputs: logits, float32 [N, classes], and then maps. They may lie in the engine's own memory, which
+the next run overwrites. Its package is imported only when the peer is asked for.
 """
 
 import numpy as np
@@ -16,7 +17,7 @@ def onnxruntime(path, threads):
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return ort.__version__, lambda x: session.run(None, {"input": x})[0]
+    return ort.__version__, lambda x: session.run(None, {"input": x})
 
 
 def openvino(path, threads):
@@ -28,11 +29,12 @@ def openvino(path, threads):
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    request = ov.Core().compile_model(str(path), "CPU", settings).create_infer_request()
+    model = ov.Core().compile_model(str(path), "CPU", settings)
+    request = model.create_infer_request()
 
     def run(x):
         request.infer({"input": x}, share_inputs=True)
-        return request.get_output_tensor(0).data.copy()
+        return [request.get_output_tensor(i).data for i in range(len(model.outputs))]
 
     return ov.__version__.split("-")[0], run
 
@@ -74,7 +76,8 @@ def _torch_runner(network):
 
     def run(x):
         with torch.no_grad():
-            return network(torch.from_numpy(x).contiguous(memory_format=torch.channels_last)).numpy()
+            outputs = network(torch.from_numpy(x).contiguous(memory_format=torch.channels_last))
+            return [output.numpy() for output in outputs]
 
     return run
 
@@ -130,7 +133,7 @@ def _torch_module(path, threads):
             for operator, inputs, output, attributes in self.nodes:
                 arguments = [values[n] if n in values else getattr(self, self.names[n]) for n in inputs]
                 values[output] = operators[operator](attributes, *arguments)
-            return values["logits"]
+            return tuple(values[output.name] for output in graph.output)
 
     example = torch.from_numpy(np.zeros(shape, np.float32)).contiguous(memory_format=torch.channels_last)
     return Network().eval().to(memory_format=torch.channels_last), example

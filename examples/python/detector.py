@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Trains a RetinaNet on a dynamic ResNet-18 for a few steps: maskers in the backbone of a detector.
+"""Trains a RetinaNet on a dynamic ResNet-18 for a few steps, and lets the engine run its backbone.
 
-    examples/python/detector.py --steps 250
+    examples/python/detector.py --steps 250 --engine
 
-The pictures are made here: a bright rectangle on noise. The budget counts the backbone's stem and blocks. The engine
-cannot run such a backbone yet: it returns the logits of a classifier and no maps.
+The pictures are made here: a bright rectangle on noise. The budget counts the backbone's stem and blocks. --engine
+needs the package lasnet with its compiled part (pip install .), which returns the maps that the pyramid reads.
 """
 
 import argparse
+import pathlib
+import tempfile
 
 import torch
 import torchvision
@@ -23,6 +25,7 @@ parser.add_argument("--steps", type=int, default=250)
 parser.add_argument("--batch", type=int, default=4)
 parser.add_argument("--size", type=int, default=128)
 parser.add_argument("--target", type=float, default=0.6, help="MACs over the static backbone's")
+parser.add_argument("--engine", action="store_true", help="run the trained backbone sparsely, in the engine")
 args = parser.parse_args()
 
 
@@ -63,11 +66,38 @@ for step in range(args.steps):
 
 detector.eval()
 images, targets = pictures(8)
-with torch.no_grad():
-    found = detector(images)
-overlaps = [
-    float(torchvision.ops.box_iou(target["boxes"], boxes["boxes"][:1]).max()) if len(boxes["boxes"]) else 0.0
-    for target, boxes in zip(targets, found)
-]
-macs = lt.macs_ratio(detector).mean().item()
-print(f"overlap of the best box with the rectangle: {sum(overlaps) / 8:.2f}; MACs of the backbone: {macs:.1%}")
+
+
+def mean_overlap():
+    """How well the best boxes meet the rectangles."""
+    with torch.no_grad():
+        found = [boxes["boxes"][:1] for boxes in detector(images)]
+    return sum(torchvision.ops.box_iou(t["boxes"], boxes).sum().item() for t, boxes in zip(targets, found)) / 8
+
+
+overlap, macs = mean_overlap(), lt.macs_ratio(detector).mean().item()
+print(f"overlap of the best box with the rectangle: {overlap:.2f}; MACs of the backbone: {macs:.1%}")
+
+if args.engine:
+    import lasnet
+
+    class EngineBody(torch.nn.Module):
+        """The maps of the backbone's stages, computed by the engine."""
+
+        def __init__(self, network):
+            super().__init__()
+            with tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder) / "backbone.safetensors"
+                lt.export(network, path)
+                self.session = lasnet.Session(lasnet.load(path))
+
+        def forward(self, x):
+            maps = self.session.run(x, features=list(stages)).features
+            return {stages[name]: torch.from_dlpack(values) for name, values in maps.items()}
+
+    engine, batch = EngineBody(net), torch.stack(images)
+    with torch.no_grad():
+        maps = backbone.body(batch)
+    errors = [(maps[name] - values).abs().max() / maps[name].abs().max() for name, values in engine(batch).items()]
+    backbone.body = engine
+    print(f"by the engine: overlap {mean_overlap():.2f}; maps differ by {max(errors).item():.1e} of the largest value")

@@ -68,6 +68,15 @@ struct SessionOptions {
 /// Masks by block name, uint8 [N, H', W'] with one value per patch.
 using MaskSet = std::map<std::string, ByteTensor>;
 
+/// The order of a map's values: [N, C, H, W] as PyTorch has them, or [N, H, W, C].
+enum class MapLayout { nchw, nhwc };
+/// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
+LASNET_EXPORT std::string to_string(MapLayout layout);
+LASNET_EXPORT MapLayout parse_map_layout(const std::string& text);
+
+/// Maps inside a network by name (FeatureSpec::name), float32.
+using FeatureMaps = std::map<std::string, Tensor>;
+
 /// What one run does and records.
 struct RunOptions {
   bool dense = false;  ///< run the static network: maskers are skipped, every pixel is computed
@@ -89,6 +98,11 @@ struct RunOptions {
   /// starts. If it returns true, the run ends with an Error. An exception that it throws passes through. The
   /// session can be used again.
   const std::function<bool()>* stop = nullptr;
+  /// Maps to return in Result::features, by the names of feature_specs (lasnet/model.h). A map is copied out
+  /// at the end of its stage, because the next blocks overwrite it. It is a map of the masked dense network,
+  /// its inactive pixels included.
+  std::vector<std::string> features = {};
+  MapLayout feature_layout = MapLayout::nchw;  ///< of these maps
 };
 
 /// What one block computed, over the whole batch.
@@ -126,8 +140,9 @@ struct Trace {
 
 /// What Session::run returns.
 struct Result {
-  Tensor logits;  ///< [N, classes]
-  Trace trace;    ///< what was computed for them
+  Tensor logits;         ///< [N, classes]; [N, 0] of a backbone
+  Trace trace;           ///< what was computed for them
+  FeatureMaps features;  ///< those that RunOptions::features names
 };
 
 /// A model ready to run: BatchNorm folded, weights packed for one backend and instruction set. Immutable; any
@@ -160,7 +175,8 @@ class LASNET_EXPORT Session {
 
   /// Runs `input`: float32 [N, 3, H, W], preprocessed, H and W >= 32, N >= 1. It is a Tensor, or
   /// {shape, values} over memory of the caller, which is only read during the call. Throws Error on a wrong
-  /// shape, and on forced masks that name unknown blocks, have a wrong shape or vary within a patch.
+  /// shape, and on forced masks that name unknown blocks, have a wrong shape or vary within a patch. It also
+  /// does on features that the network does not have, and where the memory does not hold their maps.
   ///
   /// Logits are the same bit for bit for any number of threads, any executor and any split of a batch.
   /// Instruction sets differ by rounding. Subnormal floats count as zero inside. The calling thread's own

@@ -15,6 +15,7 @@ struct BlockGeometry {
   MapSize middle;           ///< output of convs[0] = input of convs[1]: the map of the dilated mask D
   MapSize output;           ///< block output y: the map of the mask M
   int dilation_stride = 1;  ///< stride of convs[1], which relates M to D
+  int dilation = 1;         ///< of convs[1], as of ConvSpec
   PatchGrid grid;           ///< patches of M; granularity 0 in a static block
 
   bool operator==(const BlockGeometry&) const = default;

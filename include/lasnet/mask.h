@@ -54,11 +54,12 @@ LASNET_EXPORT void expand_patches(const PatchGrid& grid, std::span<const uint8_t
 /// than 0, 1.
 LASNET_EXPORT std::vector<uint8_t> patches_of_mask(const PatchGrid& grid, std::span<const uint8_t> mask);
 
-/// The dilated mask D: the pixels that a 3x3 convolution of this stride with padding 1 reads for the active
-/// outputs. `D = {(s*y + dy, s*x + dx) : M(y, x) = 1, dy, dx in {-1, 0, 1}}` inside `input`. mask:
-/// [output.pixels()], with output = ceil(input / stride). dilated: [input.pixels()], every entry is written.
+/// The dilated mask D: the pixels that a 3x3 convolution of this stride reads for the active outputs.
+/// `D = {(s*y + d*dy, s*x + d*dx) : M(y, x) = 1, dy, dx in {-1, 0, 1}}` inside `input`, d being the
+/// convolution's dilation and its padding. mask: [output.pixels()], with output = ceil(input / stride).
+/// dilated: [input.pixels()], every entry is written.
 LASNET_EXPORT void dilate_mask(std::span<const uint8_t> mask, MapSize output, int stride, MapSize input,
-                               std::span<uint8_t> dilated);
+                               std::span<uint8_t> dilated, int dilation = 1);
 
 /// Share of ones in [0, 1]; 0 for an empty mask.
 LASNET_EXPORT double activation_rate(std::span<const uint8_t> mask);

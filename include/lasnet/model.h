@@ -45,10 +45,14 @@ LASNET_EXPORT SePool parse_se_pool(const std::string& text);
 struct ArchConfig {
   std::string name = "resnet18";  ///< one of architecture_names()
   double width = 1.0;  ///< channel multiplier; channels are rounded to a multiple of 8 or of a group
-  int classes = 1000;  ///< outputs of the classifier
+  int classes = 1000;  ///< outputs of the classifier; 0: a backbone, which has none
   StemKind stem = StemKind::imagenet;  ///< `small` for images of 32 to 128 px
   std::vector<int> granularity = {};   ///< S per stage, or per block; empty: a static network
   SePool se_pool = SePool::active;     ///< of networks with Squeeze-and-Excitation; others ignore it
+  /// Last stages, 0 to 3, whose stride is replaced by dilated 3x3 convolutions, so that their maps stay
+  /// larger. 2 is torchvision's replace_stride_with_dilation=[False, True, True]. Of ResNets with bottleneck
+  /// blocks.
+  int dilated_stages = 0;
 
   /// Whether it has maskers.
   bool is_dynamic() const { return !granularity.empty(); }
@@ -69,9 +73,10 @@ struct ConvSpec {
   int kernel = 1;         ///< side of the window
   int stride = 1;         ///< in both directions
   int groups = 1;         ///< channels are convolved group by group
+  int dilation = 1;       ///< pixels from one tap of the window to the next
 
   /// Zeros on each side.
-  int padding() const { return kernel / 2; }
+  int padding() const { return kernel / 2 * dilation; }
   /// Output size: ceil(size / stride) for odd kernels with this padding.
   MapSize output(MapSize in) const {
     return {(in.height + stride - 1) / stride, (in.width + stride - 1) / stride};
@@ -133,8 +138,27 @@ struct ModelSpec {
   std::string head_name = "fc";   ///< `<head_name>.weight` [classes, features], `<head_name>.bias`
   int features = 0;               ///< channels of the last block, inputs of the classifier
 
+  /// Whether it has a classifier.
+  bool has_head() const { return arch.classes > 0; }
   bool operator==(const ModelSpec&) const = default;
 };
+
+/// A map inside the network that a run can return (RunOptions::features). Its height and width are the
+/// image's over `stride`, rounded up.
+struct FeatureSpec {
+  /// "stem": after the stem and its max-pool, where it has one. Else the last block's output of a stage, by
+  /// torchvision's name of it: "layer1" to "layer4", in a RegNet "block1" to "block4".
+  std::string name;
+  int channels = 0;   ///< of the map
+  int stride = 1;     ///< pixels of the image to one of the map, in both directions
+  size_t blocks = 0;  ///< of the network that come before it
+
+  bool operator==(const FeatureSpec&) const = default;
+};
+/// The maps that runs of a network can return, in network order.
+LASNET_EXPORT std::vector<FeatureSpec> feature_specs(const ModelSpec& spec);
+/// The one of this name. Throws Error that lists the names there are.
+LASNET_EXPORT const FeatureSpec& find_feature(const std::vector<FeatureSpec>& specs, const std::string& name);
 
 /// Names accepted by make_spec, e.g. "resnet18", "regnet_y_400mf".
 LASNET_EXPORT std::vector<std::string> architecture_names();
@@ -228,7 +252,7 @@ LASNET_EXPORT std::optional<Preprocessing> described_preprocessing(const std::st
                                                                    const std::string& state_dict = "");
 
 /// The number of classes of the classifier in a weight file, to complete an ArchConfig with. nullopt if it
-/// has no `fc.weight`. Throws Error when the file is malformed.
+/// has no `fc.weight`, as a backbone has none. Throws Error when the file is malformed.
 LASNET_EXPORT std::optional<int> stored_classes(const std::string& path, const std::string& state_dict = "");
 
 /// Reads a .safetensors model file, or plain weights: .safetensors or a PyTorch checkpoint (.pth, .pt), told

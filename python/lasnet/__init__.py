@@ -24,7 +24,7 @@ from ._latency import (
     predict_latency,
     search,
 )
-from ._model import Model, Preprocessing, architectures, convert, create, load
+from ._model import Feature, Model, Preprocessing, architectures, convert, create, load
 from ._pictures import heat_map, mask_sheet
 from ._session import BlockTrace, Result, Session, Trace, available_isas, cuda_devices, default_threads
 
@@ -34,6 +34,7 @@ __all__ = [
     "BlockLatency",
     "BlockTrace",
     "Error",
+    "Feature",
     "GranularitySearch",
     "HardwareProfile",
     "Model",

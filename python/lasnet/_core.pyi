@@ -15,11 +15,19 @@ class Model:
 
 class RunResult:
     def logits(self) -> Any: ...
+    def features(self) -> dict[str, Any]: ...
     def trace(self) -> dict[str, Any]: ...
 
 class Session:
     def run(
-        self, x: object, dense: bool, force_masks: dict[str, Any] | None, check_finite: bool, record_masks: bool
+        self,
+        x: object,
+        dense: bool,
+        force_masks: dict[str, Any] | None,
+        check_finite: bool,
+        record_masks: bool,
+        features: Sequence[str],
+        feature_layout: str,
     ) -> RunResult: ...
     def close(self) -> None: ...
     def describe(self) -> dict[str, Any]: ...

@@ -55,6 +55,15 @@ class Preprocessing:
         return self.resize, self.crop, self.mean, self.std
 
 
+@dataclasses.dataclass(frozen=True)
+class Feature:
+    """A map inside a network that `Session.run` can return."""
+
+    name: str  #: "stem", and the stages as torchvision names them: "layer1" to "layer4", or "block1" to "block4"
+    channels: int  #: of the map
+    stride: int  #: px of the image to one of the map, in both directions; sizes are rounded up
+
+
 def _shortest(values: Sequence[float]) -> tuple[float, ...]:
     """float32 values as they were written."""
     return tuple(float(f"{value:.7g}") for value in values)
@@ -112,8 +121,22 @@ class Model:
 
     @property
     def classes(self) -> int:
-        """Outputs of the classifier."""
+        """Outputs of the classifier; 0 for a backbone, which has none."""
         return int(self._facts["classes"])
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The maps that `Session.run(x, features=)` can return, in network order.
+
+        >>> [(feature.name, feature.channels, feature.stride) for feature in model.features][-1]
+        ('layer4', 2048, 32)
+        """
+        return tuple(Feature(*facts) for facts in self._facts["features"])
+
+    @property
+    def dilated_stages(self) -> int:
+        """Last stages whose stride is replaced by dilation."""
+        return int(self._facts["dilated_stages"])
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -218,6 +241,7 @@ def load(
     width: float | None = None,
     stem: str | None = None,
     se_pool: str | None = None,
+    dilated_stages: int | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> Model:
     """Reads a model file, or plain weights of PyTorch.
@@ -227,9 +251,12 @@ def load(
     granularity: S per stage or block, "4-4-2-1" or (4, 4, 2, 1); "static" for no masks. Maskers that the file
         lacks select every patch until they are trained.
     state_dict: which of a checkpoint's, by its keys, e.g. "state_dict_ema"; "" for the usual or only one.
-    classes: outputs of the classifier, if the file has none to tell. class_names: their names.
+    classes: outputs of the classifier. None: as many as the file's has, 0 if it has none, as of a backbone.
+    class_names: their names.
     width: channel multiplier. stem: "imagenet", or "small" for 32 to 128 px.
     se_pool: what Squeeze-and-Excitation averages, "active" pixels or all ("dense").
+    dilated_stages: last stages whose stride is replaced by dilation, 0 to 3; 2 is torchvision's
+        replace_stride_with_dilation=[False, True, True].
     preprocessing: in place of the file's, or of ImageNet's usual one.
 
     >>> lasnet.load("models/demo.safetensors").arch
@@ -242,7 +269,7 @@ def load(
     if preprocessing is not None and not isinstance(preprocessing, Preprocessing):
         raise TypeError(f"preprocessing: expected a lasnet.Preprocessing, got {type(preprocessing).__name__}")
     names = arguments.texts("class_names", class_names)
-    overrides = _overrides(arch, granularity, classes, width, stem, se_pool)
+    overrides = _overrides(arch, granularity, classes, width, stem, se_pool, dilated_stages)
     core = _core.load(
         encoded,
         overrides,
@@ -273,6 +300,7 @@ def create(
     width: float = 1.0,
     stem: str = "imagenet",
     se_pool: str = "active",
+    dilated_stages: int = 0,
     seed: int = 0,
 ) -> Model:
     """A network with random weights of the seed, to time it, or to try something, before it is trained.
@@ -284,7 +312,7 @@ def create(
 
     Raises Error on an unknown name, or a width, number or granularity that no network has.
     """
-    overrides = _overrides(arguments.text("arch", arch), granularity, classes, width, stem, se_pool)
+    overrides = _overrides(arguments.text("arch", arch), granularity, classes, width, stem, se_pool, dilated_stages)
     return Model._wrap(_core.create(overrides, arguments.integer("seed", seed, 0, 2**64 - 1)), None)
 
 
@@ -327,13 +355,15 @@ def _overrides(
     width: float | None = None,
     stem: str | None = None,
     se_pool: str | None = None,
+    dilated_stages: int | None = None,
 ) -> dict[str, Any]:
     """What replaces the description of a file, checked."""
     return {
         "arch": arguments.optional_text("arch", arch),
         "granularity": arguments.granularity("granularity", granularity),
-        "classes": None if classes is None else arguments.integer("classes", classes, 1, 1 << 20),
+        "classes": None if classes is None else arguments.integer("classes", classes, 0, 1 << 20),
         "width": None if width is None else arguments.number("width", width),
         "stem": arguments.optional_text("stem", stem),
         "se_pool": arguments.optional_text("se_pool", se_pool),
+        "dilated_stages": None if dilated_stages is None else arguments.integer("dilated_stages", dilated_stages, 0, 3),
     }

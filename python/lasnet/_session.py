@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from . import _arguments as arguments
 from . import _core
@@ -75,13 +75,30 @@ class Result:
     _class_names: tuple[str, ...]
     _logits: Any
     _trace: Trace | None
+    _feature_names: tuple[str, ...]
+    _features: dict[str, Any] | None
 
     @property
     def logits(self) -> npt.NDArray[np.float32]:
-        """float32 [N, classes]. A NumPy array, so that torch.from_dlpack and others read it without a copy."""
+        """float32 [N, classes]. A NumPy array, so that torch.from_dlpack and others read it without a copy.
+
+        [N, 0] of a backbone without a classifier.
+        """
         if self._logits is None and self._handle is not None:
             self._logits = self._handle.logits()
         return self._logits  # type: ignore[no-any-return]
+
+    @property
+    def features(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The maps that `Session.run(features=)` named, in its order: float32 [N, channels, height, width].
+
+        [N, height, width, channels] with feature_layout="nhwc". NumPy arrays without a copy, as `logits`.
+        """
+        if self._features is None:
+            assert self._handle is not None
+            maps = self._handle.features()
+            self._features = {name: maps[name] for name in self._feature_names}
+        return self._features
 
     @property
     def probabilities(self) -> npt.NDArray[np.float64]:
@@ -111,11 +128,13 @@ class Result:
         >>> print(f"{name} {probability:.2f}")
         bird 0.82
 
-        Raises Error if logits are not finite numbers, so that there is no best class.
+        Raises Error if logits are not finite numbers, so that there is no best class, and for a backbone.
         """
         import numpy
 
         arguments.integer("k", k, 1)
+        if self.logits.shape[1] == 0:
+            raise Error("top: the network is a backbone without a classifier (0 classes); result.features has its maps")
         finite = numpy.isfinite(self.logits).all(axis=1)
         if not finite.all():
             raise Error(
@@ -137,23 +156,31 @@ class Result:
         return f"<lasnet.Result of {images} image{'s' if images > 1 else ''}, {classes} classes>"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore_result, (self.logits, self.trace, self._class_names)
+        return _restore_result, (self.logits, self.trace, self._class_names, self.features)
 
 
-def _new_result(handle: _core.RunResult | None, preprocessing: Preprocessing, class_names: tuple[str, ...]) -> Result:
+def _new_result(
+    handle: _core.RunResult | None,
+    preprocessing: Preprocessing,
+    class_names: tuple[str, ...],
+    feature_names: tuple[str, ...],
+) -> Result:
     result = object.__new__(Result)
     result._handle = handle
     result._preprocessing = preprocessing
     result._class_names = class_names
+    result._feature_names = feature_names
     result._logits = None
     result._trace = None
+    result._features = None
     return result
 
 
-def _restore_result(logits: Any, trace: Trace, class_names: tuple[str, ...]) -> Result:
-    result = _new_result(None, trace.preprocessing, class_names)
+def _restore_result(logits: Any, trace: Trace, class_names: tuple[str, ...], features: dict[str, Any]) -> Result:
+    result = _new_result(None, trace.preprocessing, class_names, tuple(features))
     result._logits = logits
     result._trace = trace
+    result._features = features
     return result
 
 
@@ -237,6 +264,8 @@ class Session:
         force_masks: Mapping[str, Any] | None = None,
         check_finite: bool = False,
         record_masks: bool = True,
+        features: Sequence[str] = (),
+        feature_layout: str = "nchw",
     ) -> Result:
         """Runs a batch.
 
@@ -249,18 +278,25 @@ class Session:
         check_finite: raise Error naming the first layer whose output is not finite. Slower. The input is checked
             always.
         record_masks: keep masks and logit differences in the trace.
+        features: names of maps to return in `Result.features`, of those in `Model.features`. Each is copied once.
+        feature_layout: the order of their values: "nchw" for [N, C, H, W], or "nhwc" for [N, H, W, C], whose copy
+            is the faster one.
 
         >>> session.run(x).trace.macs_ratio < 1
         True
+        >>> {name: values.shape for name, values in session.run(x, features=["layer2", "layer4"]).features.items()}
+        {'layer2': (1, 512, 20, 20), 'layer4': (1, 2048, 5, 5)}
 
         The same bits for any number of threads and any split of a batch. Ctrl-C ends it between blocks.
 
         Raises TypeError on another type, dtype or device, naming the argument; Error on a wrong shape, NaN or infinity
-        in x, too little memory, and a session that is closed.
+        in x, an unknown map or layout, too little memory, and a session that is closed.
         """
         masks = None if force_masks is None else _mask_dict(force_masks)
-        handle = self._handle.run(x, bool(dense), masks, bool(check_finite), bool(record_masks))
-        return _new_result(handle, self._model.preprocessing, self._class_names)
+        names = tuple(arguments.texts("features", features))
+        layout = arguments.text("feature_layout", feature_layout)
+        handle = self._handle.run(x, bool(dense), masks, bool(check_finite), bool(record_masks), names, layout)
+        return _new_result(handle, self._model.preprocessing, self._class_names, names)
 
     def close(self) -> None:
         """Frees its memory and ends its threads, once a run in progress is over. Results stay. May be repeated."""

@@ -31,6 +31,7 @@ ArchConfig ArchOverrides::apply(ArchConfig described) const {
   if (granularity) described.granularity = parse_granularity(*granularity);
   described.width = width.value_or(described.width);
   described.classes = classes.value_or(described.classes);
+  described.dilated_stages = dilated_stages.value_or(described.dilated_stages);
   if (stem) described.stem = parse_stem(*stem);
   if (se_pool) described.se_pool = parse_se_pool(*se_pool);
   make_spec(described);  // throws on what is no network
@@ -43,7 +44,8 @@ ArchOverrides to_overrides(const nb::dict& given) {
           .stem = entry<std::string>(given, "stem"),
           .se_pool = entry<std::string>(given, "se_pool"),
           .width = entry<double>(given, "width"),
-          .classes = entry<int>(given, "classes")};
+          .classes = entry<int>(given, "classes"),
+          .dilated_stages = entry<int>(given, "dilated_stages")};
 }
 
 ArchConfig describe_file(const std::string& path, const ArchOverrides& overrides,
@@ -53,7 +55,7 @@ ArchConfig describe_file(const std::string& path, const ArchOverrides& overrides
     throw Error(path + ": no lasnet metadata, so the network is unknown; name its architecture (arch=)");
   }
   ArchConfig arch;
-  arch.classes = stored_classes(path, state_dict).value_or(arch.classes);
+  arch.classes = stored_classes(path, state_dict).value_or(0);
   return overrides.apply(arch);
 }
 

@@ -23,9 +23,11 @@ namespace nb = nanobind;
 struct ArchOverrides {
   std::optional<std::string> arch, granularity, stem, se_pool;
   std::optional<double> width;
-  std::optional<int> classes;
+  std::optional<int> classes, dilated_stages;
 
-  bool empty() const { return !arch && !granularity && !stem && !se_pool && !width && !classes; }
+  bool empty() const {
+    return !arch && !granularity && !stem && !se_pool && !width && !classes && !dilated_stages;
+  }
   /// `arch` with them. Throws Error.
   ArchConfig apply(ArchConfig described) const;
 };

@@ -55,6 +55,7 @@ nb::dict describe(const ModelHandle& handle) {
   facts["granularity"] = granularity_to_string(arch.granularity);
   facts["width"] = arch.width;
   facts["classes"] = arch.classes;
+  facts["dilated_stages"] = arch.dilated_stages;
   facts["stem"] = to_string(arch.stem);
   facts["se_pool"] = to_string(arch.se_pool);
   facts["class_names"] = model.class_names;
@@ -62,6 +63,10 @@ nb::dict describe(const ModelHandle& handle) {
   facts["training_json"] = model.training_json;
   facts["state_dict"] = model.origin.state_dict;
   facts["other_state_dicts"] = model.origin.other_state_dicts;
+  nb::list features;
+  for (const FeatureSpec& feature : feature_specs(model.spec))
+    features.append(nb::make_tuple(feature.name, feature.channels, feature.stride));
+  facts["features"] = features;
   facts["fresh_maskers"] = model.origin.fresh_maskers;
   return facts;
 }

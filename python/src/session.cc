@@ -86,6 +86,14 @@ nb::object logits(Self self) {
   return numpy_view(values.data.data(), values.shape, self.h);
 }
 
+/// Arrays by the names of the maps.
+nb::dict features(Self self) {
+  nb::dict maps;
+  for (auto& [name, map] : self.p->result.features)
+    maps[nb::str(name.c_str())] = numpy_view(map.data.data(), map.shape, self.h);
+  return maps;
+}
+
 template <typename T>
 nb::object recorded(Array<T>& values, nb::handle owner) {
   if (values.data.empty()) return nb::none();
@@ -137,7 +145,7 @@ class SessionHandle {
       : session_(std::in_place, model.compile(options), threads), facts_(*session_) {}
 
   RunResult run(nb::handle object, bool dense, const std::optional<nb::dict>& force_masks, bool check_finite,
-                bool record_masks) {
+                bool record_masks, std::vector<std::string> features, const std::string& feature_layout) {
     const AnyArray array = to_input(object);
     const MaskSet masks = force_masks ? to_masks(*force_masks) : MaskSet{};
     const std::function<bool()> stop = SignalCheck();
@@ -146,7 +154,9 @@ class SessionHandle {
                              .check_finite = check_finite,
                              .record_masks = record_masks,
                              .check_input = true,
-                             .stop = &stop};
+                             .stop = &stop,
+                             .features = std::move(features),
+                             .feature_layout = parse_map_layout(feature_layout)};
     const nb::gil_scoped_release released;
     const std::lock_guard lock(mutex_);
     if (!session_) throw Error("session: it is closed; make a new one");
@@ -229,10 +239,13 @@ std::tuple<uintptr_t, bool> input_address(nb::handle object) {
 }  // namespace
 
 void bind_session(nb::module_& module) {
-  nb::class_<RunResult>(module, "RunResult").def("logits", &logits).def("trace", &trace);
+  nb::class_<RunResult>(module, "RunResult")
+      .def("logits", &logits)
+      .def("features", &features)
+      .def("trace", &trace);
   nb::class_<SessionHandle>(module, "Session")
       .def("run", &SessionHandle::run, nb::arg("x").none(), nb::arg("dense"), nb::arg("force_masks").none(),
-           nb::arg("check_finite"), nb::arg("record_masks"))
+           nb::arg("check_finite"), nb::arg("record_masks"), nb::arg("features"), nb::arg("feature_layout"))
       .def("close", &SessionHandle::close)
       .def("describe", &SessionHandle::describe);
   module.def("session", &make_session, nb::arg("model"), nb::arg("backend"), nb::arg("isa").none(),

@@ -96,10 +96,11 @@ dnnl::memory Graph::input(const Dims& dims) {
 
 dnnl::convolution_forward::primitive_desc Graph::describe(const dnnl::memory& x, const ConvSpec& spec,
                                                           const Desc& y, const dnnl::post_ops& fused) const {
-  Dims stride(2, spec.stride), padding(2, spec.padding());
+  Dims stride(2, spec.stride), dilation(2, spec.dilation - 1), padding(2, spec.padding());
   dnnl::convolution_forward::desc desc(dnnl::prop_kind::forward_inference, options_.convolution,
                                        map_desc(x.get_desc().dims()), weight_desc(spec, true),
-                                       Desc({spec.out_channels}, kF32, Tag::x), y, stride, padding, padding);
+                                       Desc({spec.out_channels}, kF32, Tag::x), y, stride, dilation, padding,
+                                       padding);
   return {desc, attributes(fused), engine_};
 }
 

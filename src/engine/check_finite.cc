@@ -32,11 +32,13 @@ bool all_finite(const float* values, int64_t count) {
 
 }  // namespace
 
-void fail_not_finite(const std::string& layer, float value, MapSize map, int64_t index, int64_t channel) {
+void fail_not_finite(const std::string& layer, float value, MapSize map, int64_t index, int64_t channel,
+                     int64_t border) {
   if (map.pixels() == 0) fail_at(layer, value, {index, channel, 0, 0});
-  int64_t row_pixels = map.width + 2, image_pixels = (map.height + 2) * row_pixels;
+  int64_t row_pixels = map.width + 2 * border, image_pixels = (map.height + 2 * border) * row_pixels;
   fail_at(layer, value,
-          {index / image_pixels, channel, index % image_pixels / row_pixels - 1, index % row_pixels - 1});
+          {index / image_pixels, channel, index % image_pixels / row_pixels - border,
+           index % row_pixels - border});
 }
 
 void check_finite(const LayerOutput& output) {
@@ -44,7 +46,8 @@ void check_finite(const LayerOutput& output) {
     int64_t index = output.pixels.out[p];
     const float* values = output.data + index * output.pitch;
     for (int c = 0; c < output.channels; ++c) {
-      if (!std::isfinite(values[c])) fail_not_finite(output.layer, values[c], output.map, index, c);
+      if (!std::isfinite(values[c]))
+        fail_not_finite(output.layer, values[c], output.map, index, c, output.border);
     }
   }
 }

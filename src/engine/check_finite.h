@@ -17,14 +17,16 @@ struct LayerOutput {
   int channels = 0;
   MapSize map;  ///< a bordered map; 0 x 0: a row per image
   PixelPairs pixels;
+  int64_t border = 1;  ///< of the map
 };
 
 /// Throws Error naming layer, image, channel, row and column of the first NaN or infinity.
 void check_finite(const LayerOutput& output);
 
-/// Throws the Error about one value: pixel `index` of a bordered map (0 x 0: row `index` of a matrix).
+/// Throws the Error about one value: pixel `index` of a map with this border (0 x 0: row `index` of a
+/// matrix).
 [[noreturn]] void fail_not_finite(const std::string& layer, float value, MapSize map, int64_t index,
-                                  int64_t channel);
+                                  int64_t channel, int64_t border = 1);
 
 /// The same for a dense tensor, [N, H, W, C] or [N, C].
 void check_finite(const std::string& layer, const Tensor& output);

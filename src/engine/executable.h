@@ -28,7 +28,11 @@ struct RunRequest {
   const std::function<bool()>* stop = nullptr;  ///< RunOptions::stop
   /// Forced patch decisions [N, rows, cols] per block; empty: the masker decides.
   std::vector<std::vector<uint8_t>> forced_patches;
+  /// Where the map goes that so many blocks come before, shaped for it; null, or beyond the end: nowhere.
+  std::vector<Tensor*> features;
+  MapLayout feature_layout = MapLayout::nchw;
 
+  Tensor* feature(size_t blocks) const { return blocks < features.size() ? features[blocks] : nullptr; }
   int64_t batch() const { return input->shape[0]; }
   /// Throws Error if the caller asks to stop.
   void check_stop() const;

@@ -164,11 +164,11 @@ bool has_squeeze_excite(const ModelSpec& spec) {
 }
 
 ModelSpec read_architecture(const Field& field) {
-  field.expect_keys({"name", "width", "classes", "stem", "granularity"}, {"se_pool"});
+  field.expect_keys({"name", "width", "classes", "stem", "granularity"}, {"se_pool", "dilated_stages"});
   ArchConfig arch;
   arch.name = field["name"].text();
   arch.width = field["width"].number();
-  arch.classes = field["classes"].integer(1, std::numeric_limits<int>::max());
+  arch.classes = field["classes"].integer(0, std::numeric_limits<int>::max());
   Field stem = field["stem"];
   arch.stem = at(stem, [text = stem.text()] { return parse_stem(text); });
   Field granularity = field["granularity"];
@@ -177,6 +177,8 @@ ModelSpec read_architecture(const Field& field) {
     Field pool = field["se_pool"];
     arch.se_pool = at(pool, [text = pool.text()] { return parse_se_pool(text); });
   }
+  if (field.has("dilated_stages"))
+    arch.dilated_stages = field["dilated_stages"].integer(0, std::numeric_limits<int>::max());
   return at(field, [&] { return make_spec(arch); });
 }
 
@@ -228,6 +230,7 @@ std::string write_metadata(const Model& model) {
                           {"stem", to_string(arch.stem)},
                           {"granularity", granularity_to_string(arch.granularity)}};
   if (has_squeeze_excite(model.spec)) root["architecture"]["se_pool"] = to_string(arch.se_pool);
+  if (arch.dilated_stages > 0) root["architecture"]["dilated_stages"] = arch.dilated_stages;
   root["class_names"] = model.class_names;
   if (!model.class_folders.empty()) root["class_folders"] = model.class_folders;
   root["preprocessing"] = {{"resize", preprocessing.resize},

@@ -25,10 +25,11 @@ void check_same_network(const ArchConfig& file, const ArchConfig& wanted, const 
   ArchConfig adapted = file;
   adapted.granularity = wanted.granularity;
   adapted.se_pool = wanted.se_pool;
+  adapted.dilated_stages = wanted.dilated_stages;
   if (adapted == wanted) return;
   fail(
-      "{}: the file holds {}; asked for {}. Only the granularity and the pool of Squeeze-and-Excitation can "
-      "be chosen",
+      "{}: the file holds {}; asked for {}. Only the granularity, the pool of Squeeze-and-Excitation and the "
+      "number of dilated stages can be chosen",
       path, describe(file), describe(wanted));
 }
 

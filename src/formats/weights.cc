@@ -69,6 +69,13 @@ void fill_squeeze_excite(const SqueezeExciteSpec& se, uint64_t seed, Weights& we
   }
 }
 
+void fill_head(const ModelSpec& spec, uint64_t seed, Weights& weights) {
+  Random random(seed, spec.head_name);
+  weights[spec.head_name + ".weight"] =
+      fan_in_uniform({spec.arch.classes, spec.features}, spec.features, random);
+  weights[spec.head_name + ".bias"] = fan_in_uniform({spec.arch.classes}, spec.features, random);
+}
+
 bool all_finite(const Tensor& tensor) {
   for (float value : tensor.data) {
     if (!std::isfinite(value)) return false;
@@ -202,8 +209,10 @@ std::vector<TensorSpec> required_tensors(const ModelSpec& spec) {
   add_conv(spec.stem, tensors);
   for (const BlockSpec& block : spec.blocks)
     std::ranges::move(required_tensors(block), std::back_inserter(tensors));
-  tensors.push_back({spec.head_name + ".weight", {spec.arch.classes, spec.features}});
-  tensors.push_back({spec.head_name + ".bias", {spec.arch.classes}});
+  if (spec.has_head()) {
+    tensors.push_back({spec.head_name + ".weight", {spec.arch.classes, spec.features}});
+    tensors.push_back({spec.head_name + ".bias", {spec.arch.classes}});
+  }
   return tensors;
 }
 
@@ -228,10 +237,7 @@ Weights random_weights(const ModelSpec& spec, uint64_t seed) {
     if (block.squeeze_excite) fill_squeeze_excite(*block.squeeze_excite, seed, weights);
     if (block.projection) fill_conv(*block.projection, seed, weights);
   }
-  Random random(seed, spec.head_name);
-  weights[spec.head_name + ".weight"] =
-      fan_in_uniform({spec.arch.classes, spec.features}, spec.features, random);
-  weights[spec.head_name + ".bias"] = fan_in_uniform({spec.arch.classes}, spec.features, random);
+  if (spec.has_head()) fill_head(spec, seed, weights);
   init_maskers(spec, seed, fresh_masker_bias(spec.arch), weights);
   return weights;
 }

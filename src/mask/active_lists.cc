@@ -20,7 +20,9 @@ ActiveListBuilder::ActiveListBuilder(const BlockGeometry& geometry, const ListOp
       images_(images),
       dilated_counts_(images),
       active_counts_(images) {
-  if (bordered_pixels(geometry.input, images) > std::numeric_limits<int32_t>::max()) {
+  if (std::max(bordered_pixels(geometry.input, images),
+               bordered_pixels(geometry.middle, images, geometry.dilation)) >
+      std::numeric_limits<int32_t>::max()) {
     fail("a batch of {} maps of {} x {} exceeds 2^31 pixels; use a smaller batch", images,
          geometry.input.height, geometry.input.width);
   }
@@ -28,7 +30,8 @@ ActiveListBuilder::ActiveListBuilder(const BlockGeometry& geometry, const ListOp
   if (grid.granularity == 0) {
     grid.granularity = static_cast<int>(std::max(geometry.output.height, geometry.output.width));
   }
-  runs_.reserve(grid.cols());
+  if (geometry.dilation > 1) marks_.resize(geometry.middle.width);
+  runs_.reserve(std::max<size_t>(grid.cols(), marks_.size()));
 }
 
 void ActiveListBuilder::reserve(ActiveLists& lists) const {
@@ -90,8 +93,7 @@ void ActiveListBuilder::list_patch(const ActivePatch& patch, ActiveLists& lists)
   for (int64_t y = rect.top; y < rect.bottom; ++y) {
     int64_t out = bordered_index(geometry_.output, patch.image, y, rect.left);
     int64_t step = geometry_.dilation_stride, length = rect.right - rect.left;
-    lists.active.append(
-        {bordered_index(geometry_.middle, patch.image, y * step, rect.left * step), step, out, length});
+    lists.active.append({middle_index(patch.image, y * step, rect.left * step), step, out, length});
     if (!options_.projected) continue;
     lists.projected.append(
         {bordered_index(geometry_.input, patch.image, y * options_.stride, rect.left * options_.stride),
@@ -130,35 +132,54 @@ void ActiveListBuilder::list_inactive(std::span<const uint8_t> patches, int64_t 
   }
 }
 
-ActiveListBuilder::Range ActiveListBuilder::patch_rows_reading(int64_t v) const {
-  // Outputs y of a 3x3 stride-s window that read row v: s * y in [v - 1, v + 1].
-  int64_t stride = geometry_.dilation_stride, granularity = geometry_.grid.granularity;
-  int64_t first = std::max<int64_t>((v - 1 + stride - 1) / stride, 0);
-  int64_t last = std::min((v + 1) / stride + 1, geometry_.output.height);
-  if (first >= last) return {};
-  return {first / granularity, (last - 1) / granularity + 1};
-}
-
-void ActiveListBuilder::find_runs(std::span<const uint8_t> patches, Range rows) {
+void ActiveListBuilder::find_runs(std::span<const uint8_t> patches, const PatchesSeen& rows) {
   const PatchGrid& grid = geometry_.grid;
-  int64_t stride = geometry_.dilation_stride;
+  const bool dilated = geometry_.dilation > 1;
   runs_.clear();
+  std::fill(marks_.begin(), marks_.end(), uint8_t{0});
   for (int64_t col = 0; col < grid.cols(); ++col) {
     bool active = false;
-    for (int64_t row = rows.begin; row < rows.end; ++row) active |= patches[row * grid.cols() + col] != 0;
+    for (int64_t i = 0; i < rows.count; ++i) active |= patches[rows.patches[i] * grid.cols() + col] != 0;
     if (!active) continue;
     int64_t first = col * grid.granularity;
     int64_t last = std::min<int64_t>(first + grid.granularity, grid.map.width) - 1;
-    Range run{std::max<int64_t>(first * stride - 1, 0), std::min(last * stride + 2, geometry_.middle.width)};
-    if (stride > 3) {  // the windows of neighbouring outputs leave columns between them unread
-      for (int64_t x = first; x <= last; ++x) {
-        runs_.push_back(
-            {std::max<int64_t>(x * stride - 1, 0), std::min(x * stride + 2, geometry_.middle.width)});
-      }
-    } else if (!runs_.empty() && runs_.back().end >= run.begin) {
-      runs_.back().end = run.end;
+    dilated ? mark_columns(first, last) : add_run(first, last);
+  }
+  if (dilated) find_runs_of_marks();
+}
+
+void ActiveListBuilder::add_run(int64_t first, int64_t last) {
+  int64_t stride = geometry_.dilation_stride;
+  Range run{std::max<int64_t>(first * stride - 1, 0), std::min(last * stride + 2, geometry_.middle.width)};
+  if (stride > 3) {  // the windows of neighbouring outputs leave columns between them unread
+    for (int64_t x = first; x <= last; ++x) {
+      runs_.push_back(
+          {std::max<int64_t>(x * stride - 1, 0), std::min(x * stride + 2, geometry_.middle.width)});
+    }
+  } else if (!runs_.empty() && runs_.back().end >= run.begin) {
+    runs_.back().end = run.end;
+  } else {
+    runs_.push_back(run);
+  }
+}
+
+void ActiveListBuilder::mark_columns(int64_t first, int64_t last) {
+  int64_t width = geometry_.middle.width;
+  for (int64_t x = first; x <= last; ++x) {
+    for (int64_t tap = -1; tap <= 1; ++tap) {
+      int64_t column = x * geometry_.dilation_stride + tap * geometry_.dilation;
+      if (column >= 0 && column < width) marks_[column] = 1;
+    }
+  }
+}
+
+void ActiveListBuilder::find_runs_of_marks() {
+  for (int64_t x = 0; x < geometry_.middle.width; ++x) {
+    if (marks_[x] == 0) continue;
+    if (!runs_.empty() && runs_.back().end == x) {
+      ++runs_.back().end;
     } else {
-      runs_.push_back(run);
+      runs_.push_back({x, x + 1});
     }
   }
 }
@@ -166,13 +187,14 @@ void ActiveListBuilder::find_runs(std::span<const uint8_t> patches, Range rows) 
 void ActiveListBuilder::list_dilated(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists) {
   int64_t before = lists.dilated.count();
   int64_t first_stride = options_.stride / geometry_.dilation_stride;  // of convs[0]
-  Range rows{-1, -1};
+  const WindowAxis axis = rows_axis(geometry_);
+  PatchesSeen rows{.count = -1};
   for (int64_t v = 0; v < geometry_.middle.height; ++v) {
     lists.dilated_rows.push_back(lists.dilated.count());
-    Range reading = patch_rows_reading(v);
+    PatchesSeen reading = patches_reading(v, axis);
     if (reading != rows) find_runs(patches, rows = reading);
     int64_t in = bordered_index(geometry_.input, image, v * first_stride, 0);
-    int64_t out = bordered_index(geometry_.middle, image, v, 0);
+    int64_t out = middle_index(image, v, 0);
     for (const Range& run : runs_) {
       lists.dilated.append(
           {in + run.begin * first_stride, first_stride, out + run.begin, run.end - run.begin});

@@ -1,7 +1,8 @@
 // Lists of the pixels a block computes, as indices into bordered maps.
 //
-// A bordered map stores an H x W activation map NHWC inside a one-pixel zero border, so that 3x3 windows need
-// no border test. Maps of equal size share indices.
+// A bordered map stores an H x W activation map NHWC inside a zero border, so that 3x3 windows need no border
+// test. The border is one pixel wide, or as many as the dilation of the convolution that reads the map. Maps
+// of equal size and border share indices.
 #pragma once
 
 #include <cstdint>
@@ -9,17 +10,18 @@
 #include <vector>
 
 #include "lasnet/geometry.h"
+#include "mask/window_axis.h"
 
 namespace lasnet {
 
-/// Index of pixel (y, x), -1 <= y <= height, -1 <= x <= width, of image n in a bordered map.
-inline int64_t bordered_index(MapSize map, int64_t n, int64_t y, int64_t x) {
-  return (n * (map.height + 2) + y + 1) * (map.width + 2) + x + 1;
+/// Index of pixel (y, x), which may be of the border, of image n in a bordered map.
+inline int64_t bordered_index(MapSize map, int64_t n, int64_t y, int64_t x, int64_t border = 1) {
+  return (n * (map.height + 2 * border) + y + border) * (map.width + 2 * border) + x + border;
 }
 
 /// Pixels of `images` bordered maps, borders included.
-inline int64_t bordered_pixels(MapSize map, int64_t images) {
-  return images * (map.height + 2) * (map.width + 2);
+inline int64_t bordered_pixels(MapSize map, int64_t images, int64_t border = 1) {
+  return images * (map.height + 2 * border) * (map.width + 2 * border);
 }
 
 /// Input (centre of the window) and output pixel of each position to compute.
@@ -151,16 +153,24 @@ class ActiveListBuilder {
   void list_by_row(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists) const;
   void list_inactive(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists);
   void list_dilated(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists);
-  /// Rows of patches that hold outputs which read row `v` of the middle map.
-  Range patch_rows_reading(int64_t v) const;
+  /// Index into the middle map, whose border is as wide as the dilation of what reads it.
+  int64_t middle_index(int64_t image, int64_t y, int64_t x) const {
+    return bordered_index(geometry_.middle, image, y, x, geometry_.dilation);
+  }
   /// Columns of D of rows that read these rows of patches, as runs, into runs_.
-  void find_runs(std::span<const uint8_t> patches, Range rows);
+  void find_runs(std::span<const uint8_t> patches, const PatchesSeen& rows);
+  /// What the window reads for the outputs of one column of patches, appended or joined to the last run.
+  void add_run(int64_t first, int64_t last);
+  /// The same of a dilated window, whose runs mix with those of other patches: into marks_.
+  void mark_columns(int64_t first, int64_t last);
+  void find_runs_of_marks();
 
   BlockGeometry geometry_;
   ListOptions options_;
   int64_t images_;
   int64_t filled_ = 0;  ///< inactive pixels listed so far
   std::vector<Range> runs_;
+  std::vector<uint8_t> marks_;  ///< columns of the middle map; empty without dilation
   std::vector<int64_t> dilated_counts_, active_counts_;
 };
 

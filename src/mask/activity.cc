@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "mask/window_axis.h"
 
 namespace lasnet {
 namespace {
@@ -20,18 +21,11 @@ constexpr Node kNodes[] = {{-2.8569700138728056, 0.011257411327720691},
                            {1.3556261799742659, 0.22207592200561264},
                            {2.8569700138728056, 0.011257411327720691}};
 
-/// Number of patches along one axis that input position `v` depends on, through outputs of a 3-wide window.
-int64_t patches_seen(int64_t v, int stride, int64_t outputs, int granularity) {
-  const int64_t begin = std::max<int64_t>((v - 1 + stride - 1) / stride, 0);
-  const int64_t end = std::min((v + 1) / stride + 1, outputs);
-  return begin < end ? (end - 1) / granularity - begin / granularity + 1 : 0;
-}
-
-/// Positions along one axis by the number of patches they see: 0 to 3.
-std::array<double, 4> axis_histogram(int64_t positions, int stride, int64_t outputs, int granularity) {
+/// Positions along one axis by the number of patches they depend on: 0 to 3.
+std::array<double, 4> axis_histogram(int64_t positions, const WindowAxis& axis) {
   std::array<double, 4> histogram = {};
   for (int64_t v = 0; v < positions; ++v) {
-    histogram[static_cast<size_t>(patches_seen(v, stride, outputs, granularity))] += 1;
+    histogram[static_cast<size_t>(patches_reading(v, axis).count)] += 1;
   }
   return histogram;
 }
@@ -76,9 +70,8 @@ std::vector<double> binomial(int64_t n, double p) {
 }  // namespace
 
 DilationHistogram::DilationHistogram(const BlockGeometry& geometry) {
-  const int granularity = geometry.grid.granularity, stride = geometry.dilation_stride;
-  const auto rows = axis_histogram(geometry.middle.height, stride, geometry.output.height, granularity);
-  const auto columns = axis_histogram(geometry.middle.width, stride, geometry.output.width, granularity);
+  const auto rows = axis_histogram(geometry.middle.height, rows_axis(geometry));
+  const auto columns = axis_histogram(geometry.middle.width, columns_axis(geometry));
   for (size_t i = 0; i < rows.size(); ++i) {
     for (size_t j = 0; j < columns.size(); ++j) histogram_[i * j] += rows[i] * columns[j];
   }
@@ -155,7 +148,7 @@ BlockActivity recorded_activity(const BlockGeometry& geometry, int64_t batch,
     const auto active = std::count(of_image.begin(), of_image.end(), uint8_t{1});
     if (active == 0) continue;
     expand_patches(geometry.grid, of_image, mask);
-    dilate_mask(mask, geometry.output, geometry.dilation_stride, geometry.middle, dilated);
+    dilate_mask(mask, geometry.output, geometry.dilation_stride, geometry.middle, dilated, geometry.dilation);
     counts.patches += static_cast<double>(active);
     counts.active += activation_rate(mask) * static_cast<double>(mask.size());
     counts.dilated += activation_rate(dilated) * static_cast<double>(dilated.size());

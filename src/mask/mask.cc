@@ -61,18 +61,16 @@ std::vector<uint8_t> patches_of_mask(const PatchGrid& grid, std::span<const uint
 }
 
 void dilate_mask(std::span<const uint8_t> mask, MapSize output, int stride, MapSize input,
-                 std::span<uint8_t> dilated) {
+                 std::span<uint8_t> dilated, int dilation) {
   check_size("dilate_mask: mask", mask.size(), output.pixels());
   check_size("dilate_mask: dilated", dilated.size(), input.pixels());
   std::fill(dilated.begin(), dilated.end(), uint8_t{0});
   for (int64_t y = 0; y < output.height; ++y) {
     for (int64_t x = 0; x < output.width; ++x) {
       if (!mask[y * output.width + x]) continue;
-      int64_t bottom = std::min(y * stride + 2, input.height);
-      int64_t left = std::max<int64_t>(x * stride - 1, 0), right = std::min(x * stride + 2, input.width);
-      for (int64_t v = std::max<int64_t>(y * stride - 1, 0); v < bottom; ++v) {
-        std::fill(dilated.begin() + v * input.width + left, dilated.begin() + v * input.width + right,
-                  uint8_t{1});
+      for (int64_t tap = 0; tap < 9; ++tap) {
+        const int64_t v = y * stride + (tap / 3 - 1) * dilation, u = x * stride + (tap % 3 - 1) * dilation;
+        if (v >= 0 && v < input.height && u >= 0 && u < input.width) dilated[v * input.width + u] = 1;
       }
     }
   }

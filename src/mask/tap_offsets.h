@@ -10,7 +10,9 @@ namespace lasnet {
 constexpr int64_t halo_side(int64_t outputs, int64_t stride) { return (outputs - 1) * stride + 3; }
 
 /// Elements from the centre pixel to each run of a kernel x kernel convolution, over a map with rows of
-/// row_pixels pixels and pixels of `pitch` elements. A run is one tap, or a kernel row where rows are merged.
-std::vector<int64_t> tap_offsets(int kernel, int64_t row_pixels, int64_t pitch, bool merge_rows);
+/// row_pixels pixels and pixels of `pitch` elements. A run is one tap, or a kernel row where rows are merged
+/// (of dilation 1).
+std::vector<int64_t> tap_offsets(int kernel, int64_t row_pixels, int64_t pitch, bool merge_rows,
+                                 int dilation = 1);
 
 }  // namespace lasnet

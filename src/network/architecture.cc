@@ -34,8 +34,13 @@ void check_config(const ArchConfig& arch) {
     fail("architecture {}: width multiplier {} is out of range; expected a number > 0 and <= {}", arch.name,
          arch.width, kMaxWidth);
   }
-  if (arch.classes < 1 || arch.classes > (1 << 20)) {
-    fail("architecture {}: {} classes; expected 1 to {}", arch.name, arch.classes, 1 << 20);
+  if (arch.classes < 0 || arch.classes > (1 << 20)) {
+    fail("architecture {}: {} classes; expected 1 to {}, or 0 for a backbone without a classifier", arch.name,
+         arch.classes, 1 << 20);
+  }
+  if (arch.dilated_stages < 0 || arch.dilated_stages >= kStages) {
+    fail("architecture {}: {} dilated stages; expected 0 to {}, the first one never being dilated", arch.name,
+         arch.dilated_stages, kStages - 1);
   }
   for (int s : arch.granularity) {
     if (s < 1)

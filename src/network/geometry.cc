@@ -16,6 +16,7 @@ BlockGeometry block_geometry(const BlockSpec& block, MapSize input) {
   geometry.input = input;
   geometry.middle = block.convs[0].output(input);
   geometry.dilation_stride = block.convs[1].stride;
+  geometry.dilation = block.convs[1].dilation;
   geometry.output = block.convs[1].output(geometry.middle);
   geometry.grid = {geometry.output, block.granularity};
   return geometry;

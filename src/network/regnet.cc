@@ -54,6 +54,8 @@ std::vector<std::string> regnet_names() {
 void build_regnet(const ArchConfig& arch, ModelSpec& spec) {
   const RegNet& net =
       *std::ranges::find(kRegNets, arch.name, [](const RegNet& n) { return std::string(n.name); });
+  if (arch.dilated_stages > 0)
+    fail("architecture {}: {} dilated stages; a RegNet has none", arch.name, arch.dilated_stages);
   int channels = scaled_channels(kStemChannels, arch.width);
   spec.stem = {"stem.0", "stem.1", 3, channels, 3, arch.stem == StemKind::imagenet ? 2 : 1, 1};
   spec.stem_pool = false;

@@ -35,29 +35,42 @@ struct Channels {
   int in, middle, out;
 };
 
-std::vector<ConvSpec> block_body(const std::string& prefix, const ResNet& net, Channels c, int stride) {
-  auto conv = [&](int index, int from, int to, int kernel, int conv_stride, int groups) {
+/// Of a block's 3x3: where it reads. At most one of them is more than 1.
+struct Window {
+  int stride = 1, dilation = 1;
+};
+
+std::vector<ConvSpec> block_body(const std::string& prefix, const ResNet& net, Channels c, Window window) {
+  auto conv = [&](int index, int from, int to, int kernel, Window at, int groups) {
     return ConvSpec{fmt::format("{}.conv{}", prefix, index),
                     fmt::format("{}.bn{}", prefix, index),
                     from,
                     to,
                     kernel,
-                    conv_stride,
-                    groups};
+                    at.stride,
+                    groups,
+                    at.dilation};
   };
-  if (!net.bottleneck) return {conv(1, c.in, c.middle, 3, stride, 1), conv(2, c.middle, c.out, 3, 1, 1)};
-  return {conv(1, c.in, c.middle, 1, 1, 1), conv(2, c.middle, c.middle, 3, stride, net.groups),
-          conv(3, c.middle, c.out, 1, 1, 1)};
+  if (!net.bottleneck) return {conv(1, c.in, c.middle, 3, window, 1), conv(2, c.middle, c.out, 3, {}, 1)};
+  return {conv(1, c.in, c.middle, 1, {}, 1), conv(2, c.middle, c.middle, 3, window, net.groups),
+          conv(3, c.middle, c.out, 1, {}, 1)};
 }
 
-BlockSpec make_block(const ResNet& net, int stage, int index, Channels channels) {
+/// As torchvision has it: the first block of a dilated stage keeps the dilation of the stage before.
+Window window_of(const ArchConfig& arch, int stage, int index) {
+  const int dilated = stage - (kStages - arch.dilated_stages) + 1;  // how many stages, with this one
+  if (dilated < 1) return {.stride = stage > 0 && index == 0 ? 2 : 1};
+  return {.dilation = index == 0 ? 1 << (dilated - 1) : 1 << dilated};
+}
+
+BlockSpec make_block(const ResNet& net, int stage, int index, Channels channels, Window window) {
   BlockSpec block;
   block.name = fmt::format("layer{}.{}", stage + 1, index);
   block.stage = stage;
   block.in_channels = channels.in;
   block.out_channels = channels.out;
-  block.stride = stage > 0 && index == 0 ? 2 : 1;
-  block.convs = block_body(block.name, net, channels, block.stride);
+  block.stride = window.stride;
+  block.convs = block_body(block.name, net, channels, window);
   if (block.stride != 1 || channels.in != channels.out) {
     block.projection = ConvSpec{block.name + ".downsample.0",
                                 block.name + ".downsample.1",
@@ -86,6 +99,12 @@ std::vector<std::string> resnet_names() {
 void build_resnet(const ArchConfig& arch, ModelSpec& spec) {
   const ResNet& net =
       *std::ranges::find(kResNets, arch.name, [](const ResNet& n) { return std::string(n.name); });
+  if (!net.bottleneck && arch.dilated_stages > 0) {
+    fail(
+        "architecture {}: {} dilated stages; only ResNets with bottleneck blocks, from resnet50 on, have "
+        "them",
+        arch.name, arch.dilated_stages);
+  }
   int channels = scaled_channels(kStageChannels[0], arch.width);
   spec.stem = {"conv1", "bn1", 3, channels, arch.stem == StemKind::imagenet ? 7 : 3, 2, 1};
   spec.stem_pool = arch.stem == StemKind::imagenet;
@@ -96,7 +115,7 @@ void build_resnet(const ArchConfig& arch, ModelSpec& spec) {
                      ? Channels{channels, bottleneck_channels(net, planes), planes * kBottleneckExpansion}
                      : Channels{channels, planes, planes};
     for (int index = 0; index < net.depths[stage]; ++index) {
-      spec.blocks.push_back(make_block(net, stage, index, c));
+      spec.blocks.push_back(make_block(net, stage, index, c, window_of(arch, stage, index)));
       c.in = channels = c.out;
     }
   }

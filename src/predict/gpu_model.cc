@@ -372,6 +372,7 @@ std::vector<OperatorLatency> gpu_fixed(const ModelSpec& spec, const NetworkGeome
     const double out = images * static_cast<double>(geometry.trunk.pixels()) * spec.stem.out_channels;
     operators.push_back(streams.stream("stem_pool", 9 * out, in + out, spec.stem.out_channels));
   }
+  if (!spec.has_head()) return operators;
   const double last = images * static_cast<double>(geometry.blocks.back().output.pixels()) * spec.features;
   operators.push_back(streams.stream("head_pool", last, last, spec.features));
   const double weights = static_cast<double>(spec.features) * spec.arch.classes;

@@ -454,8 +454,9 @@ std::vector<OperatorLatency> paper_dynamic_block(const BlockSpec& block, const B
 std::vector<OperatorLatency> paper_fixed(const ModelSpec& spec, const NetworkGeometry& geometry,
                                          const GpuHardware& gpu, int64_t batch) {
   const Simulator simulator(gpu, batch);
-  return {simulator.conv("stem", conv_of(spec.stem, geometry.stem)),
-          simulator.fc("head", spec.features, spec.arch.classes)};
+  std::vector<OperatorLatency> operators = {simulator.conv("stem", conv_of(spec.stem, geometry.stem))};
+  if (spec.has_head()) operators.push_back(simulator.fc("head", spec.features, spec.arch.classes));
+  return operators;
 }
 
 }  // namespace lasnet

@@ -92,10 +92,13 @@ BlockSchedule feasible_schedule(const BlockSpec& block, BlockSchedule wanted) {
   if (plan.masker == MaskerSchedule::incremental && block.granularity == 1 && block.stride == 1) {
     plan.masker = MaskerSchedule::separate;
   }
-  if (plan.gather == GatherSchedule::copied && dense_pool) plan.gather = GatherSchedule::indirect;
+  const bool dilated = block.convs[1].dilation > 1;  // copies and bands have a halo of one pixel
+  if (plan.gather == GatherSchedule::copied && (dense_pool || dilated))
+    plan.gather = GatherSchedule::indirect;
   if (plan.traversal == Traversal::row_bands &&
-      (!pointwise || block.projection || block.squeeze_excite || plan.gather == GatherSchedule::copied ||
-       plan.scatter == ScatterSchedule::separate || plan.masker == MaskerSchedule::with_conv1)) {
+      (!pointwise || dilated || block.projection || block.squeeze_excite ||
+       plan.gather == GatherSchedule::copied || plan.scatter == ScatterSchedule::separate ||
+       plan.masker == MaskerSchedule::with_conv1)) {
     plan.traversal = Traversal::whole_map;
   }
   return plan;

@@ -14,6 +14,9 @@ constexpr auto kPrecisions = enum_names<Precision>("precision", {{Precision::fp3
                                                                  {Precision::fp16, "fp16"},
                                                                  {Precision::bf16, "bf16"}});
 
+constexpr auto kMapLayouts =
+    enum_names<MapLayout>("layout of maps", {{MapLayout::nchw, "nchw"}, {MapLayout::nhwc, "nhwc"}});
+
 }  // namespace
 
 std::string to_string(Backend backend) { return kBackends.name(backend); }
@@ -21,6 +24,9 @@ Backend parse_backend(const std::string& text) { return kBackends.parse(text); }
 
 std::string to_string(Precision precision) { return kPrecisions.name(precision); }
 Precision parse_precision(const std::string& text) { return kPrecisions.parse(text); }
+
+std::string to_string(MapLayout layout) { return kMapLayouts.name(layout); }
+MapLayout parse_map_layout(const std::string& text) { return kMapLayouts.parse(text); }
 
 void RunRequest::check_stop() const {
   if (stop != nullptr && (*stop)()) fail("run: stopped, as RunOptions::stop asked");

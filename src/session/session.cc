@@ -73,14 +73,55 @@ void check_mask_names(const ModelSpec& spec, const MaskSet& masks) {
   }
 }
 
+/// Of a map in the layout that the request asks for. Takes no memory if `shape` has been one before.
+void set_map_shape(const FeatureSpec& feature, const RunRequest& request, Shape& shape) {
+  const NetworkGeometry& geometry = request.geometry;
+  const MapSize map = feature.blocks == 0 ? geometry.trunk : geometry.blocks[feature.blocks - 1].output;
+  if (request.feature_layout == MapLayout::nhwc) {
+    shape = {request.batch(), map.height, map.width, feature.channels};
+  } else {
+    shape = {request.batch(), feature.channels, map.height, map.width};
+  }
+}
+
 }  // namespace
 
 struct Session::Impl {
   std::shared_ptr<const Executable> executable;
   int threads;
   std::unique_ptr<Runner> runner;
-  RunRequest request = {};  ///< of the last run: its memory is used again
+  RunRequest request = {};            ///< of the last run: its memory is used again
+  std::vector<FeatureSpec> features;  ///< that the network has
+
+  /// Makes room in `maps` for those that `options` names, for no others, and lets the request write there.
+  void request_features(const RunOptions& options, FeatureMaps& maps);
 };
+
+void Session::Impl::request_features(const RunOptions& options, FeatureMaps& maps) {
+  for (const std::string& name : options.features) find_feature(features, name);
+  request.feature_layout = options.feature_layout;
+  request.features.assign(executable->spec().blocks.size() + 1, nullptr);
+  std::erase_if(maps, [&](const auto& entry) {
+    return std::ranges::find(options.features, entry.first) == options.features.end();
+  });
+  int64_t new_floats = 0;
+  for (const std::string& name : options.features) {
+    const FeatureSpec& feature = find_feature(features, name);
+    Tensor& map = maps[name];
+    set_map_shape(feature, request, map.shape);
+    request.features[feature.blocks] = &map;
+    const int64_t floats = element_count(map.shape);
+    if (floats > static_cast<int64_t>(map.data.capacity())) new_floats += floats;
+  }
+  if (new_floats > 0) {
+    require_memory(new_floats * static_cast<int64_t>(sizeof(float)),
+                   fmt::format("the features of {} images", request.batch()),
+                   "use fewer of them, a smaller batch or smaller images");
+  }
+  for (Tensor* map : request.features) {
+    if (map != nullptr) map->data.resize(static_cast<size_t>(element_count(map->shape)));
+  }
+}
 
 Session::Session(const Model& model, const SessionOptions& options)
     : Session(make_executable(model, options.backend, options.isa, plan_of(model.spec, options),
@@ -93,7 +134,9 @@ Session::Session(std::shared_ptr<const Executable> executable, std::shared_ptr<E
   int threads = executor->threads();
   check_threads(threads);
   std::unique_ptr<Runner> runner = executable->make_runner(std::move(executor));
-  impl_ = std::make_unique<Impl>(Impl{std::move(executable), threads, std::move(runner)});
+  std::vector<FeatureSpec> features = feature_specs(executable->spec());
+  impl_ = std::make_unique<Impl>(
+      Impl{std::move(executable), threads, std::move(runner), {}, std::move(features)});
 }
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -135,6 +178,7 @@ void Session::run(const TensorView& input, const RunOptions& options, Result& re
     }
   }
   if (options.check_finite || options.check_input) check_finite_input(input);
+  impl_->request_features(options, result.features);
   impl_->runner->run(request, result);
 }
 

@@ -66,6 +66,9 @@ torch::Tensor MaskedNet::SqueezeExcite::forward(const torch::Tensor& z, const to
 MaskedNet::MaskedNet(const ModelSpec& spec, const Weights& weights, bool standardise_maskers)
     : spec_(spec), standardise_maskers_(standardise_maskers) {
   check_weights(spec, weights, "network to train");
+  if (spec.arch.dilated_stages > 0)
+    fail("network to train: {} dilated stages; networks with them run, but are not trained",
+         spec.arch.dilated_stages);
   for (const TensorSpec& item : required_tensors(spec)) {
     torch::Tensor value = to_torch(weights.at(item.name));
     if (!is_buffer(item.name)) parameters_.push_back({item.name, value.requires_grad_()});

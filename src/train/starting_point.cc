@@ -27,6 +27,10 @@ std::vector<std::string> class_names_of(const WeightFile& file, const ArchConfig
     fail("{}: its network is {}, the one to train {}; give the --arch, --width and --stem of the file",
          file.origin(), describe(arch), describe(wanted));
   }
+  if (arch.dilated_stages > 0) {
+    fail("{}: its network has {} dilated stages; networks with them run, but are not trained", file.origin(),
+         arch.dilated_stages);
+  }
   return described.class_folders.empty() ? described.class_names : described.class_folders;
 }
 

@@ -143,7 +143,10 @@ TEST_F(BenchTest, EveryPatchAtRateOneAndNoneAtRateZero) {
 }
 
 TEST_F(BenchTest, TheReproduceLineMeasuresTheSame) {
-  const json first = run_program(with(kTiny, {"--macs", "0.55", "--seed", "7", "--threads", "2"})).json();
+  const json first = run_program(with(kTiny, {"--macs", "0.55", "--seed", "7", "--threads", "2", "--features",
+                                              "--maps", "layer2,layer4", "--map-layout", "nhwc"}))
+                         .json();
+  EXPECT_EQ(first.at("features"), (json{"layer2", "layer4"}));
   std::istringstream words(first.at("reproduce").get<std::string>());
   std::vector<std::string> arguments;
   for (std::string word; words >> word;) arguments.push_back(word);
@@ -152,8 +155,8 @@ TEST_F(BenchTest, TheReproduceLineMeasuresTheSame) {
   arguments.push_back("--json");
   const auto again = run_program(arguments);
   ASSERT_EQ(again.exit_code, 0) << again.err;
-  for (const char* key :
-       {"model", "granularity", "input", "threads", "isa", "rate", "macs_ratio", "repeat", "reproduce"}) {
+  for (const char* key : {"model", "granularity", "input", "threads", "isa", "rate", "macs_ratio", "features",
+                          "repeat", "reproduce"}) {
     EXPECT_EQ(again.json().at(key), first.at(key)) << key;
   }
 }
@@ -309,6 +312,12 @@ INSTANTIATE_TEST_SUITE_P(
                     WrongBench{"ImagesOfAnArchitecture", {"resnet18", "--images", "."}, "model file"},
                     WrongBench{"ArchTwice", {"resnet18", "--arch", "resnet50"}, "--arch"},
                     WrongBench{"Static", {"resnet18", "--granularity", "static"}, "granularity"},
+                    WrongBench{"BaselineOfABackbone",
+                               {"resnet18", "--classes", "0", "--rate", "0.5", "--baseline", "onednn"},
+                               "leave out --baseline"},
+                    WrongBench{"MapsAlone", {"resnet18", "--maps", "layer1"}, "--features"},
+                    WrongBench{"UnknownMap", {"resnet18", "--features", "--maps", "C2"}, "stem, layer1"},
+                    WrongBench{"MapsOfASweep", {"resnet18", "--features", "--sweep", "d"}, "--features"},
                     WrongBench{"NoRepeat", {"resnet18", "--repeat", "0"}, "--repeat"},
                     WrongBench{"UnreachableMacs", {"resnet18", "--macs", "0.01"}, "MAC ratios from"}),
     [](const auto& use) { return std::string(use.param.name); });

@@ -4,6 +4,7 @@
 #include "base/random.h"
 #include "fixtures.h"
 #include "formats/npy.h"
+#include "formats/safetensors.h"
 #include "lasnet/engine.h"
 #include "program.h"
 
@@ -108,6 +109,75 @@ TEST_F(ForwardTest, AWronglyShapedMaskIsRefused) {
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.err, HasSubstr("layer1.0"));
   EXPECT_FALSE(std::filesystem::exists(folder_.path("y.npy")));
+}
+
+TEST_F(ForwardTest, WritesTheLibrarysMaps) {
+  const auto result = forward({"--features", folder_.path("maps")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  Session session(tiny_model());
+  RunOptions options;
+  for (const FeatureSpec& feature : feature_specs(session.spec())) options.features.push_back(feature.name);
+  const Result library = session.run(input_, options);
+  ASSERT_EQ(library.features.size(), 5u);
+  for (const auto& [name, map] : library.features)
+    expect_near(load_npy_f32(folder_.path("maps/" + name + ".npy")), map);
+  expect_near(load_npy_f32(folder_.path("y.npy")), library.logits);
+
+  const auto some = run_program({"forward", model_, "--input", folder_.path("x.npy"), "--features",
+                                 folder_.path("some"), "--maps", "layer4,layer2", "--map-layout", "nhwc"});
+  ASSERT_EQ(some.exit_code, 0) << some.err;
+  EXPECT_THAT(some.err, HasSubstr("maps of layer2, layer4"));
+  options = {.features = {"layer2", "layer4"}, .feature_layout = MapLayout::nhwc};
+  for (const auto& [name, map] : session.run(input_, options).features)
+    expect_near(load_npy_f32(folder_.path("some/" + name + ".npy")), map);
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("some/stem.npy")));
+}
+
+TEST_F(ForwardTest, WrongUseOfMapsSaysSoAndWritesNothing) {
+  const auto unknown = forward({"--features", folder_.path("maps"), "--maps", "layer1,layer5"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.err, HasSubstr("--maps: feature 'layer5'"));
+  EXPECT_THAT(unknown.err, HasSubstr("stem, layer1, layer2, layer3, layer4"));
+  const auto layout = forward({"--features", folder_.path("maps"), "--map-layout", "chw"});
+  EXPECT_EQ(layout.exit_code, 2);
+  EXPECT_THAT(layout.err, HasSubstr("expected nchw or nhwc"));
+  const auto alone = forward({"--maps", "layer1"});
+  EXPECT_EQ(alone.exit_code, 2);
+  EXPECT_THAT(alone.err, HasSubstr("--features"));
+  const auto nothing = run_program({"forward", model_, "--input", folder_.path("x.npy")});
+  EXPECT_EQ(nothing.exit_code, 2);
+  EXPECT_THAT(nothing.err, HasSubstr("expected --output, --features or --masks"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("y.npy")));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path("maps")));
+}
+
+/// Weights without a classifier describe a backbone: it has maps, and no class.
+TEST_F(ForwardTest, ABackboneHasMapsAlone) {
+  Model plain = tiny_model({});
+  std::erase_if(plain.weights, [](const auto& entry) { return entry.first.starts_with("fc."); });
+  const std::string weights = folder_.path("plain.safetensors"), model = folder_.path("backbone.safetensors");
+  write_safetensors({plain.weights, {}}, weights, DType::f32);
+  const auto converted = run_program({"convert", weights, model, "--arch", "resnet18", "--width", "0.125",
+                                      "--stem", "small", "--granularity", "4-4-2-1"});
+  ASSERT_EQ(converted.exit_code, 0) << converted.err;
+  EXPECT_THAT(converted.out, HasSubstr("classes  none: a backbone"));
+  EXPECT_THAT(run_program({"inspect", model}).out, HasSubstr("classes        none: a backbone"));
+  EXPECT_EQ(load_model(model).spec.arch.classes, 0);
+
+  const auto maps = run_program({"forward", model, "--input", folder_.path("x.npy"), "--features",
+                                 folder_.path("maps"), "--maps", "layer4"});
+  ASSERT_EQ(maps.exit_code, 0) << maps.err;
+  Session session(load_model(model));
+  expect_near(load_npy_f32(folder_.path("maps/layer4.npy")),
+              session.run(input_, {.features = {"layer4"}}).features.at("layer4"));
+
+  const auto logits =
+      run_program({"forward", model, "--input", folder_.path("x.npy"), "--output", folder_.path("y.npy")});
+  EXPECT_EQ(logits.exit_code, 2);
+  EXPECT_THAT(logits.err, HasSubstr("backbone without a classifier"));
+  const auto run = run_program({"run", model, folder_.path("photo.jpg")});
+  EXPECT_EQ(run.exit_code, 1);
+  EXPECT_THAT(run.err, HasSubstr("backbone without a classifier"));
 }
 
 TEST_F(ForwardTest, AMissingOrEmptyMaskFolderIsRefused) {

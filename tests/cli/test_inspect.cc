@@ -83,6 +83,21 @@ TEST_F(InspectTest, AnArchitectureNeedsNoFile) {
   EXPECT_THAT(text.out, HasSubstr("classes        7"));
 }
 
+TEST_F(InspectTest, MapsAndDilatedStages) {
+  const auto maps = report_of({"inspect", "resnet50"}).at("maps");
+  ASSERT_EQ(maps.size(), 5u);
+  EXPECT_EQ(maps.at(2), (nlohmann::json{{"name", "layer2"}, {"channels", 512}, {"stride", 8}}));
+  const auto dilated = report_of({"inspect", "resnet50", "--dilated-stages", "2"});
+  EXPECT_EQ(dilated.at("arch").at("dilated_stages"), 2);
+  EXPECT_EQ(dilated.at("maps").at(4).at("stride"), 8);
+  EXPECT_THAT(run_program({"inspect", "resnet50", "--dilated-stages", "2"}).out,
+              HasSubstr("layer4 (2048 channels, 1/8)"));
+  const auto refused = run_program({"inspect", "resnet18", "--dilated-stages", "1"});
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.err, HasSubstr("bottleneck"));
+  EXPECT_EQ(run_program({"inspect", "resnet50", "--dilated-stages", "4"}).exit_code, 2);
+}
+
 TEST_F(InspectTest, AFileWithoutDescriptionNeedsAnArchitecture) {
   const Model model = tiny_model({});
   const auto path = folder_.path("plain.safetensors");

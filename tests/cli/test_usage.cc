@@ -130,7 +130,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongUse{"ConvertToPth", {"convert", "m.pth", "out.pth"}, ".safetensors"},
         WrongUse{"ConvertUnknownType", {"convert", "m.pth", "o.safetensors", "--dtype", "int8"}, "int8"},
         WrongUse{"UnknownPool", {"inspect", "m", "--se", "some"}, "some"},
-        WrongUse{"ClassesZero", {"inspect", "m", "--classes", "0"}, "0 classes"},
+        WrongUse{"ClassesNegative", {"inspect", "m", "--classes=-1"}, "-1 classes"},
         WrongUse{"ClassesMissing", {"inspect", "m", "--classes", "none.txt"}, "none.txt"},
         WrongUse{"EvalWithoutFolder", {"eval", "m"}, "DIR"}),
     [](const auto& use) { return std::string(use.param.name); });

@@ -276,6 +276,60 @@ DEVICE_TEST(NamesTheLayerThatLeavesTheFiniteNumbers) {
   }
 }
 
+void expect_features_of_the_cpu(const NetworkCase& c) {
+  SCOPED_TRACE(std::string(c.architecture) + " " + to_string(c.precision));
+  const Model model = test::random_model(config(c.architecture, c.granularity), 36);
+  const Tensor x = test::random_input(c.images, c.size, 37);
+  Session cpu(model), session(model, {.backend = Backend::cuda, .precision = c.precision});
+  const MaskSet masks = test::masks_of(cpu.run(x).trace);
+  RunOptions options{.force_masks = &masks};
+  const Tensor logits = session.run(x, options).logits;
+  std::vector<std::string> all;
+  for (const FeatureSpec& feature : feature_specs(model.spec)) all.push_back(feature.name);
+  for (const MapLayout layout : {MapLayout::nchw, MapLayout::nhwc}) {
+    for (const bool dense : {false, true}) {
+      options.features = all;
+      options.feature_layout = layout;
+      options.dense = dense;
+      const FeatureMaps expected = cpu.run(x, options).features;
+      for (const bool time_blocks : {false, true}) {  // as a graph, and kernel by kernel
+        options.time_blocks = time_blocks;
+        const FeatureMaps got = session.run(x, options).features;
+        ASSERT_EQ(got.size(), all.size());
+        for (const auto& [name, map] : got) {
+          EXPECT_EQ(map.shape, expected.at(name).shape);
+          EXPECT_LE(test::relative_error(map, expected.at(name)), logits_tolerance(c.precision)) << name;
+        }
+        options.features = {all[2], all[4]};
+        const FeatureMaps two = session.run(x, options).features;
+        EXPECT_THAT(two, testing::ElementsAre(testing::Pair(all[2], got.at(all[2])),
+                                              testing::Pair(all[4], got.at(all[4]))));
+        options.features = all;
+      }
+    }
+  }
+  EXPECT_EQ(session.run(x, {.force_masks = &masks}).logits, logits);
+}
+
+DEVICE_TEST(FeaturesAreThoseOfTheCpu) {
+  expect_features_of_the_cpu({"resnet18", "3-5-2-9", {49, 67}, 3});
+  expect_features_of_the_cpu({"regnet_y_400mf", "4-3-2-1", {33, 48}, 2, Precision::bf16});
+  expect_features_of_the_cpu({"resnet18", "4-4-2-1", {33, 64}, 2, Precision::fp16});
+}
+
+DEVICE_TEST(ABackboneHasMapsAndNoLogits) {
+  ArchConfig arch = config("resnet18", "4-4-2-1");
+  arch.classes = 0;
+  const Model model = test::random_model(arch, 38);
+  const Tensor x = test::random_input(2, {48, 64}, 39);
+  const RunOptions options{.features = {"layer4"}};
+  const Result expected = Session(model).run(x, options);
+  const Result got = Session(model, {.backend = Backend::cuda}).run(x, options);
+  EXPECT_EQ(got.logits, Tensor({2, 0}));
+  EXPECT_LE(test::relative_error(got.features.at("layer4"), expected.features.at("layer4")),
+            logits_tolerance(Precision::fp32));
+}
+
 /// Small enough for tools that slow every instruction down a hundred times.
 DEVICE_TEST(SmallestNetworkUnderEverySchedule) {
   const BlockSchedule plans[] = {{.masker = MaskerSchedule::separate},
@@ -298,6 +352,14 @@ DEVICE_TEST(SmallestNetworkUnderEverySchedule) {
       }
     }
   }
+}
+
+DEVICE_TEST(RefusesDilatedStages) {
+  ArchConfig arch = config("resnet50", "4-4-2-1");
+  arch.dilated_stages = 2;
+  const Model model = test::random_model(arch, 40);
+  EXPECT_THAT([&] { Session(model, {.backend = Backend::cuda}); },
+              testing::ThrowsMessage<Error>(testing::HasSubstr("2 dilated stages")));
 }
 
 DEVICE_TEST(RefusesAnInstructionSet) {

@@ -47,6 +47,24 @@ TEST(CudaPools, AgreeWithTheReference) {
   }
 }
 
+TEST(CudaFeatures, AreMapsWithoutBordersAndPadding) {
+  Random random(13);
+  for (Precision precision : kPrecisions) {
+    for (MapSize size : {MapSize{16, 16}, MapSize{7, 10}, MapSize{1, 1}}) {
+      for (int channels : {8, 44}) {
+        Map map(random_tensor({2, size.height, size.width, channels}, random), precision);
+        const Tensor pixels = map.tensor(), planes = reference::nhwc_to_nchw(pixels);
+        std::vector<float> got(static_cast<size_t>(pixels.size()));
+        Stream stream;
+        copy_feature(stream, precision, {map.device(), got.data(), 2, 1, channels});
+        EXPECT_EQ(got, pixels.data);
+        copy_feature(stream, precision, {map.device(), got.data(), 2, size.pixels(), 1});
+        EXPECT_EQ(got, planes.data);
+      }
+    }
+  }
+}
+
 TEST(CudaStem, ImagesBecomeBorderedMaps) {
   Random random(7);
   Tensor x = random_tensor({2, 3, 9, 11}, random);

@@ -203,7 +203,7 @@ void expect_priced(const ProgramCase& c, bool dense, const std::vector<Launch>& 
     EXPECT_EQ(names_of(rows), rows_of(program));
     for (const OperatorLatency& row : rows) EXPECT_GT(row.seconds, 0) << row.name;
   }
-  const cuda::BlockProgram head = cuda::head_program();
+  const cuda::BlockProgram head = cuda::head_program(spec);
   expect_program(head, launches, c.context.precision, images);
   EXPECT_TRUE(launches.is_at_end());
   std::vector<std::string> fixed = rows_of(stem);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""scripts/export_onnx.py: the exported network has the logits of lasnet's own static run.
+"""scripts/export_onnx.py: the exported network has the logits and maps of lasnet's own static run.
 
     tests/export/test_export_onnx.py LASNET WORK
 
@@ -32,7 +32,7 @@ import export_onnx  # noqa: E402
 
 SIZE = (72, 88)
 BATCH = 2
-TOLERANCE = 1e-4  # of the largest logit: rounding through a whole network
+TOLERANCE = 1e-4  # of an output's largest value: rounding through a whole network
 
 # What is exported: arguments of `lasnet bench` that make the network, and the type of the stored values.
 NETWORKS = {
@@ -77,39 +77,37 @@ OPERATORS = {
 
 
 def evaluate(graph, x):
-    """The output of an ONNX graph, in float64."""
+    """The outputs of an ONNX graph, in float64."""
     values = {tensor.name: numpy_helper.to_array(tensor).astype(np.float64) for tensor in graph.initializer}
     values[graph.input[0].name] = x.astype(np.float64)
     for node in graph.node:
         attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
         values[node.output[0]] = OPERATORS[node.op_type](*(values[name] for name in node.input), **attributes)
-    return values[graph.output[0].name]
+    return [values[output.name] for output in graph.output]
 
 
 def lasnet(program, *arguments):
     subprocess.run([program, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
-def static_logits(program, network, folder, x):
-    """Of lasnet: every mask forced to ones."""
+def static_outputs(program, network, folder, x):
+    """Of lasnet, every mask forced to ones: the logits, and all maps by name."""
     np.save(folder / "x.npy", x)
     forward = ["forward", network, "--input", folder / "x.npy", "--output", folder / "y.npy"]
     lasnet(program, *forward, "--masks", folder / "masks")
     for path in (folder / "masks").iterdir():
         np.save(path, np.ones_like(np.load(path)))
-    lasnet(program, *forward, "--force-masks", folder / "masks")
-    return np.load(folder / "y.npy")
+    lasnet(program, *forward, "--force-masks", folder / "masks", "--features", folder / "maps")
+    maps = {path.stem: np.load(path) for path in sorted((folder / "maps").iterdir())}
+    return np.load(folder / "y.npy"), maps
 
 
-def exported(network, folder):
-    """The network as ONNX, for SIZE: the exporter itself writes square inputs."""
+def exported(network, folder, features):
+    """The network as ONNX, for SIZE."""
     path = folder / "network.onnx"
-    side = export_onnx.export(network, path, size=96, batch=BATCH)
+    assert export_onnx.export(network, path, SIZE, BATCH, features) == SIZE
     model = onnx.load(str(path))
-    assert [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == [BATCH, 3, side, side]
-    for dimension, extent in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], SIZE):
-        dimension.dim_value = extent
-    onnx.checker.check_model(model)
+    assert [d.dim_value for d in model.graph.input[0].type.tensor_type.shape.dim] == [BATCH, 3, *SIZE]
     return model
 
 
@@ -120,21 +118,25 @@ def check(program, name, folder):
     network = folder / "network.safetensors"
     lasnet(program, "convert", folder / "made.safetensors", network, "--dtype", dtype)
     x = np.random.default_rng(1).standard_normal((BATCH, 3, *SIZE)).astype(np.float32)
-    expected = static_logits(program, network, folder, x)
-    model = exported(network, folder)
+    logits, maps = static_outputs(program, network, folder, x)
+    expected = {"logits": logits, **maps}
+    model = exported(network, folder, list(maps))
 
     runs = {"definitions": evaluate(model.graph, x)}
     if onnxruntime:
         session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-        runs["ONNX Runtime"] = session.run(None, {"input": x})[0]
-    scale = np.abs(expected).max()
+        runs["ONNX Runtime"] = session.run(None, {"input": x})
     failures = 0
-    for runner, logits in runs.items():
-        error = np.abs(logits - expected).max() / scale if logits.shape == expected.shape else math.inf
-        good = error <= TOLERANCE  # false for NaN
+    for runner, outputs in runs.items():
+        errors = [relative_error(got, wanted) for got, wanted in zip(outputs, expected.values(), strict=True)]
+        good = all(error <= TOLERANCE for error in errors)  # false for NaN
         failures += not good
-        print(f"{name}, {dtype}, by {runner}: {'ok' if good else 'FAILED'}, {error:.1e} of the largest logit")
+        print(f"{name}, {dtype}, by {runner}: {'ok' if good else 'FAILED'}, {max(errors):.1e} of the largest value")
     return failures
+
+
+def relative_error(got, wanted):
+    return np.abs(got - wanted).max() / np.abs(wanted).max() if got.shape == wanted.shape else math.inf
 
 
 def main():

@@ -41,13 +41,13 @@ std::vector<uint8_t> random_patches(const PatchGrid& grid, Random& random) {
 
 /// method.md section 2.3, literally.
 std::vector<uint8_t> brute_force_dilation(const std::vector<uint8_t>& mask, MapSize output, int stride,
-                                          MapSize input) {
+                                          MapSize input, int dilation) {
   std::vector<uint8_t> dilated(input.pixels());
   for (int64_t y = 0; y < output.height; ++y) {
     for (int64_t x = 0; x < output.width; ++x) {
       for (int64_t dy = -1; dy <= 1 && mask[y * output.width + x]; ++dy) {
         for (int64_t dx = -1; dx <= 1; ++dx) {
-          int64_t v = stride * y + dy, u = stride * x + dx;
+          int64_t v = stride * y + dilation * dy, u = stride * x + dilation * dx;
           if (v >= 0 && v < input.height && u >= 0 && u < input.width) dilated[v * input.width + u] = 1;
         }
       }
@@ -119,9 +119,11 @@ TEST(Dilation, AgreesWithBruteForce) {
         MapSize input{c.map.height * stride - odd, c.map.width * stride - odd};
         std::vector<uint8_t> mask(c.map.pixels());
         expand_patches({c.map, c.granularity}, random_patches({c.map, c.granularity}, random), mask);
-        std::vector<uint8_t> dilated(input.pixels(), 7);
-        dilate_mask(mask, c.map, stride, input, dilated);
-        EXPECT_EQ(dilated, brute_force_dilation(mask, c.map, stride, input));
+        for (int dilation : {1, 2, 4}) {
+          std::vector<uint8_t> dilated(input.pixels(), 7);
+          dilate_mask(mask, c.map, stride, input, dilated, dilation);
+          EXPECT_EQ(dilated, brute_force_dilation(mask, c.map, stride, input, dilation));
+        }
       }
     }
   }
@@ -135,19 +137,30 @@ Pairs to_pairs(PixelPairs list) {
   return pairs;
 }
 
+/// A map with its border.
+struct Bordered {
+  MapSize map;
+  int64_t border = 1;
+
+  int64_t index(int64_t image, int64_t y, int64_t x) const {
+    return bordered_index(map, image, y, x, border);
+  }
+};
+
 /// Pairs of the pixels whose flag is `wanted`, pixel by pixel.
-void append_expected(const std::vector<uint8_t>& flags, uint8_t wanted, MapSize in, int stride, MapSize out,
+void append_expected(const std::vector<uint8_t>& flags, uint8_t wanted, MapSize in, int stride, Bordered out,
                      int64_t image, Pairs& pairs) {
-  for (int64_t y = 0; y < out.height; ++y) {
-    for (int64_t x = 0; x < out.width; ++x) {
-      if (flags[y * out.width + x] != wanted) continue;
-      pairs.emplace_back(bordered_index(in, image, y * stride, x * stride), bordered_index(out, image, y, x));
+  for (int64_t y = 0; y < out.map.height; ++y) {
+    for (int64_t x = 0; x < out.map.width; ++x) {
+      if (flags[y * out.map.width + x] != wanted) continue;
+      pairs.emplace_back(bordered_index(in, image, y * stride, x * stride), out.index(image, y, x));
     }
   }
 }
 
 struct BlockCase {
   int first_stride, second_stride;  // of convs[0], convs[1]
+  int dilation = 1;                 // of convs[1]
 };
 
 /// A block whose maps are as odd as they can be: one pixel short of the strides' multiples.
@@ -161,20 +174,20 @@ BlockGeometry geometry_of(const MapCase& c, BlockCase strides, bool odd) {
   geometry.middle = before(geometry.output, strides.second_stride);
   geometry.input = before(geometry.middle, strides.first_stride);
   geometry.dilation_stride = strides.second_stride;
+  geometry.dilation = strides.dilation;
   geometry.grid = {c.map, c.granularity};
   return geometry;
 }
 
 /// Pairs of the pixels of patches decided `wanted`, patch by patch.
-void append_patches(const PatchGrid& grid, std::span<const uint8_t> patches, uint8_t wanted, MapSize in,
+void append_patches(const PatchGrid& grid, std::span<const uint8_t> patches, uint8_t wanted, Bordered in,
                     int stride, int64_t image, Pairs& pairs) {
   for (int64_t p = 0; p < grid.patches(); ++p) {
     if (patches[p] != wanted) continue;
     PixelRect rect = patch_pixels(grid, p / grid.cols(), p % grid.cols());
     for (int64_t y = rect.top; y < rect.bottom; ++y) {
       for (int64_t x = rect.left; x < rect.right; ++x) {
-        pairs.emplace_back(bordered_index(in, image, y * stride, x * stride),
-                           bordered_index(grid.map, image, y, x));
+        pairs.emplace_back(in.index(image, y * stride, x * stride), bordered_index(grid.map, image, y, x));
       }
     }
   }
@@ -193,12 +206,14 @@ ExpectedLists expected_lists(const BlockGeometry& g, int first_stride, const std
   for (int64_t n = 0; n < images; ++n) {
     std::vector<uint8_t> mask(g.output.pixels());
     expand_patches(g.grid, std::span(patches).subspan(n * g.grid.patches(), g.grid.patches()), mask);
-    std::vector<uint8_t> dilated = brute_force_dilation(mask, g.output, g.dilation_stride, g.middle);
-    append_expected(dilated, 1, g.input, first_stride, g.middle, n, lists.dilated);
+    std::vector<uint8_t> dilated =
+        brute_force_dilation(mask, g.output, g.dilation_stride, g.middle, g.dilation);
+    const Bordered middle{g.middle, g.dilation};
+    append_expected(dilated, 1, g.input, first_stride, middle, n, lists.dilated);
     std::span of_image = std::span(patches).subspan(n * g.grid.patches(), g.grid.patches());
-    append_patches(g.grid, of_image, 1, g.middle, g.dilation_stride, n, lists.active);
-    append_patches(g.grid, of_image, 1, g.input, stride, n, lists.projected_active);
-    append_patches(g.grid, of_image, 0, g.input, stride, n, lists.projected_inactive);
+    append_patches(g.grid, of_image, 1, middle, g.dilation_stride, n, lists.active);
+    append_patches(g.grid, of_image, 1, {g.input}, stride, n, lists.projected_active);
+    append_patches(g.grid, of_image, 0, {g.input}, stride, n, lists.projected_inactive);
     lists.dilated_counts.push_back(std::count(dilated.begin(), dilated.end(), uint8_t{1}));
     lists.active_counts.push_back(std::count(mask.begin(), mask.end(), uint8_t{1}));
   }
@@ -265,7 +280,7 @@ void check_patches(const ActiveLists& lists, const PatchGrid& grid, const std::v
   EXPECT_EQ(lists.dilated_rows.back(), lists.dilated.count());
 }
 
-const BlockCase kStrides[] = {{1, 1}, {1, 2}, {2, 1}, {2, 2}, {1, 3}};
+const BlockCase kStrides[] = {{1, 1}, {1, 2}, {2, 1}, {2, 2}, {1, 3}, {1, 1, 2}, {1, 1, 4}, {1, 2, 2}};
 
 TEST(ActiveLists, AgreeWithMasks) {
   constexpr int64_t kImages = 3;
@@ -327,14 +342,14 @@ TEST(ActiveLists, DilatedIsWhatTheSecondConvolutionReads) {
     std::set<int32_t> inside, read, written;
     for (int64_t v = 0; v < geometry.middle.height; ++v) {
       for (int64_t u = 0; u < geometry.middle.width; ++u) {
-        inside.insert(static_cast<int32_t>(bordered_index(geometry.middle, 0, v, u)));
+        inside.insert(static_cast<int32_t>(bordered_index(geometry.middle, 0, v, u, geometry.dilation)));
       }
     }
-    int64_t row = geometry.middle.width + 2;
+    int64_t row = geometry.middle.width + 2 * geometry.dilation;
     for (auto [in, out] : to_pairs(lists.active.pairs())) {
       for (int64_t dy = -1; dy <= 1; ++dy) {
         for (int64_t dx = -1; dx <= 1; ++dx) {
-          int32_t tap = static_cast<int32_t>(in + dy * row + dx);
+          int32_t tap = static_cast<int32_t>(in + geometry.dilation * (dy * row + dx));
           if (inside.count(tap) != 0) read.insert(tap);
         }
       }

@@ -126,12 +126,69 @@ TEST(Architecture, BadConfigurationsNameTheProblem) {
   EXPECT_THAT(message([] { parse_granularity("4x4"); }), testing::HasSubstr("'4x4'"));
   EXPECT_THAT(message([] { make_spec({.name = "resnet18", .width = -1}); }),
               testing::HasSubstr("width multiplier -1"));
-  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .classes = 0}); }),
-              testing::HasSubstr("0 classes"));
+  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .classes = -1}); }),
+              testing::HasSubstr("-1 classes; expected 1 to 1048576, or 0 for a backbone"));
   EXPECT_THAT(message([] {
                 make_spec({.name = "resnet18", .granularity = {4, 4, 0, 1}});
               }),
               testing::HasSubstr("granularity 0"));
+}
+
+TEST(FeatureSpecs, AreTheStemAndTheStagesByTorchvisionsNames) {
+  EXPECT_THAT(feature_specs(spec_of("resnet50")),
+              testing::ElementsAre(FeatureSpec{"stem", 64, 4, 0}, FeatureSpec{"layer1", 256, 4, 3},
+                                   FeatureSpec{"layer2", 512, 8, 7}, FeatureSpec{"layer3", 1024, 16, 13},
+                                   FeatureSpec{"layer4", 2048, 32, 16}));
+  EXPECT_THAT(feature_specs(spec_of("regnet_y_400mf")),
+              testing::ElementsAre(FeatureSpec{"stem", 32, 2, 0}, FeatureSpec{"block1", 48, 4, 1},
+                                   FeatureSpec{"block2", 104, 8, 4}, FeatureSpec{"block3", 208, 16, 10},
+                                   FeatureSpec{"block4", 440, 32, 16}));
+  const ModelSpec small = make_spec({.name = "resnet18", .stem = StemKind::small});
+  EXPECT_EQ(feature_specs(small).front(), (FeatureSpec{"stem", 64, 2, 0}));
+  EXPECT_EQ(feature_specs(small).back(), (FeatureSpec{"layer4", 512, 16, 8}));
+}
+
+/// As torchvision: the first block of a dilated stage keeps the dilation of the stage before.
+TEST(DilatedStages, ReplaceStrides) {
+  const ModelSpec spec = make_spec({.name = "resnet50", .dilated_stages = 2});
+  const auto second = [&](size_t block) { return spec.blocks[block].convs[1]; };
+  EXPECT_EQ(second(3).stride, 2);  // layer2.0
+  EXPECT_EQ(second(3).dilation, 1);
+  EXPECT_EQ(second(7).stride, 1);  // layer3.0
+  EXPECT_EQ(second(7).dilation, 1);
+  EXPECT_EQ(second(8).dilation, 2);
+  EXPECT_EQ(second(13).dilation, 2);  // layer4.0
+  EXPECT_EQ(second(15).dilation, 4);
+  EXPECT_EQ(second(15).padding(), 4);
+  EXPECT_EQ(spec.blocks[7].projection->stride, 1);
+  EXPECT_EQ(feature_specs(spec).back(), (FeatureSpec{"layer4", 2048, 8, 16}));
+  const NetworkGeometry geometry = network_geometry(spec, {97, 131});
+  EXPECT_EQ(geometry.blocks.back().output, (MapSize{13, 17}));
+  EXPECT_EQ(geometry.blocks.back().dilation, 4);
+  EXPECT_EQ(make_spec({.name = "resnet50", .dilated_stages = 3}).blocks[3].convs[1].stride, 1);
+  EXPECT_EQ(make_spec({.name = "resnet50", .dilated_stages = 1}).blocks[14].convs[1].dilation, 2);
+}
+
+TEST(DilatedStages, AreRefusedWhereTorchvisionHasNone) {
+  EXPECT_THROW(make_spec({.name = "resnet18", .dilated_stages = 1}), Error);
+  EXPECT_THROW(make_spec({.name = "regnet_y_400mf", .dilated_stages = 1}), Error);
+  EXPECT_THROW(make_spec({.name = "resnet50", .dilated_stages = 4}), Error);
+  EXPECT_THROW(make_spec({.name = "resnet50", .dilated_stages = -1}), Error);
+}
+
+/// Neither tensors nor MACs of a classifier; the rest is that of the network with one.
+TEST(Backbone, IsTheNetworkWithoutItsClassifier) {
+  const ModelSpec network = make_spec({.name = "resnet50", .classes = 10}),
+                  backbone = make_spec({.name = "resnet50", .classes = 0});
+  EXPECT_FALSE(backbone.has_head());
+  std::vector<std::string> names, expected;
+  for (const TensorSpec& tensor : required_tensors(backbone)) names.push_back(tensor.name);
+  for (const TensorSpec& tensor : required_tensors(network)) {
+    if (!tensor.name.starts_with("fc.")) expected.push_back(tensor.name);
+  }
+  EXPECT_EQ(names, expected);
+  EXPECT_EQ(static_macs(network, {64, 64}) - static_macs(backbone, {64, 64}), 2048 * 10);
+  EXPECT_FALSE(random_weights(backbone, 1).contains("fc.weight"));
 }
 
 TEST(Geometry, OddAndNonSquareInputs) {

@@ -82,6 +82,19 @@ TEST(ModelFile, RoundTripsStaticModels) {
   EXPECT_FALSE(load_model(dir / "m.safetensors").spec.arch.is_dynamic());
 }
 
+TEST(ModelFile, KeepsDilatedStagesAndABackbonesLackOfAClassifier) {
+  TemporaryDir dir;
+  const Model model = random_model(
+      {.name = "resnet50", .width = 0.125, .classes = 0, .granularity = {4, 4, 2, 1}, .dilated_stages = 2},
+      1);
+  save_model(model, dir / "m");
+  EXPECT_EQ(load_model(dir / "m").spec, model.spec);
+  EXPECT_EQ(stored_classes(dir / "m"), std::nullopt);
+  ArchConfig undilated = model.spec.arch;
+  undilated.dilated_stages = 0;
+  EXPECT_EQ(load_model(dir / "m", undilated).spec.arch, undilated);  // the weights are the same
+}
+
 TEST(ModelFile, SecondSaveIsIdentical) {
   TemporaryDir dir;
   save_model(small_model(), dir / "a");
@@ -252,12 +265,15 @@ TEST(Metadata, NamesTheKeyWithExpectedAndGot) {
       {"/architecture/width", -1.0, ".architecture: "},
       {"/architecture/width", 1e300, ".architecture: "},
       {"/architecture/classes", 2.5, ".architecture.classes: expected an integer, got 2.5"},
-      {"/architecture/classes", 0, ".architecture.classes: expected an integer from 1"},
-      {"/architecture/classes", 1ull << 63, ".architecture.classes: expected an integer from 1"},
+      {"/architecture/classes", -1, ".architecture.classes: expected an integer from 0"},
+      {"/architecture/classes", 0, "3 class names for 0 classes"},
+      {"/architecture/classes", 1ull << 63, ".architecture.classes: expected an integer from 0"},
       {"/architecture/stem", "large", ".architecture.stem: "},
       {"/architecture/granularity", "4-0-2-1", ".architecture.granularity: "},
       {"/architecture/granularity", "4-4", ".architecture: "},
       {"/architecture/granularity", {4, 4, 2, 1}, ".architecture.granularity: expected a string"},
+      {"/architecture/dilated_stages", "2", ".architecture.dilated_stages: expected an integer"},
+      {"/architecture/dilated_stages", 1, "1 dilated stages; only ResNets with bottleneck blocks"},
       {"/architecture/extra", 1, "unknown key 'extra'"},
       {"/class_names", "cat", ".class_names: expected an array, got \"cat\""},
       {"/class_names/1", 7, ".class_names[1]: expected a string, got 7"},

@@ -9,12 +9,13 @@
 namespace lasnet::test {
 namespace {
 
-BlockGeometry geometry_of(MapSize middle, int stride, int granularity) {
+BlockGeometry geometry_of(MapSize middle, int stride, int granularity, int dilation = 1) {
   const MapSize output{(middle.height + stride - 1) / stride, (middle.width + stride - 1) / stride};
   return {.input = middle,
           .middle = middle,
           .output = output,
           .dilation_stride = stride,
+          .dilation = dilation,
           .grid = {.map = output, .granularity = granularity}};
 }
 
@@ -22,16 +23,16 @@ int64_t dilated_pixels(const BlockGeometry& geometry, const std::vector<uint8_t>
   std::vector<uint8_t> mask(static_cast<size_t>(geometry.output.pixels()));
   std::vector<uint8_t> dilated(static_cast<size_t>(geometry.middle.pixels()));
   expand_patches(geometry.grid, patches, mask);
-  dilate_mask(mask, geometry.output, geometry.dilation_stride, geometry.middle, dilated);
+  dilate_mask(mask, geometry.output, geometry.dilation_stride, geometry.middle, dilated, geometry.dilation);
   return std::count(dilated.begin(), dilated.end(), uint8_t{1});
 }
 
-class EveryMask : public testing::TestWithParam<std::tuple<MapSize, int, int>> {};
+class EveryMask : public testing::TestWithParam<std::tuple<MapSize, int, int, int>> {};
 
 /// All masks of a small grid, weighted by their probability: the expectation is exact.
 TEST_P(EveryMask, HasTheExpectedDilation) {
-  const auto [middle, stride, granularity] = GetParam();
-  const BlockGeometry geometry = geometry_of(middle, stride, granularity);
+  const auto [middle, stride, granularity, dilation] = GetParam();
+  const BlockGeometry geometry = geometry_of(middle, stride, granularity, dilation);
   const auto count = static_cast<size_t>(geometry.grid.patches());
   ASSERT_LE(count, 12U);
   constexpr double kRate = 0.3;
@@ -55,10 +56,13 @@ TEST_P(EveryMask, HasTheExpectedDilation) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Grids, EveryMask,
-                         testing::Values(std::tuple(MapSize{3, 3}, 1, 1), std::tuple(MapSize{7, 5}, 1, 2),
-                                         std::tuple(MapSize{7, 6}, 2, 1), std::tuple(MapSize{8, 8}, 2, 2),
-                                         std::tuple(MapSize{9, 4}, 1, 3), std::tuple(MapSize{4, 4}, 1, 8)));
+INSTANTIATE_TEST_SUITE_P(
+    Grids, EveryMask,
+    testing::Values(std::tuple(MapSize{3, 3}, 1, 1, 1), std::tuple(MapSize{7, 5}, 1, 2, 1),
+                    std::tuple(MapSize{7, 6}, 2, 1, 1), std::tuple(MapSize{8, 8}, 2, 2, 1),
+                    std::tuple(MapSize{9, 4}, 1, 3, 1), std::tuple(MapSize{4, 4}, 1, 8, 1),
+                    std::tuple(MapSize{3, 4}, 1, 1, 2), std::tuple(MapSize{7, 6}, 1, 2, 2),
+                    std::tuple(MapSize{9, 8}, 1, 3, 4)));
 
 TEST(IndependentActivity, ProbabilitiesAndMeansAreRight) {
   for (const int granularity : {1, 2, 7, 14}) {

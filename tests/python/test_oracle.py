@@ -25,8 +25,11 @@ def test_run(program, result):
 def test_forward(program, session, x, tmp_path):
     batch = numpy.concatenate([x, x[..., ::-1]])
     numpy.save(tmp_path / "x.npy", batch)
-    program("forward", DEMO, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy", "--masks", tmp_path / "masks")
-    result = session.run(batch)
+    options = ["--output", tmp_path / "y.npy", "--masks", tmp_path / "masks", "--features", tmp_path / "maps"]
+    program("forward", DEMO, "--input", tmp_path / "x.npy", *options)
+    result = session.run(batch, features=[feature.name for feature in session.model.features])
+    for name, values in result.features.items():
+        assert numpy.array_equal(values, numpy.load(tmp_path / "maps" / f"{name}.npy"))
     assert numpy.array_equal(result.logits, numpy.load(tmp_path / "y.npy"))
     for block in result.trace.blocks:
         assert numpy.array_equal(block.mask, numpy.load(tmp_path / "masks" / f"{block.name}.npy"))

@@ -147,6 +147,66 @@ def test_forced_masks(batch, tiny_session):
         tiny_session.run(batch, force_masks=[1])
 
 
+def test_features_are_named_shaped_and_not_copied(batch, tiny, tiny_session):
+    result = tiny_session.run(batch, features=["layer3", "stem"])
+    assert list(result.features) == ["layer3", "stem"]  # as asked
+    sizes = {feature.name: (feature.channels, feature.stride) for feature in tiny.features}
+    assert list(sizes) == ["stem", "layer1", "layer2", "layer3", "layer4"]
+    for name, values in result.features.items():
+        channels, stride = sizes[name]
+        assert values.shape == (2, channels, -(-48 // stride), -(-40 // stride)) and values.dtype == numpy.float32
+        assert address(values) == address(result._handle.features()[name])
+    assert numpy.array_equal(result.logits, tiny_session.run(batch).logits)
+    assert tiny_session.run(batch).features == {}
+    pixels = tiny_session.run(batch, features=["layer3"], feature_layout="nhwc").features["layer3"]
+    assert numpy.array_equal(pixels.transpose(0, 3, 1, 2), result.features["layer3"])
+    copied = pickle.loads(pickle.dumps(result))
+    assert numpy.array_equal(copied.features["stem"], result.features["stem"])
+
+
+def test_features_outlive_everything_else(batch, tiny):
+    session = lasnet.Session(tiny, threads=1)
+    values = session.run(batch, features=["layer4"]).features["layer4"]
+    expected = values.copy()
+    session.run(numpy.zeros_like(batch), features=["layer4"])
+    session.close()
+    assert numpy.array_equal(values, expected)
+
+
+def test_features_that_are_not_there(batch, tiny_session):
+    with pytest.raises(lasnet.Error, match="feature 'layer5': .* stem, layer1, layer2, layer3, layer4"):
+        tiny_session.run(batch, features=["layer5"])
+    with pytest.raises(lasnet.Error, match="layout of maps 'chw' is unknown; expected nchw or nhwc"):
+        tiny_session.run(batch, features=["layer4"], feature_layout="chw")
+    for wrong in ("layer4", 4, [4]):
+        with pytest.raises(TypeError, match="features"):
+            tiny_session.run(batch, features=wrong)
+
+
+def test_a_backbone_has_maps_and_no_classes(batch):
+    whole = lasnet.create("resnet18", granularity="4-4-2-1", width=0.125, classes=10, stem="small")
+    backbone = lasnet.create("resnet18", granularity="4-4-2-1", width=0.125, classes=0, stem="small")
+    result = lasnet.Session(backbone, threads=1).run(batch, features=["layer4"])
+    expected = lasnet.Session(whole, threads=1).run(batch, features=["layer4"])
+    assert backbone.classes == 0 and result.logits.shape == (2, 0)
+    assert numpy.array_equal(result.features["layer4"], expected.features["layer4"])
+    with pytest.raises(lasnet.Error, match="backbone without a classifier"):
+        result.top()
+
+
+def test_dilated_stages_keep_their_maps_large(batch, tmp_path):
+    model = lasnet.create("resnet50", granularity="4-4-2-1", width=0.125, classes=0, dilated_stages=2)
+    model.save(tmp_path / "m.safetensors")
+    assert lasnet.load(tmp_path / "m.safetensors").dilated_stages == 2
+    assert [feature.stride for feature in model.features] == [4, 4, 8, 8, 8]
+    maps = lasnet.Session(model, threads=1).run(batch, features=["layer4"]).features
+    assert maps["layer4"].shape == (2, 256, 6, 5)
+    with pytest.raises(lasnet.Error, match="dilated_stages: 4; expected 0 to 3"):
+        lasnet.create("resnet50", dilated_stages=4)
+    with pytest.raises(lasnet.Error, match="only ResNets with bottleneck blocks"):
+        lasnet.create("resnet18", dilated_stages=1)
+
+
 @pytest.mark.parametrize("isa", lasnet.available_isas())
 def test_instruction_sets(isa, tiny, batch, tiny_session):
     session = lasnet.Session(tiny, threads=1, isa=isa)

@@ -4,17 +4,24 @@
 #include "formats/npy.h"
 #include "torchvision/networks.h"
 
+namespace {
+
+using namespace lasnet;
+
+void dump(const std::string& name, const std::string& dir) {
+  save_model(test::torchvision_model(name), dir + "/" + name + ".safetensors");
+  for (MapSize size : test::kTorchvisionSizes) {
+    save_npy(test::torchvision_input(size), dir + "/" + test::torchvision_case(name, size) + "_x.npy");
+  }
+}
+
+}  // namespace
+
 int main(int argc, char** argv) {
-  using namespace lasnet;
   if (argc != 2) {
     std::cerr << "usage: dump_networks DIR\n";
     return 2;
   }
-  std::string dir = argv[1];
-  for (const char* name : test::kTorchvisionNetworks) {
-    save_model(test::torchvision_model(name), dir + "/" + name + ".safetensors");
-    for (MapSize size : test::kTorchvisionSizes) {
-      save_npy(test::torchvision_input(size), dir + "/" + test::torchvision_case(name, size) + "_x.npy");
-    }
-  }
+  for (const char* name : test::kTorchvisionNetworks) dump(name, argv[1]);
+  dump(test::kDilatedNetwork, argv[1]);
 }

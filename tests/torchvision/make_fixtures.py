@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Makes data/*.npy: logits of torchvision's own ResNets and RegNets on the networks and inputs of dump_networks.
+"""Makes data/*.npy: logits and maps of torchvision's own ResNets and RegNets on the networks and inputs of
+dump_networks. Of the maps every 997th value is kept.
 
     apt-get install python3-torchvision
     python3 tests/torchvision/make_fixtures.py build/dump_networks
@@ -15,6 +16,9 @@ import tempfile
 import numpy as np
 import torch
 import torchvision
+from torchvision.models.feature_extraction import create_feature_extractor
+
+KEPT = 997  # as in networks.h
 
 
 def read_safetensors(path):
@@ -32,6 +36,14 @@ def read_safetensors(path):
     return tensors
 
 
+def feature_extractor(name, net):
+    """Torchvision's nodes whose values are the maps, in the order of feature_specs."""
+    stages = range(1, 5)
+    if name.startswith("regnet"):
+        return create_feature_extractor(net, ["stem"] + [f"trunk_output.block{i}" for i in stages])
+    return create_feature_extractor(net, ["maxpool"] + [f"layer{i}" for i in stages])
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -40,15 +52,21 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([sys.argv[1], folder], check=True)
         for weights in sorted(pathlib.Path(folder).glob("*.safetensors")):
-            net = getattr(torchvision.models, weights.stem)(num_classes=50)
+            name, *dilated = weights.stem.split("_dilated")
+            options = {"replace_stride_with_dilation": [False, True, True]} if dilated else {}
+            net = getattr(torchvision.models, name)(num_classes=50, **options)
             missing = net.load_state_dict(read_safetensors(weights), strict=False)
             assert not missing.unexpected_keys, missing
             assert all(k.endswith("num_batches_tracked") for k in missing.missing_keys), missing
             net.eval()
-            for inputs in sorted(pathlib.Path(folder).glob(f"{weights.stem}_*_x.npy")):
+            for inputs in sorted(pathlib.Path(folder).glob(f"{weights.stem}_[0-9]*_x.npy")):
+                x = torch.from_numpy(np.load(inputs))
                 with torch.no_grad():
-                    logits = net(torch.from_numpy(np.load(inputs))).numpy()
-                np.save(out / (inputs.name[: -len("_x.npy")] + ".npy"), logits)
+                    logits = net(x).numpy()
+                    maps = feature_extractor(name, net)(x).values()
+                case = inputs.name[: -len("_x.npy")]
+                np.save(out / f"{case}.npy", logits)
+                np.save(out / f"{case}_maps.npy", np.concatenate([values.numpy().ravel()[::KEPT] for values in maps]))
                 print(inputs.name, logits.shape, float(abs(logits).max()))
 
 

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "base/fail.h"
+#include "classes.h"
 #include "commands.h"
 #include "model_options.h"
 #include "output.h"
@@ -60,8 +61,10 @@ std::string to_text(const Json& facts, const Model& model) {
   const std::string maskers = facts["maskers"];
   std::string text = fmt::format("{}  {}\n", bold(facts["output"]), dim(describe(model.spec.arch)));
   text += fmt::format("from     {}\n", origin_text(facts));
-  text += fmt::format("classes  {}{}\n", model.spec.arch.classes,
-                      model.class_names.empty() ? ", without names (--classes FILE gives them)" : "");
+  text += fmt::format("classes  {}{}\n", describe_classes(model.spec),
+                      model.spec.has_head() && model.class_names.empty()
+                          ? ", without names (--classes FILE gives them)"
+                          : "");
   const Preprocessing& input = model.preprocessing;
   text += fmt::format("images   shorter side to {} px, {}; mean {}, std {}\n", input.resize,
                       input.crop > 0 ? fmt::format("centre crop {} px", input.crop) : "no crop",

@@ -244,6 +244,7 @@ void warn_of_guessing(const Model& model, const Metrics& metrics) {
 
 int eval(const EvalCommand& command) {
   const Model model = load_model(command.model);
+  require_classifier(command.model.path, model.spec);
   warn_of_undivided_maps(command.model.path, model, apply(command.input, model.preprocessing).crop);
   const ImageFolder folder = open_validation(command.data, model);
   if (command.masks != Masks::own && !model.spec.arch.is_dynamic())

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/fail.h"
+#include "classes.h"
 #include "commands.h"
 #include "lasnet/geometry.h"
 #include "model_options.h"
@@ -41,6 +42,14 @@ Json block_json(const BlockSpec& block, const BlockGeometry& geometry) {
           {"masker_parameters", parameters.maskers}};
 }
 
+/// What forward --features can write.
+Json maps_json(const ModelSpec& spec) {
+  Json maps = Json::array();
+  for (const FeatureSpec& map : feature_specs(spec))
+    maps.push_back({{"name", map.name}, {"channels", map.channels}, {"stride", map.stride}});
+  return maps;
+}
+
 Json to_json(const std::string& path, const Model& model, const NetworkGeometry& geometry) {
   const ModelSpec& spec = model.spec;
   const MapSize input = geometry.input;
@@ -63,7 +72,18 @@ Json to_json(const std::string& path, const Model& model, const NetworkGeometry&
           {"masker_parameters", parameters.maskers},
           {"macs", static_macs(spec, input)},
           {"fixed_macs", fixed_macs(spec, geometry)},
+          {"maps", maps_json(spec)},
           {"blocks", blocks}};
+}
+
+/// "stem (64 channels, 1/4), ...".
+std::string describe_maps(const Json& maps) {
+  std::vector<std::string> texts;
+  for (const Json& map : maps) {
+    texts.push_back(fmt::format("{} ({} channels, 1/{})", map["name"].get<std::string>(),
+                                map["channels"].get<int>(), map["stride"].get<int>()));
+  }
+  return fmt::format("{}", fmt::join(texts, ", "));
 }
 
 std::string block_table(const Json& facts) {
@@ -143,7 +163,9 @@ std::string to_text(const Model& model, const Json& facts) {
   const int crop = preprocessing["crop"];
   std::string text = fmt::format("{}  {}\n\n", bold(facts["model"]), dim(describe(model.spec.arch)));
   text += fmt::format("stem           {}\n", facts["arch"]["stem"].get<std::string>());
-  text += fmt::format("classes        {}{}\n", model.spec.arch.classes, describe_names(model.class_names));
+  text += fmt::format("classes        {}{}\n", describe_classes(model.spec),
+                      model.spec.has_head() ? describe_names(model.class_names) : "");
+  text += fmt::format("maps           {}\n", describe_maps(facts["maps"]));
   text +=
       fmt::format("preprocessing  shorter side to {} px, {}; mean {}, std {}\n", model.preprocessing.resize,
                   crop > 0 ? fmt::format("centre crop {} x {}", crop, crop) : "no crop",

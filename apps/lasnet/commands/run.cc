@@ -178,6 +178,7 @@ ImageReport report_photo(const RunCommand& command, const Model& model, const Pr
 
 int run(const RunCommand& command) {
   const Model model = load_model(command.model);
+  require_classifier(command.model.path, model.spec);
   if (!command.overlay.empty() && !model.spec.arch.is_dynamic()) {
     fail("--overlay: {} is a static network, which has no masks to draw", command.model.path);
   }

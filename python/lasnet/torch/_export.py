@@ -42,6 +42,8 @@ def export(
     training: a dict of facts about the training, free in form; `lasnet inspect` shows it.
     dtype: torch.float32, float16 or bfloat16, as which the values are stored.
 
+    A network whose `fc` is Identity is a backbone: its file has no classifier, and the engine returns its maps.
+
     Maskers are written with what stands before them folded in. Raises ValueError, before anything is written, on values
     that are not finite, and on names and preprocessing that do not fit.
     """
@@ -50,8 +52,6 @@ def export(
     network = next((module for module in net.modules() if isinstance(module, DynamicNetwork)), None)
     if network is None:
         raise ValueError(f"net: {type(net).__name__} holds no whole dynamic network (lasnet.torch.dynamic)")
-    if not isinstance(network.fc, nn.Linear) or network.fc.bias is None:
-        raise ValueError(f"net: its classifier 'fc' is {type(network.fc).__name__}; expected Linear with a bias")
     metadata = _metadata(network, classes, preprocessing, training)
     _write(path, _tensors(network, dtype), {"lasnet": json.dumps(metadata, allow_nan=False)})
 
@@ -77,18 +77,28 @@ def _tensors(network: Any, dtype: torch.dtype) -> dict[str, Tensor]:
     return tensors
 
 
+def _count_classes(network: Any) -> int:
+    """Outputs of the classifier; 0 of a backbone."""
+    if isinstance(network.fc, nn.Identity):
+        return 0
+    if not isinstance(network.fc, nn.Linear) or network.fc.bias is None:
+        kind = type(network.fc).__name__
+        raise ValueError(f"net: its classifier 'fc' is {kind}; expected Linear with a bias, or Identity for none")
+    return network.fc.out_features
+
+
 def _metadata(
     network: Any, classes: Sequence[str] | None, preprocessing: Any, training: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    architecture, names = network.architecture, list(classes or [])
-    if names and len(names) != network.fc.out_features:
-        raise ValueError(f"classes: expected {network.fc.out_features} names, one per logit, got {len(names)}")
+    architecture, names, count = network.architecture, list(classes or []), _count_classes(network)
+    if names and len(names) != count:
+        raise ValueError(f"classes: expected {count} names, one per logit, got {len(names)}")
     if not all(isinstance(name, str) for name in names):
         raise TypeError("classes: expected strings")
     description = {
         "name": architecture.name,
         "width": architecture.width,
-        "classes": network.fc.out_features,
+        "classes": count,
         "stem": architecture.stem,
         "granularity": "-".join(map(str, architecture.granularity)),
     }

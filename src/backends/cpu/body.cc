@@ -31,7 +31,8 @@ CpuBody::CpuBody(const CpuExecutable& executable, size_t index, BlockMemory& mem
 
 void CpuBody::check(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels) const {
   if (!check_finite_) return;
-  lasnet::check_finite({conv.name, out.data.data(), out.pitch, conv.out_channels, out.size, pixels});
+  lasnet::check_finite(
+      {conv.name, out.data.data(), out.pitch, conv.out_channels, out.size, pixels, out.border});
 }
 
 void CpuBody::convolve(const ConvCall& call) {

@@ -16,6 +16,7 @@ CpuConv compile_conv(const ConvSpec& spec, const Weights& weights, int64_t pitch
 }
 
 PackedConv compile_head(const ModelSpec& spec, const Weights& weights, const CpuKernels& kernels) {
+  if (!spec.has_head()) return {};
   Tensor weight = weights.at(spec.head_name + ".weight");
   weight.shape = {spec.arch.classes, spec.features, 1, 1};
   return pack_conv({weight, weights.at(spec.head_name + ".bias").data}, kernels);

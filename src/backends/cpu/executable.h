@@ -60,7 +60,7 @@ class CpuExecutable final : public Executable {
   const CpuKernels& kernels_;
   CpuConv stem_;
   std::vector<CpuBlock> blocks_;
-  PackedConv head_;
+  PackedConv head_;  ///< empty without one
   NetworkSchedule plan_;
 };
 

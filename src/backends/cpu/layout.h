@@ -11,7 +11,7 @@ constexpr int64_t map_pitch(int64_t channels) { return round_up(channels, 16); }
 
 /// Whether a kernel row of the convolution is one contiguous run of a map of this pitch.
 inline bool merges_rows(const ConvSpec& conv, int64_t pitch) {
-  return conv.kernel > 1 && conv.groups == 1 && pitch == conv.in_channels;
+  return conv.kernel > 1 && conv.groups == 1 && conv.dilation == 1 && pitch == conv.in_channels;
 }
 
 }  // namespace lasnet

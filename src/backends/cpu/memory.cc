@@ -54,20 +54,26 @@ void CpuMemory::grow(AlignedBuffer& buffer, int64_t floats) {
   buffer = new_buffer(floats);
 }
 
-CpuMap* CpuMemory::new_map(MapSize size, int64_t channels) {
-  maps_.push_back({size, map_pitch(channels), new_buffer(CpuMap::floats(size, channels, images_))});
+CpuMap* CpuMemory::new_map(MapSize size, int64_t channels, int64_t border) {
+  const int64_t pitch = map_pitch(channels);
+  maps_.push_back({size, border, pitch, new_buffer(bordered_pixels(size, images_, border) * pitch)});
   return &maps_.back();
 }
 
-CpuMap* CpuMemory::scratch_map(size_t role, MapSize size, int64_t channels) {
-  CpuMap*& map = scratch_[{role, size.height, size.width, channels}];
-  if (map == nullptr) map = new_map(size, channels);
+CpuMap* CpuMemory::scratch_map(size_t role, MapSize size, int64_t channels, int64_t border) {
+  CpuMap*& map = scratch_[{role, size.height, size.width, channels, border}];
+  if (map == nullptr) map = new_map(size, channels, border);
   return map;
 }
 
 BlockLists* CpuMemory::shared_lists(const BlockGeometry& geometry, const ListOptions& options) {
-  ListKey key{geometry.input.height, geometry.input.width,      geometry.middle.height,
-              geometry.middle.width, geometry.grid.granularity, options};
+  ListKey key{geometry.input.height,
+              geometry.input.width,
+              geometry.middle.height,
+              geometry.middle.width,
+              geometry.grid.granularity,
+              geometry.dilation,
+              options};
   auto [entry, is_new] = lists_.try_emplace(key);
   if (is_new) {
     ActiveListBuilder builder(geometry, options, images_);
@@ -154,9 +160,11 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
   CpuMap* in = x;
   for (size_t i = 0; i < compiled.convs.size(); ++i) {
     const CpuConv& conv = compiled.convs[i];
-    block.taps.push_back(tap_offsets(conv.spec.kernel, in->row_pixels(), in->pitch, conv.merge_rows));
+    block.taps.push_back(
+        tap_offsets(conv.spec.kernel, in->row_pixels(), in->pitch, conv.merge_rows, conv.spec.dilation));
     if (i + 1 == compiled.convs.size()) break;
-    in = scratch_map(i, i == 0 ? geometry.middle : geometry.output, conv.spec.out_channels);
+    in = i == 0 ? scratch_map(i, geometry.middle, conv.spec.out_channels, geometry.dilation)
+                : scratch_map(i, geometry.output, conv.spec.out_channels);
     block.inner.push_back(in);
   }
   for (const auto& body : block.program.bodies) {
@@ -186,6 +194,7 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
 }
 
 void CpuMemory::plan_head(const CpuExecutable& executable) {
+  if (!executable.spec().has_head()) return;
   pooled = new_buffer(images_ * executable.padded(executable.spec().features));
   logits = new_buffer(images_ * executable.head().out_channels);
   head_pixels.reserve(images_, images_);

@@ -17,13 +17,11 @@ namespace lasnet {
 /// A bordered NHWC map. The border is zero from allocation and no kernel writes it.
 struct CpuMap {
   MapSize size;
+  int64_t border = 1;
   int64_t pitch = 0;
   AlignedBuffer data;
 
-  static int64_t floats(MapSize size, int64_t channels, int64_t images) {
-    return bordered_pixels(size, images) * map_pitch(channels);
-  }
-  int64_t row_pixels() const { return size.width + 2; }
+  int64_t row_pixels() const { return size.width + 2 * border; }
 };
 
 /// Sums of a map over the cells of a grid. PatchSumUse says who makes them and keeps them up to date.
@@ -110,8 +108,8 @@ class CpuMemory {
   AlignedBuffer new_buffer(int64_t floats);
   /// Makes a buffer that blocks share large enough for another.
   void grow(AlignedBuffer& buffer, int64_t floats);
-  CpuMap* new_map(MapSize size, int64_t channels);
-  CpuMap* scratch_map(size_t role, MapSize size, int64_t channels);
+  CpuMap* new_map(MapSize size, int64_t channels, int64_t border = 1);
+  CpuMap* scratch_map(size_t role, MapSize size, int64_t channels, int64_t border = 1);
   BlockLists* shared_lists(const BlockGeometry& geometry, const ListOptions& options);
   PatchSums* sums_of(const CpuMap& map, int cell, int channels);
   void plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMemory& block);
@@ -122,9 +120,10 @@ class CpuMemory {
   void list_stem_pixels(const CpuExecutable& executable, const NetworkGeometry& geometry);
   void list_last_pixels();
 
-  using ListKey =  // maps, granularity
-      std::tuple<int64_t, int64_t, int64_t, int64_t, int, ListOptions>;
-  using ScratchKey = std::tuple<size_t, int64_t, int64_t, int64_t>;  // role, height, width, channels
+  using ListKey =  // maps, granularity, dilation
+      std::tuple<int64_t, int64_t, int64_t, int64_t, int, int, ListOptions>;
+  using ScratchKey =  // role, height, width, channels, border
+      std::tuple<size_t, int64_t, int64_t, int64_t, int64_t>;
 
   int64_t images_;
   Pass pass_;

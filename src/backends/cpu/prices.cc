@@ -474,6 +474,7 @@ std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometr
                                     static_cast<double>(geometry.trunk.pixels() * spec.stem.out_channels) /
                                     kKilo * per_thread;
   }
+  if (!spec.has_head()) return operators;
   OperatorWork& head_pool = operators.emplace_back(OperatorWork{.name = "head_pool"});
   head_pool[WorkUnit::channel_value] =
       images * static_cast<double>(geometry.blocks.back().output.pixels() * spec.features) / kKilo *

@@ -4,6 +4,7 @@
 
 #include "backends/cpu/body.h"
 #include "backends/cpu/conv.h"
+#include "backends/cpu/features.h"
 #include "backends/cpu/masking.h"
 #include "base/stopwatch.h"
 #include "engine/check_finite.h"
@@ -55,9 +56,17 @@ void CpuRunner::run(const RunRequest& request, Result& result) {
   Stopwatch watch(request.time);
   TraceBuilder trace(executable_->spec(), request, result.trace);
   run_stem(request, memory);
-  for (size_t i = 0; i < memory.blocks.size(); ++i) run_block(i, request, memory, trace);
+  for (size_t i = 0; i < memory.blocks.size(); ++i) {
+    return_map(*memory.blocks[i].x, i, request);
+    run_block(i, request, memory, trace);
+  }
+  return_map(*memory.blocks.back().y, memory.blocks.size(), request);
   run_head(request, memory, result.logits);
   trace.finish(watch.seconds());
+}
+
+void CpuRunner::return_map(const CpuMap& map, size_t blocks, const RunRequest& request) {
+  if (Tensor* to = request.feature(blocks)) copy_map(map, request.feature_layout, loops_, *to);
 }
 
 void CpuRunner::run_stem(const RunRequest& request, CpuMemory& memory) {
@@ -118,6 +127,10 @@ void CpuRunner::report(size_t index, const BlockMemory& block, MaskOutcome mask)
 }
 
 void CpuRunner::run_head(const RunRequest& request, CpuMemory& memory, Tensor& logits) {
+  int64_t classes = executable_->spec().arch.classes;
+  logits.shape = {request.batch(), classes};
+  logits.data.resize(request.batch() * classes);
+  if (classes == 0) return;
   const BlockMemory& last = memory.blocks.back();
   int features = executable_->padded(executable_->spec().features);
   PixelPairs images = memory.head_pixels.pairs();
@@ -132,9 +145,6 @@ void CpuRunner::run_head(const RunRequest& request, CpuMemory& memory, Tensor& l
                .out_pitch = head.out_channels,
                .pixels = images,
                .epilogue = Epilogue::bias});
-  int64_t classes = executable_->spec().arch.classes;
-  logits.shape = {request.batch(), classes};
-  logits.data.resize(request.batch() * classes);
   for (int64_t n = 0; n < request.batch(); ++n) {
     std::copy_n(memory.logits.data() + n * head.out_channels, classes, logits.data.data() + n * classes);
   }

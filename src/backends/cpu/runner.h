@@ -33,6 +33,8 @@ class CpuRunner final : public Runner {
   CpuMemory& memory_for(const RunRequest& request);
   void run_stem(const RunRequest& request, CpuMemory& memory);
   void run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace);
+  /// Copies the map that so many blocks come before, if the request wants it.
+  void return_map(const CpuMap& map, size_t blocks, const RunRequest& request);
   void report(size_t index, const BlockMemory& block, MaskOutcome mask) const;
   void run_head(const RunRequest& request, CpuMemory& memory, Tensor& logits);
 

@@ -73,6 +73,7 @@ NetworkSchedule CudaExecutable::plan_for(const NetworkGeometry& geometry, int64_
 }
 
 CudaHead CudaExecutable::add_head(const ModelSpec& spec, const Weights& weights) {
+  if (!spec.has_head()) return {};
   const Tensor& weight = weights.at(spec.head_name + ".weight");
   CudaHead head{.pitch = cuda::padded_channels(spec.features)};
   std::vector<float> padded(int64_t{spec.arch.classes} * head.pitch);
@@ -137,6 +138,10 @@ std::unique_ptr<Runner> CudaExecutable::make_runner(std::shared_ptr<Executor>) c
 std::shared_ptr<const Executable> make_cuda_executable(const Model& model, Precision precision,
                                                        const std::optional<NetworkSchedule>& plan,
                                                        const DeviceCalibration& calibration) {
+  if (model.spec.arch.dilated_stages > 0) {
+    fail("cuda backend: {} has {} dilated stages, which its kernels do not compute; use the cpu backend",
+         model.spec.arch.name, model.spec.arch.dilated_stages);
+  }
   const cuda::DeviceScope scope;
   const cuda::DeviceLimits device = cuda::require_device(precision);
   return std::make_shared<CudaExecutable>(model, precision, plan, device, calibration);

@@ -241,4 +241,13 @@ CudaMemory::CudaMemory(const CudaExecutable& executable, const NetworkGeometry& 
   layout_ = CudaLayoutBuilder(executable, geometry, images, sparse_program_, arenas).build();
 }
 
+float* CudaMemory::feature(size_t blocks, int64_t floats) {
+  auto found = features_.find(blocks);
+  if (found == features_.end()) {
+    const int64_t bytes = floats * static_cast<int64_t>(sizeof(float));
+    found = features_.emplace(blocks, cuda::DeviceBuffer(bytes, "a feature map")).first;
+  }
+  return static_cast<float*>(found->second.data());
+}
+
 }  // namespace lasnet

@@ -76,6 +76,15 @@ struct CudaBlockMemory {
   void* body = nullptr;                ///< the last convolution's output
 };
 
+/// What a recorded network depends on beside its memory.
+struct CudaMode {
+  bool dense = false;  ///< without maskers, every pixel
+  MapLayout feature_layout = MapLayout::nchw;
+  std::map<size_t, float*> features = {};  ///< by how many blocks come before a map: where it is copied to
+
+  auto operator<=>(const CudaMode&) const = default;
+};
+
 /// Places of everything.
 struct CudaLayout {
   int images = 0;
@@ -105,8 +114,12 @@ class CudaMemory {
   const CudaMirror& request() const { return request_; }
   const CudaMirror& report() const { return report_; }
 
-  /// Recorded networks; empty until first wanted.
-  cuda::Graph dense, sparse;
+  /// Where the map that so many blocks come before is copied to, which has so many values. Throws
+  /// cuda::OutOfDeviceMemory.
+  float* feature(size_t blocks, int64_t floats);
+
+  /// Recorded networks; made when first wanted.
+  std::map<CudaMode, cuda::Graph> graphs;
 
  private:
   struct Arenas {
@@ -117,6 +130,7 @@ class CudaMemory {
   cuda::NetworkProgram sparse_program_, dense_program_;
   cuda::DeviceBuffer work_;
   CudaMirror request_, report_;
+  std::map<size_t, cuda::DeviceBuffer> features_;  ///< made when first wanted
   CudaLayout layout_;
 };
 

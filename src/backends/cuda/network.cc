@@ -40,14 +40,28 @@ void CudaNetwork::launch(const CudaLaunch& launch) {
   if (launch_.check_finite) {
     stream_.fill(layout_.not_finite, 0xff, layout_.checked_layers * static_cast<int64_t>(sizeof(uint64_t)));
   }
-  const cuda::NetworkProgram& program = memory_.program(!launch_.dense);
+  const cuda::NetworkProgram& program = memory_.program(!launch_.mode.dense);
   const size_t blocks = program.blocks.size();
   run(program.stem, 0);
   for (size_t i = 0; i <= blocks; ++i) {
+    return_map(i);
     if (launch_.before_block) launch_.before_block(i);
     if (i < blocks) run(program.blocks[i], i);
   }
   run(program.head, blocks - 1);
+}
+
+void CudaNetwork::return_map(size_t blocks) {
+  const auto wanted = launch_.mode.features.find(blocks);
+  if (wanted == launch_.mode.features.end()) return;
+  const DeviceMap map = blocks < layout_.blocks.size() ? layout_.blocks[blocks].x : layout_.blocks.back().y;
+  const bool planes = launch_.mode.feature_layout == MapLayout::nchw;
+  cuda::copy_feature(stream_, executable_.precision(),
+                     {.map = map,
+                      .out = wanted->second,
+                      .images = layout_.images,
+                      .channel_step = planes ? size_of(map).pixels() : 1,
+                      .pixel_step = planes ? 1 : map.channels});
 }
 
 void CudaNetwork::run(const cuda::BlockProgram& program, size_t index) {

@@ -12,7 +12,7 @@ namespace lasnet {
 
 /// How a network is launched.
 struct CudaLaunch {
-  bool dense = false;         ///< without maskers, every pixel
+  CudaMode mode;
   bool check_finite = false;  ///< look for NaN and infinity after every layer
   /// Called before each block and after the last; may be empty.
   std::function<void(size_t index)> before_block = {};
@@ -51,6 +51,8 @@ class CudaNetwork {
   void build_lists(const cuda::Operation& operation, cuda::Stream& stream);
   void excite();
   void run_head();
+  /// Copies the map that so many blocks come before, if the mode asks for it.
+  void return_map(size_t blocks);
   void check(const CudaCheckedLayer& layer, Precision precision, int64_t max_pixels, cuda::FiniteCall call);
 
   /// Of the block that runs.

@@ -385,7 +385,7 @@ std::vector<OperatorLatency> cuda_fixed(const ModelSpec& spec, const NetworkGeom
   const FixedPricer pricer(spec, geometry, context, always);
   std::vector<OperatorLatency> rows =
       pricer.rows(cuda::stem_program(spec, geometry, context.batch, context.target()));
-  for (OperatorLatency& row : pricer.rows(cuda::head_program())) rows.push_back(std::move(row));
+  for (OperatorLatency& row : pricer.rows(cuda::head_program(spec))) rows.push_back(std::move(row));
   return rows;
 }
 

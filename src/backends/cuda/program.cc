@@ -192,7 +192,8 @@ BlockProgram stem_program(const ModelSpec& spec, const NetworkGeometry& geometry
   return program;
 }
 
-BlockProgram head_program() {
+BlockProgram head_program(const ModelSpec& spec) {
+  if (!spec.has_head()) return {};
   return {{{.kind = OperationKind::mean,
             .name = "head_pool",
             .in = MapName::output,
@@ -202,7 +203,7 @@ BlockProgram head_program() {
 
 NetworkProgram network_program(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t images,
                                const NetworkSchedule* plan, const CudaTarget& target) {
-  NetworkProgram program{stem_program(spec, geometry, images, target), {}, head_program()};
+  NetworkProgram program{stem_program(spec, geometry, images, target), {}, head_program(spec)};
   std::vector<CudaMaskerShare> maskers;
   if (plan != nullptr) maskers = cuda_masker_shares(spec, geometry, *plan);
   for (size_t b = 0; b < spec.blocks.size(); ++b) {

@@ -105,8 +105,8 @@ BlockProgram dynamic_program(const BlockSpec& block, const BlockGeometry& geomet
 /// What comes before the first block.
 BlockProgram stem_program(const ModelSpec& spec, const NetworkGeometry& geometry, int64_t images,
                           const CudaTarget& target);
-/// What comes after the last one.
-BlockProgram head_program();
+/// What comes after the last one: nothing in a backbone.
+BlockProgram head_program(const ModelSpec& spec);
 
 struct NetworkProgram {
   BlockProgram stem;

@@ -78,6 +78,18 @@ CudaRunner::CudaRunner(std::shared_ptr<const CudaExecutable> executable)
       before_masking_(executable_->blocks().size()),
       after_masking_(executable_->blocks().size()) {}
 
+template <class Make>
+auto CudaRunner::with_room(size_t kept, const Make& make) {
+  while (true) {
+    try {
+      return make();
+    } catch (const cuda::OutOfDeviceMemory&) {
+      if (memories_.size() <= kept) throw;
+      memories_.pop_back();  // the least recently used
+    }
+  }
+}
+
 CudaMemory& CudaRunner::memory_for(const RunRequest& request) {
   auto found = std::find_if(memories_.begin(), memories_.end(), [&](const Entry& entry) {
     return entry.images == request.batch() && entry.size == request.geometry.input;
@@ -87,7 +99,8 @@ CudaMemory& CudaRunner::memory_for(const RunRequest& request) {
     return *memories_.front().memory;
   }
   if (memories_.size() == kKeptSizes) memories_.pop_back();
-  auto memory = allocate(request);
+  auto memory = with_room(
+      0, [&] { return std::make_unique<CudaMemory>(*executable_, request.geometry, request.batch()); });
   send_fixed_lists(*executable_, memory->layout(), stream_);
   CudaNetwork(*executable_, *memory, stream_, side_).build_full_lists();
   stream_.synchronize();
@@ -95,15 +108,15 @@ CudaMemory& CudaRunner::memory_for(const RunRequest& request) {
   return *memories_.front().memory;
 }
 
-std::unique_ptr<CudaMemory> CudaRunner::allocate(const RunRequest& request) {
-  while (true) {
-    try {
-      return std::make_unique<CudaMemory>(*executable_, request.geometry, request.batch());
-    } catch (const cuda::OutOfDeviceMemory&) {
-      if (memories_.empty()) throw;
-      memories_.pop_back();  // the least recently used
-    }
+CudaMode CudaRunner::mode_of(const RunRequest& request, CudaMemory& memory) {
+  CudaMode mode{.dense = request.dense};
+  for (size_t i = 0; i < request.features.size(); ++i) {
+    const Tensor* map = request.features[i];
+    if (map == nullptr) continue;
+    mode.feature_layout = request.feature_layout;
+    mode.features[i] = with_room(1, [&] { return memory.feature(i, map->size()); });
   }
+  return mode;
 }
 
 void CudaRunner::send_request(const RunRequest& request, CudaMemory& memory) {
@@ -120,12 +133,12 @@ void CudaRunner::send_request(const RunRequest& request, CudaMemory& memory) {
   stream_.copy_to_device(mirror.device.data(), mirror.host.data(), mirror.device.bytes());
 }
 
-const cuda::Graph& CudaRunner::graph_for(const RunRequest& request, CudaMemory& memory) {
-  cuda::Graph& graph = request.dense ? memory.dense : memory.sparse;
+const cuda::Graph& CudaRunner::graph_for(const CudaMode& mode, CudaMemory& memory) {
+  cuda::Graph& graph = memory.graphs[mode];
   if (graph) return graph;
   stream_.begin_capture();
   try {
-    CudaNetwork(*executable_, memory, stream_, side_).launch({.dense = request.dense});
+    CudaNetwork(*executable_, memory, stream_, side_).launch({.mode = mode});
   } catch (...) {
     stream_.abandon_capture();
     throw;
@@ -148,13 +161,14 @@ void CudaRunner::run(const RunRequest& request, Result& result) {
 
 void CudaRunner::run_on(CudaMemory& memory, const RunRequest& request, Result& result) {
   CudaNetwork network(*executable_, memory, stream_, side_);
-  const cuda::Graph* graph = steps_one_by_one(request) ? nullptr : &graph_for(request, memory);
+  const CudaMode mode = mode_of(request, memory);
+  const cuda::Graph* graph = steps_one_by_one(request) ? nullptr : &graph_for(mode, memory);
   send_request(request, memory);
   begin_.record(stream_);
   if (graph != nullptr) {
     stream_.run(*graph);
   } else {
-    network.launch({.dense = request.dense,
+    network.launch({.mode = mode,
                     .check_finite = request.check_finite,
                     .before_block = [&](size_t i) { block_events_[i].record(stream_); },
                     .before_masking = [&](size_t i) { before_masking_[i].record(stream_); },
@@ -163,9 +177,17 @@ void CudaRunner::run_on(CudaMemory& memory, const RunRequest& request, Result& r
   end_.record(stream_);
   const CudaMirror& report = memory.report();
   stream_.copy_to_host(report.host.data(), report.device.data(), report.device.bytes());
+  copy_features(request, mode);
   stream_.synchronize();
   if (request.check_finite) report_not_finite(memory, network.checked_layers());
   read_report(request, memory, result);
+}
+
+void CudaRunner::copy_features(const RunRequest& request, const CudaMode& mode) {
+  for (const auto& [blocks, place] : mode.features) {
+    std::vector<float>& map = request.features[blocks]->data;
+    stream_.copy_to_host(map.data(), place, static_cast<int64_t>(map.size() * sizeof(float)));
+  }
 }
 
 void CudaRunner::read_report(const RunRequest& request, const CudaMemory& memory, Result& result) {

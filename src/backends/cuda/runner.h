@@ -23,12 +23,17 @@ class CudaRunner final : public Runner {
   };
 
   CudaMemory& memory_for(const RunRequest& request);
-  /// New memory, for which kept sizes are given up if there is too little.
-  std::unique_ptr<CudaMemory> allocate(const RunRequest& request);
+  /// What `make` returns, for which kept sizes are given up, all but the newest `kept`, if device memory is
+  /// short.
+  template <class Make>
+  auto with_room(size_t kept, const Make& make);
+  /// `memory` is the newest.
+  CudaMode mode_of(const RunRequest& request, CudaMemory& memory);
   void run_on(CudaMemory& memory, const RunRequest& request, Result& result);
   void send_request(const RunRequest& request, CudaMemory& memory);
   /// The recorded network, recorded now if it was not.
-  const cuda::Graph& graph_for(const RunRequest& request, CudaMemory& memory);
+  const cuda::Graph& graph_for(const CudaMode& mode, CudaMemory& memory);
+  void copy_features(const RunRequest& request, const CudaMode& mode);
   void read_report(const RunRequest& request, const CudaMemory& memory, Result& result);
 
   std::shared_ptr<const CudaExecutable> executable_;

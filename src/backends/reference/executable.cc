@@ -17,7 +17,7 @@ struct ReferenceConv {
   ConvSpec spec;
 
   Tensor operator()(const Tensor& x) const {
-    return reference::conv2d(x, folded.weight, folded.bias, spec.stride, spec.groups);
+    return reference::conv2d(x, folded.weight, folded.bias, spec.stride, spec.groups, spec.dilation);
   }
 };
 
@@ -62,7 +62,8 @@ struct ReferenceBlock {
       std::span<uint8_t> image = std::span(mask.data).subspan(n * pixels, pixels);
       expand_patches(geometry.grid,
                      std::span(patches).subspan(n * geometry.grid.patches(), geometry.grid.patches()), image);
-      dilate_mask(image, geometry.output, geometry.dilation_stride, geometry.middle, dilated);
+      dilate_mask(image, geometry.output, geometry.dilation_stride, geometry.middle, dilated,
+                  geometry.dilation);
       active_counts.push_back(std::count(image.begin(), image.end(), uint8_t{1}));
       dilated_counts.push_back(std::count(dilated.begin(), dilated.end(), uint8_t{1}));
     }
@@ -103,6 +104,7 @@ class ReferenceRunner final : public Runner {
     if (request.check_finite) check_finite(spec.stem.name, x);
     if (spec.stem_pool) x = reference::max_pool(x);
     for (size_t i = 0; i < spec.blocks.size(); ++i) {
+      return_map(x, i, request);
       request.check_stop();
       Stopwatch block_watch(request.time);
       ReferenceBlock block{
@@ -115,14 +117,26 @@ class ReferenceRunner final : public Runner {
                        .dilated_counts = block.dilated_counts,
                        .seconds = block_watch.seconds()});
     }
-    result.logits =
-        reference::linear(reference::average_pool(x), executable_->weight(spec.head_name + ".weight"),
-                          executable_->weight(spec.head_name + ".bias"));
-    if (request.check_finite) check_finite(spec.head_name, result.logits);
+    return_map(x, spec.blocks.size(), request);
+    result.logits = Tensor({request.batch(), 0});
+    if (spec.has_head()) result.logits = run_head(x, request);
     trace.finish(watch.seconds());
   }
 
  private:
+  Tensor run_head(const Tensor& x, const RunRequest& request) const {
+    const std::string& name = executable_->spec().head_name;
+    Tensor logits = reference::linear(reference::average_pool(x), executable_->weight(name + ".weight"),
+                                      executable_->weight(name + ".bias"));
+    if (request.check_finite) check_finite(name, logits);
+    return logits;
+  }
+
+  static void return_map(const Tensor& x, size_t blocks, const RunRequest& request) {
+    Tensor* to = request.feature(blocks);
+    if (to != nullptr) *to = request.feature_layout == MapLayout::nchw ? reference::nhwc_to_nchw(x) : x;
+  }
+
   std::shared_ptr<const ReferenceExecutable> executable_;
 };
 

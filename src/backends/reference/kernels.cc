@@ -16,22 +16,30 @@ void add_tap(const float* x, const Tensor& weight, int64_t tap, int groups, std:
   }
 }
 
-}  // namespace
-
-Tensor nchw_to_nhwc(const TensorView& x) {
-  int64_t batch = x.shape[0], channels = x.shape[1], pixels = x.shape[2] * x.shape[3];
-  Tensor y({batch, x.shape[2], x.shape[3], channels});
-  for (int64_t n = 0; n < batch; ++n) {
-    for (int64_t c = 0; c < channels; ++c) {
-      for (int64_t p = 0; p < pixels; ++p) {
-        y.data[(n * pixels + p) * channels + c] = x.data[(n * channels + c) * pixels + p];
-      }
-    }
+/// Values [N, rows, columns] as [N, columns, rows], which the result's shape holds.
+Tensor transposed(const TensorView& x, int64_t rows, int64_t columns, Shape shape) {
+  Tensor y(std::move(shape));
+  for (int64_t i = 0; i < x.size(); ++i) {
+    int64_t n = i / (rows * columns), row = i / columns % rows, column = i % columns;
+    y.data[(n * columns + column) * rows + row] = x.data[i];
   }
   return y;
 }
 
-Tensor conv2d(const Tensor& x, const Tensor& weight, const std::vector<float>& bias, int stride, int groups) {
+}  // namespace
+
+Tensor nchw_to_nhwc(const TensorView& x) {
+  int64_t batch = x.shape[0], channels = x.shape[1], height = x.shape[2], width = x.shape[3];
+  return transposed(x, channels, height * width, {batch, height, width, channels});
+}
+
+Tensor nhwc_to_nchw(const TensorView& x) {
+  int64_t batch = x.shape[0], height = x.shape[1], width = x.shape[2], channels = x.shape[3];
+  return transposed(x, height * width, channels, {batch, channels, height, width});
+}
+
+Tensor conv2d(const Tensor& x, const Tensor& weight, const std::vector<float>& bias, int stride, int groups,
+              int dilation) {
   int64_t batch = x.shape[0], height = x.shape[1], width = x.shape[2], in = x.shape[3];
   int64_t out = weight.shape[0], kernel = weight.shape[2], padding = kernel / 2;
   Tensor y({batch, (height + stride - 1) / stride, (width + stride - 1) / stride, out});
@@ -42,7 +50,8 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const std::vector<float>& b
       for (int64_t ox = 0; ox < y.shape[2]; ++ox, result += out) {
         std::copy(bias.begin(), bias.end(), sums.begin());
         for (int64_t tap = 0; tap < kernel * kernel; ++tap) {
-          int64_t iy = oy * stride + tap / kernel - padding, ix = ox * stride + tap % kernel - padding;
+          int64_t iy = oy * stride + (tap / kernel - padding) * dilation;
+          int64_t ix = ox * stride + (tap % kernel - padding) * dilation;
           if (iy < 0 || iy >= height || ix < 0 || ix >= width) continue;
           add_tap(&x.data[((n * height + iy) * width + ix) * in], weight, tap, groups, sums);
         }

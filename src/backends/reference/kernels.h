@@ -11,9 +11,12 @@ namespace lasnet::reference {
 
 /// [N, C, H, W] -> [N, H, W, C].
 Tensor nchw_to_nhwc(const TensorView& x);
+/// [N, H, W, C] -> [N, C, H, W].
+Tensor nhwc_to_nchw(const TensorView& x);
 
-/// y = conv(x, weight [out, in / groups, k, k]) + bias [out]; padding k / 2, square stride.
-Tensor conv2d(const Tensor& x, const Tensor& weight, const std::vector<float>& bias, int stride, int groups);
+/// y = conv(x, weight [out, in / groups, k, k]) + bias [out]; padding k / 2 * dilation, square stride.
+Tensor conv2d(const Tensor& x, const Tensor& weight, const std::vector<float>& bias, int stride, int groups,
+              int dilation = 1);
 
 void relu(Tensor& x);
 

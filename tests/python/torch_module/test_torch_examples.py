@@ -18,8 +18,8 @@ EXAMPLES = ROOT / "examples" / "python"
 PACKAGE = pathlib.Path(lasnet.torch.__file__).parents[2]
 
 
-def run(script, *arguments):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(PACKAGE), os.environ.get("PYTHONPATH", "")])}
+def run(script, *arguments, package=PACKAGE):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(package), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, EXAMPLES / script, *map(str, arguments)]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -61,3 +61,24 @@ def test_detector_learns_and_saves():
     losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", said)]
     assert losses[-1] < losses[0]
     assert float(re.search(r"MACs of the backbone: ([\d.]+)%", said).group(1)) < 100
+
+
+@pytest.fixture
+def compiled_package(tmp_path):
+    """A folder with lasnet's wheel and what its compiled part needs, but not the NumPy beside them."""
+    installed = pathlib.Path(os.environ.get("LASNET_WHEEL_VENV", "none"))
+    found = [path for name in ("lasnet", "nanobind") for path in installed.glob(f"lib/python3*/site-packages/{name}*")]
+    if not found:
+        pytest.skip("the wheel is not here (the test PythonPackage makes it)")
+    package = tmp_path / "package"
+    package.mkdir()
+    for path in found:
+        (package / path.name).symlink_to(path)
+    return package
+
+
+def test_the_engine_runs_the_detectors_backbone(compiled_package):
+    said = run("detector.py", "--steps", 3, "--size", 96, "--batch", 2, "--engine", package=compiled_package)
+    overlaps = re.findall(r"overlap.*?(\d\.\d\d)", said)
+    assert len(overlaps) == 2 and overlaps[0] == overlaps[1]
+    assert float(re.search(r"maps differ by (\S+) of", said).group(1)) < 1e-3

@@ -203,6 +203,18 @@ struct AddCall {
 };
 void add_relu(Stream& stream, Precision precision, const AddCall& call);
 
+// ---- feature.cu ----
+
+/// A map's values as float32, without border and padding, in one of two orders: channels of a pixel beside
+/// each other (channel_step 1), or pixels of a channel (pixel_step 1).
+struct FeatureCall {
+  DeviceMap map;
+  float* out = nullptr;  ///< [images][map.channels * pixels]
+  int images = 0;
+  int64_t channel_step = 0, pixel_step = 0;  ///< from one to the next in `out`
+};
+void copy_feature(Stream& stream, Precision precision, const FeatureCall& call);
+
 // ---- finite.cu ----
 
 /// Where a layer leaves the finite numbers: *first = min over listed pixels and channels of
