@@ -26,6 +26,7 @@ struct RunRequest {
   TimeSource time = TimeSource::wall;
   bool time_blocks = false;
   const std::function<bool()>* stop = nullptr;  ///< RunOptions::stop
+  std::vector<float> thresholds;  ///< of each block: its patches are active from this difference on
   /// Forced patch decisions [N, rows, cols] per block; empty: the masker decides.
   std::vector<std::vector<uint8_t>> forced_patches;
 
