@@ -23,11 +23,14 @@ struct Draw {
   Tensor input;
   MaskSet masks;
   bool forced = false;
+  std::vector<float> thresholds;
 
-  RunOptions sparse() const { return {.force_masks = forced ? &masks : nullptr, .record_masks = false}; }
+  RunOptions sparse() const {
+    return {.force_masks = forced ? &masks : nullptr, .thresholds = thresholds, .record_masks = false};
+  }
 };
 
-constexpr RunOptions kDense{.dense = true, .record_masks = false};
+const RunOptions kDense{.dense = true, .record_masks = false};
 
 void begin_blocks(const ModelSpec& spec, Measurements& m) {
   for (const BlockSpec& block : spec.blocks) {
@@ -97,7 +100,7 @@ Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, 
   Measurements m;
   begin_blocks(session.spec(), m);
   Random random(options.seed, "masks");
-  Draw draw{.input = {}, .masks = {}, .forced = options.rate.has_value()};
+  Draw draw{.input = {}, .masks = {}, .forced = options.rate.has_value(), .thresholds = options.thresholds};
   const std::function<void()> contenders[] = {
       [&] { add_dense(timed_run(session, draw.input, kDense, m), m); },
       [&] { add_sparse(timed_run(session, draw.input, draw.sparse(), m), m); },

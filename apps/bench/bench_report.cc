@@ -152,8 +152,9 @@ std::string describe_inputs(const BenchReport& report) {
 }
 
 std::string heading(const BenchReport& report) {
-  const std::string masks =
-      report.rate ? fmt::format("random masks, patch rate {:.3f}", *report.rate) : "the network's own masks";
+  const std::string masks = report.rate ? fmt::format("random masks, patch rate {:.3f}", *report.rate)
+                            : report.thresholds.empty() ? "the network's own masks"
+                                                        : "the network's own masks at other thresholds";
   return fmt::format("{}  {}\n", bold(report.model),
                      dim(fmt::format("{} · {} x {} px, batch {} · {} · {}, {}", describe(report.arch),
                                      report.size.height, report.size.width, report.batch,
@@ -216,6 +217,7 @@ Json to_json(const BenchReport& report) {
           {"schedule", report.schedule ? Json(to_string(*report.schedule)) : Json(nullptr)},
           {"masks", report.rate ? "random" : "own"},
           {"rate", report.rate ? Json(*report.rate) : Json(nullptr)},
+          {"thresholds", report.thresholds.empty() ? Json(nullptr) : Json(report.thresholds)},
           {"photographs", report.photographs},
           {"photographs_found", report.photographs_found},
           {"repeat", m.dense_ms.size()},

@@ -69,6 +69,9 @@ class Executable : public std::enable_shared_from_this<Executable> {
 /// Throws Error on an instruction set or a precision that is none of the backend's.
 void check_backend_options(Backend backend, std::optional<Isa> isa, Precision precision);
 
+/// Throws Error on NaN, and on another number than none, one, or one for each block.
+void check_thresholds(const std::vector<float>& thresholds, const ModelSpec& spec);
+
 /// Backends' factories; `model` has passed check_weights.
 std::shared_ptr<const Executable> make_reference_executable(const Model& model);
 std::shared_ptr<const Executable> make_cpu_executable(const Model& model, Isa isa,

@@ -1,6 +1,5 @@
 // The public face of the engine: checks a request, then hands it to a backend.
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 #include "base/fail.h"
@@ -61,20 +60,12 @@ std::shared_ptr<Executor> start_threads(int threads) {
   return std::make_shared<ThreadPool>(threads);
 }
 
-/// Thresholds of each block into `thresholds`, whose memory is used again.
-void spread_thresholds(const std::vector<float>& given, const ModelSpec& spec,
-                       std::vector<float>& thresholds) {
-  const size_t blocks = spec.blocks.size();
-  if (given.size() > 1 && given.size() != blocks) {
-    fail("thresholds: {} values; {} has {} blocks: expected one value for each, or one for all", given.size(),
-         spec.arch.name, blocks);
-  }
-  const auto nan = std::ranges::find_if(given, [](float value) { return std::isnan(value); });
-  if (nan != given.end()) fail("thresholds[{}]: NaN; expected a number, or an infinity", nan - given.begin());
+/// A threshold of each block into `spread`, whose memory is used again.
+void spread_thresholds(const std::vector<float>& given, size_t blocks, std::vector<float>& spread) {
   if (given.size() == blocks) {
-    thresholds.assign(given.begin(), given.end());
+    spread.assign(given.begin(), given.end());
   } else {
-    thresholds.assign(blocks, given.empty() ? 0.0f : given.front());
+    spread.assign(blocks, given.empty() ? 0.0f : given.front());
   }
 }
 
@@ -141,7 +132,8 @@ void Session::run(const TensorView& input, const RunOptions& options, Result& re
   request.time = options.thread_time ? TimeSource::thread : TimeSource::wall;
   request.time_blocks = options.time_blocks;
   request.stop = options.stop;
-  spread_thresholds(options.thresholds, spec(), request.thresholds);
+  check_thresholds(options.thresholds, spec());
+  spread_thresholds(options.thresholds, spec().blocks.size(), request.thresholds);
   request.forced_patches.resize(spec().blocks.size());
   for (std::vector<uint8_t>& patches : request.forced_patches) patches.clear();
   if (options.force_masks != nullptr) {
