@@ -1,6 +1,6 @@
 """Types of the compiled module. tests/python/test_package.py holds its names against the module's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _Preprocessing = tuple[int, int, Sequence[float], Sequence[float]]
@@ -19,7 +19,13 @@ class RunResult:
 
 class Session:
     def run(
-        self, x: object, dense: bool, force_masks: dict[str, Any] | None, check_finite: bool, record_masks: bool
+        self,
+        x: object,
+        dense: bool,
+        force_masks: dict[str, Any] | None,
+        thresholds: Sequence[float],
+        check_finite: bool,
+        record_masks: bool,
     ) -> RunResult: ...
     def close(self) -> None: ...
     def describe(self) -> dict[str, Any]: ...
@@ -47,6 +53,31 @@ def heat_map(
 def mask_sheet(
     image: tuple[str, Any], trace: object, index: int, title: str, size: tuple[int, int], preprocessing: _Preprocessing, /
 ) -> Any: ...
+def operating_points(model: Model, /) -> list[dict[str, Any]]: ...
+def operating_point(
+    model: Model,
+    macs: float | None,
+    seconds: float | None,
+    hardware: str | None,
+    size: tuple[int, int] | None,
+    batch: int,
+    threads: int,
+    precision: str,
+) -> dict[str, Any]: ...
+def tune(
+    model: Model,
+    read: Callable[[list[int]], object],
+    labels: Sequence[int],
+    points: int,
+    images: int,
+    batch: int,
+    seed: int,
+    threads: int,
+    backend: str,
+    hardware: Sequence[str],
+    progress: Callable[[float], object],
+    /,
+) -> Model: ...
 def predict(network: Model | str, question: dict[str, Any], /) -> dict[str, Any]: ...
 def search(network: Model | str, question: dict[str, Any], /) -> dict[str, Any]: ...
 def hardware_profiles() -> list[dict[str, Any]]: ...

@@ -136,13 +136,14 @@ class SessionHandle {
   SessionHandle(ModelHandle& model, const EngineOptions& options, int threads)
       : session_(std::in_place, model.compile(options), threads), facts_(*session_) {}
 
-  RunResult run(nb::handle object, bool dense, const std::optional<nb::dict>& force_masks, bool check_finite,
-                bool record_masks) {
+  RunResult run(nb::handle object, bool dense, const std::optional<nb::dict>& force_masks,
+                const std::vector<float>& thresholds, bool check_finite, bool record_masks) {
     const AnyArray array = to_input(object);
     const MaskSet masks = force_masks ? to_masks(*force_masks) : MaskSet{};
     const std::function<bool()> stop = SignalCheck();
     const RunOptions options{.dense = dense,
                              .force_masks = force_masks ? &masks : nullptr,
+                             .thresholds = thresholds,
                              .check_finite = check_finite,
                              .record_masks = record_masks,
                              .check_input = true,
@@ -232,7 +233,7 @@ void bind_session(nb::module_& module) {
   nb::class_<RunResult>(module, "RunResult").def("logits", &logits).def("trace", &trace);
   nb::class_<SessionHandle>(module, "Session")
       .def("run", &SessionHandle::run, nb::arg("x").none(), nb::arg("dense"), nb::arg("force_masks").none(),
-           nb::arg("check_finite"), nb::arg("record_masks"))
+           nb::arg("thresholds"), nb::arg("check_finite"), nb::arg("record_masks"))
       .def("close", &SessionHandle::close)
       .def("describe", &SessionHandle::describe);
   module.def("session", &make_session, nb::arg("model"), nb::arg("backend"), nb::arg("isa").none(),
