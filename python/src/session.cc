@@ -67,7 +67,7 @@ MaskSet to_masks(const nb::dict& given) {
     const std::string argument = "force_masks['" + block + "']";
     const ContiguousArray<uint8_t> values(
         to_array(mask, nb::dtype<uint8_t>(), argument, "uint8 [N, H', W']"));
-    ByteTensor copy(values.view().shape);
+    ByteTensor copy(values.shape());
     std::copy_n(values.data(), copy.size(), copy.data.data());
     masks.emplace(block, std::move(copy));
   }
