@@ -35,6 +35,14 @@ def metadata() -> str:
     })
 
 
+def tuned_metadata() -> str:
+    """A network with operating points."""
+    described = json.loads(metadata())
+    points = [{"macs_ratio": macs, "top1": 0.4 + macs / 2, "thresholds": [0.5 - macs] * 8, "rates": [macs] * 8,
+               "predicted_ms": {"tx2": 10 * macs}} for macs in (0.25, 0.5)]
+    return json.dumps(described | {"operating_points": {"version": 1, "points": points}})
+
+
 def safetensors(tensors: dict, values: bytes, info: dict | None = None) -> bytes:
     header = json.dumps(({"__metadata__": info} if info else {}) | tensors).encode()
     return struct.pack("<Q", len(header)) + header + values
@@ -84,6 +92,7 @@ def image(mode: str, kind: str, **options) -> bytes:
 
 def main() -> None:
     write("metadata/dynamic", metadata().encode())
+    write("metadata/tuned", tuned_metadata().encode())
     write("metadata/static", metadata().replace("4-4-2-1", "static").replace("small", "imagenet").encode())
 
     write("safetensors/empty", safetensors({}, b""))

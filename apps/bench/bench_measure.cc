@@ -93,10 +93,13 @@ Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, 
   begin_blocks(session.spec(), m);
   Random random(options.seed, "masks");
   Draw draw;
-  RunOptions sparse{
-      .record_masks = false, .features = options.features, .feature_layout = options.feature_layout};
-  RunOptions dense = sparse;
-  dense.dense = true;
+  const RunOptions dense{.dense = true,
+                         .record_masks = false,
+                         .features = options.features,
+                         .feature_layout = options.feature_layout};
+  RunOptions sparse = dense;
+  sparse.dense = false;
+  sparse.thresholds = options.thresholds;
   if (options.rate) sparse.force_masks = &draw.masks;
   const std::function<void()> contenders[] = {
       [&] { add_dense(timed_run(session, draw.input, dense, m), m); },

@@ -1,6 +1,7 @@
 #include "bench_options.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/enum_names.h"
 #include "base/text.h"
@@ -29,6 +30,9 @@ Masks
   resnet50            random weights; random patches at --rate, or at the rate that gives --macs (0.5)
   FILE --images DIR   a trained network's own masks on its own kind of images
   FILE --macs 0.5     a trained network, but random patches; its maskers still run, as in every case
+  FILE --images DIR --masks own --macs 0.5
+                      a tuned network's own masks, at the operating point of that MAC ratio (lasnet tune);
+                      --threshold and --budget-ms set or choose thresholds of own masks, too
 
 Baseline
   onednn   the whole static network as one chain of oneDNN primitives: bias, ReLU and addition fused, weights
@@ -42,6 +46,8 @@ Examples
 
 constexpr auto kBaselines =
     enum_names<BaselineKind>("baseline", {{BaselineKind::none, "none"}, {BaselineKind::onednn, "onednn"}});
+constexpr auto kMasks =
+    enum_names<BenchMasks>("masks", {{BenchMasks::own, "own"}, {BenchMasks::random, "random"}});
 
 void add_network_options(CLI::App& app, BenchOptions& options) {
   add_model_options(app, options.model);
@@ -66,10 +72,30 @@ void add_network_options(CLI::App& app, BenchOptions& options) {
                         ->type_name("R");
   app.add_option("--macs", options.macs,
                  "Random masks at the rate that gives this share of the static network's MACs; default 0.5 "
-                 "for an architecture")
+                 "for an architecture. With --masks own: the operating point of that share")
       ->check(in_range(0, 1))
       ->type_name("F")
       ->excludes(rate);
+  add_parsed(app, "--masks",
+             "Whose: own (the maskers') or random; default: random with --rate or --macs, else own",
+             [&](const std::string& text) { options.masks = kMasks.parse(text); })
+      ->type_name("KIND");
+  add_operating_options_but_macs(app, options.operating);
+}
+
+/// Whether the maskers decide, so that --macs names an operating point.
+void resolve_masks(BenchOptions& options) {
+  const bool is_operated = !options.operating.empty();
+  const bool random = options.masks == BenchMasks::random;
+  if (is_operated && (random || options.rate || options.macs)) {
+    throw UsageError(
+        "--threshold and --budget-ms are for a network's own masks; leave out --masks random, --rate and "
+        "--macs");
+  }
+  if (random && !options.rate && !options.macs) options.macs = kDefaultMacs;
+  if (options.masks != BenchMasks::own) return;
+  if (options.rate) throw UsageError("--rate: is of random masks; leave out --masks own");
+  options.operating.macs = std::exchange(options.macs, std::nullopt);
 }
 
 }  // namespace
@@ -105,7 +131,14 @@ void resolve(BenchOptions& options) {
   ModelOptions& model = options.model;
   if (options.features && !options.sweep.empty())
     throw UsageError("--sweep measures networks without maps; leave out --features");
+  resolve_masks(options);
   if (options.is_architecture()) {
+    if (options.masks == BenchMasks::own || !options.operating.empty()) {
+      throw UsageError(
+          fmt::format("{}: the own masks of random weights mean nothing; give a model file for --masks own, "
+                      "--threshold and --budget-ms",
+                      model.path));
+    }
     if (model.arch) throw UsageError(fmt::format("--arch: {} already names the architecture", model.path));
     if (!options.images.empty()) {
       throw UsageError(
@@ -154,6 +187,12 @@ std::string reproduce(const BenchOptions& options, Isa isa, MapSize size) {
   if (options.decode.strict) line += " --strict-images";
   if (options.rate) add("--rate", fmt::format("{}", *options.rate));
   if (options.macs) add("--macs", fmt::format("{}", *options.macs));
+  const OperatingOptions& operating = options.operating;
+  if (!operating.thresholds.empty())  // which may begin with a minus
+    line += fmt::format(" --threshold={}", fmt::join(operating.thresholds, ","));
+  if (operating.macs) line += fmt::format(" --masks own --macs {}", *operating.macs);
+  if (operating.budget_ms) add("--budget-ms", fmt::format("{}", *operating.budget_ms));
+  if (!operating.hardware.empty()) add("--hardware", operating.hardware);
   add("--batch", std::to_string(options.batch));
   add("--size", size.height == size.width ? std::to_string(size.height)
                                           : fmt::format("{}x{}", size.height, size.width));

@@ -8,17 +8,24 @@
 #include "lasnet/engine.h"
 #include "map_options.h"
 #include "model_options.h"
+#include "operating_options.h"
 
 namespace lasnet::cli {
 
 enum class BaselineKind { none, onednn };
 
+/// Who decides which patches are active: the maskers, or chance.
+enum class BenchMasks { own, random };
+
 struct BenchOptions {
   ModelOptions model;  ///< `path` is a model file or the name of an architecture
   SessionOptions session;
-  std::optional<double> rate;   ///< of random patch masks
-  std::optional<double> macs;   ///< MAC ratio that decides the rate of random masks
-  std::optional<MapSize> size;  ///< of the input; default the model's
+  std::optional<double> rate;  ///< of random patch masks
+  /// MAC ratio that decides the rate of random masks; or, once resolved, `operating.macs`.
+  std::optional<double> macs;
+  std::optional<BenchMasks> masks;  ///< unless what else is said decides
+  OperatingOptions operating;       ///< of own masks
+  std::optional<MapSize> size;      ///< of the input; default the model's
   int batch = 1;
   int repeat = 20;
   uint64_t seed = 0;

@@ -156,8 +156,9 @@ std::string describe_features(const BenchReport& report) {
 }
 
 std::string heading(const BenchReport& report) {
-  const std::string masks =
-      report.rate ? fmt::format("random masks, patch rate {:.3f}", *report.rate) : "the network's own masks";
+  const std::string masks = report.rate ? fmt::format("random masks, patch rate {:.3f}", *report.rate)
+                            : report.thresholds.empty() ? "the network's own masks"
+                                                        : "the network's own masks at other thresholds";
   return fmt::format(
       "{}  {}\n", bold(report.model),
       dim(fmt::format("{} · {} x {} px, batch {} · {} · {}, {}{}", describe(report.arch), report.size.height,
@@ -221,6 +222,7 @@ Json to_json(const BenchReport& report) {
           {"schedule", report.schedule ? Json(to_string(*report.schedule)) : Json(nullptr)},
           {"masks", report.rate ? "random" : "own"},
           {"rate", report.rate ? Json(*report.rate) : Json(nullptr)},
+          {"thresholds", report.thresholds.empty() ? Json(nullptr) : Json(report.thresholds)},
           {"features", report.features},
           {"photographs", report.photographs},
           {"photographs_found", report.photographs_found},

@@ -31,6 +31,11 @@ Preprocessing apply(const InputOptions& options, Preprocessing preprocessing) {
   return preprocessing;
 }
 
+std::optional<MapSize> cropped_size(const Preprocessing& preprocessing) {
+  if (preprocessing.crop == 0) return std::nullopt;
+  return MapSize{preprocessing.crop, preprocessing.crop};
+}
+
 MaskSet load_masks(const std::string& dir, const std::string& option) {
   namespace fs = std::filesystem;
   if (!fs::is_directory(dir)) {

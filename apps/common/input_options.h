@@ -1,6 +1,7 @@
 // What a run is given: sizes of photographs, masks.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "cli.h"
@@ -15,6 +16,8 @@ struct InputOptions {
 };
 void add_input_options(CLI::App& app, InputOptions& options);
 Preprocessing apply(const InputOptions& options, Preprocessing preprocessing);
+/// Of the network's input; nothing where photographs are not cropped.
+std::optional<MapSize> cropped_size(const Preprocessing& preprocessing);
 
 /// Every <block>.npy of the folder that `lasnet forward --masks` wrote. `option` names it in errors.
 MaskSet load_masks(const std::string& dir, const std::string& option);

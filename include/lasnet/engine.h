@@ -82,6 +82,11 @@ struct RunOptions {
   bool dense = false;  ///< run the static network: maskers are skipped, every pixel is computed
   /// Replaces the masker's decisions in the named blocks. The masker is still computed.
   const MaskSet* force_masks = nullptr;
+  /// A patch is active where its logit difference is at least the block's threshold. 0 is what networks are
+  /// trained with, a higher one computes less. One value holds for all blocks; else there is one per block,
+  /// in network order, and static blocks ignore theirs. Empty: 0 everywhere. -infinity selects every patch,
+  /// infinity none. operating_point (lasnet/operating_point.h) gives those that meet a budget.
+  std::vector<float> thresholds = {};
   /// Throw Error naming the first layer whose output is not finite (slower). Without it NaN and infinity pass
   /// through the network as arithmetic has it.
   bool check_finite = false;
@@ -107,12 +112,14 @@ struct RunOptions {
 
 /// What one block computed, over the whole batch.
 struct BlockTrace {
-  std::string name;           ///< of the block, e.g. "layer1.0"
-  int granularity = 0;        ///< S; 0: a static block
-  int64_t height = 0,         ///< of the output map
-      width = 0;              ///< of the output map
-  ByteTensor mask;            ///< [N, H', W'] if recorded; all ones in a dense run
-  Tensor logit_difference;    ///< logit0 - logit1 per patch [N, rows, cols] if recorded; active iff >= 0
+  std::string name;     ///< of the block, e.g. "layer1.0"
+  int granularity = 0;  ///< S; 0: a static block
+  int64_t height = 0,   ///< of the output map
+      width = 0;        ///< of the output map
+  ByteTensor mask;      ///< [N, H', W'] if recorded; all ones in a dense run
+  /// logit0 - logit1 per patch [N, rows, cols] if recorded. A patch is active if it is at least the block's
+  /// threshold, which is 0 unless RunOptions::thresholds says otherwise.
+  Tensor logit_difference;
   std::vector<double> rates;  ///< r of each image
   double rate = 1;            ///< mean of `rates`
   double dilated_rate = 1;    ///< mean share of active pixels of D
@@ -176,7 +183,8 @@ class LASNET_EXPORT Session {
   /// Runs `input`: float32 [N, 3, H, W], preprocessed, H and W >= 32, N >= 1. It is a Tensor, or
   /// {shape, values} over memory of the caller, which is only read during the call. Throws Error on a wrong
   /// shape, and on forced masks that name unknown blocks, have a wrong shape or vary within a patch. It also
-  /// does on features that the network does not have, and where the memory does not hold their maps.
+  /// does on thresholds that are NaN or of a wrong number, on features that the network does not have, and
+  /// where the memory does not hold their maps.
   ///
   /// Logits are the same bit for bit for any number of threads, any executor and any split of a batch.
   /// Instruction sets differ by rounding. Subnormal floats count as zero inside. The calling thread's own

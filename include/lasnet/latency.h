@@ -97,14 +97,16 @@ struct LatencyQuery {
   /// Masks: every patch is active by itself with this probability. Times are expectations over the masks, not
   /// times of a mean mask.
   double rate = 1;
-  const MaskSet* masks = nullptr;    ///< recorded masks of dynamic blocks, instead of `rate`
+  /// Instead of `rate`: that of each block, in network order. Static blocks ignore theirs.
+  std::vector<double> rates = {};
+  const MaskSet* masks = nullptr;    ///< recorded masks of dynamic blocks, instead of rates
   ScheduleConstraint schedule = {};  ///< what is fixed of the blocks' schedules
   LatencyModelKind model = LatencyModelKind::standard;  ///< which equations predict
 };
 
-/// Predicts one run. Throws Error on a rate outside [0, 1], a batch or thread count < 1, masks that do not
-/// fit, or an image under 32 px. It also does on a precision or model that the hardware does not have, and
-/// when no schedule satisfies the constraint.
+/// Predicts one run. Throws Error on a rate outside [0, 1], a batch or thread count < 1, rates or masks that
+/// do not fit, or an image under 32 px. It also does on a precision or model that the hardware does not have,
+/// and when no schedule satisfies the constraint.
 LASNET_EXPORT NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
                                              const LatencyQuery& query);
 

@@ -224,6 +224,17 @@ struct WeightsOrigin {
   bool operator==(const WeightsOrigin&) const = default;
 };
 
+/// One setting of the blocks' thresholds, and what it gave on labelled images.
+struct OperatingPoint {
+  double macs_ratio = 1;          ///< mean over the images
+  double top1 = 0;                ///< share of the images
+  std::vector<float> thresholds;  ///< of each block, in network order, as RunOptions::thresholds takes them
+  std::vector<double> rates;      ///< mean activation rate of each block; 1 of a static one
+  std::map<std::string, double> predicted_ms;  ///< of one image, by the name of a hardware profile
+
+  bool operator==(const OperatingPoint&) const = default;
+};
+
 /// A network that can be run: everything a model file holds.
 struct Model {
   ModelSpec spec;                        ///< the architecture
@@ -233,7 +244,10 @@ struct Model {
   std::vector<std::string> class_folders = {};
   Preprocessing preprocessing;       ///< how an image becomes its input
   std::string training_json = "{}";  ///< a JSON object of facts about the training, free form
-  WeightsOrigin origin = {};         ///< set by load_model; not written
+  /// By rising MAC ratio and top-1, with no threshold that rises; empty until `tune` (lasnet/tune.h) finds
+  /// them.
+  std::vector<OperatingPoint> operating_points = {};
+  WeightsOrigin origin = {};  ///< set by load_model; not written
 };
 
 /// How parameters are stored in a file; in memory they are float32.
@@ -258,7 +272,8 @@ LASNET_EXPORT std::optional<int> stored_classes(const std::string& path, const s
 /// Reads a .safetensors model file, or plain weights: .safetensors or a PyTorch checkpoint (.pth, .pt), told
 /// apart by their content.
 ///
-/// With `arch`, the file may lack lasnet metadata, as PyTorch checkpoints and torchvision's weights do.
+/// With `arch`, the file may lack lasnet metadata, as PyTorch checkpoints and torchvision's weights do. An
+/// `arch` that is not the file's drops its operating points.
 /// Maskers absent from it are made fresh, of zero weights and a bias: they select every patch of every input.
 /// Without `arch`, metadata is required. A prefix that all names share is taken off. `state_dict` chooses
 /// among several of a PyTorch checkpoint by its keys, e.g. "state_dict_ema". Empty: the usual one, or the

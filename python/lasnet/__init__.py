@@ -25,8 +25,10 @@ from ._latency import (
     search,
 )
 from ._model import Feature, Model, Preprocessing, architectures, convert, create, load
+from ._operating import OperatingPoint
 from ._pictures import heat_map, mask_sheet
 from ._session import BlockTrace, Result, Session, Trace, available_isas, cuda_devices, default_threads
+from ._tune import tune
 
 __version__: str = _version()
 
@@ -39,6 +41,7 @@ __all__ = [
     "HardwareProfile",
     "Model",
     "NetworkLatency",
+    "OperatingPoint",
     "OperatorLatency",
     "Preprocessing",
     "Result",
@@ -57,6 +60,7 @@ __all__ = [
     "mask_sheet",
     "predict_latency",
     "search",
+    "tune",
 ]
 
 for _name in __all__:  # what tracebacks, help() and pickles call them by

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     GranularityLike = Union[str, Sequence[int]]
 
 _INT_LIMIT = 2**31 - 1
+_FLOAT32_LIMIT = 3.4028234e38
 
 
 def integer(name: str, value: Any, low: int = 0, high: int = _INT_LIMIT) -> int:
@@ -36,15 +37,20 @@ def integer(name: str, value: Any, low: int = 0, high: int = _INT_LIMIT) -> int:
 
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
     """A finite float from low to high. Raises TypeError or Error."""
-    if isinstance(value, (str, bytes, bool)):
-        raise TypeError(f"{name}: expected a number, got {_describe(value)}")
-    try:
-        result = float(value)
-    except (TypeError, ValueError, OverflowError):
-        raise TypeError(f"{name}: expected a number, got {_describe(value)}") from None
+    result = _real(name, value)
     if not (math.isfinite(result) and low <= result <= high):
         raise Error(f"{name}: {result:g}; expected a finite number from {low:g} to {high:g}")
     return result
+
+
+def _real(name: str, value: Any) -> float:
+    """Any float. Raises TypeError."""
+    if isinstance(value, (str, bytes, bool)):
+        raise TypeError(f"{name}: expected a number, got {_describe(value)}")
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise TypeError(f"{name}: expected a number, got {_describe(value)}") from None
 
 
 def text(name: str, value: Any) -> str:
@@ -90,6 +96,37 @@ def path(name: str, value: Any) -> bytes:
     if not encoded:
         raise Error(f"{name}: is empty; expected a path")
     return encoded
+
+
+def text_path(name: str, value: Any) -> str:
+    """A path as text, which UTF-8 has. Raises TypeError or Error."""
+    return text(name, os.fsdecode(path(name, value)))
+
+
+def size(name: str, value: Any) -> tuple[int, int] | None:
+    """(height, width) in px, of it or of one side; None stays. Raises TypeError or Error."""
+    if value is None:
+        return None
+    sides = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(sides) != 2:
+        raise Error(f"{name}: {len(sides)} numbers; expected a side in px, or (height, width)")
+    height, width = (integer(name, side, 32, 8192) for side in sides)
+    return height, width
+
+
+def thresholds(name: str, values: Any) -> list[float]:
+    """A threshold for all blocks or one for each, infinities included; None for none. Raises TypeError or Error."""
+    if values is None:
+        return []
+    if isinstance(values, str):
+        raise TypeError(f"{name}: expected a number, or one for each block, got a string")
+    several = _iterate(name, values, "numbers") if hasattr(values, "__iter__") else [values]
+    return [_threshold(f"{name}[{i}]", value) for i, value in enumerate(several)]
+
+
+def _threshold(name: str, value: Any) -> float:
+    result = _real(name, value)
+    return result if math.isinf(result) else number(name, result, -_FLOAT32_LIMIT, _FLOAT32_LIMIT)
 
 
 def granularity(name: str, value: Any) -> str | None:

@@ -1,6 +1,6 @@
 """Types of the compiled module. tests/python/test_package.py holds its names against the module's."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 _Preprocessing = tuple[int, int, Sequence[float], Sequence[float]]
@@ -24,6 +24,7 @@ class Session:
         x: object,
         dense: bool,
         force_masks: dict[str, Any] | None,
+        thresholds: Sequence[float],
         check_finite: bool,
         record_masks: bool,
         features: Sequence[str],
@@ -55,6 +56,31 @@ def heat_map(
 def mask_sheet(
     image: tuple[str, Any], trace: object, index: int, title: str, size: tuple[int, int], preprocessing: _Preprocessing, /
 ) -> Any: ...
+def operating_points(model: Model, /) -> list[dict[str, Any]]: ...
+def operating_point(
+    model: Model,
+    macs: float | None,
+    seconds: float | None,
+    hardware: str | None,
+    size: tuple[int, int] | None,
+    batch: int,
+    threads: int,
+    precision: str,
+) -> dict[str, Any]: ...
+def tune(
+    model: Model,
+    read: Callable[[list[int]], object],
+    labels: Sequence[int],
+    points: int,
+    images: int,
+    batch: int,
+    seed: int,
+    threads: int,
+    backend: str,
+    hardware: Sequence[str],
+    progress: Callable[[float], object],
+    /,
+) -> Model: ...
 def predict(network: Model | str, question: dict[str, Any], /) -> dict[str, Any]: ...
 def search(network: Model | str, question: dict[str, Any], /) -> dict[str, Any]: ...
 def hardware_profiles() -> list[dict[str, Any]]: ...

@@ -200,21 +200,7 @@ def _network(network: Any) -> Any:
         raise TypeError(
             f"network: expected the name of an architecture, a path or a lasnet.Model, got {type(network).__name__}"
         )
-    return _text_path("network", network)
-
-
-def _text_path(name: str, value: Any) -> str:
-    return arguments.text(name, os.fsdecode(arguments.path(name, value)))
-
-
-def _size(size: Any) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    sides = size if isinstance(size, (tuple, list)) else (size, size)
-    if len(sides) != 2:
-        raise Error(f"size: {len(sides)} numbers; expected a side in px, or (height, width)")
-    height, width = (arguments.integer("size", side, 32, 8192) for side in sides)
-    return height, width
+    return arguments.text_path("network", network)
 
 
 def _question(
@@ -230,10 +216,10 @@ def _question(
 ) -> dict[str, Any]:
     return {
         **_overrides(None, granularity),
-        "hardware": None if hardware is None else _text_path("hardware", hardware),
+        "hardware": None if hardware is None else arguments.text_path("hardware", hardware),
         "rate": arguments.number("rate", rate, 0, 1),
         "batch": None if batch is None else arguments.integer("batch", batch, 1, 4096),
-        "size": _size(size),
+        "size": arguments.size("size", size),
         "threads": arguments.integer("threads", threads, 1, 1024),
         "precision": arguments.text("precision", precision),
         "schedule": arguments.text("schedule", schedule),

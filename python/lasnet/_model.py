@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Sequence
 
 from . import _arguments as arguments
 from . import _core, _images
+from . import _operating as operating
 from ._core import Error
+from ._operating import OperatingPoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -152,6 +154,40 @@ class Model:
     def training(self) -> dict[str, Any]:
         """Facts about the training, as the file has them."""
         return dict(json.loads(self._facts["training_json"]))
+
+    @property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """What `tune` found, by rising MAC ratio and top-1; empty of a model that was not tuned."""
+        return operating.points_of(self._handle)
+
+    def operating_point(
+        self,
+        *,
+        macs: float | None = None,
+        budget_ms: float | None = None,
+        hardware: str | os.PathLike[str] | None = None,
+        size: int | tuple[int, int] | None = None,
+        batch: int = 1,
+        threads: int = 1,
+        precision: str = "fp32",
+    ) -> OperatingPoint:
+        """The most accurate operating point within a budget, between two of them by interpolation.
+
+        macs: the ratio of multiply-accumulates. Or budget_ms: the predicted time of a batch.
+        hardware: for budget_ms, the name of a profile (`hardware_profiles`), or the path of one; None for this
+            machine's CPU.
+        size: side of the images in px, or (height, width); None for the model's, else 224.
+        batch: images per run. threads: of a CPU. precision: "fp32", or of a GPU "fp16", "bf16".
+
+        >>> photo, label = "samples/bird_nuthatch.jpg", model.class_names.index("bird")
+        >>> tuned = lasnet.tune(model, [photo], [label], points=2)
+        >>> tuned.operating_point(macs=0.5).macs_ratio <= 0.5
+        True
+
+        Raises Error on a model without operating points, and on a budget below the least that it reaches;
+        TypeError on arguments of a wrong type.
+        """
+        return operating.point_within(self._handle, macs, budget_ms, hardware, size, batch, threads, precision)
 
     @property
     def state_dict(self) -> str:

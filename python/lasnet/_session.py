@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import TYPE_CHECKING, Any, Mapping, Sequence
 
 from . import _arguments as arguments
@@ -29,7 +30,7 @@ class BlockTrace:
     width: int  #: of the output map, px
     #: uint8 [N, height, width], 1 where it was computed; None of static blocks, and if not recorded
     mask: npt.NDArray[np.uint8] | None
-    #: float32 [N, rows, columns], per patch, which is active where it is >= 0; None as of `mask`
+    #: float32 [N, rows, columns], per patch, which is active from its block's threshold on; None as of `mask`
     logit_difference: npt.NDArray[np.float32] | None
     rates: npt.NDArray[np.float64]  #: float64 [N], share of active pixels of each image
     rate: float  #: their mean, the activation rate r
@@ -230,6 +231,7 @@ class Session:
         count = default_threads() if threads is None else threads
         self._handle = _core.session(model._handle, backend, isa, precision, schedule, count)
         self._facts = self._handle.describe()
+        self._budgeted: tuple[Any, Sequence[float]] = (None, ())  #: the last budget, and thresholds that meet it
 
     @property
     def model(self) -> Model:
@@ -262,6 +264,10 @@ class Session:
         *,
         dense: bool = False,
         force_masks: Mapping[str, Any] | None = None,
+        thresholds: Any = None,
+        macs: float | None = None,
+        budget_ms: float | None = None,
+        hardware: str | os.PathLike[str] | None = None,
         check_finite: bool = False,
         record_masks: bool = True,
         features: Sequence[str] = (),
@@ -275,6 +281,11 @@ class Session:
         dense: run the static network: no maskers, every pixel.
         force_masks: replaces the decisions of blocks, by name: uint8 [N, height, width] of 0 and 1, constant over
             patches.
+        thresholds: the least logit difference of an active patch: one number for all blocks, or one for each.
+            None for 0, with which the network was trained; more computes less.
+        macs: choose the operating point of this ratio of multiply-accumulates (`Model.operating_point`, `tune`).
+        budget_ms: choose the one that is predicted to take no longer for this batch.
+        hardware: for budget_ms, the name or path of a profile; None for this machine's CPU.
         check_finite: raise Error naming the first layer whose output is not finite. Slower. The input is checked
             always.
         record_masks: keep masks and logit differences in the trace.
@@ -284,19 +295,51 @@ class Session:
 
         >>> session.run(x).trace.macs_ratio < 1
         True
+        >>> session.run(x, thresholds=0.5).trace.macs_ratio < session.run(x).trace.macs_ratio
+        True
         >>> {name: values.shape for name, values in session.run(x, features=["layer2", "layer4"]).features.items()}
         {'layer2': (1, 512, 20, 20), 'layer4': (1, 2048, 5, 5)}
 
         The same bits for any number of threads and any split of a batch. Ctrl-C ends it between blocks.
 
         Raises TypeError on another type, dtype or device, naming the argument; Error on a wrong shape, NaN or infinity
-        in x, an unknown map or layout, too little memory, and a session that is closed.
+        in x, an unknown map or layout, too little memory, a session that is closed, and a budget that the model's
+        operating points do not reach.
         """
         masks = None if force_masks is None else _mask_dict(force_masks)
+        chosen = self._thresholds(x, thresholds, macs, budget_ms, hardware)
         names = tuple(arguments.texts("features", features))
         layout = arguments.text("feature_layout", feature_layout)
-        handle = self._handle.run(x, bool(dense), masks, bool(check_finite), bool(record_masks), names, layout)
+        handle = self._handle.run(
+            x, bool(dense), masks, chosen, bool(check_finite), bool(record_masks), names, layout
+        )
         return _new_result(handle, self._model.preprocessing, self._class_names, names)
+
+    def _thresholds(self, x: Any, thresholds: Any, macs: Any, budget_ms: Any, hardware: Any) -> Sequence[float]:
+        if sum(given is not None for given in (thresholds, macs, budget_ms)) > 1:
+            raise Error("thresholds, macs, budget_ms: give one of them")
+        if hardware is not None and budget_ms is None:
+            raise Error("hardware: is of budget_ms, which is not given")
+        if macs is None and budget_ms is None:
+            return arguments.thresholds("thresholds", thresholds)
+        if budget_ms is not None and hardware is None and self.backend == "cuda":
+            raise Error("budget_ms: on the cuda backend, hardware= has to name the profile of the GPU")
+        shape = tuple(getattr(x, "shape", ()))
+        batch, size = (shape[0], shape[2:]) if budget_ms is not None and len(shape) == 4 else (1, None)
+        key = (macs, budget_ms, hardware, batch, size)
+        budgeted = self._budgeted  # another thread may replace it
+        if key != budgeted[0]:  # predictions take longer than runs of small networks
+            point = self._model.operating_point(
+                macs=macs,
+                budget_ms=budget_ms,
+                hardware=hardware,
+                size=size,
+                batch=batch,
+                threads=self.threads,
+                precision=self.precision,
+            )
+            self._budgeted = budgeted = (key, point.thresholds)
+        return budgeted[1]
 
     def close(self) -> None:
         """Frees its memory and ends its threads, once a run in progress is over. Results stay. May be repeated."""

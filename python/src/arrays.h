@@ -54,6 +54,7 @@ class ContiguousArray {
 
   bool is_copy() const { return copy_ != nullptr; }
   const T* data() const { return data_; }
+  const Shape& shape() const { return shape_; }
   ArrayView<T> view() const { return {shape_, {data_, static_cast<size_t>(element_count(shape_))}}; }
 
  private:

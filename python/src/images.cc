@@ -108,7 +108,7 @@ std::tuple<nb::object, std::vector<std::string>> prepare(const nb::list& tagged,
 nb::bytes png(nb::handle picture) {
   const ContiguousArray<uint8_t> pixels(
       to_array(picture, nb::dtype<uint8_t>(), "picture", "uint8 [H, W, 3]"));
-  const Shape shape = pixels.view().shape;
+  const Shape& shape = pixels.shape();
   if (shape.size() != 3 || shape[2] != 3) {
     throw Error("picture: shape " + to_string(shape) + "; expected [H, W, 3]");
   }

@@ -61,6 +61,7 @@ NB_MODULE(_core, module) {
   bind_images(module);
   bind_pictures(module);
   bind_latency(module);
+  bind_operating(module);
   module.def("version", &lasnet::version);
   module.def("isas", &isa_names);
   module.def("cuda_devices", &cuda_device_names);

@@ -28,7 +28,7 @@ BlockTrace to_block(nb::handle given) {
   if (mask.is_none()) return block;
   const ContiguousArray<uint8_t> values(
       to_array(mask, nb::dtype<uint8_t>(), "trace: mask of " + block.name, "uint8 [N, H', W']"));
-  block.mask = ByteTensor(values.view().shape);
+  block.mask = ByteTensor(values.shape());
   std::copy_n(values.data(), block.mask.size(), block.mask.data.data());
   return block;
 }

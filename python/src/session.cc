@@ -67,7 +67,7 @@ MaskSet to_masks(const nb::dict& given) {
     const std::string argument = "force_masks['" + block + "']";
     const ContiguousArray<uint8_t> values(
         to_array(mask, nb::dtype<uint8_t>(), argument, "uint8 [N, H', W']"));
-    ByteTensor copy(values.view().shape);
+    ByteTensor copy(values.shape());
     std::copy_n(values.data(), copy.size(), copy.data.data());
     masks.emplace(block, std::move(copy));
   }
@@ -144,13 +144,15 @@ class SessionHandle {
   SessionHandle(ModelHandle& model, const EngineOptions& options, int threads)
       : session_(std::in_place, model.compile(options), threads), facts_(*session_) {}
 
-  RunResult run(nb::handle object, bool dense, const std::optional<nb::dict>& force_masks, bool check_finite,
-                bool record_masks, std::vector<std::string> features, const std::string& feature_layout) {
+  RunResult run(nb::handle object, bool dense, const std::optional<nb::dict>& force_masks,
+                const std::vector<float>& thresholds, bool check_finite, bool record_masks,
+                std::vector<std::string> features, const std::string& feature_layout) {
     const AnyArray array = to_input(object);
     const MaskSet masks = force_masks ? to_masks(*force_masks) : MaskSet{};
     const std::function<bool()> stop = SignalCheck();
     const RunOptions options{.dense = dense,
                              .force_masks = force_masks ? &masks : nullptr,
+                             .thresholds = thresholds,
                              .check_finite = check_finite,
                              .record_masks = record_masks,
                              .check_input = true,
@@ -245,7 +247,8 @@ void bind_session(nb::module_& module) {
       .def("trace", &trace);
   nb::class_<SessionHandle>(module, "Session")
       .def("run", &SessionHandle::run, nb::arg("x").none(), nb::arg("dense"), nb::arg("force_masks").none(),
-           nb::arg("check_finite"), nb::arg("record_masks"), nb::arg("features"), nb::arg("feature_layout"))
+           nb::arg("thresholds"), nb::arg("check_finite"), nb::arg("record_masks"), nb::arg("features"),
+           nb::arg("feature_layout"))
       .def("close", &SessionHandle::close)
       .def("describe", &SessionHandle::describe);
   module.def("session", &make_session, nb::arg("model"), nb::arg("backend"), nb::arg("isa").none(),

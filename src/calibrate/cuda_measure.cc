@@ -339,13 +339,13 @@ class CudaMeasurer {
     constexpr std::array kMaskers = {8, 24};
     const int64_t own = (patch_count + 255) / 256 * 256, all = kMaskers.back() * own;
     const DeviceBuffer forced = on_device(random_patches(all, 0.5, random_));
-    const DeviceBuffer force = on_device(std::vector<int32_t>{1});
+    const DeviceBuffer rule = on_device(std::vector<cuda::DecisionRule>{{.force = 1}});
     const DeviceBuffer weight = zeros<float>(int64_t{kMaskers.back()} * x.pitch);
     const DeviceBuffer differences = zeros<float>(all), patches = zeros<uint8_t>(all);
     const auto target = [&](int index) {
       return cuda::MaskerTarget{.weight = as<float>(weight) + int64_t{index} * x.pitch,
                                 .forced = as<uint8_t>(forced) + index * own,
-                                .force = as<int32_t>(force),
+                                .rule = as<cuda::DecisionRule>(rule),
                                 .differences = as<float>(differences) + index * own,
                                 .patches = as<uint8_t>(patches) + index * own};
     };

@@ -26,6 +26,7 @@ struct RunRequest {
   TimeSource time = TimeSource::wall;
   bool time_blocks = false;
   const std::function<bool()>* stop = nullptr;  ///< RunOptions::stop
+  std::vector<float> thresholds;  ///< of each block: its patches are active from this difference on
   /// Forced patch decisions [N, rows, cols] per block; empty: the masker decides.
   std::vector<std::vector<uint8_t>> forced_patches;
   /// Where the map goes that so many blocks come before, shaped for it; null, or beyond the end: nowhere.
@@ -71,6 +72,9 @@ class Executable : public std::enable_shared_from_this<Executable> {
 
 /// Throws Error on an instruction set or a precision that is none of the backend's.
 void check_backend_options(Backend backend, std::optional<Isa> isa, Precision precision);
+
+/// Throws Error on NaN, and on another number than none, one, or one for each block.
+void check_thresholds(const std::vector<float>& thresholds, const ModelSpec& spec);
 
 /// Backends' factories; `model` has passed check_weights.
 std::shared_ptr<const Executable> make_reference_executable(const Model& model);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -73,10 +74,25 @@ class Field {
     return result;
   }
 
-  std::vector<float> numbers() const {
-    std::vector<float> result;
-    each([&](const Field& item) { result.push_back(static_cast<float>(item.number())); });
+  template <typename Number>
+  std::vector<Number> numbers() const {
+    std::vector<Number> result;
+    each([&](const Field& item) { result.push_back(static_cast<Number>(item.number())); });
     return result;
+  }
+
+  std::map<std::string, double> named_numbers() const {
+    if (!value_.is_object()) wrong("an object");
+    std::map<std::string, double> result;
+    for (const auto& [name, ignored] : value_.items()) result[name] = (*this)[name].number();
+    return result;
+  }
+
+  /// Calls `visit` with each value of an array.
+  template <typename Visit>
+  void each(Visit visit) const {
+    if (!value_.is_array()) wrong("an array");
+    for (size_t i = 0; i < value_.size(); ++i) visit(Field(value_[i], fmt::format("{}[{}]", where_, i)));
   }
 
   [[noreturn]] void wrong(const std::string& expected) const {
@@ -86,12 +102,6 @@ class Field {
   }
 
  private:
-  template <typename Visit>
-  void each(Visit visit) const {
-    if (!value_.is_array()) wrong("an array");
-    for (size_t i = 0; i < value_.size(); ++i) visit(Field(value_[i], fmt::format("{}[{}]", where_, i)));
-  }
-
   const json& value_;
   std::string where_;
 };
@@ -158,6 +168,13 @@ std::vector<double> shortest(const std::vector<float>& values) {
   return result;
 }
 
+/// Of an object with a key `version`.
+void check_version(const Field& object, int known) {
+  const int version = object["version"].integer(1, std::numeric_limits<int>::max());
+  if (version == known) return;
+  fail("{}: version {}, this program reads version {}; use a newer one", object.where(), version, known);
+}
+
 bool has_squeeze_excite(const ModelSpec& spec) {
   return std::ranges::any_of(spec.blocks,
                              [](const BlockSpec& block) { return block.squeeze_excite.has_value(); });
@@ -187,9 +204,74 @@ Preprocessing read_preprocessing(const Field& field) {
   Preprocessing result;
   result.resize = field["resize"].integer(1, kMaxPreparedSide);
   result.crop = field["crop"].integer(0, kMaxPreparedSide);
-  result.mean = field["mean"].numbers();
-  result.std = field["std"].numbers();
+  result.mean = field["mean"].numbers<float>();
+  result.std = field["std"].numbers<float>();
   return result;
+}
+
+std::vector<OperatingPoint> read_operating_points(const Field& field) {
+  field.expect_keys({"version", "points"});
+  check_version(field, kOperatingPointsVersion);
+  std::vector<OperatingPoint> points;
+  field["points"].each([&](const Field& point) {
+    point.expect_keys({"macs_ratio", "top1", "thresholds", "rates", "predicted_ms"});
+    points.push_back({.macs_ratio = point["macs_ratio"].number(),
+                      .top1 = point["top1"].number(),
+                      .thresholds = point["thresholds"].numbers<float>(),
+                      .rates = point["rates"].numbers<double>(),
+                      .predicted_ms = point["predicted_ms"].named_numbers()});
+  });
+  return points;
+}
+
+ordered_json write_operating_points(const std::vector<OperatingPoint>& points) {
+  ordered_json list = ordered_json::array();
+  for (const OperatingPoint& point : points) {
+    list.push_back({{"macs_ratio", point.macs_ratio},
+                    {"top1", point.top1},
+                    {"thresholds", shortest(point.thresholds)},
+                    {"rates", point.rates},
+                    {"predicted_ms", point.predicted_ms}});
+  }
+  return {{"version", kOperatingPointsVersion}, {"points", list}};
+}
+
+/// Of one point of a network: every value in its range, and one of each block.
+void check_operating_point(const OperatingPoint& point, size_t blocks, const std::string& origin) {
+  constexpr double kMaxRatio = 2;  // maskers add to the static network's MACs, by far less than that
+  const auto is_share = [](double value) { return value >= 0 && value <= 1; };
+  if (!(point.macs_ratio > 0 && point.macs_ratio <= kMaxRatio) || !is_share(point.top1)) {
+    fail("{}: MAC ratio {:g} and top-1 {:g}; expected a ratio above 0 and at most {}, and a share", origin,
+         point.macs_ratio, point.top1, kMaxRatio);
+  }
+  if (point.thresholds.size() != blocks || point.rates.size() != blocks) {
+    fail("{}: {} thresholds and {} rates for {} blocks", origin, point.thresholds.size(), point.rates.size(),
+         blocks);
+  }
+  if (!std::ranges::all_of(point.thresholds, [](float value) { return std::isfinite(value); }))
+    fail("{}: a threshold is not a finite number", origin);
+  if (!std::ranges::all_of(point.rates, is_share)) fail("{}: a rate is not from 0 to 1", origin);
+  for (const auto& [profile, ms] : point.predicted_ms) {
+    if (!(std::isfinite(ms) && ms > 0))
+      fail("{}: {:g} ms predicted for '{}'; expected a time above 0", origin, ms, printable(profile));
+  }
+}
+
+void check_operating_points(const Model& model, const std::string& origin) {
+  const std::vector<OperatingPoint>& points = model.operating_points;
+  if (!points.empty() && !model.spec.arch.is_dynamic())
+    fail("{}: operating points of a static network, which has no thresholds", origin);
+  if (points.size() > kMaxOperatingPoints)
+    fail("{}: {} operating points; expected at most {}", origin, points.size(), kMaxOperatingPoints);
+  for (size_t i = 0; i < points.size(); ++i) {
+    const std::string where = fmt::format("{}: operating point {}", origin, i);
+    check_operating_point(points[i], model.spec.blocks.size(), where);
+    if (i == 0) continue;
+    const OperatingPoint& before = points[i - 1];
+    const bool rises = points[i].macs_ratio > before.macs_ratio && points[i].top1 > before.top1 &&
+                       std::ranges::equal(points[i].thresholds, before.thresholds, std::less_equal<>());
+    if (!rises) fail("{}: expected a higher MAC ratio and top-1 than before, and no higher threshold", where);
+  }
 }
 
 void check_masker(const Field& field) {
@@ -239,6 +321,8 @@ std::string write_metadata(const Model& model) {
                            {"std", shortest(preprocessing.std)}};
   root["masker"] = {{"kind", kMaskerKind}, {"logits", kMaskerLogits}};
   root["training"] = training;
+  if (!model.operating_points.empty())
+    root["operating_points"] = write_operating_points(model.operating_points);
   // Class names come from folder names, which need not be UTF-8.
   return root.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -249,12 +333,9 @@ Model parse_metadata(const std::string& text, const std::string& origin) {
   Field root(document, where);
   if (!document.is_object()) root.wrong("an object");
   if (!document.contains("version")) fail("{}: the key 'version' is missing", where);
-  int version = root["version"].integer(1, std::numeric_limits<int>::max());
-  if (version != kMetadataVersion) {
-    fail("{}: version {}, this program reads version {}; use a newer one", where, version, kMetadataVersion);
-  }
+  check_version(root, kMetadataVersion);
   root.expect_keys({"version", "architecture", "class_names", "preprocessing", "masker", "training"},
-                   {"class_folders"});
+                   {"class_folders", "operating_points"});
   Model model;
   model.spec = read_architecture(root["architecture"]);
   model.class_names = root["class_names"].texts();
@@ -263,6 +344,7 @@ Model parse_metadata(const std::string& text, const std::string& origin) {
   check_masker(root["masker"]);
   if (!document["training"].is_object()) root["training"].wrong("an object");
   model.training_json = document["training"].dump(-1, ' ', false, json::error_handler_t::replace);
+  if (root.has("operating_points")) model.operating_points = read_operating_points(root["operating_points"]);
   check_metadata(model, where);
   return model;
 }
@@ -275,6 +357,7 @@ void check_metadata(const Model& model, const std::string& origin) {
   if (!model.class_folders.empty() && model.class_folders.size() != names)
     fail("{}: {} class folders for {} class names", origin, model.class_folders.size(), names);
   check_preprocessing(model.preprocessing, origin);
+  check_operating_points(model, origin);
 }
 
 }  // namespace lasnet

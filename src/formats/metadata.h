@@ -5,6 +5,11 @@
 //    "4-4-2-1"}, "class_names": ["cat", "dog"], "preprocessing": {"resize": 146, "crop": 128, "mean": [0.485,
 //    0.456, 0.406], "std": [0.229, 0.224, 0.225]}, "masker": {"kind": "mean-pool-conv1x1", "logits": 2},
 //    "training": {}}
+//
+// A model that has been tuned also has its operating points, which have a version of their own:
+//
+//    "operating_points": {"version": 1, "points": [{"macs_ratio": 0.5, "top1": 0.9, "thresholds": [0.1, ...],
+//    "rates": [0.4, ...], "predicted_ms": {"cpu-avx2": 8.1}}, ...]}
 #pragma once
 
 #include <string>
@@ -15,17 +20,22 @@ namespace lasnet {
 
 inline constexpr const char* kMetadataKey = "lasnet";
 inline constexpr int kMetadataVersion = 1;
+inline constexpr int kOperatingPointsVersion = 1;
+/// More than anybody measures, fewer than fill a memory.
+inline constexpr size_t kMaxOperatingPoints = 1000;
 /// The largest resize and crop, in px: above any network's, below what exhausts a machine.
 inline constexpr int kMaxPreparedSide = 4096;
 
 std::string write_metadata(const Model& model);
 
-/// Returns the described model without weights. Every key is required and no other is accepted, so that a
-/// file is never run as something else than it was trained as. Throws Error naming `origin`, the key,
+/// Returns the described model without weights. Every key is required but `se_pool`, `class_folders` and
+/// `operating_points`, and no other is accepted, so that a file is never run as something else than it was
+/// trained as. Throws Error naming `origin`, the key,
 /// expected and got.
 Model parse_metadata(const std::string& text, const std::string& origin);
 
-/// Throws Error unless class names are absent or one per class, and the preprocessing can be carried out.
+/// Throws Error unless class names are absent or one per class, the preprocessing can be carried out, and
+/// operating points are in order (Model::operating_points), with finite values for each block.
 void check_metadata(const Model& model, const std::string& origin);
 
 }  // namespace lasnet

@@ -108,7 +108,10 @@ Model load_model(const std::string& path, const std::optional<ArchConfig>& arch,
   Model model;
   if (metadata) model = parse_metadata(*metadata, path);
   if (metadata && arch) check_same_network(model.spec.arch, *arch, path);
-  if (arch) model.spec = make_spec(*arch);
+  if (arch) {
+    if (model.spec.arch != *arch) model.operating_points.clear();
+    model.spec = make_spec(*arch);
+  }
   model.origin = origin_of(*file, model.spec);
   Weights fresh = arch ? fresh_maskers(model.spec, *file) : Weights();
   check_weight_memory(model.spec, path);

@@ -1,6 +1,16 @@
 #include "predict/macs_ratio.h"
 
+#include <cmath>
+
+#include "mask/activity.h"
+
 namespace lasnet {
+
+ComputedShares expected_shares(const BlockGeometry& block, double rate) {
+  return {.nonempty = 1 - std::pow(1 - rate, static_cast<double>(block.grid.patches())),
+          .dilated = DilationHistogram(block).expected(rate) / static_cast<double>(block.middle.pixels()),
+          .active = rate};
+}
 
 double macs_ratio(const ModelSpec& spec, const NetworkGeometry& geometry,
                   const std::function<ComputedShares(size_t)>& shares_of) {

@@ -14,6 +14,9 @@ struct ComputedShares {
   double active = 1;    ///< of M's map
 };
 
+/// Expected, if every patch is active by itself with probability `rate`.
+ComputedShares expected_shares(const BlockGeometry& block, double rate);
+
 /// `shares_of`: of a dynamic block, by its place.
 double macs_ratio(const ModelSpec& spec, const NetworkGeometry& geometry,
                   const std::function<ComputedShares(size_t)>& shares_of);

@@ -308,8 +308,15 @@ std::unique_ptr<BlockModel> make_model(const ModelSpec& spec, const HardwareProf
       GpuContext{.hardware = gpu_of(hardware), .batch = query.batch, .precision = query.precision});
 }
 
-BlockActivity activity_of(const BlockSpec& block, const BlockGeometry& geometry, const LatencyQuery& query) {
-  if (query.masks == nullptr) return independent_activity(geometry, query.batch, query.rate);
+/// Of the patches of one block, where masks are not recorded.
+double rate_of(const LatencyQuery& query, size_t block) {
+  return query.rates.empty() ? query.rate : query.rates[block];
+}
+
+/// `rate`: where masks are not recorded.
+BlockActivity activity_of(const BlockSpec& block, const BlockGeometry& geometry, const LatencyQuery& query,
+                          double rate) {
+  if (query.masks == nullptr) return independent_activity(geometry, query.batch, rate);
   const auto found = query.masks->find(block.name);
   if (found == query.masks->end()) fail("masks: none for block {}", block.name);
   const ByteTensor& mask = found->second;
@@ -340,13 +347,13 @@ bool same_work(const BlockSpec& a, const BlockSpec& b) {
 }
 
 BlockLatency predict_block(const BlockModel& model, const BlockSpec& block, const BlockGeometry& geometry,
-                           const BlockRole& role, const LatencyQuery& query) {
+                           const BlockRole& role, const LatencyQuery& query, double rate) {
   BlockLatency latency{.name = block.name, .stage = block.stage, .schedule = {}, .operators = {}};
   std::vector<OperatorLatency> operators = model.static_block(block, geometry);
   latency.static_s = seconds_of(operators);
   if (block.is_dynamic()) {
     ScheduledOperators best =
-        model.dynamic_block(block, geometry, activity_of(block, geometry, query), role, query.schedule);
+        model.dynamic_block(block, geometry, activity_of(block, geometry, query, rate), role, query.schedule);
     latency.schedule = best.schedule;
     operators = std::move(best.operators);
   }
@@ -363,14 +370,16 @@ NetworkLatency predict_network(const BlockModel& model, const ModelSpec& spec,
   network.static_s = network.dynamic_s = seconds_of(network.fixed);
   for (size_t b = 0; b < spec.blocks.size(); ++b) {
     const BlockSpec& block = spec.blocks[b];
+    const double rate = rate_of(query, b);
     // Most blocks of a stage are alike; masks that were recorded differ from block to block.
-    const bool alike = b > 0 && query.masks == nullptr && geometry.blocks[b] == geometry.blocks[b - 1] &&
-                       roles[b] == roles[b - 1] && same_work(block, spec.blocks[b - 1]);
+    const bool alike = b > 0 && query.masks == nullptr && rate == rate_of(query, b - 1) &&
+                       geometry.blocks[b] == geometry.blocks[b - 1] && roles[b] == roles[b - 1] &&
+                       same_work(block, spec.blocks[b - 1]);
     if (alike) {
       network.blocks.push_back(network.blocks.back());
       network.blocks.back().name = block.name;
     } else {
-      network.blocks.push_back(predict_block(model, block, geometry.blocks[b], roles[b], query));
+      network.blocks.push_back(predict_block(model, block, geometry.blocks[b], roles[b], query, rate));
     }
     network.static_s += network.blocks.back().static_s;
     network.dynamic_s += network.blocks.back().dynamic_s;
@@ -383,7 +392,7 @@ double recorded_macs_ratio(const ModelSpec& spec, const NetworkGeometry& geometr
                            const LatencyQuery& query) {
   return macs_ratio(spec, geometry, [&](size_t b) -> ComputedShares {
     const BlockGeometry& block = geometry.blocks[b];
-    const ActiveCounts counts = activity_of(spec.blocks[b], block, query).scenarios.front();
+    const ActiveCounts counts = activity_of(spec.blocks[b], block, query, 1).scenarios.front();
     const auto images = static_cast<double>(query.batch);
     return {.nonempty = counts.images / images,
             .dilated = counts.dilated / (images * static_cast<double>(block.middle.pixels())),
@@ -392,8 +401,9 @@ double recorded_macs_ratio(const ModelSpec& spec, const NetworkGeometry& geometr
 }
 
 double macs_ratio_of(const ModelSpec& spec, const NetworkGeometry& geometry, const LatencyQuery& query) {
-  return query.masks == nullptr ? expected_macs_ratio(spec, query.size, query.rate)
-                                : recorded_macs_ratio(spec, geometry, query);
+  if (query.masks != nullptr) return recorded_macs_ratio(spec, geometry, query);
+  return macs_ratio(spec, geometry,
+                    [&](size_t b) { return expected_shares(geometry.blocks[b], rate_of(query, b)); });
 }
 
 NetworkSchedule plan_of(const NetworkLatency& network) {
@@ -479,8 +489,11 @@ void OperatorLatency::add(const OperatorLatency& part, double weight) {
 }
 
 void check_query(const LatencyQuery& query, const HardwareProfile& hardware) {
-  if (!(query.rate >= 0 && query.rate <= 1))
-    fail("activation rate {:g}; expected a number from 0 to 1", query.rate);
+  const auto check_rate = [](double rate) {
+    if (!(rate >= 0 && rate <= 1)) fail("activation rate {:g}; expected a number from 0 to 1", rate);
+  };
+  check_rate(query.rate);
+  std::ranges::for_each(query.rates, check_rate);
   if (query.batch < 1 || query.batch > 4096) fail("batch {}; expected 1 to 4096 images", query.batch);
   if (query.threads < 1 || query.threads > 1024) fail("{} threads; expected 1 to 1024", query.threads);
   if (query.precision != Precision::fp32 && query.precision != Precision::fp16) {
@@ -500,6 +513,10 @@ void check_query(const LatencyQuery& query, const HardwareProfile& hardware) {
 NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& hardware,
                                const LatencyQuery& query) {
   check_query(query, hardware);
+  if (!query.rates.empty() && query.rates.size() != spec.blocks.size()) {
+    fail("{} activation rates; {} has {} blocks: expected one for each", query.rates.size(), spec.arch.name,
+         spec.blocks.size());
+  }
   const NetworkGeometry geometry = network_geometry(spec, query.size);
   const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
   NetworkLatency best = predict_settled(*model, spec, geometry, query);

@@ -1,21 +1,19 @@
 // Choosing granularities from predicted latency: every candidate S is predicted for the whole network at
 // once, and each stage (or block) takes the one that suits it.
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <map>
 
 #include "base/fail.h"
 #include "lasnet/geometry.h"
 #include "lasnet/latency.h"
-#include "mask/activity.h"
 #include "predict/break_even.h"
+#include "predict/largest_share.h"
 #include "predict/macs_ratio.h"
 
 namespace lasnet {
 namespace {
 
-constexpr int kBisections = 30;
 /// Rate and choice depend on each other; they settle at once or after a few rounds.
 constexpr int kRounds = 4;
 constexpr double kCurveRates[] = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0};
@@ -23,18 +21,6 @@ constexpr double kCurveRates[] = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1
 ModelSpec with_granularity(ArchConfig arch, std::vector<int> granularity) {
   arch.granularity = std::move(granularity);
   return make_spec(arch);
-}
-
-/// The largest rate in [0, 1] with value(rate) <= limit, for a rising value.
-template <typename Value>
-double largest_rate(double limit, const Value& value) {
-  double low = 0, high = 1;
-  if (value(1.0) <= limit) return 1;
-  for (int i = 0; i < kBisections; ++i) {
-    const double rate = (low + high) / 2;
-    (value(rate) <= limit ? low : high) = rate;
-  }
-  return low;
 }
 
 class Searcher {
@@ -148,7 +134,7 @@ class Searcher {
       fail("budget of {:.4g} ms: even with nothing active {} takes {:.4g} ms on {}; expected at least that",
            1e3 * *options_.budget_s, arch_.name, 1e3 * least, hardware_.name);
     }
-    return largest_rate(*options_.budget_s, [&](double rate) { return predict(spec, rate).dynamic_s; });
+    return largest_share(*options_.budget_s, [&](double rate) { return predict(spec, rate).dynamic_s; });
   }
 
   static std::vector<double> speedups(const SearchCurve& curve) {
@@ -210,12 +196,7 @@ class Searcher {
 
 double expected_macs_ratio(const ModelSpec& spec, MapSize size, double rate) {
   const NetworkGeometry geometry = network_geometry(spec, size);
-  return macs_ratio(spec, geometry, [&](size_t b) -> ComputedShares {
-    const BlockGeometry& block = geometry.blocks[b];
-    return {.nonempty = 1 - std::pow(1 - rate, static_cast<double>(block.grid.patches())),
-            .dilated = DilationHistogram(block).expected(rate) / static_cast<double>(block.middle.pixels()),
-            .active = rate};
-  });
+  return macs_ratio(spec, geometry, [&](size_t b) { return expected_shares(geometry.blocks[b], rate); });
 }
 
 double rate_for_macs_ratio(const ModelSpec& spec, MapSize size, double macs) {
@@ -224,7 +205,7 @@ double rate_for_macs_ratio(const ModelSpec& spec, MapSize size, double macs) {
     fail("MAC ratio {:g}: masks of {} at {} x {} px give from {:.3f} to {:.3f}", macs, spec.arch.name,
          size.height, size.width, least, most);
   }
-  return largest_rate(macs, [&](double rate) { return expected_macs_ratio(spec, size, rate); });
+  return largest_share(macs, [&](double rate) { return expected_macs_ratio(spec, size, rate); });
 }
 
 GranularitySearch search_granularity(const ArchConfig& arch, const HardwareProfile& hardware,

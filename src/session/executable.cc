@@ -1,5 +1,8 @@
 #include "engine/executable.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "base/enum_names.h"
 #include "session/default_schedule.h"
 
@@ -42,6 +45,17 @@ void check_backend_options(Backend backend, std::optional<Isa> isa, Precision pr
     fail("precision {0}: the {1} backend computes in fp32; {0} needs the cuda backend", to_string(precision),
          to_string(backend));
   }
+}
+
+void check_thresholds(const std::vector<float>& thresholds, const ModelSpec& spec) {
+  const size_t blocks = spec.blocks.size();
+  if (thresholds.size() > 1 && thresholds.size() != blocks) {
+    fail("thresholds: {} values; {} has {} blocks: expected one value for each, or one for all",
+         thresholds.size(), spec.arch.name, blocks);
+  }
+  const auto nan = std::ranges::find_if(thresholds, [](float value) { return std::isnan(value); });
+  if (nan != thresholds.end())
+    fail("thresholds[{}]: NaN; expected a number, or an infinity", nan - thresholds.begin());
 }
 
 std::shared_ptr<const Executable> make_executable(const Model& model, Backend backend, std::optional<Isa> isa,

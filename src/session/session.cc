@@ -60,6 +60,15 @@ std::shared_ptr<Executor> start_threads(int threads) {
   return std::make_shared<ThreadPool>(threads);
 }
 
+/// A threshold of each block into `spread`, whose memory is used again.
+void spread_thresholds(const std::vector<float>& given, size_t blocks, std::vector<float>& spread) {
+  if (given.size() == blocks) {
+    spread.assign(given.begin(), given.end());
+  } else {
+    spread.assign(blocks, given.empty() ? 0.0f : given.front());
+  }
+}
+
 void check_mask_names(const ModelSpec& spec, const MaskSet& masks) {
   std::vector<std::string> dynamic;
   for (const BlockSpec& block : spec.blocks) {
@@ -166,6 +175,8 @@ void Session::run(const TensorView& input, const RunOptions& options, Result& re
   request.time = options.thread_time ? TimeSource::thread : TimeSource::wall;
   request.time_blocks = options.time_blocks;
   request.stop = options.stop;
+  check_thresholds(options.thresholds, spec());
+  spread_thresholds(options.thresholds, spec().blocks.size(), request.thresholds);
   request.forced_patches.resize(spec().blocks.size());
   for (std::vector<uint8_t>& patches : request.forced_patches) patches.clear();
   if (options.force_masks != nullptr) {

@@ -50,6 +50,23 @@ TEST_F(UntrustedTextTest, ClassNames) {
   EXPECT_TRUE(top.at(0).at("class") == kEvil || top.at(1).at("class") == kEvil);
 }
 
+TEST_F(UntrustedTextTest, ProfilesOfOperatingPoints) {
+  Model model = tiny_model();
+  const std::string name = std::string(kEvil) + "\n" + std::string(100'000, 'n');
+  model.operating_points = {{.macs_ratio = 0.5,
+                             .top1 = 0.5,
+                             .thresholds = std::vector<float>(8),
+                             .rates = std::vector<double>(8),
+                             .predicted_ms = {{name, 1}}}};
+  const auto path = folder_.path("model.safetensors");
+  save_model(model, path);
+  const auto result = run_program({"inspect", path});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  expect_harmless(result);
+  EXPECT_LT(result.out.size(), 10'000u);
+  EXPECT_EQ(report_of({"inspect", path}).at("operating_points")[0].at("predicted_ms").at(name), 1);
+}
+
 TEST_F(UntrustedTextTest, FileNames) {
   const auto model = save_tiny_model();
   const auto photo = save_photo(std::string(kEvil) + ".png");

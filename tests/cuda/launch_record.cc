@@ -56,7 +56,7 @@ class Writer {
         g.output_width, g.stride, static_cast<int>(g.dilation_stride), static_cast<int>(g.granularity),
         g.patch_rows, g.patch_cols);
   }
-  void add_one(const MaskerTarget& t) { add(t.weight, t.forced, t.force, t.differences, t.patches); }
+  void add_one(const MaskerTarget& t) { add(t.weight, t.forced, t.rule, t.differences, t.patches); }
 
   void write_arguments(const Launch& launch) {
     const std::string name = name_of(launch);

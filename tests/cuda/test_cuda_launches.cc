@@ -116,5 +116,22 @@ TEST(CudaLaunches, AreThoseOfTheRecord) {
   }
 }
 
+/// Thresholds lie in memory that kernels read: another one is no other launch.
+TEST(CudaLaunches, DoNotDependOnThresholds) {
+  const Model model = random_model(narrow_arch("resnet50", "4-4-2-1", 0.25), 1);
+  const Tensor input = random_input(2, {64, 96}, 2);
+  for (const bool timed : {false, true}) {
+    std::vector<std::string> records;
+    for (const RunOptions& options :
+         {RunOptions{.time_blocks = timed}, RunOptions{.thresholds = {-0.5f}, .time_blocks = timed}}) {
+      LaunchRecorder recorder;
+      Session session(make_executable(model, Backend::cuda, std::nullopt, std::nullopt, Precision::fp32), 1);
+      session.run(input, options);
+      records.push_back(to_text(recorder.launches));
+    }
+    EXPECT_EQ(records[0], records[1]);
+  }
+}
+
 }  // namespace
 }  // namespace lasnet::test

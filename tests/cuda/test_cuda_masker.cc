@@ -13,7 +13,7 @@ struct MaskerRun {
   Tensor differences;
   std::vector<uint8_t> patches, forced;
   std::vector<float> weight;
-  int32_t force = 0;
+  DecisionRule rule;
   MaskerCall call;
 
   MaskerRun(const ListGeometry& g, const Map& map, const Tensor& w, const Tensor& bias)
@@ -24,7 +24,7 @@ struct MaskerRun {
     for (int c = 0; c < map.channels; ++c) weight[c] = w.data[c] - w.data[map.channels + c];
     call = {g,
             map.device(),
-            {weight.data(), bias.data[0] - bias.data[1], forced.data(), &force, differences.data.data(),
+            {weight.data(), bias.data[0] - bias.data[1], forced.data(), &rule, differences.data.data(),
              patches.data()}};
   }
 };
@@ -52,7 +52,11 @@ TEST(CudaMasker, AgreesWithTheReference) {
             ASSERT_NEAR(run.differences.data[i], expected.data[i], 2e-4);
             ASSERT_EQ(run.patches[i], run.differences.data[i] >= 0);
           }
-          run.force = 1;
+          run.rule.threshold = 0.5f;
+          masker(stream, precision, run.call);
+          for (int64_t i = 0; i < expected.size(); ++i)
+            ASSERT_EQ(run.patches[i], run.differences.data[i] >= 0.5f);
+          run.rule.force = 1;
           masker(stream, precision, run.call);
           EXPECT_EQ(run.patches, run.forced);
         }
@@ -68,7 +72,7 @@ std::vector<MaskerRun> several_maskers(int count, const ListGeometry& g, const M
     runs.emplace_back(g, map, random_tensor({2, map.channels, 1, 1}, random), random_tensor({2}, random));
   }
   for (MaskerRun& run : runs) {  // where they are now
-    run.call.target.forced = run.forced.data(), run.call.target.force = &run.force;
+    run.call.target.forced = run.forced.data(), run.call.target.rule = &run.rule;
     run.call.target.weight = run.weight.data(), run.call.target.patches = run.patches.data();
     run.call.target.differences = run.differences.data.data();
   }
@@ -93,6 +97,7 @@ TEST(CudaMaskerGroup, HasTheBitsOfEachMaskerAlone) {
           Map map(random_tensor({2, 11, 14, channels}, random), precision);
           std::vector<MaskerRun> runs =
               several_maskers(count, masker_geometry(stride, granularity), map, random);
+          for (MaskerRun& run : runs) run.rule.threshold = static_cast<float>(random.uniform(-1, 1));
           WithSettings settings(kSettings[granularity % 2]);
           Stream stream;
           masker_group(stream, precision, group_of(runs));
@@ -106,7 +111,7 @@ TEST(CudaMaskerGroup, HasTheBitsOfEachMaskerAlone) {
           for (MaskerRun& run : runs) {  // the opposite, of the first only
             for (size_t p = 0; p < run.forced.size(); ++p) run.forced[p] = run.patches[p] == 0;
           }
-          runs.front().force = 1;
+          runs.front().rule.force = 1;
           std::vector<uint8_t> others = runs.back().patches;
           masker_group(stream, precision, group_of(runs));
           EXPECT_EQ(runs.front().patches, runs.front().forced);

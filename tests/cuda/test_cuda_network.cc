@@ -171,6 +171,34 @@ DEVICE_TEST(MaskersOfOneMapDecideAsEachAlone) {
   }
 }
 
+/// One session, so one recorded graph: what it decides follows the thresholds of each run.
+DEVICE_TEST(ThresholdsDecideAsTheMasksOfTheirDifferences) {
+  for (Precision precision : {Precision::fp32, Precision::fp16}) {
+    for (MaskerSchedule masker :
+         {MaskerSchedule::separate, MaskerSchedule::incremental, MaskerSchedule::with_conv1}) {
+      Model model = test::random_model(config("resnet50", "4-3-2-1"), 33);
+      Tensor x = test::random_input(2, {48, 64}, 34);
+      const NetworkSchedule plan =
+          uniform_schedule(model.spec, {.masker = masker, .scatter = ScatterSchedule::in_place});
+      Session session(make_executable(model, Backend::cuda, std::nullopt, plan, precision), 1);
+      const Result usual = session.run(x);
+      for (const double rate : {0.3, 0.8}) {
+        const std::vector<float> thresholds = test::thresholds_for(usual.trace, rate);
+        const Result decided = session.run(x, {.thresholds = thresholds});
+        const MaskSet masks = test::masks_from(decided.trace, thresholds);
+        EXPECT_EQ(test::masks_of(decided.trace), masks);
+        EXPECT_NE(masks, test::masks_of(usual.trace));
+        EXPECT_EQ(decided.logits, session.run(x, {.force_masks = &masks}).logits);
+        EXPECT_EQ(decided.logits, session.run(x, {.thresholds = thresholds, .time_blocks = true}).logits);
+      }
+      EXPECT_EQ(session.run(x, {.thresholds = {-INFINITY}}).logits, session.run(x, {.dense = true}).logits);
+      const Trace nothing = session.run(x, {.thresholds = {INFINITY}}).trace;
+      for (const BlockTrace& block : nothing.blocks) EXPECT_EQ(block.rate, 0) << block.name;
+      EXPECT_EQ(session.run(x).logits, usual.logits);
+    }
+  }
+}
+
 DEVICE_TEST(FullMaskIsTheStaticNetworkBitForBit) {
   for (Precision precision : {Precision::fp32, Precision::tf32, Precision::fp16, Precision::bf16}) {
     for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {

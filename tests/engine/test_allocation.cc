@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cctype>
+#include <cmath>
 
 #include "counting_new.h"
 #include "lasnet/engine.h"
@@ -49,6 +50,28 @@ TEST_P(Allocation, NoneInTheFirstSparseRunAfterADenseOne) {
   session.run(x, {}, sparse);
   EXPECT_EQ(test::allocations() - before, 0);
   EXPECT_LT(sparse.trace.macs_ratio(), 1);
+}
+
+TEST_P(Allocation, NoneWhenThresholdsChange) {
+  ArchConfig arch{.name = "resnet50", .width = 0.25, .classes = 10, .granularity = {4, 4, 2, 1}};
+  Model model = test::random_model(arch, 1);
+  Tensor x = test::random_input(2, {64, 96}, 2);
+  TensorView view = x;
+  Session session(model, {.threads = 2, .schedule = parse_block_schedule(GetParam())});
+  Result result;
+  session.run(view, {}, result);
+  const double usual = result.trace.macs_ratio();
+  const std::vector<RunOptions> settings = {
+      {.thresholds = {0.3f}},
+      {.thresholds = std::vector<float>(model.spec.blocks.size(), -0.3f)},
+      {.thresholds = {INFINITY}},
+      {.thresholds = {-INFINITY}}};
+  for (const RunOptions& options : settings) {
+    int64_t before = test::allocations();
+    session.run(view, options, result);
+    EXPECT_EQ(test::allocations() - before, 0) << "from " << options.thresholds.front();
+    EXPECT_NE(result.trace.macs_ratio(), usual);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Schedules, Allocation,

@@ -16,6 +16,7 @@
 #include "backends/cpu/kernels/kernels.h"
 #include "lasnet/error.h"
 #include "lasnet/geometry.h"
+#include "support/expect_error.h"
 #include "support/param_name.h"
 #include "support/random_model.h"
 #include "support/sanitized.h"
@@ -189,6 +190,49 @@ TEST_P(EveryIsa, ResultsDoNotDependOnThreadsOrBatch) {
   }
 }
 
+/// Each block's threshold, and one for all, decide as the masks do that follow from the differences.
+void expect_thresholds_decide(Session& session, const Tensor& x) {
+  const Trace usual = session.run(x).trace;
+  const std::vector<float> common = {usual.blocks[0].logit_difference.data.front()};
+  for (const std::vector<float>& thresholds :
+       {test::thresholds_for(usual, 0.3), test::thresholds_for(usual, 0.8), common}) {
+    const Result decided = session.run(x, {.thresholds = thresholds});
+    std::vector<float> spread = thresholds;
+    spread.resize(session.spec().blocks.size(), thresholds.front());
+    const MaskSet masks = test::masks_from(decided.trace, spread);
+    EXPECT_EQ(test::masks_of(decided.trace), masks);
+    EXPECT_NE(masks, test::masks_of(usual));
+    const Result forced = session.run(x, {.force_masks = &masks});
+    EXPECT_EQ(decided.logits, forced.logits);
+    EXPECT_EQ(decided.trace.image_macs, forced.trace.image_macs);
+  }
+}
+
+/// Beyond all differences: everything, or nothing. At 0: as without thresholds.
+void expect_thresholds_have_ends(Session& session, const Tensor& x) {
+  const Result everything = session.run(x, {.thresholds = {-INFINITY}});
+  EXPECT_EQ(everything.logits, session.run(x, {.dense = true}).logits);
+  const MapSize size{x.shape[2], x.shape[3]};
+  const MaskSet empty = test::make_masks(session.spec(), x.shape[0], size, MaskPattern::empty, 0);
+  const Result nothing = session.run(x, {.thresholds = {INFINITY}}),
+               forced = session.run(x, {.force_masks = &empty});
+  EXPECT_EQ(nothing.logits, forced.logits);
+  EXPECT_EQ(nothing.trace.image_macs, forced.trace.image_macs);
+  EXPECT_EQ(test::masks_of(nothing.trace), empty);
+  EXPECT_EQ(session.run(x, {.thresholds = {0}}).logits, session.run(x).logits);
+  EXPECT_EQ(session.run(x, {.dense = true, .thresholds = {INFINITY}}).logits, everything.logits);
+}
+
+TEST_P(EveryIsa, ThresholdsDecideAsTheMasksOfTheirDifferences) {
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
+    Model model = test::random_model(narrow_arch(name, "3-5-2-9"), 31);
+    Tensor x = test::random_input(2, {65, 96}, 32);
+    Session session(model, {.isa = GetParam(), .threads = 2});
+    expect_thresholds_decide(session, x);
+    expect_thresholds_have_ends(session, x);
+  }
+}
+
 TEST_P(EveryIsa, ForcedInstructionSetRuns) {
   Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 14);
   std::vector<uint64_t> before;
@@ -207,6 +251,71 @@ TEST_P(EveryIsa, ForcedInstructionSetRuns) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, EveryIsa, testing::ValuesIn(available_isas()), test::ParamName());
+
+TEST(Thresholds, DecideInTheReferenceToo) {
+  for (const char* name : {"resnet18", "regnet_y_400mf:dense"}) {
+    Model model = test::random_model(narrow_arch(name, "4-3-2-1"), 31);
+    Session session(model, {.backend = Backend::reference});
+    Tensor x = test::random_input(2, {33, 48}, 32);
+    expect_thresholds_decide(session, x);
+    expect_thresholds_have_ends(session, x);
+  }
+}
+
+/// A block whose input stays the same computes a subset of its patches at a higher threshold. What follows it
+/// sees another input and decides anew.
+TEST(Thresholds, HigherOnesSelectFewerPatches) {
+  Model model = test::random_model(narrow_arch("resnet50", "4-4-2-1"), 33);
+  Tensor x = test::random_input(2, {64, 96}, 34);
+  Session session(model);
+  const Trace usual = session.run(x).trace;
+  for (size_t b = 0; b < usual.blocks.size(); ++b) {
+    std::vector<float> thresholds(usual.blocks.size());
+    BlockTrace before;
+    for (const float threshold : {-INFINITY, -1.0f, -0.1f, 0.0f, 0.1f, 1.0f, INFINITY}) {
+      thresholds[b] = threshold;
+      const BlockTrace block = session.run(x, {.thresholds = thresholds}).trace.blocks[b];
+      EXPECT_EQ(block.logit_difference, usual.blocks[b].logit_difference);
+      for (size_t i = 0; i < before.mask.data.size(); ++i)
+        ASSERT_LE(block.mask.data[i], before.mask.data[i]) << block.name << " from " << threshold;
+      if (!before.mask.data.empty()) {
+        EXPECT_LE(block.macs, before.macs);
+      }
+      before = block;
+    }
+    EXPECT_EQ(before.rate, 0);
+  }
+}
+
+TEST(Thresholds, AreOverruledByForcedMasks) {
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 35);
+  Tensor x = test::random_input(1, {64, 64}, 36);
+  const MaskSet masks = test::make_masks(model.spec, 1, {64, 64}, MaskPattern::random, 37);
+  Session session(model);
+  EXPECT_EQ(session.run(x, {.force_masks = &masks, .thresholds = {INFINITY}}).logits,
+            session.run(x, {.force_masks = &masks}).logits);
+}
+
+TEST(Thresholds, OfStaticBlocksMeanNothing) {
+  Model model = test::random_model(narrow_arch("resnet18", "static"), 38);
+  Tensor x = test::random_input(1, {64, 64}, 39);
+  Session session(model);
+  EXPECT_EQ(session.run(x, {.thresholds = {INFINITY}}).logits, session.run(x).logits);
+}
+
+TEST(Thresholds, AreOnePerBlockOrOneForAll) {
+  Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 20);
+  Session session(model);
+  Tensor x = test::random_input(1, {64, 64}, 21);
+  EXPECT_ERROR(session.run(x, {.thresholds = {0, 1, 2}}),
+               testing::HasSubstr("thresholds: 3 values; resnet18 has 8 blocks"));
+  EXPECT_ERROR(session.run(x, {.thresholds = {NAN}}), testing::HasSubstr("thresholds[0]: NaN"));
+  std::vector<float> thresholds(8);
+  thresholds[5] = NAN;
+  EXPECT_ERROR(session.run(x, {.thresholds = thresholds}), testing::HasSubstr("thresholds[5]: NaN"));
+  thresholds[5] = -INFINITY;
+  EXPECT_NO_THROW(session.run(x, {.thresholds = thresholds}));
+}
 
 TEST(Session, IsReusableAcrossSizesAndModes) {
   Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 16);
@@ -287,6 +396,7 @@ TEST_P(EverySchedule, GivesTheSameBits) {
     if (!sums_apart) {
       EXPECT_EQ(session.run(x, {.dense = true}).logits, dense) << schedule;
     }
+    expect_thresholds_decide(session, x);
     // The masker's own decisions, whose sums each schedule takes in its own order.
     MaskSet own = test::masks_of(decided);
     Trace trace = session.run(x, {.force_masks = &own}).trace;

@@ -15,7 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   }
   const lasnet::Model again = lasnet::parse_metadata(lasnet::write_metadata(model), "written");
   bool same = again.spec == model.spec && again.class_names == model.class_names &&
-              again.preprocessing == model.preprocessing;
+              again.preprocessing == model.preprocessing && again.operating_points == model.operating_points;
   if (!same) std::abort();
   return 0;
 }

@@ -159,6 +159,41 @@ TEST(ModelFile, GivenGranularityWinsAndKeepsTheMaskers) {
   EXPECT_EQ(fixed.weights.size(), model.weights.size() - 2 * model.spec.blocks.size());
 }
 
+/// Three points of the small model, which has eight blocks.
+Model tuned_model() {
+  Model model = small_model();
+  for (const double macs : {0.25, 0.5, 1.0}) {
+    model.operating_points.push_back({.macs_ratio = macs,
+                                      .top1 = 0.4 + macs / 2,
+                                      .thresholds = std::vector<float>(8, 0.1f - static_cast<float>(macs)),
+                                      .rates = std::vector<double>(8, macs / 3),
+                                      .predicted_ms = {{"tx2", 10 * macs}, {"a \"b\"", macs}}});
+  }
+  return model;
+}
+
+TEST(ModelFile, OperatingPointsAreKeptWithTheirNetworkAlone) {
+  TemporaryDir dir;
+  const Model model = tuned_model();
+  save_model(model, dir / "m", DType::f16);
+  EXPECT_EQ(load_model(dir / "m").operating_points, model.operating_points);
+  EXPECT_EQ(load_model(dir / "m", small_arch()).operating_points, model.operating_points);
+  ArchConfig other = small_arch();
+  other.granularity = {2, 2, 2, 1};
+  EXPECT_TRUE(load_model(dir / "m", other).operating_points.empty());
+}
+
+TEST(ModelFile, OperatingPointsThatAreNoneAreNotSaved) {
+  TemporaryDir dir;
+  Model model = tuned_model();
+  model.operating_points[1].thresholds[3] = INFINITY;
+  EXPECT_ERROR(save_model(model, dir / "m"),
+               HasSubstr("operating point 1: a threshold is not a finite number"));
+  model.operating_points[1].thresholds.pop_back();
+  EXPECT_ERROR(save_model(model, dir / "m"), HasSubstr("7 thresholds and 8 rates for 8 blocks"));
+  EXPECT_FALSE(std::filesystem::exists(dir / "m"));
+}
+
 TEST(ModelFile, GivenArchitectureMustBeTheFiles) {
   TemporaryDir dir;
   save_model(small_model(), dir / "m");
@@ -294,6 +329,46 @@ TEST(Metadata, NamesTheKeyWithExpectedAndGot) {
                  AllOf(HasSubstr("m: "), HasSubstr(c.message)))
         << c.pointer << " = " << c.value;
   }
+}
+
+TEST(Metadata, OperatingPointsAreReadStrictly) {
+  struct Case {
+    const char* pointer;
+    json value;
+    const char* message;
+  };
+  const Case cases[] = {
+      {"/version", 2, ".operating_points: version 2, this program reads version 1"},
+      {"/version", "1", ".operating_points.version: expected an integer"},
+      {"/more", 1, "unknown key 'more'"},
+      {"/points", 3, ".operating_points.points: expected an array, got 3"},
+      {"/points/1", 3, ".operating_points.points[1]: expected an object, got 3"},
+      {"/points/1/more", 1, "unknown key 'more'"},
+      {"/points/0/macs_ratio", -0.1, "operating point 0: MAC ratio -0.1"},
+      {"/points/0/macs_ratio", 0.5, "operating point 1: expected a higher MAC ratio"},
+      {"/points/2/top1", 1.5, "operating point 2: MAC ratio 1 and top-1 1.5"},
+      {"/points/2/top1", 0.1, "operating point 2: expected a higher MAC ratio and top-1"},
+      {"/points/2/thresholds", {0.5}, "1 thresholds and 8 rates for 8 blocks"},
+      {"/points/2/thresholds/7", 9, "no higher threshold"},
+      {"/points/2/thresholds/7", 1e300, "a threshold is not a finite number"},
+      {"/points/2/thresholds/7", nullptr, ".points[2].thresholds[7]: expected a number, got null"},
+      {"/points/2/rates/7", -0.5, "a rate is not from 0 to 1"},
+      {"/points/2/predicted_ms", {1, 2}, ".points[2].predicted_ms: expected an object"},
+      {"/points/2/predicted_ms/tx2", "fast", ".predicted_ms.tx2: expected a number"},
+      {"/points/2/predicted_ms/tx2", 0, "0 ms predicted for 'tx2'"},
+  };
+  for (const Case& c : cases) {
+    json document = json::parse(write_metadata(tuned_model()));
+    document["operating_points"][json::json_pointer(c.pointer)] = c.value;
+    EXPECT_ERROR(parse_metadata(document.dump(), "m"), HasSubstr(c.message)) << c.pointer << " = " << c.value;
+  }
+  json of_static = json::parse(write_metadata(tuned_model()));
+  of_static["architecture"]["granularity"] = "static";
+  EXPECT_ERROR(parse_metadata(of_static.dump(), "m"), HasSubstr("operating points of a static network"));
+  json many = json::parse(write_metadata(tuned_model()));
+  for (size_t i = 0; i < kMaxOperatingPoints; ++i)
+    many["operating_points"]["points"].push_back(many["operating_points"]["points"][0]);
+  EXPECT_ERROR(parse_metadata(many.dump(), "m"), HasSubstr("1003 operating points; expected at most 1000"));
 }
 
 TEST(Metadata, NamesMissingKeys) {

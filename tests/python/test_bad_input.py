@@ -227,6 +227,54 @@ def test_searches_without_an_answer():
         lasnet.search("resnet18", rate="half")
 
 
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        (dict(thresholds="high"), TypeError, "thresholds"),
+        (dict(thresholds=[0.1, "high"]), TypeError, r"thresholds\[1\]"),
+        (dict(thresholds=[0.1, 0.2]), lasnet.Error, "thresholds: 2 values; resnet18 has 8 blocks"),
+        (dict(thresholds=float("nan")), lasnet.Error, "thresholds"),
+        (dict(thresholds=1e300), lasnet.Error, "thresholds"),
+        (dict(thresholds=0.1, macs=0.5), lasnet.Error, "give one of them"),
+        (dict(macs=0.5, budget_ms=5), lasnet.Error, "give one of them"),
+        (dict(hardware="tx2"), lasnet.Error, "budget_ms"),
+        (dict(macs="half"), TypeError, "macs"),
+        (dict(macs=0.5), lasnet.Error, "no operating points"),
+        (dict(budget_ms=5, hardware="tx3"), lasnet.Error, "tx3"),
+        (dict(budget_ms=float("inf")), lasnet.Error, "budget_ms"),
+    ],
+)
+def test_budgets_that_cannot_be_met(tiny_session, arguments, error, message):
+    with pytest.raises(error, match=message):
+        tiny_session.run(GOOD, **arguments)
+
+
+def test_tuning_without_sense(tiny):
+    images = [numpy.zeros((64, 64, 3), numpy.uint8)] * 2
+    with pytest.raises(lasnet.Error, match="labels: 1 for 2 images"):
+        lasnet.tune(tiny, images, [0])
+    with pytest.raises(lasnet.Error, match=r"labels\[1\]: 10; expected 0 to 9"):
+        lasnet.tune(tiny, images, [0, 10])
+    with pytest.raises(lasnet.Error, match="points"):
+        lasnet.tune(tiny, images, [0, 1], points=1)
+    with pytest.raises(lasnet.Error, match="without images"):
+        lasnet.tune(tiny, [], [])
+    with pytest.raises(lasnet.Error, match="static network"):
+        lasnet.tune(lasnet.create("resnet18", width=0.125, classes=10), images, [0, 1])
+    with pytest.raises(lasnet.Error, match="absent.png"):
+        lasnet.tune(tiny, ["absent.png"], [0])
+    with pytest.raises(TypeError, match="model"):
+        lasnet.tune("resnet18", images, [0, 1])
+    with pytest.raises(TypeError, match="images"):
+        lasnet.tune(tiny, "photo.jpg", [0])
+
+    def stop(share):
+        raise KeyError(share)
+
+    with pytest.raises(KeyError):
+        lasnet.tune(tiny, images, [0, 1], progress=stop)
+
+
 def test_files_that_cannot_be_written(tiny, tmp_path):
     with pytest.raises(lasnet.Error, match="safetensors"):
         tiny.save(tmp_path / "model.pth")

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import lasnet
-from repository import DEMO, PHOTO
+from repository import DEMO, PHOTO, ROOT
 
 
 def test_run(program, result):
@@ -47,6 +47,60 @@ def test_pictures(program, result, tmp_path):
         printed = numpy.asarray(Image.open(tmp_path / f"{PHOTO.stem}.{kind}.png"))
         assert picture.shape == printed.shape
         assert numpy.array_equal(picture[50:], printed[50:])
+
+
+def test_thresholds(program, session, x, tmp_path):
+    numpy.save(tmp_path / "x.npy", x)
+    for thresholds in (0.5, float("-inf"), [0.1 * i for i in range(16)]):
+        text = ",".join(map(str, numpy.atleast_1d(thresholds)))
+        program("forward", DEMO, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy", f"--threshold={text}")
+        result = session.run(x, thresholds=thresholds)
+        assert numpy.array_equal(result.logits, numpy.load(tmp_path / "y.npy"))
+    assert result.trace.macs_ratio < session.run(x).trace.macs_ratio
+    for block, threshold in zip(result.trace.blocks, thresholds):
+        side = block.granularity
+        expected = (block.logit_difference >= numpy.float32(threshold)).repeat(side, 1).repeat(side, 2)
+        assert numpy.array_equal(block.mask, expected[:, : block.height, : block.width])
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of two labelled photographs of each class that has one."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, stem in (("bird", "bird_nuthatch"), ("flower", "dandelions"), ("fruit_vegetable", "fruit_fig")):
+        (folder / name).mkdir()
+        with Image.open(ROOT / "samples" / f"{stem}.jpg") as photo:
+            photo.save(folder / name / "a.png")
+            photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / name / "b.png")
+    return folder
+
+
+def test_tune(program, model, x, photos, tmp_path):
+    options = "--points", 3, "--images", 4, "--batch", 2, "--seed", 5, "--hardware", "tx2"
+    printed = program("tune", DEMO, photos, "-o", tmp_path / "tuned.safetensors", *options, "--json")["points"]
+    paths = sorted(photos.glob("*/*.png"))
+    labels = [model.class_names.index(path.parent.name) for path in paths]
+    shares = []
+    tuned = lasnet.tune(
+        model, paths, labels, points=3, deciding_images=4, batch=2, seed=5, hardware=["tx2"], progress=shares.append
+    )
+    assert [vars(point) for point in tuned.operating_points] == [
+        point | {"thresholds": tuple(point["thresholds"]), "rates": tuple(point["rates"])} for point in printed
+    ]
+    assert 0 < min(shares) and max(shares) <= 1
+    assert lasnet.load(tmp_path / "tuned.safetensors").operating_points == tuned.operating_points
+    assert tuned.training == model.training
+
+    least, most = tuned.operating_points[0], tuned.operating_points[-1]
+    session = lasnet.Session(tuned, threads=1)
+    assert tuned.operating_point(macs=most.macs_ratio) == most
+    expected = session.run(x, thresholds=least.thresholds)
+    for budget in ({"macs": least.macs_ratio}, {"budget_ms": least.predicted_ms["tx2"] * 1.0000001, "hardware": "tx2"}):
+        result = session.run(x, **budget)
+        assert result.trace.macs_ratio == pytest.approx(expected.trace.macs_ratio, abs=0.01)
+    assert session.run(x, budget_ms=1e6).trace.macs_ratio == pytest.approx(
+        session.run(x, thresholds=most.thresholds).trace.macs_ratio
+    )
 
 
 def test_predict(program):

@@ -115,6 +115,38 @@ MaskSet masks_of(const Trace& trace) {
   return masks;
 }
 
+MaskSet masks_from(const Trace& trace, const std::vector<float>& thresholds) {
+  MaskSet masks;
+  for (size_t b = 0; b < trace.blocks.size(); ++b) {
+    const BlockTrace& block = trace.blocks[b];
+    if (block.granularity == 0) continue;
+    const Tensor& differences = block.logit_difference;
+    ByteTensor mask({differences.shape[0], block.height, block.width});
+    uint8_t* pixel = mask.data.data();
+    for (int64_t n = 0; n < differences.shape[0]; ++n) {
+      for (int64_t y = 0; y < block.height; ++y) {
+        for (int64_t x = 0; x < block.width; ++x) {
+          const int64_t row = n * differences.shape[1] + y / block.granularity;
+          *pixel++ = differences.data[row * differences.shape[2] + x / block.granularity] >= thresholds[b];
+        }
+      }
+    }
+    masks[block.name] = std::move(mask);
+  }
+  return masks;
+}
+
+std::vector<float> thresholds_for(const Trace& trace, double rate) {
+  std::vector<float> thresholds;
+  for (const BlockTrace& block : trace.blocks) {
+    std::vector<float> differences = block.logit_difference.data;
+    std::sort(differences.begin(), differences.end(), std::greater<>());
+    const auto last = static_cast<size_t>(rate * static_cast<double>(differences.size()));
+    thresholds.push_back(last < differences.size() ? differences[last] : 0);
+  }
+  return thresholds;
+}
+
 double logits_tolerance(Precision precision) {
   switch (precision) {
     case Precision::fp32:

@@ -30,6 +30,13 @@ MaskSet make_masks(const ModelSpec& spec, int64_t images, MapSize image, MaskPat
 /// The masks that a run recorded.
 MaskSet masks_of(const Trace& trace);
 
+/// The masks that follow from the differences that a run recorded: a patch is active from its block's
+/// threshold on.
+MaskSet masks_from(const Trace& trace, const std::vector<float>& thresholds);
+
+/// Thresholds of all blocks at which this share of the patches of each block of `trace` is active, about.
+std::vector<float> thresholds_for(const Trace& trace, double rate);
+
 /// Rounding through a whole network, relative to the largest logit, by the precision of products.
 double logits_tolerance(Precision precision);
 

@@ -8,12 +8,14 @@
 #include "classes.h"
 #include "commands.h"
 #include "eval_data.h"
+#include "eval_sweep.h"
 #include "image_options.h"
 #include "input_options.h"
 #include "lasnet/report.h"
 #include "log.h"
 #include "model_options.h"
 #include "object_auc.h"
+#include "operating_options.h"
 #include "output.h"
 #include "progress.h"
 #include "random_masks.h"
@@ -33,16 +35,24 @@ constexpr auto kMasks = enum_names<Masks>(
 struct EvalCommand {
   ModelOptions model;
   SessionOptions session;
+  OperatingOptions operating;
   bool check_finite = false;
   InputOptions input;
   ImageOptions images;
   std::string data;
   std::string object_masks;
+  std::string sweep;  ///< folder for the table and the plot of all operating points; "": none
   Masks masks = Masks::own;
   uint64_t seed = 0;
   bool skip_unreadable = false;
   int batch = 32;
   bool json = false;
+};
+
+/// How a network runs.
+struct Setting {
+  bool dense = false;
+  std::vector<float> thresholds = {};
 };
 
 struct BlockRates {
@@ -105,16 +115,15 @@ Result run_masked(Session& session, const Tensor& input, const EvalCommand& comm
   return session.run(input, options);
 }
 
-/// Runs [first, last), which have one size, as one batch.
-void run_batch(Session& session, const Sample* first, const Sample* last, const EvalCommand& command,
-               Random& random, Metrics& metrics, ObjectAuc* auc) {
-  RunOptions options{.check_finite = command.check_finite, .record_masks = false};
-  std::vector<Tensor> inputs;
-  for (const Sample* sample = first; sample != last; ++sample) inputs.push_back(sample->input);
-  const Tensor input = stack(inputs);
+/// Runs `input`, the samples from `first` on.
+void run_batch(Session& session, const Tensor& input, const Sample* first, const EvalCommand& command,
+               const Setting& setting, Random& random, Metrics& metrics, ObjectAuc* auc) {
+  const RunOptions options{.dense = setting.dense,
+                           .thresholds = setting.thresholds,
+                           .check_finite = command.check_finite,
+                           .record_masks = auc != nullptr};
   // The first run plans and touches its memory, which is not the network's speed.
   if (metrics.images == 0) session.run(input, options);
-  options.record_masks = auc != nullptr;
   const Result result = run_masked(session, input, command, options, random);
   if (const auto image = image_without_class(result.logits))
     fail("{}: {}", first[*image].path, kLogitsNotFinite);
@@ -127,15 +136,25 @@ void run_batch(Session& session, const Sample* first, const Sample* last, const 
   }
 }
 
-Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFolder& folder,
-                 const std::vector<std::string>& masks, ObjectAuc* auc) {
+/// [first, last), which have one size.
+Tensor to_batch(const Sample* first, const Sample* last) {
+  std::vector<Tensor> inputs;
+  for (const Sample* sample = first; sample != last; ++sample) inputs.push_back(sample->input);
+  return stack(inputs);
+}
+
+/// What each setting gives. Images are read once.
+std::vector<Metrics> evaluate(const EvalCommand& command, const Model& model, const ImageFolder& folder,
+                              const std::vector<Setting>& settings, const std::vector<std::string>& masks,
+                              ObjectAuc* auc) {
   const SampleOptions options{.preprocessing = apply(command.input, model.preprocessing),
                               .decode = decode_options(command.images),
                               .skip_unreadable = command.skip_unreadable};
   Session session(model, command.session);
   ThreadPool decoders(command.session.threads);
   Progress progress("eval", static_cast<int64_t>(folder.items.size()), "images");
-  Metrics metrics;
+  std::vector<Metrics> all(settings.size());
+  Metrics& metrics = all.front();
   Random random(command.seed, "masks");
   for (size_t begin = 0; begin < folder.items.size(); begin += static_cast<size_t>(command.batch)) {
     const size_t end = std::min(folder.items.size(), begin + static_cast<size_t>(command.batch));
@@ -146,7 +165,9 @@ Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFold
     for (const Sample* first = samples.data(); first != last;) {
       const Sample* next = std::find_if(
           first, last, [&](const Sample& sample) { return sample.input.shape != first->input.shape; });
-      run_batch(session, first, next, command, random, metrics, auc);
+      const Tensor input = to_batch(first, next);
+      for (size_t i = 0; i < settings.size(); ++i)
+        run_batch(session, input, first, command, settings[i], random, all[i], auc);
       first = next;
     }
     if (metrics.images == 0) continue;
@@ -158,7 +179,7 @@ Metrics evaluate(const EvalCommand& command, const Model& model, const ImageFold
     fail("{}: none of {} images can be read: {}", command.data, metrics.unreadable.size(),
          metrics.unreadable.front());
   }
-  return metrics;
+  return all;
 }
 
 Json to_json(const EvalCommand& command, const LeftOut& left_out, const Metrics& metrics,
@@ -242,13 +263,60 @@ void warn_of_guessing(const Model& model, const Metrics& metrics) {
       fmt::join(model.preprocessing.mean, " "), fmt::join(model.preprocessing.std, " ")));
 }
 
+/// Every operating point, and the network without masks.
+int sweep(const EvalCommand& command, const Model& model, const ImageFolder& folder) {
+  prepare_sweep(command.sweep, command.model.path);
+  std::vector<Setting> settings;
+  for (const OperatingPoint& point : model.operating_points)
+    settings.push_back({.dense = false, .thresholds = point.thresholds});
+  settings.push_back({.dense = true});
+  const std::vector<Metrics> all = evaluate(command, model, folder, settings, {}, nullptr);
+  warn_of_unreadable(all.front().unreadable);
+  Sweep sweep{.model = command.model.path, .images = all.front().images, .rows = {}};
+  for (size_t i = 0; i < all.size(); ++i) {
+    const Metrics& metrics = all[i];
+    sweep.rows.push_back({.dense = settings[i].dense,
+                          .macs_ratio = mean(metrics.macs_ratios),
+                          .top1 = metrics.share(metrics.top1),
+                          .top5 = metrics.share(metrics.top5),
+                          .ms_per_image = 1e3 * metrics.seconds / static_cast<double>(metrics.images)});
+  }
+  write_sweep(sweep, command.sweep);
+  if (command.json) {
+    print_json(to_json(sweep));
+  } else {
+    print(to_text(sweep, command.sweep));
+  }
+  return 0;
+}
+
+/// Refuses what a sweep decides by itself.
+void check_sweep(const EvalCommand& command, const Model& model) {
+  if (command.sweep.empty()) return;
+  if (command.masks != Masks::own || !command.object_masks.empty() || !command.operating.empty()) {
+    throw UsageError(
+        "--sweep goes through the operating points by itself; leave out --masks, --object-masks, "
+        "--threshold, "
+        "--macs and --budget-ms");
+  }
+  if (model.operating_points.empty()) {
+    fail("--sweep: {} has no operating points; lasnet tune finds them on labelled images",
+         command.model.path);
+  }
+}
+
 int eval(const EvalCommand& command) {
   const Model model = load_model(command.model);
   require_classifier(command.model.path, model.spec);
-  warn_of_undivided_maps(command.model.path, model, apply(command.input, model.preprocessing).crop);
+  check_sweep(command, model);
+  const Preprocessing preprocessing = apply(command.input, model.preprocessing);
+  warn_of_undivided_maps(command.model.path, model, preprocessing.crop);
+  const std::vector<float> thresholds =
+      thresholds_for(command.operating, model, command.session, cropped_size(preprocessing));
   const ImageFolder folder = open_validation(command.data, model);
   if (command.masks != Masks::own && !model.spec.arch.is_dynamic())
     fail("--masks: {} is a static network, which has none", command.model.path);
+  if (!command.sweep.empty()) return sweep(command, model, folder);
   std::vector<std::string> masks;
   std::optional<ObjectAuc> auc;
   if (!command.object_masks.empty()) {
@@ -257,11 +325,14 @@ int eval(const EvalCommand& command) {
     auc.emplace(dynamic_blocks(model.spec));
   }
   ObjectAuc* const separation = auc ? &*auc : nullptr;
-  const Metrics metrics = evaluate(command, model, folder, masks, separation);
+  const Metrics metrics =
+      evaluate(command, model, folder, {{.thresholds = thresholds}}, masks, separation).front();
   warn_of_unreadable(metrics.unreadable);
-  warn_of_guessing(model, metrics);
+  if (command.operating.empty()) warn_of_guessing(model, metrics);  // a low budget may leave no more
   if (command.json) {
-    print_json(to_json(command, folder.left_out, metrics, separation));
+    Json json = to_json(command, folder.left_out, metrics, separation);
+    if (!thresholds.empty()) json["thresholds"] = thresholds;
+    print_json(json);
   } else {
     print(to_text(model, command.masks, metrics, separation));
   }
@@ -290,10 +361,16 @@ void add_eval(CLI::App& app, Action& action) {
       [command](const std::string& text) { command->masks = kMasks.parse(text); })
       ->type_name("KIND");
   sub->add_option("--seed", command->seed, "Of --masks random");
+  sub->add_option("--sweep", command->sweep,
+                  "Instead: every operating point of the model (lasnet tune finds them), and the network "
+                  "without masks; "
+                  "writes accuracy against MACs and against time into DIR, as a CSV file and a plot (SVG)")
+      ->type_name("DIR");
   sub->add_flag("--skip-unreadable", command->skip_unreadable,
                 "Leave out images that cannot be decoded; else the first one ends the evaluation");
   add_input_options(*sub, command->input);
   add_image_options(*sub, command->images);
+  add_operating_options(*sub, command->operating);
   add_session_options(*sub, command->session, 0);
   add_check_finite_flag(*sub, command->check_finite);
   add_json_flag(*sub, command->json);

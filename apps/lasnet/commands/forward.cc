@@ -12,6 +12,7 @@
 #include "log.h"
 #include "map_options.h"
 #include "model_options.h"
+#include "operating_options.h"
 #include "output.h"
 #include "session_options.h"
 #include "terminal.h"
@@ -24,6 +25,7 @@ namespace fs = std::filesystem;
 struct ForwardCommand {
   ModelOptions model;
   SessionOptions session;
+  OperatingOptions operating;
   bool check_finite = false;
   std::string input, output;
   std::string masks;
@@ -74,9 +76,13 @@ int forward(const ForwardCommand& command) {
   const Tensor input = load_npy_f32(command.input);
   const MaskSet forced =
       command.force_masks.empty() ? MaskSet{} : load_masks(command.force_masks, "--force-masks");
+  std::optional<MapSize> size;
+  if (input.shape.size() == 4) size = {input.shape[2], input.shape[3]};
+  const std::vector<float> thresholds = thresholds_for(command.operating, model, command.session, size);
   if (!command.output.empty()) check_writable(command.output);
   Session session(model, command.session);
   const Result result = session.run(input, {.force_masks = forced.empty() ? nullptr : &forced,
+                                            .thresholds = thresholds,
                                             .check_finite = command.check_finite,
                                             .record_masks = !command.masks.empty(),
                                             .features = maps,
@@ -113,6 +119,7 @@ void add_forward(CLI::App& app, Action& action) {
                   "Write float32 maps after the stem and after each stage, as <name>.npy")
       ->type_name("DIR");
   add_map_options(*sub, command->maps);
+  add_operating_options(*sub, command->operating);
   add_session_options(*sub, command->session, 1);
   add_check_finite_flag(*sub, command->check_finite);
   sub->callback([command, &action] { action = [command] { return forward(*command); }; });

@@ -8,6 +8,7 @@
 #include "commands.h"
 #include "lasnet/geometry.h"
 #include "model_options.h"
+#include "operating_points_report.h"
 #include "output.h"
 #include "session_options.h"
 #include "terminal.h"
@@ -67,6 +68,7 @@ Json to_json(const std::string& path, const Model& model, const NetworkGeometry&
             {"mean", preprocessing.mean},
             {"std", preprocessing.std}}},
           {"training", Json::parse(model.training_json)},
+          {"operating_points", operating_points_json(model.operating_points)},
           {"input", {input.height, input.width}},
           {"parameters", parameters.network},
           {"masker_parameters", parameters.maskers},
@@ -177,7 +179,10 @@ std::string to_text(const Model& model, const Json& facts) {
   text += training_text(facts["training"]);
   text += fmt::format("\nfor one image of {} x {} px, everything computed:\n", facts["input"][0].get<int>(),
                       facts["input"][1].get<int>());
-  return text + block_table(facts);
+  text += block_table(facts);
+  if (model.operating_points.empty()) return text;
+  return text + "\noperating points (--macs and --budget-ms choose between them):\n\n" +
+         operating_points_table(model.operating_points);
 }
 
 /// The model file, or the architecture that MODEL names, without weights.

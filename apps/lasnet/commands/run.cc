@@ -14,6 +14,7 @@
 #include "input_options.h"
 #include "lasnet/report.h"
 #include "model_options.h"
+#include "operating_options.h"
 #include "output.h"
 #include "run_report.h"
 #include "session_options.h"
@@ -34,6 +35,7 @@ constexpr const char* kFooter =
 struct RunCommand {
   ModelOptions model;
   SessionOptions session;
+  OperatingOptions operating;
   bool check_finite = false;
   InputOptions input;
   ImageOptions images;
@@ -95,10 +97,10 @@ struct Timing {
 };
 
 /// Medians of runs, of a dynamic network in turn with dense ones: a busy machine slows both of a pair alike.
-Timing measure(Session& session, const Tensor& input, int repeat) {
-  const RunOptions dynamic_options{.record_masks = false};
+Timing measure(Session& session, const Tensor& input, const std::vector<float>& thresholds, int repeat) {
+  const RunOptions dynamic_options{.thresholds = thresholds, .record_masks = false};
   const RunOptions dense_options{.dense = true, .record_masks = false};
-  const RunOptions timed_options{.record_masks = false, .time_blocks = true};
+  const RunOptions timed_options{.thresholds = thresholds, .record_masks = false, .time_blocks = true};
   const bool compared = session.spec().arch.is_dynamic();
   if (compared) session.run(input, dense_options);
   session.run(input, dynamic_options);
@@ -145,11 +147,11 @@ std::vector<std::string> write_overlays(const std::string& dir, const Photo& pho
 }
 
 ImageReport report_photo(const RunCommand& command, const Model& model, const Preprocessing& preprocessing,
-                         const Photo& photo, Session& session) {
+                         const std::vector<float>& thresholds, const Photo& photo, Session& session) {
   const Tensor input = to_input(photo.seen, preprocessing);
-  const Result result = session.run(input, {.check_finite = command.check_finite});
+  const Result result = session.run(input, {.thresholds = thresholds, .check_finite = command.check_finite});
   if (image_without_class(result.logits)) fail("{}: {}", photo.file, kLogitsNotFinite);
-  const Timing timing = measure(session, input, command.repeat);
+  const Timing timing = measure(session, input, thresholds, command.repeat);
   ImageReport report{.file = photo.file,
                      .width = photo.width,
                      .height = photo.height,
@@ -184,6 +186,8 @@ int run(const RunCommand& command) {
   }
   const Preprocessing preprocessing = apply(command.input, model.preprocessing);
   warn_of_undivided_maps(command.model.path, model, preprocessing.crop);
+  const std::vector<float> thresholds =
+      thresholds_for(command.operating, model, command.session, cropped_size(preprocessing));
   const std::vector<Photo> photos = load_photos(command, preprocessing);
   Session session(model, command.session);
   if (!command.overlay.empty()) create_directory(command.overlay);
@@ -195,7 +199,7 @@ int run(const RunCommand& command) {
   Json images = Json::array();
   std::vector<ImageReport> reports;
   for (const Photo& photo : photos) {
-    reports.push_back(report_photo(command, model, preprocessing, photo, session));
+    reports.push_back(report_photo(command, model, preprocessing, thresholds, photo, session));
     if (command.json) {
       images.push_back(to_json(reports.back()));
     } else {
@@ -203,7 +207,9 @@ int run(const RunCommand& command) {
     }
   }
   if (command.json) {
-    print_json({{"model", command.model.path}, {"images", images}});
+    Json json = {{"model", command.model.path}, {"images", images}};
+    if (!thresholds.empty()) json["thresholds"] = thresholds;
+    print_json(json);
   } else if (reports.size() > 1) {
     print("\n" + summary(reports));
   }
@@ -228,6 +234,7 @@ void add_run(CLI::App& app, Action& action) {
              "Pairs of timed runs, dense and dynamic; medians and their ratio are reported");
   add_input_options(*sub, command->input);
   add_image_options(*sub, command->images);
+  add_operating_options(*sub, command->operating);
   add_session_options(*sub, command->session, 1);
   add_check_finite_flag(*sub, command->check_finite);
   add_json_flag(*sub, command->json);

@@ -136,7 +136,9 @@ MaskOutcome decide(const CpuExecutable& executable, size_t index, const RunReque
     std::copy(forced.begin(), forced.end(), memory.patches.begin());
   } else {
     std::transform(memory.differences.begin(), memory.differences.end(), memory.patches.begin(),
-                   [](float difference) -> uint8_t { return difference >= 0; });
+                   [threshold = request.thresholds[index]](float difference) -> uint8_t {
+                     return difference >= threshold;
+                   });
   }
   const bool every_patch = std::find(memory.patches.begin(), memory.patches.end(), 0) == memory.patches.end();
   const auto pixels = static_cast<double>(memory.images * grid.map.pixels());

@@ -7,8 +7,8 @@
 
 namespace lasnet {
 
-/// Fills memory.differences and memory.patches for a dynamic block, by the masker or `request`'s forced
-/// patches: runs the masking operations of its program.
+/// Fills memory.differences and memory.patches for a dynamic block, by the masker and the block's threshold
+/// or `request`'s forced patches: runs the masking operations of its program.
 MaskOutcome decide(const CpuExecutable& executable, size_t index, const RunRequest& request,
                    BlockMemory& memory, CpuLoops& loops);
 

@@ -169,7 +169,7 @@ class CudaLayoutBuilder {
   void plan_masks(CudaBlockMemory& block) {
     const ListGeometry& g = block.geometry;
     int64_t patches = images_ * g.patches();
-    block.force = arenas_.request.take<int32_t>(1);
+    block.rule = arenas_.request.take<cuda::DecisionRule>(1);
     block.forced = arenas_.request.take<uint8_t>(patches);
     block.differences = arenas_.report.take<float>(patches);
     block.patches = arenas_.report.take<uint8_t>(patches);

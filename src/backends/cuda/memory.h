@@ -62,8 +62,8 @@ struct CudaBlockMemory {
   cuda::ListGeometry geometry;
   CudaLists everything, current;
   // From the host.
-  int32_t* force = nullptr;  ///< whether `forced` replaces the masker's decisions
-  uint8_t* forced = nullptr;
+  cuda::DecisionRule* rule = nullptr;
+  uint8_t* forced = nullptr;  ///< decisions, where the rule says so
   // To the host.
   float* differences = nullptr;
   uint8_t* patches = nullptr;

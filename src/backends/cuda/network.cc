@@ -235,7 +235,7 @@ cuda::MaskerTarget CudaNetwork::masker_target(size_t index) const {
   return {.weight = executable_.weights().floats(executable_.blocks()[index].masker_weight),
           .bias = executable_.blocks()[index].masker_bias,
           .forced = block.forced,
-          .force = block.force,
+          .rule = block.rule,
           .differences = block.differences,
           .patches = block.patches};
 }

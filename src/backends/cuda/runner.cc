@@ -125,9 +125,9 @@ void CudaRunner::send_request(const RunRequest& request, CudaMemory& memory) {
   std::copy(request.input->data.begin(), request.input->data.end(), mirror.on_host(layout.input));
   for (size_t i = 0; i < layout.blocks.size(); ++i) {
     const CudaBlockMemory& block = layout.blocks[i];
-    if (block.force == nullptr) continue;
+    if (block.rule == nullptr) continue;
     const std::vector<uint8_t>& forced = request.forced_patches[i];
-    *mirror.on_host(block.force) = !forced.empty();
+    *mirror.on_host(block.rule) = {.force = !forced.empty(), .threshold = request.thresholds[i]};
     std::copy(forced.begin(), forced.end(), mirror.on_host(block.forced));
   }
   stream_.copy_to_device(mirror.device.data(), mirror.host.data(), mirror.device.bytes());

@@ -55,7 +55,7 @@ struct ReferenceBlock {
     differences = reference::masker_differences(x, geometry.grid, spec.stride,
                                                 executable.weight(spec.masker_name() + ".weight"),
                                                 executable.weight(spec.masker_name() + ".bias"));
-    for (float difference : differences.data) patches.push_back(difference >= 0);
+    for (float difference : differences.data) patches.push_back(difference >= request.thresholds[index]);
     if (!request.forced_patches[index].empty()) patches = request.forced_patches[index];
     std::vector<uint8_t> dilated(geometry.middle.pixels());
     for (int64_t n = 0; n < batch; ++n) {

@@ -61,14 +61,21 @@ void build_lists(Stream& stream, const ListCall& call);
 
 // ---- masker.cu, masker_group.cu: logit differences and decisions ----
 
+/// How a masker's decisions follow from its differences. It is read when a kernel runs, so that a graph that
+/// has been recorded obeys another one.
+struct DecisionRule {
+  int32_t force = 0;    ///< not 0: they do not; forced decisions replace them
+  float threshold = 0;  ///< least difference of an active patch
+};
+
 /// A masker, and where its results go.
 struct MaskerTarget {
-  const float* weight = nullptr;    ///< w0 - w1, [x.pitch], zero in the padding; aligned to 16 bytes
-  float bias = 0;                   ///< b0 - b1
-  const uint8_t* forced = nullptr;  ///< decisions instead of the masker's, where *force is not 0
-  const int32_t* force = nullptr;
-  float* differences = nullptr;  ///< [images][rows][cols]
-  uint8_t* patches = nullptr;    ///< the same
+  const float* weight = nullptr;       ///< w0 - w1, [x.pitch], zero in the padding; aligned to 16 bytes
+  float bias = 0;                      ///< b0 - b1
+  const uint8_t* forced = nullptr;     ///< decisions instead of the masker's, where rule->force is not 0
+  const DecisionRule* rule = nullptr;  ///< of all patches
+  float* differences = nullptr;        ///< [images][rows][cols]
+  uint8_t* patches = nullptr;          ///< the same
 };
 
 struct MaskerCall {

@@ -1,7 +1,7 @@
 // Logit difference of each patch, and its decision.
 //
-//   difference(n, i, j) = weight . mean over the patch's input pixels of x + bias,  active iff difference >=
-//   0
+//   difference(n, i, j) = weight . mean over the patch's input pixels of x + bias
+//   active iff difference >= the block's threshold
 //
 // Patches of 1, 2 x 2 and 4 x 4 input pixels take a warp each, larger ones a block, whose warps take rows.
 // Lanes take vectors of 16 bytes of channels, so that a pixel is read in whole cache lines, and all of a
@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kThreads, kResident) small_patches_kernel(Mask
   int index = static_cast<int>(blockIdx.x) * kWarps + warp_index();
   if (index >= g.images * g.patches()) return;  // whole warps
   MaskerPatch patch(g, call.x, index);
-  ForcedDecision forced(call.target, patch.index);
+  PatchRule rule(call.target, patch.index);
   int row_elements = (g.input_width + 2) * pitch;
   const T* first = static_cast<const T*>(call.x.data) + patch.first;
   float dot = 0;
@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kThreads, kResident) small_patches_kernel(Mask
     }
   }
   dot = warp_sum(dot);
-  if (lane == 0) decide(call.target, patch, forced, dot);
+  if (lane == 0) decide(call.target, patch, rule, dot);
 }
 
 template <class T>
@@ -56,7 +56,7 @@ __global__ void __launch_bounds__(kThreads, kResident) large_patches_kernel(Mask
   int lane = lane_index(), warp = warp_index();
   int pitch = call.x.pitch;
   MaskerPatch patch(g, call.x, static_cast<int>(blockIdx.x));
-  ForcedDecision forced(call.target, patch.index);
+  PatchRule rule(call.target, patch.index);
   int64_t row_elements = static_cast<int64_t>(g.input_width + 2) * pitch;
   const T* first = static_cast<const T*>(call.x.data) + patch.first;
   float dot = 0;
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kThreads, kResident) large_patches_kernel(Mask
   __syncthreads();
   if (threadIdx.x != 0) return;
   for (int i = 1; i < kWarps; ++i) dot += partial[i];
-  decide(call.target, patch, forced, dot);
+  decide(call.target, patch, rule, dot);
 }
 
 template <class T>

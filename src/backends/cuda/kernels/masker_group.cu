@@ -154,7 +154,7 @@ struct LaneDecision {
   int masker, slot;
   bool is_due;
   int index;
-  ForcedDecision forced;
+  PatchRule rule;
 
   /// `listed_index`: of the lane's slot.
   __device__ LaneDecision(const MaskerGroupCall& call, int lane_masker, int lane_slot, bool is_listed,
@@ -163,7 +163,7 @@ struct LaneDecision {
         slot(lane_slot),
         is_due(masker < call.count && is_listed && (kSide != kLarge || slot == 0)),
         index(is_due ? listed_index : 0),
-        forced(call.targets[is_due ? masker : 0], index) {}
+        rule(call.targets[is_due ? masker : 0], index) {}
 
   /// `dots`: [masker of the warp][slot].
   __device__ void take(const MaskerGroupCall& call, const float (&dots)[32]) const {
@@ -173,7 +173,7 @@ struct LaneDecision {
       sum = __shfl_sync(kWholeWarp, share, lane_index() - slot);
       for (int i = 1; i < kSlots; ++i) sum += __shfl_sync(kWholeWarp, share, lane_index() - slot + i);
     }
-    if (is_due) decide(call.targets[masker], MaskerPatch(call.geometry, call.x, index), forced, sum);
+    if (is_due) decide(call.targets[masker], MaskerPatch(call.geometry, call.x, index), rule, sum);
   }
 };
 

@@ -26,21 +26,25 @@ struct MaskerPatch {
   }
 };
 
-/// What replaces a masker's decision about a patch; read before the decision is due.
-struct ForcedDecision {
-  int32_t force;
-  uint8_t active;
+/// What a decision about a patch follows, beside the difference; read before the decision is due.
+struct PatchRule {
+  DecisionRule rule;
+  uint8_t forced;
 
-  __device__ ForcedDecision(const MaskerTarget& target, int patch)
-      : force(*target.force), active(target.forced[patch]) {}
+  __device__ PatchRule(const MaskerTarget& target, int patch)
+      : rule(*target.rule), forced(target.forced[patch]) {}
+
+  __device__ uint8_t decision(float difference) const {
+    return rule.force != 0 ? forced : difference >= rule.threshold;
+  }
 };
 
 /// `sum` is that of weighted channels over the patch's pixels.
-__device__ inline void decide(const MaskerTarget& target, const MaskerPatch& patch,
-                              const ForcedDecision& forced, float sum) {
+__device__ inline void decide(const MaskerTarget& target, const MaskerPatch& patch, const PatchRule& rule,
+                              float sum) {
   float difference = sum / static_cast<float>(patch.height * patch.width) + target.bias;
   target.differences[patch.index] = difference;
-  target.patches[patch.index] = forced.force != 0 ? forced.active : difference >= 0;
+  target.patches[patch.index] = rule.decision(difference);
 }
 
 /// Up to kRows x kCols pixels of a patch, kVectors vectors of each, read at once: no load waits for another,
