@@ -18,6 +18,9 @@ BlockGeometry block_geometry(const BlockSpec& block, MapSize input) {
   geometry.dilation_stride = block.convs[1].stride;
   geometry.output = block.convs[1].output(geometry.middle);
   geometry.grid = {geometry.output, block.granularity};
+  if (block.skips_whole_maps()) {
+    geometry.grid.granularity = static_cast<int>(std::max(geometry.output.height, geometry.output.width));
+  }
   return geometry;
 }
 

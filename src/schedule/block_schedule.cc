@@ -93,9 +93,11 @@ BlockSchedule feasible_schedule(const BlockSpec& block, BlockSchedule wanted) {
     plan.masker = MaskerSchedule::separate;
   }
   if (plan.gather == GatherSchedule::copied && dense_pool) plan.gather = GatherSchedule::indirect;
+  // A map that is one patch has no bands of patches.
   if (plan.traversal == Traversal::row_bands &&
-      (!pointwise || block.projection || block.squeeze_excite || plan.gather == GatherSchedule::copied ||
-       plan.scatter == ScatterSchedule::separate || plan.masker == MaskerSchedule::with_conv1)) {
+      (block.skips_whole_maps() || !pointwise || block.projection || block.squeeze_excite ||
+       plan.gather == GatherSchedule::copied || plan.scatter == ScatterSchedule::separate ||
+       plan.masker == MaskerSchedule::with_conv1)) {
     plan.traversal = Traversal::whole_map;
   }
   return plan;

@@ -90,7 +90,7 @@ def _metadata(
         "width": architecture.width,
         "classes": network.fc.out_features,
         "stem": architecture.stem,
-        "granularity": "-".join(map(str, architecture.granularity)),
+        "granularity": architecture.granularity_text,
     }
     if architecture.is_regnet:
         description["se_pool"] = "active"
