@@ -18,9 +18,9 @@ namespace {
 constexpr const char* kFooter =
     R"(Chosen is, per stage or block, the smallest S whose predicted latency is within --tolerance of the least:
 small patches follow objects more closely. A patch of more than --max-patch-share of its map is shown and not
-chosen. "saves": what each larger S would save of the choice's latency. "faster up to r": the rate at which
-masks stop being faster than the static blocks; -: they never are. --macs and --budget-ms work backwards to a
-rate; train for the MAC ratio that is printed.
+chosen. "saves": what another S would save of the choice's latency. "faster up to r": the rate at which masks
+stop being faster than the static blocks; -: they never are. --macs and --budget-ms work backwards to a rate;
+train for the MAC ratio that is printed.
 
 Examples
   lasnet search resnet50 --hardware v100 --rate 0.5 --plot resnet50.svg
@@ -157,11 +157,6 @@ std::string describe_status(const SearchCurve& curve) {
   return chosen + (chosen.empty() || coarse.empty() ? "" : ", ") + coarse;
 }
 
-/// What an S larger than the choice would save of its latency.
-std::string describe_saving(const SearchCurve& curve, bool after_chosen) {
-  return after_chosen ? fmt::format("{:.1f} %", 100 * curve.saves) : "";
-}
-
 std::string to_text(const GranularitySearch& found, const HardwareProfile& hardware,
                     const SearchCommand& command, const LatencyQuery& query) {
   std::string text =
@@ -170,18 +165,15 @@ std::string to_text(const GranularitySearch& found, const HardwareProfile& hardw
                                   query.batch, to_string(query.precision), describe(hardware))));
   Table table({command.search.per_block ? "block" : "stage", ">S", ">latency", ">speed-up", ">faster up to r",
                ">saves", ""});
-  bool after_chosen = false;
   for (size_t i = 0; i < found.curves.size(); ++i) {
     const SearchCurve& curve = found.curves[i];
     const bool first = i == 0 || found.curves[i - 1].name != curve.name;
     if (first && i > 0 && !command.search.per_block) table.add_rule();
-    after_chosen = after_chosen && !first;
     table.add_row({first ? curve.name : "", format_granularity(curve.granularity),
                    format_fine_ms(1e3 * curve.seconds_at_rate),
                    fmt::format("{:.2f}x", curve.static_s / curve.seconds_at_rate),
                    curve.break_even > 0 ? fmt::format("{:.2f}", curve.break_even) : "-",
-                   describe_saving(curve, after_chosen), describe_status(curve)});
-    after_chosen = after_chosen || curve.chosen;
+                   curve.chosen ? "" : format_percent(curve.saves), describe_status(curve)});
   }
   return text + table.to_string(2) + "\n" + describe_choice(found, hardware, command, query);
 }
