@@ -102,7 +102,12 @@ def granularity(name: str, value: Any) -> str | None:
 def patch_sides(name: str, values: Any) -> list[str]:
     """Integers >= 1 or "layer", as texts. Raises TypeError or Error."""
     entries = enumerate(_iterate(name, values, 'integers or "layer"'))
-    return [side if side == "layer" else str(integer(f"{name}[{i}]", side, 1)) for i, side in entries]
+    return [patch_side(f"{name}[{i}]", side) for i, side in entries]
+
+
+def patch_side(name: str, value: Any) -> str:
+    """An integer >= 1 or "layer", as a text. Raises TypeError or Error."""
+    return value if isinstance(value, str) and value == "layer" else str(integer(name, value, 1))
 
 
 def _iterate(name: str, values: Any, of_what: str) -> Iterable[Any]:
