@@ -15,7 +15,7 @@ struct MeasureOptions {
   int repeat = 20;
   std::optional<double> rate;  ///< of random masks; absent: the maskers decide
   uint64_t seed = 0;
-  std::vector<float> thresholds = {};  ///< of the maskers
+  std::vector<float> thresholds = {};      ///< of the maskers
   std::vector<std::string> features = {};  ///< maps that dense and sparse runs return
   MapLayout feature_layout = MapLayout::nchw;
 };

@@ -16,7 +16,7 @@ Json times_json(const std::vector<double>& ms) {
 
 Json block_json(const BlockMeasurements& block) {
   return {{"name", block.name},
-          {"granularity", block.granularity},
+          {"granularity", granularity_json(block.granularity)},
           {"rate", block.rate},
           {"dilated_rate", block.dilated_rate},
           {"macs", block.macs},
@@ -110,9 +110,9 @@ std::string block_table(const BenchReport& report) {
       {"block", ">S", ">computed (r)", ">with halo", ">MACs", ">dense", ">sparse", ">speed-up", ">theory"});
   for (const BlockMeasurements& block : report.measured.blocks) {
     const BlocksSummary summary = summarise({&block});
-    table.add_row({block.name, block.granularity > 0 ? std::to_string(block.granularity) : "-",
-                   format_percent(block.rate), format_percent(block.dilated_rate), format_count(block.macs),
-                   format_ms(summary.dense_ms), format_ms(summary.sparse_ms), describe_speedup(summary),
+    table.add_row({block.name, format_granularity(block.granularity), format_percent(block.rate),
+                   format_percent(block.dilated_rate), format_count(block.macs), format_ms(summary.dense_ms),
+                   format_ms(summary.sparse_ms), describe_speedup(summary),
                    summary.skipped() ? "" : fmt::format("{:.2f}x", summary.theory_speedup)});
   }
   return table.to_string(2);

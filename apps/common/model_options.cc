@@ -47,7 +47,8 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
   app.add_option("MODEL", options.path, "Model file, .safetensors; or PyTorch weights, .pth or .pt")
       ->required();
   app.add_option("--arch", options.arch, "Architecture, e.g. resnet50")->group(group);
-  add_parsed(app, "--granularity", "S per stage or block, e.g. 4-4-2-1, or static",
+  add_parsed(app, "--granularity",
+             "S per stage or block, e.g. 4-4-2-1; layer: all of a map or nothing; or static",
              [&](const std::string& text) { options.granularity = parse_granularity(text); })
       ->group(group);
   app.add_option("--width", options.width, "Channel multiplier")->check(above_zero())->group(group);
@@ -143,8 +144,8 @@ namespace {
 const BlockSpec* undivided_block(const ModelSpec& spec, int crop) {
   const NetworkGeometry geometry = network_geometry(spec, {crop, crop});
   for (size_t i = 0; i < spec.blocks.size(); ++i) {
-    const BlockSpec& block = spec.blocks[i];
-    if (block.is_dynamic() && geometry.blocks[i].output.height % block.granularity != 0) return &block;
+    const PatchGrid& grid = geometry.blocks[i].grid;
+    if (spec.blocks[i].is_dynamic() && grid.map.height % grid.granularity != 0) return &spec.blocks[i];
   }
   return nullptr;
 }

@@ -6,6 +6,7 @@
 #include "base/escape.h"
 #include "base/fail.h"
 #include "base/file.h"
+#include "lasnet/model.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -25,6 +26,10 @@ void write_out(const std::string& text) {
 
 void print_json(const Json& json) {
   write_out(escaped_json(json.dump(2, ' ', false, Json::error_handler_t::replace)) + "\n");
+}
+
+Json granularity_json(int granularity) {
+  return granularity == kWholeMapGranularity ? Json(patch_side_to_string(granularity)) : Json(granularity);
 }
 
 void print(const std::string& text) { write_out(safe_to_print(text)); }

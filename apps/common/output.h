@@ -16,6 +16,9 @@ void print_json(const Json& json);
 /// Text on standard output, escaped but for newlines and emphasis.
 void print(const std::string& text);
 
+/// S of a block: a number, 0 in a static one, or "layer".
+Json granularity_json(int granularity);
+
 /// Creates the directory and its parents. Throws Error.
 void create_directory(const std::string& path);
 /// --plot FILE.svg.

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/escape.h"
+#include "lasnet/model.h"
 
 namespace lasnet::cli {
 namespace {
@@ -129,6 +130,10 @@ std::string format_count(double value) {
 }
 
 std::string format_percent(double fraction) { return fmt::format("{:.1f} %", 100 * fraction); }
+
+std::string format_granularity(int granularity) {
+  return granularity > 0 ? patch_side_to_string(granularity) : "-";
+}
 
 std::string format_macs(double macs, double static_macs) {
   return fmt::format("{}{}{}", format_count(macs),

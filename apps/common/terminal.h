@@ -36,6 +36,8 @@ std::string format_count(double value);
 std::string format_macs(double macs, double static_macs);
 /// "47.3 %".
 std::string format_percent(double fraction);
+/// S of a block: "4", "layer", or "-" in a static one.
+std::string format_granularity(int granularity);
 /// "3.21 ms", "412 ms".
 std::string format_ms(double milliseconds);
 /// As format_ms, told apart to the microsecond: "0.043 ms", "1.234 ms", "12.34 ms", "412.0 ms".

@@ -53,7 +53,8 @@ constexpr std::array kHelp = {
     Help{"width", kNetwork, "Channel multiplier"},
     Help{"stem", kNetwork, "imagenet, or small for 32 to 128 px"},
     Help{"granularity", kNetwork,
-         "Required. S per stage or block, e.g. 4-4-2-1; auto: what `lasnet search` chooses"},
+         "Required. S per stage or block, e.g. 4-4-2-1; layer: all of a map or nothing; auto: what `lasnet "
+         "search` chooses"},
     Help{"hardware", kNetwork, "Of --granularity auto: hardware to be fast on; default: this machine"},
     Help{"se", kNetwork, "What Squeeze-and-Excitation (RegNetY) averages: active or dense (all pixels)"},
     Help{"target", kNetwork, "MAC ratio of the whole network"},

@@ -113,7 +113,7 @@ struct RunOptions {
 /// What one block computed, over the whole batch.
 struct BlockTrace {
   std::string name;     ///< of the block, e.g. "layer1.0"
-  int granularity = 0;  ///< S; 0: a static block
+  int granularity = 0;  ///< S, or kWholeMapGranularity; 0: a static block
   int64_t height = 0,   ///< of the output map
       width = 0;        ///< of the output map
   ByteTensor mask;      ///< [N, H', W'] if recorded; all ones in a dense run

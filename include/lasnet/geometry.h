@@ -16,7 +16,9 @@ struct BlockGeometry {
   MapSize output;           ///< block output y: the map of the mask M
   int dilation_stride = 1;  ///< stride of convs[1], which relates M to D
   int dilation = 1;         ///< of convs[1], as of ConvSpec
-  PatchGrid grid;           ///< patches of M; granularity 0 in a static block
+  /// Patches of M. Its granularity is 0 in a static block, and the map's longer side where the block's is
+  /// kWholeMapGranularity.
+  PatchGrid grid;
 
   bool operator==(const BlockGeometry&) const = default;
 };

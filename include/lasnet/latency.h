@@ -129,14 +129,16 @@ LASNET_EXPORT double rate_for_macs_ratio(const ModelSpec& spec, MapSize size, do
 
 /// What a search for granularities looks for (paper section 3.3: S per stage, chosen from predicted latency).
 struct SearchOptions {
-  /// Candidates for S. Those larger than a stage's map stand for one patch per image, once.
+  /// Candidates for S. One patch per image is offered once per stage: as kWholeMapGranularity if that is
+  /// among them, else as the least S that covers the map.
   std::vector<int> granularities = {1, 2, 4, 7, 8, 14, 28};
   /// The smallest S within this share of the least latency is chosen: small patches are more flexible.
-  double tolerance = 0.03;
+  double tolerance = 0.05;
   bool per_block = false;  ///< else one S per stage
-  /// Whether a patch of more than half a map may be chosen though smaller ones could. An image then computes
-  /// all of a stage or next to nothing. That is fast, and useless for masks that follow objects.
-  bool whole_maps = false;
+  /// The largest share of a stage's map that one patch may cover, > 0 and <= 1. Latency alone favours large
+  /// patches, and masks of few patches cannot follow objects. By default every map has 16 patches or more.
+  /// Where no candidate is that small, the smallest is chosen.
+  double max_patch_share = 1.0 / 16;
   /// Instead of LatencyQuery::rate: the rate that gives the network this MAC ratio with the chosen S ...
   std::optional<double> macs = std::nullopt;
   /// ... or the largest rate at which a batch takes no longer than this.
@@ -151,9 +153,11 @@ struct SearchCurve {
   std::vector<double> seconds;  ///< at each of GranularitySearch::rates
   double static_s = 0;          ///< of the same blocks without masks
   double seconds_at_rate = 0;   ///< at the rate that the choice is made for
-  double break_even = 0;  ///< rate up to which they are faster than without masks; 0: at none of the rates
-  bool chosen = false;    ///< whether the search chose this S
-  bool coarse = false;    ///< one patch holds more than half of the map
+  double break_even = 0;   ///< rate up to which they are faster than without masks; 0: at none of the rates
+  bool chosen = false;     ///< whether the search chose this S
+  double patch_share = 0;  ///< share of the map that one patch covers, at most 1
+  bool coarse = false;     ///< that share is above SearchOptions::max_patch_share
+  double saves = 0;  ///< share of the chosen S's seconds_at_rate that this S would save; < 0: it is slower
 };
 
 /// What a search found.
@@ -167,8 +171,8 @@ struct GranularitySearch {
 };
 
 /// Predicts the architecture with every candidate and chooses. `arch.granularity` is ignored. Throws Error as
-/// predict_latency does. It also does on a tolerance < 0, on no or wrong candidates, and on a MAC ratio or
-/// budget that no rate meets.
+/// predict_latency does. It also does on a tolerance < 0, a share outside (0, 1], no or wrong candidates, and
+/// a MAC ratio or budget that no rate meets.
 LASNET_EXPORT GranularitySearch search_granularity(const ArchConfig& arch, const HardwareProfile& hardware,
                                                    const LatencyQuery& query, const SearchOptions& options);
 

@@ -41,14 +41,24 @@ enum class SePool { active, dense };
 LASNET_EXPORT std::string to_string(SePool pool);
 LASNET_EXPORT SePool parse_se_pool(const std::string& text);
 
+/// The granularity of a block with one patch per image, whatever its size: the block is computed for an image
+/// or skipped ("layer skipping" of the paper's extension, LAUDNet). "layer" in texts. Larger than any map.
+inline constexpr int kWholeMapGranularity = 1 << 20;
+
+/// One S: "4" -> 4, "layer" -> kWholeMapGranularity. Throws Error on any other text.
+LASNET_EXPORT int parse_patch_side(const std::string& text);
+/// 4 -> "4", kWholeMapGranularity -> "layer".
+LASNET_EXPORT std::string patch_side_to_string(int granularity);
+
 /// What a user chooses: enough to derive the whole ModelSpec.
 struct ArchConfig {
   std::string name = "resnet18";  ///< one of architecture_names()
   double width = 1.0;  ///< channel multiplier; channels are rounded to a multiple of 8 or of a group
   int classes = 1000;  ///< outputs of the classifier; 0: a backbone, which has none
   StemKind stem = StemKind::imagenet;  ///< `small` for images of 32 to 128 px
-  std::vector<int> granularity = {};   ///< S per stage, or per block; empty: a static network
-  SePool se_pool = SePool::active;     ///< of networks with Squeeze-and-Excitation; others ignore it
+  /// S per stage, or per block, each from 1 to kWholeMapGranularity; empty: a static network
+  std::vector<int> granularity = {};
+  SePool se_pool = SePool::active;  ///< of networks with Squeeze-and-Excitation; others ignore it
   /// Last stages, 0 to 3, whose stride is replaced by dilated 3x3 convolutions, so that their maps stay
   /// larger. 2 is torchvision's replace_stride_with_dilation=[False, True, True]. Of ResNets with bottleneck
   /// blocks.
@@ -59,9 +69,10 @@ struct ArchConfig {
   bool operator==(const ArchConfig&) const = default;
 };
 
-/// "4-4-2-1" -> {4, 4, 2, 1}; "static" or "" -> {}. Throws Error if an entry is not an integer >= 1.
+/// "4-4-2-1" -> {4, 4, 2, 1}; "static" or "" -> {}. Entries are those of parse_patch_side. "layer" alone is
+/// that of every stage. Throws Error naming any other entry.
 LASNET_EXPORT std::vector<int> parse_granularity(const std::string& text);
-/// {4, 4, 2, 1} -> "4-4-2-1"; {} -> "static".
+/// {4, 4, 2, kWholeMapGranularity} -> "4-4-2-layer"; {} -> "static".
 LASNET_EXPORT std::string granularity_to_string(const std::vector<int>& granularity);
 
 /// One convolution followed by BatchNorm. Weight [out, in / groups, kernel, kernel], no bias.
@@ -122,6 +133,8 @@ struct BlockSpec {
 
   /// Whether it has a masker.
   bool is_dynamic() const { return granularity > 0; }
+  /// Whether an image computes all of it or nothing, at any size.
+  bool skips_whole_maps() const { return granularity == kWholeMapGranularity; }
   /// Whether its Squeeze-and-Excitation averages all pixels.
   bool pools_densely() const { return squeeze_excite && squeeze_excite->pool == SePool::dense; }
   /// The masker's 1x1 convolution: `<masker_name>.weight` [2, in_channels, 1, 1], `<masker_name>.bias` [2].

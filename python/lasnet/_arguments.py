@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     #: What an image may be.
     ImageLike = Union[str, os.PathLike[str], bytes, bytearray, memoryview, PilImage, np.ndarray[Any, Any]]
-    #: S per stage or per block: "4-4-2-1", (4, 4, 2, 1), or "static".
-    GranularityLike = Union[str, Sequence[int]]
+    #: S per stage or per block: "4-4-2-1", (4, 4, 2, 1), (4, 4, "layer", "layer"), "layer" or "static".
+    GranularityLike = Union[str, Sequence[Union[int, str]]]
 
 _INT_LIMIT = 2**31 - 1
 _FLOAT32_LIMIT = 3.4028234e38
@@ -130,11 +130,21 @@ def _threshold(name: str, value: Any) -> float:
 
 
 def granularity(name: str, value: Any) -> str | None:
-    """"4-4-2-1" of it, or of integers; None stays. Raises TypeError or Error."""
+    """"4-4-2-1" of it, or of integers and "layer"; None stays. Raises TypeError or Error."""
     if value is None or isinstance(value, str):
         return optional_text(name, value)
-    sizes = [integer(f"{name}[{i}]", size, 1) for i, size in enumerate(_iterate(name, value, "integers"))]
-    return "-".join(map(str, sizes)) if sizes else "static"
+    return "-".join(patch_sides(name, value)) or "static"
+
+
+def patch_sides(name: str, values: Any) -> list[str]:
+    """Integers >= 1 or "layer", as texts. Raises TypeError or Error."""
+    entries = enumerate(_iterate(name, values, 'integers or "layer"'))
+    return [patch_side(f"{name}[{i}]", side) for i, side in entries]
+
+
+def patch_side(name: str, value: Any) -> str:
+    """An integer >= 1 or "layer", as a text. Raises TypeError or Error."""
+    return value if isinstance(value, str) and value == "layer" else str(integer(name, value, 1))
 
 
 def _iterate(name: str, values: Any, of_what: str) -> Iterable[Any]:

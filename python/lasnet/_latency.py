@@ -67,13 +67,15 @@ class SearchCurve:
 
     name: str  #: "stage 1", or the block's
     stage: int  #: 1 to 4
-    granularity: int
+    granularity: int | str  #: S, or "layer"
     seconds: tuple[float, ...]
     static_seconds: float  #: of the same blocks without masks
     seconds_at_rate: float  #: at the rate that the choice is made for
     break_even: float  #: rate up to which they are faster than without masks; 0: at none
     chosen: bool
-    coarse: bool  #: one patch holds more than half of the map
+    patch_share: float  #: share of the map that one patch covers, at most 1
+    coarse: bool  #: that share is above the search's max_patch_share
+    saves: float  #: share of the chosen S's seconds_at_rate that this S would save; < 0: it is slower
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,22 +149,22 @@ def search(
     precision: str = "fp32",
     schedule: str = "auto",
     equations: str = "default",
-    candidates: Sequence[int] = (1, 2, 4, 7, 8, 14, 28),
-    tolerance: float = 0.03,
+    candidates: Sequence[int | str] = (1, 2, 4, 7, 8, 14, 28),
+    tolerance: float = 0.05,
     per_block: bool = False,
-    whole_maps: bool = False,
+    max_patch_share: float = 1 / 16,
 ) -> GranularitySearch:
     """Chooses S per stage from predicted latency (paper, section 3.3).
 
     rate: that the choice is made for. Or macs: the ratio of multiply-accumulates, from which the rate follows.
         Or budget_ms: the largest rate at which a batch takes no longer than this.
-    candidates: granularities to choose from.
+    candidates: granularities to choose from, "layer" among them.
     tolerance: the smallest S within this share of the least latency is chosen.
-    per_block: one S per block. whole_maps: also choose patches of more than half a map.
+    per_block: one S per block. max_patch_share: the largest share of a map that one patch may cover.
     The others as of `predict_latency`.
 
     >>> lasnet.search("resnet50", hardware="tx2", rate=0.5).granularity
-    '7-7-7-1'
+    '4-4-2-1'
 
     Raises Error as `predict_latency` does, and on a ratio or budget that no rate meets.
     """
@@ -171,10 +173,10 @@ def search(
     question = _question(hardware, None, rate, batch, size, threads, precision, schedule, equations)
     question["macs"] = None if macs is None else arguments.number("macs", macs, 0, 1)
     question["budget_seconds"] = None if budget_ms is None else arguments.number("budget_ms", budget_ms) / 1e3
-    question["candidates"] = [arguments.integer(f"candidates[{i}]", s, 1) for i, s in enumerate(candidates)]
+    question["candidates"] = arguments.patch_sides("candidates", candidates)
     question["tolerance"] = arguments.number("tolerance", tolerance)
     question["per_block"] = bool(per_block)
-    question["whole_maps"] = bool(whole_maps)
+    question["max_patch_share"] = arguments.number("max_patch_share", max_patch_share)
     found = _core.search(_network(network), question)
     found["latency"] = _network_latency(found["latency"])
     found["rates"] = tuple(found["rates"])

@@ -108,7 +108,10 @@ class Model:
 
     @property
     def granularity(self) -> str:
-        """Side S of a patch in px of the block's output, per stage or block, e.g. "4-4-2-1"; else "static"."""
+        """Side S of a patch in px of the block's output, per stage or block, e.g. "4-4-2-layer"; else "static".
+
+        "layer" is one patch per image: the block is computed or skipped.
+        """
         return str(self._facts["granularity"])
 
     @property

@@ -25,7 +25,7 @@ class BlockTrace:
     """What one residual block computed, over the whole batch."""
 
     name: str  #: as torchvision has it, e.g. "layer1.0"
-    granularity: int  #: S, the side of a patch in px of the output; 0: a static block
+    granularity: int | str  #: S, the side of a patch in px of the output, or "layer"; 0: a static block
     height: int  #: of the output map, px
     width: int  #: of the output map, px
     #: uint8 [N, height, width], 1 where it was computed; None of static blocks, and if not recorded

@@ -48,6 +48,16 @@ ArchOverrides to_overrides(const nb::dict& given) {
           .dilated_stages = entry<int>(given, "dilated_stages")};
 }
 
+nb::object to_python_granularity(int granularity) {
+  if (granularity == kWholeMapGranularity) return nb::cast(patch_side_to_string(granularity));
+  return nb::cast(granularity);
+}
+
+int from_python_granularity(nb::handle value) {
+  if (nb::isinstance<nb::str>(value)) return parse_patch_side(nb::cast<std::string>(value));
+  return nb::cast<int>(value);
+}
+
 ArchConfig describe_file(const std::string& path, const ArchOverrides& overrides,
                          const std::string& state_dict) {
   if (auto described = described_architecture(path, state_dict)) return overrides.apply(*described);

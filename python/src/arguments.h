@@ -35,6 +35,10 @@ struct ArchOverrides {
 /// Reads a dict of them.
 ArchOverrides to_overrides(const nb::dict& given);
 
+/// S of a block, as lasnet's dataclasses have it: an int, or "layer".
+nb::object to_python_granularity(int granularity);
+int from_python_granularity(nb::handle value);
+
 /// (resize, crop, mean, std).
 using PreprocessingTuple = std::tuple<int, int, std::vector<float>, std::vector<float>>;
 Preprocessing to_preprocessing(const PreprocessingTuple& given);

@@ -155,13 +155,15 @@ nb::list describe(const std::vector<SearchCurve>& curves) {
     nb::dict fields;
     fields["name"] = curve.name;
     fields["stage"] = curve.stage + 1;
-    fields["granularity"] = curve.granularity;
+    fields["granularity"] = to_python_granularity(curve.granularity);
     fields["seconds"] = curve.seconds;
     fields["static_seconds"] = curve.static_s;
     fields["seconds_at_rate"] = curve.seconds_at_rate;
     fields["break_even"] = curve.break_even;
     fields["chosen"] = curve.chosen;
+    fields["patch_share"] = curve.patch_share;
     fields["coarse"] = curve.coarse;
+    fields["saves"] = curve.saves;
     list.append(fields);
   }
   return list;
@@ -169,10 +171,13 @@ nb::list describe(const std::vector<SearchCurve>& curves) {
 
 nb::dict search(const Network& network, const nb::dict& given) {
   const Question question(network, given);
-  const SearchOptions options{.granularities = required<std::vector<int>>(given, "candidates"),
+  std::vector<int> candidates;
+  for (const std::string& side : required<std::vector<std::string>>(given, "candidates"))
+    candidates.push_back(parse_patch_side(side));
+  const SearchOptions options{.granularities = candidates,
                               .tolerance = required<double>(given, "tolerance"),
                               .per_block = required<bool>(given, "per_block"),
-                              .whole_maps = required<bool>(given, "whole_maps"),
+                              .max_patch_share = required<double>(given, "max_patch_share"),
                               .macs = entry<double>(given, "macs"),
                               .budget_s = entry<double>(given, "budget_seconds")};
   HardwareProfile hardware;

@@ -19,7 +19,7 @@ namespace {
 BlockTrace to_block(nb::handle given) {
   BlockTrace block;
   block.name = nb::cast<std::string>(given.attr("name"));
-  block.granularity = nb::cast<int>(given.attr("granularity"));
+  block.granularity = from_python_granularity(given.attr("granularity"));
   block.height = nb::cast<int64_t>(given.attr("height"));
   block.width = nb::cast<int64_t>(given.attr("width"));
   block.rates = nb::cast<std::vector<double>>(given.attr("rates").attr("tolist")());

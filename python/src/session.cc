@@ -108,7 +108,7 @@ nb::object vector_view(std::vector<double>& values, nb::handle owner) {
 nb::dict describe(BlockTrace& block, nb::handle owner) {
   nb::dict fields;
   fields["name"] = block.name;
-  fields["granularity"] = block.granularity;
+  fields["granularity"] = to_python_granularity(block.granularity);
   fields["height"] = block.height;
   fields["width"] = block.width;
   fields["mask"] = recorded(block.mask, owner);

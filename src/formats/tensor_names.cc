@@ -26,6 +26,27 @@ std::string without_wrappers(std::string_view name) {
   return plain;
 }
 
+/// LAUDNet's names of maskers: of patches in a ResNet's block and in a RegNet's, and of channels.
+constexpr std::string_view kBodyMasker = ".f.masker_spatial.conv.", kBlockMasker = ".masker_spatial.conv.",
+                           kChannelMasker = ".masker_channel.";
+
+/// LAUDNet's masker of patches under the name that BlockSpec::masker_name has.
+std::string with_masker_renamed(std::string name) {
+  for (const std::string_view theirs : {kBodyMasker, kBlockMasker}) {
+    const size_t at = name.find(theirs);
+    if (at != std::string::npos) return name.replace(at, theirs.size(), ".masker.conv2.");
+  }
+  return name;
+}
+
+void check_masks_are_of_patches(const std::string& name, const std::string& origin) {
+  if (name.find(kChannelMasker) == std::string::npos) return;
+  fail(
+      "{}: '{}' belongs to a masker of channels. lasnet skips patches or whole blocks, not channels, and "
+      "without its masks such a network is another function. Expected LAUDNet's modes spatial or layer",
+      origin, printable(name));
+}
+
 const std::set<std::string>& landmarks() {
   static const std::set<std::string> names = [] {
     std::set<std::string> found;
@@ -55,6 +76,8 @@ PlainNames plain_names(const std::map<std::string, StoredTensor>& tensors, const
   for (const auto& [name, tensor] : tensors) {
     std::string bare = without_wrappers(name);
     if (bare.starts_with(plain.prefix)) bare.erase(0, plain.prefix.size());
+    check_masks_are_of_patches(bare, origin);
+    bare = with_masker_renamed(std::move(bare));
     if (!plain.original.emplace(bare, name).second) {
       fail("{}: the tensor '{}' occurs twice, as '{}' and '{}'", origin, printable(bare),
            printable(plain.original.at(bare)), printable(name));

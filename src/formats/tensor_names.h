@@ -17,7 +17,8 @@ struct PlainNames {
 
 /// Names without the parts `module` (DataParallel) and `_orig_mod` (torch.compile). A prefix that all
 /// tensors of floating point share is taken off too, if a known network's landmark is then where it belongs.
-/// Throws Error naming `origin` if a name then occurs twice.
+/// A masker that LAUDNet, the paper's extension, calls `masker_spatial.conv` is called as in model files.
+/// Throws Error naming `origin` if a name then occurs twice, and on maskers of channels.
 PlainNames plain_names(const std::map<std::string, StoredTensor>& tensors, const std::string& origin);
 
 /// The weights of the first block's first convolution: a name that ends no other name of its network.

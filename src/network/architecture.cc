@@ -1,10 +1,11 @@
 // From what a user chooses to the description of a whole network.
 #include <algorithm>
-#include <charconv>
 #include <cmath>
+#include <optional>
 
 #include "base/enum_names.h"
 #include "base/fail.h"
+#include "base/numbers.h"
 #include "base/suggest.h"
 #include "network/families.h"
 
@@ -15,6 +16,9 @@ constexpr auto kStems =
     enum_names<StemKind>("stem", {{StemKind::imagenet, "imagenet"}, {StemKind::small, "small"}});
 constexpr auto kPools = enum_names<SePool>("pool of Squeeze-and-Excitation",
                                            {{SePool::active, "active"}, {SePool::dense, "dense"}});
+
+/// How texts write kWholeMapGranularity.
+constexpr const char* kWholeMap = "layer";
 
 constexpr int kMaxChannels = 1 << 16;
 constexpr double kMaxWidth = 32;
@@ -43,9 +47,9 @@ void check_config(const ArchConfig& arch) {
          arch.dilated_stages, kStages - 1);
   }
   for (int s : arch.granularity) {
-    if (s < 1)
-      fail("architecture {}: granularity {} is not allowed; S counts output pixels and must be >= 1",
-           arch.name, s);
+    if (s >= 1 && s <= kWholeMapGranularity) continue;
+    fail("architecture {}: granularity {} is not allowed; S counts output pixels: 1 to {}, or layer",
+         arch.name, s, kWholeMapGranularity - 1);
   }
 }
 
@@ -73,6 +77,12 @@ void set_granularities(ModelSpec& spec) {
   }
 }
 
+std::optional<int> patch_side(std::string_view text) {
+  if (text == kWholeMap) return kWholeMapGranularity;
+  const auto side = parse_number<int>(text);
+  return side && *side >= 1 ? side : std::nullopt;
+}
+
 }  // namespace
 
 std::string to_string(StemKind kind) { return kStems.name(kind); }
@@ -86,28 +96,38 @@ int scaled_channels(int channels, double width, int multiple) {
   return std::max(scaled, multiple);
 }
 
+int parse_patch_side(const std::string& text) {
+  const std::optional<int> side = patch_side(text);
+  if (!side) fail("granularity '{}' is not an integer >= 1, nor layer (one patch per image)", text);
+  return *side;
+}
+
+std::string patch_side_to_string(int granularity) {
+  return granularity == kWholeMapGranularity ? kWholeMap : std::to_string(granularity);
+}
+
 std::vector<int> parse_granularity(const std::string& text) {
   if (text.empty() || text == "static") return {};
+  if (text == kWholeMap) return std::vector<int>(kStages, kWholeMapGranularity);
   std::vector<int> result;
-  for (size_t begin = 0; begin <= text.size();) {
-    size_t end = std::min(text.find('-', begin), text.size());
-    int value = 0;
-    auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
-    if (error != std::errc() || stop != text.data() + end || value < 1) {
+  for (const std::string_view entry : split(text, '-')) {
+    const std::optional<int> side = patch_side(entry);
+    if (!side) {
       fail(
-          "granularity '{}': entry '{}' is not an integer >= 1; expected e.g. 4-4-2-1 (S per stage or per "
-          "block) or "
-          "static",
-          text, text.substr(begin, end - begin));
+          "granularity '{}': entry '{}' is not an integer >= 1, nor layer; expected e.g. 4-4-2-1 (S per "
+          "stage or per block), layer or static",
+          text, entry);
     }
-    result.push_back(value);
-    begin = end + 1;
+    result.push_back(*side);
   }
   return result;
 }
 
 std::string granularity_to_string(const std::vector<int>& granularity) {
-  return granularity.empty() ? "static" : fmt::format("{}", fmt::join(granularity, "-"));
+  if (granularity.empty()) return "static";
+  std::string text;
+  for (const int side : granularity) text += (text.empty() ? "" : "-") + patch_side_to_string(side);
+  return text;
 }
 
 std::vector<std::string> architecture_names() {

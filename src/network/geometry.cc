@@ -19,6 +19,9 @@ BlockGeometry block_geometry(const BlockSpec& block, MapSize input) {
   geometry.dilation = block.convs[1].dilation;
   geometry.output = block.convs[1].output(geometry.middle);
   geometry.grid = {geometry.output, block.granularity};
+  if (block.skips_whole_maps()) {
+    geometry.grid.granularity = static_cast<int>(std::max(geometry.output.height, geometry.output.width));
+  }
   return geometry;
 }
 

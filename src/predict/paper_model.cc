@@ -75,9 +75,11 @@ class Simulator {
  public:
   Simulator(const GpuHardware& gpu, int64_t batch) : gpu_(gpu), batch_(batch) {}
 
-  OperatorLatency conv(std::string name, const Conv& conv) const {
-    return finish(std::move(name),
-                  best_static(conv.out, conv.map, [&](const Tile& tile) { return static_conv(conv, tile); }));
+  /// `computed`: share of the output channels. The simulator reads a batch's weights for all of them.
+  OperatorLatency conv(std::string name, const Conv& conv, double computed = 1) const {
+    return finish(std::move(name), best_static(conv.out, conv.map, [&](const Tile& tile) {
+                    return static_conv(conv, tile, computed);
+                  }));
   }
 
   /// The tiling is chosen for the mean over all patch counts, and charged for the actual one.
@@ -203,19 +205,21 @@ class Simulator {
                                (tile.width + conv.kernel - 1) * conv.stride);
   }
 
-  Cost static_conv(const Conv& conv, const Tile& tile) const {
+  Cost static_conv(const Conv& conv, const Tile& tile, double computed) const {
     const int64_t tiles = tile_count(conv.out, conv.map, tile);
     const auto images = static_cast<double>(batch_), values = static_cast<double>(tile.values());
     const auto pixels = static_cast<double>(conv.map.pixels());
-    const double moved = static_cast<double>(tiles) * (static_cast<double>(tile.channels * conv.reduction()) +
-                                                       tile_input(conv, tile) * images + values * images);
-    const double once = static_cast<double>(conv.out * conv.reduction()) +
+    const double weights = static_cast<double>(conv.reduction()) * (batch_ == 1 ? computed : 1);
+    const double moved =
+        static_cast<double>(tiles) * (static_cast<double>(tile.channels) * weights +
+                                      tile_input(conv, tile) * images + values * images * computed);
+    const double once = static_cast<double>(conv.out) * weights +
                         static_cast<double>(conv.in * conv.stride * conv.stride) * pixels * images +
-                        static_cast<double>(conv.out) * pixels * images;
+                        static_cast<double>(conv.out) * pixels * images * computed;
     const auto width = static_cast<double>(tile.width);
     const double efficiency =
         request_efficiency(width, static_cast<double>(conv.map.width) - width, request());
-    const double macs = values * static_cast<double>(conv.reduction()) * images;
+    const double macs = values * static_cast<double>(conv.reduction()) * images * computed;
     return {
         .compute_s = macs / gpu_.frequency_hz / lanes() / ceil_efficiency(values, parallel()) * rounds(tiles),
         .offchip_s = once / floats_per_s(),
@@ -389,9 +393,27 @@ Conv conv_of(const ConvSpec& spec, MapSize output) {
   return {spec.in_channels, spec.out_channels, spec.kernel, spec.stride, spec.groups, output};
 }
 
-MapSize output_of(const BlockSpec& block, const BlockGeometry& geometry, size_t index) {
-  (void)block;
-  return index == 0 ? geometry.middle : geometry.output;
+/// The block without its identity path.
+std::vector<OperatorLatency> static_body(const BlockSpec& block, const BlockGeometry& geometry,
+                                         const Simulator& simulator) {
+  std::vector<OperatorLatency> operators;
+  for (size_t i = 0; i < block.convs.size(); ++i) {
+    const MapSize output = i == 0 ? geometry.middle : geometry.output;
+    operators.push_back(simulator.conv(fmt::format("conv{}", i + 1), conv_of(block.convs[i], output)));
+  }
+  if (block.squeeze_excite) {
+    operators.push_back(
+        simulator.squeeze_excite("squeeze_excite", *block.squeeze_excite, geometry.output, nullptr));
+  }
+  operators.push_back(simulator.add("add", block.out_channels, geometry.output));
+  return operators;
+}
+
+/// The simulator knows a projection by the block's stride.
+void add_projection(const BlockSpec& block, const BlockGeometry& geometry, const Simulator& simulator,
+                    std::vector<OperatorLatency>& operators) {
+  if (block.projection && block.stride > 1)
+    operators.push_back(simulator.conv("projection", conv_of(*block.projection, geometry.output)));
 }
 
 }  // namespace
@@ -399,18 +421,8 @@ MapSize output_of(const BlockSpec& block, const BlockGeometry& geometry, size_t 
 std::vector<OperatorLatency> paper_static_block(const BlockSpec& block, const BlockGeometry& geometry,
                                                 const GpuHardware& gpu, int64_t batch) {
   const Simulator simulator(gpu, batch);
-  std::vector<OperatorLatency> operators;
-  for (size_t i = 0; i < block.convs.size(); ++i) {
-    operators.push_back(
-        simulator.conv(fmt::format("conv{}", i + 1), conv_of(block.convs[i], output_of(block, geometry, i))));
-  }
-  if (block.squeeze_excite) {
-    operators.push_back(
-        simulator.squeeze_excite("squeeze_excite", *block.squeeze_excite, geometry.output, nullptr));
-  }
-  if (block.projection)
-    operators.push_back(simulator.conv("projection", conv_of(*block.projection, geometry.output)));
-  operators.push_back(simulator.add("add", block.out_channels, geometry.output));
+  std::vector<OperatorLatency> operators = static_body(block, geometry, simulator);
+  add_projection(block, geometry, simulator, operators);
   return operators;
 }
 
@@ -441,13 +453,26 @@ std::vector<OperatorLatency> paper_dynamic_block(const BlockSpec& block, const B
   }
   operators.push_back(simulator.scatter_add("scatter_add", block.out_channels, geometry.output,
                                             patches_on(geometry.output, true)));
-  if (block.projection)
-    operators.push_back(simulator.conv("projection", conv_of(*block.projection, geometry.output)));
+  add_projection(block, geometry, simulator, operators);
   if (block.squeeze_excite) {
     const Patches patches = patches_on(geometry.output, true);
     operators.push_back(
         simulator.squeeze_excite("squeeze_excite", *block.squeeze_excite, geometry.output, &patches));
   }
+  return operators;
+}
+
+std::vector<OperatorLatency> paper_skipped_block(const BlockSpec& block, const BlockGeometry& geometry,
+                                                 const GpuHardware& gpu, int64_t batch, double rate) {
+  const Simulator simulator(gpu, batch);
+  const Conv masker{.in = block.in_channels, .out = block.convs[0].out_channels + 1, .map = geometry.input};
+  std::vector<OperatorLatency> operators = {simulator.conv("masker", masker, 0)};
+  for (const OperatorLatency& part : static_body(block, geometry, simulator)) {
+    OperatorLatency& expected = operators.emplace_back(part);
+    expected.seconds = expected.compute_s = expected.offchip_s = expected.onchip_s = expected.launch_s = 0;
+    expected.add(part, rate);
+  }
+  add_projection(block, geometry, simulator, operators);
   return operators;
 }
 

@@ -98,7 +98,9 @@ class PaperBlockModel final : public BlockModel {
       const BlockSchedule schedule{.masker = masker, .scatter = ScatterSchedule::separate};
       if (!constraint.allows(schedule)) continue;
       std::vector<OperatorLatency> operators =
-          paper_dynamic_block(block, geometry, gpu_, batch_, activity.rate, masker);
+          block.skips_whole_maps()
+              ? paper_skipped_block(block, geometry, gpu_, batch_, activity.rate)
+              : paper_dynamic_block(block, geometry, gpu_, batch_, activity.rate, masker);
       if (!best.operators.empty() && seconds_of(operators) >= seconds_of(best.operators)) continue;
       best = {schedule, std::move(operators)};
     }

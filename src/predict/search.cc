@@ -36,15 +36,16 @@ class Searcher {
     for (size_t b = 0; b < plain_.blocks.size(); ++b) {
       const int part = options.per_block ? static_cast<int>(b) : plain_.blocks[b].stage;
       part_of_block_.push_back(part);
-      if (part >= static_cast<int>(largest_.size())) largest_.push_back(0);
-      const MapSize map = geometry.blocks[b].output;
-      largest_[static_cast<size_t>(part)] = static_cast<int>(std::max(map.height, map.width));
+      if (part >= static_cast<int>(maps_.size())) maps_.emplace_back();
+      maps_[static_cast<size_t>(part)] = geometry.blocks[b].output;
     }
     for (const int s : options.granularities) {
-      if (s < 1) fail("granularity {}; expected integers >= 1", s);
+      if (s < 1 || s > kWholeMapGranularity) fail("granularity {}; expected integers >= 1, or layer", s);
     }
     if (options.granularities.empty()) fail("no granularities to choose from");
     if (!(options.tolerance >= 0)) fail("tolerance {:g}; expected a number >= 0", options.tolerance);
+    if (!(options.max_patch_share > 0 && options.max_patch_share <= 1))
+      fail("max_patch_share {:g}; expected a number > 0 and <= 1", options.max_patch_share);
     candidates_ = options.granularities;
     std::sort(candidates_.begin(), candidates_.end());
     candidates_.erase(std::unique(candidates_.begin(), candidates_.end()), candidates_.end());
@@ -70,7 +71,7 @@ class Searcher {
   }
 
  private:
-  size_t parts() const { return largest_.size(); }
+  size_t parts() const { return maps_.size(); }
 
   NetworkLatency predict(const ModelSpec& spec, double rate) const {
     LatencyQuery query = query_;
@@ -91,23 +92,35 @@ class Searcher {
 
   size_t arch_stages() const { return static_cast<size_t>(plain_.blocks.back().stage) + 1; }
 
-  /// The candidates of one part: none larger than its map but the smallest that covers it.
+  bool covers(int granularity, size_t part) const {
+    return granularity >= std::max(maps_[part].height, maps_[part].width);
+  }
+
+  /// Of the candidates that cover a part's map one is offered: layer skipping, else the smallest.
   bool offered(int granularity, size_t part) const {
-    if (granularity <= largest_[part]) return true;
-    const auto first =
-        std::find_if(candidates_.begin(), candidates_.end(), [&](int s) { return s >= largest_[part]; });
-    return *first == granularity;
+    if (!covers(granularity, part)) return true;
+    if (candidates_.back() == kWholeMapGranularity) return granularity == kWholeMapGranularity;
+    return granularity ==
+           *std::find_if(candidates_.begin(), candidates_.end(), [&](int s) { return covers(s, part); });
   }
 
-  /// Of such patches an image computes all or next to nothing.
+  /// Of a part's map that one patch covers.
+  double patch_share(int granularity, size_t part) const {
+    const MapSize& map = maps_[part];
+    const int64_t pixels =
+        std::min<int64_t>(granularity, map.height) * std::min<int64_t>(granularity, map.width);
+    return static_cast<double>(pixels) / static_cast<double>(map.pixels());
+  }
+
   bool is_coarse(int granularity, size_t part) const {
-    return 2 * granularity * granularity > largest_[part] * largest_[part];
+    return patch_share(granularity, part) > options_.max_patch_share;
   }
 
-  /// Whether it may be chosen.
+  /// Whether it may be chosen. Where every patch is too large, the smallest may.
   bool suits(int granularity, size_t part) const {
-    return offered(granularity, part) &&
-           (options_.whole_maps || !is_coarse(granularity, part) || is_coarse(candidates_.front(), part));
+    const int smallest =
+        *std::find_if(candidates_.begin(), candidates_.end(), [&](int s) { return offered(s, part); });
+    return offered(granularity, part) && (!is_coarse(granularity, part) || granularity == smallest);
   }
 
   std::vector<int> choose(double rate) const {
@@ -166,6 +179,7 @@ class Searcher {
         curve.seconds_at_rate = at_rate[part];
         curve.static_s = static_s[part];
         curve.chosen = result.granularity[part] == s;
+        curve.patch_share = patch_share(s, part);
         curve.coarse = is_coarse(s, part);
       }
       for (const double rate : result.rates) {
@@ -174,8 +188,12 @@ class Searcher {
       }
     }
     for (size_t part = 0; part < parts(); ++part) {
+      const auto chosen = std::find_if(of_part[part].begin(), of_part[part].end(),
+                                       [](const SearchCurve& curve) { return curve.chosen; });
+      const double chosen_s = chosen->seconds_at_rate;
       for (SearchCurve& curve : of_part[part]) {
         if (!offered(curve.granularity, part)) continue;
+        curve.saves = 1 - curve.seconds_at_rate / chosen_s;
         curve.break_even = break_even(result.rates, speedups(curve));
         result.curves.push_back(std::move(curve));
       }
@@ -188,7 +206,7 @@ class Searcher {
   const SearchOptions& options_;
   ModelSpec plain_;
   std::vector<int> part_of_block_;
-  std::vector<int> largest_;  ///< side of each part's map
+  std::vector<MapSize> maps_;  ///< of each part
   std::vector<int> candidates_;
 };
 

@@ -74,7 +74,8 @@ double rate_of(const BlockTrace& block, int64_t index) {
 }
 
 std::string label_of(const BlockTrace& block, int64_t index) {
-  return fmt::format("{}  S={}  r={:.2f}", block.name, block.granularity, rate_of(block, index));
+  return fmt::format("{}  S={}  r={:.2f}", block.name, patch_side_to_string(block.granularity),
+                     rate_of(block, index));
 }
 
 /// Near a square, with the fewest empty places.

@@ -95,8 +95,9 @@ BlockSchedule feasible_schedule(const BlockSpec& block, BlockSchedule wanted) {
   const bool dilated = block.convs[1].dilation > 1;  // copies and bands have a halo of one pixel
   if (plan.gather == GatherSchedule::copied && (dense_pool || dilated))
     plan.gather = GatherSchedule::indirect;
+  // A map that is one patch has no bands of patches.
   if (plan.traversal == Traversal::row_bands &&
-      (!pointwise || dilated || block.projection || block.squeeze_excite ||
+      (block.skips_whole_maps() || !pointwise || dilated || block.projection || block.squeeze_excite ||
        plan.gather == GatherSchedule::copied || plan.scatter == ScatterSchedule::separate ||
        plan.masker == MaskerSchedule::with_conv1)) {
     plan.traversal = Traversal::whole_map;

@@ -38,7 +38,7 @@ class TomlValue {
   void read(SePool& out) const { parsed(out, "a string", parse_se_pool); }
   void read(TrainPrecision& out) const { parsed(out, "a string", parse_train_precision); }
 
-  /// "4-4-2-1" or [4, 4, 2, 1].
+  /// "4-4-2-layer" or [4, 4, 2, "layer"].
   void read(std::vector<int>& out) const {
     if (read_array(out)) return;
     parsed(out, "a string like \"4-4-2-1\" or \"auto\", or an array of integers", parse_train_granularity);
@@ -71,8 +71,13 @@ class TomlValue {
     const toml::array* array = node_.as_array();
     if (array == nullptr) return false;
     out.clear();
-    for (const toml::node& entry : *array) TomlValue(path_, key_, entry).read(out.emplace_back());
+    for (const toml::node& entry : *array) TomlValue(path_, key_, entry).read_entry(out.emplace_back());
     return true;
+  }
+  void read_entry(float& out) const { read(out); }
+  void read_entry(int& side) const {
+    if (!node_.is_string()) return read(side);
+    parsed(side, "an integer, or \"layer\"", parse_patch_side);
   }
 
   /// A text that `parse` understands.

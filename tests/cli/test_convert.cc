@@ -166,6 +166,30 @@ TEST_F(ConvertTest, PatchesThatDoNotDivideTheirMapAreSaidOfOthersMaskers) {
                              HasSubstr("authors' code"), HasSubstr("At --crop 64 every S divides its map")));
   EXPECT_EQ(convert(input, with(options, {"64"})).err, "");
   EXPECT_EQ(run_program({"convert", out_, out_, "--crop", "72"}).err, "") << "our own maskers";
+  const std::vector<std::string> layer = {"--granularity", "layer", "--resize", "256", "--crop", "72"};
+  EXPECT_EQ(convert(input, layer).err, "") << "one patch divides every map";
+}
+
+TEST_F(ConvertTest, LaudnetsMaskersAreFoundUnderTheirNames) {
+  const Model model = tiny_model({4, 4, kWholeMapGranularity, kWholeMapGranularity});
+  Weights weights;
+  for (const auto& [name, tensor] : model.weights) {
+    const size_t at = name.find(".masker.conv2.");
+    weights[at == std::string::npos ? name
+                                    : name.substr(0, at) + ".masker_spatial.conv." + name.substr(at + 14)] =
+        tensor;
+  }
+  const std::string input = save_checkpoint("m.pth", weights);
+  const auto result = convert(input, {"--granularity", "4-4-layer-layer", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(result.json().at("maskers"), "file");
+  EXPECT_EQ(result.json().at("arch").at("granularity"), "4-4-layer-layer");
+  EXPECT_EQ(load_model(out_).weights, model.weights);
+  weights["layer1.0.masker_channel.linear.bias"] = Tensor({2});
+  const auto refused = convert(save_checkpoint("c.pth", weights), {"--granularity", "4-4-layer-layer"});
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err,
+              AllOf(HasSubstr("layer1.0.masker_channel.linear.bias"), HasSubstr("not channels")));
 }
 
 TEST_F(ConvertTest, MaskersThatAStaticNetworkLeavesOutAreSaid) {

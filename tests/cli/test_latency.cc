@@ -325,9 +325,55 @@ TEST_F(SearchTest, NoGainIsSaid) {
   const auto slower = run_program({"search", "resnet50", "--hardware", "cuda-h100", "--rate", "0.9"});
   EXPECT_EQ(slower.exit_code, 0);
   EXPECT_THAT(slower.err, HasSubstr("no granularity is faster"));
-  EXPECT_THAT(slower.out, AllOf(HasSubstr("x slower"), HasSubstr("more than half the map"),
-                                Not(HasSubstr("lasnet train"))));
+  EXPECT_THAT(slower.out,
+              AllOf(HasSubstr("x slower"), HasSubstr("a patch is the map"), Not(HasSubstr("lasnet train"))));
   EXPECT_EQ(run_program(search({"--rate", "0.3"})).err, "");
+}
+
+TEST_F(SearchTest, LayerSkippingIsACandidate) {
+  const std::vector<std::string> candidates = {"--candidates", "2,4,layer", "--tolerance", "0"};
+  const json report = report_of(with(search(candidates), {"--max-patch-share", "1"}));
+  int layers = 0;
+  for (const json& curve : report.at("curves")) {
+    layers += curve.at("granularity") == "layer" ? 1 : 0;
+    EXPECT_EQ(curve.at("granularity") == "layer", curve.at("patch_share") == 1) << curve.dump();
+  }
+  EXPECT_EQ(layers, 4);
+  EXPECT_EQ(report.at("max_patch_share"), 1);
+  EXPECT_EQ(report_of(with(search(candidates), {"--whole-maps"})), report);
+  const auto shown = run_program(search(candidates));
+  EXPECT_THAT(shown.out, AllOf(HasSubstr("layer"), HasSubstr("a patch is the map"), HasSubstr("saves")));
+  EXPECT_THAT(granularity_of(report_of(search(candidates))), Each(testing::AnyOf(2, 4)));
+}
+
+TEST_F(SearchTest, StepsToLargerPatchesSayWhatTheyWouldSave) {
+  const json report = report_of(search());
+  std::map<std::string, double> chosen;
+  for (const json& curve : report.at("curves")) {
+    if (curve.at("chosen")) chosen[curve.at("name")] = curve.at("us_at_rate");
+  }
+  for (const json& curve : report.at("curves")) {
+    const double kept = 1 - curve.at("saves").get<double>();
+    EXPECT_NEAR(kept * chosen.at(curve.at("name")), curve.at("us_at_rate"), 1e-6) << curve.dump();
+  }
+}
+
+TEST_F(PredictTest, LayerSkippingIsPredictedByEveryModel) {
+  for (const std::vector<std::string>& on : {std::vector<std::string>{"v100"},
+                                             {"v100", "--model", "paper"},
+                                             {"cpu-avx2", "--batch", "8"},
+                                             {"cuda-h100"}}) {
+    const auto predict =
+        with({"predict", "resnet50", "--granularity", "4-4-2-layer", "--rate", "0.5", "--hardware"}, on);
+    const json report = report_of(predict);
+    const json& block = report.at("blocks").at(14);
+    EXPECT_EQ(block.at("granularity"), "layer");
+    EXPECT_GT(block.at("dynamic_us"), 0.3 * block.at("static_us").get<double>()) << on[0];
+    EXPECT_LT(block.at("dynamic_us"), 0.9 * block.at("static_us").get<double>()) << on[0];
+    const auto shown = run_program(predict);
+    EXPECT_THAT(shown.out, AllOf(HasSubstr("S 4-4-2-layer"), HasSubstr("layer4.1")));
+    EXPECT_THAT(shown.err, Not(HasSubstr("larger than"))) << "it is meant";
+  }
 }
 
 TEST_F(PredictTest, MacsBeyondTheStaticNetworksAreTheMaskers) {
@@ -579,6 +625,10 @@ INSTANTIATE_TEST_SUITE_P(
                         "compute in fp32"},
         WrongPrediction{"CandidateZero", search({"--candidates", "2,0"}), "2,0"},
         WrongPrediction{"CandidatesMissing", search({"--candidates", "2,,4"}), "2,,4"},
+        WrongPrediction{"PatchShareZero", search({"--max-patch-share", "0"}), "--max-patch-share"},
+        WrongPrediction{"PatchShareAboveOne", search({"--max-patch-share", "1.5"}), "--max-patch-share"},
+        WrongPrediction{"PatchShareTwice", search({"--max-patch-share", "1", "--whole-maps"}),
+                        "--whole-maps"},
         WrongPrediction{"RateNan", predict({"--rate", "nan"}), "'nan' is not a number from 0 to 1"},
         WrongPrediction{"BudgetNan", search({"--budget-ms", "nan"}), "greater than 0"},
         WrongPrediction{"BudgetInfinite", search({"--budget-ms", "inf"}), "greater than 0"},

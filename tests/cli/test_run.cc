@@ -104,6 +104,22 @@ TEST_F(RunTest, BlocksThatComputeNothingAreSaidToBeSkipped) {
   EXPECT_THAT(result.out, testing::ContainsRegex("layer2.0 +4 +shortcut only +0.0 %"));
 }
 
+TEST_F(RunTest, LayerSkippingIsNamedWhereverSIsShown) {
+  const auto path = folder_.path("layer.safetensors");
+  save_model(tiny_model({4, 4, 2, kWholeMapGranularity}), path);
+  const auto photo = save_photo("a.png");
+  const auto shown = run_program({"run", path, photo, "--overlay", folder_.path("out")});
+  ASSERT_EQ(shown.exit_code, 0) << shown.err;
+  EXPECT_THAT(shown.out, testing::ContainsRegex("layer4.1 +layer "));
+  EXPECT_THAT(shown.err, testing::Not(HasSubstr("larger than")));
+  const auto blocks = run_program({"run", path, photo, "--json"}).json().at("images").at(0).at("blocks");
+  EXPECT_EQ(blocks.at(5).at("granularity"), 2);
+  EXPECT_EQ(blocks.at(7).at("granularity"), "layer");
+  EXPECT_THAT(run_program({"inspect", path}).out,
+              testing::AllOf(HasSubstr("4-4-2-layer"), testing::ContainsRegex("layer4.0 +layer ")));
+  EXPECT_EQ(report_of({"inspect", path}).at("blocks").at(7).at("granularity"), "layer");
+}
+
 TEST_F(RunTest, TheTableIsExplained) {
   const auto help = run_program({"run", "--help"}).out;
   for (const char* term : {"S ", "computed ", "with halo "}) EXPECT_THAT(help, HasSubstr(term));

@@ -72,6 +72,8 @@ DEVICE_TEST(SameMasksAndLogitsAsTheCpu) {
   expect_same_as_cpu({"regnet_y_400mf", "4-4-2-1", {64, 32}, 3});
   expect_same_as_cpu({"regnet_y_400mf:dense", "3-5-2-9", {49, 67}, 3});
   expect_same_as_cpu({"resnext50_32x4d", "4-4-2-1", {64, 48}, 2});
+  expect_same_as_cpu({"resnet50", "4-layer-2-layer", {49, 67}, 3});
+  expect_same_as_cpu({"resnet18", "layer", {65, 47}, 4});
 }
 
 DEVICE_TEST(TensorCorePrecisionsAgreeWithinTheirRounding) {
@@ -145,6 +147,7 @@ DEVICE_TEST(MaskersOfOneMapDecideAsEachAlone) {
   const Case cases[] = {{"resnet50", "4-4-2-1", {64, 96}, Precision::fp32},
                         {"resnet50", "8-4-7-1", {49, 67}, Precision::fp16},
                         {"resnet18", "2-1-3-1", {65, 47}, Precision::bf16},
+                        {"resnet18", "layer", {65, 47}, Precision::fp32},
                         {"regnet_y_400mf", "4-4-2-1", {64, 64}, Precision::tf32},
                         {"regnet_y_400mf:dense", "4-3-2-1", {48, 64}, Precision::fp32}};
   for (const Case& c : cases) {

@@ -73,7 +73,10 @@ INSTANTIATE_TEST_SUITE_P(Networks, AgainstReference,
                                          NetworkCase{"regnet_y_400mf:dense", "3-5-2-9", {97, 67}, 3, 3},
                                          NetworkCase{"regnet_y_800mf", "1-1-1-1", {64, 64}, 1, 2},
                                          NetworkCase{"regnet_y_1_6gf", "static", {33, 47}, 2, 1},
-                                         NetworkCase{"resnext50_32x4d", "4-4-2-1", {64, 48}, 2, 2}),
+                                         NetworkCase{"resnext50_32x4d", "4-4-2-1", {64, 48}, 2, 2},
+                                         NetworkCase{"resnet50", "layer", {97, 67}, 5, 2},
+                                         NetworkCase{"resnet18", "4-layer-2-layer", {64, 96}, 3, 1},
+                                         NetworkCase{"regnet_y_400mf", "layer", {64, 96}, 4, 2}),
                          test::ParamName());
 
 /// Test masks must exercise something: mixed decisions in most blocks.
@@ -409,6 +412,7 @@ INSTANTIATE_TEST_SUITE_P(Networks, EverySchedule,
                                          ScheduleCase{"resnet50", "4-4-2-1", {64, 64}, 1},
                                          ScheduleCase{"resnet50", "3-5-2-9", {97, 67}, 3},
                                          ScheduleCase{"resnet50", "16-1-7-2", {96, 96}, 1},
+                                         ScheduleCase{"resnet50", "4-layer-2-layer", {97, 67}, 5},
                                          ScheduleCase{"regnet_y_400mf", "4-4-2-1", {64, 96}, 2},
                                          ScheduleCase{"regnet_y_400mf:dense", "2-4-2-1", {65, 64}, 2}),
                          [](const auto& param) {
@@ -427,6 +431,68 @@ TEST(Schedules, GranularityMayChangeWithinAStage) {
   MaskSet masks = test::masks_of(expected);
   Trace trace = Session(model).run(x, {.force_masks = &masks}).trace;
   EXPECT_EQ(test::count_wrong_decisions(trace, expected, 1e-4), 0);
+}
+
+TEST(Schedules, RowBandsOfOnePatchAreTheWholeMap) {
+  const BlockSchedule wanted{.traversal = Traversal::row_bands};
+  const ModelSpec layer = make_spec(narrow_arch("resnet50", "layer")),
+                  patches = make_spec(narrow_arch("resnet50", "4-4-2-1"));
+  EXPECT_EQ(feasible_schedule(layer.blocks[1], wanted).traversal, Traversal::whole_map);
+  EXPECT_EQ(feasible_schedule(patches.blocks[1], wanted).traversal, Traversal::row_bands);
+}
+
+/// Layer skipping is S >= the map, at every size of one session.
+TEST(LayerSkipping, IsAPatchThatCoversTheMap) {
+  for (const char* name : {"resnet18", "resnet50", "regnet_y_400mf", "regnet_y_400mf:dense"}) {
+    const Model layer = test::random_model(narrow_arch(name, "layer"), 31);
+    const Model large = test::random_model(narrow_arch(name, "64-64-64-64"), 31);
+    const BlockSchedule schedule;
+    Session skipping(layer, {.threads = 2, .schedule = schedule});
+    Session covering(large, {.threads = 2, .schedule = schedule});
+    for (const MapSize size : {MapSize{64, 64}, MapSize{97, 131}, MapSize{32, 200}}) {
+      const Tensor x = test::random_input(4, size, 32);
+      MaskSet masks = test::make_masks(layer.spec, 4, size, MaskPattern::random, 33);
+      for (const MaskSet* forced : {static_cast<MaskSet*>(nullptr), &masks}) {
+        const Result got = skipping.run(x, {.force_masks = forced});
+        const Result expected = covering.run(x, {.force_masks = forced});
+        EXPECT_EQ(got.logits, expected.logits) << name;
+        EXPECT_EQ(got.trace.image_macs, expected.trace.image_macs);
+        for (size_t b = 0; b < got.trace.blocks.size(); ++b) {
+          EXPECT_EQ(got.trace.blocks[b].granularity, kWholeMapGranularity);
+          EXPECT_EQ(got.trace.blocks[b].mask, expected.trace.blocks[b].mask);
+        }
+      }
+    }
+  }
+}
+
+/// An image that skips every identity block costs stem, maskers, first blocks of stages and head; the others
+/// of its batch cost what each costs alone.
+TEST(LayerSkipping, InactiveImagesCostTheirMaskersAlone) {
+  const Model model = test::random_model(narrow_arch("resnet50", "layer"), 34);
+  constexpr MapSize kSize{64, 96};
+  const Tensor x = test::random_input(8, kSize, 35);
+  MaskSet masks = test::make_masks(model.spec, 8, kSize, MaskPattern::full, 36);
+  for (auto& [name, mask] : masks) {
+    const int64_t pixels = mask.size() / 8;
+    for (const int64_t image : {0, 2, 3, 5, 7})
+      std::fill_n(mask.data.begin() + image * pixels, pixels, uint8_t{0});
+  }
+  const Result result =
+      Session(model, {.schedule = parse_block_schedule("whole_map_above=2")}).run(x, {.force_masks = &masks});
+  const NetworkGeometry geometry = network_geometry(model.spec, kSize);
+  auto skipped = static_cast<double>(fixed_macs(model.spec, geometry)), computed = skipped;
+  for (size_t b = 0; b < model.spec.blocks.size(); ++b) {
+    const BlockMacs macs = block_macs(model.spec.blocks[b], geometry.blocks[b]);
+    skipped += static_cast<double>(macs.masker + macs.projection);
+    computed += static_cast<double>(macs.dense_total());
+    EXPECT_DOUBLE_EQ(result.trace.blocks[b].rate, 3.0 / 8);
+    EXPECT_DOUBLE_EQ(result.trace.blocks[b].dilated_rate, 3.0 / 8) << "whole maps have no halo";
+  }
+  for (size_t n = 0; n < 8; ++n) {
+    const bool active = n == 1 || n == 4 || n == 6;
+    EXPECT_DOUBLE_EQ(result.trace.image_macs[n], active ? computed : skipped) << n;
+  }
 }
 
 TEST(Schedules, IncrementalIsReadByItsFormerNameToo) {

@@ -100,6 +100,21 @@ TEST(Architecture, GranularityPerBlock) {
   for (size_t i = 0; i < 8; ++i) EXPECT_EQ(spec.blocks[i].granularity, 8 - static_cast<int>(i));
 }
 
+TEST(Architecture, LayerIsAGranularityOfItsOwn) {
+  constexpr int kLayer = kWholeMapGranularity;
+  EXPECT_THAT(parse_granularity("layer"), testing::ElementsAre(kLayer, kLayer, kLayer, kLayer));
+  EXPECT_THAT(parse_granularity("4-4-layer-1"), testing::ElementsAre(4, 4, kLayer, 1));
+  EXPECT_EQ(granularity_to_string({4, 4, kLayer, 1}), "4-4-layer-1");
+  EXPECT_EQ(granularity_to_string(parse_granularity("layer")), "layer-layer-layer-layer");
+  EXPECT_EQ(parse_patch_side("layer"), kLayer);
+  EXPECT_EQ(parse_patch_side("7"), 7);
+  EXPECT_EQ(patch_side_to_string(7), "7");
+  EXPECT_EQ(patch_side_to_string(kLayer), "layer");
+  EXPECT_TRUE(spec_of("resnet18", "4-4-layer-1").blocks[4].skips_whole_maps());
+  EXPECT_FALSE(spec_of("resnet18", "4-4-layer-1").blocks[3].skips_whole_maps());
+  EXPECT_EQ(spec_of("resnet18", "layer-1-1-1-1-1-1-layer").blocks[7].granularity, kLayer);
+}
+
 TEST(Architecture, WidthRoundsToMultiplesOfEight) {
   ArchConfig arch;
   arch.width = 0.3;
@@ -124,6 +139,15 @@ TEST(Architecture, BadConfigurationsNameTheProblem) {
   EXPECT_THAT(message([] { parse_granularity("4--2-1"); }), testing::HasSubstr("''"));
   EXPECT_THAT(message([] { parse_granularity("4-4-2-"); }), testing::HasSubstr("''"));
   EXPECT_THAT(message([] { parse_granularity("4x4"); }), testing::HasSubstr("'4x4'"));
+  EXPECT_THAT(message([] { parse_granularity("4-Layer-2-1"); }), testing::HasSubstr("'Layer'"));
+  EXPECT_THAT(message([] {
+                parse_granularity("layer-layer");
+                spec_of("resnet18", "layer-layer");
+              }),
+              testing::HasSubstr("layer-layer has 2 entries"));
+  EXPECT_THAT(message([] { parse_patch_side("4-4"); }), testing::HasSubstr("'4-4'"));
+  EXPECT_THAT(message([] { spec_of("resnet18", "4-4-2-1048577"); }),
+              testing::HasSubstr("granularity 1048577"));
   EXPECT_THAT(message([] { make_spec({.name = "resnet18", .width = -1}); }),
               testing::HasSubstr("width multiplier -1"));
   EXPECT_THAT(message([] { make_spec({.name = "resnet18", .classes = -1}); }),
@@ -202,6 +226,20 @@ TEST(Geometry, OddAndNonSquareInputs) {
   EXPECT_EQ(geometry.blocks[7].output, (MapSize{4, 5}));
   EXPECT_EQ(geometry.blocks[7].grid.patches(), 1);  // S = 9 exceeds the map
   EXPECT_THROW(network_geometry(spec, {31, 200}), Error);
+}
+
+TEST(Geometry, LayerIsOnePatchAtEverySize) {
+  const ModelSpec spec = spec_of("resnet50", "layer");
+  for (const MapSize image : {MapSize{32, 32}, MapSize{97, 131}, MapSize{1333, 800}}) {
+    const NetworkGeometry geometry = network_geometry(spec, image);
+    for (size_t i = 0; i < spec.blocks.size(); ++i) {
+      const PatchGrid& grid = geometry.blocks[i].grid;
+      EXPECT_EQ(grid.patches(), 1);
+      EXPECT_EQ(grid.granularity, std::max(grid.map.height, grid.map.width));
+      EXPECT_EQ(patch_pixels(grid, 0, 0).pixels(), grid.map.pixels());
+      EXPECT_EQ(block_macs(spec.blocks[i], geometry.blocks[i]).masker, 2 * spec.blocks[i].in_channels);
+    }
+  }
 }
 
 TEST(Geometry, BottleneckDilatesOnTheInputMap) {

@@ -194,6 +194,18 @@ TEST(ModelFile, OperatingPointsThatAreNoneAreNotSaved) {
   EXPECT_FALSE(std::filesystem::exists(dir / "m"));
 }
 
+/// Programs that do not know "layer" refuse such a file: they expect integers between the dashes.
+TEST(ModelFile, LayerSkippingIsWrittenAsAWord) {
+  TemporaryDir dir;
+  ArchConfig arch = small_arch();
+  arch.granularity = parse_granularity("4-4-layer-layer");
+  const Model model = test::random_model(arch, 1);
+  save_model(model, dir / "m");
+  EXPECT_THAT(*read_safetensors(dir / "m").metadata.begin(),
+              testing::Pair("lasnet", HasSubstr(R"("granularity":"4-4-layer-layer")")));
+  EXPECT_EQ(load_model(dir / "m").spec, model.spec);
+}
+
 TEST(ModelFile, GivenArchitectureMustBeTheFiles) {
   TemporaryDir dir;
   save_model(small_model(), dir / "m");

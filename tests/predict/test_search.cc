@@ -1,6 +1,8 @@
 // Choosing granularities from predicted latency.
 #include <gmock/gmock.h>
 
+#include <map>
+
 #include "lasnet/latency.h"
 #include "predict/break_even.h"
 #include "support/expect_error.h"
@@ -79,21 +81,66 @@ TEST(Search, LargePatchesStandForTheMapOnce) {
   }
 }
 
-TEST(Search, WholeMapsAreChosenOnlyWhereAskedForOrAlone) {
-  const auto chosen = [](const GranularitySearch& found) {
-    std::vector<bool> whole;
-    for (const SearchCurve& curve : found.curves) {
-      if (curve.chosen) whole.push_back(curve.coarse);
-    }
-    return whole;
-  };
-  const std::vector<int> candidates = {2, 7, 14};
-  // At this tolerance the least latency decides, and nothing is faster than images that compute nothing.
-  EXPECT_THAT(chosen(search({.granularities = candidates, .tolerance = 0})),
-              testing::ElementsAre(false, false, false, false));
-  EXPECT_THAT(chosen(search({.granularities = candidates, .tolerance = 0, .whole_maps = true})),
-              testing::ElementsAre(false, false, true, true));
-  EXPECT_THAT(chosen(search({.granularities = {7, 14}})), testing::ElementsAre(false, false, false, true));
+std::vector<double> chosen_shares(const GranularitySearch& found) {
+  std::vector<double> shares;
+  for (const SearchCurve& curve : found.curves) {
+    if (curve.chosen) shares.push_back(curve.patch_share);
+  }
+  return shares;
+}
+
+TEST(Search, PatchesBeyondTheShareAreChosenOnlyAlone) {
+  // At this tolerance the least latency decides, and large patches are the fastest.
+  const std::vector<int> candidates = {1, 2, 4, 7, 14, 28};
+  for (const double most : {1.0 / 49, 1.0 / 16, 0.25, 1.0}) {
+    const GranularitySearch found =
+        search({.granularities = candidates, .tolerance = 0, .max_patch_share = most});
+    for (const SearchCurve& curve : found.curves) EXPECT_EQ(curve.coarse, curve.patch_share > most);
+    EXPECT_THAT(chosen_shares(found), Each(testing::Le(most)));
+  }
+  // Maps of 56, 28, 14 and 7 pixels: the smallest candidate where none is small enough.
+  EXPECT_THAT(search({.granularities = {8, 14}, .tolerance = 0}).granularity,
+              testing::ElementsAre(14, 8, 8, 8));
+  const std::vector<int> layer = {14, kWholeMapGranularity};
+  EXPECT_THAT(search({.granularities = layer, .max_patch_share = 0.01}).granularity,
+              testing::ElementsAre(14, 14, kWholeMapGranularity, kWholeMapGranularity));
+  EXPECT_EQ(chosen_shares(search({.granularities = {2, 14}, .tolerance = 0, .max_patch_share = 1}))[2], 1);
+}
+
+TEST(Search, SharesArePixelsOfTheMap) {
+  const GranularitySearch found =
+      search_granularity(resnet50(), load_hardware("v100"), {.size = {224, 112}, .batch = 8, .rate = 0.5},
+                         {.granularities = {4, 20, kWholeMapGranularity}});
+  std::vector<double> shares;  // of maps of 56 x 28 and 28 x 14 pixels
+  for (const SearchCurve& curve : found.curves) {
+    if (curve.stage < 2) shares.push_back(curve.patch_share);
+  }
+  EXPECT_THAT(shares, testing::ElementsAre(16.0 / 1568, 400.0 / 1568, 1, 16.0 / 392, 20 * 14.0 / 392, 1));
+}
+
+TEST(Search, SavingsAreOfTheChoicesTime) {
+  const GranularitySearch found = search({});
+  std::vector<double> chosen(4);
+  for (const SearchCurve& curve : found.curves) {
+    if (curve.chosen) chosen[static_cast<size_t>(curve.stage)] = curve.seconds_at_rate;
+  }
+  for (const SearchCurve& curve : found.curves) {
+    const double seconds = chosen[static_cast<size_t>(curve.stage)];
+    EXPECT_NEAR(seconds * (1 - curve.saves), curve.seconds_at_rate, 1e-12) << curve.name;
+  }
+}
+
+TEST(Search, LayerStandsForEveryPatchThatCoversTheMap) {
+  const GranularitySearch found =
+      search({.granularities = {4, 7, 14, 56, kWholeMapGranularity}, .per_block = true});
+  std::map<std::string, std::vector<int>> covering;
+  for (const SearchCurve& curve : found.curves) {
+    if (curve.patch_share == 1) covering[curve.name].push_back(curve.granularity);
+  }
+  EXPECT_THAT(covering, SizeIs(16));
+  for (const auto& [name, sides] : covering) {
+    EXPECT_THAT(sides, testing::ElementsAre(kWholeMapGranularity)) << name;
+  }
 }
 
 TEST(Search, CurvesKnowTheStaticNetwork) {
@@ -139,6 +186,8 @@ TEST(Search, WrongCandidatesAreRefused) {
   EXPECT_ERROR(search({.granularities = {4, 0}}), HasSubstr("granularity 0"));
   EXPECT_ERROR(search({.granularities = {}}), HasSubstr("no granularities"));
   EXPECT_ERROR(search({.tolerance = -1}), HasSubstr("tolerance"));
+  EXPECT_ERROR(search({.max_patch_share = 0}), HasSubstr("max_patch_share"));
+  EXPECT_ERROR(search({.max_patch_share = 1.5}), HasSubstr("max_patch_share"));
 }
 
 }  // namespace

@@ -221,6 +221,10 @@ def test_searches_without_an_answer():
         lasnet.search("resnet18", candidates=[])
     with pytest.raises(lasnet.Error, match="candidates"):
         lasnet.search("resnet18", candidates=[0])
+    with pytest.raises(TypeError, match=r"candidates\[1\]"):
+        lasnet.search("resnet18", candidates=[1, "layers"])
+    with pytest.raises(lasnet.Error, match="max_patch_share"):
+        lasnet.search("resnet18", max_patch_share=0)
     with pytest.raises(TypeError, match="network"):
         lasnet.search(5)
     with pytest.raises(TypeError, match="rate"):

@@ -143,6 +143,28 @@ def test_search(program):
     assert [curve.chosen for curve in found.curves] == [curve["chosen"] for curve in printed["curves"]]
 
 
+def test_search_among_layers(program):
+    arguments = ("--candidates", "2,4,layer", "--max-patch-share", 1, "--rate", 0.5, "--json")
+    printed = program("search", "resnet50", "--hardware", "v100", *arguments)
+    found = lasnet.search("resnet50", hardware="v100", candidates=(2, 4, "layer"), max_patch_share=1)
+    assert found.granularity == printed["granularity"]
+    for curve, other in zip(found.curves, printed["curves"], strict=True):
+        assert (curve.granularity, curve.coarse) == (other["granularity"], other["coarse"])
+        assert (curve.patch_share, curve.saves) == pytest.approx((other["patch_share"], other["saves"]), rel=1e-9)
+    assert sum(curve.granularity == "layer" for curve in found.curves) == 4
+
+
+def test_layer_skipping(program, tmp_path):
+    model = lasnet.create("resnet18", granularity=(4, 4, "layer", "layer"), width=0.125, classes=10, stem="small")
+    assert model.granularity == "4-4-layer-layer"
+    model.save(tmp_path / "m.safetensors")
+    x = numpy.random.default_rng(1).standard_normal((3, 3, 48, 40)).astype(numpy.float32)
+    trace = lasnet.Session(model).run(x).trace
+    sides = [entry["granularity"] for entry in program("inspect", tmp_path / "m.safetensors", "--json")["blocks"]]
+    assert [block.granularity for block in trace.blocks] == sides == [4] * 4 + ["layer"] * 4
+    assert all(block.logit_difference.shape == (3, 1, 1) for block in trace.blocks[4:])
+
+
 def test_convert(program, tmp_path):
     program("convert", DEMO, tmp_path / "a.safetensors", "--dtype", "bf16", "--json")
     converted = lasnet.convert(DEMO, tmp_path / "b.safetensors", dtype="bf16")

@@ -85,6 +85,14 @@ TEST_F(ConfigFile, KeepsTheBaseWhereItIsSilent) {
   EXPECT_THAT(config.arch.granularity, testing::ElementsAre(8, 4, 7, 1));
 }
 
+TEST_F(ConfigFile, LayerStandsAmongGranularities) {
+  const auto skipping = testing::ElementsAre(4, 4, 2, kWholeMapGranularity);
+  EXPECT_THAT(load_train_config(write("granularity = [4, 4, 2, \"layer\"]\n")).arch.granularity, skipping);
+  const TrainConfig config = load_train_config(write("granularity = \"4-4-2-layer\"\n"));
+  EXPECT_THAT(config.arch.granularity, skipping);
+  EXPECT_EQ(to_json(config).at("granularity"), "4-4-2-layer");
+}
+
 TEST_F(ConfigFile, UnknownKeysAreNamedWithTheNearest) {
   EXPECT_THAT(message_for("seed = 1\nepoch = 3\n"),
               AllOf(HasSubstr(":2:"), HasSubstr("'epoch'"), HasSubstr("'epochs'")));

@@ -90,7 +90,9 @@ INSTANTIATE_TEST_SUITE_P(
         OracleCase{"resnet101", "4-4-2-1", {64, 40}, 1}, OracleCase{"regnet_y_400mf", "4-4-2-1", {64, 97}, 3},
         OracleCase{"regnet_y_400mf", "3-5-2-9", {96, 64}, 3, StemKind::imagenet, SePool::dense},
         OracleCase{"regnet_y_800mf", "1-1-1-1", {48, 32}, 2, StemKind::small},
-        OracleCase{"resnext50_32x4d", "4-4-2-1", {64, 64}, 2}),
+        OracleCase{"resnext50_32x4d", "4-4-2-1", {64, 64}, 2},
+        OracleCase{"resnet50", "4-layer-2-layer", {97, 75}, 4},
+        OracleCase{"regnet_y_400mf", "layer", {64, 96}, 3}),
     test::ParamName());
 
 TEST(Oracle, MaskIsTheSignOfTheLogitDifference) {

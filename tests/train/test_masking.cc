@@ -156,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(Grids, MaskingTest,
                                          GridCase{4, 1, {8, 8}}, GridCase{4, 2, {17, 31}},
                                          GridCase{3, 1, {10, 8}}, GridCase{5, 2, {16, 7}},
                                          GridCase{9, 1, {4, 4}}, GridCase{9, 2, {7, 25}},
-                                         GridCase{1000000, 2, {6, 5}}, GridCase{2, 1, {1, 1}}),
+                                         GridCase{kWholeMapGranularity, 2, {6, 5}}, GridCase{2, 1, {1, 1}}),
                          test::ParamName());
 
 TEST(SamplePatches, ActiveWithTheProbabilityOfTheSoftmaxAtAnyTemperature) {

@@ -187,7 +187,7 @@ Json to_json(const EvalCommand& command, const LeftOut& left_out, const Metrics&
   Json blocks = Json::array();
   for (const BlockRates& block : metrics.blocks) {
     blocks.push_back({{"name", block.name},
-                      {"granularity", block.granularity},
+                      {"granularity", granularity_json(block.granularity)},
                       {"rate", mean(block.rates)},
                       {"rate_std", deviation(block.rates)}});
   }
@@ -233,7 +233,7 @@ std::string to_text(const Model& model, Masks masks, const Metrics& metrics, con
   if (metrics.blocks.empty()) return text;
   Table table({"block", ">S", "computed (r)", ">", ">± over images"});
   for (const BlockRates& block : metrics.blocks) {
-    table.add_row({block.name, std::to_string(block.granularity), accent(bar(mean(block.rates), 20)),
+    table.add_row({block.name, format_granularity(block.granularity), accent(bar(mean(block.rates), 20)),
                    format_percent(mean(block.rates)), format_percent(deviation(block.rates))});
   }
   return text + "\n" + table.to_string();

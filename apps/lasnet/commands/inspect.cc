@@ -31,7 +31,7 @@ Json block_json(const BlockSpec& block, const BlockGeometry& geometry) {
   const BlockMacs macs = block_macs(block, geometry);
   const ParameterCount parameters = count_parameters(required_tensors(block));
   return {{"name", block.name},
-          {"granularity", block.granularity},
+          {"granularity", granularity_json(block.granularity)},
           {"in_channels", block.in_channels},
           {"out_channels", block.out_channels},
           {"stride", block.stride},
@@ -92,9 +92,9 @@ std::string block_table(const Json& facts) {
   Table table({"block", ">S", ">channels", ">map", ">MACs", ">masker", ">parameters"});
   int64_t block_parameters = 0, maskers = 0;
   for (const Json& block : facts["blocks"]) {
-    const int granularity = block["granularity"];
+    const Json& side = block["granularity"];
     const int64_t masker = block["masker_macs"];
-    table.add_row({block["name"], granularity > 0 ? std::to_string(granularity) : "-",
+    table.add_row({block["name"], side.is_string() ? side.get<std::string>() : format_granularity(side),
                    fmt::format("{} → {}", block["in_channels"].get<int>(), block["out_channels"].get<int>()),
                    fmt::format("{} x {}", block["height"].get<int>(), block["width"].get<int>()),
                    format_count(block["macs"]), masker > 0 ? format_count(static_cast<double>(masker)) : "-",

@@ -60,7 +60,7 @@ Json to_json(const ModelSpec& spec, const HardwareProfile& hardware, const Laten
     const bool dynamic = spec.blocks[b].is_dynamic();
     blocks.push_back({{"name", block.name},
                       {"stage", block.stage + 1},
-                      {"granularity", spec.blocks[b].granularity},
+                      {"granularity", granularity_json(spec.blocks[b].granularity)},
                       {"static_us", 1e6 * block.static_s},
                       {"dynamic_us", 1e6 * block.dynamic_s},
                       {"schedule", dynamic ? Json(to_string(block.schedule)) : Json(nullptr)},
@@ -138,9 +138,8 @@ std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, cons
     const BlockLatency& block = network.blocks[b];
     const OperatorLatency& longest = slowest(block.operators);
     const bool dynamic = spec.blocks[b].is_dynamic();
-    table.add_row({block.name, dynamic ? std::to_string(spec.blocks[b].granularity) : "-",
-                   time(block.static_s), time(block.dynamic_s),
-                   fmt::format("{:.2f}x", block.static_s / block.dynamic_s),
+    table.add_row({block.name, format_granularity(spec.blocks[b].granularity), time(block.static_s),
+                   time(block.dynamic_s), fmt::format("{:.2f}x", block.static_s / block.dynamic_s),
                    fmt::format("{} ({})", longest.name, longest.bound()),
                    dynamic ? departures(block.schedule, *usual) : "-"});
   }

@@ -56,8 +56,7 @@ std::string block_table(const ImageReport& report) {
   if (!report.dense) return static_table(report);
   Table table({"block", ">S", "computed (r)", ">", ">with halo", ">MACs", ">time"});
   for (const BlockReport& block : report.blocks) {
-    const bool dynamic = block.granularity > 0;
-    table.add_row({block.name, dynamic ? std::to_string(block.granularity) : "-", describe_rate(block),
+    table.add_row({block.name, format_granularity(block.granularity), describe_rate(block),
                    format_percent(block.rate), format_percent(block.dilated_rate), format_count(block.macs),
                    format_ms(block.ms)});
   }
@@ -73,7 +72,7 @@ Json to_json(const ImageReport& report) {
   Json blocks = Json::array();
   for (const BlockReport& block : report.blocks) {
     blocks.push_back({{"name", block.name},
-                      {"granularity", block.granularity},
+                      {"granularity", granularity_json(block.granularity)},
                       {"rate", block.rate},
                       {"dilated_rate", block.dilated_rate},
                       {"macs", block.macs},

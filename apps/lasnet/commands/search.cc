@@ -1,9 +1,9 @@
 // `lasnet search`: granularities and schedules from predicted latency.
-#include <charconv>
 #include <memory>
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/numbers.h"
 #include "base/text.h"
 #include "commands.h"
 #include "latency_options.h"
@@ -18,13 +18,15 @@ namespace {
 
 constexpr const char* kFooter =
     R"(Chosen is, per stage or block, the smallest S whose predicted latency is within --tolerance of the least:
-small patches follow objects more closely. "faster up to r": the rate at which masks stop being faster than
-the static blocks; -: they never are. --macs and --budget-ms work backwards to a rate; train for the MAC ratio
-that is printed.
+small patches follow objects more closely. A patch of more than --max-patch-share of its map is shown and not
+chosen. "saves": what another S would save of the choice's latency. "faster up to r": the rate at which masks
+stop being faster than the static blocks; -: they never are. --macs and --budget-ms work backwards to a rate;
+train for the MAC ratio that is printed.
 
 Examples
   lasnet search resnet50 --hardware v100 --rate 0.5 --plot resnet50.svg
-  lasnet search resnet101 --hardware tx2 --budget-ms 30)";
+  lasnet search resnet101 --hardware tx2 --budget-ms 30
+  lasnet search resnet101 --hardware v100 --candidates 1,2,4,7,layer --max-patch-share 0.25)";
 
 constexpr int kStaticColour = 7;  ///< the palette's black
 
@@ -38,15 +40,12 @@ struct SearchCommand {
 
 std::vector<int> parse_candidates(const std::string& text) {
   std::vector<int> candidates;
-  for (size_t begin = 0; begin <= text.size();) {
-    const size_t end = std::min(text.find(',', begin), text.size());
-    int value = 0;
-    const auto [stop, error] = std::from_chars(text.data() + begin, text.data() + end, value);
-    if (error != std::errc() || stop != text.data() + end || value < 1) {
-      fail("'{}': expected integers >= 1 with commas, e.g. 1,2,4,7", text);
+  for (const std::string_view side : split(text, ',')) {
+    try {
+      candidates.push_back(parse_patch_side(std::string(side)));
+    } catch (const Error&) {
+      fail("'{}': expected integers >= 1, or layer, with commas, e.g. 1,2,4,layer", text);
     }
-    candidates.push_back(value);
-    begin = end + 1;
   }
   return candidates;
 }
@@ -87,13 +86,15 @@ Json to_json(const GranularitySearch& found, const HardwareProfile& hardware, co
     for (const double seconds : curve.seconds) us.push_back(1e6 * seconds);
     curves.push_back({{"stage", curve.stage + 1},
                       {"name", curve.name},
-                      {"granularity", curve.granularity},
+                      {"granularity", granularity_json(curve.granularity)},
                       {"us", us},
                       {"us_at_rate", 1e6 * curve.seconds_at_rate},
                       {"static_us", 1e6 * curve.static_s},
                       {"break_even", curve.break_even},
                       {"chosen", curve.chosen},
-                      {"coarse", curve.coarse}});
+                      {"patch_share", curve.patch_share},
+                      {"coarse", curve.coarse},
+                      {"saves", curve.saves}});
   }
   Json schedules = Json::array();
   for (const BlockLatency& block : found.latency.blocks) {
@@ -106,6 +107,7 @@ Json to_json(const GranularitySearch& found, const HardwareProfile& hardware, co
           {"precision", to_string(query.precision)},
           {"threads", query.threads},
           {"tolerance", command.search.tolerance},
+          {"max_patch_share", command.search.max_patch_share},
           {"granularity", granularity_to_string(found.granularity)},
           {"rate", found.rate},
           {"macs_ratio", found.macs_ratio},
@@ -143,9 +145,14 @@ std::string describe_choice(const GranularitySearch& found, const HardwareProfil
   return train.empty() ? text : text + line("train", train);
 }
 
+/// Whether it was chosen, and whether its patches are too large for that.
 std::string describe_status(const SearchCurve& curve) {
   const std::string chosen = curve.chosen ? accent("chosen") : "";
-  const std::string coarse = curve.coarse ? dim("more than half the map") : "";
+  const std::string coarse =
+      curve.coarse
+          ? dim(curve.patch_share == 1 ? "a patch is the map"
+                                       : fmt::format("a patch is 1/{:.0f} of the map", 1 / curve.patch_share))
+          : "";
   return chosen + (chosen.empty() || coarse.empty() ? "" : ", ") + coarse;
 }
 
@@ -155,17 +162,17 @@ std::string to_text(const GranularitySearch& found, const HardwareProfile& hardw
       fmt::format("{}  {}\n\n", bold(command.latency.model.path),
                   dim(fmt::format("{} x {} px, batch {}, {}, {}", query.size.height, query.size.width,
                                   query.batch, to_string(query.precision), describe(hardware))));
-  Table table(
-      {command.search.per_block ? "block" : "stage", ">S", ">latency", ">speed-up", ">faster up to r", ""});
+  Table table({command.search.per_block ? "block" : "stage", ">S", ">latency", ">speed-up", ">faster up to r",
+               ">saves", ""});
   for (size_t i = 0; i < found.curves.size(); ++i) {
     const SearchCurve& curve = found.curves[i];
     const bool first = i == 0 || found.curves[i - 1].name != curve.name;
     if (first && i > 0 && !command.search.per_block) table.add_rule();
-    table.add_row({first ? curve.name : "", std::to_string(curve.granularity),
+    table.add_row({first ? curve.name : "", format_granularity(curve.granularity),
                    format_fine_ms(1e3 * curve.seconds_at_rate),
                    fmt::format("{:.2f}x", curve.static_s / curve.seconds_at_rate),
                    curve.break_even > 0 ? fmt::format("{:.2f}", curve.break_even) : "-",
-                   describe_status(curve)});
+                   curve.chosen ? "" : format_percent(curve.saves), describe_status(curve)});
   }
   return text + table.to_string(2) + "\n" + describe_choice(found, hardware, command, query);
 }
@@ -203,7 +210,7 @@ void plot_curves(const GranularitySearch& found, const HardwareProfile& hardware
     }
     std::vector<double> ms;
     for (const double seconds : curve.seconds) ms.push_back(1e3 * seconds);
-    const std::string label = fmt::format("S = {}", curve.granularity);
+    const std::string label = "S = " + format_granularity(curve.granularity);
     plots.back().series.push_back(
         {.label = label, .x = found.rates, .y = ms, .colour = colour++, .emphasised = curve.chosen});
     if (curve.chosen) plots.back().callouts.push_back({found.rate, 1e3 * curve.seconds_at_rate, label});
@@ -258,12 +265,16 @@ void add_search(CLI::App& app, Action& action) {
       ->check(in_range(0, 10))
       ->type_name("F")
       ->capture_default_str();
-  add_parsed(*sub, "--candidates", "Granularities to choose from; default 1,2,4,7,8,14,28",
+  add_parsed(*sub, "--candidates", "Granularities to choose from, layer among them; default 1,2,4,7,8,14,28",
              [command](const std::string& text) { command->search.granularities = parse_candidates(text); })
       ->type_name("S,...");
-  sub->add_flag("--whole-maps", command->search.whole_maps,
-                "Also choose patches of more than half a map, of which an image computes all or next "
-                "to nothing");
+  const auto share = sub->add_option("--max-patch-share", command->search.max_patch_share,
+                                     "Largest share of a stage's map that one patch may cover; default 1/16");
+  share->check(above_zero())->check(in_range(0, 1))->type_name("F");
+  sub->add_flag_callback(
+         "--whole-maps", [command] { command->search.max_patch_share = 1; },
+         "The same as --max-patch-share 1: patches may be as large as the map")
+      ->excludes(share);
   add_plot_option(*sub, command->plot, "Write latency against rate, per stage, as SVG");
   sub->footer(kFooter);
   sub->callback([command, &action] { action = [command] { return search(*command); }; });

@@ -87,7 +87,7 @@ Json to_json(const Validation& validation, const HardwareProfile& hardware) {
   for (const ValidationPoint& point : validation.points) {
     points.push_back({{"network", point.network},
                       {"stage", point.stage + 1},
-                      {"granularity", point.granularity},
+                      {"granularity", granularity_json(point.granularity)},
                       {"schedule", point.schedule},
                       {"rate", point.rate},
                       {"batch", point.batch},

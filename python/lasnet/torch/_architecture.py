@@ -33,6 +33,8 @@ RESNET_CHANNELS = (64, 128, 256, 512)
 REGNET_STEM_CHANNELS = 32
 BATCH_NORM_EPSILON = 1e-5  # with which the engine folds BatchNorm into convolutions
 
+WHOLE_MAP = 1 << 20  # the granularity "layer": one patch per image, larger than any map
+
 # Modules of a block that compute nothing where they are absent, None or Identity. timm's variants fill them.
 _OPTIONAL = ("drop_block", "aa", "se", "drop_path")
 _ACTIVATIONS = ("relu", "act1", "act2", "act3")
@@ -52,6 +54,11 @@ class Architecture:
     stem: str  # "imagenet", or "small" for images of 32 to 128 px
     blocks: tuple[str, ...]  # module paths of the residual blocks, stage by stage
     granularity: tuple[int, ...] = ()  # S per stage, or per block
+
+    @property
+    def granularity_text(self) -> str:
+        """As the engine writes it, e.g. "4-4-2-layer"."""
+        return "-".join("layer" if size == WHOLE_MAP else str(size) for size in self.granularity)
 
     @property
     def is_regnet(self) -> bool:
@@ -239,15 +246,19 @@ def scaled(channels: int, width: float, multiple: int = 8) -> int:
     return max(int(channels * width / multiple + 0.5), 1) * multiple
 
 
-def parse_granularity(granularity: str | Iterable[int], blocks: int) -> tuple[int, ...]:
-    """ "4-4-2-1" or integers -> (4, 4, 2, 1). One S per stage or per block; ValueError otherwise."""
-    entries: list[Any] = granularity.split("-") if isinstance(granularity, str) else list(granularity)
+def parse_granularity(granularity: str | Iterable[int | str], blocks: int) -> tuple[int, ...]:
+    """ "4-4-2-layer" or its entries -> (4, 4, 2, WHOLE_MAP). One S per stage or per block; ValueError otherwise."""
+    if isinstance(granularity, str):
+        entries: list[Any] = ["layer"] * 4 if granularity == "layer" else granularity.split("-")
+    else:
+        entries = list(granularity)
     try:
-        sizes = tuple(int(entry) for entry in entries)
+        sizes = tuple(WHOLE_MAP if entry == "layer" else int(entry) for entry in entries)
     except (TypeError, ValueError):
         sizes = ()
-    if len(sizes) not in (4, blocks) or min(sizes) < 1:
+    if len(sizes) not in (4, blocks) or not 1 <= min(sizes) <= max(sizes) <= WHOLE_MAP:
         raise ValueError(
-            f"granularity {granularity!r}: expected 4 integers >= 1 (S per stage, e.g. 4-4-2-1) or {blocks} (per block)"
+            f"granularity {granularity!r}: expected 4 integers >= 1 (S per stage, e.g. 4-4-2-1) or {blocks} (per "
+            'block); "layer" in place of an integer is one patch per image'
         )
     return sizes

@@ -100,7 +100,7 @@ def _metadata(
         "width": architecture.width,
         "classes": count,
         "stem": architecture.stem,
-        "granularity": "-".join(map(str, architecture.granularity)),
+        "granularity": architecture.granularity_text,
     }
     if architecture.is_regnet:
         description["se_pool"] = "active"

@@ -99,7 +99,7 @@ def predict(
     """Return the predicted ms of every block, of the dynamic network and of the static one, at an activation rate."""
     lasnet: Any = importlib.import_module("lasnet")  # its engine is needed here alone
 
-    network, granularity = architecture.name, "-".join(map(str, architecture.granularity))
+    network, granularity = architecture.name, architecture.granularity_text
     if (architecture.width, architecture.stem) != (1, "imagenet"):
         network = lasnet.create(
             network, granularity=granularity, classes=classes, width=architecture.width, stem=architecture.stem

@@ -73,7 +73,7 @@ def _note_size(module: Any, inputs: Any, output: Tensor) -> None:
 
 def dynamic(
     model: Module,
-    granularity: str | Iterable[int] = "4-4-2-1",
+    granularity: str | Iterable[int | str] = "4-4-2-1",
     *,
     standardise_maskers: bool = False,
     straight_through_dilation: bool = False,
@@ -83,7 +83,8 @@ def dynamic(
     model: a ResNet, ResNeXt, Wide ResNet or RegNetY of torchvision, or a plain ResNet of timm. Its parameters
       stay the same objects under the same names; `<block>.masker.conv2.{weight,bias}` are added. Fresh maskers
       select nearly every patch.
-    granularity: S, the side of a patch in pixels of a block's output, per stage ("4-4-2-1") or per block.
+    granularity: S, the side of a patch in pixels of a block's output, per stage ("4-4-2-1") or per block. "layer",
+      alone or in place of an S, is one patch per image: a block is computed for it or skipped.
     standardise_maskers: put a BatchNorm without parameters before every masker, for training in few steps.
       `export` folds it into the masker.
     straight_through_dilation: let the budget's gradient flow through the dilated mask too.

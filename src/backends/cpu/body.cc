@@ -209,8 +209,8 @@ void CpuBody::add_in_place(int64_t first_patch, int64_t last_patch) {
 void CpuBody::keep_sums() {
   PatchSums* sums = memory_.kept_sums;
   if (sums == nullptr) return;
-  loops_.for_each(lists_.active_patches(), [&](int64_t p, int) {
-    refresh_sums(*sums, lists_, p, p + 1, 0, sums->channels, loops_.kernels());
+  loops_.for_each_slice(lists_.active_patches(), sums->channels, [&](int64_t p, int begin, int end) {
+    refresh_sums(*sums, lists_, p, p + 1, begin, end, loops_.kernels());
   });
 }
 

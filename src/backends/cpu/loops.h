@@ -8,6 +8,7 @@
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/tiling.h"
 #include "base/denormals.h"
+#include "base/math.h"
 #include "lasnet/executor.h"
 
 namespace lasnet {
@@ -27,6 +28,21 @@ class CpuLoops {
     executor_->parallel_for(count, [&](int64_t index, int thread) {
       FlushDenormals flush;
       body(index, thread);
+    });
+  }
+
+  /// Calls body(index, begin, end) so that every index meets all of `channels`: in slices where there are
+  /// fewer indices than keep the threads busy. Slices are multiples of every vector width.
+  template <typename Body>
+  void for_each_slice(int64_t count, int channels, Body&& body) {
+    constexpr int kSliceChannels = 64, kIndicesPerThread = 4;
+    const int threads = executor_->threads();
+    const bool sliced = threads > 1 && count < threads * kIndicesPerThread;
+    const int width = sliced ? kSliceChannels : channels;
+    const int64_t slices = ceil_div(channels, width);
+    for_each(count * slices, [&](int64_t task, int) {
+      const int begin = static_cast<int>(task % slices) * width;
+      body(task / slices, begin, std::min(begin + width, channels));
     });
   }
 

@@ -36,9 +36,9 @@ void sum_cell(PatchSums& sums, int64_t image, int64_t row, int64_t col, int begi
 /// Sums that no block has kept: of the first masker on a map, or after a block that keeps others.
 void compute_sums(PatchSums& sums, int64_t images, CpuLoops& loops) {
   int64_t rows = sums.grid.rows();
-  loops.for_each(images * rows, [&](int64_t index, int) {
+  loops.for_each_slice(images * rows, sums.channels, [&](int64_t index, int begin, int end) {
     for (int64_t col = 0; col < sums.grid.cols(); ++col) {
-      sum_cell(sums, index / rows, index % rows, col, 0, sums.channels, loops.kernels());
+      sum_cell(sums, index / rows, index % rows, col, begin, end, loops.kernels());
     }
   });
 }

@@ -21,9 +21,10 @@ std::vector<PatchSumUse> patch_sum_uses(const ModelSpec& spec, const NetworkGeom
     const BlockSpec& block = spec.blocks[b];
     map_of.push_back(maps.size() - 1);
     MapSums& map = maps.back();
+    const int side = geometry.blocks[b].grid.granularity;
     if (block.is_dynamic() && plan.blocks[b].masker == MaskerSchedule::incremental) {
-      if (map.cell == 0 && block.stride == 1) map.cell = block.granularity;
-      const int window = block.granularity * block.stride;
+      if (map.cell == 0 && block.stride == 1) map.cell = side;
+      const int window = side * block.stride;
       if (map.cell > 0 && window % map.cell == 0) {
         const int cells = window / map.cell;  // on a side
         uses[b].reads = true;

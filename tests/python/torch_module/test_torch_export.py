@@ -35,6 +35,7 @@ def trained(name, granularity="4-4-2-1", stem="imagenet", **options):
         ("regnet_y_400mf", "4-4-2-1", (64, 96), {"standardise_maskers": True}),
         ("regnet_y_800mf", "4-2-2-1", (64, 64), {}),
         ("regnet_y_1_6gf", "2-2-2-2", (64, 64), {}),
+        ("resnet50", "4-layer-2-layer", (97, 75), {}),
     ],
 )
 def test_engine_computes_the_same(tmp_path, name, granularity, size, options):

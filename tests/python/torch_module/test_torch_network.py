@@ -119,7 +119,7 @@ def _with(model, path, value):
     return model
 
 
-@pytest.mark.parametrize("granularity", ["", "4-4-2", "4-4-2-0", "4-4-x-1", [4, 4, 2], [1] * 9])
+@pytest.mark.parametrize("granularity", ["", "4-4-2", "4-4-2-0", "4-4-x-1", "4-layers", [4, 4, 2], [1] * 9])
 def test_wrong_granularities_are_refused(granularity):
     with pytest.raises(ValueError, match="granularity .*expected 4 integers >= 1"):
         lt.dynamic(network("resnet18"), granularity)
@@ -129,6 +129,28 @@ def test_granularity_per_block():
     net = lt.dynamic(network("resnet18"), range(1, 9))
     assert [block.granularity for block in lt.dynamic_blocks(net)] == list(range(1, 9))
     assert net.architecture.granularity == tuple(range(1, 9))
+
+
+def test_layer_skipping_averages_the_whole_map():
+    net = lt.dynamic(network("resnet18"), "layer").eval()
+    assert net.architecture.granularity_text == "layer-layer-layer-layer"
+    x = images()
+    with torch.no_grad():
+        net(x)
+        trunk = net.maxpool(net.relu(net.bn1(net.conv1(x))))
+        weight, bias = net.layer1[0].masker.conv2.weight[..., 0, 0], net.layer1[0].masker.conv2.bias
+        logits = trunk.mean((2, 3)) @ weight.T + bias
+    first = lt.block_masks(net)[0]
+    assert torch.allclose(first.difference[:, 0, 0, 0], logits[:, 0] - logits[:, 1], atol=1e-5)
+    for masks in lt.block_masks(net):
+        assert masks.patches.shape[1:] == (1, 1, 1)
+        assert torch.equal(masks.mask, masks.patches.expand_as(masks.mask))
+
+
+def test_layer_stands_among_granularities():
+    net = lt.dynamic(network("resnet18"), (4, 2, "layer", 1))
+    assert net.architecture.granularity_text == "4-2-layer-1"
+    assert lt.dynamic(network("resnet18"), "4-2-layer-1").architecture == net.architecture
 
 
 def test_wrong_uses_are_refused():
