@@ -109,6 +109,7 @@ BenchReport bench(const BenchOptions& options) {
   const std::vector<float> thresholds = thresholds_for(options.operating, model, options.session, size);
   BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
                      decode_options(options.decode));
+  check_row_bands(model.spec, asked_traversal(options.session));
   Session session(model, options.session);
   check_run_memory(session, size, options.batch);
   if (!options.save.empty()) save_model(model, options.save);

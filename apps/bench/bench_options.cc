@@ -131,6 +131,8 @@ void resolve(BenchOptions& options) {
   ModelOptions& model = options.model;
   if (options.features && !options.sweep.empty())
     throw UsageError("--sweep measures networks without maps; leave out --features");
+  if (!options.sweep.empty() && options.masks)
+    throw UsageError("--sweep measures random masks; leave out --masks");
   resolve_masks(options);
   if (options.is_architecture()) {
     if (options.masks == BenchMasks::own || !options.operating.empty()) {

@@ -222,7 +222,7 @@ Json to_json(const BenchReport& report) {
           {"schedule", report.schedule ? Json(to_string(*report.schedule)) : Json(nullptr)},
           {"masks", report.rate ? "random" : "own"},
           {"rate", report.rate ? Json(*report.rate) : Json(nullptr)},
-          {"thresholds", report.thresholds.empty() ? Json(nullptr) : Json(report.thresholds)},
+          {"thresholds", report.thresholds.empty() ? Json(nullptr) : thresholds_json(report.thresholds)},
           {"features", report.features},
           {"photographs", report.photographs},
           {"photographs_found", report.photographs_found},

@@ -92,9 +92,9 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
   add_json_flag(app, options.json);
 }
 
-HardwareProfile open_hardware(const std::string& name) {
+HardwareProfile open_hardware(const std::string& name, std::optional<Isa> of_kernels) {
   HardwareProfile profile;
-  const Isa isa = available_isas().back();
+  const Isa isa = of_kernels.value_or(available_isas().back());
   if (name.empty()) {
     profile = profile_of(host_profile(isa));
   } else if (name == kHostGpu) {

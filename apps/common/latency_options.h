@@ -35,7 +35,7 @@ void add_hardware_option(CLI::App& app, std::string& hardware);
 
 /// The profile that is named, or of this machine. Warns where it is not of this machine, though it should be.
 /// Throws UsageError on an unknown name, Error on a file that is no profile.
-HardwareProfile open_hardware(const std::string& name);
+HardwareProfile open_hardware(const std::string& name, std::optional<Isa> isa = std::nullopt);
 
 /// The query for this hardware: its batch and the model's size unless the options say otherwise. Warns of
 /// options that mean nothing there. Throws UsageError on what the hardware cannot answer.

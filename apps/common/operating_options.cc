@@ -25,8 +25,13 @@ std::vector<float> parse_thresholds(const std::string& text) {
 
 /// The profile of what the session runs on, unless the options name another.
 HardwareProfile budget_hardware(const OperatingOptions& options, const SessionOptions& session) {
-  const bool is_gpu = session.backend == Backend::cuda;
-  return open_hardware(options.hardware.empty() && is_gpu ? kHostGpu : options.hardware);
+  if (!options.hardware.empty()) return open_hardware(options.hardware);
+  if (session.backend == Backend::reference) {
+    throw UsageError(
+        "--budget-ms: times of the reference backend are not predicted; choose by --macs, or name "
+        "--hardware");
+  }
+  return session.backend == Backend::cuda ? open_hardware(kHostGpu) : open_hardware("", session.isa);
 }
 
 struct Choice {
@@ -37,6 +42,7 @@ struct Choice {
 Choice choose(const OperatingOptions& options, const Model& model, const SessionOptions& session,
               std::optional<MapSize> size) {
   if (options.macs) return {operating_point(model, {.macs = options.macs}), ""};
+  if (!size) throw UsageError("--budget-ms: the images have no common size; choose by --macs");
   const HardwareProfile hardware = budget_hardware(options, session);
   OperatingPoint point = operating_point(model, {.seconds = *options.budget_ms / 1e3,
                                                  .hardware = hardware,

@@ -1,11 +1,13 @@
 #include "output.h"
 
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 
 #include "base/escape.h"
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/numbers.h"
 #include "lasnet/model.h"
 #include "terminal.h"
 
@@ -30,6 +32,14 @@ void print_json(const Json& json) {
 
 Json granularity_json(int granularity) {
   return granularity == kWholeMapGranularity ? Json(patch_side_to_string(granularity)) : Json(granularity);
+}
+
+Json thresholds_json(const std::vector<float>& thresholds) {
+  Json list = Json::array();
+  for (const float threshold : thresholds)
+    list.push_back(std::isfinite(threshold) ? Json(shortest_decimal(threshold))
+                                            : Json(threshold > 0 ? "inf" : "-inf"));
+  return list;
 }
 
 void print(const std::string& text) { write_out(safe_to_print(text)); }

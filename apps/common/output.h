@@ -18,6 +18,8 @@ void print(const std::string& text);
 
 /// S of a block: a number, 0 in a static one, or "layer".
 Json granularity_json(int granularity);
+/// Numbers, or "inf" and "-inf", which JSON has no numbers for.
+Json thresholds_json(const std::vector<float>& thresholds);
 
 /// Creates the directory and its parents. Throws Error.
 void create_directory(const std::string& path);

@@ -71,6 +71,22 @@ void check_run_memory(const Session& session, MapSize size, int64_t batch) {
   }
 }
 
+std::optional<Traversal> asked_traversal(const SessionOptions& options) {
+  return options.schedule ? std::optional(options.schedule->traversal) : std::nullopt;
+}
+
+void check_row_bands(const ModelSpec& spec, std::optional<Traversal> asked) {
+  if (asked != Traversal::row_bands) return;
+  const auto count = [&](auto&& holds) { return std::ranges::count_if(spec.blocks, holds); };
+  const auto dynamic = count([](const BlockSpec& block) { return block.is_dynamic(); });
+  const auto skipping = count([](const BlockSpec& block) { return block.skips_whole_maps(); });
+  if (skipping == 0) return;
+  const std::string problem =
+      "--schedule traversal=row_bands: a block of granularity layer has no bands of patches";
+  if (skipping == dynamic) throw UsageError(problem + ", and the network has no other dynamic blocks");
+  log_warning(fmt::format("{}; {} of {} dynamic blocks run the whole map", problem, skipping, dynamic));
+}
+
 const std::string& warn_of_former_names(const std::string& schedule) {
   static std::once_flag said;
   if (schedule.find("masker=pooled") != std::string::npos) {

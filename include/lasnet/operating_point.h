@@ -27,7 +27,7 @@ struct OperatingBudget {
   std::optional<MapSize> size = std::nullopt;
   int64_t batch = 1;                      ///< images per run, for `seconds`
   int threads = 1;                        ///< of a CPU, for `seconds`
-  Precision precision = Precision::fp32;  ///< for `seconds`; bf16 takes as long as fp16
+  Precision precision = Precision::fp32;  ///< for `seconds`; not tf32. bf16 takes as long as fp16
 };
 
 /// The most accurate operating point within the budget. A budget above the largest point gives that point.

@@ -322,8 +322,11 @@ class Session:
             raise Error("hardware: is of budget_ms, which is not given")
         if macs is None and budget_ms is None:
             return arguments.thresholds("thresholds", thresholds)
-        if budget_ms is not None and hardware is None and self.backend == "cuda":
-            raise Error("budget_ms: on the cuda backend, hardware= has to name the profile of the GPU")
+        if budget_ms is not None and hardware is None:
+            if self.backend != "cpu":
+                raise Error(f"budget_ms: on the {self.backend} backend, hardware= has to name a profile")
+            if self.isa != available_isas()[-1]:
+                hardware = f"cpu-{self.isa}"
         shape = tuple(getattr(x, "shape", ()))
         batch, size = (shape[0], shape[2:]) if budget_ms is not None and len(shape) == 4 else (1, None)
         key = (macs, budget_ms, hardware, batch, size)

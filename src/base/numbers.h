@@ -1,6 +1,8 @@
 // Numbers and lists in text, whatever the program's locale is.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <optional>
 #include <string_view>
@@ -17,6 +19,9 @@ std::optional<T> parse_number(std::string_view text) {
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return value;
 }
+
+/// The shortest decimal that reads back as this finite float: 0.485 rather than 0.48500001430511475.
+inline double shortest_decimal(float value) { return *parse_number<double>(fmt::format("{}", value)); }
 
 /// What stands before, between and behind the separators: one part more than there are separators.
 inline std::vector<std::string_view> split(std::string_view text, char separator) {

@@ -1,7 +1,6 @@
 #include "formats/metadata.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -10,6 +9,7 @@
 #include <set>
 
 #include "base/fail.h"
+#include "base/numbers.h"
 #include "formats/printable.h"
 
 namespace lasnet {
@@ -157,14 +157,9 @@ auto at(const Field& field, Parse parse) -> decltype(parse()) {
   }
 }
 
-/// The shortest decimals that read back as the same floats: 0.485 rather than 0.48500001430511475.
 std::vector<double> shortest(const std::vector<float>& values) {
   std::vector<double> result;
-  for (float value : values) {
-    const std::string decimals = fmt::format("{}", value);
-    // Neither of these two knows the locale, under which a program may write 0,485.
-    std::from_chars(decimals.data(), decimals.data() + decimals.size(), result.emplace_back());
-  }
+  for (const float value : values) result.push_back(shortest_decimal(value));
   return result;
 }
 

@@ -42,6 +42,7 @@ class Searcher {
     for (const int s : options.granularities) {
       if (s < 1 || s > kWholeMapGranularity) fail("granularity {}; expected integers >= 1, or layer", s);
     }
+    if (!query.rates.empty()) fail("rates: a search is for one rate; leave them out");
     if (options.granularities.empty()) fail("no granularities to choose from");
     if (!(options.tolerance >= 0)) fail("tolerance {:g}; expected a number >= 0", options.tolerance);
     if (!(options.max_patch_share > 0 && options.max_patch_share <= 1))

@@ -41,7 +41,8 @@ class TomlValue {
   /// "4-4-2-layer" or [4, 4, 2, "layer"].
   void read(std::vector<int>& out) const {
     if (read_array(out)) return;
-    parsed(out, "a string like \"4-4-2-1\" or \"auto\", or an array of integers", parse_train_granularity);
+    parsed(out, "a string like \"4-4-2-1\" or \"auto\", or an array of integers and \"layer\"",
+           parse_train_granularity);
   }
 
   /// "imagenet" or [0.485, 0.456, 0.406].

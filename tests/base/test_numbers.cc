@@ -25,6 +25,12 @@ TEST(ParseNumber, RefusesWhatDoesNotFit) {
   EXPECT_EQ(parse_number<unsigned>("-1"), std::nullopt);
 }
 
+TEST(ShortestDecimal, IsWhatAPersonWouldWrite) {
+  EXPECT_EQ(shortest_decimal(0.485f), 0.485);
+  EXPECT_EQ(shortest_decimal(-3), -3.0);
+  EXPECT_EQ(static_cast<float>(shortest_decimal(1.17549435e-38f)), 1.17549435e-38f);
+}
+
 TEST(Split, HasOnePartMoreThanSeparators) {
   EXPECT_THAT(split("4-4-2-1", '-'), ElementsAre("4", "4", "2", "1"));
   EXPECT_THAT(split("a", '-'), ElementsAre("a"));

@@ -391,6 +391,21 @@ TEST_F(PredictTest, OptionsOfACpuMeanNothingOnAGpu) {
   EXPECT_THAT(result.err, AllOf(HasSubstr("--threads: v100 is a GPU"), HasSubstr("row_bands: v100")));
 }
 
+TEST_F(PredictTest, AMapThatIsOnePatchHasNoBands) {
+  const std::vector<std::string> bands = {"predict", "resnet50", "--schedule", "traversal=row_bands",
+                                          "--granularity"};
+  const auto with = [&](const std::string& granularity) {
+    std::vector<std::string> arguments = bands;
+    arguments.push_back(granularity);
+    return run_program(arguments);
+  };
+  EXPECT_EQ(with("layer").exit_code, 2);
+  EXPECT_THAT(with("layer").err, AllOf(HasSubstr("traversal=row_bands"), HasSubstr("layer")));
+  EXPECT_EQ(with("4-4-2-layer").exit_code, 0);
+  EXPECT_THAT(with("4-4-2-layer").err, HasSubstr("3 of 16 dynamic blocks"));
+  EXPECT_THAT(with("4-4-2-1").err, Not(HasSubstr("row_bands")));
+}
+
 TEST_F(PredictTest, AGpuThatWasNotMeasuredOrIsNotThereIsSaid) {
   const auto result = run_program({"predict", "resnet18", "--hardware", "cuda"});
   EXPECT_EQ(result.exit_code, 0);

@@ -147,6 +147,7 @@ TEST_F(TuneTest, EveryCommandTakesAThreshold) {
   const auto bench = report_of({"bench", model_, "--images", data_, "--repeat", "1", "--threshold", "inf"});
   EXPECT_EQ(bench.at("blocks")[0].at("rate"), 0);
   EXPECT_EQ(bench.at("masks"), "own");
+  EXPECT_EQ(bench.at("thresholds")[0], "inf") << "JSON has no such number";
   EXPECT_THAT(bench.at("reproduce"), HasSubstr("--threshold=inf"));
 }
 
@@ -160,6 +161,9 @@ TEST_F(TuneTest, BudgetsChooseAPoint) {
   EXPECT_NEAR(thresholds({"--macs", "1"}), -0.04, 1e-6);
   EXPECT_NEAR(thresholds({"--budget-ms", "1e6", "--hardware", "tx2"}), -0.04, 1e-6);
   EXPECT_NEAR(thresholds({"--budget-ms", "1e6"}), -0.04, 1e-6);
+  const auto scalar =
+      run_program({"run", tuned, photo, "--repeat", "1", "--isa", "scalar", "--budget-ms", "1e6"});
+  EXPECT_THAT(scalar.err, HasSubstr("on cpu-scalar")) << "not on the kernels that are not asked for";
   const auto said = run_program({"run", tuned, photo, "--repeat", "1", "--macs", "0.5"});
   EXPECT_THAT(said.err, AllOf(HasSubstr("50.0 %"), HasSubstr("top-1 50.0 %")));
   const auto bench =
@@ -178,6 +182,8 @@ TEST_F(TuneTest, BudgetsThatCannotBeMetAreRefused) {
   };
   expect_refusal({"run", tuned, photo, "--macs", "0.2"}, 1, "0.3000");
   expect_refusal({"run", tuned, photo, "--budget-ms", "1e-6", "--hardware", "tx2"}, 1, "tx2");
+  expect_refusal({"run", tuned, photo, "--budget-ms", "9", "--backend", "reference"}, 2, "--macs");
+  expect_refusal({"run", tuned, photo, "--budget-ms", "9", "--no-crop"}, 2, "no common size");
   expect_refusal({"run", tuned, photo, "--macs", "nan"}, 2, "--macs");
   expect_refusal({"run", tuned, photo, "--budget-ms", "-1"}, 2, "--budget-ms");
   expect_refusal({"run", tuned, photo, "--macs", "0.5", "--budget-ms", "5"}, 2, "--budget-ms");

@@ -107,6 +107,10 @@ TEST(Search, PatchesBeyondTheShareAreChosenOnlyAlone) {
   EXPECT_EQ(chosen_shares(search({.granularities = {2, 14}, .tolerance = 0, .max_patch_share = 1}))[2], 1);
 }
 
+TEST(Search, IsForOneRate) {
+  EXPECT_ERROR(search_granularity(resnet50(), load_hardware("v100"), {.rates = {0.5}}, {}), HasSubstr("rates"));
+}
+
 TEST(Search, SharesArePixelsOfTheMap) {
   const GranularitySearch found =
       search_granularity(resnet50(), load_hardware("v100"), {.size = {224, 112}, .batch = 8, .rate = 0.5},

@@ -150,6 +150,7 @@ std::vector<Metrics> evaluate(const EvalCommand& command, const Model& model, co
   const SampleOptions options{.preprocessing = apply(command.input, model.preprocessing),
                               .decode = decode_options(command.images),
                               .skip_unreadable = command.skip_unreadable};
+  check_row_bands(model.spec, asked_traversal(command.session));
   Session session(model, command.session);
   ThreadPool decoders(command.session.threads);
   Progress progress("eval", static_cast<int64_t>(folder.items.size()), "images");
@@ -331,7 +332,7 @@ int eval(const EvalCommand& command) {
   if (command.operating.empty()) warn_of_guessing(model, metrics);  // a low budget may leave no more
   if (command.json) {
     Json json = to_json(command, folder.left_out, metrics, separation);
-    if (!thresholds.empty()) json["thresholds"] = thresholds;
+    if (!thresholds.empty()) json["thresholds"] = thresholds_json(thresholds);
     print_json(json);
   } else {
     print(to_text(model, command.masks, metrics, separation));

@@ -184,6 +184,7 @@ int predict(PredictCommand command) {
   const HardwareProfile hardware = open_hardware(command.latency.hardware);
   LatencyQuery query = resolve_query(command.latency, hardware);
   warn_of_patches_beyond_maps(spec, network_geometry(spec, query.size));
+  check_row_bands(spec, query.schedule.traversal);
   MaskSet masks;
   if (!command.trace.empty()) {
     masks = load_masks(command.trace, "--trace");

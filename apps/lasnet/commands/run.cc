@@ -189,6 +189,7 @@ int run(const RunCommand& command) {
   const std::vector<float> thresholds =
       thresholds_for(command.operating, model, command.session, cropped_size(preprocessing));
   const std::vector<Photo> photos = load_photos(command, preprocessing);
+  check_row_bands(model.spec, asked_traversal(command.session));
   Session session(model, command.session);
   if (!command.overlay.empty()) create_directory(command.overlay);
 
@@ -208,7 +209,7 @@ int run(const RunCommand& command) {
   }
   if (command.json) {
     Json json = {{"model", command.model.path}, {"images", images}};
-    if (!thresholds.empty()) json["thresholds"] = thresholds;
+    if (!thresholds.empty()) json["thresholds"] = thresholds_json(thresholds);
     print_json(json);
   } else if (reports.size() > 1) {
     print("\n" + summary(reports));

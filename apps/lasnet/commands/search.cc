@@ -149,10 +149,10 @@ std::string describe_choice(const GranularitySearch& found, const HardwareProfil
 std::string describe_status(const SearchCurve& curve) {
   const std::string chosen = curve.chosen ? accent("chosen") : "";
   const std::string coarse =
-      curve.coarse
-          ? dim(curve.patch_share == 1 ? "a patch is the map"
-                                       : fmt::format("a patch is 1/{:.0f} of the map", 1 / curve.patch_share))
-          : "";
+      curve.coarse ? dim(curve.patch_share == 1
+                             ? "a patch is the map"
+                             : fmt::format("a patch is {} of the map", format_percent(curve.patch_share)))
+                   : "";
   return chosen + (chosen.empty() || coarse.empty() ? "" : ", ") + coarse;
 }
 

@@ -26,7 +26,7 @@ std::vector<PatchSumUse> patch_sum_uses(const ModelSpec& spec, const NetworkGeom
       if (map.cell == 0 && block.stride == 1) map.cell = side;
       const int window = side * block.stride;
       if (map.cell > 0 && window % map.cell == 0) {
-        const int cells = window / map.cell;  // on a side
+        const double cells = window / map.cell;  // on a side
         uses[b].reads = true;
         uses[b].cell = map.cell;
         uses[b].cells = cells * cells;

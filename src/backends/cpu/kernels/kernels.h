@@ -1,7 +1,7 @@
 // The CPU operators, as one table of functions per instruction set.
 //
-// Activations are NHWC maps with a one-pixel zero border. Pixel (n, y, x) of an H x W map has index (n * (H
-// + 2) + y + 1) * (W + 2) + x + 1. Its channels start at index * pitch.
+// Activations are NHWC maps with a zero border, one pixel wide or as wide as the dilation of what reads them.
+// `bordered_index` gives the index of a pixel (n, y, x). Its channels start at index * pitch.
 //
 // A convolution is an implicit GEMM over *lists of pixel indices*. Each output pixel names its centre input
 // pixel, and the taps lie at constant offsets from there. Dense and sparse runs use the same kernel with
