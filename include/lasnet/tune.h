@@ -34,8 +34,9 @@ struct TuneProgress {
 
 /// How operating points are looked for.
 struct TuneOptions {
-  int points = 16;              ///< 2 to 100: operating points that are measured, beside the trained one
-  int images = 256;             ///< so many, drawn from the set, decide which thresholds are chosen
+  int points = 16;  ///< 2 to 100: operating points that are measured, beside the trained one
+  /// So many, drawn from the set, decide which thresholds are chosen. They are kept in memory.
+  int images = 256;
   int batch = 32;               ///< images per run, 1 to 4096
   uint64_t seed = 0;            ///< of the draw
   SessionOptions session = {};  ///< on what it runs
@@ -58,8 +59,9 @@ struct TuneOptions {
 /// Points at about equal distances are then measured on all images. A point that is less accurate than one
 /// with fewer MACs is left out.
 ///
-/// Throws Error on a static network, on options out of range, on a set without a readable image, on labels
-/// that are no class, and on logits that are not finite. It also does as Session and predict_latency do.
+/// Throws Error on a backbone without a classifier, on a static network, on options out of range, on a set
+/// without a readable image, on labels that are no class, and on logits and maskers' logit differences that
+/// are not finite. It also does as Session and predict_latency do.
 LASNET_EXPORT std::vector<OperatingPoint> tune(const Model& model, const LabelledImages& data,
                                                const TuneOptions& options = {});
 

@@ -48,13 +48,15 @@ def tune(
     >>> tuned.operating_points[0].macs_ratio < 1
     True
 
-    Raises Error on a static network, on labels that are no class, and on images that cannot be read; TypeError on
-    arguments of a wrong type.
+    Raises Error on a backbone, on a static network, on labels that are no class, and on images that cannot be read;
+    TypeError on arguments of a wrong type.
     """
     if not isinstance(model, Model):
         raise TypeError(f"model: expected a lasnet.Model, got {type(model).__name__}; lasnet.load(path) makes one")
     if isinstance(images, (str, bytes)) or not hasattr(images, "__getitem__"):
         raise TypeError(f"images: expected a sequence of images, got {type(images).__name__}")
+    if model.classes == 0:
+        raise Error("tune: a backbone without a classifier (0 classes) has no accuracy; expected a network with one")
     classes = [arguments.integer(f"labels[{i}]", label, 0, model.classes - 1) for i, label in enumerate(labels)]
     if len(classes) != len(images):
         raise Error(f"labels: {len(classes)} for {len(images)} images; expected one for each")

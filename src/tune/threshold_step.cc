@@ -9,17 +9,22 @@ namespace lasnet {
 namespace {
 
 /// Of the range of differences: what is beyond the last patch, for images that were not seen.
-constexpr float kMargin = 0.01f;
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr double kMargin = 0.01;
+/// A model file takes finite thresholds only.
+constexpr float kLargest = std::numeric_limits<float>::max();
+
+float finite_threshold(double value) {
+  return static_cast<float>(std::clamp<double>(value, -kLargest, kLargest));
+}
 
 /// Between the `active` largest differences and the others.
 float threshold_between(const std::vector<float>& differences, size_t active) {
   const float highest = differences.front(), lowest = differences.back();
-  const float margin = kMargin * (highest - lowest);
-  if (active == 0) return std::max(highest + margin, std::nextafter(highest, kInfinity));
-  if (active == differences.size()) return lowest - margin;
+  const double margin = kMargin * (static_cast<double>(highest) - lowest);
+  if (active == 0) return std::max(finite_threshold(highest + margin), std::nextafter(highest, kLargest));
+  if (active == differences.size()) return finite_threshold(lowest - margin);
   const float inside = differences[active - 1], outside = differences[active];
-  return std::max(std::midpoint(inside, outside), std::nextafter(outside, kInfinity));
+  return std::max(std::midpoint(inside, outside), std::nextafter(outside, kLargest));
 }
 
 }  // namespace
@@ -45,7 +50,10 @@ std::optional<float> next_threshold(const std::vector<float>& differences, float
     target = std::min(all, active + step);
     while (splits_equals(target)) ++target;
   }
-  return threshold_between(differences, target);
+  const float next = threshold_between(differences, target);
+  // Whatever the differences are, thresholds go one way, so a walk ends.
+  const bool goes_on = direction == TuneDirection::fewer ? next > threshold : next < threshold;
+  return goes_on ? std::optional(next) : std::nullopt;
 }
 
 }  // namespace lasnet

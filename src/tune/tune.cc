@@ -5,6 +5,7 @@
 #include <limits>
 #include <numeric>
 #include <optional>
+#include <utility>
 
 #include "base/fail.h"
 #include "base/memory.h"
@@ -21,6 +22,9 @@ namespace {
 constexpr double kStepsPerPoint = 3;
 /// Runs of the drawn images for each step, about: some blocks are measured again before one is chosen.
 constexpr double kRunsPerStep = 3;
+/// Whose differences are in memory at once: of the trained thresholds, of where the walk is, of the best next
+/// stop, and of the one that is being measured.
+constexpr int64_t kKeptDifferences = 4;
 
 struct Batch {
   Tensor input;
@@ -81,8 +85,14 @@ void add_trace(const Trace& trace, Sums& sums) {
   for (size_t b = 0; b < trace.blocks.size(); ++b) {
     const BlockTrace& block = trace.blocks[b];
     sums.rates[b] += std::accumulate(block.rates.begin(), block.rates.end(), 0.0);
-    sums.differences[b].insert(sums.differences[b].end(), block.logit_difference.data.begin(),
-                               block.logit_difference.data.end());
+    const auto& differences = block.logit_difference.data;
+    if (!std::ranges::all_of(differences, [](float value) { return std::isfinite(value); })) {
+      fail(
+          "tune: {}: a logit difference of its masker is not a finite number, so no threshold can be chosen; "
+          "expected a masker with smaller weights",
+          block.name);
+    }
+    sums.differences[b].insert(sums.differences[b].end(), differences.begin(), differences.end());
   }
 }
 
@@ -99,7 +109,10 @@ struct Candidate {
   /// Change of the loss for each change of the MACs; until it is measured, less than any.
   double harm = -std::numeric_limits<double>::infinity();
   Stop stop;
-  Sums sums;
+  Sums sums;  ///< what `stop` gives, while the step may be taken
+
+  /// The least comes first.
+  std::pair<bool, double> rank() const { return {!is_open, harm}; }
 };
 
 class Tuner {
@@ -128,32 +141,52 @@ class Tuner {
   }
 
  private:
-  /// The images that decide, kept in memory: they run many times.
+  /// The images that decide, kept in memory: they run many times. Others stand in for those that cannot be
+  /// read.
   void draw_images() {
     std::vector<int64_t> indices(static_cast<size_t>(data_.count));
     std::iota(indices.begin(), indices.end(), int64_t{0});
     Random random(options_.seed, "tune");
     random.shuffle(indices);
-    indices.resize(std::min(indices.size(), static_cast<size_t>(options_.images)));
-    std::ranges::sort(indices);
-    const std::vector<LabelledImage> first = data_.read({indices.front()});
-    if (!first.empty()) {
-      require_memory(first.front().input.size() * static_cast<int64_t>(indices.size() * sizeof(float)),
-                     fmt::format("{} images that thresholds are chosen on", indices.size()),
-                     "let fewer of them decide");
+    const size_t wanted = std::min(indices.size(), static_cast<size_t>(options_.images));
+    std::vector<LabelledImage> images;
+    for (auto next = indices.begin(); next != indices.end() && images.size() < wanted;) {
+      // One by one, until an image says how much memory all of them need.
+      const auto missing = static_cast<int64_t>(images.empty() ? 1 : wanted - images.size());
+      const auto end = next + std::min(missing, indices.end() - next);
+      std::sort(next, end);
+      std::vector<LabelledImage> some = read({next, end});
+      if (images.empty() && !some.empty()) check_memory(some.front(), static_cast<int64_t>(wanted));
+      std::ranges::move(some, std::back_inserter(images));
+      next = end;
     }
-    drawn_ = read(indices);
-    if (drawn_.empty()) fail("tune: none of the {} images can be read", data_.count);
+    if (images.empty()) fail("tune: none of the {} images can be read", data_.count);
+    drawn_ = batches_of(std::move(images));
   }
 
-  std::vector<Batch> read(const std::vector<int64_t>& indices) const {
+  void check_memory(const LabelledImage& image, int64_t images) const {
+    const Shape& shape = image.input.shape;
+    int64_t values = image.input.size();
+    for (const BlockGeometry& block : network_geometry(model_.spec, {shape[2], shape[3]}).blocks) {
+      if (block.grid.granularity > 0) values += kKeptDifferences * block.grid.patches();
+    }
+    require_memory(images * values * static_cast<int64_t>(sizeof(float)),
+                   fmt::format("{} images that thresholds are chosen on", images),
+                   "let fewer of them decide");
+  }
+
+  std::vector<Batch> batches_of(std::vector<LabelledImage> images) const {
+    return make_batches(std::move(images), static_cast<size_t>(options_.batch));
+  }
+
+  std::vector<LabelledImage> read(const std::vector<int64_t>& indices) const {
     std::vector<LabelledImage> images = data_.read(indices);
     const int classes = model_.spec.arch.classes;
     for (const LabelledImage& image : images) {
       if (image.label < 0 || image.label >= classes)
         fail("tune: an image has label {}; expected 0 to {}", image.label, classes - 1);
     }
-    return make_batches(std::move(images), static_cast<size_t>(options_.batch));
+    return images;
   }
 
   /// Of each block: how much of the network's MACs its patches take together, halo included.
@@ -190,22 +223,30 @@ class Tuner {
     std::vector<Candidate> candidates(model_.spec.blocks.size());
     std::vector<Stop> stops;
     for (int64_t step = 1;;) {
-      const auto best = std::ranges::min_element(candidates, [](const Candidate& a, const Candidate& b) {
-        return a.is_open != b.is_open ? a.is_open : a.harm < b.harm;
-      });
+      const auto best = std::ranges::min_element(candidates, {}, &Candidate::rank);
       if (!best->is_open) return stops;
       if (best->measured != step) {
         const auto block = static_cast<size_t>(best - candidates.begin());
         *best = candidate(block, here, sums, direction);
         best->measured = step;
+        forget_all_but_best(candidates, step);
         continue;
       }
       here = best->stop;
-      sums = std::move(best->sums);
-      best->sums = {};
+      sums = std::exchange(best->sums, {});
       stops.push_back(here);
       note_arrival(here, sums);
       ++step;
+    }
+  }
+
+  /// Only the best of those measured for this step can be taken. Differences of all would fill the memory.
+  static void forget_all_but_best(std::vector<Candidate>& candidates, int64_t step) {
+    const auto best = std::ranges::min_element(candidates, {}, [step](const Candidate& candidate) {
+      return std::pair(candidate.measured != step, candidate.rank());
+    });
+    for (auto other = candidates.begin(); other != candidates.end(); ++other) {
+      if (other != best) other->sums = {};
     }
   }
 
@@ -254,7 +295,7 @@ class Tuner {
       std::vector<int64_t> indices(
           static_cast<size_t>(std::min<int64_t>(options_.batch, data_.count - begin)));
       std::iota(indices.begin(), indices.end(), begin);
-      for (const Batch& batch : read(indices)) {
+      for (const Batch& batch : batches_of(read(indices))) {
         for (size_t i = 0; i < stops.size(); ++i) add(batch, stops[i].thresholds, false, sums[i]);
       }
       report_measuring(static_cast<double>(begin) / static_cast<double>(data_.count));
@@ -339,6 +380,8 @@ void check_range(const char* what, int64_t value, int64_t low, int64_t high) {
 }  // namespace
 
 std::vector<OperatingPoint> tune(const Model& model, const LabelledImages& data, const TuneOptions& options) {
+  if (!model.spec.has_head())
+    fail("tune: a backbone without a classifier (0 classes) has no accuracy; expected a network with one");
   if (!model.spec.arch.is_dynamic())
     fail("tune: {} is a static network, which has no thresholds", model.spec.arch.name);
   check_range("points", options.points, 2, 100);

@@ -50,6 +50,17 @@ class TuneTest : public ProgramTest {
     return folder_.path("static.safetensors");
   }
 
+  std::string save_backbone() const {
+    const Model model = random_model({.name = "resnet18",
+                                      .width = 0.125,
+                                      .classes = 0,
+                                      .stem = StemKind::small,
+                                      .granularity = {4, 4, 2, 1}},
+                                     1);
+    save_model(model, folder_.path("backbone.safetensors"));
+    return folder_.path("backbone.safetensors");
+  }
+
   ProgramResult tune(const std::vector<std::string>& more = {}) const {
     return run_program(with({"tune", model_, data_, "-o", out_, "--points", "4", "--images", "6"}, more));
   }
@@ -105,9 +116,27 @@ TEST_F(TuneTest, RefusesBeforeItWorks) {
   fs::create_directories(folder_.path("flat"));
   save_photo("flat/a.png");
   expect_refusal({"tune", model_, folder_.path("flat"), "-o", out_}, 1, "flat");
-  std::ofstream(folder_.path("data/val/disc/broken.png")) << "no picture";
-  expect_refusal({"tune", model_, data_, "-o", out_}, 1, "broken.png");
-  EXPECT_EQ(tune({"--skip-unreadable"}).exit_code, 0);
+  expect_refusal({"tune", save_backbone(), data_, "-o", out_}, 1, "backbone.safetensors: a backbone without");
+}
+
+TEST_F(TuneTest, UnreadableImagesAreRefusedOrCounted) {
+  std::ofstream(folder_.path("data/val/disc/a-broken.png")) << "no picture";
+  std::ofstream(folder_.path("data/val/stripes/broken.png")) << "no picture";
+  const auto refused = tune();
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, AllOf(HasSubstr("broken.png"), HasSubstr("--skip-unreadable")));
+  EXPECT_FALSE(fs::exists(out_));
+
+  const auto counted = tune({"--skip-unreadable", "--json"});
+  ASSERT_EQ(counted.exit_code, 0) << counted.err;
+  EXPECT_THAT(counted.err,
+              AllOf(HasSubstr("left out 2"), HasSubstr("a-broken.png"), HasSubstr("stripes/broken.png")));
+  EXPECT_EQ(counted.json().at("images"), 12);
+  EXPECT_EQ(counted.json().at("unreadable").size(), 2u);
+  const auto facts = nlohmann::json::parse(load_model(out_).training_json).at("tuning");
+  EXPECT_EQ(facts.at("images"), 12);
+  EXPECT_EQ(facts.at("deciding_images"), 6);
+  EXPECT_THAT(tune({"--skip-unreadable"}).out, HasSubstr("points on 12 images"));
 }
 
 TEST_F(TuneTest, AThresholdIsTheLibrarys) {

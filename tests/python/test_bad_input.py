@@ -265,6 +265,8 @@ def test_tuning_without_sense(tiny):
         lasnet.tune(tiny, [], [])
     with pytest.raises(lasnet.Error, match="static network"):
         lasnet.tune(lasnet.create("resnet18", width=0.125, classes=10), images, [0, 1])
+    with pytest.raises(lasnet.Error, match="backbone without a classifier"):
+        lasnet.tune(lasnet.create("resnet18", granularity="4-4-2-1", width=0.125, classes=0), images, [0, 1])
     with pytest.raises(lasnet.Error, match="absent.png"):
         lasnet.tune(tiny, ["absent.png"], [0])
     with pytest.raises(TypeError, match="model"):

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "base/random.h"
 #include "tune/threshold_step.h"
@@ -61,6 +62,34 @@ TEST(ThresholdStep, SmallSharesMoveOnePatch) {
 TEST(ThresholdStep, TellsNeighboursApart) {
   const std::vector<float> differences = {std::nextafter(1.0f, 2.0f), 1.0f};
   EXPECT_EQ(active_at(differences, *next_threshold(differences, 0, 0.5, TuneDirection::fewer)), 1);
+}
+
+/// A range that float32 does not hold, and differences beyond which it has no number.
+TEST(ThresholdStep, StaysFinite) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  const std::vector<float> wide = {0.9f * kLargest, -0.9f * kLargest};
+  const auto none = next_threshold(wide, 0, 1, TuneDirection::fewer),
+             all = next_threshold(wide, 0, 1, TuneDirection::more);
+  EXPECT_TRUE(std::isfinite(*none) && std::isfinite(*all));
+  EXPECT_EQ(active_at(wide, *none), 0);
+  EXPECT_EQ(active_at(wide, *all), 2);
+  const std::vector<float> largest = {kLargest, 0};
+  EXPECT_EQ(next_threshold(largest, 1, 1, TuneDirection::fewer), kLargest);
+}
+
+/// Whatever the differences are: where a threshold cannot go on, a walk ends.
+TEST(ThresholdStep, EndsWhereNoNumberIsLeft) {
+  for (const float value : {std::numeric_limits<float>::max(), std::numeric_limits<float>::infinity()}) {
+    for (const TuneDirection direction : {TuneDirection::fewer, TuneDirection::more}) {
+      float threshold = 0;
+      int steps = 0;
+      while (const auto next = next_threshold({value, value}, threshold, 1, direction)) {
+        threshold = *next;
+        ASSERT_LE(++steps, 2) << value;
+      }
+      EXPECT_TRUE(std::isfinite(threshold)) << value;
+    }
+  }
 }
 
 }  // namespace

@@ -1,9 +1,14 @@
 // Tuning a network of random weights: what it promises, measured again.
 #include <gmock/gmock.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include <cmath>
+#include <set>
 
 #include "formats/metadata.h"
+#include "lasnet/geometry.h"
 #include "lasnet/image.h"
 #include "lasnet/tune.h"
 #include "support/expect_error.h"
@@ -12,6 +17,7 @@
 namespace lasnet::test {
 namespace {
 
+using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr int64_t kImages = 20;
@@ -141,6 +147,68 @@ TEST_F(Tune, ImagesOfSeveralSizesAndMissingOnesAreTaken) {
   EXPECT_GE(tune(model_, some, options_).size(), 1u);
 }
 
+/// Others stand in for drawn images that cannot be read, wherever these are in the draw.
+TEST_F(Tune, AsManyImagesDecideAsCanBeRead) {
+  const std::vector<int64_t> readable = {4, 9, 12, 17};
+  const LabelledImages all = set_.labelled();
+  for (const uint64_t seed : {0, 1, 2, 3}) {
+    for (const int wanted : {1, 3, 8}) {
+      std::set<int64_t> read;
+      size_t deciding = 0;
+      const LabelledImages some{.count = kImages, .read = [&](std::vector<int64_t> indices) {
+                                  std::erase_if(indices, [&](int64_t index) {
+                                    return std::ranges::find(readable, index) == readable.end();
+                                  });
+                                  read.insert(indices.begin(), indices.end());
+                                  return all.read(indices);
+                                }};
+      const auto note_deciding = [&](const TuneProgress&) {
+        deciding = deciding == 0 ? read.size() : deciding;
+      };
+      tune(model_, some, {.points = 2, .images = wanted, .seed = seed, .progress = note_deciding});
+      EXPECT_EQ(deciding, std::min<size_t>(static_cast<size_t>(wanted), readable.size())) << seed;
+    }
+  }
+}
+
+/// Before they are read, also where the first one of the draw says nothing.
+TEST_F(Tune, MoreImagesThanMemoryHoldsAreRefused) {
+  int calls = 0;
+  const LabelledImages many{.count = 1 << 20, .read = [&](const std::vector<int64_t>& indices) {
+                              EXPECT_EQ(indices.size(), 1u);
+                              std::vector<LabelledImage> images;
+                              if (++calls == 3) images.push_back({random_input(1, {1024, 1024}, 1), 0});
+                              return images;
+                            }};
+  options_.images = 1 << 20;
+  EXPECT_ERROR(tune(model_, many, options_), HasSubstr("1048576 images that thresholds are chosen on needs"));
+  EXPECT_EQ(calls, 3);
+}
+
+#ifdef __GLIBC__
+int64_t heap_bytes() {
+  const struct mallinfo2 info = mallinfo2();
+  return static_cast<int64_t>(info.uordblks + info.hblkhd);
+}
+
+/// Every block has a next step. Their differences are not all kept at once.
+TEST_F(Tune, MemoryDoesNotGrowWithTheBlocks) {
+  const Model model = random_model(narrow_arch("resnet50", "1-1-1-1", 0.125), 5);
+  const TestSet set(model);
+  int64_t patches = 0;
+  for (const BlockGeometry& block : network_geometry(model.spec, kSize).blocks)
+    patches += block.grid.patches();
+  const int64_t differences = kImages * patches * static_cast<int64_t>(sizeof(float));
+  int64_t first = 0, most = 0;
+  options_ = {.points = 2, .images = kImages, .batch = 1, .progress = [&](const TuneProgress&) {
+                if (first == 0) first = heap_bytes();
+                most = std::max(most, heap_bytes());
+              }};
+  tune(model, set.labelled(), options_);
+  EXPECT_LT(most - first, 8 * differences);  // four, and what their growth wastes; there are 16 blocks
+}
+#endif
+
 TEST_F(Tune, FreshMaskersSelectAllOrNothing) {
   init_maskers(model_.spec, 1, 5, model_.weights);
   for (const BlockSpec& block : model_.spec.blocks) {
@@ -161,11 +229,21 @@ TEST_F(Tune, BadSetsAndOptionsAreRefused) {
   TestSet infinite = set_;
   for (LabelledImage& image : infinite.images) image.input.data[5] = INFINITY;
   EXPECT_ERROR(tune(model_, infinite.labelled(), options_), HasSubstr("not finite"));
+  Model overflowing = model_;
+  const std::string last = overflowing.spec.blocks.back().masker_name() + ".weight";
+  Tensor& weight = overflowing.weights.at(last);
+  std::fill_n(weight.data.begin(), weight.size() / 2, 3e38f);  // logit 0 of the last block's patches
+  EXPECT_ERROR(tune(overflowing, set_.labelled(), options_),
+               AllOf(HasSubstr(overflowing.spec.blocks.back().name), HasSubstr("not a finite number")));
   EXPECT_ERROR(tune(model_, set_.labelled(), {.points = 1}), HasSubstr("1 points; expected 2 to 100"));
   EXPECT_ERROR(tune(model_, set_.labelled(), {.images = 0}), HasSubstr("images that decide"));
   EXPECT_ERROR(tune(model_, set_.labelled(), {.batch = 0}), HasSubstr("images per run"));
   const Model plain = random_model(narrow_arch("resnet18", "static"), 5);
   EXPECT_ERROR(tune(plain, set_.labelled(), options_), HasSubstr("static network"));
+  ArchConfig backbone = narrow_arch("resnet18", "4-4-2-1");
+  backbone.classes = 0;
+  EXPECT_ERROR(tune(random_model(backbone, 5), set_.labelled(), options_),
+               HasSubstr("backbone without a classifier"));
 }
 
 }  // namespace

@@ -3,10 +3,13 @@
 
 #include <filesystem>
 #include <memory>
+#include <set>
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/names.h"
 #include "base/thread_pool.h"
+#include "classes.h"
 #include "commands.h"
 #include "eval_data.h"
 #include "image_options.h"
@@ -66,14 +69,21 @@ void warn_of_optimism(const std::string& data) {
                   data));
 }
 
-/// Images of the folder as the model sees them.
-LabelledImages labelled_images(const ImageFolder& folder, const SampleOptions& options, ThreadPool& pool) {
-  const auto read = [&folder, &options, &pool](const std::vector<int64_t>& indices) {
+void warn_of_unreadable(const std::vector<std::string>& reasons) {
+  if (!reasons.empty()) log_warning(fmt::format("left out {}: {}", reasons.size(), some_of(reasons)));
+}
+
+/// Images of the folder as the model sees them. Why some cannot be read goes to `unreadable`: each is asked
+/// for several times.
+LabelledImages labelled_images(const ImageFolder& folder, const SampleOptions& options, ThreadPool& pool,
+                               std::set<std::string>& unreadable) {
+  const auto read = [&](const std::vector<int64_t>& indices) {
     ImageFolder part;
     for (const int64_t index : indices) part.items.push_back(folder.items[static_cast<size_t>(index)]);
     Samples samples = load_samples(part, {}, 0, part.items.size(), options, pool);
     std::vector<LabelledImage> images;
     for (Sample& sample : samples.read) images.push_back({std::move(sample.input), sample.label});
+    unreadable.insert(samples.unreadable.begin(), samples.unreadable.end());
     return images;
   };
   return {.count = static_cast<int64_t>(folder.items.size()), .read = read};
@@ -85,8 +95,14 @@ std::string progress_note(const TuneProgress& progress) {
                                           format_percent(progress.macs_ratio), progress.loss);
 }
 
-std::vector<OperatingPoint> find_points(const TuneCommand& command, const Model& model,
-                                        const ImageFolder& folder) {
+/// What was found, and on what.
+struct Tuning {
+  std::vector<OperatingPoint> points;
+  size_t images = 0;
+  std::vector<std::string> unreadable;  ///< why images were left out
+};
+
+Tuning find_points(const TuneCommand& command, const Model& model, const ImageFolder& folder) {
   constexpr int kParts = 100;
   TuneOptions options = command.options;
   for (const std::string& name : command.hardware) options.hardware.push_back(open_hardware(name));
@@ -98,7 +114,12 @@ std::vector<OperatingPoint> find_points(const TuneCommand& command, const Model&
   options.progress = [&bar](const TuneProgress& progress) {
     bar.update(static_cast<int64_t>(kParts * progress.share), progress_note(progress));
   };
-  return lasnet::tune(model, labelled_images(folder, samples, decoders), options);
+  std::set<std::string> unreadable;
+  Tuning tuning;
+  tuning.points = lasnet::tune(model, labelled_images(folder, samples, decoders, unreadable), options);
+  tuning.images = folder.items.size() - unreadable.size();
+  tuning.unreadable.assign(unreadable.begin(), unreadable.end());
+  return tuning;
 }
 
 /// What was found on what, beside the facts of the training.
@@ -113,22 +134,26 @@ std::string with_tuning(const std::string& training_json, const TuneCommand& com
 int tune(const TuneCommand& command) {
   check_output(command);
   Model model = load_model(command.model);
+  require_classifier(command.model.path, model.spec);
   if (!model.spec.arch.is_dynamic())
     fail("{}: is a static network, which has no thresholds to tune", command.model.path);
   const ImageFolder folder = open_validation(command.data, model);
   check_writable(command.output);
-  model.operating_points = find_points(command, model, folder);
-  model.training_json = with_tuning(model.training_json, command, folder.items.size());
+  Tuning tuning = find_points(command, model, folder);
+  model.operating_points = std::move(tuning.points);
+  model.training_json = with_tuning(model.training_json, command, tuning.images);
   save_model(model, command.output, command.dtype);
+  warn_of_unreadable(tuning.unreadable);
   if (command.json) {
     print_json({{"model", command.model.path},
                 {"data", command.data},
                 {"output", command.output},
-                {"images", folder.items.size()},
+                {"images", tuning.images},
+                {"unreadable", tuning.unreadable},
                 {"points", operating_points_json(model.operating_points)}});
   } else {
     print(fmt::format("{}  {} operating points on {} images\n\n{}\n", bold(command.output),
-                      model.operating_points.size(), folder.items.size(),
+                      model.operating_points.size(), tuning.images,
                       operating_points_table(model.operating_points)));
   }
   warn_of_optimism(command.data);
