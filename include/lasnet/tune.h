@@ -59,9 +59,9 @@ struct TuneOptions {
 /// Points at about equal distances are then measured on all images. A point that is less accurate than one
 /// with fewer MACs is left out.
 ///
-/// Throws Error on a backbone without a classifier, on a static network, on options out of range, on a set
-/// without a readable image, on labels that are no class, and on logits and maskers' logit differences that
-/// are not finite. It also does as Session and predict_latency do.
+/// Throws Error on a static network, on a backbone without a classifier, and on options out of range. It also
+/// does on a set without a readable image, on labels that are no class, and on logits and logit differences
+/// that are not finite. Session and predict_latency throw theirs.
 LASNET_EXPORT std::vector<OperatingPoint> tune(const Model& model, const LabelledImages& data,
                                                const TuneOptions& options = {});
 

@@ -240,16 +240,6 @@ std::string to_text(const Model& model, Masks masks, const Metrics& metrics, con
   return text + "\n" + table.to_string();
 }
 
-/// The first ones by name.
-void warn_of_unreadable(const std::vector<std::string>& reasons) {
-  constexpr size_t kShown = 5;
-  const size_t shown = reasons.size() <= kShown + 1 ? reasons.size() : kShown;
-  for (size_t i = 0; i < shown; ++i) log_warning("left out: " + reasons[i]);
-  if (shown < reasons.size()) {
-    log_warning(fmt::format("left out: ... {} more; --json lists them all", reasons.size() - shown));
-  }
-}
-
 /// A network that sees other values than it was trained on guesses, and says nothing.
 void warn_of_guessing(const Model& model, const Metrics& metrics) {
   constexpr int64_t kFewest = 20;

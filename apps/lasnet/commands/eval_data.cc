@@ -127,4 +127,13 @@ Samples load_samples(const ImageFolder& folder, const std::vector<std::string>& 
   return samples;
 }
 
+void warn_of_unreadable(const std::vector<std::string>& reasons) {
+  constexpr size_t kShown = 5;
+  const size_t shown = reasons.size() <= kShown + 1 ? reasons.size() : kShown;
+  for (size_t i = 0; i < shown; ++i) log_warning("left out: " + reasons[i]);
+  if (shown < reasons.size()) {
+    log_warning(fmt::format("left out: ... {} more; --json lists them all", reasons.size() - shown));
+  }
+}
+
 }  // namespace lasnet::cli

@@ -44,4 +44,7 @@ struct SampleOptions {
 Samples load_samples(const ImageFolder& folder, const std::vector<std::string>& masks, size_t begin,
                      size_t end, const SampleOptions& options, ThreadPool& pool);
 
+/// Warns of each, or of the first few and how many more there are.
+void warn_of_unreadable(const std::vector<std::string>& reasons);
+
 }  // namespace lasnet::cli

@@ -7,7 +7,6 @@
 
 #include "base/fail.h"
 #include "base/file.h"
-#include "base/names.h"
 #include "base/thread_pool.h"
 #include "classes.h"
 #include "commands.h"
@@ -67,10 +66,6 @@ void warn_of_optimism(const std::string& data) {
       fmt::format("thresholds were chosen on {} and measured there: report the accuracy on other images "
                   "(lasnet eval)",
                   data));
-}
-
-void warn_of_unreadable(const std::vector<std::string>& reasons) {
-  if (!reasons.empty()) log_warning(fmt::format("left out {}: {}", reasons.size(), some_of(reasons)));
 }
 
 /// Images of the folder as the model sees them. Why some cannot be read goes to `unreadable`: each is asked

@@ -26,10 +26,10 @@ std::vector<PatchSumUse> patch_sum_uses(const ModelSpec& spec, const NetworkGeom
       if (map.cell == 0 && block.stride == 1) map.cell = side;
       const int window = side * block.stride;
       if (map.cell > 0 && window % map.cell == 0) {
-        const double cells = window / map.cell;  // on a side
+        const int cells = window / map.cell;  // on a side
         uses[b].reads = true;
         uses[b].cell = map.cell;
-        uses[b].cells = cells * cells;
+        uses[b].cells = static_cast<double>(cells) * cells;
         map.last_reader = b;
       }
     }
