@@ -1,5 +1,7 @@
 #include "eval_sweep.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 #include <ostream>
 

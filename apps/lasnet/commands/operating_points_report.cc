@@ -1,5 +1,7 @@
 #include "operating_points_report.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/escape.h"
