@@ -1,5 +1,7 @@
 #include "operating_options.h"
 
+#include <algorithm>
+
 #include "base/fail.h"
 #include "base/numbers.h"
 #include "engine/executable.h"
@@ -50,7 +52,23 @@ Choice choose(const OperatingOptions& options, const Model& model, const Session
                                                  .threads = session.threads,
                                                  .precision = session.precision});
   const double ms = point.predicted_ms.at(hardware.name);
-  return {std::move(point), fmt::format(", predicted to take {} on {}", format_ms(ms), hardware.name)};
+  return {std::move(point), fmt::format(", predicted to take {} on {}, {} thread{}", format_ms(ms),
+                                        hardware.name, session.threads, session.threads == 1 ? "" : "s")};
+}
+
+std::string figures_of(const OperatingPoint& point) {
+  return fmt::format("{} of the MACs and top-1 {}", format_percent(point.macs_ratio),
+                     format_percent(point.top1));
+}
+
+/// A point that was measured, or what lies between which two.
+std::string describe(const OperatingPoint& chosen, const std::vector<OperatingPoint>& points) {
+  const auto above = std::ranges::lower_bound(points, chosen.macs_ratio, {}, &OperatingPoint::macs_ratio);
+  if (above != points.end() && above->thresholds == chosen.thresholds)
+    return fmt::format("{} when it was tuned{}", figures_of(chosen),
+                       above + 1 == points.end() ? ", the largest that there is" : "");
+  return fmt::format("about {}, estimated between {} and {}", figures_of(chosen), figures_of(*(above - 1)),
+                     figures_of(*above));
 }
 
 }  // namespace
@@ -82,7 +100,7 @@ void add_operating_options(CLI::App& app, OperatingOptions& options) {
          "--macs", options.macs,
          "Choose the operating point (lasnet tune finds them) with this share of the static network's "
          "MACs, between two points by interpolation")
-      ->check(above_zero())
+      ->check(in_range(0, 1))
       ->type_name("F")
       ->group(kGroup)
       ->excludes("--threshold")
@@ -103,12 +121,14 @@ std::vector<float> thresholds_for(const OperatingOptions& options, const Model& 
     return options.thresholds;
   }
   if (model.operating_points.empty()) {
-    fail("{}: the model has no operating points; lasnet tune finds them on labelled images",
-         options.macs ? "--macs" : "--budget-ms");
+    fail(
+        "{}: there are no operating points for this network (those of a file are dropped where it is run "
+        "with "
+        "another granularity); lasnet tune finds them on labelled images",
+        options.macs ? "--macs" : "--budget-ms");
   }
   const auto [point, predicted] = choose(options, model, session, size);
-  log_info(fmt::format("operating point: {} of the MACs and top-1 {} when it was tuned{}",
-                       format_percent(point.macs_ratio), format_percent(point.top1), predicted));
+  log_info(fmt::format("operating point: {}{}", describe(point, model.operating_points), predicted));
   return point.thresholds;
 }
 

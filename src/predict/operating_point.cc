@@ -71,11 +71,14 @@ double predicted_seconds(const Model& model, const OperatingPoint& point, const 
       .dynamic_s;
 }
 
+/// To the next multiple of 1 / `steps`: a least budget as it is printed is one that is met.
+double rounded_up(double value, double steps) { return std::ceil(value * steps) / steps; }
+
 OperatingPoint within_macs(const Model& model, double macs) {
   const double least = model.operating_points.front().macs_ratio;
   if (!(macs >= least))
     fail("budget of {:g} of the MACs: the least that this model's operating points reach is {:.4f}", macs,
-         least);
+         rounded_up(least, 1e4));
   const OperatingLine line(model.operating_points);
   return line.at(line.place_of_macs(macs));
 }
@@ -89,9 +92,9 @@ OperatingPoint within_seconds(const Model& model, const OperatingBudget& budget)
   const double least = seconds_at(0);
   if (!(*budget.seconds >= least)) {
     fail(
-        "budget of {:.4g} ms: the least that this model's operating points are predicted to take on {} is "
-        "{:.4g} ms",
-        1e3 * *budget.seconds, hardware.name, 1e3 * least);
+        "budget of {:g} ms: the least that this model's operating points are predicted to take on {} is "
+        "{:.3f} ms",
+        1e3 * *budget.seconds, hardware.name, rounded_up(1e3 * least, 1e3));
   }
   const double share = largest_share(*budget.seconds, seconds_at);
   OperatingPoint point = line.at(share * line.last());

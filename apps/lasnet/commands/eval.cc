@@ -300,6 +300,8 @@ int eval(const EvalCommand& command) {
   const Model model = load_model(command.model);
   require_classifier(command.model.path, model.spec);
   check_sweep(command, model);
+  if (command.masks == Masks::full && !command.operating.empty())
+    throw UsageError("--masks full computes everything; leave out --threshold, --macs and --budget-ms");
   const Preprocessing preprocessing = apply(command.input, model.preprocessing);
   warn_of_undivided_maps(command.model.path, model, preprocessing.crop);
   const std::vector<float> thresholds =

@@ -268,9 +268,10 @@ void add_search(CLI::App& app, Action& action) {
   add_parsed(*sub, "--candidates", "Granularities to choose from, layer among them; default 1,2,4,7,8,14,28",
              [command](const std::string& text) { command->search.granularities = parse_candidates(text); })
       ->type_name("S,...");
-  const auto share = sub->add_option("--max-patch-share", command->search.max_patch_share,
-                                     "Largest share of a stage's map that one patch may cover; default 1/16");
-  share->check(above_zero())->check(in_range(0, 1))->type_name("F");
+  const auto share =
+      sub->add_option("--max-patch-share", command->search.max_patch_share,
+                      "Largest share of a stage's map that one patch may cover; default 0.0625");
+  share->check(in_range(1e-6, 1))->type_name("F");
   sub->add_flag_callback(
          "--whole-maps", [command] { command->search.max_patch_share = 1; },
          "The same as --max-patch-share 1: patches may be as large as the map")

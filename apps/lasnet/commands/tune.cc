@@ -147,9 +147,14 @@ int tune(const TuneCommand& command) {
                 {"unreadable", tuning.unreadable},
                 {"points", operating_points_json(model.operating_points)}});
   } else {
-    print(fmt::format("{}  {} operating points on {} images\n\n{}\n", bold(command.output),
-                      model.operating_points.size(), tuning.images,
+    const size_t kept = model.operating_points.size();
+    print(fmt::format("{}  {} operating point{} on {} image{}\n\n{}\n", bold(command.output), kept,
+                      kept == 1 ? "" : "s", tuning.images, tuning.images == 1 ? "" : "s",
                       operating_points_table(model.operating_points)));
+    if (kept < static_cast<size_t>(command.options.points)) {
+      print(fmt::format("{} were asked for. Those less accurate than one with fewer MACs are left out.\n",
+                        command.options.points));
+    }
   }
   warn_of_optimism(command.data);
   return 0;
