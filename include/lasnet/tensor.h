@@ -29,7 +29,7 @@ LASNET_EXPORT std::string to_string(std::span<const int64_t> shape);
 /// At most eight dimensions, the slowest first, that take no memory elsewhere. A Shape converts to it.
 class LASNET_EXPORT FewDimensions {
  public:
-  static constexpr size_t kMost = 8;
+  static constexpr size_t kMost = 8;  ///< dimensions that fit
 
   FewDimensions() = default;
   /// Throws Error on more than eight dimensions.
