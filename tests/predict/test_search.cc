@@ -108,7 +108,8 @@ TEST(Search, PatchesBeyondTheShareAreChosenOnlyAlone) {
 }
 
 TEST(Search, IsForOneRate) {
-  EXPECT_ERROR(search_granularity(resnet50(), load_hardware("v100"), {.rates = {0.5}}, {}), HasSubstr("rates"));
+  EXPECT_ERROR(search_granularity(resnet50(), load_hardware("v100"), {.rates = {0.5}}, {}),
+               HasSubstr("rates"));
 }
 
 TEST(Search, SharesArePixelsOfTheMap) {
