@@ -109,8 +109,7 @@ BenchReport bench(const BenchOptions& options) {
   const std::vector<float> thresholds = thresholds_for(options.operating, model, options.session, size);
   BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
                      decode_options(options.decode));
-  check_row_bands(model.spec, asked_traversal(options.session));
-  Session session(model, options.session);
+  Session session = open_session(model, options.session);
   check_run_memory(session, size, options.batch);
   if (!options.save.empty()) save_model(model, options.save);
   BenchReport report = report_of(options, model, session, size, rate);
@@ -149,7 +148,7 @@ void sweep(BenchOptions options) {
     const MapSize size = options.size.value_or(MapSize{preprocessing.crop, preprocessing.crop});
     BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
                        decode_options(options.decode));
-    Session session(model, options.session);
+    Session session = open_session(model, options.session);
     check_run_memory(session, size, options.batch);
     title = fmt::format("{}, {} x {} px, batch {}, {}, {} thread{}: sparse over dense", options.model.path,
                         size.height, size.width, options.batch, to_string(session.isa()), session.threads(),

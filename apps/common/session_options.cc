@@ -71,10 +71,6 @@ void check_run_memory(const Session& session, MapSize size, int64_t batch) {
   }
 }
 
-std::optional<Traversal> asked_traversal(const SessionOptions& options) {
-  return options.schedule ? std::optional(options.schedule->traversal) : std::nullopt;
-}
-
 void check_row_bands(const ModelSpec& spec, std::optional<Traversal> asked) {
   if (asked != Traversal::row_bands) return;
   const auto count = [&](auto&& holds) { return std::ranges::count_if(spec.blocks, holds); };
@@ -85,6 +81,11 @@ void check_row_bands(const ModelSpec& spec, std::optional<Traversal> asked) {
       "--schedule traversal=row_bands: a block of granularity layer has no bands of patches";
   if (skipping == dynamic) throw UsageError(problem + ", and the network has no other dynamic blocks");
   log_warning(fmt::format("{}; {} of {} dynamic blocks run the whole map", problem, skipping, dynamic));
+}
+
+Session open_session(const Model& model, const SessionOptions& options) {
+  if (options.schedule) check_row_bands(model.spec, options.schedule->traversal);
+  return Session(model, options);
 }
 
 const std::string& warn_of_former_names(const std::string& schedule) {

@@ -15,11 +15,11 @@ void add_session_options(CLI::App& app, SessionOptions& options, int threads);
 /// Throws Error if a run of this size needs more memory than there is: to be asked before its inputs are
 /// made.
 void check_run_memory(const Session& session, MapSize size, int64_t batch);
-/// What a session was told of the traversal; nothing if it chooses.
-std::optional<Traversal> asked_traversal(const SessionOptions& options);
 /// Bands are rows of patches, which a map of one patch (--granularity layer) does not have. Throws UsageError
 /// where that leaves no block with bands, and warns where it leaves some.
 void check_row_bands(const ModelSpec& spec, std::optional<Traversal> asked);
+/// A session of the model, once check_row_bands has seen the schedule.
+Session open_session(const Model& model, const SessionOptions& options);
 /// `schedule`, once a warning has said which of its names are former ones.
 const std::string& warn_of_former_names(const std::string& schedule);
 /// --check-finite, for RunOptions.

@@ -4,6 +4,7 @@
 
 #include "lasnet/engine.h"
 #include "lasnet/error.h"
+#include "network_case.h"
 #include "support/expect_error.h"
 #include "support/param_name.h"
 #include "support/random_model.h"
@@ -28,19 +29,6 @@ RunOptions with_features(const ModelSpec& spec, MapLayout layout = MapLayout::nc
 }
 
 int64_t divided(int64_t size, int64_t stride) { return (size + stride - 1) / stride; }
-
-struct NetworkCase {
-  const char* architecture;
-  const char* granularity;
-  MapSize size;
-  int64_t images;
-  int threads;
-};
-
-void PrintTo(const NetworkCase& c, std::ostream* out) {
-  *out << c.architecture << " S " << c.granularity << ", " << c.images << " of " << c.size.height << "x"
-       << c.size.width << ", " << c.threads << " threads";
-}
 
 class Features : public testing::TestWithParam<NetworkCase> {};
 

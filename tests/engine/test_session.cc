@@ -16,6 +16,7 @@
 #include "backends/cpu/kernels/kernels.h"
 #include "lasnet/error.h"
 #include "lasnet/geometry.h"
+#include "network_case.h"
 #include "support/expect_error.h"
 #include "support/param_name.h"
 #include "support/random_model.h"
@@ -28,19 +29,6 @@ using test::MaskPattern;
 using test::narrow_arch;
 
 const double kTolerance = test::logits_tolerance(Precision::fp32);
-
-struct NetworkCase {
-  const char* architecture;
-  const char* granularity;
-  MapSize size;
-  int64_t images;
-  int threads;
-};
-
-void PrintTo(const NetworkCase& c, std::ostream* out) {
-  *out << c.architecture << " S " << c.granularity << ", " << c.images << " of " << c.size.height << "x"
-       << c.size.width << ", " << c.threads << " threads";
-}
 
 class AgainstReference : public testing::TestWithParam<NetworkCase> {};
 

@@ -11,9 +11,7 @@ The block's last BatchNorm is multiplied by 1 where the first logit is not the s
 names, and each has to find its place. Biases are chosen so that about half of the patches are active.
 """
 
-import json
 import pathlib
-import struct
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,9 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 from torchvision.models import regnet, resnet
+
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "support"))
+from torch_fixtures import load_weights, read_safetensors  # noqa: E402
 
 # Decisions nearer to 0 could fall the other way by rounding.
 LEAST_DIFFERENCE = 1e-4
@@ -103,20 +104,6 @@ def make_dynamic(net, granularity):
                 block.f = MaskedTransform(block.f, side)
 
 
-def read_safetensors(path):
-    """Float32 tensors of a .safetensors file by name, and its metadata."""
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    metadata = header.pop("__metadata__")
-    tensors = {}
-    for name, entry in header.items():
-        begin, end = (8 + length + offset for offset in entry["data_offsets"])
-        values = np.frombuffer(data[begin:end], dtype="<f4").reshape(entry["shape"])
-        tensors[name] = torch.from_numpy(values.copy())
-    return tensors, metadata
-
-
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -130,9 +117,7 @@ def main():
             net = getattr(torchvision.models, metadata["architecture"])(num_classes=10)
             sides = metadata["granularity"].split("-")
             make_dynamic(net, sides * 4 if sides == ["layer"] else sides)
-            missing = net.load_state_dict(tensors, strict=False)
-            assert not missing.unexpected_keys, missing
-            assert all(name.endswith("num_batches_tracked") for name in missing.missing_keys), missing
+            load_weights(net, tensors)
             net.eval()
             maskers = [module for module in net.modules() if isinstance(module, SpatialMasker)]
             with torch.no_grad():

@@ -6,9 +6,7 @@ dump_networks. Of the maps every 997th value is kept.
     python3 tests/torchvision/make_fixtures.py build/dump_networks
 """
 
-import json
 import pathlib
-import struct
 import subprocess
 import sys
 import tempfile
@@ -18,22 +16,10 @@ import torch
 import torchvision
 from torchvision.models.feature_extraction import create_feature_extractor
 
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "support"))
+from torch_fixtures import load_weights, read_safetensors  # noqa: E402
+
 KEPT = 997  # as in networks.h
-
-
-def read_safetensors(path):
-    """Float32 tensors of a .safetensors file by name."""
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        begin, end = (8 + length + offset for offset in entry["data_offsets"])
-        values = np.frombuffer(data[begin:end], dtype="<f4").reshape(entry["shape"])
-        tensors[name] = torch.from_numpy(values.copy())
-    return tensors
 
 
 def feature_extractor(name, net):
@@ -55,9 +41,7 @@ def main():
             name, *dilated = weights.stem.split("_dilated")
             options = {"replace_stride_with_dilation": [False, True, True]} if dilated else {}
             net = getattr(torchvision.models, name)(num_classes=50, **options)
-            missing = net.load_state_dict(read_safetensors(weights), strict=False)
-            assert not missing.unexpected_keys, missing
-            assert all(k.endswith("num_batches_tracked") for k in missing.missing_keys), missing
+            load_weights(net, read_safetensors(weights)[0])
             net.eval()
             for inputs in sorted(pathlib.Path(folder).glob(f"{weights.stem}_[0-9]*_x.npy")):
                 x = torch.from_numpy(np.load(inputs))

@@ -150,8 +150,7 @@ std::vector<Metrics> evaluate(const EvalCommand& command, const Model& model, co
   const SampleOptions options{.preprocessing = apply(command.input, model.preprocessing),
                               .decode = decode_options(command.images),
                               .skip_unreadable = command.skip_unreadable};
-  check_row_bands(model.spec, asked_traversal(command.session));
-  Session session(model, command.session);
+  Session session = open_session(model, command.session);
   ThreadPool decoders(command.session.threads);
   Progress progress("eval", static_cast<int64_t>(folder.items.size()), "images");
   std::vector<Metrics> all(settings.size());

@@ -80,8 +80,7 @@ int forward(const ForwardCommand& command) {
   if (input.shape.size() == 4) size = {input.shape[2], input.shape[3]};
   const std::vector<float> thresholds = thresholds_for(command.operating, model, command.session, size);
   if (!command.output.empty()) check_writable(command.output);
-  check_row_bands(model.spec, asked_traversal(command.session));
-  Session session(model, command.session);
+  Session session = open_session(model, command.session);
   const Result result = session.run(input, {.force_masks = forced.empty() ? nullptr : &forced,
                                             .thresholds = thresholds,
                                             .check_finite = command.check_finite,

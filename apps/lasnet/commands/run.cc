@@ -189,8 +189,7 @@ int run(const RunCommand& command) {
   const std::vector<float> thresholds =
       thresholds_for(command.operating, model, command.session, cropped_size(preprocessing));
   const std::vector<Photo> photos = load_photos(command, preprocessing);
-  check_row_bands(model.spec, asked_traversal(command.session));
-  Session session(model, command.session);
+  Session session = open_session(model, command.session);
   if (!command.overlay.empty()) create_directory(command.overlay);
 
   if (!command.json) {
