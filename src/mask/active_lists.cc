@@ -42,6 +42,7 @@ void ActiveListBuilder::reserve(ActiveLists& lists) const {
   lists.active_by_row.reserve(options_.by_row ? outputs : 0, images_);
   lists.dilated_rows.reserve(images_ * geometry_.middle.height + 1);
   lists.patches.reserve(images_ * geometry_.grid.patches() + 1);
+  if (options_.projected) lists.projected_patches.resize(images_ * geometry_.grid.patches() + 1);
   lists.patch_rows.reserve(images_ * geometry_.grid.rows() + 1);
 }
 
@@ -59,6 +60,7 @@ void ActiveListBuilder::build(std::span<const uint8_t> patches, ActiveLists& lis
   lists.patches.clear();
   lists.patch_rows.clear();
   filled_ = 0;
+  inactive_patches_ = 0;
   int64_t per_image = geometry_.grid.patches();
   for (int64_t n = 0; n < images_; ++n) {
     std::span<const uint8_t> of_image = patches.subspan(n * per_image, per_image);
@@ -69,6 +71,10 @@ void ActiveListBuilder::build(std::span<const uint8_t> patches, ActiveLists& lis
   }
   lists.patch_rows.push_back(static_cast<int64_t>(lists.patches.size()));
   lists.patches.push_back({.begin = lists.active.count()});
+  if (options_.projected) {
+    std::copy(lists.patches.begin(), lists.patches.end() - 1, lists.projected_patches.begin());
+    lists.projected_patches.back() = {.begin = lists.projected.capacity()};
+  }
   lists.dilated_rows.push_back(lists.dilated.count());
 }
 
@@ -88,7 +94,7 @@ void ActiveListBuilder::list_active(std::span<const uint8_t> patches, int64_t im
   active_counts_[image] = lists.active.count() - before;
 }
 
-void ActiveListBuilder::list_patch(const ActivePatch& patch, ActiveLists& lists) const {
+void ActiveListBuilder::list_patch(const ListedPatch& patch, ActiveLists& lists) const {
   PixelRect rect = patch_pixels(geometry_.grid, patch.row, patch.col);
   for (int64_t y = rect.top; y < rect.bottom; ++y) {
     int64_t out = bordered_index(geometry_.output, patch.image, y, rect.left);
@@ -128,6 +134,10 @@ void ActiveListBuilder::list_inactive(std::span<const uint8_t> patches, int64_t 
              options_.stride, bordered_index(geometry_.output, image, y, rect.left), rect.right - rect.left},
             filled_);
       }
+      // Patches come from the end backwards, like their pixels.
+      const int64_t index = images_ * grid.patches() - ++inactive_patches_;
+      lists.projected_patches[index] = {static_cast<int32_t>(image), static_cast<int32_t>(row),
+                                        static_cast<int32_t>(col), lists.projected.capacity() - filled_};
     }
   }
 }

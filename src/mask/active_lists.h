@@ -85,8 +85,8 @@ class PixelList {
   int64_t count_ = 0;
 };
 
-/// An active patch: which it is and where its pixels begin in ActiveLists::active.
-struct ActivePatch {
+/// Which patch it is and where its pixels begin in a list of pixels.
+struct ListedPatch {
   int32_t image = 0, row = 0, col = 0;
   int64_t begin = 0;
 };
@@ -97,12 +97,14 @@ struct ActiveLists {
   PixelList dilated;                  ///< D for convs[0]: block input -> middle map
   std::vector<int64_t> dilated_rows;  ///< [images * middle height + 1] where each row of D begins
   PixelList active;                   ///< M for convs[1]: middle map -> output map
-  std::vector<ActivePatch> patches;   ///< in the order of `active`, and one more that begins at its end
+  std::vector<ListedPatch> patches;   ///< in the order of `active`, and one more that begins at its end
   std::vector<int64_t>
       patch_rows;  ///< [images * grid rows + 1] where each row of patches begins in `patches`
   /// For the projection: block input -> output map. Every pixel: first the active ones in the order of
-  /// `active`, then the others. Empty without a projection.
+  /// `active`, then the others, patch by patch too. Empty without a projection.
   PixelList projected;
+  std::vector<ListedPatch>
+      projected_patches;  ///< in the order of `projected`, and one more that begins at its end
   /// M again, row by row: the order in which Squeeze-and-Excitation sums, whatever the granularity. Empty
   /// without it.
   PixelList active_by_row;
@@ -149,7 +151,7 @@ class ActiveListBuilder {
   };
 
   void list_active(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists);
-  void list_patch(const ActivePatch& patch, ActiveLists& lists) const;
+  void list_patch(const ListedPatch& patch, ActiveLists& lists) const;
   void list_by_row(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists) const;
   void list_inactive(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists);
   void list_dilated(std::span<const uint8_t> patches, int64_t image, ActiveLists& lists);
@@ -168,7 +170,8 @@ class ActiveListBuilder {
   BlockGeometry geometry_;
   ListOptions options_;
   int64_t images_;
-  int64_t filled_ = 0;  ///< inactive pixels listed so far
+  int64_t filled_ = 0;            ///< inactive pixels listed so far ...
+  int64_t inactive_patches_ = 0;  ///< ... and the patches that they are of
   std::vector<Range> runs_;
   std::vector<uint8_t> marks_;  ///< columns of the middle map; empty without dilation
   std::vector<int64_t> dilated_counts_, active_counts_;

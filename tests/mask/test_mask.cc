@@ -243,6 +243,26 @@ void check_projected(const ActiveLists& lists, const ExpectedLists& expected, bo
   EXPECT_EQ(others, wanted);
 }
 
+/// The projection's pixels of every patch are its own, and begin where the list of patches says.
+void check_projected_patches(const ActiveLists& lists, const BlockGeometry& geometry) {
+  const PixelPairs all = lists.projected.all();
+  int64_t begin = 0;
+  for (size_t p = 0; p + 1 < lists.projected_patches.size(); ++p) {
+    const ListedPatch& patch = lists.projected_patches[p];
+    const PixelRect rect = patch_pixels(geometry.grid, patch.row, patch.col);
+    ASSERT_EQ(patch.begin, begin);
+    std::set<int32_t> wanted;
+    for (int64_t y = rect.top; y < rect.bottom; ++y) {
+      for (int64_t x = rect.left; x < rect.right; ++x)
+        wanted.insert(static_cast<int32_t>(bordered_index(geometry.output, patch.image, y, x)));
+    }
+    EXPECT_EQ(std::set<int32_t>(all.out + begin, all.out + begin + rect.pixels()), wanted);
+    begin += rect.pixels();
+  }
+  EXPECT_EQ(lists.projected_patches.back().begin, begin);
+  EXPECT_EQ(begin, all.count);
+}
+
 using Outputs = std::vector<int32_t>;
 
 Outputs outputs_of(const PixelList& list) { return {list.pairs().out, list.pairs().out + list.count()}; }
@@ -263,7 +283,7 @@ void check_patches(const ActiveLists& lists, const PatchGrid& grid, const std::v
       EXPECT_EQ(lists.patch_rows[p / grid.cols()], found);
     }
     if (patches[p] == 0) continue;
-    const ActivePatch& patch = lists.patches[found++];
+    const ListedPatch& patch = lists.patches[found++];
     EXPECT_EQ(patch.image, image);
     EXPECT_EQ(patch.row, cell / grid.cols());
     EXPECT_EQ(patch.col, cell % grid.cols());
@@ -299,6 +319,7 @@ TEST(ActiveLists, AgreeWithMasks) {
         EXPECT_EQ(to_pairs(lists.dilated.pairs()), expected.dilated);
         EXPECT_EQ(to_pairs(lists.active.pairs()), expected.active);
         check_projected(lists, expected, has_projection);
+        if (has_projection) check_projected_patches(lists, geometry);
         check_patches(lists, geometry.grid, patches);
         EXPECT_EQ(outputs_of(lists.active_by_row),
                   options.by_row ? sorted_outputs_of(lists.active) : Outputs());

@@ -90,12 +90,14 @@ TEST(PatchSums, AStageMakesItsSumsOnceAndKeepsThem) {
   const ModelSpec spec = network("resnet50", "4-4-2-1");
   const NetworkGeometry geometry = network_geometry(spec, {224, 224});
   const auto uses = patch_sum_uses(spec, geometry, uniform_schedule(spec));
-  // layer1.0 reads the stem's map, layer1.1 makes the sums of its stage, layer1.2 finds them and keeps them
-  // for layer2.0, whose windows of 8 x 8 pixels are 2 x 2 cells.
-  EXPECT_EQ(uses[0], (PatchSumUse{.reads = true, .computes = true, .keeps = false, .cell = 4}));
-  EXPECT_EQ(uses[1], (PatchSumUse{.reads = true, .computes = true, .keeps = true, .cell = 4}));
-  EXPECT_EQ(uses[2], (PatchSumUse{.reads = true, .computes = false, .keeps = true, .cell = 4}));
-  EXPECT_EQ(uses[3], (PatchSumUse{.reads = true, .cell = 4, .cells = 4}));
+  // layer1.0 sums the stem's map for itself, and with its projection the map of its stage. The blocks behind
+  // it find these sums. layer2.0 reads windows of 8 x 8 pixels, which are 2 x 2 cells, and makes the next
+  // ones.
+  EXPECT_EQ(uses[0],
+            (PatchSumUse{.reads = true, .computes = true, .keeps = true, .cell = 4, .kept_cell = 4}));
+  EXPECT_EQ(uses[1], (PatchSumUse{.reads = true, .keeps = true, .cell = 4, .kept_cell = 4}));
+  EXPECT_EQ(uses[2], (PatchSumUse{.reads = true, .keeps = true, .cell = 4, .kept_cell = 4}));
+  EXPECT_EQ(uses[3], (PatchSumUse{.reads = true, .keeps = true, .cell = 4, .cells = 4, .kept_cell = 4}));
   BlockSchedule separate;
   separate.masker = MaskerSchedule::separate;
   for (const PatchSumUse& use : patch_sum_uses(spec, geometry, uniform_schedule(spec, separate)))

@@ -150,7 +150,7 @@ void CpuBody::gather() {
   buffer.centres.resize(lists_.active.count());
   float* data = buffer.data.data();
   loops_.for_each(lists_.active_patches(), [&](int64_t p, int) {
-    const ActivePatch& patch = lists_.patches[p];
+    const ListedPatch& patch = lists_.patches[p];
     PixelRect rect = patch_pixels(grid, patch.row, patch.col);
     int64_t height = halo_side(rect.bottom - rect.top, stride),
             width = halo_side(rect.right - rect.left, stride);
@@ -189,28 +189,30 @@ void CpuBody::add_in_place(int64_t first_patch, int64_t last_patch) {
   ConvSource in = last_input(lists_.patches[first_patch].begin);
   ConvCall call = conv_call(block_.convs.back().packed, in, y, pixels, Epilogue::bias_add_relu);
   computed_[current_] += pixels.count;
-  PatchSums* sums = memory_.kept_sums;
-  const PatchGrid& grid = memory_.builder.grid();
-  if (sums != nullptr && int64_t{grid.granularity} * grid.granularity <= kMaxTaskPixels) {
-    const std::vector<ChannelBlock>& blocks = call.conv->blocks;
-    loops_.conv_patches(call, lists_, first_patch, last_patch,
-                        [&](const ConvTask& task, int64_t first, int64_t last) {
-                          const ChannelBlock& end = blocks[task.block_end - 1];
-                          refresh_sums(*sums, lists_, first, last, blocks[task.block_begin].channel,
-                                       end.channel + end.width, loops_.kernels());
-                        });
-  } else {
-    loops_.conv(call);
-    keep_sums();
-  }
+  write_output(call, std::span(lists_.patches).subspan(first_patch, last_patch - first_patch + 1));
   check(block_.convs.back().spec, y, pixels);
 }
 
-void CpuBody::keep_sums() {
-  PatchSums* sums = memory_.kept_sums;
+void CpuBody::write_output(const ConvCall& call, std::span<const ListedPatch> patches) {
+  PatchSums* sums = kept_sums();
+  const int64_t side = memory_.builder.grid().granularity;
+  if (sums == nullptr || side * side > kMaxTaskPixels) {
+    loops_.conv(call);
+    keep_sums(patches);
+    return;
+  }
+  const std::vector<ChannelBlock>& blocks = call.conv->blocks;
+  loops_.conv_patches(call, patches, [&](const ConvTask& task, std::span<const ListedPatch> written) {
+    const ChannelBlock& end = blocks[task.block_end - 1];
+    refresh_sums(*sums, written, blocks[task.block_begin].channel, end.channel + end.width, loops_.kernels());
+  });
+}
+
+void CpuBody::keep_sums(std::span<const ListedPatch> patches) {
+  PatchSums* sums = kept_sums();
   if (sums == nullptr) return;
-  loops_.for_each_slice(lists_.active_patches(), sums->channels, [&](int64_t p, int begin, int end) {
-    refresh_sums(*sums, lists_, p, p + 1, begin, end, loops_.kernels());
+  loops_.for_each_slice(std::ssize(patches) - 1, sums->channels, [&](int64_t p, int begin, int end) {
+    refresh_sums(*sums, patches.subspan(p, 1), begin, end, loops_.kernels());
   });
 }
 
@@ -240,7 +242,7 @@ void CpuBody::add_projected() {
     loops_.conv(alone);
     check(block_.projection->spec, y, call.pixels);
   }
-  loops_.conv(call);
+  write_output(call, lists_.projected_patches);
   computed_[current_] = call.extra.count;
   check(block_.convs.back().spec, y, call.pixels);
 }
@@ -268,7 +270,7 @@ void CpuBody::add_addend() {
     loops_.kernels().add_relu({from, to, floats});
   });
   computed_[current_] = memory_.images * memory_.y->size.pixels();
-  keep_sums();
+  keep_sums(block_.projection ? lists_.projected_patches : lists_.patches);
 }
 
 }  // namespace lasnet

@@ -2,6 +2,8 @@
 // identity path that they end in.
 #pragma once
 
+#include <span>
+
 #include "backends/cpu/conv.h"
 #include "backends/cpu/loops.h"
 #include "backends/cpu/memory.h"
@@ -48,7 +50,11 @@ class CpuBody {
   void add_projected();
   void write_addend();
   void add_addend();
-  void keep_sums();
+  /// A convolution that writes y, of the pixels of `patches`. The last of these only says where they end.
+  void write_output(const ConvCall& call, std::span<const ListedPatch> patches);
+  /// What the block keeps sums in; null: it does not, or no masker runs.
+  PatchSums* kept_sums() const { return outcome_ == MaskOutcome::unmasked ? nullptr : memory_.kept_sums; }
+  void keep_sums(std::span<const ListedPatch> patches);
   void run_squeeze_excite();
   /// A convolution of the operation that runs.
   void convolve(const ConvCall& call);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "backends/cpu/kernels/kernels.h"
@@ -21,6 +22,7 @@ class CpuLoops {
   }
 
   const CpuKernels& kernels() const { return kernels_; }
+  int threads() const { return executor_->threads(); }
 
   /// Calls body(index, thread) for all indices on the executor, subnormal floats counting as zero.
   template <typename Body>
@@ -36,8 +38,7 @@ class CpuLoops {
   template <typename Body>
   void for_each_slice(int64_t count, int channels, Body&& body) {
     constexpr int kSliceChannels = 64, kIndicesPerThread = 4;
-    const int threads = executor_->threads();
-    const bool sliced = threads > 1 && count < threads * kIndicesPerThread;
+    const bool sliced = threads() > 1 && count < threads() * kIndicesPerThread;
     const int width = sliced ? kSliceChannels : channels;
     const int64_t slices = ceil_div(channels, width);
     for_each(count * slices, [&](int64_t task, int) {
@@ -62,27 +63,25 @@ class CpuLoops {
     });
   }
 
-  /// The convolution of patches [first, last) of `lists` (call.pixels are those of `first` on) in tasks of
-  /// whole patches, each followed by then(task, its first patch, its last patch). No patch may be larger than
+  /// The convolution of the pixels of `patches`, but for the last one, which only says where they end: in
+  /// tasks of whole patches, each followed by then(task, its patches). No patch may be larger than
   /// kMaxTaskPixels.
   template <typename Then>
-  void conv_patches(const ConvCall& call, const ActiveLists& lists, int64_t first, int64_t last,
-                    Then&& then) {
+  void conv_patches(const ConvCall& call, std::span<const ListedPatch> patches, Then&& then) {
     if (call.pixels.count == 0) return;
     ConvTiling tiling = tiling_of(call);
-    int64_t largest = largest_patch(lists, first, last);
-    int64_t patches = std::max<int64_t>(1, tiling.pixels / largest), start = lists.patches[first].begin;
-    int64_t tasks = (last - first + patches - 1) / patches;
-    auto begin_of = [&](int64_t index) { return std::min(first + index * patches, last); };
+    const int64_t count = std::ssize(patches) - 1, start = patches.front().begin;
+    const int64_t per_task = std::max<int64_t>(1, tiling.pixels / largest_patch(patches));
+    auto begin_of = [&](int64_t index) { return std::min(index * per_task, count); };
     run(
-        call, tiling.channel_blocks, tasks,
+        call, tiling.channel_blocks, ceil_div(count, per_task),
         [&](const ConvTask& task) {
-          int64_t index = task.index;
-          then(task, begin_of(index), begin_of(index + 1));
+          const int64_t begin = begin_of(task.index);
+          then(task, patches.subspan(begin, begin_of(task.index + 1) - begin));
         },
         [&](int64_t index, ConvTask& task) {
-          task.pixel_begin = lists.patches[begin_of(index)].begin - start;
-          task.pixel_end = lists.patches[begin_of(index + 1)].begin - start;
+          task.pixel_begin = patches[begin_of(index)].begin - start;
+          task.pixel_end = patches[begin_of(index + 1)].begin - start;
         });
   }
 
@@ -92,14 +91,13 @@ class CpuLoops {
                       .reduction = call.conv->reduction(),
                       .input_channels = call.in_pitch,
                       .channel_blocks = call.conv->channel_blocks(),
-                      .threads = executor_->threads()});
+                      .threads = threads()});
   }
 
-  static int64_t largest_patch(const ActiveLists& lists, int64_t first, int64_t last) {
+  static int64_t largest_patch(std::span<const ListedPatch> patches) {
     int64_t largest = 1;
-    for (int64_t p = first; p < last; ++p) {
-      largest = std::max(largest, lists.patches[p + 1].begin - lists.patches[p].begin);
-    }
+    for (size_t p = 0; p + 1 < patches.size(); ++p)
+      largest = std::max(largest, patches[p + 1].begin - patches[p].begin);
     return largest;
   }
 

@@ -109,12 +109,10 @@ int64_t active_pixels(const BlockMemory& memory, const PatchGrid& grid) {
 
 }  // namespace
 
-void refresh_sums(PatchSums& sums, const ActiveLists& lists, int64_t first, int64_t last, int begin, int end,
+void refresh_sums(PatchSums& sums, std::span<const ListedPatch> patches, int begin, int end,
                   const CpuKernels& kernels) {
-  for (int64_t p = first; p < last; ++p) {
-    const ActivePatch& patch = lists.patches[p];
+  for (const ListedPatch& patch : patches)
     sum_cell(sums, patch.image, patch.row, patch.col, begin, end, kernels);
-  }
 }
 
 MaskOutcome decide(const CpuExecutable& executable, size_t index, const RunRequest& request,

@@ -1,6 +1,8 @@
 // Which patches of a block are active: the masker, by each of its schedules, and the patch sums it reads.
 #pragma once
 
+#include <span>
+
 #include "backends/cpu/loops.h"
 #include "backends/cpu/memory.h"
 #include "engine/executable.h"
@@ -12,9 +14,8 @@ namespace lasnet {
 MaskOutcome decide(const CpuExecutable& executable, size_t index, const RunRequest& request,
                    BlockMemory& memory, CpuLoops& loops);
 
-/// Sums of cells (patches of the sums' grid) [first, last) of `lists`, of channels [begin, end), from their
-/// map.
-void refresh_sums(PatchSums& sums, const ActiveLists& lists, int64_t first, int64_t last, int begin, int end,
+/// Sums of `patches`, which are cells of the sums' grid, of channels [begin, end), from their map.
+void refresh_sums(PatchSums& sums, std::span<const ListedPatch> patches, int begin, int end,
                   const CpuKernels& kernels);
 
 }  // namespace lasnet

@@ -172,7 +172,7 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
   }
   const PatchSumUse& sums = block.program.sums;
   if (sums.reads) block.sums = sums_of(*x, sums.cell, executable.padded(spec.in_channels));
-  if (sums.keeps) block.kept_sums = sums_of(*block.y, sums.cell, executable.padded(spec.out_channels));
+  if (sums.keeps) block.kept_sums = sums_of(*block.y, sums.kept_cell, executable.padded(spec.out_channels));
   const BlockSchedule& plan = executable.plan().blocks[index];
   if (spec.is_dynamic() && plan.masker == MaskerSchedule::with_conv1) {
     grow(pixel_dots_, bordered_pixels(x->size, images_));

@@ -41,11 +41,15 @@ std::vector<PatchSumUse> patch_sum_uses(const ModelSpec& spec, const NetworkGeom
       uses[b].computes = !map.valid;
       map.valid = true;
     }
-    if (spec.blocks[b].projection || map.cell == 0) continue;
-    const bool same_grid = geometry.blocks[b].grid.granularity == map.cell;
-    uses[b].keeps = map.valid && same_grid && map.last_reader > b;
-    if (uses[b].keeps) uses[b].cell = map.cell;
-    if (!same_grid) map.valid = false;
+    const bool projected = spec.blocks[b].projection.has_value();
+    MapSums& written = projected ? maps[map_of[b] + 1] : map;
+    if (written.cell == 0) continue;
+    // A projection writes every patch, so that there need not have been sums before.
+    const bool complete = projected ? spec.blocks[b].is_dynamic() : map.valid;
+    const bool same_grid = geometry.blocks[b].grid.granularity == written.cell;
+    uses[b].keeps = complete && same_grid && written.last_reader > b;
+    if (uses[b].keeps) uses[b].kept_cell = written.cell;
+    written.valid = uses[b].keeps;
   }
   return uses;
 }

@@ -13,15 +13,16 @@ namespace lasnet {
 struct PatchSumUse {
   bool reads = false;     ///< the masker reads sums of its input map, else the map itself
   bool computes = false;  ///< and makes them first: no block before has kept them
-  bool keeps = false;     ///< sums the patches that it writes again, for a later masker
-  /// Side of the summed squares, in pixels of the map, if `reads` or `keeps`.
-  int cell = 0;
-  double cells = 1;  ///< sums under one patch
+  bool keeps = false;     ///< sums the patches of its output map that it writes, for a later masker
+  int cell = 0;           ///< side of the squares whose sums it reads, in pixels of its input map
+  double cells = 1;       ///< such squares under one patch
+  int kept_cell = 0;      ///< side of the squares that it sums, in pixels of its output map
 
   bool operator==(const PatchSumUse&) const = default;
 };
 
-/// By block. A map's sums have the granularity of the first block that reads it at stride 1.
+/// By block. A map's sums have the granularity of the first block that reads it at stride 1. A projection
+/// writes all of a map, so a block that has one makes the sums of that map.
 std::vector<PatchSumUse> patch_sum_uses(const ModelSpec& spec, const NetworkGeometry& geometry,
                                         const NetworkSchedule& plan);
 

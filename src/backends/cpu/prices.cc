@@ -358,8 +358,12 @@ class OperationCounter {
              {{pixels, geometry_.output, last.in_channels}, {written, geometry_.output, last.out_channels}});
     if (in_registers && work[WorkUnit::loop] > 0) work[WorkUnit::loop] -= 1;  // one loop with the projection
     if (program_.sums.keeps) {
-      work[WorkUnit::patch_sum] += pixels * last.out_channels / kKilo * per_thread();
-      work[WorkUnit::list_row] += counts_.patches * per_thread();
+      const bool all = block_.projection.has_value();  // which writes every patch
+      const double summed = all ? all_pixels(geometry_.output) : pixels;
+      const double patches =
+          all ? static_cast<double>(context_.batch * geometry_.grid.patches()) : counts_.patches;
+      work[WorkUnit::patch_sum] += summed * last.out_channels / kKilo * per_thread();
+      work[WorkUnit::list_row] += patches * per_thread();
     }
     return work;
   }

@@ -6,6 +6,7 @@
 #include "backends/cpu/conv.h"
 #include "backends/cpu/features.h"
 #include "backends/cpu/masking.h"
+#include "backends/cpu/tiling.h"
 #include "base/stopwatch.h"
 #include "engine/check_finite.h"
 #include "engine/trace.h"
@@ -75,19 +76,45 @@ void CpuRunner::run_stem(const RunRequest& request, CpuMemory& memory) {
   StemMemory& stem = memory.stem;
   loops_.for_each(input.shape[0] * input.shape[2],
                   [&](int64_t row, int) { copy_image_row(input, row, conv.spec.padding(), stem); });
-  CpuMap& out = *stem.output;
-  PixelPairs pixels = stem.pixels.pairs();
-  ConvSource image{stem.image.data(), conv.spec.in_channels, stem.taps.data(), pixels.in};
-  loops_.conv(conv_call(conv.packed, image, out, pixels, Epilogue::bias_relu));
+  const PixelPairs pixels = stem.pixels.pairs();
+  if (executable_->spec().stem_pool) {
+    convolve_and_pool_stem(memory);
+  } else {
+    convolve_stem(pixels, memory);
+  }
   if (request.check_finite) {
+    const CpuMap& out = *stem.output;
     check_finite({conv.spec.name, out.data.data(), out.pitch, conv.spec.out_channels, out.size, pixels});
   }
-  if (!executable_->spec().stem_pool) return;
-  MaxPoolCall call{out.data.data(), memory.trunk->data.data(), out.pitch,
-                   out.size,        memory.trunk->size,        conv.packed.out_channels};
-  int64_t rows = memory.trunk->size.height;
-  loops_.for_each(input.shape[0] * rows,
-                  [&](int64_t index, int) { loops_.kernels().max_pool(call, index / rows, index % rows); });
+}
+
+void CpuRunner::convolve_stem(PixelPairs pixels, CpuMemory& memory) {
+  const CpuConv& conv = executable_->stem();
+  const ConvSource image{memory.stem.image.data(), conv.spec.in_channels, memory.stem.taps.data(), pixels.in};
+  loops_.conv(conv_call(conv.packed, image, *memory.stem.output, pixels, Epilogue::bias_relu));
+}
+
+/// In bands of rows, so that the pool finds in the caches what the convolution wrote.
+void CpuRunner::convolve_and_pool_stem(CpuMemory& memory) {
+  const CpuMap& from = *memory.stem.output;
+  CpuMap& to = *memory.trunk;
+  const PixelPairs pixels = memory.stem.pixels.pairs();
+  const int64_t height = to.size.height, rows = pixels.count / from.size.pixels() * height;
+  const int64_t band = stem_band_rows(from.size.width * from.pitch, loops_.threads());
+  const MaxPoolCall pool{from.data.data(), to.data.data(), from.pitch,
+                         from.size,        to.size,        executable_->stem().packed.out_channels};
+  // Pixels that the pooled rows before this one read. Rows are counted over the batch.
+  const auto pixels_before = [&](int64_t row) {
+    const int64_t image = row / height, read = std::min(row % height * 2, from.size.height);
+    return (image * from.size.height + read) * from.size.width;
+  };
+  for (int64_t row = 0; row < rows; row += band) {
+    const int64_t end = std::min(row + band, rows);
+    convolve_stem(pixels.range(pixels_before(row), pixels_before(end)), memory);
+    loops_.for_each(end - row, [&](int64_t i, int) {
+      loops_.kernels().max_pool(pool, (row + i) / height, (row + i) % height);
+    });
+  }
 }
 
 void CpuRunner::run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace) {

@@ -32,6 +32,8 @@ class CpuRunner final : public Runner {
 
   CpuMemory& memory_for(const RunRequest& request);
   void run_stem(const RunRequest& request, CpuMemory& memory);
+  void convolve_stem(PixelPairs pixels, CpuMemory& memory);
+  void convolve_and_pool_stem(CpuMemory& memory);
   void run_block(size_t index, const RunRequest& request, CpuMemory& memory, TraceBuilder& trace);
   /// Copies the map that so many blocks come before, if the request wants it.
   void return_map(const CpuMap& map, size_t blocks, const RunRequest& request);

@@ -42,4 +42,9 @@ int64_t band_patch_rows(const BlockSpec& block, const BlockGeometry& geometry) {
   return std::clamp<int64_t>(kBandFloats / row, 1, geometry.grid.rows());
 }
 
+int64_t stem_band_rows(int64_t row_floats, int threads) {
+  constexpr int64_t kPoolStride = 2;
+  return std::max<int64_t>(1, kBandFloats * threads / (kPoolStride * row_floats));
+}
+
 }  // namespace lasnet

@@ -37,4 +37,8 @@ ConvTiling tile_conv(const ConvWork& work);
 /// 1 MiB L2; at least one.
 int64_t band_patch_rows(const BlockSpec& block, const BlockGeometry& geometry);
 
+/// Rows of the max-pool that run behind the stem's convolution before that goes on: as many as keep what they
+/// read in half of a 1 MiB L2 of each thread; at least one. `row_floats`: of the convolution's map.
+int64_t stem_band_rows(int64_t row_floats, int threads);
+
 }  // namespace lasnet
