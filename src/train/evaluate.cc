@@ -124,8 +124,8 @@ std::string chance_warning(const Evaluation& evaluation, size_t classes, const P
       "standard "
       "deviation {:g} ({} and {}: imagenet, raw, inception or numbers)?",
       100 * evaluation.top1, evaluation.images, 100 / static_cast<double>(classes),
-      fmt::join(preprocessing.mean, ","), fmt::join(preprocessing.std, ","), option_name("mean"),
-      option_name("std"));
+      fmt::join(preprocessing.mean, ","), fmt::join(preprocessing.std, ","), setting_name("mean"),
+      setting_name("std"));
 }
 
 std::optional<std::string> divergence_warning(double loss, size_t classes, const std::string& learning_rate) {
