@@ -366,13 +366,15 @@ void add_eval(CLI::App& app, Action& action) {
       [command](const std::string& text) { command->masks = kMasks.parse(text); })
       ->type_name("KIND");
   sub->add_option("--seed", command->seed, "Of --masks random");
-  sub->add_option("--sweep", command->sweep,
-                  "Instead: every operating point of the model (lasnet tune finds them), and the network "
-                  "without masks; "
-                  "writes accuracy against MACs and against time into DIR, as a CSV file and a plot (SVG)")
-      ->type_name("DIR");
+  const auto sweep = sub->add_option(
+      "--sweep", command->sweep,
+      "Instead: every operating point of the model (lasnet tune finds them), and the network "
+      "without masks; "
+      "writes accuracy against MACs and against time into DIR, as a CSV file and a plot (SVG)");
+  sweep->type_name("DIR");
   add_number(*sub, "--repeat", command->repeat, 1, 100000,
-             "Of --sweep: timed runs of each batch and point; the medians are added up");
+             "Of --sweep: timed runs of each batch and point; the medians are added up")
+      ->needs(sweep);
   sub->add_flag("--skip-unreadable", command->skip_unreadable,
                 "Leave out images that cannot be decoded; else the first one ends the evaluation");
   add_input_options(*sub, command->input);
