@@ -87,7 +87,7 @@ TEST(MaskerForecast, TheMultiplierThatItNamesWouldDo) {
   TrainConfig config = demo_config();
   config.masker_lr_multiplier = 0.1;
   const std::string text = masker_forecast(config, schedule);
-  const std::string before = "give --masker-lr-multiplier ";
+  const std::string before = "give `masker_lr_multiplier` ";
   ASSERT_THAT(text, HasSubstr(before));
   config.masker_lr_multiplier = std::stod(text.substr(text.find(before) + before.size()));
   EXPECT_THAT(masker_forecast(config, schedule), IsEmpty());

@@ -18,11 +18,11 @@ namespace {
 
 constexpr const char* kFooter =
     R"(Chosen is, per stage or block, the smallest S whose predicted latency is within --tolerance of the least:
-small patches follow objects more closely. The default is 5 %, because nine of ten blocks are predicted to within
-that on a measured CPU: a smaller gain may be the model's error. A patch of more than --max-patch-share of its map is shown and not
-chosen. "saves": what another S would save of the choice's latency. "faster up to r": the rate at which masks
-stop being faster than the static blocks; -: they never are. --macs and --budget-ms work backwards to a rate;
-train for the MAC ratio that is printed.
+small patches follow objects more closely. The default is 5 %, because nine of ten blocks are predicted to
+within that on a measured CPU: a smaller gain may be the model's error. A patch of more than --max-patch-share
+of its map is shown and not chosen. "saves": what another S would save of the choice's latency. "faster up to
+r": the rate at which masks stop being faster than the static blocks; -: they never are. --macs and
+--budget-ms work backwards to a rate; train for the MAC ratio that is printed.
 
 Examples
   lasnet search resnet50 --hardware v100 --rate 0.5 --plot resnet50.svg
