@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The table of docs/benchmarks.md: lasnet sparse and dense beside oneDNN, as Markdown.
 
-    bench/table.py [--lasnet build/lasnet] [--repeat 10] [--quick]
+    bench/table.py [--lasnet build/lasnet] [--repeat 10] [--quick] [--json docs/results/onednn.json]
 
 Each row is one `lasnet bench NET --granularity 4-4-2-1 --macs 0.5 --baseline onednn` in a process of its own; its
-ratios are medians over interleaved pairs, with quartiles. Date and processor are printed above the table.
+ratios are medians over interleaved pairs, with quartiles. Date and processor are printed above the table. --json
+keeps the reports that the rows are made of.
 """
 
 import argparse
@@ -53,12 +54,16 @@ def main():
     parser.add_argument("--lasnet", type=Path, default=ROOT / "build" / "lasnet", help="the program")
     parser.add_argument("--repeat", type=int, default=10, help="pairs per row; a third of it for larger batches")
     parser.add_argument("--quick", action="store_true", help="the first row alone")
+    parser.add_argument("--json", type=Path, help="write every row's report there")
     options = parser.parse_args()
     if not options.lasnet.is_file():
         sys.exit(f"error: {options.lasnet} does not exist; make build builds it, --lasnet names another")
     info = json.loads(subprocess.run([str(options.lasnet), "info", "--json"], stdout=subprocess.PIPE, check=True,
                                      text=True).stdout)
     rows = [(bench(options, *what), *what[1:]) for what in (ROWS[:1] if options.quick else ROWS)]
+    if options.json:
+        options.json.write_text(json.dumps({"date": str(datetime.date.today()), "cpu": info["cpu"],
+                                            "reports": [report for report, *_ in rows]}, indent=1) + "\n")
     print(f"{datetime.date.today()}, {info['cpu']['name']}, {rows[0][0]['isa']}, FMA peak "
           f"{rows[0][0]['peak_gflops']:.0f} GFLOP/s per thread, oneDNN {rows[0][0]['baseline']['version']}\n")
     print("| network | threads | batch | dense | sparse | oneDNN dense | sparse over oneDNN | sparse over dense | "

@@ -79,7 +79,7 @@ BenchReport report_of(const BenchOptions& options, const Model& model, const Ses
           .kernels = {session.backend(), session.isa(), session.precision(), session.threads()},
           .schedule = options.session.schedule,
           .rate = rate,
-          .thresholds = {},
+          .operating = {},
           .features = options.features ? chosen_maps(options.maps, model.spec) : std::vector<std::string>{},
           .photographs = 0,
           .photographs_found = 0,
@@ -106,14 +106,14 @@ BenchReport bench(const BenchOptions& options) {
   warn_of_patches_beyond_maps(model.spec, geometry);
   std::optional<double> rate = options.rate;
   if (options.macs) rate = rate_for_macs(model.spec, geometry, *options.macs, options.seed);
-  const std::vector<float> thresholds = thresholds_for(options.operating, model, options.session, size);
+  const OperatingChoice operating = operating_choice(options.operating, model, options.session, size);
   BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
                      decode_options(options.decode));
   Session session = open_session(model, options.session);
   check_run_memory(session, size, options.batch);
   if (!options.save.empty()) save_model(model, options.save);
   BenchReport report = report_of(options, model, session, size, rate);
-  report.thresholds = thresholds;
+  report.operating = operating;
   report.photographs = inputs.photographs();
   report.photographs_found = inputs.photographs_found();
   report.baseline = open_baseline(options, model, size, session, inputs.next());
@@ -122,7 +122,7 @@ BenchReport bench(const BenchOptions& options) {
                             {.repeat = options.repeat,
                              .rate = rate,
                              .seed = options.seed,
-                             .thresholds = thresholds,
+                             .thresholds = operating.thresholds,
                              .features = report.features,
                              .feature_layout = options.maps.layout},
                             [&](const Measurements& m) {

@@ -157,8 +157,9 @@ std::string describe_features(const BenchReport& report) {
 
 std::string heading(const BenchReport& report) {
   const std::string masks = report.rate ? fmt::format("random masks, patch rate {:.3f}", *report.rate)
-                            : report.thresholds.empty() ? "the network's own masks"
-                                                        : "the network's own masks at other thresholds";
+                            : report.operating.thresholds.empty()
+                                ? "the network's own masks"
+                                : "the network's own masks at other thresholds";
   return fmt::format(
       "{}  {}\n", bold(report.model),
       dim(fmt::format("{} · {} x {} px, batch {} · {} · {}, {}{}", describe(report.arch), report.size.height,
@@ -211,6 +212,7 @@ Json to_json(const BenchReport& report) {
   Json blocks = Json::array();
   for (const BlockMeasurements& block : m.blocks) blocks.push_back(block_json(block));
   const Quartiles speedup = quartiles(ratios(m.dense_ms, m.sparse_ms));
+  const auto& [thresholds, point] = report.operating;
   return {{"model", report.model},
           {"architecture", report.arch.name},
           {"granularity", granularity_to_string(report.arch.granularity)},
@@ -222,7 +224,8 @@ Json to_json(const BenchReport& report) {
           {"schedule", report.schedule ? Json(to_string(*report.schedule)) : Json(nullptr)},
           {"masks", report.rate ? "random" : "own"},
           {"rate", report.rate ? Json(*report.rate) : Json(nullptr)},
-          {"thresholds", report.thresholds.empty() ? Json(nullptr) : thresholds_json(report.thresholds)},
+          {"thresholds", thresholds.empty() ? Json(nullptr) : thresholds_json(thresholds)},
+          {"operating_point", point ? operating_point_json(*point) : Json(nullptr)},
           {"features", report.features},
           {"photographs", report.photographs},
           {"photographs_found", report.photographs_found},

@@ -5,6 +5,7 @@
 
 #include "base/statistics.h"
 #include "bench_measure.h"
+#include "operating_options.h"
 #include "output.h"
 #include "session_options.h"
 
@@ -34,7 +35,7 @@ struct BenchReport {
   Kernels kernels;
   std::optional<BlockSchedule> schedule;  ///< forced on every block
   std::optional<double> rate;             ///< of random masks; absent: the network's own
-  std::vector<float> thresholds;          ///< of the network's own; empty: as trained
+  OperatingChoice operating;              ///< of the network's own masks
   std::vector<std::string> features;      ///< maps that dense and sparse runs returned
   size_t photographs = 0;                 ///< used; 0: noise
   size_t photographs_found = 0;           ///< in the folder

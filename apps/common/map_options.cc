@@ -1,14 +1,18 @@
 #include "map_options.h"
 
+#include "base/numbers.h"
+
 namespace lasnet::cli {
 
 void add_map_options(CLI::App& app, MapOptions& options) {
   CLI::Option* const features = app.get_option("--features");
-  app.add_option("--maps", options.names,
-                 "Which of them: names with commas, of stem and layer1 to layer4 (of a RegNet block1 to "
-                 "block4); default all")
-      ->delimiter(',')
-      ->allow_extra_args(false)
+  add_parsed(app, "--maps",
+             "Which of them: names with commas, of stem and layer1 to layer4 (of a RegNet block1 to block4); "
+             "default all",
+             [&](const std::string& text) {
+               const std::vector<std::string_view> names = split_list(text);
+               options.names.assign(names.begin(), names.end());
+             })
       ->type_name("NAMES")
       ->needs(features);
   add_parsed(app, "--map-layout", "Order of their values: nchw (default) or nhwc",

@@ -9,7 +9,9 @@
 #include "base/numbers.h"
 #include "base/suggest.h"
 #include "class_list.h"
+#include "formats/metadata.h"
 #include "formats/pytorch/state_dict.h"
+#include "formats/weight_file.h"
 #include "log.h"
 
 namespace lasnet::cli {
@@ -29,9 +31,16 @@ void parse_classes(const std::string& text, ModelOptions& options) {
   options.classes = static_cast<int>(options.class_names.size());
 }
 
-/// What the file says of itself; for plain weights, their number of classes.
+/// What the file says of itself, without its weights.
+std::optional<Model> description_of(const ModelOptions& options) {
+  const auto metadata = open_weight_file(options.path, options.state_dict)->metadata();
+  if (!metadata) return std::nullopt;
+  return parse_metadata(*metadata, options.path);
+}
+
+/// What the file says of its network; for plain weights, their number of classes.
 ArchConfig described_or_plain(const ModelOptions& options) {
-  if (const auto described = described_architecture(options.path, options.state_dict)) return *described;
+  if (const auto described = description_of(options)) return described->spec.arch;
   if (!options.arch) {
     fail("{}: no lasnet metadata, so the network is unknown; name its architecture (--arch)", options.path);
   }
@@ -83,12 +92,13 @@ namespace {
 /// The masks of a model suit the patches that it was trained with, and its weights suit the masks.
 void warn_of_other_granularity(const ModelOptions& options) {
   if (!options.granularity) return;
-  const auto described = described_architecture(options.path, options.state_dict);
-  if (!described || !described->is_dynamic()) return;
-  if (described->granularity == *options.granularity) return;
+  const std::optional<Model> description = description_of(options);
+  if (!description || !description->spec.arch.is_dynamic()) return;
+  const std::vector<int>& described = description->spec.arch.granularity;
+  if (described == *options.granularity) return;
   log_warning(
       fmt::format("--granularity {}: {} is made for {}; {}", granularity_to_string(*options.granularity),
-                  options.path, granularity_to_string(described->granularity),
+                  options.path, granularity_to_string(described),
                   options.granularity->empty() ? "without masks its weights are not what they were fitted to"
                                                : "its maskers do not know patches of that size"));
 }
@@ -114,6 +124,18 @@ void warn_of_unused_maskers(const std::string& path, const Model& model) {
                   path));
 }
 
+/// Thresholds are chosen for one network, and load_model keeps them for no other.
+void warn_of_dropped_points(const ModelOptions& options, const Model& model) {
+  if (options.describe_nothing() || !model.operating_points.empty()) return;
+  const std::optional<Model> described = description_of(options);
+  const size_t dropped = described ? described->operating_points.size() : 0;
+  if (dropped == 0) return;
+  log_warning(fmt::format(
+      "{}: its {} operating points are left out, since they are of the network as the file describes it; "
+      "lasnet tune finds new ones",
+      options.path, dropped));
+}
+
 void warn_of_other_weights(const std::string& path, const WeightsOrigin& origin) {
   const std::string which = describe_choice(path, origin.state_dict, origin.other_state_dicts);
   if (!which.empty()) log_warning(which + " (--state-dict chooses)");
@@ -135,6 +157,7 @@ Model load_model(const ModelOptions& options) {
   model.preprocessing = apply(options.preprocessing, model.preprocessing);
   warn_of_other_weights(options.path, model.origin);
   warn_of_unused_maskers(options.path, model);
+  warn_of_dropped_points(options, model);
   return model;
 }
 
@@ -152,9 +175,9 @@ const BlockSpec* undivided_block(const ModelSpec& spec, int crop) {
 
 /// The crop nearest to this one at which every S divides its map; 0 if none is sane.
 int divided_crop(const ModelSpec& spec, int crop) {
-  constexpr int kStep = 32, kMost = 1024;
+  constexpr int kStep = 32, kMax = 1024;
   int best = 0;
-  for (int side = kStep; side <= kMost; side += kStep) {
+  for (int side = kStep; side <= kMax; side += kStep) {
     if (undivided_block(spec, side) != nullptr) continue;
     if (best == 0 || std::abs(side - crop) < std::abs(best - crop)) best = side;
   }
@@ -204,16 +227,24 @@ void check_file_or_architecture(const std::string& name) {
                                fmt::join(architecture_names(), ", ")));
 }
 
-ModelSpec described_spec(const ModelOptions& options) {
+Model described_model(const ModelOptions& options) {
+  Model model;
   if (is_architecture(options.path)) {
     if (options.arch)
       throw UsageError(fmt::format("--arch: {} already names the architecture", options.path));
     ArchConfig arch;
     arch.name = options.path;
-    return make_spec(apply(options, arch));
+    model.spec = make_spec(apply(options, arch));
+    return model;
   }
   check_file_or_architecture(options.path);
-  return make_spec(apply(options, described_or_plain(options)));
+  const ArchConfig found = described_or_plain(options);
+  model.spec = make_spec(apply(options, found));
+  if (model.spec.arch == found) {
+    if (auto described = description_of(options))
+      model.operating_points = std::move(described->operating_points);
+  }
+  return model;
 }
 
 void warn_of_patches_beyond_maps(const ModelSpec& spec, const NetworkGeometry& geometry) {

@@ -32,8 +32,8 @@ struct ModelOptions {
 };
 void add_model_options(CLI::App& app, ModelOptions& options);
 /// Loads the model with the preprocessing that the options say. Warns of a granularity that it was not
-/// trained with, and of other weights in the file. The number of classes, if nothing says it, is that of the
-/// stored classifier; without one, the network is a backbone.
+/// trained with, of operating points that are dropped, and of other weights in the file. The number of
+/// classes, if nothing says it, is that of the stored classifier; without one, the network is a backbone.
 Model load_model(const ModelOptions& options);
 /// Says of maskers that others may have trained where S does not divide a map at this crop.
 void warn_of_undivided_maps(const std::string& path, const Model& model, int crop);
@@ -43,9 +43,9 @@ ArchConfig apply(const ModelOptions& options, ArchConfig arch);
 bool is_architecture(const std::string& name);
 /// Throws UsageError if it is neither a file nor an architecture, suggesting the nearest of these.
 void check_file_or_architecture(const std::string& name);
-/// What MODEL describes, be it a file or the name of an architecture, without reading weights. Throws
-/// UsageError if it is neither, suggesting the nearest architecture.
-ModelSpec described_spec(const ModelOptions& options);
+/// What MODEL describes, be it a file or the name of an architecture, without reading weights: the network
+/// and its operating points. Throws UsageError if it is neither, suggesting the nearest architecture.
+Model described_model(const ModelOptions& options);
 /// Says which blocks have patches larger than their maps.
 void warn_of_patches_beyond_maps(const ModelSpec& spec, const NetworkGeometry& geometry);
 

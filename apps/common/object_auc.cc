@@ -2,7 +2,8 @@
 
 #include <cmath>
 #include <limits>
-#include <numeric>
+
+#include "base/statistics.h"
 
 namespace lasnet::cli {
 
@@ -28,8 +29,7 @@ void ObjectAuc::add(const std::vector<float>& density, const std::vector<uint8_t
 double ObjectAuc::pooled() const { return pooled_.auc(); }
 
 double ObjectAuc::mean_per_image() const {
-  if (images_.empty()) return std::numeric_limits<double>::quiet_NaN();
-  return std::accumulate(images_.begin(), images_.end(), 0.0) / static_cast<double>(images_.size());
+  return images_.empty() ? std::numeric_limits<double>::quiet_NaN() : mean(images_);
 }
 
 double ObjectAuc::Histogram::auc() const {

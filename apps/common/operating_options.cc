@@ -16,7 +16,7 @@ constexpr const char* kGroup = "How much is computed";
 
 std::vector<float> parse_thresholds(const std::string& text) {
   std::vector<float> thresholds;
-  for (const std::string_view part : split(text, ',')) {
+  for (const std::string_view part : split_list(text)) {
     const auto threshold = parse_number<float>(part);
     if (!threshold)
       fail("'{}': expected a number (also inf and -inf), or one for each block with commas between", text);
@@ -107,8 +107,8 @@ void add_operating_options(CLI::App& app, OperatingOptions& options) {
       ->excludes("--budget-ms");
 }
 
-std::vector<float> thresholds_for(const OperatingOptions& options, const Model& model,
-                                  const SessionOptions& session, std::optional<MapSize> size) {
+OperatingChoice operating_choice(const OperatingOptions& options, const Model& model,
+                                 const SessionOptions& session, std::optional<MapSize> size) {
   if (options.empty()) return {};
   if (!model.spec.arch.is_dynamic()) {
     throw UsageError(
@@ -118,7 +118,7 @@ std::vector<float> thresholds_for(const OperatingOptions& options, const Model& 
   }
   if (!options.thresholds.empty()) {
     as_usage([&] { check_thresholds(options.thresholds, model.spec); }, "--threshold: ");
-    return options.thresholds;
+    return {.thresholds = options.thresholds};
   }
   if (model.operating_points.empty()) {
     fail(
@@ -129,7 +129,21 @@ std::vector<float> thresholds_for(const OperatingOptions& options, const Model& 
   }
   const auto [point, predicted] = choose(options, model, session, size);
   log_info(fmt::format("operating point: {}{}", describe(point, model.operating_points), predicted));
-  return point.thresholds;
+  return {.thresholds = point.thresholds, .point = point};
+}
+
+void add_operating_choice(Json& json, const OperatingChoice& operating) {
+  if (operating.thresholds.empty()) return;
+  json["thresholds"] = thresholds_json(operating.thresholds);
+  if (operating.point) json["operating_point"] = operating_point_json(*operating.point);
+}
+
+Json operating_point_json(const OperatingPoint& point) {
+  return {{"macs_ratio", point.macs_ratio},
+          {"top1", point.top1},
+          {"thresholds", point.thresholds},
+          {"rates", point.rates},
+          {"predicted_ms", point.predicted_ms}};
 }
 
 }  // namespace lasnet::cli

@@ -10,6 +10,7 @@
 #include "lasnet/engine.h"
 #include "lasnet/model.h"
 #include "lasnet/operating_point.h"
+#include "output.h"
 
 namespace lasnet::cli {
 
@@ -28,10 +29,21 @@ void add_operating_options(CLI::App& app, OperatingOptions& options);
 /// The same but --macs, for a command to which that says something else.
 void add_operating_options_but_macs(CLI::App& app, OperatingOptions& options);
 
-/// What RunOptions::thresholds is to be; says which operating point was chosen. `size`: of the images, where
-/// it is not the model's. Throws UsageError on thresholds that do not fit the network, and Error as
-/// operating_point does.
-std::vector<float> thresholds_for(const OperatingOptions& options, const Model& model,
-                                  const SessionOptions& session, std::optional<MapSize> size = std::nullopt);
+/// How much a run computes.
+struct OperatingChoice {
+  std::vector<float> thresholds = {};                  ///< as RunOptions::thresholds
+  std::optional<OperatingPoint> point = std::nullopt;  ///< that a budget chose
+};
+
+/// What the options ask for; says which operating point was chosen. `size`: of the images, where it is not
+/// the model's. Throws UsageError on thresholds that do not fit the network, and Error as operating_point
+/// does.
+OperatingChoice operating_choice(const OperatingOptions& options, const Model& model,
+                                 const SessionOptions& session, std::optional<MapSize> size = std::nullopt);
+
+/// Adds "thresholds", and "operating_point" where one was chosen. Nothing where the network computes what it
+/// was trained to.
+void add_operating_choice(Json& json, const OperatingChoice& operating);
+Json operating_point_json(const OperatingPoint& point);
 
 }  // namespace lasnet::cli

@@ -49,7 +49,8 @@ int train(const TrainOptions& options) {
   TrainProgress progress(config.output);
   TrainObserver observer = progress.observer();
   observer.should_stop = [] { return interrupted != 0; };
-  const TrainResult result = lasnet::train(config, observer);
+  TrainResult result = lasnet::train(config, observer);
+  result.advice = with_option_names(result.advice);
   progress.finish();
   if (!result.completed) {
     log_warning(result.checkpoint_path.empty()
@@ -67,6 +68,17 @@ int train(const TrainOptions& options) {
   return 0;
 }
 
+/// train, whose errors name options.
+int train_by_options(const TrainOptions& options) {
+  try {
+    return train(options);
+  } catch (const Error& error) {
+    const std::string message = with_option_names(error.what());
+    if (message == error.what()) throw;
+    throw Error(message);
+  }
+}
+
 int run_command(int argc, char** argv) {
   const auto parser = make_parser("lasnet train", "Train a dynamic network on an image folder");
   CLI::App& app = *parser;
@@ -74,7 +86,7 @@ int run_command(int argc, char** argv) {
   add_train_options(app, options);
   add_json_flag(app, options.json);
   if (const int code = parse(app, argc, argv); code >= 0) return code;
-  return train(options);
+  return train_by_options(options);
 }
 
 }  // namespace

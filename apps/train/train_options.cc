@@ -114,6 +114,13 @@ const Help& help_of(std::string_view key) {
   return *found;
 }
 
+/// "--masker-lr-multiplier" of "masker_lr_multiplier".
+std::string option_name(std::string_view key) {
+  std::string name = "--" + std::string(key);
+  std::ranges::replace(name, '_', '-');
+  return name;
+}
+
 /// As the parser takes it.
 std::string option_names(std::string_view key) { return (key == "output" ? "-o," : "") + option_name(key); }
 
@@ -214,18 +221,16 @@ TrainConfig defaults_for(const TrainConfig& given) {
   config.arch = described ? arch : TrainConfig().arch;
   if (!described) config.arch.name.clear();
   const std::optional<Preprocessing> images = described_preprocessing(given.init, given.state_dict);
-  if (images && images->crop >= kLeastTrainingSize)
-    config.size = images->crop, config.resize = images->resize;
+  if (images && images->crop >= kMinTrainingSize) config.size = images->crop, config.resize = images->resize;
   return config;
 }
 
 /// What check_train_config and make_spec refuse is a wrong use of the program, unless it stands in the file.
-/// Values are named by their options.
 void check(const TrainConfig& config, const TrainOptions& options) {
   try {
     check_train_config(config);
     if (config.arch.name.empty()) {
-      fail("--arch is missing: {}expected an architecture, e.g. resnet50",
+      fail("{} is missing: {}expected an architecture, e.g. resnet50", setting_name("arch"),
            config.init.empty() ? "" : config.init + " does not say which network it holds; ");
     }
     ArchConfig arch = config.arch;
@@ -237,9 +242,9 @@ void check(const TrainConfig& config, const TrainOptions& options) {
         std::ranges::find(options.overrides, error.key(), &ConfigOverride::key) != options.overrides.end();
     const bool from_file = !options.config.empty() && !given;
     if (from_file) fail("{}: {}", options.config, error.what());
-    throw UsageError(error.what());
+    throw UsageError(with_option_names(error.what()));
   } catch (const Error& error) {
-    throw UsageError(error.what());
+    throw UsageError(with_option_names(error.what()));
   }
 }
 
@@ -252,6 +257,16 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
       ->type_name("FILE.toml");
   const TrainConfig defaults;
   visit_fields(defaults, FieldDeclarer(app, options));
+}
+
+std::string with_option_names(std::string message) {
+  const TrainConfig settings;
+  visit_fields(settings, [&](const char* key, const auto&) {
+    const std::string setting = setting_name(key), option = option_name(key);
+    for (size_t at = 0; (at = message.find(setting, at)) != std::string::npos; at += option.size())
+      message.replace(at, setting.size(), option);
+  });
+  return message;
 }
 
 TrainConfig resolve(const TrainOptions& options) {

@@ -24,6 +24,9 @@ struct TrainOptions {
 
 void add_train_options(CLI::App& app, TrainOptions& options);
 
+/// A message of the library, with options in place of the settings that it names.
+std::string with_option_names(std::string message);
+
 /// Defaults, then the TOML file, then the command line. Throws UsageError if the file cannot be read or the
 /// result makes no sense.
 TrainConfig resolve(const TrainOptions& options);

@@ -7,6 +7,7 @@
 #include "machine.h"
 #include "terminal.h"
 #include "train/checkpoint.h"
+#include "train_options.h"
 
 namespace lasnet::cli {
 namespace {
@@ -28,7 +29,7 @@ TrainObserver TrainProgress::observer() {
   const auto shown = [this](void (*log)(const std::string&)) {
     return [this, log](const std::string& message) {
       finish();
-      log(message);
+      log(with_option_names(message));
     };
   };
   return {.on_plan = [this](const TrainPlan& plan) { on_plan(plan); },
@@ -90,7 +91,7 @@ void TrainProgress::on_epoch(const EpochInfo& epoch) {
   report_constant("empty", epoch.empty_blocks);
   report_constant("full", epoch.full_blocks);
   for (const auto& warning : epoch.warnings) {
-    if (warned_.insert(warning).second) log_warning(warning);
+    if (warned_.insert(warning).second) log_warning(with_option_names(warning));
   }
 }
 

@@ -37,7 +37,7 @@ struct LASNET_EXPORT ScheduleConstraint {
   /// A schedule with what is fixed, the rest as `usual` has it.
   BlockSchedule start(const BlockSchedule& usual = {}) const;
   /// The same choices fixed, but to what `plan` has. For a block that cannot run all that is asked for.
-  ScheduleConstraint fitted(const BlockSchedule& plan) const;
+  ScheduleConstraint fixed_to(const BlockSchedule& plan) const;
   /// Whether `plan` has what is fixed.
   bool allows(const BlockSchedule& plan) const;
 };

@@ -50,9 +50,9 @@ std::string order_hint(const AnyArray& x) {
 /// Throws Error on a shape that no network takes, before anything of its size is copied.
 AnyArray to_input(nb::handle object) {
   AnyArray x = to_array(object, nb::dtype<float>(), "x", kExpectedInput);
-  constexpr size_t kLeastSide = 32;
-  const bool fits = x.ndim() == 4 && x.shape(0) >= 1 && x.shape(1) == 3 && x.shape(2) >= kLeastSide &&
-                    x.shape(3) >= kLeastSide;
+  constexpr size_t kMinSide = 32;
+  const bool fits =
+      x.ndim() == 4 && x.shape(0) >= 1 && x.shape(1) == 3 && x.shape(2) >= kMinSide && x.shape(3) >= kMinSide;
   if (!fits) {
     throw Error("x: shape " + shape_text(x) + "; expected [N, 3, H, W] with N >= 1 and H, W >= 32" +
                 order_hint(x));

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/fail.h"
+#include "base/math.h"
 #include "base/memory.h"
 
 namespace lasnet {
@@ -25,7 +26,7 @@ AlignedBuffer::AlignedBuffer(int64_t size) : size_(size) {
   if (size == 0) return;
   int64_t bytes = size * static_cast<int64_t>(sizeof(float));
   int64_t alignment = bytes >= kHugePage ? kHugePage : kVectorAlignment;
-  bytes = (bytes + alignment - 1) / alignment * alignment;
+  bytes = round_up(bytes, alignment);
   if (bytes >= kCheckedBytes) require_memory(bytes, "a buffer", "use a smaller batch, input size or network");
   void* memory = std::aligned_alloc(alignment, bytes);
   if (memory == nullptr) fail("cannot allocate {} MiB; use a smaller batch or input size", bytes >> 20);

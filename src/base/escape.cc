@@ -32,9 +32,9 @@ Character first_character(std::string_view text) {
     if (!is_continuation(text[i])) return {lead, 1, false};
     code = code << 6 | (static_cast<unsigned char>(text[i]) & 0x3Fu);
   }
-  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
+  constexpr uint32_t kMin[] = {0, 0, 0x80, 0x800, 0x10000};
   const bool surrogate = code >= 0xD800 && code <= 0xDFFF;
-  if (code < kLeast[bytes] || code > 0x10FFFF || surrogate) return {lead, 1, false};
+  if (code < kMin[bytes] || code > 0x10FFFF || surrogate) return {lead, 1, false};
   return {code, bytes, true};
 }
 

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <string_view>
@@ -31,6 +32,16 @@ inline std::vector<std::string_view> split(std::string_view text, char separator
     parts.push_back(text.substr(begin, end - begin));
     if (end == std::string_view::npos) break;
     begin = end + 1;
+  }
+  return parts;
+}
+
+/// What stands between commas, without the blanks around it.
+inline std::vector<std::string_view> split_list(std::string_view text) {
+  std::vector<std::string_view> parts = split(text, ',');
+  for (std::string_view& part : parts) {
+    const size_t begin = std::min(part.find_first_not_of(' '), part.size());
+    part = part.substr(begin, part.find_last_not_of(' ') + 1 - begin);
   }
   return parts;
 }

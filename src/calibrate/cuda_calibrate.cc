@@ -99,8 +99,7 @@ Calibration calibrate_cuda(const CudaMeasureOptions& options, const CalibrationP
   calibration.profile.name = "cuda";
   calibration.profile.description = fmt::format("{}, CUDA kernels", measured.device);
   calibration.profile.source = fmt::format(
-      "measured: lasnet calibrate --device cuda, {} kernel runs; on {} others MAPE {:.1f} %, {:.0f} % within "
-      "10 %",
+      "measured: lasnet calibrate, {} kernel runs; on {} others MAPE {:.1f} %, {:.0f} % within 10 %",
       calibration.fitted, calibration.held_out.points, 100 * calibration.held_out.mape,
       100 * calibration.held_out.within_10);
   return calibration;

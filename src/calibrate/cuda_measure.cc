@@ -9,6 +9,7 @@
 #include "backends/cuda/kernels/pack.h"
 #include "backends/cuda/tile_choice.h"
 #include "base/fail.h"
+#include "base/math.h"
 #include "base/random.h"
 #include "base/statistics.h"
 #include "base/stopwatch.h"
@@ -187,7 +188,7 @@ class CudaMeasurer {
     }
     for (const CudaMapCase& map : options_.maps)
       size = std::max(size, map_bytes({map.height, map.width}, batch, map.channels, precision));
-    size = (size + kPatternBytes - 1) / kPatternBytes * kPatternBytes;
+    size = round_up(size, kPatternBytes);
     if (in_.bytes() < size) {
       in_ = DeviceBuffer(), out_ = DeviceBuffer();  // before more is asked for
       in_ = DeviceBuffer(size, "the measurements' maps");

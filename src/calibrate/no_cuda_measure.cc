@@ -5,7 +5,7 @@
 namespace lasnet {
 
 CudaMeasurements measure_cuda(const CudaMeasureOptions&, const CudaMeasureProgress&) {
-  fail("calibrate --device cuda: {}", cuda_unavailable_reason());
+  fail("calibration of CUDA kernels: {}", cuda_unavailable_reason());
 }
 
 }  // namespace lasnet

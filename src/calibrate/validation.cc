@@ -70,7 +70,7 @@ class Curve {
 };
 
 /// One way to run a stage's identity blocks.
-struct Way {
+struct StageSetting {
   int granularity = 1;
   BlockSchedule plan;
 
@@ -81,10 +81,10 @@ struct Way {
   std::string name() const { return fmt::format("S {}, {}", granularity, schedule_name()); }
 };
 
-/// What is known of a way in one stage: measured times against the rate, and the blocks that they were
+/// What is known of a setting in one stage: measured times against the rate, and the blocks that they were
 /// measured on, one sample of each.
-struct WayCurve {
-  Way way;
+struct SettingCurve {
+  StageSetting setting;
   Curve curve;
   std::map<size_t, const Sample*> blocks;
 
@@ -102,8 +102,9 @@ struct WayCurve {
 };
 
 /// By stage: the default schedule of every S first.
-std::map<int, std::vector<WayCurve>> way_curves(const std::vector<MeasuredRun>& runs, double reference_s) {
-  std::map<int, std::vector<WayCurve>> stages;
+std::map<int, std::vector<SettingCurve>> setting_curves(const std::vector<MeasuredRun>& runs,
+                                                        double reference_s) {
+  std::map<int, std::vector<SettingCurve>> stages;
   for (const MeasuredRun& run : runs) {
     for (const Sample& sample : run.samples) {
       if (!sample.dynamic || sample.spec.projection) continue;
@@ -111,12 +112,13 @@ std::map<int, std::vector<WayCurve>> way_curves(const std::vector<MeasuredRun>& 
       if (granularity > std::max(sample.geometry.output.height, sample.geometry.output.width)) continue;
       if (sample.plan != feasible_schedule(sample.spec, run.of.schedule)) continue;
       if (sample.plan == BlockSchedule{} && run.of.schedule != BlockSchedule{}) continue;  // could not run it
-      std::vector<WayCurve>& ways = stages[sample.spec.stage];
-      auto found = std::find_if(ways.begin(), ways.end(), [&](const WayCurve& known) {
-        return known.way.granularity == granularity && known.way.plan == sample.plan;
+      std::vector<SettingCurve>& settings = stages[sample.spec.stage];
+      auto found = std::find_if(settings.begin(), settings.end(), [&](const SettingCurve& known) {
+        return known.setting.granularity == granularity && known.setting.plan == sample.plan;
       });
-      if (found == ways.end()) {
-        found = ways.insert(ways.end(), {.way = {granularity, sample.plan}, .curve = {}, .blocks = {}});
+      if (found == settings.end()) {
+        found = settings.insert(settings.end(),
+                                {.setting = {granularity, sample.plan}, .curve = {}, .blocks = {}});
       }
       found->curve.add(sample.activity.rate, sample.quiet() * reference_s);
       found->blocks[*sample.block] = &sample;
@@ -139,22 +141,22 @@ size_t chosen_schedule(const std::vector<Choice::Option>& options) {
 }
 
 /// The choices of one stage at one rate.
-void add_choices(int stage, double rate, const std::vector<WayCurve>& ways, const CpuContext& context,
+void add_choices(int stage, double rate, const std::vector<SettingCurve>& settings, const CpuContext& context,
                  Validation& validation) {
   Choice granularities{.stage = stage, .rate = rate, .options = {}};
   Choice everything = granularities;
   std::map<int, Choice> schedules;
-  for (const WayCurve& way : ways) {
-    const Choice::Option option = way.option(way.way.name(), rate, context);
+  for (const SettingCurve& setting : settings) {
+    const Choice::Option option = setting.option(setting.setting.name(), rate, context);
     everything.options.push_back(option);
-    if (way.way.plan == BlockSchedule{}) {
+    if (setting.setting.plan == BlockSchedule{}) {
       granularities.options.push_back(option);
-      granularities.options.back().name = fmt::format("S {}", way.way.granularity);
+      granularities.options.back().name = fmt::format("S {}", setting.setting.granularity);
     }
     Choice& of_granularity =
-        schedules.try_emplace(way.way.granularity, Choice{stage, rate, {}}).first->second;
+        schedules.try_emplace(setting.setting.granularity, Choice{stage, rate, {}}).first->second;
     of_granularity.options.push_back(option);
-    of_granularity.options.back().name = way.way.schedule_name();
+    of_granularity.options.back().name = setting.setting.schedule_name();
   }
   granularities.chosen = least_predicted(granularities.options);
   const std::string chosen_granularity = granularities.options[granularities.chosen].name;
@@ -221,9 +223,9 @@ class Validator {
       }
     }
     add_points(resnet);
-    for (const auto& [stage, ways] : way_curves(resnet, reference_s_)) {
+    for (const auto& [stage, settings] : setting_curves(resnet, reference_s_)) {
       for (const double rate : kChoiceRates) {
-        add_choices(stage, rate, ways, context_of(resnet.front()), validation_);
+        add_choices(stage, rate, settings, context_of(resnet.front()), validation_);
       }
     }
     add_points(
@@ -339,7 +341,7 @@ double spearman(const std::vector<double>& a, const std::vector<double>& b) {
 FitQuality quality_of(const std::vector<ValidationPoint>& points, const std::string& prefix) {
   std::vector<double> predicted, measured;
   for (const ValidationPoint& point : points) {
-    if (point.granularity == 0 || point.rate < kLeastRate || !point.network.starts_with(prefix)) continue;
+    if (point.granularity == 0 || point.rate < kMinRate || !point.network.starts_with(prefix)) continue;
     predicted.push_back(point.predicted_s);
     measured.push_back(point.measured_s);
   }
@@ -349,7 +351,7 @@ FitQuality quality_of(const std::vector<ValidationPoint>& points, const std::str
 IdleQuality idle_quality(const std::vector<ValidationPoint>& points) {
   IdleQuality quality;
   for (const ValidationPoint& point : points) {
-    if (point.granularity == 0 || point.rate >= kLeastRate) continue;
+    if (point.granularity == 0 || point.rate >= kMinRate) continue;
     ++quality.points;
     quality.error_s += std::abs(point.predicted_s - point.measured_s);
     quality.measured_s += point.measured_s;

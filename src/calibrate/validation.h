@@ -80,10 +80,10 @@ struct Validation {
 /// Errors of the dynamic points whose network's name begins with `prefix`, where at least this share of the
 /// patches is active. A block with next to nothing to do takes microseconds, and relative errors of these
 /// say little.
-inline constexpr double kLeastRate = 0.05;
+inline constexpr double kMinRate = 0.05;
 FitQuality quality_of(const std::vector<ValidationPoint>& points, const std::string& prefix);
 
-/// Mean absolute error of the dynamic points below kLeastRate, in seconds, and of their measured times.
+/// Mean absolute error of the dynamic points below kMinRate, in seconds, and of their measured times.
 struct IdleQuality {
   size_t points = 0;
   double error_s = 0, measured_s = 0;

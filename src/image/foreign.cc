@@ -48,9 +48,9 @@ std::string describe_foreign(const EncodedImage& encoded) {
   for (const Signature& signature : kImages) {
     if (encoded.has(signature.bytes, signature.offset)) return fmt::format("{}, {}", signature.name, convert);
   }
-  constexpr size_t kMostBytes = 512;
+  constexpr size_t kMaxBytes = 512;
   const std::string text =
-      beginning_of_text({reinterpret_cast<const char*>(encoded.bytes), std::min(encoded.size, kMostBytes)});
+      beginning_of_text({reinterpret_cast<const char*>(encoded.bytes), std::min(encoded.size, kMaxBytes)});
   if (text.starts_with("version https://git-lfs")) {
     return "a pointer of Git LFS instead of the picture; `git lfs pull` in its repository brings the picture";
   }

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "base/math.h"
+
 namespace lasnet {
 
 double expected_dilated_rate(double rate, int granularity, int dilation_stride) {
@@ -11,7 +13,7 @@ double expected_dilated_rate(double rate, int granularity, int dilation_stride) 
   double shares[4] = {};
   for (int v = 0; v < period; ++v) {
     int shifted = v + period;  // a period further, so that every output is positive
-    int first = (shifted - 1 + dilation_stride - 1) / dilation_stride, last = (shifted + 1) / dilation_stride;
+    int first = ceil_div(shifted - 1, dilation_stride), last = (shifted + 1) / dilation_stride;
     shares[last / granularity - first / granularity + 1] += 1.0 / period;
   }
   double expected = 0;

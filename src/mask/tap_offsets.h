@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/host_device.h"
+
 namespace lasnet {
 
 /// Pixels on a side of the square that a 3x3 convolution of this stride reads for `outputs` x `outputs`.
-constexpr int64_t halo_side(int64_t outputs, int64_t stride) { return (outputs - 1) * stride + 3; }
+LASNET_HOST_DEVICE constexpr auto halo_side(auto outputs, auto stride) { return (outputs - 1) * stride + 3; }
 
 /// Elements from the centre pixel to each run of a kernel x kernel convolution, over a map with rows of
 /// row_pixels pixels and pixels of `pitch` elements. A run is one tap, or a kernel row where rows are merged

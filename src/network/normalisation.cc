@@ -9,7 +9,7 @@ namespace {
 
 /// Three numbers with commas, each of which is `allowed`, as `range` says in words.
 std::vector<float> parse_colour(const std::string& text, bool (*allowed)(float), const char* range) {
-  const std::vector<std::string_view> parts = split(text, ',');
+  const std::vector<std::string_view> parts = split_list(text);
   std::vector<float> values;
   for (const std::string_view part : parts) {
     const auto value = parse_number<float>(part);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/fail.h"
+#include "base/math.h"
 
 namespace lasnet {
 namespace {
@@ -12,8 +13,6 @@ namespace {
 constexpr int kChannelTiles[] = {8, 16, 32, 64, 128, 256};
 constexpr int kSideTiles[] = {1, 2, 4, 7, 8, 16};
 constexpr int kPatchTiles[] = {1, 2, 4, 8, 16, 32, 64, 128, 256};
-
-double ceil_div(double a, double b) { return std::ceil(a / b); }
 
 /// What is computed under one outcome of the masks.
 struct Load {

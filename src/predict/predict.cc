@@ -162,17 +162,17 @@ std::vector<OperatorLatency> to_latencies(const std::vector<OperatorWork>& opera
 }
 
 /// Starts from what `constraint` asks for, then changes one choice after the other (they hardly depend on
-/// each other, and all combinations take too long) where that is clearly faster. `fit` makes of a wanted plan
-/// what runs, `expected` gives a plan's operators.
-template <typename Fit, typename Expected>
+/// each other, and all combinations take too long) where that is clearly faster. `feasible` makes of a wanted
+/// plan what runs, `expected` gives a plan's operators.
+template <typename Feasible, typename Expected>
 ScheduledOperators vary_schedule(const ScheduleConstraint& constraint, const BlockSchedule& usual,
-                                 const Fit& fit, const Expected& expected) {
+                                 const Feasible& feasible, const Expected& expected) {
   ScheduledOperators best;
-  const BlockSchedule start = fit(constraint.start(usual));
-  const ScheduleConstraint fitted = constraint.fitted(start);
+  const BlockSchedule start = feasible(constraint.start(usual));
+  const ScheduleConstraint fixed = constraint.fixed_to(start);
   const auto try_plan = [&](const BlockSchedule& wanted) {
-    const BlockSchedule plan = fit(wanted);
-    if (!fitted.allows(plan)) return;
+    const BlockSchedule plan = feasible(wanted);
+    if (!fixed.allows(plan)) return;
     std::vector<OperatorLatency> operators = expected(plan);
     const double limit = (1 - kClearGain) * seconds_of(best.operators);
     if (!best.operators.empty() && seconds_of(operators) >= limit) return;
@@ -444,7 +444,7 @@ BlockSchedule ScheduleConstraint::start(const BlockSchedule& usual) const {
   return plan;
 }
 
-ScheduleConstraint ScheduleConstraint::fitted(const BlockSchedule& plan) const {
+ScheduleConstraint ScheduleConstraint::fixed_to(const BlockSchedule& plan) const {
   ScheduleConstraint constraint;
   if (masker) constraint.masker = plan.masker;
   if (gather) constraint.gather = plan.gather;

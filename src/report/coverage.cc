@@ -3,6 +3,7 @@
 #include <bit>
 
 #include "base/fail.h"
+#include "base/math.h"
 #include "lasnet/report.h"
 
 namespace lasnet {
@@ -10,8 +11,8 @@ namespace lasnet {
 std::vector<int64_t> map_positions(int pixels, int64_t map) {
   auto size = static_cast<uint64_t>(pixels);
   auto entries = static_cast<uint64_t>(map);
-  uint64_t stride = std::bit_ceil((size + entries - 1) / entries);
-  bool strided = (size + stride - 1) / stride == entries;
+  uint64_t stride = std::bit_ceil(ceil_div(size, entries));
+  bool strided = ceil_div(size, stride) == entries;
   std::vector<int64_t> positions(size);
   for (uint64_t i = 0; i < size; ++i) {
     positions[i] = static_cast<int64_t>(strided ? i / stride : i * entries / size);

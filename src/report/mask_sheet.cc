@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "base/math.h"
 #include "lasnet/report.h"
 #include "report/canvas.h"
 #include "report/coverage.h"
@@ -35,7 +36,7 @@ struct Axis {
     for (size_t i = 1; i < edge.size(); ++i) {
       edge[i] = positions[i] / granularity != positions[i - 1] / granularity;
     }
-    const int64_t patches = (map + granularity - 1) / granularity;
+    const int64_t patches = ceil_div(map, granularity);
     step = static_cast<int>(tile / patches);
   }
 };
@@ -83,8 +84,8 @@ int column_count(int tiles) {
   const int smallest = static_cast<int>(std::ceil(std::sqrt(tiles)));
   const auto empty_places = [&](int columns) { return (columns - tiles % columns) % columns; };
   int best = smallest;
-  constexpr int kMost = (kMaxPictureSide - kPageMargin) / (kMinCellWidth + kPageMargin);
-  for (int columns = smallest + 1; columns <= std::min({smallest + 2, tiles, kMost}); ++columns) {
+  constexpr int kMax = (kMaxPictureSide - kPageMargin) / (kMinCellWidth + kPageMargin);
+  for (int columns = smallest + 1; columns <= std::min({smallest + 2, tiles, kMax}); ++columns) {
     if (empty_places(columns) < empty_places(best)) best = columns;
   }
   return best;
@@ -144,7 +145,7 @@ struct Layout {
 Layout make_layout(const Image& photo, int tiles) {
   Layout layout;
   layout.columns = column_count(tiles);
-  layout.rows = (tiles + layout.columns - 1) / layout.columns;
+  layout.rows = ceil_div(tiles, layout.columns);
   const int furniture = 3 * kPageMargin + 6 * line_height(kMaxTextScale);  // header and legend
   const int room_x = (kMaxPictureSide - kPageMargin) / layout.columns - kPageMargin;
   const int room_y = (kMaxPictureSide - furniture) / layout.rows - kPageMargin - kLabelHeight;

@@ -8,6 +8,7 @@
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/math.h"
 
 namespace lasnet {
 namespace {
@@ -357,7 +358,7 @@ std::vector<double> axis_ticks(double low, double high, AxisScale scale, int cou
 std::string to_svg(const std::vector<Plot>& plots, const PlotLayout& layout) {
   if (layout.columns < 1) fail("plot: {} columns; expected at least 1", layout.columns);
   const int shown = std::max(1, std::min(layout.columns, static_cast<int>(plots.size())));
-  const int rows = (static_cast<int>(plots.size()) + shown - 1) / shown;
+  const int rows = ceil_div(static_cast<int>(plots.size()), shown);
   const int title = layout.title.empty() ? 0 : kTitleHeight;
   const int width = shown * layout.width, height = title + rows * layout.height;
   std::string svg = fmt::format(

@@ -23,11 +23,11 @@ std::optional<HardwareProfile> cuda_calibration(const std::string& device) {
 
 std::optional<NetworkSchedule> calibrated_schedule(const ModelSpec& spec, const HardwareProfile& calibration,
                                                    Precision precision, MapSize size, int64_t images) {
-  constexpr int64_t kMostImages = 4096;  // that are predicted
+  constexpr int64_t kMaxImages = 4096;  // that are predicted
   if (precision == Precision::tf32) return std::nullopt;
   return choose_schedule(spec, calibration,
                          {.size = size,
-                          .batch = std::min(images, kMostImages),
+                          .batch = std::min(images, kMaxImages),
                           .precision = precision == Precision::bf16 ? Precision::fp16 : precision,
                           .rate = kExpectedRate,
                           .schedule = {.scatter = ScatterSchedule::in_place}});

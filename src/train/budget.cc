@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "lasnet/latency.h"
 #include "train/config.h"
 #include "train/curves.h"
 
@@ -59,23 +60,33 @@ double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule) 
 
 std::string masker_forecast(const TrainConfig& config, const MaskerTraining& schedule) {
   if (config.hold_budget) return {};
-  constexpr double kMostMultiplier = 1000;
+  constexpr double kMaxMultiplier = 1000;
   const double halfway = (sigmoid(schedule.bias) + config.target) / 2;
   const double rate = forecast_rate(config, schedule);
   if (rate <= std::max(halfway, config.target)) return {};
   TrainConfig faster = config;
   faster.masker_lr_multiplier = std::max(config.masker_lr_multiplier, 0.01);
-  while (forecast_rate(faster, schedule) > halfway && faster.masker_lr_multiplier < kMostMultiplier)
+  while (forecast_rate(faster, schedule) > halfway && faster.masker_lr_multiplier < kMaxMultiplier)
     faster.masker_lr_multiplier *= 2;
   return fmt::format(
       "{} steps at {} {:g} are too few for the maskers: from a bias of {:g} they are expected to keep about "
       "{:.0f} % of the patches at the end, for a target of {:.0f} % of the MACs; {}",
-      schedule.steps, option_name("masker_lr_multiplier"), config.masker_lr_multiplier, schedule.bias,
+      schedule.steps, setting_name("masker_lr_multiplier"), config.masker_lr_multiplier, schedule.bias,
       100 * rate, 100 * config.target,
-      faster.masker_lr_multiplier < kMostMultiplier
-          ? fmt::format("give {} {:g} or more, or more {}", option_name("masker_lr_multiplier"),
-                        faster.masker_lr_multiplier, option_name("epochs"))
-          : fmt::format("give more {}", option_name("epochs")));
+      faster.masker_lr_multiplier < kMaxMultiplier
+          ? fmt::format("give {} {:g} or more, or more {}", setting_name("masker_lr_multiplier"),
+                        faster.masker_lr_multiplier, setting_name("epochs"))
+          : fmt::format("give more {}", setting_name("epochs")));
+}
+
+std::string unreachable_target(const TrainConfig& config, const ModelSpec& spec) {
+  const double least = expected_macs_ratio(spec, {config.size, config.size}, /*rate=*/0);
+  if (config.target >= least) return {};
+  return fmt::format(
+      "{} {:g} cannot be met: without any active patch this network computes {:.3f} of the static one's MACs "
+      "at "
+      "{} px; give more than that",
+      setting_name("target"), config.target, std::ceil(1e3 * least) / 1e3, config.size);
 }
 
 bool meets_budget(double macs_ratio, double target) {
@@ -86,20 +97,20 @@ std::string budget_advice(const TrainConfig& config, const Evaluation& reached) 
   if (meets_budget(reached.macs_ratio, config.target)) return {};
   if (reached.macs_ratio < config.target) {
     return fmt::format("masks without noise keep less than was asked for: raise {}, or lower {}",
-                       option_name("target"), option_name("masker_lr_multiplier"));
+                       setting_name("target"), setting_name("masker_lr_multiplier"));
   }
   const bool unmoved = std::ranges::all_of(reached.rates, [](double rate) { return rate >= kUnmovedRate; });
   if (unmoved) {
     return fmt::format("the maskers keep every patch still: raise {} (it was {:g}), or give more {}",
-                       option_name("masker_lr_multiplier"), config.masker_lr_multiplier,
-                       option_name("epochs"));
+                       setting_name("masker_lr_multiplier"), config.masker_lr_multiplier,
+                       setting_name("epochs"));
   }
-  return fmt::format("raise {} or {}, or give more {}{}", option_name("lambda_flops"),
-                     option_name("masker_lr_multiplier"), option_name("epochs"),
+  return fmt::format("raise {} or {}, or give more {}{}", setting_name("lambda_flops"),
+                     setting_name("masker_lr_multiplier"), setting_name("epochs"),
                      config.straight_through_dilation
                          ? ""
                          : fmt::format("; {} lets the first convolutions feel the budget",
-                                       option_name("straight_through_dilation")));
+                                       setting_name("straight_through_dilation")));
 }
 
 }  // namespace lasnet

@@ -28,6 +28,10 @@ double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule);
 /// the multiplier of the learning rate that would do. Empty if they are.
 std::string masker_forecast(const TrainConfig& config, const MaskerTraining& schedule);
 
+/// A warning if no masks meet the target: stem, head, static blocks, projections and maskers take more. Empty
+/// if some do.
+std::string unreachable_target(const TrainConfig& config, const ModelSpec& spec);
+
 /// Noise-free ratios within this of the target have met it.
 inline constexpr double kBudgetTolerance = 0.05;
 

@@ -10,7 +10,7 @@ namespace {
 constexpr double kHoldingGain = 0.1;
 constexpr double kFarthestShift = 100, kFarthestStep = 10;
 constexpr double kSettledWithin = 0.002;
-constexpr int kMostRounds = 8;
+constexpr int kMaxRounds = 8;
 
 /// The logit differences of one block.
 using Differences = std::vector<float>;
@@ -86,7 +86,7 @@ std::optional<SettledBudget> settle_budget(MaskedNet& net, const MacAccount& acc
     }
     settled.after = sum / static_cast<double>(settled.images);
     if (round == 0) settled.before = settled.after;
-    if (round == kMostRounds || std::abs(settled.after - target) <= kSettledWithin) return settled;
+    if (round == kMaxRounds || std::abs(settled.after - target) <= kSettledWithin) return settled;
     const double shift = shift_to(std::move(blocks), account.masked_shares(), settled.after, target);
     for (size_t i = 0; i < account.masked_shares().size(); ++i) net.shift_masker(i, shift);
     settled.shift += shift;

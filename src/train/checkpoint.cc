@@ -22,19 +22,19 @@ constexpr std::string_view kWeightPrefix = "weights.";
 constexpr std::string_view kMomentumPrefix = "momentum.";
 
 /// Wide enough for every run, and far from where arithmetic overflows.
-constexpr int64_t kMostCount = int64_t{1} << 48;
-constexpr double kMostSeconds = 1e12;
-constexpr double kMostRatio = 100;  // maskers can make a network dearer than the static one
+constexpr int64_t kMaxCount = int64_t{1} << 48;
+constexpr double kMaxSeconds = 1e12;
+constexpr double kMaxRatio = 100;  // maskers can make a network dearer than the static one
 
 Evaluation evaluation_from(const Record& record) {
   Evaluation evaluation;
   evaluation.top1 = record["top1"].number(0, 1);
   evaluation.top5 = record["top5"].number(0, 1);
   evaluation.loss = record["loss"].loss();
-  evaluation.macs_ratio = record["macs_ratio"].number(0, kMostRatio);
-  evaluation.macs_ratio_std = record["macs_ratio_std"].number(0, kMostRatio);
+  evaluation.macs_ratio = record["macs_ratio"].number(0, kMaxRatio);
+  evaluation.macs_ratio_std = record["macs_ratio_std"].number(0, kMaxRatio);
   for (const Record& rate : record["rates"].items()) evaluation.rates.push_back(rate.number(0, 1));
-  evaluation.images = record["images"].integer(0, kMostCount);
+  evaluation.images = record["images"].integer(0, kMaxCount);
   return evaluation;
 }
 
@@ -68,10 +68,10 @@ EpochInfo epoch_from(const Record& record) {
   info.epochs = static_cast<int>(record["epochs"].integer(info.epoch, INT_MAX));
   info.train_loss = record["train_loss"].loss();
   info.train_top1 = record["train_top1"].number(0, 1);
-  info.train_macs_ratio = record["train_macs_ratio"].number(0, kMostRatio);
+  info.train_macs_ratio = record["train_macs_ratio"].number(0, kMaxRatio);
   info.lr = record["lr"].number(0, DBL_MAX);
   info.gumbel_temperature = record["gumbel_temperature"].number(0, DBL_MAX);
-  info.seconds = record["seconds"].number(0, kMostSeconds);
+  info.seconds = record["seconds"].number(0, kMaxSeconds);
   info.validation = evaluation_from(record["validation"]);
   info.empty_blocks = record["empty_blocks"].texts();
   info.full_blocks = record["full_blocks"].texts();
@@ -99,12 +99,12 @@ RunState state_from(const Record& record) {
   RunState state;
   state.phase = phase_from(record["phase"]);
   state.epoch = static_cast<int>(record["epoch"].integer(0, INT_MAX));
-  state.step = record["step"].integer(0, kMostCount);
+  state.step = record["step"].integer(0, kMaxCount);
   state.sums.loss = record["loss"].number(-DBL_MAX, DBL_MAX);
-  state.sums.images = record["images"].integer(0, kMostCount);
-  state.sums.macs_ratio = record["macs_ratio"].number(0, kMostRatio * static_cast<double>(state.sums.images));
+  state.sums.images = record["images"].integer(0, kMaxCount);
+  state.sums.macs_ratio = record["macs_ratio"].number(0, kMaxRatio * static_cast<double>(state.sums.images));
   state.sums.correct = record["correct"].integer(0, state.sums.images);
-  state.sums.seconds = record["seconds"].number(0, kMostSeconds);
+  state.sums.seconds = record["seconds"].number(0, kMaxSeconds);
   for (const Record& info : record["history"].items()) state.history.push_back(epoch_from(info));
   for (const auto& [phase, evaluation] : record["results"].members())
     state.results[phase] = evaluation_from(evaluation);
@@ -141,7 +141,7 @@ void check_finite(const Weights& tensors, const std::string& path) {
   for (const auto& [name, tensor] : tensors) {
     if (!std::ranges::all_of(tensor.data, [](float value) { return std::isfinite(value); })) {
       fail("{}: {} has values that are not finite: the run has diverged; lower {}", path, name,
-           option_name("lr"));
+           setting_name("lr"));
     }
   }
 }
@@ -157,9 +157,8 @@ void check_version(const Record& facts, const std::string& path) {
   if (version == kVersion) return;
   fail(
       "{}: a checkpoint of version {}, this program's have version {}; go on with the lasnet that wrote it, "
-      "or start "
-      "anew with --overwrite",
-      path, version, kVersion);
+      "or start anew with {}",
+      path, version, kVersion, setting_name("overwrite"));
 }
 
 }  // namespace
@@ -217,7 +216,7 @@ std::optional<Checkpoint> load_checkpoint(const std::string& path) {
   checkpoint.config = config_from(facts["config"]);
   checkpoint.inputs = {.init = facts["inputs"]["init"].text(), .teacher = facts["inputs"]["teacher"].text()};
   checkpoint.classes = facts["classes"].texts();
-  checkpoint.train_images = facts["train_images"].integer(0, kMostCount);
+  checkpoint.train_images = facts["train_images"].integer(0, kMaxCount);
   checkpoint.file_list = facts["file_list"].text();
   checkpoint.preprocessing = preprocessing_from(facts["preprocessing"]);
   checkpoint.state = state_from(facts["state"]);
@@ -237,7 +236,7 @@ void check_position(const RunState& state, const RunExtent& extent, const std::s
         "{}: the position is epoch {}, step {} of {}, expected one of {} epochs of {} steps; start "
         "anew with {}",
         origin, state.epoch + 1, state.step, state.phase, extent.epochs, extent.steps,
-        option_name("overwrite"));
+        setting_name("overwrite"));
   }
   if (state.sums.images != state.step * extent.batch) {
     fail("{}: {} images after {} steps of {} images, expected {}", origin, state.sums.images, state.step,

@@ -111,23 +111,23 @@ class TomlValue {
 
 void require(bool holds, std::string_view key, const auto& value, std::string_view allowed) {
   if (holds) return;
-  throw ConfigError(key, fmt::format("{} {} is not allowed; give {}", option_name(key), value, allowed));
+  throw ConfigError(key, fmt::format("{} {} is not allowed; give {}", setting_name(key), value, allowed));
 }
 
 void require_given(const std::string& value, std::string_view key, std::string_view what) {
-  if (value.empty()) throw ConfigError(key, fmt::format("{} is missing: give {}", option_name(key), what));
+  if (value.empty()) throw ConfigError(key, fmt::format("{} is missing: give {}", setting_name(key), what));
 }
 
 /// Products of these are numbers of float still.
-constexpr double kLeastRate = 1e-9, kMostRate = 1e6;
+constexpr double kMinRate = 1e-9, kMaxRate = 1e6;
 
 void require_rate(std::string_view key, double value) {
-  require(value >= kLeastRate && value <= kMostRate, key, value,
-          fmt::format("a number from {:g} to {:g}", kLeastRate, kMostRate));
+  require(value >= kMinRate && value <= kMaxRate, key, value,
+          fmt::format("a number from {:g} to {:g}", kMinRate, kMaxRate));
 }
 
 void require_weight(std::string_view key, double value) {
-  require(value >= 0 && value <= kMostRate, key, value, fmt::format("a number from 0 to {:g}", kMostRate));
+  require(value >= 0 && value <= kMaxRate, key, value, fmt::format("a number from 0 to {:g}", kMaxRate));
 }
 
 /// One value of a checkpoint's configuration.
@@ -252,28 +252,24 @@ nlohmann::json recipe_json(const TrainConfig& config) {
 
 bool distils(const TrainConfig& config) { return config.alpha_distill > 0 || config.alpha_features > 0; }
 
-std::string option_name(std::string_view key) {
-  std::string name = "--" + std::string(key);
-  std::replace(name.begin(), name.end(), '_', '-');
-  return name;
-}
+std::string setting_name(std::string_view key) { return fmt::format("`{}`", key); }
 
 void check_train_config(const TrainConfig& config) {
   require_given(config.data, "data", "the image folder");
   require_given(config.output, "output", "a folder for the results");
-  require(!config.resume || !config.overwrite, "overwrite", "true", "either it or --resume");
+  require(!config.resume || !config.overwrite, "overwrite", "true", "either it or " + setting_name("resume"));
   if (!config.arch.is_dynamic()) {
-    throw ConfigError(
-        "granularity",
-        "--granularity is missing or static; expected S per stage, for example 4-4-2-1, or auto");
+    throw ConfigError("granularity",
+                      setting_name("granularity") +
+                          " is missing or static; expected S per stage, for example 4-4-2-1, or auto");
   }
   require(config.hardware.empty() || config.arch.granularity == kAutoGranularity, "hardware", config.hardware,
-          "it only with --granularity auto");
+          fmt::format("it only with {} auto", setting_name("granularity")));
   require(config.max_pixels >= 1, "max_pixels", config.max_pixels, "at least 1");
-  require(config.size >= kLeastTrainingSize && config.size <= kMostTrainingSize, "size", config.size,
-          fmt::format("{} to {} px", kLeastTrainingSize, kMostTrainingSize));
-  require(config.resize == 0 || (config.resize >= config.size && config.resize <= kMostTrainingResize),
-          "resize", config.resize, fmt::format("0 or --size to {} px", kMostTrainingResize));
+  require(config.size >= kMinTrainingSize && config.size <= kMaxTrainingSize, "size", config.size,
+          fmt::format("{} to {} px", kMinTrainingSize, kMaxTrainingSize));
+  require(config.resize == 0 || (config.resize >= config.size && config.resize <= kMaxTrainingResize),
+          "resize", config.resize, fmt::format("0 or {} to {} px", setting_name("size"), kMaxTrainingResize));
   require(config.target > 0 && config.target <= 1, "target", config.target, "a MAC ratio in (0, 1]");
   require(config.val_fraction > 0 && config.val_fraction < 1, "val_fraction", config.val_fraction,
           "a share between 0 and 1");
@@ -300,18 +296,18 @@ void check_train_config(const TrainConfig& config) {
                                    {"noise_end", config.noise_end}})
     require(share >= 0 && share <= 1, key, share, "a number in [0, 1]");
   require(!config.hold_budget || config.standardise_maskers, "hold_budget", "true",
-          "it only with --standardise-maskers");
+          "it only with " + setting_name("standardise_maskers"));
   require(config.norm_images >= 0, "norm_images", config.norm_images, "0 or more");
   require(config.fit_images >= 0, "fit_images", config.fit_images, "0 or more");
   require(config.fit_images == 0 || config.standardise_maskers, "fit_images", config.fit_images,
-          "it only with --standardise-maskers");
+          "it only with " + setting_name("standardise_maskers"));
   require(config.momentum > 0 && config.momentum < 1, "momentum", config.momentum,
           "a number between 0 and 1");
   require(config.label_smoothing >= 0 && config.label_smoothing < 1, "label_smoothing",
           config.label_smoothing, "a number in [0, 1)");
-  constexpr float kMostBias = 1e4f;
-  require(std::abs(config.masker_bias) <= kMostBias, "masker_bias", config.masker_bias,
-          fmt::format("a number from {0:g} to {1:g}", -kMostBias, kMostBias));
+  constexpr float kMaxBias = 1e4f;
+  require(std::abs(config.masker_bias) <= kMaxBias, "masker_bias", config.masker_bias,
+          fmt::format("a number from {0:g} to {1:g}", -kMaxBias, kMaxBias));
   require(config.crop_min_scale > 0 && config.crop_min_scale <= 1, "crop_min_scale", config.crop_min_scale,
           "an area share in (0, 1]");
 }

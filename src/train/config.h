@@ -89,10 +89,10 @@ bool distils(const TrainConfig& config);
 /// Those that decide the result: without paths of this machine, `threads`, `resume` and `overwrite`.
 nlohmann::json recipe_json(const TrainConfig& config);
 
-/// The option of `lasnet train` that sets a key: "--masker-lr-multiplier" of "masker_lr_multiplier".
-std::string option_name(std::string_view key);
+/// How messages name the setting of a key: "`lr`". A program that sets it by an option can put that in place.
+std::string setting_name(std::string_view key);
 
-/// A value that makes no sense, named by its option.
+/// A value that makes no sense, named by its setting.
 class ConfigError : public Error {
  public:
   ConfigError(std::string_view key, const std::string& message) : Error(message), key_(key) {}

@@ -10,6 +10,7 @@
 #include "base/fail.h"
 #include "base/names.h"
 #include "base/random.h"
+#include "train/config.h"
 
 namespace lasnet {
 namespace {
@@ -145,7 +146,7 @@ Image ImageSource::read(size_t index) const try {
   return prepare_(load_image(items_[index].path, decode_));
 } catch (const Error& error) {
   if (skip_unreadable_) throw;
-  fail("{}; --skip-unreadable leaves such images out", error.what());
+  fail("{}; {} leaves such images out", error.what(), setting_name("skip_unreadable"));
 }
 
 }  // namespace lasnet

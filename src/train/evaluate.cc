@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/chance.h"
 #include "base/fail.h"
+#include "base/statistics.h"
 #include "lasnet/engine.h"
 #include "train/config.h"
 #include "train/losses.h"
@@ -20,18 +20,6 @@ constexpr double kCollapsedRate = 0.01;
 constexpr double kSaturatedRate = 0.99;
 constexpr double kConstantStd = 0.01;
 constexpr int kDivergedOverGuessing = 100;
-
-double mean_of(const std::vector<double>& values) {
-  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
-}
-
-/// Of the population.
-double deviation_of(const std::vector<double>& values) {
-  const double mean = mean_of(values);
-  double squares = 0;
-  for (double value : values) squares += (value - mean) * (value - mean);
-  return std::sqrt(squares / static_cast<double>(values.size()));
-}
 
 /// How many labels are among the k largest logits.
 int64_t hits(const torch::Tensor& logits, const torch::Tensor& labels, int64_t k) {
@@ -70,8 +58,8 @@ Evaluation figures_of(const Totals& totals) {
   figures.top1 = static_cast<double>(totals.top1) / n;
   figures.top5 = static_cast<double>(totals.top5) / n;
   figures.loss = totals.loss / n;
-  figures.macs_ratio = mean_of(totals.ratios);
-  figures.macs_ratio_std = deviation_of(totals.ratios);
+  figures.macs_ratio = mean(totals.ratios);
+  figures.macs_ratio_std = deviation(totals.ratios);
   figures.images = totals.images;
   return figures;
 }
@@ -97,8 +85,8 @@ std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& 
     if (block.is_dynamic()) detail.masks.blocks.push_back(block.name);
   }
   for (const std::vector<double>& rates : totals.rates) {
-    detail.masks.mean.push_back(mean_of(rates));
-    detail.masks.std.push_back(deviation_of(rates));
+    detail.masks.mean.push_back(mean(rates));
+    detail.masks.std.push_back(deviation(rates));
   }
   detail.figures.rates = detail.masks.mean;
   return detail;
@@ -124,8 +112,8 @@ std::string chance_warning(const Evaluation& evaluation, size_t classes, const P
       "standard "
       "deviation {:g} ({} and {}: imagenet, raw, inception or numbers)?",
       100 * evaluation.top1, evaluation.images, 100 / static_cast<double>(classes),
-      fmt::join(preprocessing.mean, ","), fmt::join(preprocessing.std, ","), option_name("mean"),
-      option_name("std"));
+      fmt::join(preprocessing.mean, ","), fmt::join(preprocessing.std, ","), setting_name("mean"),
+      setting_name("std"));
 }
 
 std::optional<std::string> divergence_warning(double loss, size_t classes, const std::string& learning_rate) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/fail.h"
+#include "base/math.h"
 #include "train/autocast.h"
 #include "train/masking.h"
 #include "train/torch_tensor.h"
@@ -230,7 +231,7 @@ BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const M
         torch::batch_norm(seen, /*weight=*/{}, /*bias=*/{}, block.masker_mean, block.masker_variance,
                           training, norm_momentum_, kNormEpsilon, torch::globalContext().userEnabledCuDNN());
   masks.logit_difference = patch_logit_difference(seen, block.masker_weight, block.masker_bias);
-  MapSize map{(x.size(2) + spec.stride - 1) / spec.stride, (x.size(3) + spec.stride - 1) / spec.stride};
+  MapSize map{ceil_div(x.size(2), spec.stride), ceil_div(x.size(3), spec.stride)};
   if (policy.forced != nullptr && policy.forced->contains(spec.name)) {
     masks.mask = forced_mask(policy.forced->at(spec.name), spec.name, x.size(0), map);
     return masks;

@@ -13,9 +13,9 @@
 namespace lasnet {
 namespace {
 
-constexpr int64_t kMostPatches = 16384;  ///< of a block
-constexpr int kDirections = 4;           ///< of the logits, per image
-constexpr double kRidge = 0.03;          ///< of the samples, on a diagonal of ones
+constexpr int64_t kMaxPatches = 16384;  ///< of a block
+constexpr int kDirections = 4;          ///< of the logits, per image
+constexpr double kRidge = 0.03;         ///< of the samples, on a diagonal of ones
 /// Of the fitted logits: their standard deviation, and in such deviations how far below the mean the
 /// threshold is.
 constexpr double kLogitDeviation = 5, kThreshold = 2;
@@ -58,7 +58,7 @@ torch::Tensor some_of(int64_t count, Random& random) {
   std::vector<int64_t> order(static_cast<size_t>(count));
   std::iota(order.begin(), order.end(), int64_t{0});
   random.shuffle(order);
-  order.resize(static_cast<size_t>(std::min(count, kMostPatches)));
+  order.resize(static_cast<size_t>(std::min(count, kMaxPatches)));
   return torch::tensor(order);
 }
 

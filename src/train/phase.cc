@@ -88,7 +88,7 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
   auto value = total.item<double>();
   if (!std::isfinite(value)) {
     fail("{}: the loss is not finite at step {}; lower {}", settings_.name, global_step,
-         learning_rate_option());
+         learning_rate_setting());
   }
   total.backward();
   optimizer_.step(learning_rate(global_step));
@@ -211,7 +211,7 @@ bool Phase::evaluate_epoch(RunState& state) {
                  .empty_blocks = constant.empty,
                  .full_blocks = constant.full,
                  .warnings = {}};
-  auto diverged = divergence_warning(info.validation.loss, data_.classes().size(), learning_rate_option());
+  auto diverged = divergence_warning(info.validation.loss, data_.classes().size(), learning_rate_setting());
   if (diverged) info.warnings.push_back(*diverged);
   state.results[settings_.name] = detail->figures;
   state.history.push_back(info);
@@ -234,8 +234,8 @@ double Phase::learning_rate(int64_t global_step) const {
   return cosine_lr(settings_.lr, global_step, steps_, warmup);
 }
 
-std::string Phase::learning_rate_option() const {
-  return option_name(settings_.name == kPretrain ? "pretrain_lr" : "lr");
+std::string Phase::learning_rate_setting() const {
+  return setting_name(settings_.name == kPretrain ? "pretrain_lr" : "lr");
 }
 
 double Phase::gumbel_temperature(int64_t global_step) const {

@@ -66,7 +66,7 @@ class Phase {
   double ramp(int64_t global_step) const;
   double target_at(int64_t global_step) const;
   double learning_rate(int64_t global_step) const;
-  std::string learning_rate_option() const;
+  std::string learning_rate_setting() const;
   double gumbel_temperature(int64_t global_step) const;
   bool should_stop() const;
   void report_step(const RunState& state, const std::string& phase, int64_t step, int64_t steps) const;

@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::array kLevels = {1.0, 0.75, 0.5, 0.25, 0.0};
 /// Rates that are allocated at the least, so that a block stays one that can learn.
-constexpr double kLeastRate = 0.1;
+constexpr double kMinRate = 0.1;
 constexpr double kTemperature = 4;
 /// Far beyond any logit: all patches, or none.
 constexpr double kFar = 1e3;
@@ -132,7 +132,7 @@ std::vector<double> give_up(const LevelTable& damages, const LevelTable& shares,
     ratio -= saved;
     level[best] = to;
   }
-  for (double& rate : rates) rate = std::max(rate, kLeastRate);
+  for (double& rate : rates) rate = std::max(rate, kMinRate);
   return rates;
 }
 

@@ -37,7 +37,7 @@ void check_same_file(const FoundCheckpoint& found, const char* key, const std::s
   fail(
       "{}: the run was started with {} {} (SHA-256 {:.12}), now it is {} ({:.12}); a run can only be resumed "
       "unchanged",
-      found.path, option_name(key), named(before), named(digest_before), named(now), named(digest_now));
+      found.path, setting_name(key), named(before), named(digest_before), named(now), named(digest_now));
 }
 
 }  // namespace
@@ -63,7 +63,7 @@ std::optional<FoundCheckpoint> RunFiles::find_checkpoint() const {
   } catch (const Error& error) {
     if (!is_sound(previous_checkpoint())) {
       fail("{}; there is no sound checkpoint before it: start anew with {}", error.what(),
-           option_name("overwrite"));
+           setting_name("overwrite"));
     }
     problem = error.what();
   }
@@ -98,7 +98,7 @@ void check_same_settings(const FoundCheckpoint& found, const TrainConfig& config
     // Given or not: check_same_data compares what they come to.
     if (key == "mean" || key == "std" || before.at(key) == value) continue;
     fail("{}: the run was started with {} {}, now it is {}; a run can only be resumed unchanged", found.path,
-         option_name(key), to_text(before.at(key)), to_text(value));
+         setting_name(key), to_text(before.at(key)), to_text(value));
   }
 }
 

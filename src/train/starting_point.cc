@@ -24,8 +24,8 @@ std::vector<std::string> class_names_of(const WeightFile& file, const ArchConfig
   const Model described = parse_metadata(*metadata, file.origin());
   const ArchConfig& arch = described.spec.arch;
   if (arch.name != wanted.name || arch.width != wanted.width || arch.stem != wanted.stem) {
-    fail("{}: its network is {}, the one to train {}; give the --arch, --width and --stem of the file",
-         file.origin(), describe(arch), describe(wanted));
+    fail("{}: its network is {}, the one to train {}; give the {}, {} and {} of the file", file.origin(),
+         describe(arch), describe(wanted), setting_name("arch"), setting_name("width"), setting_name("stem"));
   }
   if (arch.dilated_stages > 0) {
     fail("{}: its network has {} dilated stages; networks with them run, but are not trained", file.origin(),
@@ -50,7 +50,7 @@ StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::strin
   const auto file = open_weight_file(init, state_dict);
   if (const std::string which = describe_choice(init, file->state_dict(), file->other_state_dicts());
       !which.empty())
-    start.warning = fmt::format("{} ({} chooses)", which, option_name("state_dict"));
+    start.warning = fmt::format("{} ({} chooses)", which, setting_name("state_dict"));
   const std::vector<std::string> names = class_names_of(*file, spec.arch);
   const auto head = file->tensors().find(spec.head_name + ".weight");
   const bool same_size = head != file->tensors().end() && !head->second.shape.empty() &&
@@ -66,7 +66,7 @@ StartingPoint starting_point(const ModelSpec& spec, const std::vector<std::strin
     start.note = fmt::format(
         "{}: its classes are others than the {} of the data: a fresh head is fitted first, and then trained "
         "with the static network for as long as {} says",
-        init, classes.size(), option_name("pretrain_epochs"));
+        init, classes.size(), setting_name("pretrain_epochs"));
   }
   return start;
 }
@@ -82,7 +82,7 @@ StoredMaskers stored_maskers(const ModelSpec& spec, const std::string& init, con
     if (stored == file->tensors().end()) return {};
     if (stored->second.shape != tensor.shape) {
       fail("{}: {}: expected shape {}, got {}; {} leaves the maskers of the file out", init, tensor.name,
-           to_string(tensor.shape), to_string(stored->second.shape), option_name("fresh_maskers"));
+           to_string(tensor.shape), to_string(stored->second.shape), setting_name("fresh_maskers"));
     }
     Tensor values = file->read(tensor.name);
     if (tensor.name.ends_with(".weight"))

@@ -17,7 +17,7 @@ namespace lasnet {
 /// then chooses S per stage for TrainConfig::hardware at the MAC ratio TrainConfig::target.
 inline const std::vector<int> kAutoGranularity = {0};
 
-inline constexpr int kLeastTrainingSize = 32, kMostTrainingSize = 3584, kMostTrainingResize = 4096;
+inline constexpr int kMinTrainingSize = 32, kMaxTrainingSize = 3584, kMaxTrainingResize = 4096;
 
 /// In what a step computes. `bf16` is mixed precision: convolutions are in bfloat16, while maskers, losses
 /// and updates stay float32. It is twice as fast on processors that multiply bfloat16. `fastest` ("auto" in

@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "base/fail.h"
+#include "base/math.h"
 #include "base/random.h"
 #include "lasnet/model.h"
 #include "train/augment.h"
@@ -60,7 +61,7 @@ void TrainData::tell_notes() const {
 
 int64_t TrainData::steps_per_epoch() const { return std::max<int64_t>(train_->size() / config_.batch, 1); }
 
-int64_t TrainData::val_batches() const { return (val_->size() + config_.batch - 1) / config_.batch; }
+int64_t TrainData::val_batches() const { return ceil_div(val_->size(), config_.batch); }
 
 BatchStream TrainData::training(const std::string& stream, int epoch, int64_t first_step) const {
   tell_notes();
@@ -101,7 +102,7 @@ BatchStream TrainData::training_as_deployed(int64_t images) const {
   std::iota(order.begin(), order.end(), int64_t{0});
   Random(config_.seed, "order/deployed").shuffle(order);
   order.resize(static_cast<size_t>(std::min(images, train_->size())));
-  const int64_t batches = (static_cast<int64_t>(order.size()) + config_.batch - 1) / config_.batch;
+  const int64_t batches = ceil_div(static_cast<int64_t>(order.size()), config_.batch);
   auto make = [this, order = std::move(order)](int64_t index) { return deployed_batch(order, index); };
   return {make, 0, batches, threads_ + 1};
 }

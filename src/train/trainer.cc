@@ -54,8 +54,8 @@ void check_batch(const TrainConfig& config, const ModelSpec& spec, int64_t image
   NetworkGeometry geometry = network_geometry(spec, {config.size, config.size});
   int64_t batch = std::min<int64_t>(config.batch, images);
   if (batch * geometry.blocks.back().output.pixels() < 2) {
-    fail("a batch of {} at {} px leaves BatchNorm one value per channel; raise --batch or --size", batch,
-         config.size);
+    fail("a batch of {} at {} px leaves BatchNorm one value per channel; raise {} or {}", batch, config.size,
+         setting_name("batch"), setting_name("size"));
   }
 }
 
@@ -66,16 +66,13 @@ void check_nothing_is_lost(const TrainConfig& config, const RunFiles& files) {
   const std::optional<FoundCheckpoint> found = files.find_checkpoint();
   if (found && found->checkpoint.state.phase != kDone) {
     fail(
-        "{}: the checkpoint of an unfinished run; give --resume to go on, --overwrite to start anew, or "
-        "another folder (-o)",
-        found->path);
+        "{}: the checkpoint of an unfinished run; give {} to go on, {} to start anew, or another folder ({})",
+        found->path, setting_name("resume"), setting_name("overwrite"), setting_name("output"));
   }
   for (const std::string& model : {files.dynamic_model(), files.control_model(), files.static_model()}) {
     if (!std::filesystem::exists(model)) continue;
-    fail(
-        "{}: the model of a finished run; give another folder (-o), --overwrite to replace it, or --resume "
-        "for its figures",
-        model);
+    fail("{}: the model of a finished run; give another folder ({}), {} to replace it, or {} for its figures",
+         model, setting_name("output"), setting_name("overwrite"), setting_name("resume"));
   }
 }
 
@@ -192,6 +189,7 @@ Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::option
       static_spec_(spec_for(config.arch, false, data_.classes().size())),
       dynamic_spec_(spec_for(config.arch, true, data_.classes().size())) {
   check_batch(config_, static_spec_, data_.train_images());
+  warn(unreachable_target(config_, dynamic_spec_));
   file_list_ = found ? found->checkpoint.file_list : digest_of(data_.files());
   take_maskers();
   load_teacher();
@@ -246,19 +244,19 @@ void Trainer::take_maskers() {
   }
   if (config_.masker_bias != 0) {
     fail("{}: its maskers are trained and have a bias of their own; give {} to start with {} {:g}",
-         config_.init, option_name("fresh_maskers"), option_name("masker_bias"), config_.masker_bias);
+         config_.init, setting_name("fresh_maskers"), setting_name("masker_bias"), config_.masker_bias);
   }
   maskers_ = std::move(stored);
   const bool same = maskers_.granularity.empty() || maskers_.granularity == config_.arch.granularity;
   message(fmt::format(
       "{}: its maskers are kept{}; {} starts with fresh ones", config_.init,
       same ? "" : ", though they were trained for S = " + granularity_to_string(maskers_.granularity),
-      option_name("fresh_maskers")));
+      setting_name("fresh_maskers")));
   if (config_.teacher.empty() && distils(config_)) {
     message(fmt::format(
         "{}: its weights without masks are the teacher; the static network that they came from is a "
         "better one ({})",
-        config_.init, option_name("teacher")));
+        config_.init, setting_name("teacher")));
   }
 }
 
@@ -284,7 +282,7 @@ void Trainer::load_teacher() {
         "and {:g}; "
         "make the teacher a model file with these, or train with its own ({}, {})",
         config_.teacher, fmt::join(theirs.mean, ","), fmt::join(theirs.std, ","), fmt::join(ours.mean, ","),
-        fmt::join(ours.std, ","), option_name("mean"), option_name("std"));
+        fmt::join(ours.std, ","), setting_name("mean"), setting_name("std"));
   }
   if (theirs.crop > 0 && theirs.crop != ours.crop) {
     warn(fmt::format("{}: the teacher was trained on {} px and sees {} px here", config_.teacher, theirs.crop,
@@ -605,7 +603,7 @@ TrainConfig with_precision(TrainConfig config) {
     config.precision = trains_faster_in_bf16() ? TrainPrecision::bf16 : TrainPrecision::fp32;
   if (config.precision == TrainPrecision::bf16 && !computes_bf16())
     fail("{} bf16: this processor has no AVX-512, which libtorch needs for it; give fp32, or auto",
-         option_name("precision"));
+         setting_name("precision"));
   return config;
 }
 
@@ -631,7 +629,8 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   check_train_config(config);
   const RunFiles files(config.output);
   files.prepare();
-  const FolderLock lock(config.output, "another training run writes here; wait for it, or give another -o");
+  const FolderLock lock(config.output, "another training run writes here; wait for it, or give another " +
+                                           setting_name("output"));
   check_nothing_is_lost(config, files);
   files.remove_half_written();
   const TrainConfig chosen = with_precision(with_granularity(config, observer));
@@ -656,7 +655,8 @@ TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
   } catch (const c10::Error& error) {
     const std::string reason = error.what_without_backtrace();
     if (reason.find("allocate memory") != std::string::npos)
-      fail("training: out of memory; lower --batch ({}) or --size ({} px)", config.batch, config.size);
+      fail("training: out of memory; lower {} ({}) or {} ({} px)", setting_name("batch"), config.batch,
+           setting_name("size"), config.size);
     fail("training: libtorch: {}", reason);
   }
 }

@@ -124,7 +124,7 @@ TEST_F(ForwardTest, WritesTheLibrarysMaps) {
   expect_near(load_npy_f32(folder_.path("y.npy")), library.logits);
 
   const auto some = run_program({"forward", model_, "--input", folder_.path("x.npy"), "--features",
-                                 folder_.path("some"), "--maps", "layer4,layer2", "--map-layout", "nhwc"});
+                                 folder_.path("some"), "--maps", "layer4, layer2", "--map-layout", "nhwc"});
   ASSERT_EQ(some.exit_code, 0) << some.err;
   EXPECT_THAT(some.err, HasSubstr("maps of layer2, layer4"));
   options = {.features = {"layer2", "layer4"}, .feature_layout = MapLayout::nhwc};

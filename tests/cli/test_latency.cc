@@ -488,6 +488,24 @@ TEST_F(SearchTest, TheChoiceEndsInTheCommandThatTrainsIt) {
                     Not(HasSubstr("--arch"))));
 }
 
+/// Maskers of a file are kept by training, unless it is told not to.
+TEST_F(SearchTest, MaskersOfAnotherGranularityAreLeftOut) {
+  const auto train_for = [&](const std::string& candidates) {
+    return report_of({"search", save_tiny_model(), "--hardware", "v100", "--size", "224", "--candidates",
+                      candidates, "--whole-maps"})
+        .at("train")
+        .get<std::string>();
+  };
+  EXPECT_THAT(train_for("8, 14"), HasSubstr(" --fresh-maskers -o OUT"));
+  const Model fourteen = tiny_model({14, 14, 14, 14});
+  save_model(fourteen, folder_.path("14.safetensors"));
+  EXPECT_THAT(report_of({"search", folder_.path("14.safetensors"), "--hardware", "v100", "--size", "224",
+                         "--candidates", "14", "--whole-maps"})
+                  .at("train")
+                  .get<std::string>(),
+              Not(HasSubstr("--fresh-maskers")));
+}
+
 TEST_F(SearchTest, ATooSmallBudgetIsRefusedWithTheLeastThatWouldDo) {
   const auto refused = run_program(search({"--budget-ms", "0.001"}));
   EXPECT_EQ(refused.exit_code, 1);

@@ -190,6 +190,12 @@ TEST_F(TuneTest, BudgetsChooseAPoint) {
   EXPECT_NEAR(thresholds({"--macs", "1"}), -0.04, 1e-6);
   EXPECT_NEAR(thresholds({"--budget-ms", "1e6", "--hardware", "tx2"}), -0.04, 1e-6);
   EXPECT_NEAR(thresholds({"--budget-ms", "1e6"}), -0.04, 1e-6);
+  const auto of_run =
+      report_of({"run", tuned, photo, "--repeat", "1", "--macs", "0.4"}).at("operating_point");
+  EXPECT_NEAR(of_run.at("macs_ratio").get<double>(), 0.4, 1e-6);
+  EXPECT_NEAR(of_run.at("top1").get<double>(), 0.4, 1e-6);
+  EXPECT_EQ(report_of({"eval", tuned, data_, "--macs", "0.4"}).at("operating_point"), of_run);
+  EXPECT_FALSE(report_of({"eval", tuned, data_, "--threshold", "1"}).contains("operating_point"));
   const auto scalar =
       run_program({"run", tuned, photo, "--repeat", "1", "--isa", "scalar", "--budget-ms", "1e6"});
   EXPECT_THAT(scalar.err, HasSubstr("on cpu-scalar")) << "not on the kernels that are not asked for";
@@ -235,8 +241,37 @@ TEST_F(TuneTest, ConvertKeepsThePointsOfTheSameNetwork) {
   const std::string tuned = save_tuned_model();
   ASSERT_EQ(run_program({"convert", tuned, out_, "--dtype", "fp16"}).exit_code, 0);
   EXPECT_EQ(load_model(out_).operating_points, load_model(tuned).operating_points);
-  ASSERT_EQ(run_program({"convert", tuned, out_, "--granularity", "2-2-2-1"}).exit_code, 0);
+  const auto dropped = run_program({"convert", tuned, out_, "--granularity", "2-2-2-1"});
+  ASSERT_EQ(dropped.exit_code, 0);
+  EXPECT_THAT(dropped.err, AllOf(HasSubstr("its 3 operating points are left out"), HasSubstr("lasnet tune")));
   EXPECT_TRUE(load_model(out_).operating_points.empty());
+  EXPECT_EQ(run_program({"convert", model_, out_, "--dtype", "fp16"}).err, "");
+}
+
+TEST_F(TuneTest, PredictionsOfAPointHaveItsRates) {
+  const std::string tuned = save_tuned_model();
+  const auto predict = [&](const std::vector<std::string>& more) {
+    return report_of(with({"predict", tuned, "--hardware", "tx2"}, more));
+  };
+  const auto point = predict({"--macs", "0.5"}), rate = predict({"--rate", "0.5"});
+  EXPECT_NEAR(point.at("dynamic_ms").get<double>(), rate.at("dynamic_ms").get<double>(), 1e-9);
+  EXPECT_NEAR(point.at("operating_point").at("macs_ratio").get<double>(), 0.5, 1e-6);
+  EXPECT_TRUE(point.at("rate").is_null());
+  EXPECT_FALSE(rate.contains("operating_point"));
+  EXPECT_THAT(run_program({"predict", tuned, "--hardware", "tx2", "--macs", "0.5"}).out,
+              HasSubstr("operating point of 50.0 % of the MACs"));
+  EXPECT_THAT(run_program({"predict", model_, "--macs", "0.5"}).err, HasSubstr("has no operating points"));
+  EXPECT_EQ(run_program({"predict", tuned, "--macs", "0.5", "--rate", "0.5"}).exit_code, 2);
+}
+
+TEST_F(TuneTest, ThresholdsThatAreTheSameEverywhereAreNotShown) {
+  const std::string tuned = save_tuned_model();
+  EXPECT_THAT(run_program({"inspect", tuned}).out, HasSubstr("thresholds"));
+  Model model = load_model(tuned);
+  for (OperatingPoint& point : model.operating_points) point.thresholds.assign(8, 0);
+  save_model(model, tuned);
+  EXPECT_THAT(run_program({"inspect", tuned}).out,
+              AllOf(HasSubstr("operating points"), Not(HasSubstr("thresholds"))));
 }
 
 TEST_F(TuneTest, ASweepMeasuresEveryPointAndTheStaticNetwork) {
@@ -245,6 +280,7 @@ TEST_F(TuneTest, ASweepMeasuresEveryPointAndTheStaticNetwork) {
   const auto& points = report.at("points");
   ASSERT_EQ(points.size(), 4u);
   EXPECT_EQ(report.at("images"), 12);
+  EXPECT_EQ(report.at("repeats"), 3);
   for (size_t i = 0; i < 3; ++i) {
     const auto alone =
         report_of({"eval", tuned, data_, "--macs", fmt::format("{}", 0.3 + 0.2 * static_cast<double>(i))});
@@ -261,8 +297,8 @@ TEST_F(TuneTest, ASweepMeasuresEveryPointAndTheStaticNetwork) {
   EXPECT_EQ(line, "masks,macs_ratio,top1,top5,ms_per_image");
   EXPECT_EQ(std::count(std::istreambuf_iterator<char>(csv), {}, '\n'), 4);
   EXPECT_GT(fs::file_size(sweep + "/tuned.svg"), 1000u);
-  EXPECT_THAT(run_program({"eval", tuned, data_, "--sweep", sweep}).out,
-              AllOf(HasSubstr("without masks"), HasSubstr("tuned.csv")));
+  EXPECT_THAT(run_program({"eval", tuned, data_, "--sweep", sweep, "--repeat", "2"}).out,
+              AllOf(HasSubstr("without masks"), HasSubstr("medians of 2 runs"), HasSubstr("tuned.csv")));
 
   const auto bad = run_program({"eval", tuned, data_, "--sweep", sweep, "--macs", "0.5"});
   EXPECT_EQ(bad.exit_code, 2);

@@ -169,7 +169,7 @@ TEST_P(CudaConv, FittedTilesOfEveryHeightGiveTheSameBits) {
     ConvCase c{3, 1, 24, 40, size, 1, 1.0};
     CudaConvWork work{
         .pixels = static_cast<double>(size.height * size.width), .channels = c.out, .precision = GetParam()};
-    heights.insert(fitted_to(cuda_tile(CudaTileShape::fitted, GetParam()), work).pixels);
+    heights.insert(adapted_to(cuda_tile(CudaTileShape::fitted, GetParam()), work).pixels);
     EXPECT_EQ(check_conv(c, GetParam(), CudaTileShape::fitted, Epilogue::bias_add_relu),
               check_conv(c, GetParam(), CudaTileShape::small, Epilogue::bias_add_relu));
   }
@@ -211,7 +211,7 @@ TEST_P(CudaConvOnHopper, IsTheSameInEveryHeight) {
       CudaConvWork work{.pixels = static_cast<double>(size.height * size.width),
                         .channels = c.out,
                         .precision = GetParam()};
-      heights.insert(fitted_to(cuda_tile(shape, GetParam()), work).pixels);
+      heights.insert(adapted_to(cuda_tile(shape, GetParam()), work).pixels);
       // By warps sums have their own order.
       EXPECT_EQ(check_conv(c, GetParam(), shape, Epilogue::bias_add_relu),
                 check_conv(c, GetParam(), CudaTileShape::small, Epilogue::bias_add_relu));

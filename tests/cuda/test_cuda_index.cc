@@ -131,14 +131,14 @@ CudaConvWork work_of(double pixels, int in, int out, int kernel, Precision preci
 }
 
 TEST(CudaLists, DivisorsAreExact) {
-  constexpr int kMost = std::numeric_limits<int>::max();
+  constexpr int kMax = std::numeric_limits<int>::max();
   for (int d :
-       {1, 2, 3, 4, 5, 7, 8, 56, 57, 63, 224, 641, 1000, 4097, 32768, 65537, 1 << 30, kMost - 1, kMost}) {
+       {1, 2, 3, 4, 5, 7, 8, 56, 57, 63, 224, 641, 1000, 4097, 32768, 65537, 1 << 30, kMax - 1, kMax}) {
     const Divisor divisor = d;
     EXPECT_EQ(divisor, d);
-    for (int64_t multiple : {int64_t{0}, int64_t{d}, int64_t{2} * d, int64_t{kMost / 2} / d * d,
-                             int64_t{kMost} / d * d, int64_t{kMost}}) {
-      for (int64_t n = std::max<int64_t>(multiple - 2, 0); n <= std::min<int64_t>(multiple + 2, kMost); ++n)
+    for (int64_t multiple : {int64_t{0}, int64_t{d}, int64_t{2} * d, int64_t{kMax / 2} / d * d,
+                             int64_t{kMax} / d * d, int64_t{kMax}}) {
+      for (int64_t n = std::max<int64_t>(multiple - 2, 0); n <= std::min<int64_t>(multiple + 2, kMax); ++n)
         ASSERT_EQ(static_cast<int>(n) / divisor, n / d) << n << " / " << d;
     }
   }
@@ -239,8 +239,8 @@ TEST(CudaTiles, HopperOnesAreTakenWhereTheyAreFasterAndRun) {
   EXPECT_EQ(accumulation_order(work, work.pixels), AccumulationOrder::warpgroup);
   work.order = AccumulationOrder::warpgroup;
   EXPECT_EQ(choose_cuda_tile(work).shape, CudaTileShape::hopper_wide);
-  EXPECT_EQ(fitted_to(choose_cuda_tile(work), work).pixels, 96);  // two rounds, as few as of 160
-  work.channels = 384;                                            // not whole tiles of 256
+  EXPECT_EQ(adapted_to(choose_cuda_tile(work), work).pixels, 96);  // two rounds, as few as of 160
+  work.channels = 384;                                             // not whole tiles of 256
   EXPECT_EQ(choose_cuda_tile(work).shape, CudaTileShape::hopper);
 }
 

@@ -9,6 +9,7 @@
 #include "backends/cuda/kernels/pack.h"
 #include "backends/reference/kernels.h"
 #include "kernel_operands.h"
+#include "mask/tap_offsets.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -157,7 +158,7 @@ TEST(CudaUnfused, GatheredPatchesHoldTheWindows) {
       Map map(random_tensor({2, 13, 10, 16}, random), precision);
       std::vector<uint8_t> patches(2 * g.patches());
       for (uint8_t& patch : patches) patch = random.uniform() < 0.5;
-      int side = gather_side(g);
+      int side = halo_side(g.granularity, g.dilation_stride);
       DeviceBuffer buffer(int64_t{2} * g.patches() * side * side * map.pitch * element_bytes(precision),
                           "a test");
       Lists lists(g, patches);

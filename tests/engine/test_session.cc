@@ -224,6 +224,15 @@ TEST_P(EveryIsa, ThresholdsDecideAsTheMasksOfTheirDifferences) {
   }
 }
 
+TEST_P(EveryIsa, ThresholdsDecideInDilatedStages) {
+  ArchConfig arch = narrow_arch("resnet50", "3-5-2-9");
+  arch.dilated_stages = 2;
+  Session session(test::random_model(arch, 31), {.isa = GetParam(), .threads = 2});
+  const Tensor x = test::random_input(2, {65, 96}, 32);
+  expect_thresholds_decide(session, x);
+  expect_thresholds_have_ends(session, x);
+}
+
 TEST_P(EveryIsa, ForcedInstructionSetRuns) {
   Model model = test::random_model(narrow_arch("resnet18", "4-4-2-1"), 14);
   std::vector<uint64_t> before;

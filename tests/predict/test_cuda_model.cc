@@ -62,7 +62,7 @@ TEST(CudaModel, AStaticConvolutionCostsWhatItsTileIsExpectedTo) {
       EXPECT_EQ(conv2.name, "conv2");
       EXPECT_DOUBLE_EQ(conv2.seconds, expected_seconds(tile, work, with.hardware.tiles));
       EXPECT_THAT(conv2.tile, HasSubstr(lasnet::to_string(tile.shape)));
-      const int height = fitted_to(tile, work).pixels;  // does not always divide the map's pixels
+      const int height = adapted_to(tile, work).pixels;  // does not always divide the map's pixels
       EXPECT_DOUBLE_EQ(conv2.utilisation, work.pixels / (std::ceil(work.pixels / height) * height));
     }
   }

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "lasnet/latency.h"
 #include "train/budget.h"
 
 namespace lasnet {
@@ -43,8 +44,8 @@ TEST(MaskerForecast, WarnsOfMaskersThatCannotMoveWithinTheirSteps) {
   config.masker_lr_multiplier = 0.1;
   EXPECT_GT(forecast_rate(config, schedule), 0.95);
   EXPECT_THAT(masker_forecast(config, schedule),
-              AllOf(HasSubstr("50 steps at --masker-lr-multiplier 0.1 are too few"), HasSubstr("bias of 5"),
-                    HasSubstr("target of 50 %"), HasSubstr("give --masker-lr-multiplier")));
+              AllOf(HasSubstr("50 steps at `masker_lr_multiplier` 0.1 are too few"), HasSubstr("bias of 5"),
+                    HasSubstr("target of 50 %"), HasSubstr("give `masker_lr_multiplier`")));
 }
 
 TEST(MaskerForecast, ATargetThatIsMetFromTheStartNeedsNoStep) {
@@ -53,6 +54,18 @@ TEST(MaskerForecast, ATargetThatIsMetFromTheStartNeedsNoStep) {
   MaskerTraining schedule = demo_schedule();
   schedule.steps = 1;
   EXPECT_THAT(masker_forecast(config, schedule), IsEmpty());
+}
+
+TEST(UnreachableTarget, IsBelowWhatNoMaskSaves) {
+  const ModelSpec spec = make_spec({.name = "resnet50", .granularity = {4, 4, 2, 1}});
+  TrainConfig config;
+  config.size = 224;
+  const double least = expected_macs_ratio(spec, {224, 224}, 0);
+  config.target = least;
+  EXPECT_THAT(unreachable_target(config, spec), IsEmpty());
+  config.target = 0.99 * least;
+  EXPECT_THAT(unreachable_target(config, spec),
+              AllOf(HasSubstr("`target` 0.1"), HasSubstr("cannot be met"), HasSubstr("at 224 px")));
 }
 
 TEST(MaskerForecast, MoreStepsAndLargerFeaturesMoveMaskersFurther) {
@@ -74,7 +87,7 @@ TEST(MaskerForecast, TheMultiplierThatItNamesWouldDo) {
   TrainConfig config = demo_config();
   config.masker_lr_multiplier = 0.1;
   const std::string text = masker_forecast(config, schedule);
-  const std::string before = "give --masker-lr-multiplier ";
+  const std::string before = "give `masker_lr_multiplier` ";
   ASSERT_THAT(text, HasSubstr(before));
   config.masker_lr_multiplier = std::stod(text.substr(text.find(before) + before.size()));
   EXPECT_THAT(masker_forecast(config, schedule), IsEmpty());
@@ -87,23 +100,23 @@ TEST(BudgetAdvice, IsSilentWhereTheTargetIsMet) {
 }
 
 TEST(BudgetAdvice, PointsOneWay) {
-  const auto lowers = AnyOf(HasSubstr("lower"), HasSubstr("raise --target"));
+  const auto lowers = AnyOf(HasSubstr("lower"), HasSubstr("raise `target`"));
   const std::string unmoved = budget_advice(demo_config(), {.macs_ratio = 1, .rates = {1, 1}});
   EXPECT_THAT(unmoved,
-              AllOf(HasSubstr("every patch"), HasSubstr("raise --masker-lr-multiplier"), Not(lowers)));
+              AllOf(HasSubstr("every patch"), HasSubstr("raise `masker_lr_multiplier`"), Not(lowers)));
   // Though one block collapsed, the network as a whole computes too much.
   const std::string above = budget_advice(demo_config(), {.macs_ratio = 0.8, .rates = {0, 1}});
-  EXPECT_THAT(above, AllOf(HasSubstr("raise --lambda-flops"), Not(lowers)));
+  EXPECT_THAT(above, AllOf(HasSubstr("raise `lambda_flops`"), Not(lowers)));
   EXPECT_THAT(budget_advice(demo_config(), {.macs_ratio = 0.2, .rates = {0, 1}}),
-              AllOf(lowers, Not(HasSubstr("raise --lambda-flops"))));
+              AllOf(lowers, Not(HasSubstr("raise `lambda_flops`"))));
 }
 
 TEST(BudgetAdvice, NamesTheGradientThatIsMissing) {
   TrainConfig config = demo_config();
   const Evaluation reached{.macs_ratio = 0.8, .rates = {0.7}};
-  EXPECT_THAT(budget_advice(config, reached), Not(HasSubstr("--straight-through-dilation")));
+  EXPECT_THAT(budget_advice(config, reached), Not(HasSubstr("`straight_through_dilation`")));
   config.straight_through_dilation = false;
-  EXPECT_THAT(budget_advice(config, reached), HasSubstr("--straight-through-dilation"));
+  EXPECT_THAT(budget_advice(config, reached), HasSubstr("`straight_through_dilation`"));
 }
 
 }  // namespace

@@ -152,7 +152,7 @@ TEST(CheckpointFile, NumbersOutOfRangeAreNamed) {
   EXPECT_THAT(message_for("/state/results/pretrain/top1", nullptr), HasSubstr("top1: expected a number"));
   EXPECT_THAT(message_for("/config", 3), HasSubstr("config: expected an object, got 3"));
   EXPECT_THAT(message_for("/classes", "a"), HasSubstr("classes: expected an array"));
-  EXPECT_THAT(message_for("/version", 1), AllOf(HasSubstr("version 1"), HasSubstr("--overwrite")));
+  EXPECT_THAT(message_for("/version", 1), AllOf(HasSubstr("version 1"), HasSubstr("`overwrite`")));
 }
 
 TEST(CheckpointFile, PositionsThatTheRunDoesNotHaveAreRefused) {
@@ -200,7 +200,7 @@ TEST(RunFilesTest, ThePreviousCheckpointStandsInForADamagedOne) {
   files.save(some_checkpoint(3));
   flip_byte(files.checkpoint(), 1);
   EXPECT_ERROR(files.find_checkpoint(),
-               AllOf(HasSubstr(files.checkpoint()), HasSubstr("damaged"), HasSubstr("--overwrite")));
+               AllOf(HasSubstr(files.checkpoint()), HasSubstr("damaged"), HasSubstr("`overwrite`")));
   files.forget_position();
   EXPECT_FALSE(files.find_checkpoint());
 }

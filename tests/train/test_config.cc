@@ -155,7 +155,7 @@ TEST_P(CheckTrainConfigTest, NamesTheBadValue) {
     FAIL() << "accepted";
   } catch (const ConfigError& error) {
     EXPECT_EQ(error.key(), GetParam().key);
-    EXPECT_THAT(error.what(), testing::StartsWith(option_name(GetParam().key)));
+    EXPECT_THAT(error.what(), testing::StartsWith(setting_name(GetParam().key)));
   }
 }
 
@@ -212,10 +212,6 @@ INSTANTIATE_TEST_SUITE_P(
                     BadValue{"crop_min_scale", [](TrainConfig& c) { c.crop_min_scale = 0; }},
                     BadValue{"threads", [](TrainConfig& c) { c.threads = -1; }}),
     [](const auto& value) { return fmt::format("{}_{}", value.param.key, value.index); });
-
-TEST(CheckTrainConfig, ValuesAreNamedByTheirOptions) {
-  EXPECT_EQ(option_name("masker_lr_multiplier"), "--masker-lr-multiplier");
-}
 
 TEST(ConfigJson, IsReadBackAsItWas) {
   TrainConfig config = valid_config();

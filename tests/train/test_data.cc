@@ -130,7 +130,7 @@ TEST(ImageSource, NamesAnUnreadableImage) {
     ImageSource(
         items, [](const Image& image) { return image; }, 1 << 20, 2);
   };
-  EXPECT_THAT(message_of(open), AllOf(HasSubstr("broken.jpg"), HasSubstr("--skip-unreadable")));
+  EXPECT_THAT(message_of(open), AllOf(HasSubstr("broken.jpg"), HasSubstr("`skip_unreadable`")));
 }
 
 TEST(ImageSource, LeavesUnreadableImagesOut) {

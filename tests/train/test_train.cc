@@ -239,7 +239,7 @@ TEST_F(TrainTest, ARunIsOnlyReplacedWhereThatIsAskedFor) {
   const std::string before = read_text(out("model.safetensors"));
   config_.seed = 7;
   const auto refused =
-      AllOf(HasSubstr(out("model.safetensors") + ": the model of a finished run"), HasSubstr("--overwrite"));
+      AllOf(HasSubstr(out("model.safetensors") + ": the model of a finished run"), HasSubstr("`overwrite`"));
   EXPECT_THAT(error(), refused);
   std::filesystem::remove(out("checkpoint.safetensors"));
   EXPECT_THAT(error(), refused) << "whoever removed the checkpoint";
@@ -257,7 +257,7 @@ TEST_F(TrainTest, OverwritingForgetsWhereTheOldRunStood) {
   observer_.should_stop = [] { return true; };
   ASSERT_FALSE(train(config_, observer_).completed);
   config_.overwrite = false;
-  EXPECT_THAT(error(), AllOf(HasSubstr("unfinished"), HasSubstr("--resume"), HasSubstr("--overwrite")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("unfinished"), HasSubstr("`resume`"), HasSubstr("`overwrite`")));
   config_.resume = true;
   observer_.should_stop = {};
   EXPECT_TRUE(train(config_, observer_).completed);
@@ -271,7 +271,7 @@ TEST_F(TrainTest, ACheckpointIsOnlyContinuedAsItWasStarted) {
   EXPECT_THAT(error(), HasSubstr("unfinished")) << "without resume";
   config_.resume = true;
   config_.lr = 0.3;
-  EXPECT_THAT(error(), AllOf(HasSubstr("--lr 0.02"), HasSubstr("0.3")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("`lr` 0.02"), HasSubstr("0.3")));
   config_.lr = TrainConfig{}.lr;
   folder_.add("train", "red", 0, 17);
   EXPECT_THAT(error(), HasSubstr("other data"));
@@ -333,7 +333,7 @@ TEST_F(TrainTest, TheRecipeOfFewStepsMeetsItsBudgetAndResumesBitForBit) {
 TEST_F(TrainTest, MixedPrecisionTrains) {
   if (!computes_bf16()) {
     config_.precision = TrainPrecision::bf16;
-    EXPECT_THAT(error(), AllOf(HasSubstr("--precision bf16"), HasSubstr("fp32, or auto")));
+    EXPECT_THAT(error(), AllOf(HasSubstr("`precision` bf16"), HasSubstr("fp32, or auto")));
     GTEST_SKIP() << "this processor computes no bfloat16";
   }
   config_.precision = TrainPrecision::bf16;
@@ -394,7 +394,7 @@ TEST_F(TrainTest, RefusesAnUnknownArchitecture) {
 
 TEST_F(TrainTest, ADivergingRunSaysWhatToLower) {
   config_.pretrain_lr = config_.pretrain_weight_decay = 1e6;
-  EXPECT_THAT(error(), AllOf(HasSubstr("not finite"), HasSubstr("--pretrain-lr")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("not finite"), HasSubstr("`pretrain_lr`")));
 }
 
 TEST_F(TrainTest, ARunThatDivergesToLargeNumbersIsWarnedOf) {
@@ -402,14 +402,14 @@ TEST_F(TrainTest, ARunThatDivergesToLargeNumbersIsWarnedOf) {
   config_.alpha_distill = 0;
   train(config_, observer_);
   ASSERT_FALSE(epochs_.empty());
-  EXPECT_THAT(epochs_[0].warnings, Contains(AllOf(HasSubstr("diverged"), HasSubstr("lower --pretrain-lr"))));
+  EXPECT_THAT(epochs_[0].warnings, Contains(AllOf(HasSubstr("diverged"), HasSubstr("lower `pretrain_lr`"))));
 }
 
 TEST(DivergenceWarning, IsFarFromAnyLossOfLearning) {
-  EXPECT_FALSE(divergence_warning(20, 2, "--lr"));
-  EXPECT_TRUE(divergence_warning(70, 2, "--lr"));
-  EXPECT_FALSE(divergence_warning(600, 1000, "--lr"));
-  EXPECT_TRUE(divergence_warning(700, 1000, "--lr"));
+  EXPECT_FALSE(divergence_warning(20, 2, "`lr`"));
+  EXPECT_TRUE(divergence_warning(70, 2, "`lr`"));
+  EXPECT_FALSE(divergence_warning(600, 1000, "`lr`"));
+  EXPECT_TRUE(divergence_warning(700, 1000, "`lr`"));
 }
 
 TEST_F(TrainTest, TwoRunsDoNotWriteToOneFolder) {
@@ -533,7 +533,7 @@ TEST(ChanceWarning, IsOfAccuraciesThatGuessingHas) {
   const Preprocessing preprocessing{.mean = {0, 0, 0}, .std = {1, 1, 1}};
   EXPECT_THAT(chance_warning(guesses(0.0012, 5000), 1000, preprocessing),
               AllOf(HasSubstr("0.1 %"), HasSubstr("mean 0,0,0"), HasSubstr("deviation 1,1,1"),
-                    HasSubstr("--mean"), HasSubstr("--std")));
+                    HasSubstr("`mean`"), HasSubstr("`std`")));
   EXPECT_TRUE(chance_warning(guesses(0.02, 5000), 1000, preprocessing).empty());
   EXPECT_TRUE(chance_warning(guesses(0.9, 16), 2, preprocessing).empty());
   EXPECT_FALSE(chance_warning(guesses(0.6, 16), 2, preprocessing).empty());
@@ -577,7 +577,7 @@ TEST_F(TrainTest, AStaticNetworkThatGuessesIsWarnedOf) {
   config_.pretrain_lr = 1e-9;
   start_from_static();
   train(config_, observer_);
-  EXPECT_THAT(warnings_, Contains(AllOf(HasSubstr("guessing"), HasSubstr("--mean"))));
+  EXPECT_THAT(warnings_, Contains(AllOf(HasSubstr("guessing"), HasSubstr("`mean`"))));
 }
 
 TEST_F(TrainTest, ResumingMaySayWhatTheRunHasAnyway) {
@@ -607,7 +607,7 @@ TEST_F(TrainTest, OneOfSeveralStateDictsIsReadAndNamed) {
   config_.epochs = 1;
   train(config_, observer_);
   EXPECT_THAT(warnings_,
-              Contains(AllOf(HasSubstr("are those of 'model'"), HasSubstr("model_ema (--state-dict"))));
+              Contains(AllOf(HasSubstr("are those of 'model'"), HasSubstr("model_ema (`state_dict`"))));
   config_.state_dict = "model_ema";
   config_.overwrite = true;
   train(config_, observer_);
@@ -629,7 +629,7 @@ TEST_F(TrainTest, ATargetThatIsMissedIsForetoldAndSaid) {
   EXPECT_EQ(result.target, 0.5);
   EXPECT_GT(result.dynamic_eval.macs_ratio, 0.9);
   EXPECT_FALSE(result.target_met);
-  EXPECT_THAT(result.advice, HasSubstr("--masker-lr-multiplier"));
+  EXPECT_THAT(result.advice, HasSubstr("`masker_lr_multiplier`"));
 }
 
 TEST_F(TrainTest, ADynamicModelsMaskersGoOn) {
@@ -639,7 +639,7 @@ TEST_F(TrainTest, ADynamicModelsMaskersGoOn) {
   config_.init = dynamic;
   config_.output = folder_.path("second");
   EXPECT_THAT(error(),
-              AllOf(HasSubstr(dynamic), HasSubstr("--fresh-maskers"), HasSubstr("--masker-bias 0.5")));
+              AllOf(HasSubstr(dynamic), HasSubstr("`fresh_maskers`"), HasSubstr("`masker_bias` 0.5")));
   config_.masker_bias = 0;
   config_.lr = 1e-9;
   TrainResult result = train(config_, observer_);
@@ -698,9 +698,9 @@ TEST_F(TrainTest, AResumedRunHasTheTeacherThatItBeganWith) {
   config_.teacher = other;
   begin();
   config_.teacher.clear();
-  EXPECT_THAT(error(), AllOf(HasSubstr("--teacher " + other), HasSubstr("now it is none")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("`teacher` " + other), HasSubstr("now it is none")));
   config_.teacher = config_.init;
-  EXPECT_THAT(error(), HasSubstr("--teacher " + other));
+  EXPECT_THAT(error(), HasSubstr("`teacher` " + other));
   config_.teacher = folder_.path("moved.safetensors");
   std::filesystem::rename(other, config_.teacher);
   EXPECT_TRUE(train(config_, observer_).completed) << "the same file elsewhere";
@@ -713,12 +713,12 @@ TEST_F(TrainTest, AResumedRunStartedFromTheSameWeights) {
   begin();
   const std::string init = config_.init;
   config_.init.clear();
-  EXPECT_THAT(error(), AllOf(HasSubstr("--init " + init), HasSubstr("now it is none")));
+  EXPECT_THAT(error(), AllOf(HasSubstr("`init` " + init), HasSubstr("now it is none")));
   config_.init = init;
   Model changed = load_model(init);
   changed.weights.at("fc.bias").data[0] += 1;
   save_model(changed, init);
-  EXPECT_THAT(error(), HasSubstr("--init"));
+  EXPECT_THAT(error(), HasSubstr("`init`"));
 }
 
 TEST_F(TrainTest, APreTrainingDoesNotGoOnFromWeights) {
@@ -728,7 +728,7 @@ TEST_F(TrainTest, APreTrainingDoesNotGoOnFromWeights) {
   config_.pretrain_epochs = 3;
   begin();
   config_.init = weights;
-  EXPECT_THAT(error(), AllOf(HasSubstr("--init none"), HasSubstr(weights)));
+  EXPECT_THAT(error(), AllOf(HasSubstr("`init` none"), HasSubstr(weights)));
 }
 
 TEST_F(TrainTest, TheFolderOfARunKnowsItsConfiguration) {
@@ -789,7 +789,7 @@ TEST_F(TrainTest, ATeacherIsCheckedBeforeTheFirstStep) {
               AllOf(HasSubstr(config_.teacher), HasSubstr("class 1 is 'rot', that of the data 'red'")));
   teacher.class_names.clear();
   teacher.preprocessing.mean = {0, 0, 0};
-  EXPECT_THAT(refused(), AllOf(HasSubstr("mean 0,0,0"), HasSubstr("--mean")));
+  EXPECT_THAT(refused(), AllOf(HasSubstr("mean 0,0,0"), HasSubstr("`mean`")));
   std::ofstream(config_.teacher) << "garbage";
   EXPECT_THAT(error(), HasSubstr(config_.teacher));
   EXPECT_EQ(steps, 0);

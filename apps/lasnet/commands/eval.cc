@@ -46,6 +46,7 @@ struct EvalCommand {
   uint64_t seed = 0;
   bool skip_unreadable = false;
   int batch = 32;
+  int repeat = 3;  ///< timed runs of a sweep
   bool json = false;
 };
 
@@ -54,6 +55,10 @@ struct Setting {
   bool dense = false;
   std::vector<float> thresholds = {};
 };
+
+RunOptions run_options(const Setting& setting) {
+  return {.dense = setting.dense, .thresholds = setting.thresholds, .record_masks = false};
+}
 
 struct BlockRates {
   std::string name;
@@ -87,7 +92,6 @@ void count_hits(const Tensor& logits, const Sample* samples, Metrics& metrics) {
 }
 
 void record_trace(const Trace& trace, Metrics& metrics) {
-  metrics.seconds += trace.seconds;
   for (const double macs : trace.image_macs) {
     metrics.macs_ratios.push_back(macs / static_cast<double>(trace.static_macs));
   }
@@ -115,13 +119,12 @@ Result run_masked(Session& session, const Tensor& input, const EvalCommand& comm
   return session.run(input, options);
 }
 
-/// Runs `input`, the samples from `first` on.
-void run_batch(Session& session, const Tensor& input, const Sample* first, const EvalCommand& command,
-               const Setting& setting, Random& random, Metrics& metrics, ObjectAuc* auc) {
-  const RunOptions options{.dense = setting.dense,
-                           .thresholds = setting.thresholds,
-                           .check_finite = command.check_finite,
-                           .record_masks = auc != nullptr};
+/// Runs `input`, the samples from `first` on, and returns how long the network took.
+double run_batch(Session& session, const Tensor& input, const Sample* first, const EvalCommand& command,
+                 const Setting& setting, Random& random, Metrics& metrics, ObjectAuc* auc) {
+  RunOptions options = run_options(setting);
+  options.check_finite = command.check_finite;
+  options.record_masks = auc != nullptr;
   // The first run plans and touches its memory, which is not the network's speed.
   if (metrics.images == 0) session.run(input, options);
   const Result result = run_masked(session, input, command, options, random);
@@ -129,11 +132,12 @@ void run_batch(Session& session, const Tensor& input, const Sample* first, const
     fail("{}: {}", first[*image].path, kLogitsNotFinite);
   count_hits(result.logits, first, metrics);
   record_trace(result.trace, metrics);
-  if (auc == nullptr) return;
+  if (auc == nullptr) return result.trace.seconds;
   const auto height = static_cast<int>(input.shape[2]), width = static_cast<int>(input.shape[3]);
   for (int64_t i = 0; i < input.shape[0]; ++i) {
     auc->add(compute_density(result.trace, i, height, width), first[i].object);
   }
+  return result.trace.seconds;
 }
 
 /// [first, last), which have one size.
@@ -143,13 +147,15 @@ Tensor to_batch(const Sample* first, const Sample* last) {
   return stack(inputs);
 }
 
-/// What each setting gives. Images are read once.
+/// What each setting gives. Images are read once. In a sweep settings take turns, and the median of a batch's
+/// times counts: a busy machine slows all alike.
 std::vector<Metrics> evaluate(const EvalCommand& command, const Model& model, const ImageFolder& folder,
                               const std::vector<Setting>& settings, const std::vector<std::string>& masks,
                               ObjectAuc* auc) {
   const SampleOptions options{.preprocessing = apply(command.input, model.preprocessing),
                               .decode = decode_options(command.images),
                               .skip_unreadable = command.skip_unreadable};
+  const int repeats = command.sweep.empty() ? 1 : command.repeat;
   Session session = open_session(model, command.session);
   ThreadPool decoders(command.session.threads);
   Progress progress("eval", static_cast<int64_t>(folder.items.size()), "images");
@@ -166,8 +172,14 @@ std::vector<Metrics> evaluate(const EvalCommand& command, const Model& model, co
       const Sample* next = std::find_if(
           first, last, [&](const Sample& sample) { return sample.input.shape != first->input.shape; });
       const Tensor input = to_batch(first, next);
+      std::vector<std::vector<double>> seconds;
       for (size_t i = 0; i < settings.size(); ++i)
-        run_batch(session, input, first, command, settings[i], random, all[i], auc);
+        seconds.push_back({run_batch(session, input, first, command, settings[i], random, all[i], auc)});
+      for (int again = 1; again < repeats; ++again) {
+        for (size_t i = 0; i < settings.size(); ++i)
+          seconds[i].push_back(session.run(input, run_options(settings[i])).trace.seconds);
+      }
+      for (size_t i = 0; i < settings.size(); ++i) all[i].seconds += median(seconds[i]);
       first = next;
     }
     if (metrics.images == 0) continue;
@@ -241,8 +253,8 @@ std::string to_text(const Model& model, Masks masks, const Metrics& metrics, con
 
 /// A network that sees other values than it was trained on guesses, and says nothing.
 void warn_of_guessing(const Model& model, const Metrics& metrics) {
-  constexpr int64_t kFewest = 20;
-  if (metrics.images < kFewest || model.spec.arch.classes < 2) return;
+  constexpr int64_t kMin = 20;
+  if (metrics.images < kMin || model.spec.arch.classes < 2) return;
   if (!is_guessing(metrics.share(metrics.top1), metrics.images, model.spec.arch.classes, /*deviations=*/2))
     return;
   log_warning(fmt::format(
@@ -262,7 +274,8 @@ int sweep(const EvalCommand& command, const Model& model, const ImageFolder& fol
   settings.push_back({.dense = true});
   const std::vector<Metrics> all = evaluate(command, model, folder, settings, {}, nullptr);
   warn_of_unreadable(all.front().unreadable);
-  Sweep sweep{.model = command.model.path, .images = all.front().images, .rows = {}};
+  Sweep sweep{
+      .model = command.model.path, .images = all.front().images, .repeats = command.repeat, .rows = {}};
   for (size_t i = 0; i < all.size(); ++i) {
     const Metrics& metrics = all[i];
     sweep.rows.push_back({.dense = settings[i].dense,
@@ -303,8 +316,8 @@ int eval(const EvalCommand& command) {
     throw UsageError("--masks full computes everything; leave out --threshold, --macs and --budget-ms");
   const Preprocessing preprocessing = apply(command.input, model.preprocessing);
   warn_of_undivided_maps(command.model.path, model, preprocessing.crop);
-  const std::vector<float> thresholds =
-      thresholds_for(command.operating, model, command.session, cropped_size(preprocessing));
+  const OperatingChoice operating =
+      operating_choice(command.operating, model, command.session, cropped_size(preprocessing));
   const ImageFolder folder = open_validation(command.data, model);
   if (command.masks != Masks::own && !model.spec.arch.is_dynamic())
     fail("--masks: {} is a static network, which has none", command.model.path);
@@ -318,12 +331,12 @@ int eval(const EvalCommand& command) {
   }
   ObjectAuc* const separation = auc ? &*auc : nullptr;
   const Metrics metrics =
-      evaluate(command, model, folder, {{.thresholds = thresholds}}, masks, separation).front();
+      evaluate(command, model, folder, {{.thresholds = operating.thresholds}}, masks, separation).front();
   warn_of_unreadable(metrics.unreadable);
   if (command.operating.empty()) warn_of_guessing(model, metrics);  // a low budget may leave no more
   if (command.json) {
     Json json = to_json(command, folder.left_out, metrics, separation);
-    if (!thresholds.empty()) json["thresholds"] = thresholds_json(thresholds);
+    add_operating_choice(json, operating);
     print_json(json);
   } else {
     print(to_text(model, command.masks, metrics, separation));
@@ -353,11 +366,15 @@ void add_eval(CLI::App& app, Action& action) {
       [command](const std::string& text) { command->masks = kMasks.parse(text); })
       ->type_name("KIND");
   sub->add_option("--seed", command->seed, "Of --masks random");
-  sub->add_option("--sweep", command->sweep,
-                  "Instead: every operating point of the model (lasnet tune finds them), and the network "
-                  "without masks; "
-                  "writes accuracy against MACs and against time into DIR, as a CSV file and a plot (SVG)")
-      ->type_name("DIR");
+  const auto sweep = sub->add_option(
+      "--sweep", command->sweep,
+      "Instead: every operating point of the model (lasnet tune finds them), and the network "
+      "without masks; "
+      "writes accuracy against MACs and against time into DIR, as a CSV file and a plot (SVG)");
+  sweep->type_name("DIR");
+  add_number(*sub, "--repeat", command->repeat, 1, 100000,
+             "Of --sweep: timed runs of each batch and point; the medians are added up")
+      ->needs(sweep);
   sub->add_flag("--skip-unreadable", command->skip_unreadable,
                 "Leave out images that cannot be decoded; else the first one ends the evaluation");
   add_input_options(*sub, command->input);

@@ -49,7 +49,8 @@ void write_sweep(const Sweep& sweep, const std::string& dir) {
   write_svg(
       {accuracy_plot(sweep, "accuracy against MACs", "MACs over the static network's", &SweepRow::macs_ratio),
        accuracy_plot(sweep, "accuracy against time", "ms per image", &SweepRow::ms_per_image)},
-      {.title = fmt::format("{}, {} images", sweep.model, sweep.images)}, file_of(dir, sweep.model, ".svg"));
+      {.title = fmt::format("{}, {} images, medians of {} runs", sweep.model, sweep.images, sweep.repeats)},
+      file_of(dir, sweep.model, ".svg"));
 }
 
 Json to_json(const Sweep& sweep) {
@@ -61,7 +62,7 @@ Json to_json(const Sweep& sweep) {
                     {"top5", row.top5},
                     {"ms_per_image", row.ms_per_image}});
   }
-  return {{"model", sweep.model}, {"images", sweep.images}, {"points", rows}};
+  return {{"model", sweep.model}, {"images", sweep.images}, {"repeats", sweep.repeats}, {"points", rows}};
 }
 
 std::string to_text(const Sweep& sweep, const std::string& dir) {
@@ -73,8 +74,9 @@ std::string to_text(const Sweep& sweep, const std::string& dir) {
                    format_percent(row.top1), format_percent(row.top5), format_ms(row.ms_per_image),
                    row.dense ? "" : format_speedup(dense_ms / row.ms_per_image)});
   }
-  return fmt::format("{}  {} images\n\n{}\n  written {} and .svg\n", bold(sweep.model), sweep.images,
-                     table.to_string(2), file_of(dir, sweep.model, ".csv"));
+  return fmt::format("{}  {} images, times: medians of {} runs\n\n{}\n  written {} and .svg\n",
+                     bold(sweep.model), sweep.images, sweep.repeats, table.to_string(2),
+                     file_of(dir, sweep.model, ".csv"));
 }
 
 }  // namespace lasnet::cli

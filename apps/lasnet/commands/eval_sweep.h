@@ -18,6 +18,7 @@ struct SweepRow {
 struct Sweep {
   std::string model;  ///< its file
   int64_t images = 0;
+  int repeats = 1;  ///< runs of which SweepRow::ms_per_image has the median
   std::vector<SweepRow> rows;
 };
 

@@ -78,11 +78,11 @@ int forward(const ForwardCommand& command) {
       command.force_masks.empty() ? MaskSet{} : load_masks(command.force_masks, "--force-masks");
   std::optional<MapSize> size;
   if (input.shape.size() == 4) size = {input.shape[2], input.shape[3]};
-  const std::vector<float> thresholds = thresholds_for(command.operating, model, command.session, size);
+  const OperatingChoice operating = operating_choice(command.operating, model, command.session, size);
   if (!command.output.empty()) check_writable(command.output);
   Session session = open_session(model, command.session);
   const Result result = session.run(input, {.force_masks = forced.empty() ? nullptr : &forced,
-                                            .thresholds = thresholds,
+                                            .thresholds = operating.thresholds,
                                             .check_finite = command.check_finite,
                                             .record_masks = !command.masks.empty(),
                                             .features = maps,

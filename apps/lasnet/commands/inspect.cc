@@ -190,8 +190,7 @@ Model inspected(const ModelOptions& options) {
   const bool may_be_a_name = !std::filesystem::path(options.path).has_extension();
   if (may_be_a_name) check_file_or_architecture(options.path);
   if (!is_architecture(options.path)) return load_model(options);
-  Model model;
-  model.spec = described_spec(options);
+  Model model = described_model(options);
   model.class_names = options.class_names;
   model.class_folders = options.class_folders;
   model.preprocessing = apply(options.preprocessing, model.preprocessing);

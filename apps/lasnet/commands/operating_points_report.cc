@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/escape.h"
+#include "operating_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
@@ -22,13 +23,7 @@ std::string range_of(const std::vector<float>& values) {
 
 Json operating_points_json(const std::vector<OperatingPoint>& points) {
   Json list = Json::array();
-  for (const OperatingPoint& point : points) {
-    list.push_back({{"macs_ratio", point.macs_ratio},
-                    {"top1", point.top1},
-                    {"thresholds", point.thresholds},
-                    {"rates", point.rates},
-                    {"predicted_ms", point.predicted_ms}});
-  }
+  for (const OperatingPoint& point : points) list.push_back(operating_point_json(point));
   return list;
 }
 
@@ -36,7 +31,11 @@ std::string operating_points_table(const std::vector<OperatingPoint>& points) {
   std::vector<std::string> headers = {">MACs", ">top-1"};
   for (const auto& [profile, ms] : points.front().predicted_ms)
     headers.push_back(">on " + excerpt(profile, kProfileBytes));
-  headers.emplace_back("thresholds");
+  // What is the same in every row says nothing.
+  const auto range = [](const OperatingPoint& point) { return range_of(point.thresholds); };
+  const bool differ = std::ranges::any_of(
+      points, [&](const OperatingPoint& point) { return range(point) != range(points.front()); });
+  if (differ) headers.emplace_back("thresholds");
   Table table(headers);
   for (const OperatingPoint& point : points) {
     std::vector<std::string> row = {format_percent(point.macs_ratio), format_percent(point.top1)};
@@ -44,7 +43,7 @@ std::string operating_points_table(const std::vector<OperatingPoint>& points) {
       const auto found = point.predicted_ms.find(profile);
       row.push_back(found == point.predicted_ms.end() ? "-" : format_ms(found->second));
     }
-    row.push_back(range_of(point.thresholds));
+    if (differ) row.push_back(range(point));
     table.add_row(std::move(row));
   }
   return table.to_string(2);

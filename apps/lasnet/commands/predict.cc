@@ -11,6 +11,7 @@
 #include "lasnet/geometry.h"
 #include "latency_options.h"
 #include "model_options.h"
+#include "operating_options.h"
 #include "output.h"
 #include "session_options.h"
 #include "terminal.h"
@@ -23,12 +24,14 @@ constexpr const char* kFooter =
   lasnet predict resnet101 --hardware v100 --granularity 4-4-2-1 --rate 0.5
   lasnet predict resnet50 --hardware tx2 --model paper --json
   lasnet predict models/demo.safetensors --trace masks/
+  lasnet predict models/demo.safetensors --macs 0.4
   lasnet predict models/demo.safetensors --plan)";
 
 struct PredictCommand {
   LatencyOptions latency;
   std::string trace;
-  bool plan = false;  ///< print every operation
+  std::optional<double> macs;  ///< of an operating point
+  bool plan = false;           ///< print every operation
 };
 
 Json operator_json(const OperatorLatency& latency) {
@@ -52,8 +55,9 @@ Json operators_json(const std::vector<OperatorLatency>& operators) {
   return json;
 }
 
+/// Of `point`, unless it is null.
 Json to_json(const ModelSpec& spec, const HardwareProfile& hardware, const LatencyQuery& query,
-             const NetworkLatency& network) {
+             const NetworkLatency& network, const std::optional<OperatingPoint>& point) {
   Json blocks = Json::array();
   for (size_t b = 0; b < network.blocks.size(); ++b) {
     const BlockLatency& block = network.blocks[b];
@@ -74,7 +78,8 @@ Json to_json(const ModelSpec& spec, const HardwareProfile& hardware, const Laten
                {"precision", to_string(query.precision)},
                {"threads", query.threads},
                {"size", {query.size.height, query.size.width}}};
-  json["rate"] = query.masks == nullptr ? Json(query.rate) : Json(nullptr);
+  json["rate"] = query.masks == nullptr && !point ? Json(query.rate) : Json(nullptr);
+  if (point) json["operating_point"] = operating_point_json(*point);
   json["static_ms"] = 1e3 * network.static_s;
   json["dynamic_ms"] = 1e3 * network.dynamic_s;
   json["speedup"] = network.speedup();
@@ -123,14 +128,18 @@ std::string departures(const BlockSchedule& plan, const BlockSchedule& usual) {
   return text;
 }
 
+/// Which patches are active.
+std::string describe_masks(const LatencyQuery& query, const std::optional<OperatingPoint>& point) {
+  if (point) return fmt::format("operating point of {} of the MACs", format_percent(point->macs_ratio));
+  return query.masks == nullptr ? fmt::format("r {:g}", query.rate) : "recorded masks";
+}
+
 std::string to_text(const ModelSpec& spec, const HardwareProfile& hardware, const LatencyQuery& query,
-                    const NetworkLatency& network) {
+                    const NetworkLatency& network, const std::optional<OperatingPoint>& point) {
   std::string text = fmt::format(
       "{}  {}\n\n", bold(describe(spec.arch)),
-      dim(fmt::format("{} x {} px, batch {}, {}{}, {}", query.size.height, query.size.width, query.batch,
-                      to_string(query.precision),
-                      query.masks == nullptr ? fmt::format(", r {:g}", query.rate) : ", recorded masks",
-                      describe(hardware))));
+      dim(fmt::format("{} x {} px, batch {}, {}, {}, {}", query.size.height, query.size.width, query.batch,
+                      to_string(query.precision), describe_masks(query, point), describe(hardware))));
   const auto time = [](double seconds) { return format_fine_ms(1e3 * seconds); };
   Table table({"block", ">S", ">static", ">dynamic", ">speed-up", "slowest operator", "schedule"});
   const std::optional<BlockSchedule> usual = commonest_schedule(spec, network);
@@ -177,14 +186,29 @@ std::string plan_text(const NetworkLatency& network) {
   return "\n" + table.to_string(2);
 }
 
+/// Of the model's, the one that --macs asks for; null without.
+std::optional<OperatingPoint> asked_point(const PredictCommand& command, const Model& model) {
+  if (!command.macs) return std::nullopt;
+  if (model.operating_points.empty()) {
+    fail(
+        "--macs: {} has no operating points; lasnet tune finds them on labelled images, and lasnet search "
+        "takes --macs without",
+        command.latency.model.path);
+  }
+  return operating_point(model, {.macs = command.macs});
+}
+
 int predict(PredictCommand command) {
-  ModelOptions& model = command.latency.model;
-  if (is_architecture(model.path) && !model.granularity) model.granularity = {4, 4, 2, 1};
-  const ModelSpec spec = described_spec(model);
+  ModelOptions& options = command.latency.model;
+  if (is_architecture(options.path) && !options.granularity) options.granularity = {4, 4, 2, 1};
+  const Model model = described_model(options);
+  const ModelSpec& spec = model.spec;
+  const std::optional<OperatingPoint> point = asked_point(command, model);
   const HardwareProfile hardware = open_hardware(command.latency.hardware);
   LatencyQuery query = resolve_query(command.latency, hardware);
   warn_of_patches_beyond_maps(spec, network_geometry(spec, query.size));
   check_row_bands(spec, query.schedule.traversal);
+  if (point) query.rates = point->rates;
   MaskSet masks;
   if (!command.trace.empty()) {
     masks = load_masks(command.trace, "--trace");
@@ -193,9 +217,9 @@ int predict(PredictCommand command) {
   }
   const NetworkLatency network = predict_latency(spec, hardware, query);
   if (command.latency.json) {
-    print_json(to_json(spec, hardware, query, network));
+    print_json(to_json(spec, hardware, query, network, point));
   } else {
-    print(to_text(spec, hardware, query, network));
+    print(to_text(spec, hardware, query, network, point));
     if (command.plan) print(plan_text(network));
   }
   return 0;
@@ -212,6 +236,13 @@ void add_predict(CLI::App& app, Action& action) {
   sub->add_option("--trace", command->trace, "Recorded masks, as `lasnet forward --masks` writes them")
       ->type_name("DIR")
       ->excludes(sub->get_option("--rate"));
+  sub->add_option("--macs", command->macs,
+                  "Predict the operating point of the model file (lasnet tune finds them) with this share of "
+                  "the static network's MACs")
+      ->check(in_range(0, 1))
+      ->type_name("F")
+      ->excludes(sub->get_option("--rate"))
+      ->excludes(sub->get_option("--trace"));
   sub->add_flag("--plan", command->plan,
                 "Print every operation of every block too: pixels, MACs, bytes and time of a batch");
   sub->footer(kFooter);

@@ -186,8 +186,8 @@ int run(const RunCommand& command) {
   }
   const Preprocessing preprocessing = apply(command.input, model.preprocessing);
   warn_of_undivided_maps(command.model.path, model, preprocessing.crop);
-  const std::vector<float> thresholds =
-      thresholds_for(command.operating, model, command.session, cropped_size(preprocessing));
+  const OperatingChoice operating =
+      operating_choice(command.operating, model, command.session, cropped_size(preprocessing));
   const std::vector<Photo> photos = load_photos(command, preprocessing);
   Session session = open_session(model, command.session);
   if (!command.overlay.empty()) create_directory(command.overlay);
@@ -199,7 +199,7 @@ int run(const RunCommand& command) {
   Json images = Json::array();
   std::vector<ImageReport> reports;
   for (const Photo& photo : photos) {
-    reports.push_back(report_photo(command, model, preprocessing, thresholds, photo, session));
+    reports.push_back(report_photo(command, model, preprocessing, operating.thresholds, photo, session));
     if (command.json) {
       images.push_back(to_json(reports.back()));
     } else {
@@ -208,7 +208,7 @@ int run(const RunCommand& command) {
   }
   if (command.json) {
     Json json = {{"model", command.model.path}, {"images", images}};
-    if (!thresholds.empty()) json["thresholds"] = thresholds_json(thresholds);
+    add_operating_choice(json, operating);
     print_json(json);
   } else if (reports.size() > 1) {
     print("\n" + summary(reports));

@@ -9,6 +9,7 @@
 #include "backends/cpu/layout.h"
 #include "backends/cpu/tiling.h"
 #include "base/aligned.h"
+#include "base/math.h"
 #include "engine/executable.h"
 
 namespace lasnet {

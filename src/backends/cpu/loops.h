@@ -56,7 +56,7 @@ class CpuLoops {
   void conv_then(const ConvCall& call, Then&& then) {
     if (call.pixels.count == 0) return;
     ConvTiling tiling = tiling_of(call);
-    int64_t tasks = (call.pixels.count + tiling.pixels - 1) / tiling.pixels;
+    int64_t tasks = ceil_div(call.pixels.count, tiling.pixels);
     run(call, tiling.channel_blocks, tasks, then, [&](int64_t index, ConvTask& task) {
       task.pixel_begin = index * tiling.pixels;
       task.pixel_end = std::min(task.pixel_begin + tiling.pixels, call.pixels.count);
@@ -105,7 +105,7 @@ class CpuLoops {
   void run(const ConvCall& call, int blocks_per_task, int64_t pixel_tasks, Then&& then,
            SetPixels&& set_pixels) {
     int blocks = call.conv->channel_blocks();
-    int64_t block_tasks = (blocks + blocks_per_task - 1) / blocks_per_task;
+    int64_t block_tasks = ceil_div(blocks, blocks_per_task);
     for_each(pixel_tasks * block_tasks, [&](int64_t index, int thread) {
       ConvTask task;
       task.index = index % pixel_tasks;

@@ -5,6 +5,7 @@
 
 #include "backends/cuda/runner.h"
 #include "base/fail.h"
+#include "base/math.h"
 
 namespace lasnet {
 namespace {
@@ -22,7 +23,7 @@ std::vector<float> padded_to_pitch(std::vector<float> values) {
 int64_t CudaWeights::add(const std::vector<uint8_t>& bytes) {
   auto offset = static_cast<int64_t>(staged_.size());
   staged_.insert(staged_.end(), bytes.begin(), bytes.end());
-  staged_.resize((staged_.size() + kAlignment - 1) / kAlignment * kAlignment);
+  staged_.resize(round_up(staged_.size(), kAlignment));
   return offset;
 }
 

@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "mask/active_lists.h"
+#include "mask/tap_offsets.h"
 
 namespace lasnet {
 namespace {
@@ -184,7 +185,8 @@ class CudaLayoutBuilder {
   void plan_schedule(size_t index, CudaBlockMemory& block) {
     const ListGeometry& g = block.geometry;
     if (program_.blocks[index].runs(cuda::OperationKind::gather_patches)) {
-      int64_t side = cuda::gather_side(g), pixels = images_ * g.patches() * side * side;
+      int64_t side = halo_side(g.granularity, g.dilation_stride),
+              pixels = images_ * g.patches() * side * side;
       if (pixels > std::numeric_limits<int32_t>::max()) {
         fail("a batch of {} images gathers more than 2^31 pixels; use a smaller batch", images_);
       }

@@ -10,6 +10,7 @@
 
 #include "backends/cuda/executable.h"
 #include "backends/cuda/program.h"
+#include "base/math.h"
 
 namespace lasnet {
 
@@ -22,7 +23,7 @@ class CudaArena {
   T* take(int64_t count) {
     constexpr int64_t kAlignment = 256;
     int64_t begin = size_;
-    size_ += (count * static_cast<int64_t>(sizeof(T)) + kAlignment - 1) / kAlignment * kAlignment;
+    size_ += round_up(count * static_cast<int64_t>(sizeof(T)), kAlignment);
     return base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + begin);
   }
   int64_t size() const { return size_; }

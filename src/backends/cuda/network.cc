@@ -160,7 +160,7 @@ DeviceMap CudaNetwork::map_of(MapName role) const {
     case MapName::gathered: {
       DeviceMap map = block().inner[0];
       map.data = block().gathered;
-      map.height = map.width = cuda::gather_side(block().geometry) - 2;
+      map.height = map.width = halo_side(block().geometry.granularity, block().geometry.dilation_stride) - 2;
       return map;
     }
     case MapName::body: {

@@ -18,8 +18,8 @@ class WholeLayer {
  public:
   WholeLayer(const ConvSpec& conv, const MapSize& map, int64_t images, const CudaTarget& target)
       : costs_(target.tiles),
-        work_(of_layer(cuda_conv_work(conv, false, target), static_cast<double>(images * map.pixels()), 1,
-                       costs_)),
+        work_(layer_work(cuda_conv_work(conv, false, target), static_cast<double>(images * map.pixels()), 1,
+                         costs_)),
         tile_(choose_cuda_tile(work_, costs_)) {}
 
   bool leaves_room() const { return lasnet::leaves_room(tile_, work_); }

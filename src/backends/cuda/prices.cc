@@ -8,6 +8,7 @@
 #include "backends/cuda/kernels/pack.h"
 #include "backends/cuda/program.h"
 #include "base/fail.h"
+#include "base/math.h"
 #include "mask/active_lists.h"
 #include "mask/tap_offsets.h"
 
@@ -22,7 +23,6 @@ using cuda::padded_channels;
 
 constexpr double kMega = 1e-6, kKilo = 1e-3;
 
-double ceil_div(double a, double b) { return std::ceil(a / b); }
 double pixels_of(MapSize map) { return static_cast<double>(map.pixels()); }
 CudaCounts counts_of(std::initializer_list<std::pair<CudaUnit, double>> entries) {
   CudaCounts counts;
@@ -115,7 +115,7 @@ class Pricer {
     CudaConvWork work = operation.work;
     for (const ActiveCounts& outcome : activity_.scenarios) {
       work.pixels = pixels(operation, outcome);
-      const CudaTile tile = fitted_to(operation.tile, work);
+      const CudaTile tile = adapted_to(operation.tile, work);
       const bool idle = work.pixels <= 0;  // the kernel starts, and finds an empty list
       const double covered = tiles_of(tile, work) * tile.pixels * tile.channels;
       const double seconds = idle ? context_.hardware.cost(CudaUnit::kernel)

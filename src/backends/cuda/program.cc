@@ -155,7 +155,7 @@ class BlockProgrammer {
 
 void Operation::choose_tile(const CudaConvWork& layer, int64_t pixels, double rate,
                             const CudaTileCosts& costs) {
-  work = of_layer(layer, static_cast<double>(pixels), rate, costs);
+  work = layer_work(layer, static_cast<double>(pixels), rate, costs);
   tile = choose_cuda_tile(work, costs);
 }
 

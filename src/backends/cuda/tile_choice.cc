@@ -7,6 +7,7 @@
 
 #include "backends/cuda/kernels/conv_shape.h"
 #include "backends/cuda/kernels/pack.h"
+#include "base/math.h"
 #include "mask/expected_dilation.h"
 
 namespace lasnet {
@@ -14,10 +15,10 @@ namespace {
 
 bool suits_warpgroups(const ConvSpec& conv, Precision precision) {
   if (!has_cuda_tile(CudaTileShape::hopper, precision) || conv.groups > 1) return false;
-  constexpr int kFewestChannels = 128;
+  constexpr int kMinChannels = 128;
   int bytes = cuda::padded_channels(conv.in_channels) * cuda::element_bytes(precision);
-  int steps = (bytes + cuda::kHopperStepBytes - 1) / cuda::kHopperStepBytes;
-  return conv.out_channels >= kFewestChannels && 8 * bytes >= 7 * steps * cuda::kHopperStepBytes;
+  int steps = ceil_div(bytes, cuda::kHopperStepBytes);
+  return conv.out_channels >= kMinChannels && 8 * bytes >= 7 * steps * cuda::kHopperStepBytes;
 }
 
 /// Of the numbers of pixels that masks leave: a tile that suits the expected one may suit no other.
@@ -87,7 +88,7 @@ AccumulationOrder accumulation_order(CudaConvWork work, double layer_pixels, con
   return fastest;
 }
 
-CudaConvWork of_layer(CudaConvWork work, double layer_pixels, double rate, const CudaTileCosts& costs) {
+CudaConvWork layer_work(CudaConvWork work, double layer_pixels, double rate, const CudaTileCosts& costs) {
   work.order = accumulation_order(work, layer_pixels, costs);
   work.pixels = layer_pixels * rate;
   work.most_pixels = rate < 1 ? layer_pixels : 0;

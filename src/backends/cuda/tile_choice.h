@@ -28,8 +28,8 @@ AccumulationOrder accumulation_order(CudaConvWork work, double layer_pixels,
                                      const CudaTileCosts& costs = shipped_tile_costs());
 
 /// `work` of a layer of so many pixels, of which masks leave `rate` on average: its pixels and its order.
-CudaConvWork of_layer(CudaConvWork work, double layer_pixels, double rate,
-                      const CudaTileCosts& costs = shipped_tile_costs());
+CudaConvWork layer_work(CudaConvWork work, double layer_pixels, double rate,
+                        const CudaTileCosts& costs = shipped_tile_costs());
 
 /// Whether a convolution's tiles leave room on the device for kernels beside it. `work`: of the whole layer.
 bool leaves_room(const CudaTile& tile, const CudaConvWork& work);

@@ -41,7 +41,7 @@ CudaTileTable tile_table(Precision precision) {
 
 double expected_seconds(const CudaTile& wanted, const CudaConvWork& work, const CudaTileCosts& costs) {
   const CudaTileCost& cost = (costs.*tile_table(work.precision))[static_cast<size_t>(wanted.shape)];
-  CudaTile tile = fitted_to(wanted, work);
+  CudaTile tile = adapted_to(wanted, work);
   double height = share_of_highest(tile, work.precision);
   double steps = std::ceil(static_cast<double>(work.reduction_bytes) / cuda::kStepBytes);
   double each = tiles_each(tile, work) * height;

@@ -5,6 +5,7 @@
 
 #include "backends/cuda/kernels/conv_shape.h"
 #include "backends/cuda/kernels/pack.h"
+#include "base/math.h"
 
 namespace lasnet {
 namespace {
@@ -67,7 +68,7 @@ double share_of_highest(const CudaTile& tile, Precision precision) {
 }
 
 int tiles_together(const CudaTile& tile, Precision precision) {
-  if (const cuda::FittedHeights* heights = fitted_heights(tile.shape, precision)) return heights->together;
+  if (const cuda::FittedHeights* heights = fitted_heights(tile.shape, precision)) return heights->concurrent;
   return precision == Precision::fp32 && tile.shape == CudaTileShape::medium ? 6 : 1;
 }
 
@@ -76,11 +77,11 @@ double tiles_of(const CudaTile& tile, const CudaConvWork& work) {
          std::ceil(static_cast<double>(work.channels) / tile.channels);
 }
 
-CudaTile fitted_to(CudaTile tile, const CudaConvWork& work) {
+CudaTile adapted_to(CudaTile tile, const CudaConvWork& work) {
   const cuda::FittedHeights* heights = fitted_heights(tile.shape, work.precision);
   if (heights == nullptr) return tile;
   auto pixels = static_cast<int64_t>(std::ceil(std::max(work.pixels, 1.0)));
-  int columns = (work.channels + tile.channels - 1) / tile.channels;
+  int columns = ceil_div(work.channels, tile.channels);
   tile.pixels = cuda::fitted_height(*heights, pixels, columns, work.multiprocessors);
   return tile;
 }

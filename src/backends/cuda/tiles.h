@@ -72,7 +72,7 @@ int tiles_together(const CudaTile& tile, Precision precision);
 double tiles_of(const CudaTile& tile, const CudaConvWork& work);
 
 /// The tile that runs for this work, with the height that its pixels ask for.
-CudaTile fitted_to(CudaTile tile, const CudaConvWork& work);
+CudaTile adapted_to(CudaTile tile, const CudaConvWork& work);
 
 /// Whether such tiles can make this work.
 bool suits_tile(CudaTileShape shape, const CudaConvWork& work);

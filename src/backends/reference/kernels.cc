@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/math.h"
+
 namespace lasnet::reference {
 namespace {
 
@@ -42,7 +44,7 @@ Tensor conv2d(const Tensor& x, const Tensor& weight, const std::vector<float>& b
               int dilation) {
   int64_t batch = x.shape[0], height = x.shape[1], width = x.shape[2], in = x.shape[3];
   int64_t out = weight.shape[0], kernel = weight.shape[2], padding = kernel / 2;
-  Tensor y({batch, (height + stride - 1) / stride, (width + stride - 1) / stride, out});
+  Tensor y({batch, ceil_div(height, stride), ceil_div(width, stride), out});
   std::vector<double> sums(out);
   float* result = y.data.data();
   for (int64_t n = 0; n < batch; ++n) {

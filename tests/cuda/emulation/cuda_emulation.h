@@ -191,13 +191,13 @@ inline constexpr bool kHasTensorCores = true;
 struct Half {
   uint16_t bits;
 };
-struct Brain {
+struct BFloat16 {
   uint16_t bits;
 };
 
 inline float to_float(float value) { return value; }
 inline float to_float(Half value) { return f16_to_f32(value.bits); }
-inline float to_float(Brain value) { return bf16_to_f32(value.bits); }
+inline float to_float(BFloat16 value) { return bf16_to_f32(value.bits); }
 
 template <class T>
 T from_float(float value);
@@ -210,7 +210,7 @@ inline Half from_float<Half>(float value) {
   return {f32_to_f16(value)};
 }
 template <>
-inline Brain from_float<Brain>(float value) {
+inline BFloat16 from_float<BFloat16>(float value) {
   return {f32_to_bf16(value)};
 }
 

@@ -145,8 +145,8 @@ __device__ void store_sums(const ConvCall& call, const TilePlace& place, int lis
   }
 }
 
-/// The team's tiles, one after the other: reading ahead, as run_tiles does, takes registers that a tile's
-/// sums need, and made networks 7 % slower on an H100.
+/// The team's tiles, one after the other: reading ahead, as conv_tensor.cu does, takes registers that a
+/// tile's sums need, and made networks 7 % slower on an H100.
 template <class Tile>
 __device__ void compute_tiles(const ConvCall& call) {
   let_successor_start();

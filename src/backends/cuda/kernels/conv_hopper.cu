@@ -22,7 +22,6 @@ struct HopperTile {
   static constexpr int kBlocks = kBlocksValue, kPixels = kPixelsValue, kStages = kStagesValue;
   static constexpr int kChannels = kBlocks * kHopperBlock, kThreads = kBlocks * kWarpgroup;
   static constexpr int kMaxTeams = 4 / kBlocks;  ///< as registers allow
-  static constexpr bool kStoresFromStages = false;
   static constexpr int kWeightsBytes = kBlocks * kBlockBytes;
   static constexpr int kStageBytes = kWeightsBytes + kPixels * kHopperStepBytes;
   /// Of stages and listed rows, in whole operands.
@@ -137,7 +136,7 @@ struct LaneVector {
   bool is_linear = false;
 
   template <class Tile>
-  __device__ void find(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows, int band,
+  __device__ void find(const ConvCall& call, const TeamTile& tile, const ListedRows<Tile>& rows, int band,
                        int channel) {
     int row = band * 16 + lane_index() / 2 % 2 * 8 + lane_index() / 4, pixel = rows.out[tile.turn][row];
     bool is_stored = row < tile.listed && channel < call.out_channels;
@@ -148,7 +147,7 @@ struct LaneVector {
 
 /// Stores a tile. Of as many pixels as registers allow, reads do not wait for each other.
 template <bool kAdds, class Tile, class T>
-__device__ void store_tile(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
+__device__ void store_tile(const ConvCall& call, const TeamTile& tile, const ListedRows<Tile>& rows,
                            const ChannelSums<Tile>& sums) {
   constexpr int kBands = Tile::kPixels / 16, kAtOnce = Tile::kPixels <= 96 ? 3 : Tile::kPixels <= 128 ? 2 : 1;
   int lane = lane_index();
@@ -181,7 +180,7 @@ __device__ void store_tile(const ConvCall& call, const TileTurn& tile, const Lis
       }
       exchange(words);
       if (own[i].place == nullptr) continue;
-      uint32_t at_least = own[i].is_linear ? kLeastPair<T> : 0;
+      uint32_t at_least = own[i].is_linear ? kMinPair<T> : 0;
       *reinterpret_cast<uint4*>(own[i].place) = {
           max_of_pairs<T>(words[0], at_least), max_of_pairs<T>(words[1], at_least),
           max_of_pairs<T>(words[2], at_least), max_of_pairs<T>(words[3], at_least)};
@@ -197,25 +196,43 @@ __device__ void compute_tiles(const ConvCall& call, int team_bytes) {
   unsigned char* memory = team_memory<Tile>(team_bytes);
   auto& rows = *reinterpret_cast<ListedRows<Tile>*>(memory + Tile::kStages * Tile::kStageBytes);
   ChannelSums<Tile> sums;
-  auto begin = [](const TilePlace&) { return [](const TileTurn&) {}; };
-  auto sum = [&](TilePipeline& pipeline, const TileTurn&, auto&& fetch_next) {
+  let_successor_start();
+  unsigned team = threadIdx.x / Tile::kThreads, teams = blockDim.x / Tile::kThreads;
+  unsigned index = blockIdx.x + gridDim.x * team;
+  TilePlace first = tile_place(call, index, Tile::kPixels, Tile::kChannels);
+  TilePipeline pipeline(call, memory, first);
+  wait_for_predecessor();
+  auto entries = TilePipeline::listed_entries(call, first);  // beside the list's length, not after it
+  auto count = static_cast<unsigned>(*call.count);
+  TeamTile tile(first, count, 0, true);
+  if (tile.listed == 0) return pipeline.abandon();
+  rows.fetch(call, tile.place, tile.turn);
+  pipeline.start(entries, tile.listed);
+  for (;;) {
+    index += gridDim.x * teams;
+    TeamTile next(tile_place(call, index, Tile::kPixels, Tile::kChannels), count, 1 - tile.turn, false);
+    bool is_last = next.listed == 0;
     for (int s = 0; s < pipeline.stages(); ++s) {
       pipeline.arrive();
-      if (s == 0) fetch_next();
+      if (s == 0 && !is_last) rows.fetch(call, next.place, next.turn);
       multiply_stage<Tile, P>(pipeline.stage(s), s > 0, sums);
       wait_products<1>();
       pipeline.refill(s);
     }
     wait_products<0>();
     pipeline.finish();
-  };
-  run_tiles<Tile, TilePipeline>(call, memory, rows, begin, sum, [&](const TileTurn& tile) {
+    if (!is_last) {
+      pipeline.begin(next.place);
+      pipeline.start(TilePipeline::fetched_entries(rows.in[next.turn]), next.listed);
+    }
     if (call.epilogue == Epilogue::bias_add_relu) {
       store_tile<true, Tile, T>(call, tile, rows, sums);
     } else {
       store_tile<false, Tile, T>(call, tile, rows, sums);
     }
-  });
+    if (is_last) return;
+    tile = next;
+  }
 }
 
 /// Tiles of the height that the list asks for, in memory for the highest.

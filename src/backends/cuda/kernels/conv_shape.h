@@ -7,7 +7,7 @@
 
 #include <cstdint>
 
-#include "backends/cuda/kernels/host_device.h"
+#include "base/host_device.h"
 
 namespace lasnet::cuda {
 
@@ -33,13 +33,13 @@ inline constexpr int kHopperStepBytes = 128;
 /// Heights that a tile can have where the list decides, and what each takes. How many tiles a multiprocessor
 /// gets is a small number: high tiles compute more per byte, low ones deal more evenly.
 struct FittedHeights {
-  static constexpr int kMost = 6;
+  static constexpr int kMax = 6;
   int channels;  ///< of every tile
   int count;
-  int pixels[kMost];  ///< highest first
-  int costs[kMost];   ///< of a tile, up to a factor
-  int together;       ///< tiles of a multiprocessor that are computed at a time
-  int alone;          ///< quarters of its cost that the only tile of a multiprocessor takes
+  int pixels[kMax];  ///< highest first
+  int costs[kMax];   ///< of a tile, up to a factor
+  int concurrent;    ///< tiles of a multiprocessor that are computed at a time
+  int lone;          ///< quarters of its cost that the only tile of a multiprocessor takes
 
   /// What the highest takes, for one of this height.
   LASNET_HOST_DEVICE constexpr double share_of_highest(int height) const {
@@ -69,8 +69,8 @@ LASNET_HOST_DEVICE inline int fitted_height(const FittedHeights& heights, int64_
   for (int i = 0; i < heights.count; ++i) {
     int64_t tiles = (pixels + heights.pixels[i] - 1) / heights.pixels[i] * columns;
     int64_t each = (tiles + multiprocessors - 1) / multiprocessors;
-    int64_t turns = (each + heights.together - 1) / heights.together * heights.together;
-    int64_t cost = (turns == 1 ? heights.alone : 4 * turns) * heights.costs[i];
+    int64_t turns = (each + heights.concurrent - 1) / heights.concurrent * heights.concurrent;
+    int64_t cost = (turns == 1 ? heights.lone : 4 * turns) * heights.costs[i];
     if (best == 0 || cost < least) best = heights.pixels[i], least = cost;
   }
   return best;

@@ -104,22 +104,40 @@ __device__ void run_whole_tiles(const ConvCall& call, unsigned char* memory, Lis
   Identity<Tile, T> identity(memory + Tile::template kWorkBytes<T> + Tile::kListedBytes);
   bool fetches = Tile::template kFetchesIdentity<T> && call.epilogue == Epilogue::bias_add_relu;
   Sums<Tile> sums;
-  auto begin = [](const TilePlace&) { return [](const TileTurn&) {}; };
-  auto sum = [&](TilePipeline& pipeline, const TileTurn& tile, auto&& fetch_next) {
+  let_successor_start();
+  unsigned team = threadIdx.x / Tile::kThreads, teams = blockDim.x / Tile::kThreads;
+  unsigned index = blockIdx.x + gridDim.x * team;
+  TilePlace first = tile_place(call, index, Tile::kPixels, Tile::kChannels);
+  TilePipeline pipeline(call, memory, first);
+  wait_for_predecessor();
+  auto entries = TilePipeline::listed_entries(call, first);  // beside the list's length, not after it
+  auto count = static_cast<unsigned>(*call.count);
+  TeamTile tile(first, count, 0, true);
+  if (tile.listed == 0) return pipeline.abandon();
+  rows.fetch(call, tile.place, tile.turn);
+  pipeline.start(entries, tile.listed);
+  for (;;) {
+    index += gridDim.x * teams;
+    TeamTile next(tile_place(call, index, Tile::kPixels, Tile::kChannels), count, 1 - tile.turn, false);
+    bool is_last = next.listed == 0;
     clear<Tile>(sums);
     if (fetches && !tile.is_first) identity.fetch(call, tile, rows, at);
     reduce<Tile, P>(pipeline, at, sums, [&] {
       if (fetches && tile.is_first) identity.fetch(call, tile, rows, at);
-      fetch_next();
+      if (!is_last) rows.fetch(call, next.place, next.turn);
     });
-  };
-  run_tiles<Tile, TilePipeline>(call, memory, rows, begin, sum, [&](const TileTurn& tile) {
+    if (!is_last) {
+      pipeline.begin(next.place);
+      pipeline.start(TilePipeline::fetched_entries(rows.in[next.turn]), next.listed);
+    }
     if (call.epilogue == Epilogue::bias_add_relu) {
       store_rows<true, Tile, T>(call, tile, rows, at, sums, identity);
     } else {
       store_rows<false, Tile, T>(call, tile, rows, at, sums, identity);
     }
-  });
+    if (is_last) return;
+    tile = next;
+  }
 }
 
 /// Tiles whose reduction is divided: for small batches, of which a team has one tile mostly. What that adds
@@ -131,20 +149,33 @@ __device__ void run_divided_tiles(const ConvCall& call, unsigned char* memory, L
   bool adds = call.epilogue == Epilogue::bias_add_relu;
   Sums<Tile> sums;
   uint4 first_added = {};
-  auto begin = [&](const TilePlace& place) {
-    int64_t entry = int64_t{place.pixel} + PartVector<Tile, T>::thread_row();
-    int pixel = adds ? load_here(call.out_pixels + (entry < call.max_pixels ? entry : 0)) : 0;
-    return [&, pixel](const TileTurn& tile) {
-      PartVector<Tile, T> own(call, tile);
-      if (adds) own.read(call, pixel);
-      first_added = own.added;
-    };
-  };
-  auto sum = [&](TilePipeline& pipeline, const TileTurn&, auto&& fetch_next) {
+  let_successor_start();
+  unsigned team = threadIdx.x / Tile::kThreads, teams = blockDim.x / Tile::kThreads;
+  unsigned index = blockIdx.x + gridDim.x * team;
+  TilePlace first = tile_place(call, index, Tile::kPixels, Tile::kChannels);
+  TilePipeline pipeline(call, memory, first);
+  wait_for_predecessor();
+  auto entries = TilePipeline::listed_entries(call, first);  // beside the list's length, not after it
+  int64_t entry = int64_t{first.pixel} + PartVector<Tile, T>::thread_row();
+  int first_pixel = adds ? load_here(call.out_pixels + (entry < call.max_pixels ? entry : 0)) : 0;
+  auto count = static_cast<unsigned>(*call.count);
+  TeamTile tile(first, count, 0, true);
+  if (tile.listed == 0) return pipeline.abandon();
+  rows.fetch(call, tile.place, tile.turn);
+  pipeline.start(entries, tile.listed);
+  {
+    PartVector<Tile, T> own(call, tile);
+    if (adds) own.read(call, first_pixel);
+    first_added = own.added;
+  }
+  for (;;) {
+    index += gridDim.x * teams;
+    TeamTile next(tile_place(call, index, Tile::kPixels, Tile::kChannels), count, 1 - tile.turn, false);
+    bool is_last = next.listed == 0;
     clear<Tile>(sums);
-    reduce<Tile, P>(pipeline, at, sums, fetch_next);
-  };
-  run_tiles<Tile, TilePipeline>(call, memory, rows, begin, sum, [&](const TileTurn& tile) {
+    reduce<Tile, P>(pipeline, at, sums, [&] {
+      if (!is_last) rows.fetch(call, next.place, next.turn);
+    });
     auto* parts = reinterpret_cast<float*>(memory);
     spread<Tile>(at, sums, parts);
     sync_team<Tile>();
@@ -154,7 +185,11 @@ __device__ void run_divided_tiles(const ConvCall& call, unsigned char* memory, L
     if (adds && !tile.is_first) own.read(call, pixel);
     if (own.exists) own.store(call, tile, pixel, parts);
     sync_team<Tile>();
-  });
+    if (is_last) return;
+    pipeline.begin(next.place);
+    pipeline.start(TilePipeline::fetched_entries(rows.in[next.turn]), next.listed);
+    tile = next;
+  }
 }
 
 template <class Tile, Precision P>

@@ -20,13 +20,14 @@
 // puts blocks: many small blocks of which some get no tile tend to idle side by side.
 //
 // Weights do not depend on the kernel before: a team's first ones are on their way before it waits for it.
-// Where registers allow it (run_tiles), the next tile's entries of the list come to shared memory while one
+// Where registers allow it (TeamTile), the next tile's entries of the list come to shared memory while one
 // is computed, and its first stages while one is stored: reductions are short, and a read from memory takes
 // as long as many steps.
 #pragma once
 
 #include "backends/cuda/kernels/device.h"
 #include "backends/cuda/kernels/kernels.h"
+#include "base/math.h"
 
 namespace lasnet::cuda {
 
@@ -297,62 +298,24 @@ class Pipeline {
   unsigned char* memory_;
 };
 
-/// A tile that its team works on.
-struct TileTurn {
+/// A tile that its team works on. Teams of all blocks take tiles in turn, and a kernel that reads ahead has
+/// two of them: once all threads have arrived at the first stage of a tile, it fetches the entries of the
+/// next one; when it has the sums, it starts the next one's operands, and stores the sums from registers
+/// meanwhile. What is stored from the memory of the stages is stored before that. The last reads of a tile's
+/// rows are before the next one's first arrive.
+struct TeamTile {
   TilePlace place;
-  int listed;     ///< entries from its first row to the list's end
+  int listed;     ///< entries from its first row to the list's end; 0: there is no such tile
   int turn;       ///< of its ListedRows
   bool is_first;  ///< of the team: its entries arrive with its first stage
 
   /// Of a list of `count` entries.
-  __device__ TileTurn(const TilePlace& at, unsigned count, int its_turn, bool first)
+  __device__ TeamTile(const TilePlace& at, unsigned count, int its_turn, bool first)
       : place(at),
         listed(at.pixel < count ? static_cast<int>(count - at.pixel) : 0),
         turn(its_turn),
         is_first(first) {}
 };
-
-/// Runs the team's tiles. begin(place) starts reads for the first one, of which it is not yet known that it
-/// is listed, and returns what goes on with them, go_on(tile), once its rows are on their way.
-/// reduce(pipeline, tile, fetch_next) makes a tile's sums, and calls fetch_next once all threads have arrived
-/// at its first stage; store(tile) stores them, from registers, while the next tile's operands are on their
-/// way, or, if Tile says so, from the memory of the stages. Its last reads of the tile's rows must be before
-/// the next tile's first arrive.
-template <class Tile, class TilePipeline, class Begin, class Reduce, class Store>
-__device__ inline void run_tiles(const ConvCall& call, unsigned char* memory, ListedRows<Tile>& rows,
-                                 Begin&& begin, Reduce&& reduce, Store&& store) {
-  let_successor_start();
-  unsigned team = threadIdx.x / Tile::kThreads, teams = blockDim.x / Tile::kThreads;
-  unsigned index = blockIdx.x + gridDim.x * team;
-  TilePlace first = tile_place(call, index, Tile::kPixels, Tile::kChannels);
-  TilePipeline pipeline(call, memory, first);
-  wait_for_predecessor();
-  // Entries beside the list's length, not after it.
-  auto entries = TilePipeline::listed_entries(call, first);
-  auto go_on = begin(first);
-  auto count = static_cast<unsigned>(*call.count);
-  TileTurn tile(first, count, 0, true);
-  if (tile.listed == 0) return pipeline.abandon();
-  rows.fetch(call, tile.place, tile.turn);
-  pipeline.start(entries, tile.listed);
-  go_on(tile);
-  for (;;) {
-    index += gridDim.x * teams;
-    TileTurn next(tile_place(call, index, Tile::kPixels, Tile::kChannels), count, 1 - tile.turn, false);
-    bool is_last = next.listed == 0;
-    reduce(pipeline, tile, [&] {
-      if (!is_last) rows.fetch(call, next.place, next.turn);
-    });
-    if (Tile::kStoresFromStages) store(tile);
-    if (!is_last) {
-      pipeline.begin(next.place);
-      pipeline.start(TilePipeline::fetched_entries(rows.in[next.turn]), next.listed);
-    }
-    if (!Tile::kStoresFromStages) store(tile);
-    if (is_last) return;
-    tile = next;
-  }
-}
 
 /// One vector of channels of an output pixel as the list has it.
 template <class T>
@@ -399,7 +362,7 @@ __device__ int listed_height(const ConvCall& call) {
 /// Starts Tile's kernel with as many teams and blocks as fit the device and the work.
 template <class Tile>
 void launch_persistent(Stream& stream, void (*kernel)(ConvCall), int64_t team_bytes, const ConvCall& call) {
-  int64_t tiles = (call.max_pixels + Tile::kPixels - 1) / Tile::kPixels * tile_columns(call, Tile::kChannels);
+  int64_t tiles = ceil_div(call.max_pixels, Tile::kPixels) * tile_columns(call, Tile::kChannels);
   PersistentShape shape = persistent_shape(reinterpret_cast<const void*>(kernel),
                                            {Tile::kThreads, team_bytes, Tile::kMaxTeams}, tiles);
   launch(stream, kernel, LaunchShape{shape.blocks, shape.teams * Tile::kThreads, shape.teams * team_bytes},

@@ -27,16 +27,16 @@ struct ElementOf<Precision::fp16> {
 };
 template <>
 struct ElementOf<Precision::bf16> {
-  using Type = Brain;
+  using Type = BFloat16;
 };
 
 /// A word of two minus infinities.
 template <class T>
-inline constexpr uint32_t kLeastPair = 0;
+inline constexpr uint32_t kMinPair = 0;
 template <>
-inline constexpr uint32_t kLeastPair<Half> = 0xfc00fc00u;
+inline constexpr uint32_t kMinPair<Half> = 0xfc00fc00u;
 template <>
-inline constexpr uint32_t kLeastPair<Brain> = 0xff80ff80u;
+inline constexpr uint32_t kMinPair<BFloat16> = 0xff80ff80u;
 
 /// Elements in the 16 bytes that one load moves.
 template <class T>

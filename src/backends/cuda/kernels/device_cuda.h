@@ -27,13 +27,13 @@ inline constexpr bool kHasTensorCores = true;
 struct Half {
   uint16_t bits;
 };
-struct Brain {
+struct BFloat16 {
   uint16_t bits;
 };
 
 __device__ inline float to_float(float value) { return value; }
 __device__ inline float to_float(Half value) { return __half2float(__ushort_as_half(value.bits)); }
-__device__ inline float to_float(Brain value) {
+__device__ inline float to_float(BFloat16 value) {
   return __uint_as_float(static_cast<uint32_t>(value.bits) << 16);
 }
 
@@ -48,11 +48,11 @@ __device__ inline Half from_float<Half>(float value) {
   return {__half_as_ushort(__float2half_rn(value))};
 }
 template <>
-__device__ inline Brain from_float<Brain>(float value) {
+__device__ inline BFloat16 from_float<BFloat16>(float value) {
   return {__bfloat16_as_ushort(__float2bfloat16_rn(value))};
 }
 
-/// The greater values of two pairs, of Half or Brain, in one instruction; NaN if one is. Of compute
+/// The greater values of two pairs, of Half or BFloat16, in one instruction; NaN if one is. Of compute
 /// capability 8.0 on.
 template <class T>
 __device__ inline uint32_t max_of_pairs(uint32_t a, uint32_t b) {

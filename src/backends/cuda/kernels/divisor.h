@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "backends/cuda/kernels/host_device.h"
+#include "base/host_device.h"
 
 namespace lasnet::cuda {
 

@@ -7,6 +7,7 @@
 // that columns fall into different banks.
 #include "backends/cuda/kernels/device.h"
 #include "backends/cuda/kernels/kernels.h"
+#include "base/math.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -43,11 +44,11 @@ __global__ void __launch_bounds__(kThreads) feature_kernel(FeatureCall call) {
 }  // namespace
 
 void copy_feature(Stream& stream, Precision precision, const FeatureCall& call) {
-  auto squares = [](int64_t count) { return (count + kSide - 1) / kSide; };
+  auto squares = [](int64_t count) { return ceil_div(count, kSide); };
   LaunchShape shape{squares(int64_t{call.map.height} * call.map.width) * squares(call.map.channels), kThreads,
                     kSide * kRowWords * static_cast<int>(sizeof(float)), call.images};
   if (precision == Precision::fp16) return launch(stream, feature_kernel<Half>, shape, call);
-  if (precision == Precision::bf16) return launch(stream, feature_kernel<Brain>, shape, call);
+  if (precision == Precision::bf16) return launch(stream, feature_kernel<BFloat16>, shape, call);
   launch(stream, feature_kernel<float>, shape, call);
 }
 

@@ -7,6 +7,7 @@
 // their order.
 #include "backends/cuda/kernels/device.h"
 #include "backends/cuda/kernels/kernels.h"
+#include "base/math.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -32,7 +33,7 @@ __global__ void __launch_bounds__(kThreads) finite_kernel(FiniteCall call) {
 template <class T>
 void launch_finite(Stream& stream, int64_t max_pixels, const FiniteCall& call) {
   int64_t blocks = persistent_blocks(reinterpret_cast<const void*>(finite_kernel<T>), kThreads, 0,
-                                     (max_pixels * call.channels + kThreads - 1) / kThreads);
+                                     ceil_div(max_pixels * call.channels, kThreads));
   launch(stream, finite_kernel<T>, LaunchShape{blocks, kThreads}, call);
 }
 
@@ -40,7 +41,7 @@ void launch_finite(Stream& stream, int64_t max_pixels, const FiniteCall& call) {
 
 void find_not_finite(Stream& stream, Precision precision, int64_t max_pixels, const FiniteCall& call) {
   if (precision == Precision::fp16) return launch_finite<Half>(stream, max_pixels, call);
-  if (precision == Precision::bf16) return launch_finite<Brain>(stream, max_pixels, call);
+  if (precision == Precision::bf16) return launch_finite<BFloat16>(stream, max_pixels, call);
   launch_finite<float>(stream, max_pixels, call);
 }
 

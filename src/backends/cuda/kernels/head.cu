@@ -9,6 +9,7 @@
 #include "backends/cuda/kernels/device.h"
 #include "backends/cuda/kernels/kernel_shapes.h"
 #include "backends/cuda/kernels/kernels.h"
+#include "base/math.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -67,9 +68,8 @@ void launch_head(Stream& stream, const HeadCall& call) {
   constexpr int kBlockClasses = kHeadClassWarps * shape.classes,
                 kBlockImages = shape.image_warps * shape.images;
   launch(stream, head_kernel<shape.classes, shape.images, shape.image_warps>,
-         LaunchShape{(call.classes + kBlockClasses - 1) / kBlockClasses,
-                     32 * kHeadClassWarps * shape.image_warps, 0,
-                     (call.images + kBlockImages - 1) / kBlockImages},
+         LaunchShape{ceil_div(call.classes, kBlockClasses), 32 * kHeadClassWarps * shape.image_warps, 0,
+                     ceil_div(call.images, kBlockImages)},
          call);
 }
 

@@ -2,7 +2,7 @@
 // (backends/cuda/prices.h). Pure.
 #pragma once
 
-#include "backends/cuda/kernels/host_device.h"
+#include "base/host_device.h"
 
 namespace lasnet::cuda {
 

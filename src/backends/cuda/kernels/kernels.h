@@ -193,11 +193,8 @@ struct GatherCall {
   ListGeometry geometry;
   DeviceMap middle;
   const uint8_t* patches = nullptr;  ///< null: all active
-  void* buffer = nullptr;            ///< [images * patches][side][side][pitch], side = gather_side
+  void* buffer = nullptr;            ///< [images * patches][side][side][pitch], side = halo_side
 };
-LASNET_HOST_DEVICE inline int gather_side(const ListGeometry& g) {
-  return (g.granularity - 1) * g.dilation_stride + 3;
-}
 void gather_patches(Stream& stream, Precision precision, const GatherCall& call);
 /// Where the gathered patches hold the centres of a list of output pixels: in[i] for each entry of list.out.
 void gathered_pixels(Stream& stream, const ListGeometry& geometry, const DeviceList& list, int32_t* in);

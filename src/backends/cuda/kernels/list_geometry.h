@@ -5,7 +5,7 @@
 #include <cstdint>
 
 #include "backends/cuda/kernels/divisor.h"
-#include "backends/cuda/kernels/host_device.h"
+#include "base/host_device.h"
 
 namespace lasnet::cuda {
 

@@ -8,6 +8,7 @@
 // small patch's pixels at once. The order of a sum depends on the patch only: a decision does not depend on
 // the batch.
 #include "backends/cuda/kernels/masker_patch.h"
+#include "base/math.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -78,7 +79,7 @@ template <class T>
 void launch_masker(Stream& stream, const MaskerCall& call) {
   const ListGeometry& g = call.geometry;
   int64_t patches = int64_t{g.images} * g.patches();
-  LaunchShape small{(patches + kWarps - 1) / kWarps, kThreads};
+  LaunchShape small{ceil_div(patches, kWarps), kThreads};
   const int side = g.granularity * g.stride;
   switch (is_small_patch(side) ? side : 0) {
     case 1:
@@ -97,7 +98,7 @@ void launch_masker(Stream& stream, const MaskerCall& call) {
 
 void masker(Stream& stream, Precision precision, const MaskerCall& call) {
   if (precision == Precision::fp16) return launch_masker<Half>(stream, call);
-  if (precision == Precision::bf16) return launch_masker<Brain>(stream, call);
+  if (precision == Precision::bf16) return launch_masker<BFloat16>(stream, call);
   launch_masker<float>(stream, call);
 }
 

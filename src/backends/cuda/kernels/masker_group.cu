@@ -11,6 +11,7 @@
 // all of these with the weights of its maskers, at most four, so that weights are read once for eight
 // patches. Sums are taken in masker.cu's order: the bits are the same.
 #include "backends/cuda/kernels/masker_patch.h"
+#include "base/math.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -204,7 +205,7 @@ template <class T>
 void launch_group(Stream& stream, const MaskerGroupCall& call) {
   const ListGeometry& g = call.geometry;
   int64_t patches = int64_t{g.images} * g.patches();
-  LaunchShape small{(patches + kSlots - 1) / kSlots, kThreads, kSharedBytes};
+  LaunchShape small{ceil_div(patches, kSlots), kThreads, kSharedBytes};
   const int side = g.granularity * g.stride;
   switch (is_small_patch(side) ? side : kLarge) {
     case 1:
@@ -222,7 +223,7 @@ void launch_group(Stream& stream, const MaskerGroupCall& call) {
 
 void masker_group(Stream& stream, Precision precision, const MaskerGroupCall& call) {
   if (precision == Precision::fp16) return launch_group<Half>(stream, call);
-  if (precision == Precision::bf16) return launch_group<Brain>(stream, call);
+  if (precision == Precision::bf16) return launch_group<BFloat16>(stream, call);
   launch_group<float>(stream, call);
 }
 

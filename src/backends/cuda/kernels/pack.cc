@@ -5,11 +5,10 @@
 #include <cstring>
 
 #include "base/float_formats.h"
+#include "base/math.h"
 
 namespace lasnet::cuda {
 namespace {
-
-int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 /// The weights as a reduction sees them: [tap][element of the run][output channel].
 class WeightView {
@@ -130,7 +129,7 @@ void append_elements(const std::vector<float>& values, Precision precision, std:
 PackedConv pack_conv(const Tensor& weight, const std::vector<float>& bias, const ConvLayout& layout,
                      Precision precision) {
   WeightView view(weight, layout);
-  int slices = round_up((static_cast<int>(bias.size()) + kSlice - 1) / kSlice, kSliceMultiple);
+  int slices = round_up(ceil_div(static_cast<int>(bias.size()), kSlice), kSliceMultiple);
   int step_elements = kStepBytes / element_bytes(precision);
   PackedConv packed;
   packed.taps = view.taps();

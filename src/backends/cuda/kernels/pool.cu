@@ -6,6 +6,7 @@
 #include "backends/cuda/kernels/device.h"
 #include "backends/cuda/kernels/kernel_shapes.h"
 #include "backends/cuda/kernels/kernels.h"
+#include "base/math.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -76,9 +77,9 @@ __global__ void __launch_bounds__(kMeanThreads) mean_kernel(MeanCall call) {
 void max_pool(Stream& stream, Precision precision, const MaxPoolCall& call) {
   int vectors = call.out.pitch / (precision == Precision::fp32 || precision == Precision::tf32 ? 4 : 8);
   int64_t work = int64_t{call.out.height} * call.out.width * vectors;
-  LaunchShape shape{(work + kThreads - 1) / kThreads, kThreads, 0, call.images};
+  LaunchShape shape{ceil_div(work, kThreads), kThreads, 0, call.images};
   if (precision == Precision::fp16) return launch(stream, max_pool_kernel<Half>, shape, call);
-  if (precision == Precision::bf16) return launch(stream, max_pool_kernel<Brain>, shape, call);
+  if (precision == Precision::bf16) return launch(stream, max_pool_kernel<BFloat16>, shape, call);
   launch(stream, max_pool_kernel<float>, shape, call);
 }
 
@@ -86,7 +87,7 @@ void mean(Stream& stream, Precision precision, const MeanCall& call) {
   LaunchShape shape{(call.map.pitch + 31) / 32, kMeanThreads, kMeanThreads * static_cast<int>(sizeof(float)),
                     call.images};
   if (precision == Precision::fp16) return launch(stream, mean_kernel<Half>, shape, call);
-  if (precision == Precision::bf16) return launch(stream, mean_kernel<Brain>, shape, call);
+  if (precision == Precision::bf16) return launch(stream, mean_kernel<BFloat16>, shape, call);
   launch(stream, mean_kernel<float>, shape, call);
 }
 

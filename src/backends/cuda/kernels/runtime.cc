@@ -7,6 +7,7 @@
 
 #include "backends/cuda/tiles.h"
 #include "base/fail.h"
+#include "base/math.h"
 
 namespace lasnet {
 namespace {
@@ -279,7 +280,7 @@ PersistentShape persistent_shape(const void* kernel, const TeamShape& team, int6
                             device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin)};
   int teams = teams_of_block(device, team, work);
   int64_t blocks =
-      persistent_blocks(kernel, teams * team.threads, teams * team.shared_bytes, (work + teams - 1) / teams);
+      persistent_blocks(kernel, teams * team.threads, teams * team.shared_bytes, ceil_div(work, teams));
   return {blocks, teams};
 }
 

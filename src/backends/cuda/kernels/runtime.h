@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/math.h"
 #include "lasnet/engine.h"
 #include "lasnet/error.h"
 
@@ -186,7 +187,7 @@ struct PersistentShape {
 /// Teams of a block: as many as fit it, but no more than a multiprocessor's share of `work` (> 0) needs.
 inline int teams_of_block(const DeviceLimits& device, const TeamShape& team, int64_t work) {
   int64_t fitting = std::min<int64_t>(team.most, device.shared_bytes_per_block / team.shared_bytes);
-  int64_t share = (work + device.multiprocessors - 1) / device.multiprocessors;
+  int64_t share = ceil_div(work, device.multiprocessors);
   return static_cast<int>(std::min(std::max<int64_t>(1, fitting), share));
 }
 /// Teams and blocks that fill the device, no more than `work` needs with a multiprocessor's share for each

@@ -7,6 +7,7 @@
 #include "backends/cuda/kernels/device.h"
 #include "backends/cuda/kernels/kernel_shapes.h"
 #include "backends/cuda/kernels/kernels.h"
+#include "base/math.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -85,7 +86,7 @@ void launch_scale(Stream& stream, const ScaleCall& call) {
       (int64_t{call.map.height} * call.map.width * (call.map.pitch / kVector<T>)+kThreads - 1) / kThreads;
   int64_t blocks =
       persistent_blocks(reinterpret_cast<const void*>(scale_kernel<T>), kThreads, 0, call.images * of_image);
-  LaunchShape shape{(blocks + call.images - 1) / call.images, kThreads, 0, call.images};
+  LaunchShape shape{ceil_div(blocks, call.images), kThreads, 0, call.images};
   launch(stream, scale_kernel<T>, shape, call);
 }
 
@@ -98,7 +99,7 @@ void excite(Stream& stream, const ExciteCall& call) {
 
 void scale_pixels(Stream& stream, Precision precision, const ScaleCall& call) {
   if (precision == Precision::fp16) return launch_scale<Half>(stream, call);
-  if (precision == Precision::bf16) return launch_scale<Brain>(stream, call);
+  if (precision == Precision::bf16) return launch_scale<BFloat16>(stream, call);
   launch_scale<float>(stream, call);
 }
 

@@ -6,6 +6,7 @@
 // zero from allocation.
 #include "backends/cuda/kernels/device.h"
 #include "backends/cuda/kernels/kernels.h"
+#include "base/math.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -35,9 +36,9 @@ __global__ void __launch_bounds__(kThreads) image_kernel(ImageCall call) {
 
 void image_to_map(Stream& stream, Precision precision, const ImageCall& call) {
   int64_t pixels = int64_t{call.height} * call.width;
-  LaunchShape shape{(pixels + kThreads - 1) / kThreads, kThreads, 0, call.images};
+  LaunchShape shape{ceil_div(pixels, kThreads), kThreads, 0, call.images};
   if (precision == Precision::fp16) return launch(stream, image_kernel<Half>, shape, call);
-  if (precision == Precision::bf16) return launch(stream, image_kernel<Brain>, shape, call);
+  if (precision == Precision::bf16) return launch(stream, image_kernel<BFloat16>, shape, call);
   launch(stream, image_kernel<float>, shape, call);
 }
 

@@ -45,7 +45,7 @@ class Identity {
     return vectors_ + (((s * Tile::kBands + i) * 2 + half) * kVectors + v) * Tile::kThreads * kVector<T>;
   }
 
-  __device__ void fetch(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
+  __device__ void fetch(const ConvCall& call, const TeamTile& tile, const ListedRows<Tile>& rows,
                         const WarpPlace& at) const {
     for_fragment_rows<Tile>([&](int s, int i, int half) {
       LanePlace lane(at, s, i, half);
@@ -75,7 +75,7 @@ using AddedWords = ColumnWords<T>[kBandsAtOnce<Tile, T>][2];
 
 /// Reads it, from shared memory if it was fetched.
 template <class Tile, class T>
-__device__ void load_added(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
+__device__ void load_added(const ConvCall& call, const TeamTile& tile, const ListedRows<Tile>& rows,
                            const WarpPlace& at, int s, int first_band, Identity<Tile, T> identity,
                            AddedWords<Tile, T>& words) {
 #pragma unroll
@@ -126,7 +126,7 @@ class SliceRows {
         unpack_word<T>(identity[j], added);
         values[0] += added[0], values[1] += added[1];
       }
-      rows[j] = max_of_pairs<T>(pack_word<T>(values), without_relu ? kLeastPair<T> : 0);
+      rows[j] = max_of_pairs<T>(pack_word<T>(values), without_relu ? kMinPair<T> : 0);
     }
     exchange(rows);
     words[0].x = rows[0], words[0].y = rows[1], words[0].z = rows[2], words[0].w = rows[3];
@@ -171,7 +171,7 @@ class SliceRows<float> {
 
 /// Stores a tile from its fragments.
 template <bool kAdds, class Tile, class T>
-__device__ void store_rows(const ConvCall& call, const TileTurn& tile, const ListedRows<Tile>& rows,
+__device__ void store_rows(const ConvCall& call, const TeamTile& tile, const ListedRows<Tile>& rows,
                            const WarpPlace& at, const Sums<Tile>& sums, Identity<Tile, T> identity) {
   constexpr int kAtOnce = kBandsAtOnce<Tile, T>;
   static_assert(Tile::kBands % kAtOnce == 0);
@@ -225,7 +225,7 @@ struct PartVector {
   static constexpr int kVectorsPerRow = Tile::kChannels / kVector<T>;
   static_assert(Tile::kPixels * kVectorsPerRow <= Tile::kThreads);
 
-  __device__ PartVector(const ConvCall& call, const TileTurn& tile)
+  __device__ PartVector(const ConvCall& call, const TeamTile& tile)
       : row(thread_row()),
         channel(tile.place.channel + team_thread<Tile::kThreads>() % kVectorsPerRow * kVector<T>),
         exists(row < least(Tile::kPixels, tile.listed) && channel < call.out_channels) {}
@@ -238,7 +238,7 @@ struct PartVector {
   }
 
   /// Adds the parts, `rows`, and stores their sum.
-  __device__ void store(const ConvCall& call, const TileTurn& tile, int pixel, const float* rows) const {
+  __device__ void store(const ConvCall& call, const TeamTile& tile, int pixel, const float* rows) const {
     float values[kVector<T>] = {}, bias[kVector<T>], identity[kVector<T>];
     load_floats(call.bias + channel, bias);
     rows += row * Tile::kSumPitch + channel - tile.place.channel;

@@ -8,6 +8,8 @@
 // reads each row of a patch as one contiguous run, and finds zeros in the map's border.
 #include "backends/cuda/kernels/device.h"
 #include "backends/cuda/kernels/kernels.h"
+#include "base/math.h"
+#include "mask/tap_offsets.h"
 
 namespace lasnet::cuda {
 namespace {
@@ -21,7 +23,7 @@ __global__ void __launch_bounds__(kThreads) gather_kernel(GatherCall call) {
   int64_t slot = blockIdx.x;
   if (call.patches != nullptr && call.patches[slot] == 0) return;
   auto image = static_cast<int>(slot / g.patches()), patch = static_cast<int>(slot % g.patches());
-  int side = gather_side(g), step = g.granularity * g.dilation_stride;
+  int side = halo_side(g.granularity, g.dilation_stride), step = g.granularity * g.dilation_stride;
   int top = patch / g.patch_cols * step - 1, left = patch % g.patch_cols * step - 1;
   int vectors = call.middle.pitch / kVector<T>, work = side * side * vectors;
   T* to = static_cast<T*>(call.buffer) + slot * side * side * call.middle.pitch;
@@ -44,7 +46,7 @@ __global__ void __launch_bounds__(kThreads) gathered_kernel(ListGeometry g, Devi
   int row_pixels = g.output_width + 2, image_pixels = (g.output_height + 2) * row_pixels, pixel = list.out[p];
   int image = pixel / image_pixels, y = pixel % image_pixels / row_pixels - 1, x = pixel % row_pixels - 1;
   int slot = image * g.patches() + y / g.granularity * g.patch_cols + x / g.granularity,
-      side = gather_side(g);
+      side = halo_side(g.granularity, g.dilation_stride);
   in[p] = (slot * side + y % g.granularity * g.dilation_stride + 1) * side +
           x % g.granularity * g.dilation_stride + 1;
 }
@@ -69,8 +71,8 @@ template <class T>
 void launch_add(Stream& stream, const AddCall& call) {
   int64_t work =
       int64_t{call.images} * (call.y.height + 2) * (call.y.width + 2) * (call.y.pitch / kVector<T>);
-  int64_t blocks = persistent_blocks(reinterpret_cast<const void*>(add_kernel<T>), kThreads, 0,
-                                     (work + kThreads - 1) / kThreads);
+  int64_t blocks =
+      persistent_blocks(reinterpret_cast<const void*>(add_kernel<T>), kThreads, 0, ceil_div(work, kThreads));
   launch(stream, add_kernel<T>, LaunchShape{blocks, kThreads}, call);
 }
 
@@ -79,19 +81,18 @@ void launch_add(Stream& stream, const AddCall& call) {
 void gather_patches(Stream& stream, Precision precision, const GatherCall& call) {
   LaunchShape shape{int64_t{call.geometry.images} * call.geometry.patches(), kThreads};
   if (precision == Precision::fp16) return launch(stream, gather_kernel<Half>, shape, call);
-  if (precision == Precision::bf16) return launch(stream, gather_kernel<Brain>, shape, call);
+  if (precision == Precision::bf16) return launch(stream, gather_kernel<BFloat16>, shape, call);
   launch(stream, gather_kernel<float>, shape, call);
 }
 
 void gathered_pixels(Stream& stream, const ListGeometry& geometry, const DeviceList& list, int32_t* in) {
   int64_t pixels = int64_t{geometry.images} * geometry.output_height * geometry.output_width;
-  launch(stream, gathered_kernel, LaunchShape{(pixels + kThreads - 1) / kThreads, kThreads}, geometry, list,
-         in);
+  launch(stream, gathered_kernel, LaunchShape{ceil_div(pixels, kThreads), kThreads}, geometry, list, in);
 }
 
 void add_relu(Stream& stream, Precision precision, const AddCall& call) {
   if (precision == Precision::fp16) return launch_add<Half>(stream, call);
-  if (precision == Precision::bf16) return launch_add<Brain>(stream, call);
+  if (precision == Precision::bf16) return launch_add<BFloat16>(stream, call);
   launch_add<float>(stream, call);
 }
 
