@@ -13,14 +13,18 @@
 
 namespace lasnet {
 
-class CpuLoops {
+/// `Kernels`: a table of kernels, with the types of its convolutions' calls and partial sums.
+template <class Kernels>
+class KernelLoops {
  public:
-  CpuLoops(const CpuKernels& kernels, std::shared_ptr<Executor> executor)
+  using Call = typename Kernels::Call;
+
+  KernelLoops(const Kernels& kernels, std::shared_ptr<Executor> executor)
       : kernels_(kernels), executor_(std::move(executor)) {
-    for (int i = 0; i < executor_->threads(); ++i) scratch_.emplace_back(conv_scratch_size(kernels));
+    for (int i = 0; i < executor_->threads(); ++i) scratch_.emplace_back(conv_scratch_size(kernels.block_width));
   }
 
-  const CpuKernels& kernels() const { return kernels_; }
+  const Kernels& kernels() const { return kernels_; }
 
   /// Calls body(index, thread) for all indices on the executor, subnormal floats counting as zero.
   template <typename Body>
@@ -46,13 +50,13 @@ class CpuLoops {
     });
   }
 
-  void conv(const ConvCall& call) {
+  void conv(const Call& call) {
     conv_then(call, [](const ConvTask&) {});
   }
 
   /// Each task is followed by then(task) on its thread, while what it touched is still in its caches.
   template <typename Then>
-  void conv_then(const ConvCall& call, Then&& then) {
+  void conv_then(const Call& call, Then&& then) {
     if (call.pixels.count == 0) return;
     ConvTiling tiling = tiling_of(call);
     int64_t tasks = (call.pixels.count + tiling.pixels - 1) / tiling.pixels;
@@ -66,7 +70,7 @@ class CpuLoops {
   /// whole patches, each followed by then(task, its first patch, its last patch). No patch may be larger than
   /// kMaxTaskPixels.
   template <typename Then>
-  void conv_patches(const ConvCall& call, const ActiveLists& lists, int64_t first, int64_t last,
+  void conv_patches(const Call& call, const ActiveLists& lists, int64_t first, int64_t last,
                     Then&& then) {
     if (call.pixels.count == 0) return;
     ConvTiling tiling = tiling_of(call);
@@ -87,7 +91,7 @@ class CpuLoops {
   }
 
  private:
-  ConvTiling tiling_of(const ConvCall& call) const {
+  ConvTiling tiling_of(const Call& call) const {
     return tile_conv({.pixels = call.pixels.count,
                       .reduction = call.conv->reduction(),
                       .input_channels = call.in_pitch,
@@ -104,7 +108,7 @@ class CpuLoops {
   }
 
   template <typename Then, typename SetPixels>
-  void run(const ConvCall& call, int blocks_per_task, int64_t pixel_tasks, Then&& then,
+  void run(const Call& call, int blocks_per_task, int64_t pixel_tasks, Then&& then,
            SetPixels&& set_pixels) {
     int blocks = call.conv->channel_blocks();
     int64_t block_tasks = (blocks + blocks_per_task - 1) / blocks_per_task;
@@ -119,9 +123,11 @@ class CpuLoops {
     });
   }
 
-  const CpuKernels& kernels_;
+  const Kernels& kernels_;
   std::shared_ptr<Executor> executor_;
-  std::vector<AlignedBuffer> scratch_;  ///< partial sums, one per thread
+  std::vector<AlignedArray<typename Kernels::Partial>> scratch_;  ///< partial sums, one per thread
 };
+
+using CpuLoops = KernelLoops<CpuKernels>;
 
 }  // namespace lasnet

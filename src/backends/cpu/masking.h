@@ -12,6 +12,9 @@ namespace lasnet {
 MaskOutcome decide(const CpuExecutable& executable, size_t index, const RunRequest& request,
                    BlockMemory& memory, CpuLoops& loops);
 
+/// From the differences that a masker gave, or `request`'s forced patches, to the block's patches.
+MaskOutcome choose_patches(size_t index, const RunRequest& request, BlockState& block);
+
 /// Sums of cells (patches of the sums' grid) [first, last) of `lists`, of channels [begin, end), from their
 /// map.
 void refresh_sums(PatchSums& sums, const ActiveLists& lists, int64_t first, int64_t last, int begin, int end,
