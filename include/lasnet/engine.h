@@ -54,7 +54,7 @@ struct SessionOptions {
   /// Instruction set of the cpu backend; default: the fastest available. One that the machine lacks throws
   /// Error.
   std::optional<Isa> isa = std::nullopt;
-  int threads = 1;                        ///< 1 to 1024; results do not depend on it
+  int threads = 1;  ///< 1 to 1024; results do not depend on it
   /// fp32 on every backend. int8 on cpu and reference, for models with a Quantization. Others on cuda.
   Precision precision = Precision::fp32;
   /// Runs the session's loops instead of threads of its own. `threads` then has no meaning.
@@ -189,8 +189,8 @@ class LASNET_EXPORT Session {
   /// where the memory does not hold their maps.
   ///
   /// Logits are the same bit for bit for any number of threads, any executor and any split of a batch.
-  /// Instruction sets differ by rounding, but not with Precision::int8. Subnormal floats count as zero inside. The calling thread's own
-  /// setting is restored.
+  /// Instruction sets differ by rounding, but not with Precision::int8. Subnormal floats count as zero
+  /// inside. The calling thread's own setting is restored.
   Result run(const TensorView& input, const RunOptions& options = {});
 
   /// The same into `result`, whose memory is used again. On the cpu backend nothing is allocated if `result`

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -39,14 +40,23 @@ struct QuantizationOptions {
 
 /// The quantization of a model, and `model.weights` as its int8 weights stand for them.
 ///
-/// The images run in fp32 with their own masks. Only computed pixels count: inactive ones hold what an earlier
-/// block left there. A weight's scale is the largest magnitude of its output channel over 127. A projection and
-/// the last convolution of its block share one sum, so they share the product of input scale and weight scale.
+/// The images run in fp32 with their own masks. Only computed pixels count: inactive ones hold what an
+/// earlier block left there. A weight's scale is the largest magnitude of its output channel over 127. A
+/// projection and the last convolution of its block share one sum, so they share the product of input scale
+/// and weight scale.
 ///
 /// Throws Error where no image can be read, on options out of range, on weights or activations that are not
 /// finite, and on networks that int8 does not run.
 LASNET_EXPORT Model quantize(const Model& model, const CalibrationImages& images,
                              const QuantizationOptions& options = {});
+
+/// Of a quantized model: the share of each map's values in these images that its scale clips, by
+/// Quantization::maps' names, the input left out. Images of another kind than those that the scales were
+/// chosen on have large ones. `options.method` has no meaning. Throws Error on a model without a
+/// quantization.
+LASNET_EXPORT std::map<std::string, double> clipped_shares(const Model& model,
+                                                           const CalibrationImages& images,
+                                                           const QuantizationOptions& options = {});
 
 /// The names that Quantization::maps has for a network.
 struct QuantizedMaps {
@@ -58,8 +68,8 @@ LASNET_EXPORT QuantizedMaps quantized_maps(const ModelSpec& spec);
 /// The name of a network's input among the maps.
 inline constexpr const char* kQuantizedInput = "input";
 
-/// Throws Error naming what does not fit: networks that int8 does not run, layers and maps that are missing or
-/// unexpected, shapes, scales that are not finite or not above 0, weights of -128, sums beyond int32.
+/// Throws Error naming what does not fit: networks that int8 does not run, layers and maps that are missing
+/// or unexpected, shapes, scales that are not finite or not above 0, weights of -128, sums beyond int32.
 /// `origin` names the source in the message.
 LASNET_EXPORT void check_quantization(const ModelSpec& spec, const Quantization& quantization,
                                       const std::string& origin);

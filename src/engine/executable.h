@@ -34,7 +34,8 @@ struct RunRequest {
   /// Where the map goes that so many blocks come before, shaped for it; null, or beyond the end: nowhere.
   std::vector<Tensor*> features;
   MapLayout feature_layout = MapLayout::nchw;
-  /// Told the pixels that each convolution has just computed, as its map keeps them. Of the cpu backend in fp32.
+  /// Told the pixels that each convolution has just computed, as its map keeps them. Of the cpu backend in
+  /// fp32.
   const std::function<void(const LayerOutput&)>* layers = nullptr;
 
   bool inspects_layers() const { return check_finite || layers != nullptr; }

@@ -1,6 +1,8 @@
 #include "engine/int8_network.h"
 
+#include "base/fail.h"
 #include "engine/fold.h"
+#include "lasnet/mask.h"
 #include "lasnet/quantize.h"
 
 namespace lasnet {
@@ -75,9 +77,7 @@ class NetworkBuilder {
     int exponent = 0;
     std::frexp(largest, &exponent);
     const int shift = kMaskerBits - exponent;
-    Int8Masker made{.weight = {},
-                    .scale = std::ldexp(double{scale}, -shift),
-                    .bias = double{folded.bias}};
+    Int8Masker made{.weight = {}, .scale = std::ldexp(double{scale}, -shift), .bias = double{folded.bias}};
     for (const float weight : folded.weight)
       made.weight.push_back(static_cast<int32_t>(std::lrint(std::ldexp(double{weight}, shift))));
     return made;
@@ -86,14 +86,17 @@ class NetworkBuilder {
   Int8Layer head() const {
     const ModelSpec& spec = model_.spec;
     const QuantizedLayer& given = quantization_.layers.at(spec.head_name);
-    Int8Layer made{{.name = spec.head_name, .norm_name = "", .in_channels = spec.features, .out_channels = spec.arch.classes},
+    Int8Layer made{{.name = spec.head_name,
+                    .norm_name = "",
+                    .in_channels = spec.features,
+                    .out_channels = spec.arch.classes},
                    given.weight,
                    {},
                    given.bias};
     made.weight.shape = {spec.arch.classes, spec.features, 1, 1};
     for (const float weight_scale : given.scale) {
-      made.multiplier.push_back(static_cast<float>(double{scale(maps_.residual.back())} * double{weight_scale} /
-                                                   static_cast<double>(kHeadFraction)));
+      made.multiplier.push_back(static_cast<float>(
+          double{scale(maps_.residual.back())} * double{weight_scale} / static_cast<double>(kHeadFraction)));
     }
     return made;
   }
@@ -104,6 +107,17 @@ class NetworkBuilder {
 };
 
 }  // namespace
+
+void check_masker_windows(const ModelSpec& spec, const NetworkGeometry& geometry) {
+  for (size_t i = 0; i < spec.blocks.size(); ++i) {
+    const BlockGeometry& block = geometry.blocks[i];
+    if (!spec.blocks[i].is_dynamic()) continue;
+    const int64_t pixels = patch_window(block.grid, 0, 0, spec.blocks[i].stride, block.input).pixels();
+    if (pixels <= kMaxMaskerPixels) continue;
+    fail("{}: a patch averages {} pixels; int8 sums at most {}: use smaller patches or images, or fp32",
+         spec.blocks[i].name, pixels, kMaxMaskerPixels);
+  }
+}
 
 Int8Network make_int8_network(const Model& model) {
   check_quantization(model.spec, *model.quantization, "model");

@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "lasnet/geometry.h"
 #include "lasnet/model.h"
 
 namespace lasnet {
@@ -33,9 +34,10 @@ inline uint8_t input_byte(float value, float inverse_scale, float zero) {
 /// A convolution, or the classifier as a 1x1 one.
 struct Int8Layer {
   ConvSpec spec;
-  Array<int8_t> weight;           ///< [out, in / groups, k, k]
-  std::vector<float> multiplier;  ///< [out]: from a sum to units of the output map; of the classifier to logits
-  std::vector<float> bias;        ///< [out], in the same units
+  Array<int8_t> weight;  ///< [out, in / groups, k, k]
+  std::vector<float>
+      multiplier;           ///< [out]: from a sum to units of the output map; of the classifier to logits
+  std::vector<float> bias;  ///< [out], in the same units
 };
 
 /// A masker in integers. weight * 2^-shift are float32's w0 - w1, to 21 bits of the largest.
@@ -81,6 +83,9 @@ inline int32_t head_input(int64_t sum, int64_t pixels) {
 
 /// Pixels of the largest window whose bytes a masker sums.
 inline constexpr int64_t kMaxMaskerPixels = int64_t{1} << 22;
+
+/// Throws Error where a masker's window has more.
+void check_masker_windows(const ModelSpec& spec, const NetworkGeometry& geometry);
 
 /// `model` has passed check_weights and has a quantization, which is checked.
 Int8Network make_int8_network(const Model& model);

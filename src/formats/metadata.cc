@@ -255,8 +255,7 @@ Quantization read_quantization(const Field& field) {
 ordered_json write_quantization(const Quantization& quantization) {
   ordered_json maps = ordered_json::object();
   for (const auto& [name, map] : quantization.maps) {
-    maps[name] = {
-        {"scale", shortest_decimal(map.scale)}, {"zero", map.zero}, {"clipped", map.clipped}};
+    maps[name] = {{"scale", shortest_decimal(map.scale)}, {"zero", map.zero}, {"clipped", map.clipped}};
   }
   return {{"version", kQuantizationVersion},
           {"method", quantization.method},

@@ -34,9 +34,9 @@ inline constexpr int kMaxPreparedSide = 4096;
 std::string write_metadata(const Model& model);
 
 /// Returns the described model without weights. Every key is required but `se_pool`, `class_folders`,
-/// `operating_points` and `quantization` (whose layers stay empty), and no other is accepted, so that a file is never run as something else than it was
-/// trained as. Throws Error naming `origin`, the key,
-/// expected and got.
+/// `operating_points` and `quantization` (whose layers stay empty), and no other is accepted, so that a file
+/// is never run as something else than it was trained as. Throws Error naming `origin`, the key, expected and
+/// got.
 Model parse_metadata(const std::string& text, const std::string& origin);
 
 /// Throws Error unless class names are absent or one per class, the preprocessing can be carried out, and

@@ -1,4 +1,6 @@
 // Which layers and maps a quantization has, and the check of a given one.
+#include "formats/quantization.h"
+
 #include <algorithm>
 #include <cmath>
 #include <functional>
@@ -7,7 +9,6 @@
 
 #include "base/fail.h"
 #include "formats/printable.h"
-#include "formats/quantization.h"
 #include "lasnet/quantize.h"
 
 namespace lasnet {
@@ -42,8 +43,7 @@ void check_names(const std::map<std::string, Value>& given, const std::set<std::
     if (!given.contains(name)) fail("{}: quantization: the {} '{}' is missing", origin, what, name);
   }
   for (const auto& [name, value] : given) {
-    if (!wanted.contains(name))
-      fail("{}: quantization: unexpected {} '{}'", origin, what, printable(name));
+    if (!wanted.contains(name)) fail("{}: quantization: unexpected {} '{}'", origin, what, printable(name));
   }
 }
 
@@ -66,8 +66,8 @@ void check_layer(const QuantizedLayerSpec& spec, const QuantizedLayer& layer, co
     fail("{}: quantization: layer '{}': {}", origin, spec.name, problem);
   };
   if (layer.weight.shape != spec.shape || layer.weight.size() != element_count(spec.shape)) {
-    wrong(fmt::format("weight of shape {}; expected {}", to_string(layer.weight.shape),
-                      to_string(spec.shape)));
+    wrong(
+        fmt::format("weight of shape {}; expected {}", to_string(layer.weight.shape), to_string(spec.shape)));
   }
   const auto channels = static_cast<size_t>(spec.shape[0]);
   if (layer.scale.size() != channels || layer.bias.size() != channels) {
@@ -101,31 +101,36 @@ void check_sums(const QuantizedLayerSpec& spec, const Quantization& quantization
   const double in = quantization.maps.at(spec.input).scale, out = quantization.maps.at(spec.output).scale;
   for (size_t c = 0; c < sums.size(); ++c) {
     if (sums[c] > std::numeric_limits<int32_t>::max()) {
-      fail("{}: quantization: layer '{}': the sum of channel {} can reach {}, beyond 32 bits; use fp32", origin,
-           spec.name, c, sums[c]);
+      fail("{}: quantization: layer '{}': the sum of channel {} can reach {}, beyond 32 bits; use fp32",
+           origin, spec.name, c, sums[c]);
     }
     const double largest =
         (static_cast<double>(sums[c]) * in * layer.scale[c] + std::abs(layer.bias[c])) / out;
     if (!(largest < kLargestRounded)) {
-      fail("{}: quantization: layer '{}': channel {} can reach {:g} times the scale of the map '{}'; its scale "
-           "or its bias is wrong",
-           origin, spec.name, c, largest, spec.output);
+      fail(
+          "{}: quantization: layer '{}': channel {} can reach {:g} times the scale of the map '{}'; its "
+          "scale "
+          "or its bias is wrong",
+          origin, spec.name, c, largest, spec.output);
     }
   }
 }
 
 /// A projection and the last convolution are summed before they are scaled.
-void check_shared_sums(const BlockSpec& block, const QuantizedLayerSpec& projection, const QuantizedLayerSpec& last,
-                       const Quantization& quantization, const std::string& origin) {
+void check_shared_sums(const BlockSpec& block, const QuantizedLayerSpec& projection,
+                       const QuantizedLayerSpec& last, const Quantization& quantization,
+                       const std::string& origin) {
   const QuantizedLayer &first = quantization.layers.at(projection.name),
                        &second = quantization.layers.at(last.name);
   const double x = quantization.maps.at(projection.input).scale, h = quantization.maps.at(last.input).scale;
   for (size_t c = 0; c < first.scale.size(); ++c) {
     const double a = x * first.scale[c], b = h * second.scale[c];
     if (std::abs(a - b) > kScaleTolerance * std::max(a, b)) {
-      fail("{}: quantization: {}: '{}' and '{}' are summed, but channel {} has units of {:g} and {:g}; expected "
-           "equal ones",
-           origin, block.name, projection.name, last.name, c, a, b);
+      fail(
+          "{}: quantization: {}: '{}' and '{}' are summed, but channel {} has units of {:g} and {:g}; "
+          "expected "
+          "equal ones",
+          origin, block.name, projection.name, last.name, c, a, b);
     }
   }
 }
@@ -211,7 +216,7 @@ void check_quantization(const ModelSpec& spec, const Quantization& quantization,
   for (const BlockSpec& block : spec.blocks) {
     if (!block.projection) continue;
     const QuantizedLayerSpec &projection = *by_name.at(block.projection->name),
-                    &last = *by_name.at(block.convs.back().name);
+                             &last = *by_name.at(block.convs.back().name);
     check_shared_sums(block, projection, last, quantization, origin);
     std::vector<int64_t> sums = largest_sums(quantization.layers.at(projection.name));
     std::ranges::transform(sums, largest_sums(quantization.layers.at(last.name)), sums.begin(),

@@ -18,9 +18,9 @@ struct QuantizedLayerSpec {
 };
 std::vector<QuantizedLayerSpec> quantized_layer_specs(const ModelSpec& spec);
 
-/// Fills the layers of a quantization whose maps are known. Throws Error on tensors that are missing, of another
-/// type or shape, or unexpected, before any value is read. `given` are tensors that the file need not have.
-/// Returns the network's weights: dequantized, and the file's maskers.
+/// Fills the layers of a quantization whose maps are known. Throws Error on tensors that are missing, of
+/// another type or shape, or unexpected, before any value is read. `given` are tensors that the file need not
+/// have. Returns the network's weights: dequantized, and the file's maskers.
 Weights read_quantized(WeightFile& file, const ModelSpec& spec, Weights given, Quantization& quantization);
 
 /// The tensors of a model with a quantization as a file has them.

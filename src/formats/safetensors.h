@@ -40,7 +40,7 @@ class SafetensorsFile : public WeightFile {
 
 struct Safetensors {
   Weights tensors;  ///< F32, F16, BF16, F64 converted to float32; integers skipped
-  std::map<std::string, std::string> metadata;        ///< "__metadata__"
+  std::map<std::string, std::string> metadata;             ///< "__metadata__"
   std::map<std::string, Array<int8_t>> int8_tensors = {};  ///< written after the others; not read
 };
 

@@ -16,8 +16,8 @@ void check_int8_plan(const ModelSpec& spec, const NetworkSchedule& plan) {
     BlockSchedule wanted = feasible_schedule(spec.blocks[i], plan.blocks[i]);
     wanted.whole_map_above = BlockSchedule{}.whole_map_above;
     if (wanted == feasible_schedule(spec.blocks[i], {})) continue;
-    fail("schedule of {}: {}; int8 runs {}, of which whole_map_above alone can be chosen", spec.blocks[i].name,
-         to_string(plan.blocks[i]), to_string(BlockSchedule{}));
+    fail("schedule of {}: {}; int8 runs {}, of which whole_map_above alone can be chosen",
+         spec.blocks[i].name, to_string(plan.blocks[i]), to_string(BlockSchedule{}));
   }
 }
 

@@ -17,8 +17,9 @@ namespace lasnet {
 /// Told each operation of a block that has run, in order, and how many pixels it computed.
 using OperationObserver = std::function<void(size_t block, const CpuOperation& operation, int64_t pixels)>;
 
-/// `Derived` has four steps: run_stem, decide (a block's masker), run_head and return_map (copies a map that so
-/// many blocks come before). Its Body makes lists and runs what a block's program says. `Memory` has `blocks`.
+/// `Derived` has four steps: run_stem, decide (a block's masker), run_head and return_map (copies a map that
+/// so many blocks come before). Its Body makes lists and runs what a block's program says. `Memory` has
+/// `blocks`.
 template <class Derived, class Compiled, class Memory, class Body>
 class BlockRunner : public Runner {
  public:

@@ -21,7 +21,8 @@ class KernelLoops {
 
   KernelLoops(const Kernels& kernels, std::shared_ptr<Executor> executor)
       : kernels_(kernels), executor_(std::move(executor)) {
-    for (int i = 0; i < executor_->threads(); ++i) scratch_.emplace_back(conv_scratch_size(kernels.block_width));
+    for (int i = 0; i < executor_->threads(); ++i)
+      scratch_.emplace_back(conv_scratch_size(kernels.block_width));
   }
 
   const Kernels& kernels() const { return kernels_; }
@@ -70,8 +71,7 @@ class KernelLoops {
   /// whole patches, each followed by then(task, its first patch, its last patch). No patch may be larger than
   /// kMaxTaskPixels.
   template <typename Then>
-  void conv_patches(const Call& call, const ActiveLists& lists, int64_t first, int64_t last,
-                    Then&& then) {
+  void conv_patches(const Call& call, const ActiveLists& lists, int64_t first, int64_t last, Then&& then) {
     if (call.pixels.count == 0) return;
     ConvTiling tiling = tiling_of(call);
     int64_t largest = largest_patch(lists, first, last);
@@ -108,8 +108,7 @@ class KernelLoops {
   }
 
   template <typename Then, typename SetPixels>
-  void run(const Call& call, int blocks_per_task, int64_t pixel_tasks, Then&& then,
-           SetPixels&& set_pixels) {
+  void run(const Call& call, int blocks_per_task, int64_t pixel_tasks, Then&& then, SetPixels&& set_pixels) {
     int blocks = call.conv->channel_blocks();
     int64_t block_tasks = (blocks + blocks_per_task - 1) / blocks_per_task;
     for_each(pixel_tasks * block_tasks, [&](int64_t index, int thread) {

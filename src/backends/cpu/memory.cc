@@ -1,8 +1,8 @@
 #include "backends/cpu/memory.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "base/memory.h"
 #include "mask/tap_offsets.h"

@@ -16,8 +16,9 @@ constexpr int64_t kImageChannels = 3;
 void copy_image_row(const TensorView& input, int64_t row, int64_t border, StemMemory& stem) {
   int64_t height = input.shape[2], width = input.shape[3];
   int64_t image = row / height, y = row % height;
-  float* out = stem.image.data() +
-               (image * stem.pixels.image_pixels + (y + border) * stem.pixels.row_pixels + border) * kImageChannels;
+  float* out =
+      stem.image.data() +
+      (image * stem.pixels.image_pixels + (y + border) * stem.pixels.row_pixels + border) * kImageChannels;
   const float* red = input.data.data() + (image * kImageChannels * height + y) * width;
   const float *green = red + height * width, *blue = green + height * width;
   for (int64_t x = 0; x < width; ++x) {

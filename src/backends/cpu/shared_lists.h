@@ -48,7 +48,8 @@ struct StemPixels {
   PixelList pixels;
 };
 /// The list stays empty in MemoryPass::measure. Throws Error where the batch exceeds 2^31 pixels.
-StemPixels stem_pixels(const ConvSpec& stem, const NetworkGeometry& geometry, int64_t images, MemoryPass pass);
+StemPixels stem_pixels(const ConvSpec& stem, const NetworkGeometry& geometry, int64_t images,
+                       MemoryPass pass);
 
 /// A block of one run: what it executes, its lists and its mask.
 struct BlockState {

@@ -24,7 +24,8 @@ BlockMask decide_mask(const RunRequest& request, size_t block, const std::vector
   for (int64_t n = 0; n < request.batch(); ++n) {
     const std::span<uint8_t> image = std::span(decided.mask.data).subspan(n * pixels, pixels);
     expand_patches(geometry.grid, std::span(decided.patches).subspan(n * patches, patches), image);
-    dilate_mask(image, geometry.output, geometry.dilation_stride, geometry.middle, dilated, geometry.dilation);
+    dilate_mask(image, geometry.output, geometry.dilation_stride, geometry.middle, dilated,
+                geometry.dilation);
     decided.active_counts.push_back(std::count(image.begin(), image.end(), uint8_t{1}));
     decided.dilated_counts.push_back(std::count(dilated.begin(), dilated.end(), uint8_t{1}));
   }

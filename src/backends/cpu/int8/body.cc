@@ -141,8 +141,8 @@ ByteSource Int8Body::last_input() const {
 
 void Int8Body::add_in_place() {
   const PixelPairs pixels = lists_.active.pairs();
-  const Int8ConvCall call = int8_conv_call(block_.convs.back().packed, last_input(), *memory_.y, pixels,
-                                           Int8Epilogue::add_relu);
+  const Int8ConvCall call =
+      int8_conv_call(block_.convs.back().packed, last_input(), *memory_.y, pixels, Int8Epilogue::add_relu);
   computed_[current_] += pixels.count;
   BytePatchSums* sums = memory_.kept_sums;
   if (sums == nullptr) return loops_.conv(call);

@@ -39,7 +39,8 @@ template <class V, int M, int NV>
     LASNET_UNROLL
     for (int j = 0; j < NV; ++j) {
       values[j] = V::scaled(acc[i][j], multiplier + j * V::kWidth, bias + j * V::kWidth);
-      if (epilogue == Int8Epilogue::add_relu) values[j] = V::add(values[j], V::load_bytes(out + j * V::kWidth));
+      if (epilogue == Int8Epilogue::add_relu)
+        values[j] = V::add(values[j], V::load_bytes(out + j * V::kWidth));
     }
     V::template store_bytes<NV>(out, values);
   }

@@ -22,6 +22,7 @@ int64_t Int8Memory::bytes_for(const Int8Executable& executable, const NetworkGeo
 Int8Memory::Int8Memory(const Int8Executable& executable, const NetworkGeometry& geometry, int64_t images,
                        MemoryPass pass)
     : images_(images), pass_(pass), lists_(images, pass) {
+  check_masker_windows(executable.spec(), geometry);
   if (pass == MemoryPass::take) {
     require_memory(bytes_for(executable, geometry, images),
                    fmt::format("a batch of {} images of {} x {} px", images, geometry.input.height,

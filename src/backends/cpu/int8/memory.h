@@ -70,9 +70,10 @@ class Int8Memory {
   Int8StemMemory stem;
   ByteMap* trunk = nullptr;  ///< input of the first block
   std::vector<Int8BlockMemory> blocks;
-  AlignedArray<uint32_t> pooled;      ///< [2 N, words]: of each image the upper bytes of the means, then the lower
-  AlignedArray<int32_t> head_sums;    ///< [2 N, classes padded]
-  PixelList head_pixels;              ///< one "pixel" per row of `pooled`
+  AlignedArray<uint32_t>
+      pooled;  ///< [2 N, words]: of each image the upper bytes of the means, then the lower
+  AlignedArray<int32_t> head_sums;  ///< [2 N, classes padded]
+  PixelList head_pixels;            ///< one "pixel" per row of `pooled`
 
  private:
   Int8Memory(const Int8Executable& executable, const NetworkGeometry& geometry, int64_t images,

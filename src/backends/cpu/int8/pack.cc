@@ -30,8 +30,8 @@ void put_weight(uint32_t* packed, const Int8Kernels& kernels, int width, int64_t
                 int8_t weight) {
   const int vector = i / kernels.vector_width, lane = i % kernels.vector_width;
   if (kernels.wide_weights) {  // of each vector the even bytes of all lanes first, then the odd ones
-    const int64_t word = (step * width + vector * kernels.vector_width) * 2 +
-                         (byte % 2) * kernels.vector_width + lane;
+    const int64_t word =
+        (step * width + vector * kernels.vector_width) * 2 + (byte % 2) * kernels.vector_width + lane;
     reinterpret_cast<int16_t*>(packed + word)[byte / 2] = weight;
   } else {
     reinterpret_cast<int8_t*>(packed + step * width + i)[byte] = weight;
@@ -48,8 +48,8 @@ void pack_block(const Int8Layer& layer, const GroupedShape& shape, const Channel
     for (int c = 0; c < shape.group_in; ++c) {
       for (int tap = 0; tap < taps; ++tap) {
         const int at = first + c;
-        put_weight(packed, kernels, block.width, int64_t{tap} * block.run + at / kWordBytes, i, at % kWordBytes,
-                   layer.weight.data[(int64_t{channel} * shape.group_in + c) * taps + tap]);
+        put_weight(packed, kernels, block.width, int64_t{tap} * block.run + at / kWordBytes, i,
+                   at % kWordBytes, layer.weight.data[(int64_t{channel} * shape.group_in + c) * taps + tap]);
       }
     }
   }
@@ -111,8 +111,9 @@ PackedInt8Conv pack_int8_sum(const Int8Layer& layer, const Int8Layer& extra, boo
     of_extra.input = 0;
     of_extra.run = run;
     const int64_t words = kernels.wide_weights ? 2 : 1;
-    pack_block(extra, shape, of_extra, kernels,
-               packed.weights.data() + block.weights + int64_t{packed.taps} * block.run * block.width * words);
+    pack_block(
+        extra, shape, of_extra, kernels,
+        packed.weights.data() + block.weights + int64_t{packed.taps} * block.run * block.width * words);
   }
   packed.extra_taps = merged_taps(extra, merge_extra_rows);
   packed.extra_run = run * taps_of(extra) / packed.extra_taps;

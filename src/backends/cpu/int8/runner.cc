@@ -25,8 +25,8 @@ void Int8Runner::run_stem(const RunRequest& request, Int8Memory& memory) {
   loops_.for_each(input.shape[0] * height, [&](int64_t index, int) {
     const int64_t image = index / height, y = index % height;
     const float* red = input.data.data() + (image * 3 * height + y) * width;
-    uint32_t* out = stem.image.data() + image * stem.pixels.image_pixels +
-                    (y + border) * stem.pixels.row_pixels + border;
+    uint32_t* out =
+        stem.image.data() + image * stem.pixels.image_pixels + (y + border) * stem.pixels.row_pixels + border;
     loops_.kernels().quantize_row({red, red + height * width, red + 2 * height * width, width,
                                    network.input_inverse_scale, network.input_zero, out});
   });
@@ -78,8 +78,12 @@ void Int8Runner::run_head(const RunRequest& request, Int8Memory& memory, Tensor&
     const int begin = static_cast<int>(index % chunks) * kPoolChunk;
     const int end = std::min(begin + kPoolChunk, channels);
     alignas(64) int32_t sums[kPoolChunk];
-    loops_.kernels().sum({map.bytes() + begin, map.byte_pitch(), map.size, image,
-                          {0, 0, map.size.height, map.size.width}, sums},
+    loops_.kernels().sum({map.bytes() + begin,
+                          map.byte_pitch(),
+                          map.size,
+                          image,
+                          {0, 0, map.size.height, map.size.width},
+                          sums},
                          0, end - begin);
     uint8_t* upper = pooled + 2 * image * pitch * kWordBytes + begin;
     uint8_t* lower = upper + pitch * kWordBytes;
@@ -103,8 +107,8 @@ void Int8Runner::run_head(const RunRequest& request, Int8Memory& memory, Tensor&
     const int32_t* upper = memory.head_sums.data() + 2 * n * head.out_channels;
     const int32_t* lower = upper + head.out_channels;
     for (int64_t c = 0; c < classes; ++c) {
-      logits.data[n * classes + c] = head_logit(kHeadFraction * upper[c] + lower[c],
-                                                head.multiplier.data()[c], head.bias.data()[c]);
+      logits.data[n * classes + c] =
+          head_logit(kHeadFraction * upper[c] + lower[c], head.multiplier.data()[c], head.bias.data()[c]);
     }
   }
 }

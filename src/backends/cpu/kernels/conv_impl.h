@@ -8,8 +8,8 @@
 // A tile also prefetches three things: its share of the next slice's weights, the next tile's input pixels,
 // and the output that it is about to write. The next slice's weights follow in memory.
 //
-// The vector type says what is summed. Words of an input pixel are multiplied, one by one, with the weights of
-// V::kWidth output channels: floats, or four bytes at once. Before this file, whoever includes it defines
+// The vector type says what is summed. Words of an input pixel are multiplied, one by one, with the weights
+// of V::kWidth output channels: floats, or four bytes at once. Before this file, whoever includes it defines
 // store_tile<V, M, NV>, the epilogue.
 
 /// Words, or packed weights, in a cache line: the step of the prefetches.
@@ -66,9 +66,9 @@ struct Reduction {
 template <class V>
 struct SliceCall {
   const Reduction<V>* reduction;
-  int64_t begin, end;                  ///< the slice
-  int64_t tap, within;                 ///< run in which it begins, and where there
-  const typename V::Weight* weights;   ///< at `begin`
+  int64_t begin, end;                 ///< the slice
+  int64_t tap, within;                ///< run in which it begins, and where there
+  const typename V::Weight* weights;  ///< at `begin`
   const typename V::Conv* conv;
   const float* bias;  ///< at the block's channels
   const TaskPixels<V>* pixels;
@@ -115,7 +115,8 @@ template <class V, int M, int NV>
     }
     for (int64_t step = 0; step < kLine; step += kUnroll) {
       LASNET_UNROLL
-      for (int u = 0; u < kUnroll; ++u, w += NV * V::kWeightStep) multiply<V, M, NV>(in, k + step + u, w, acc);
+      for (int u = 0; u < kUnroll; ++u, w += NV * V::kWeightStep)
+        multiply<V, M, NV>(in, k + step + u, w, acc);
     }
   }
   for (; k < length; ++k, w += NV * V::kWeightStep) multiply<V, M, NV>(in, k, w, acc);
@@ -207,28 +208,29 @@ template <class V, int NV>
 void conv_block(const typename V::Call& call, const TaskPixels<V>& pixels, const ChannelBlock& block,
                 bool new_input, typename V::Partial* scratch) {
   const typename V::Conv& conv = *call.conv;
-  const Reduction<V> reductions[] = {{pixels.rows, call.tap_offsets, conv.taps, block.run, block.input},
-                                  {pixels.extra, call.extra.tap_offsets, conv.extra_taps, conv.extra_run, 0}};
+  const Reduction<V> reductions[] = {
+      {pixels.rows, call.tap_offsets, conv.taps, block.run, block.input},
+      {pixels.extra, call.extra.tap_offsets, conv.extra_taps, conv.extra_run, 0}};
   const typename V::Weight* weights = conv.weights.data() + block.weights;
   for (int r = 0; r < (conv.extra_taps > 0 ? 2 : 1); ++r) {
     const Reduction<V>& reduction = reductions[r];
     int64_t length = reduction.taps * reduction.run;
     SliceCall<V> slice{.reduction = &reduction,
-                    .begin = 0,
-                    .end = 0,
-                    .tap = 0,
-                    .within = 0,
-                    .weights = weights,
-                    .conv = &conv,
-                    .bias = nullptr,
-                    .pixels = &pixels,
-                    .sums = scratch,
-                    .channel = block.channel,
-                    .epilogue = call.epilogue,
-                    .first = r == 0,
-                    .last = false,
-                    .prefetch_rows = new_input,
-                    .prefetch_lines = 0};
+                       .begin = 0,
+                       .end = 0,
+                       .tap = 0,
+                       .within = 0,
+                       .weights = weights,
+                       .conv = &conv,
+                       .bias = nullptr,
+                       .pixels = &pixels,
+                       .sums = scratch,
+                       .channel = block.channel,
+                       .epilogue = call.epilogue,
+                       .first = r == 0,
+                       .last = false,
+                       .prefetch_rows = new_input,
+                       .prefetch_lines = 0};
     for (; slice.begin < length; slice.begin = slice.end, slice.first = false) {
       slice.end = std::min(slice.begin + kReductionSlice, length);
       slice.tap = slice.begin / reduction.run;
