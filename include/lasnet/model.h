@@ -272,8 +272,9 @@ struct Quantization {
   int64_t images = 0;  ///< on so many images
   /// By name: the stem, the convolutions of all blocks, projections, the classifier.
   std::map<std::string, QuantizedLayer> layers;
-  /// By the name of what writes the map first: "input", the stem, convolutions inside blocks, and blocks with
-  /// a projection. A residual map has one scale: blocks that write it in place have no entry of their own.
+  /// By the name of what writes the map first: "input", the stem, convolutions inside blocks,
+  /// Squeeze-and-Excitation, and blocks with a projection. A residual map has one scale: blocks that write it
+  /// in place have no entry of their own.
   std::map<std::string, MapQuantization> maps;
 
   bool operator==(const Quantization&) const = default;

@@ -45,8 +45,8 @@ struct QuantizationOptions {
 /// projection and the last convolution of its block share one sum, so they share the product of input scale
 /// and weight scale.
 ///
-/// Throws Error where no image can be read, on options out of range, on weights or activations that are not
-/// finite, and on networks that int8 does not run.
+/// Throws Error where no image can be read, on options out of range, and on weights or activations that are
+/// not finite.
 LASNET_EXPORT Model quantize(const Model& model, const CalibrationImages& images,
                              const QuantizationOptions& options = {});
 
@@ -62,20 +62,22 @@ LASNET_EXPORT std::map<std::string, double> clipped_shares(const Model& model,
 struct QuantizedMaps {
   std::vector<std::string> residual;            ///< of the map before each block, and of the last one
   std::vector<std::vector<std::string>> inner;  ///< of each block: outputs of all convolutions but the last
+  std::vector<std::string> excited;             ///< of each block: after Squeeze-and-Excitation; "" without
 };
 /// Of this network. The input is called kQuantizedInput.
 LASNET_EXPORT QuantizedMaps quantized_maps(const ModelSpec& spec);
 /// The name of a network's input among the maps.
 inline constexpr const char* kQuantizedInput = "input";
 
-/// Throws Error naming what does not fit: networks that int8 does not run, layers and maps that are missing
+/// Throws Error naming what does not fit: layers and maps that are missing
 /// or unexpected, shapes, scales that are not finite or not above 0, weights of -128, sums beyond int32.
 /// `origin` names the source in the message.
 LASNET_EXPORT void check_quantization(const ModelSpec& spec, const Quantization& quantization,
                                       const std::string& origin);
 
 /// The float32 weights that a quantization stands for, BatchNorm folded into them. `others` has what is not
-/// quantized: maskers. The quantization has passed check_quantization.
+/// quantized: maskers, and the layers of Squeeze-and-Excitation. The quantization has passed
+/// check_quantization.
 LASNET_EXPORT Weights dequantized_weights(const ModelSpec& spec, const Quantization& quantization,
                                           const Weights& others);
 

@@ -44,7 +44,7 @@ void fail_not_finite(const std::string& layer, float value, MapSize map, int64_t
 
 void RunRequest::inspect(const LayerOutput& output) const {
   if (check_finite) lasnet::check_finite(output);
-  if (layers != nullptr) (*layers)(output);
+  if (layers != nullptr) layers->wrote(output);
 }
 
 void check_finite(const LayerOutput& output) {

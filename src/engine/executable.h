@@ -17,6 +17,14 @@ namespace lasnet {
 
 struct LayerOutput;
 
+/// Told of listed pixels of maps, each with the name of a layer.
+struct LayerObserver {
+  std::function<void(const LayerOutput&)> wrote;  ///< what a convolution has just computed
+  /// What a block's first convolution, its projection and the head are about to read. Others read what was
+  /// written last.
+  std::function<void(const LayerOutput&)> reads;
+};
+
 /// One validated run.
 struct RunRequest {
   const TensorView* input = nullptr;  ///< [N, 3, H, W]
@@ -34,9 +42,8 @@ struct RunRequest {
   /// Where the map goes that so many blocks come before, shaped for it; null, or beyond the end: nowhere.
   std::vector<Tensor*> features;
   MapLayout feature_layout = MapLayout::nchw;
-  /// Told the pixels that each convolution has just computed, as its map keeps them. Of the cpu backend in
-  /// fp32.
-  const std::function<void(const LayerOutput&)>* layers = nullptr;
+  /// Who looks at layers; null: nobody. Of the cpu backend in fp32.
+  const LayerObserver* layers = nullptr;
 
   bool inspects_layers() const { return check_finite || layers != nullptr; }
   /// Shows a layer's output to whoever asked.

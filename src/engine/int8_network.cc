@@ -11,6 +11,14 @@ namespace {
 /// Bits of a masker's largest weight: its sums over the largest windows stay inside int64.
 constexpr int kMaskerBits = 21;
 
+/// [out, in, 1, 1] as [in, out].
+Tensor transposed(const Tensor& weight) {
+  const int64_t out = weight.shape[0], in = weight.shape[1];
+  Tensor made({in, out});
+  for (int64_t i = 0; i < weight.size(); ++i) made.data[i % in * out + i / in] = weight.data[i];
+  return made;
+}
+
 class NetworkBuilder {
  public:
   explicit NetworkBuilder(const Model& model)
@@ -61,6 +69,10 @@ class NetworkBuilder {
       const std::string& out = i + 1 == spec.convs.size() ? y : maps_.inner[index][i];
       made.convs.push_back(layer(spec.convs[i], in, out));
       in = out;
+      if (i == 1 && spec.squeeze_excite) {
+        made.squeeze_excite = squeeze_excite(*spec.squeeze_excite, scale(in));
+        in = maps_.excited[index];
+      }
     }
     if (spec.projection) {
       made.projection = layer(*spec.projection, x, y);
@@ -68,6 +80,17 @@ class NetworkBuilder {
     }
     if (spec.is_dynamic()) made.masker = masker(spec, scale(x));
     return made;
+  }
+
+  Int8SqueezeExcite squeeze_excite(const SqueezeExciteSpec& spec, float input_scale) const {
+    const auto tensor = [&](const char* name) { return model_.weights.at(spec.name + name); };
+    return {.fc1_weight = transposed(tensor(".fc1.weight")),
+            .fc2_weight = transposed(tensor(".fc2.weight")),
+            .fc1_bias = tensor(".fc1.bias"),
+            .fc2_bias = tensor(".fc2.bias"),
+            .pool = spec.pool,
+            .input_scale = input_scale,
+            .rescale = input_scale / scale(spec.name)};
   }
 
   Int8Masker masker(const BlockSpec& block, float scale) const {
@@ -107,6 +130,34 @@ class NetworkBuilder {
 };
 
 }  // namespace
+
+namespace {
+
+/// x times weight [in, out], plus bias. The outputs' sums are independent of each other.
+std::vector<float> linear(const Tensor& weight, const Tensor& bias, const std::vector<float>& x) {
+  std::vector<float> y = bias.data;
+  const float* row = weight.data.data();
+  for (size_t c = 0; c < x.size(); ++c, row += y.size()) {
+    for (size_t o = 0; o < y.size(); ++o) y[o] += row[o] * x[c];
+  }
+  return y;
+}
+
+}  // namespace
+
+std::vector<float> Int8SqueezeExcite::factors(const std::vector<int64_t>& sums, int64_t pixels) const {
+  std::vector<float> mean;
+  for (const int64_t sum : sums) {
+    mean.push_back(
+        static_cast<float>(static_cast<double>(sum) * double{input_scale} / static_cast<double>(pixels)));
+  }
+  std::vector<float> squeezed = linear(fc1_weight, fc1_bias, mean);
+  for (float& value : squeezed) value = std::max(value, 0.0f);
+  std::vector<float> factors = linear(fc2_weight, fc2_bias, squeezed);
+  for (float& value : factors)
+    value = static_cast<float>(double{rescale} / (1 + std::exp(-static_cast<double>(value))));
+  return factors;
+}
 
 void check_masker_windows(const ModelSpec& spec, const NetworkGeometry& geometry) {
   for (size_t i = 0; i < spec.blocks.size(); ++i) {

@@ -52,8 +52,26 @@ struct Int8Masker {
   }
 };
 
+/// Squeeze-and-Excitation in float32: factors for the bytes of the map before the last convolution.
+struct Int8SqueezeExcite {
+  Tensor fc1_weight, fc2_weight;  ///< [in, out]
+  Tensor fc1_bias, fc2_bias;
+  SePool pool = SePool::active;
+  float input_scale = 0;  ///< of the map before it
+  float rescale = 0;      ///< that scale over the scale of the map after it
+
+  /// Of the sums of each channel over so many pixels, in one order whoever asks: [channels].
+  std::vector<float> factors(const std::vector<int64_t>& sums, int64_t pixels) const;
+};
+
+/// A byte times a factor.
+inline uint8_t excited_byte(uint8_t byte, float factor) {
+  return to_byte(round_to_even(static_cast<float>(byte) * factor));
+}
+
 struct Int8Block {
   std::vector<Int8Layer> convs;
+  std::optional<Int8SqueezeExcite> squeeze_excite;
   /// Has the multiplier of the last of the convs, so that both sum in one int32.
   std::optional<Int8Layer> projection;
   std::optional<Int8Masker> masker;

@@ -28,14 +28,6 @@ QuantizedLayerSpec layer_spec(const ConvSpec& conv, std::string input, std::stri
           std::move(output)};
 }
 
-void check_network(const ModelSpec& spec, const std::string& origin) {
-  const auto pools = [](const BlockSpec& block) { return block.squeeze_excite.has_value(); };
-  if (std::ranges::any_of(spec.blocks, pools)) {
-    fail("{}: int8 does not run {}, whose blocks have Squeeze-and-Excitation; use fp32", origin,
-         spec.arch.name);
-  }
-}
-
 template <typename Value>
 void check_names(const std::map<std::string, Value>& given, const std::set<std::string>& wanted,
                  const char* what, const std::string& origin) {
@@ -165,11 +157,12 @@ std::vector<const ConvSpec*> convolutions(const ModelSpec& spec) {
 }  // namespace
 
 QuantizedMaps quantized_maps(const ModelSpec& spec) {
-  QuantizedMaps maps{.residual = {spec.stem.name}, .inner = {}};
+  QuantizedMaps maps{.residual = {spec.stem.name}, .inner = {}, .excited = {}};
   for (const BlockSpec& block : spec.blocks) {
     std::vector<std::string> inner;
     for (size_t i = 0; i + 1 < block.convs.size(); ++i) inner.push_back(block.convs[i].name);
     maps.inner.push_back(std::move(inner));
+    maps.excited.push_back(block.squeeze_excite ? block.squeeze_excite->name : "");
     maps.residual.push_back(block.projection ? block.name : maps.residual.back());
   }
   return maps;
@@ -186,6 +179,7 @@ std::vector<QuantizedLayerSpec> quantized_layer_specs(const ModelSpec& spec) {
       std::string output = last ? maps.residual[b + 1] : maps.inner[b][i];
       layers.push_back(layer_spec(block.convs[i], input, output));
       input = std::move(output);
+      if (i == 1 && block.squeeze_excite) input = maps.excited[b];
     }
     if (block.projection)
       layers.push_back(layer_spec(*block.projection, maps.residual[b], maps.residual[b + 1]));
@@ -196,11 +190,11 @@ std::vector<QuantizedLayerSpec> quantized_layer_specs(const ModelSpec& spec) {
 }
 
 void check_quantization(const ModelSpec& spec, const Quantization& quantization, const std::string& origin) {
-  check_network(spec, origin);
   const std::vector<QuantizedLayerSpec> layers = quantized_layer_specs(spec);
   std::set<std::string> names, maps = {kQuantizedInput};
   for (const QuantizedLayerSpec& layer : layers) {
     names.insert(layer.name);
+    maps.insert(layer.input);
     if (!layer.output.empty()) maps.insert(layer.output);
   }
   check_names(quantization.layers, names, "layer", origin);

@@ -16,11 +16,14 @@ constexpr const char* kBias = ".bias";
 constexpr const char* kInt8 = "I8";
 
 /// Tensors that are not quantized.
-std::vector<TensorSpec> masker_tensors(const ModelSpec& spec) {
+std::vector<TensorSpec> plain_tensors(const ModelSpec& spec) {
   std::vector<TensorSpec> tensors;
   for (const BlockSpec& block : spec.blocks) {
     for (TensorSpec& tensor : required_tensors(block)) {
-      if (tensor.name.starts_with(block.masker_name() + ".")) tensors.push_back(std::move(tensor));
+      const bool of_excitation =
+          block.squeeze_excite && tensor.name.starts_with(block.squeeze_excite->name + ".");
+      if (of_excitation || tensor.name.starts_with(block.masker_name() + "."))
+        tensors.push_back(std::move(tensor));
     }
   }
   return tensors;
@@ -38,7 +41,7 @@ class Reader {
       check(known, layer.name + kScale, channels, false);
       check(known, layer.name + kBias, channels, false);
     }
-    for (const TensorSpec& tensor : masker_tensors(spec_)) {
+    for (const TensorSpec& tensor : plain_tensors(spec_)) {
       if (!given.contains(tensor.name)) check(known, tensor.name, tensor.shape, false);
     }
     for (const auto& [name, tensor] : file_.tensors()) {
@@ -58,8 +61,8 @@ class Reader {
     return layers;
   }
 
-  Weights maskers(Weights given) const {
-    for (const TensorSpec& tensor : masker_tensors(spec_)) {
+  Weights plain(Weights given) const {
+    for (const TensorSpec& tensor : plain_tensors(spec_)) {
       if (!given.contains(tensor.name)) given[tensor.name] = file_.read(tensor.name);
     }
     return given;
@@ -101,7 +104,7 @@ Weights read_quantized(WeightFile& file, const ModelSpec& spec, Weights given, Q
   reader.check_names(given);
   quantization.layers = reader.layers();
   check_quantization(spec, quantization, file.origin());
-  Weights weights = dequantized_weights(spec, quantization, reader.maskers(std::move(given)));
+  Weights weights = dequantized_weights(spec, quantization, reader.plain(std::move(given)));
   check_weights(spec, weights, file.origin());
   return weights;
 }
@@ -113,7 +116,7 @@ Safetensors quantized_content(const Model& model) {
     content.tensors[name + kScale] = vector_tensor(layer.scale);
     content.tensors[name + kBias] = vector_tensor(layer.bias);
   }
-  for (const TensorSpec& tensor : masker_tensors(model.spec))
+  for (const TensorSpec& tensor : plain_tensors(model.spec))
     content.tensors[tensor.name] = model.weights.at(tensor.name);
   return content;
 }

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "base/enum_names.h"
@@ -30,6 +31,26 @@ constexpr int kLargestWeight = 127;
 /// Of a map that is 0 everywhere, and of weights that are.
 constexpr float kAnyScale = 1;
 
+/// The mean of each channel that a layer reads.
+class ChannelMeans {
+ public:
+  void add(const float* pixel, int64_t channels) {
+    sums_.resize(static_cast<size_t>(channels));
+    for (int64_t c = 0; c < channels; ++c) sums_[c] += pixel[c];
+    ++count_;
+  }
+  /// Zeros where nothing was read.
+  std::vector<double> means(int64_t channels) const {
+    std::vector<double> result(static_cast<size_t>(channels));
+    for (size_t c = 0; c < sums_.size(); ++c) result[c] = sums_[c] / static_cast<double>(count_);
+    return result;
+  }
+
+ private:
+  std::vector<double> sums_;
+  int64_t count_ = 0;
+};
+
 /// What runs show of a network's maps.
 class MapStatistics {
  public:
@@ -37,8 +58,15 @@ class MapStatistics {
     map_of_[spec.stem.name] = maps_.residual.front();
     for (size_t b = 0; b < spec.blocks.size(); ++b) {
       const std::vector<ConvSpec>& convs = spec.blocks[b].convs;
-      for (size_t i = 0; i + 1 < convs.size(); ++i) map_of_[convs[i].name] = maps_.inner[b][i];
+      for (size_t i = 0; i + 1 < convs.size(); ++i) {
+        map_of_[convs[i].name] = maps_.inner[b][i];
+        reader_of_[convs[i].name] = convs[i + 1].name;
+      }
       map_of_[convs.back().name] = maps_.residual[b + 1];
+      if (maps_.excited[b].empty()) continue;
+      map_of_[maps_.excited[b]] = maps_.excited[b];
+      reader_of_.erase(convs[convs.size() - 2].name);
+      reader_of_[maps_.excited[b]] = convs.back().name;
     }
     for (const auto& [layer, map] : map_of_) histograms_[map];
   }
@@ -54,7 +82,26 @@ class MapStatistics {
       const float* pixel = output.data + output.pixels.out[p] * output.pitch;
       histogram.add({pixel, static_cast<size_t>(output.channels)});
     }
+    const auto reader = reader_of_.find(output.layer);
+    if (reader != reader_of_.end()) add_input(reader->second, output);
   }
+
+  /// What a layer reads.
+  void add_input(const std::string& layer, const LayerOutput& input) {
+    ChannelMeans& means = inputs_[layer];
+    for (int64_t p = 0; p < input.pixels.count; ++p)
+      means.add(input.data + input.pixels.out[p] * input.pitch, input.channels);
+  }
+  /// [1, 3, H, W]
+  void add_image(const std::string& stem, const Tensor& image) {
+    ChannelMeans& means = inputs_[stem];
+    const int64_t plane = image.size() / 3;
+    for (int64_t p = 0; p < plane; ++p) {
+      const float pixel[] = {image.data[p], image.data[plane + p], image.data[2 * plane + p]};
+      means.add(pixel, 3);
+    }
+  }
+  const std::map<std::string, ChannelMeans>& inputs() const { return inputs_; }
 
   /// Maps that no run has computed a pixel of. From now on nothing but these counts.
   const std::set<std::string>& keep_to_missing() {
@@ -100,7 +147,9 @@ class MapStatistics {
   }
 
   QuantizedMaps maps_;
-  std::map<std::string, std::string> map_of_;  ///< by layer
+  std::map<std::string, std::string> map_of_;     ///< by layer
+  std::map<std::string, std::string> reader_of_;  ///< of what a layer writes
+  std::map<std::string, ChannelMeans> inputs_;    ///< by layer
   std::map<std::string, Histogram> histograms_;
   std::set<std::string> missing_;
   bool only_missing_ = false;
@@ -183,10 +232,13 @@ class Calibration {
     request.record_masks = false;
     request.thresholds.resize(spec_.blocks.size());
     request.forced_patches.resize(spec_.blocks.size());
-    const std::function<void(const LayerOutput&)> add = [this](const LayerOutput& output) {
-      statistics_.add(output);
-    };
-    request.layers = &add;
+    if (!dense) statistics_.add_image(spec_.stem.name, image);
+    const LayerObserver observer{.wrote = [this](const LayerOutput& output) { statistics_.add(output); },
+                                 .reads =
+                                     [this, dense](const LayerOutput& input) {
+                                       if (!dense) statistics_.add_input(input.layer, input);
+                                     }};
+    request.layers = &observer;
     Result result;
     runner_->run(request, result);
   }
@@ -198,40 +250,95 @@ class Calibration {
   std::unique_ptr<Runner> runner_;
 };
 
-float largest_magnitude(const float* values, int64_t count) {
+float largest_magnitude(std::span<const float> values) {
   float largest = 0;
-  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, std::abs(values[i]));
+  for (const float value : values) largest = std::max(largest, std::abs(value));
   return largest;
 }
 
+/// A weight in steps of its scale.
+float steps_of(float weight, float scale) {
+  return std::clamp(std::nearbyint(weight / scale), -float{kLargestWeight}, float{kLargestWeight});
+}
+
+double rounding_error(std::span<const float> weights, float scale) {
+  double sum = 0;
+  for (const float weight : weights) {
+    const double error = double{weight} - double{steps_of(weight, scale)} * double{scale};
+    sum += error * error;
+  }
+  return sum;
+}
+
+/// The scale of one output channel; 0 without weights. Clipping a few weights can cost less than coarser
+/// steps for all.
+float channel_scale(std::span<const float> weights, QuantizationMethod method) {
+  constexpr int kCandidates = 16;
+  constexpr float kSmallest = 0.6f;
+  const float whole = largest_magnitude(weights) / kLargestWeight;
+  if (!std::isnormal(whole)) return 0;
+  if (method == QuantizationMethod::minmax) return whole;
+  float best = whole;
+  double least = rounding_error(weights, whole);
+  for (int i = 0; i < kCandidates; ++i) {
+    const float scale = whole * (kSmallest + (1 - kSmallest) * static_cast<float>(i) / kCandidates);
+    const double error = rounding_error(weights, scale);
+    if (error >= least) continue;
+    least = error;
+    best = scale;
+  }
+  return best;
+}
+
 /// The scale of each output channel of a weight; 0 of one without weights.
-std::vector<float> weight_scales(const Tensor& weight) {
+std::vector<float> weight_scales(const Tensor& weight, QuantizationMethod method) {
   const int64_t channels = weight.shape[0], per_channel = weight.size() / channels;
   std::vector<float> scales;
-  for (int64_t c = 0; c < channels; ++c) {
-    const float scale = largest_magnitude(weight.data.data() + c * per_channel, per_channel) / kLargestWeight;
-    scales.push_back(std::isnormal(scale) ? scale : 0);
-  }
+  for (int64_t c = 0; c < channels; ++c)
+    scales.push_back(channel_scale(std::span(weight.data).subspan(c * per_channel, per_channel), method));
   return scales;
 }
 
-QuantizedLayer quantize_layer(const Tensor& weight, std::vector<float> bias, std::vector<float> scales) {
+/// Weights [out, in / groups, k, k] or [out, in], and what they are multiplied with on average.
+struct LayerWeights {
+  Tensor weight;
+  std::vector<float> bias;
+  std::vector<double> input_means;  ///< [in]
+  int groups = 1;
+};
+
+/// Maps are not negative, so rounded weights shift sums: the bias takes back what they do on average.
+QuantizedLayer quantize_layer(LayerWeights given, std::vector<float> scales) {
+  const Tensor& weight = given.weight;
   QuantizedLayer layer{
-      .weight = Array<int8_t>(weight.shape), .scale = std::move(scales), .bias = std::move(bias)};
+      .weight = Array<int8_t>(weight.shape), .scale = std::move(scales), .bias = std::move(given.bias)};
   std::ranges::replace(layer.scale, 0.0f, kAnyScale);
-  const int64_t per_channel = weight.size() / weight.shape[0];
-  for (int64_t i = 0; i < weight.size(); ++i) {
-    const float steps = std::nearbyint(weight.data[i] / layer.scale[i / per_channel]);
-    layer.weight.data[i] =
-        static_cast<int8_t>(std::clamp(steps, -float{kLargestWeight}, float{kLargestWeight}));
+  const int64_t channels = weight.shape[0], group_in = weight.shape[1],
+                per_channel = weight.size() / channels;
+  const int64_t taps = per_channel / group_in;
+  for (int64_t o = 0; o < channels; ++o) {
+    const int64_t first_input = o / (channels / given.groups) * group_in;
+    double shift = 0;
+    for (int64_t i = 0; i < per_channel; ++i) {
+      const float value = weight.data[o * per_channel + i], steps = steps_of(value, layer.scale[o]);
+      layer.weight.data[o * per_channel + i] = static_cast<int8_t>(steps);
+      shift += (double{steps} * double{layer.scale[o]} - double{value}) *
+               given.input_means[first_input + i / taps];
+    }
+    layer.bias[o] = static_cast<float>(double{layer.bias[o]} - shift);
   }
   return layer;
 }
 
 class LayerQuantizer {
  public:
-  LayerQuantizer(const Model& model, Quantization& quantization)
-      : model_(model), quantization_(quantization), maps_(quantized_maps(model.spec)) {}
+  LayerQuantizer(const Model& model, const std::map<std::string, ChannelMeans>& inputs,
+                 QuantizationMethod method, Quantization& quantization)
+      : model_(model),
+        inputs_(inputs),
+        method_(method),
+        quantization_(quantization),
+        maps_(quantized_maps(model.spec)) {}
 
   void run() {
     const ModelSpec& spec = model_.spec;
@@ -244,26 +351,40 @@ class LayerQuantizer {
       if (block.projection) add_summed(block, b);
     }
     if (!spec.has_head()) return;
-    const Tensor& weight = model_.weights.at(spec.head_name + ".weight");
-    quantization_.layers[spec.head_name] =
-        quantize_layer(weight, model_.weights.at(spec.head_name + ".bias").data, weight_scales(weight));
+    add(spec.head_name,
+        {model_.weights.at(spec.head_name + ".weight"), model_.weights.at(spec.head_name + ".bias").data,
+         input_means(spec.head_name, spec.features)});
   }
 
  private:
-  void add(const ConvSpec& conv) {
-    FoldedConv folded = fold(conv, model_.weights);
-    quantization_.layers[conv.name] =
-        quantize_layer(folded.weight, std::move(folded.bias), weight_scales(folded.weight));
+  std::vector<double> input_means(const std::string& layer, int64_t channels) const {
+    const auto found = inputs_.find(layer);
+    return found == inputs_.end() ? std::vector<double>(static_cast<size_t>(channels))
+                                  : found->second.means(channels);
   }
+
+  LayerWeights weights_of(const ConvSpec& conv) const {
+    FoldedConv folded = fold(conv, model_.weights);
+    return {std::move(folded.weight), std::move(folded.bias), input_means(conv.name, conv.in_channels),
+            conv.groups};
+  }
+
+  void add(const std::string& name, LayerWeights weights) {
+    std::vector<float> scales = weight_scales(weights.weight, method_);
+    quantization_.layers[name] = quantize_layer(std::move(weights), std::move(scales));
+  }
+  void add(const ConvSpec& conv) { add(conv.name, weights_of(conv)); }
 
   /// The product of input scale and weight scale is that of the layer which needs the larger one.
   void add_summed(const BlockSpec& block, size_t index) {
     const ConvSpec& last = block.convs.back();
-    FoldedConv projection = fold(*block.projection, model_.weights), conv = fold(last, model_.weights);
-    std::vector<float> projection_scales = weight_scales(projection.weight);
-    std::vector<float> conv_scales = weight_scales(conv.weight);
+    LayerWeights projection = weights_of(*block.projection), conv = weights_of(last);
+    std::vector<float> projection_scales = weight_scales(projection.weight, method_);
+    std::vector<float> conv_scales = weight_scales(conv.weight, method_);
     const double x = quantization_.maps.at(maps_.residual[index]).scale;
-    const double h = quantization_.maps.at(maps_.inner[index].back()).scale;
+    const std::string& last_input =
+        maps_.excited[index].empty() ? maps_.inner[index].back() : maps_.excited[index];
+    const double h = quantization_.maps.at(last_input).scale;
     for (size_t c = 0; c < conv_scales.size(); ++c) {
       double unit = std::max(x * projection_scales[c], h * conv_scales[c]);
       if (unit == 0) unit = kAnyScale;
@@ -271,12 +392,13 @@ class LayerQuantizer {
       conv_scales[c] = static_cast<float>(unit / h);
     }
     quantization_.layers[block.projection->name] =
-        quantize_layer(projection.weight, std::move(projection.bias), std::move(projection_scales));
-    quantization_.layers[last.name] =
-        quantize_layer(conv.weight, std::move(conv.bias), std::move(conv_scales));
+        quantize_layer(std::move(projection), std::move(projection_scales));
+    quantization_.layers[last.name] = quantize_layer(std::move(conv), std::move(conv_scales));
   }
 
   const Model& model_;
+  const std::map<std::string, ChannelMeans>& inputs_;
+  QuantizationMethod method_;
   Quantization& quantization_;
   QuantizedMaps maps_;
 };
@@ -297,7 +419,7 @@ Model quantize(const Model& model, const CalibrationImages& images, const Quanti
   if (!calibration.statistics().keep_to_missing().empty()) calibration.run_last_densely();
   quantization.maps = calibration.statistics().quantizations(options.method);
   quantization.maps[kQuantizedInput] = calibration.input();
-  LayerQuantizer(model, quantization).run();
+  LayerQuantizer(model, calibration.statistics().inputs(), options.method, quantization).run();
   check_quantization(model.spec, quantization, "quantize");
   Model quantized = model;
   quantized.weights = dequantized_weights(model.spec, quantization, model.weights);

@@ -65,6 +65,10 @@ INSTANTIATE_TEST_SUITE_P(Networks, Int8AgainstReference,
                                          NetworkCase{"resnet50", "1-1-1-1", {64, 96}, 2, 3},
                                          NetworkCase{"resnet50", "8-4-7-1", {97, 67}, 1, 2},
                                          NetworkCase{"resnet34", "static", {33, 47}, 2, 1},
+                                         NetworkCase{"regnet_y_400mf", "4-4-2-1", {64, 96}, 3, 2},
+                                         NetworkCase{"regnet_y_400mf:dense", "3-5-2-9", {97, 67}, 3, 3},
+                                         NetworkCase{"regnet_y_800mf", "1-1-1-1", {64, 64}, 1, 2},
+                                         NetworkCase{"regnet_y_400mf", "layer", {64, 96}, 4, 2},
                                          NetworkCase{"resnext50_32x4d", "4-4-2-1", {64, 48}, 2, 2},
                                          NetworkCase{"resnet50", "layer", {97, 67}, 5, 2},
                                          NetworkCase{"resnet18", "4-layer-2-layer", {64, 96}, 3, 1}),
@@ -140,7 +144,7 @@ TEST(Int8, ThresholdsDecide) {
 
 /// Not far from fp32: the scales are those of the maps that they are used for.
 TEST(Int8, IsNearFp32) {
-  for (const char* name : {"resnet18", "resnet50", "resnext50_32x4d"}) {
+  for (const char* name : {"resnet18", "resnet50", "resnext50_32x4d", "regnet_y_400mf"}) {
     const Model model = test::random_model(narrow_arch(name, "4-4-2-1"), 1);
     for (const QuantizationMethod method :
          {QuantizationMethod::minmax, QuantizationMethod::percentile, QuantizationMethod::mse}) {
@@ -167,8 +171,6 @@ TEST(Int8, RefusesByName) {
       Session(model, {.precision = Precision::int8, .schedule = parse_block_schedule("gather=copied")}),
       HasSubstr("int8 runs masker=incremental"));
   EXPECT_ERROR(Session(model, {.precision = Precision::fp16}), HasSubstr("computes in fp32 or int8"));
-  EXPECT_ERROR(quantized_model(narrow_arch("regnet_y_400mf", "4-4-2-1"), 1),
-               HasSubstr("Squeeze-and-Excitation"));
   EXPECT_ERROR(quantize(model, test::random_images(1, {64, 64}, 1)), HasSubstr("quantized already"));
   EXPECT_ERROR(quantize(plain, {}), HasSubstr("none of the 0 images"));
 }

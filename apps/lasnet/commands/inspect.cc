@@ -188,6 +188,7 @@ std::string quantization_table(const ModelSpec& spec, const Quantization& quanti
   add(maps.residual.front());
   for (size_t b = 0; b < spec.blocks.size(); ++b) {
     for (const std::string& name : maps.inner[b]) add(name);
+    if (!maps.excited[b].empty()) add(maps.excited[b]);
     if (spec.blocks[b].projection) add(maps.residual[b + 1]);
   }
   return table.to_string();

@@ -26,6 +26,22 @@ void CpuBody::inspect(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels
   request_.inspect({conv.name, out.data.data(), out.pitch, conv.out_channels, out.size, pixels, out.border});
 }
 
+void CpuBody::show_input() const {
+  if (request_.layers == nullptr) return;
+  const CpuMap& x = *memory_.x;
+  const auto show = [&](const ConvSpec& conv, PixelPairs pixels) {
+    request_.layers->reads({conv.name,
+                            x.data.data(),
+                            x.pitch,
+                            conv.in_channels,
+                            x.size,
+                            {pixels.in, pixels.in, pixels.count},
+                            x.border});
+  };
+  show(block_.convs[0].spec, lists_.dilated.pairs());
+  if (block_.projection) show(block_.projection->spec, everything_.projected.all());
+}
+
 void CpuBody::convolve(const ConvCall& call) {
   loops_.conv(call);
   computed_[current_] += call.pixels.count;
@@ -39,6 +55,7 @@ void CpuBody::make_lists() {
 }
 
 void CpuBody::run() {
+  show_input();
   const bool conv1_ran = outcome_ != MaskOutcome::unmasked && memory_.pixel_dots != nullptr;
   if (conv1_ran) inspect(block_.convs[0].spec, *memory_.inner[0], lists_.dilated.pairs());
   if (outcome_ == MaskOutcome::partial && memory_.program.band_patch_rows > 0) {

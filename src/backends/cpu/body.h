@@ -52,6 +52,8 @@ class CpuBody {
   void run_squeeze_excite();
   /// A convolution of the operation that runs.
   void convolve(const ConvCall& call);
+  /// Shows the block's input to whoever asked.
+  void show_input() const;
   /// What the request wants to know of a layer's output.
   void inspect(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels) const;
   template <typename Body>

@@ -70,6 +70,14 @@ void CpuRunner::run_head(const RunRequest& request, CpuMemory& memory, Tensor& l
   int features = executable().padded(executable().spec().features);
   PixelPairs images = memory.head_pixels.pairs();
   mean_over_pixels(*last.y, memory.last_pixels, images, features, memory.pooled.data(), loops_);
+  if (request.layers != nullptr) {
+    request.layers->reads({executable().spec().head_name,
+                           memory.pooled.data(),
+                           features,
+                           executable().spec().features,
+                           {},
+                           images});
+  }
   const PackedConv& head = executable().head();
   int64_t no_offset = 0;
   loops_.conv({.conv = &head,

@@ -57,6 +57,10 @@ void CpuBody::run_squeeze_excite() {
                             std::min(kScaleChunk, pixels.count - begin), channels,
                             se.scale.data() + image * channels});
   });
+  if (request_.layers != nullptr) {
+    request_.layers->wrote(
+        {layers.name, map.data.data(), map.pitch, layers.channels, map.size, active.pairs(), map.border});
+  }
 }
 
 void mean_over_pixels(const CpuMap& map, const PixelList& pixels, PixelPairs images, int channels, float* out,

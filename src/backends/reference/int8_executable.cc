@@ -62,12 +62,33 @@ struct Int8ReferenceBlock {
       mask = reference::decide_mask(request, index, differences);
     }
     ByteTensor body = x;
-    for (size_t i = 0; i + 1 < block.convs.size(); ++i) body = relu_layer(body, block.convs[i]);
+    for (size_t i = 0; i + 1 < block.convs.size(); ++i) {
+      body = relu_layer(body, block.convs[i]);
+      if (i == 1 && block.squeeze_excite) squeeze_excite(body);
+    }
     const Sums sums = conv_sums(body, block.convs.back());
     return block.projection ? projected(x, sums) : in_place(x, sums);
   }
 
  private:
+  /// Of images with an active pixel; the others' bodies are masked.
+  void squeeze_excite(ByteTensor& z) const {
+    const int64_t batch = z.shape[0], pixels = z.shape[1] * z.shape[2], channels = z.shape[3];
+    for (int64_t n = 0; n < batch; ++n) {
+      std::vector<int64_t> sums(static_cast<size_t>(channels));
+      int64_t pooled = 0;
+      for (int64_t p = n * pixels; p < (n + 1) * pixels; ++p) {
+        if (block.squeeze_excite->pool == SePool::active && mask.mask.data[p] == 0) continue;
+        ++pooled;
+        for (int64_t c = 0; c < channels; ++c) sums[c] += z.data[p * channels + c];
+      }
+      if (pooled == 0) continue;
+      const std::vector<float> factors = block.squeeze_excite->factors(sums, pooled);
+      for (int64_t i = n * pixels * channels; i < (n + 1) * pixels * channels; ++i)
+        z.data[i] = excited_byte(z.data[i], factors[i % channels]);
+    }
+  }
+
   ByteTensor in_place(ByteTensor y, const Sums& sums) const {
     const Int8Layer& last = block.convs.back();
     for (int64_t i = 0; i < y.size(); ++i) {

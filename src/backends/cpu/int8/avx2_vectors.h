@@ -20,6 +20,9 @@ struct VecAvx2Bytes {
     return _mm256_cvtps_epi32(
         _mm256_fmadd_ps(_mm256_cvtepi32_ps(a), _mm256_loadu_ps(multiplier), _mm256_loadu_ps(bias)));
   }
+  static Sum times(Sum a, const float* factor) {
+    return _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(a), _mm256_loadu_ps(factor)));
+  }
   static Sum load_bytes(const uint8_t* p) {
     return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
   }

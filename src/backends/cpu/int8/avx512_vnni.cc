@@ -45,6 +45,9 @@ struct VecAvx512Vnni {
     return _mm512_cvtps_epi32(
         _mm512_fmadd_ps(_mm512_cvtepi32_ps(a), _mm512_loadu_ps(multiplier), _mm512_loadu_ps(bias)));
   }
+  static Sum times(Sum a, const float* factor) {
+    return _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_loadu_ps(factor)));
+  }
   static Sum load_bytes(const uint8_t* p) {
     return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "backends/cpu/masking.h"
+#include "base/math.h"
 
 namespace lasnet {
 namespace {
@@ -112,6 +113,7 @@ void Int8Body::run() {
   for (; current_ < operations().size(); ++current_) {
     const CpuOperation& operation = operations()[current_];
     if (operation.op == CpuOperator::conv) run_conv(operation);
+    if (operation.op == CpuOperator::squeeze_excite) run_squeeze_excite();
     // The last convolution runs a projection in one loop with itself.
     if (operation.op == CpuOperator::projection) computed_[current_] = lists_.projected.capacity();
   }
@@ -122,8 +124,37 @@ void Int8Body::run_conv(const CpuOperation& operation) {
     block_.projected_last ? add_projected() : add_in_place();
     return;
   }
-  const ActiveLists& lists = operation.over == PixelSet::whole_map ? everything_ : lists_;
-  run_inner(operation.conv, (operation.conv == 0 ? lists.dilated : lists.active).pairs());
+  const auto list_of = [&](const ActiveLists& lists) -> const PixelList& {
+    return operation.conv == 0 ? lists.dilated : lists.active;
+  };
+  if (operation.over == PixelSet::active_images) {
+    for (int64_t n = 0; n < memory_.images; ++n) {
+      if (lists_.active.images(n, n + 1).count > 0)
+        run_inner(operation.conv, list_of(everything_).images(n, n + 1));
+    }
+    return;
+  }
+  run_inner(operation.conv, list_of(operation.over == PixelSet::whole_map ? everything_ : lists_).pairs());
+}
+
+void Int8Body::run_squeeze_excite() {
+  const Int8SqueezeExcite& layers = *block_.squeeze_excite;
+  const PixelList& active = lists_.active_by_row;
+  const PixelList& pooled = layers.pool == SePool::dense ? everything_.active_by_row : active;
+  ByteMap& map = *memory_.inner.back();
+  const int channels = static_cast<int>(layers.fc2_bias.size());
+  const int padded = static_cast<int>(round_up(channels, loops_.kernels().vector_width));
+  computed_[current_] = active.count();
+  loops_.for_each(memory_.images, [&](int64_t n, int) {
+    const PixelPairs pixels = active.images(n, n + 1), averaged = pooled.images(n, n + 1);
+    if (pixels.count == 0) return;
+    std::vector<int32_t> sums(static_cast<size_t>(padded));
+    loops_.kernels().list_sum({map.bytes(), map.byte_pitch(), averaged.out, averaged.count, sums.data()}, 0,
+                              padded);
+    std::vector<float> factors = layers.factors({sums.begin(), sums.begin() + channels}, averaged.count);
+    factors.resize(static_cast<size_t>(padded));
+    loops_.kernels().scale({map.bytes(), map.byte_pitch(), pixels.out, pixels.count, padded, factors.data()});
+  });
 }
 
 void Int8Body::run_inner(int conv, PixelPairs pixels) {

@@ -37,6 +37,7 @@ class Int8Body {
   const std::vector<CpuOperation>& operations() const { return memory_.program.body(outcome_); }
   void run_conv(const CpuOperation& operation);
   void run_inner(int conv, PixelPairs pixels);
+  void run_squeeze_excite();
   /// What the last convolution reads for active pixels.
   ByteSource last_input() const;
   void add_in_place();

@@ -45,6 +45,7 @@ Int8CpuBlock Int8Executable::compile_block(const BlockSpec& spec, const Int8Bloc
   if (block.projection)
     compiled.projected_last =
         pack_int8_sum(*block.projection, last, compiled.convs.back().merge_rows, kernels_);
+  compiled.squeeze_excite = block.squeeze_excite;
   if (block.masker) {
     compiled.masker = *block.masker;
     compiled.masker_weight = AlignedArray<int32_t>(padded(spec.in_channels));

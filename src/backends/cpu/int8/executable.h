@@ -34,6 +34,7 @@ struct Int8Conv {
 };
 
 struct Int8CpuBlock {
+  std::optional<Int8SqueezeExcite> squeeze_excite;
   std::vector<Int8Conv> convs;  ///< the last one without weights if projected_last has them
   /// Projection plus, as the extra input of active pixels, the last of the convs.
   std::optional<PackedInt8Conv> projected_last;

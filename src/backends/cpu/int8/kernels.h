@@ -83,6 +83,25 @@ struct ByteSumCall {
   int32_t* out = nullptr;  ///< [channels]
 };
 
+/// The same over listed pixels.
+struct ByteListSumCall {
+  const uint8_t* in = nullptr;
+  int64_t pitch = 0;
+  const int32_t* pixels = nullptr;
+  int64_t count = 0;
+  int32_t* out = nullptr;  ///< [channels]
+};
+
+/// Multiplies listed pixels by a factor per channel (Squeeze-and-Excitation's excite).
+struct ByteScaleCall {
+  uint8_t* data = nullptr;
+  int64_t pitch = 0;
+  const int32_t* pixels = nullptr;
+  int64_t count = 0;
+  int channels = 0;               ///< padded to the vector width
+  const float* factor = nullptr;  ///< [channels]
+};
+
 /// One instruction set's operators. All are noexcept and reentrant.
 struct Int8Kernels {
   using Call = Int8ConvCall;
@@ -98,6 +117,8 @@ struct Int8Kernels {
   void (*max_pool)(const ByteMaxPoolCall&, int64_t image, int64_t row) noexcept = nullptr;
   /// Channels [begin, end), both multiples of the vector width.
   void (*sum)(const ByteSumCall&, int begin, int end) noexcept = nullptr;
+  void (*list_sum)(const ByteListSumCall&, int begin, int end) noexcept = nullptr;
+  void (*scale)(const ByteScaleCall&) noexcept = nullptr;
   /// Of `count` values, a multiple of the vector width.
   int64_t (*dot)(const int32_t* a, const int32_t* b, int64_t count) noexcept = nullptr;
   /// Convolution tasks run by this table so far in the process.

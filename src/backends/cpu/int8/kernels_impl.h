@@ -108,6 +108,27 @@ void sum(const ByteSumCall& call, int begin, int end) noexcept {
 }
 
 template <class V>
+void list_sum(const ByteListSumCall& call, int begin, int end) noexcept {
+  for (int channel = begin; channel < end; channel += V::kWidth) {
+    typename V::Sum sum = V::zero_sum();
+    for (int64_t p = 0; p < call.count; ++p)
+      sum = V::add(sum, V::load_bytes(call.in + call.pixels[p] * call.pitch + channel));
+    V::store_sum(call.out + channel, sum);
+  }
+}
+
+template <class V>
+void scale(const ByteScaleCall& call) noexcept {
+  for (int64_t p = 0; p < call.count; ++p) {
+    uint8_t* pixel = call.data + call.pixels[p] * call.pitch;
+    for (int c = 0; c < call.channels; c += V::kWidth) {
+      const typename V::Sum value[1] = {V::times(V::load_bytes(pixel + c), call.factor + c)};
+      V::template store_bytes<1>(pixel + c, value);
+    }
+  }
+}
+
+template <class V>
 int64_t dot(const int32_t* a, const int32_t* b, int64_t count) noexcept {
   typename V::Wide sum = V::zero_wide();
   for (int64_t i = 0; i < count; i += V::kWidth)
@@ -128,6 +149,8 @@ constexpr Int8Kernels make_kernels(const char* name, Isa isa) {
           .quantize_row = &quantize_row<V>,
           .max_pool = &max_pool<V>,
           .sum = &sum<V>,
+          .list_sum = &list_sum<V>,
+          .scale = &scale<V>,
           .dot = &dot<V>,
           .conv_tasks = &conv_tasks};
 }

@@ -57,6 +57,10 @@ struct VecScalarBytes {
       a[i] = round_to_even(std::fma(static_cast<float>(a[i]), multiplier[i], bias[i]));
     return a;
   }
+  static Sum times(Sum a, const float* factor) {
+    for (int i = 0; i < kWidth; ++i) a[i] = round_to_even(static_cast<float>(a[i]) * factor[i]);
+    return a;
+  }
   static Sum load_bytes(const uint8_t* p) { return {p[0], p[1], p[2], p[3]}; }
   template <int NV>
   static void store_bytes(uint8_t* p, const Sum (&a)[NV]) {
