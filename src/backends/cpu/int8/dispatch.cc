@@ -29,6 +29,12 @@ std::vector<const Int8Kernels*> available_int8_kernels() {
   return tables;
 }
 
+std::vector<std::string> available_int8_kernel_names() {
+  std::vector<std::string> names;
+  for (const Int8Kernels* kernels : available_int8_kernels()) names.emplace_back(kernels->name);
+  return names;
+}
+
 const Int8Kernels& int8_kernels(Isa isa) {
   cpu_kernels(isa);  // throws Error where the processor lacks the set
   const std::vector<const Int8Kernels*> tables = available_int8_kernels();
