@@ -296,6 +296,42 @@ TEST_P(Int8KernelTables, SumsOfWindowsAndDots) {
   EXPECT_EQ(kernels().dot(sums.data(), weight.data(), channels), dot);
 }
 
+/// Squeeze-and-Excitation's two kernels, over some pixels alone.
+TEST_P(Int8KernelTables, SumsAndScalesListedPixels) {
+  Random random(8);
+  const MapSize size{6, 5};
+  const int channels = static_cast<int>(round_up(90, kernels().vector_width));
+  const ByteTensor x = random_bytes({1, 6, 5, 90}, Values::random, random);
+  AlignedArray<uint32_t> map = to_map(x);
+  auto* bytes = reinterpret_cast<uint8_t*>(map.data());
+  std::vector<int32_t> pixels;
+  std::vector<uint8_t> listed;
+  for (int64_t p = 0; p < size.pixels(); ++p) {
+    listed.push_back(random.uniform() < 0.5);
+    if (listed.back() != 0)
+      pixels.push_back(static_cast<int32_t>(bordered_index(size, 0, p / size.width, p % size.width)));
+  }
+  AlignedArray<int32_t> sums(channels);
+  kernels().list_sum(
+      {bytes, word_pitch(90) * kWordBytes, pixels.data(), static_cast<int64_t>(pixels.size()), sums.data()},
+      0, channels);
+  AlignedBuffer factors(channels);
+  for (int c = 0; c < 90; ++c) factors.data()[c] = static_cast<float>(random.uniform(0, 3));
+  factors.data()[0] = 0.5f;  // ties
+  kernels().scale({bytes, word_pitch(90) * kWordBytes, pixels.data(), static_cast<int64_t>(pixels.size()),
+                   channels, factors.data()});
+  for (int64_t c = 0; c < 90; ++c) {
+    int32_t sum = 0;
+    for (int64_t p = 0; p < size.pixels(); ++p) {
+      const uint8_t before = x.data[p * 90 + c];
+      sum += listed[p] != 0 ? before : 0;
+      const uint8_t expected = listed[p] != 0 ? excited_byte(before, factors.data()[c]) : before;
+      ASSERT_EQ(byte_at(map, size, 90, p, c), expected) << p << " " << c;
+    }
+    ASSERT_EQ(sums.data()[c], sum);
+  }
+}
+
 TEST_P(Int8KernelTables, DotsOfTheLargestSums) {
   const int channels = 2048;
   AlignedArray<int32_t> sums(channels), weight(channels);
