@@ -5,6 +5,7 @@
 #include "bench_sweep.h"
 #include "input_options.h"
 #include "lasnet/geometry.h"
+#include "lasnet/quantize.h"
 #include "log.h"
 #include "model_options.h"
 #include "output.h"
@@ -17,6 +18,15 @@
 namespace lasnet::cli {
 namespace {
 
+/// Scales from random inputs, as the network is then timed on.
+Model quantize_on_random_inputs(const Model& model, const BenchOptions& options) {
+  constexpr int64_t kImages = 2;
+  const MapSize size = options.size.value_or(MapSize{model.preprocessing.crop, model.preprocessing.crop});
+  BenchInputs inputs("", model.preprocessing, size, 1, 1, options.seed, {});
+  return quantize(model, {.count = kImages, .read = [&](int64_t) { return inputs.next(); }},
+                  {.session = {.isa = options.session.isa}});
+}
+
 /// The architecture with random weights, or the file's network.
 Model open_model(const BenchOptions& options) {
   Model model;
@@ -25,6 +35,7 @@ Model open_model(const BenchOptions& options) {
     arch.name = options.model.path;
     model.spec = make_spec(apply(options.model, arch));
     model.weights = random_weights(model.spec, options.seed);
+    if (options.session.precision == Precision::int8) model = quantize_on_random_inputs(model, options);
   } else {
     model = load_model(options.model);
   }

@@ -43,7 +43,9 @@ void add_session_options(CLI::App& app, SessionOptions& options, int threads) {
              "cpu (sparse kernels, the default), cuda (the same on a GPU) or reference (plain loops)",
              [&](const std::string& text) { options.backend = parse_backend(text); })
       ->group(kEngineGroup);
-  add_parsed(app, "--precision", "Of the cuda backend: fp32 (the default), tf32, fp16 or bf16",
+  add_parsed(app, "--precision",
+             "fp32 (the default); of the cpu backend also int8, for a model that `lasnet quantize` made; of "
+             "the cuda backend also tf32, fp16 or bf16",
              [&](const std::string& text) { options.precision = parse_precision(text); })
       ->group(kEngineGroup);
   add_parsed(app, "--isa",
@@ -111,7 +113,9 @@ std::string describe_kernels(const Kernels& kernels) {
     return fmt::format("cuda {}, {}", to_string(kernels.precision),
                        devices.empty() ? "no device" : devices[0].name);
   }
-  return fmt::format("{} {}, {} thread{}", to_string(kernels.backend), to_string(kernels.isa),
+  const std::string precision =
+      kernels.precision == Precision::fp32 ? "" : to_string(kernels.precision) + " ";
+  return fmt::format("{} {}{}, {} thread{}", to_string(kernels.backend), precision, to_string(kernels.isa),
                      kernels.threads, kernels.threads == 1 ? "" : "s");
 }
 

@@ -15,6 +15,7 @@ void add_run(CLI::App& app, Action& action);
 void add_forward(CLI::App& app, Action& action);
 void add_eval(CLI::App& app, Action& action);
 void add_tune(CLI::App& app, Action& action);
+void add_quantize(CLI::App& app, Action& action);
 void add_convert(CLI::App& app, Action& action);
 void add_inspect(CLI::App& app, Action& action);
 void add_predict(CLI::App& app, Action& action);

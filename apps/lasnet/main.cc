@@ -25,6 +25,7 @@ int run_command(int argc, char** argv) {
   add_command(app, "train", "Train a dynamic network on an image folder");
   add_command(app, "bench", "Time dense and sparse runs, beside another library's");
   add_tune(app, action);
+  add_quantize(app, action);
   add_convert(app, action);
   add_inspect(app, action);
   add_predict(app, action);

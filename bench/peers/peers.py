@@ -3,7 +3,12 @@
 A peer is a function from (ONNX file, threads) to (version, run), where run(x) takes float32 [N, 3, H, W] and
 returns the graph's outputs: logits, float32 [N, classes], and then maps. They may lie in the engine's own memory, which
 the next run overwrites. Its package is imported only when the peer is asked for.
+
+A peer of INT8_PEERS takes calibration inputs, a list of float32 [N, 3, H, W], as a third argument. It quantizes the
+network with the engine's own tool before it is timed.
 """
+
+from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +26,46 @@ def onnxruntime(path, threads):
 
 
 def openvino(path, threads):
+    return _openvino_runner(str(path), threads)
+
+
+def openvino_int8(path, threads, calibration):
+    """Post-training quantization by NNCF, with its bias correction."""
+    import nncf
+    import openvino as ov
+
+    model = ov.Core().read_model(str(path))
+    quantized = nncf.quantize(model, nncf.Dataset(calibration), subset_size=len(calibration),
+                              target_device=nncf.TargetDevice.CPU)
+    return _openvino_runner(quantized, threads)
+
+
+def onnxruntime_int8(path, threads, calibration):
+    """Static quantization to QDQ: uint8 activations, int8 weights per channel, of 7 bits without VNNI."""
+    from onnxruntime import quantization as q
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(q.CalibrationDataReader):
+        def __init__(self):
+            self.inputs = iter(calibration)
+
+        def get_next(self):
+            x = next(self.inputs, None)
+            return None if x is None else {"input": x}
+
+    prepared, quantized = Path(path).with_suffix(".prepared.onnx"), Path(path).with_suffix(".int8.onnx")
+    quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+    q.quantize_static(str(prepared), str(quantized), Reader(), quant_format=q.QuantFormat.QDQ, per_channel=True,
+                      activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8, reduce_range=not _has_vnni())
+    return onnxruntime(quantized, threads)
+
+
+def _has_vnni():
+    words = Path("/proc/cpuinfo").read_text().split()
+    return "avx512_vnni" in words or "avx_vnni" in words
+
+
+def _openvino_runner(network, threads):
     import openvino as ov
 
     settings = {
@@ -29,7 +74,7 @@ def openvino(path, threads):
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    model = ov.Core().compile_model(str(path), "CPU", settings)
+    model = ov.Core().compile_model(network, "CPU", settings)
     request = model.create_infer_request()
 
     def run(x):
@@ -68,6 +113,11 @@ PEERS = {
     "openvino": openvino,
     "torch-jit": torch_jit,
     "torch-compile": torch_compile,
+}
+
+INT8_PEERS = {
+    "onnxruntime": onnxruntime_int8,
+    "openvino": openvino_int8,
 }
 
 

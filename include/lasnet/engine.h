@@ -32,6 +32,10 @@ LASNET_EXPORT Isa parse_isa(const std::string& text);
 /// Sets compiled into this library that this processor can run, slowest first; never empty.
 LASNET_EXPORT std::vector<Isa> available_isas();
 
+/// Kernels for Precision::int8 compiled into this library that this processor can run, slowest first: "scalar",
+/// "avx2", "avx_vnni", "avx512_vnni". Sessions run the fastest that belong to their Isa.
+LASNET_EXPORT std::vector<std::string> available_int8_kernel_names();
+
 /// A GPU that CUDA shows to this process. Sessions use the first one (CUDA_VISIBLE_DEVICES orders them).
 struct CudaDevice {
   std::string name;            ///< as CUDA names it
@@ -54,8 +58,9 @@ struct SessionOptions {
   /// Instruction set of the cpu backend; default: the fastest available. One that the machine lacks throws
   /// Error.
   std::optional<Isa> isa = std::nullopt;
-  int threads = 1;                        ///< 1 to 1024; results do not depend on it
-  Precision precision = Precision::fp32;  ///< anything but fp32 needs the cuda backend
+  int threads = 1;  ///< 1 to 1024; results do not depend on it
+  /// fp32 on every backend. int8 on cpu and reference, for models with a Quantization. Others on cuda.
+  Precision precision = Precision::fp32;
   /// Runs the session's loops instead of threads of its own. `threads` then has no meaning.
   std::shared_ptr<Executor> executor = nullptr;
   /// One schedule for every block, as far as the block can run it. Default: for each block what
@@ -157,9 +162,10 @@ struct Result {
 class Executable;
 
 /// Compiles `model` for a backend. `isa` is for the cpu backend; default: the fastest available. `precision`
-/// is for the cuda backend; the others have fp32 only. `plan` is for both; default: as
-/// SessionOptions::schedule. Throws Error on weights that do not fit the spec and on a plan with another
-/// number of blocks. It also does on a backend, instruction set or precision that cannot run here.
+/// as of SessionOptions. `plan` is for cpu and cuda; default: as SessionOptions::schedule. int8 has one
+/// schedule: its plan may choose no more than whole_map_above. Throws Error on weights that do not fit the
+/// spec and on a plan with another number of blocks. It also does on a backend, instruction set or precision
+/// that cannot run here, and on int8 for a model without a Quantization.
 LASNET_EXPORT std::shared_ptr<const Executable> make_executable(
     const Model& model, Backend backend = Backend::cpu, std::optional<Isa> isa = std::nullopt,
     const std::optional<NetworkSchedule>& plan = std::nullopt, Precision precision = Precision::fp32);
@@ -187,8 +193,8 @@ class LASNET_EXPORT Session {
   /// where the memory does not hold their maps.
   ///
   /// Logits are the same bit for bit for any number of threads, any executor and any split of a batch.
-  /// Instruction sets differ by rounding. Subnormal floats count as zero inside. The calling thread's own
-  /// setting is restored.
+  /// Instruction sets differ by rounding, but not with Precision::int8. Subnormal floats count as zero
+  /// inside. The calling thread's own setting is restored.
   Result run(const TensorView& input, const RunOptions& options = {});
 
   /// The same into `result`, whose memory is used again. On the cpu backend nothing is allocated if `result`
@@ -205,7 +211,7 @@ class LASNET_EXPORT Session {
   Backend backend() const;
   /// The instruction set whose kernels run (scalar for the reference and cuda backends).
   Isa isa() const;
-  /// The executable's; fp32 on every backend but cuda.
+  /// The executable's.
   Precision precision() const;
   /// Its own number of threads, or its executor's.
   int threads() const;

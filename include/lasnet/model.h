@@ -248,6 +248,38 @@ struct OperatingPoint {
   bool operator==(const OperatingPoint&) const = default;
 };
 
+/// A convolution, with its BatchNorm folded, or the classifier in int8.
+struct QuantizedLayer {
+  Array<int8_t> weight;      ///< [out, in / groups, k, k], or [classes, features]; from -127 to 127
+  std::vector<float> scale;  ///< [out]: a weight is its int8 value times this
+  std::vector<float> bias;   ///< [out]
+
+  bool operator==(const QuantizedLayer&) const = default;
+};
+
+/// How a map is kept in uint8: a value is (byte - zero) * scale.
+struct MapQuantization {
+  float scale = 0;     ///< above 0
+  int zero = 0;        ///< 0 to 255; other than 0 of the network's input alone
+  double clipped = 0;  ///< share of the values that lay beyond the largest byte where the scale was chosen
+
+  bool operator==(const MapQuantization&) const = default;
+};
+
+/// What int8 runs of a network need, as quantize (lasnet/quantize.h) finds it.
+struct Quantization {
+  std::string method;  ///< how the maps' scales were chosen
+  int64_t images = 0;  ///< on so many images
+  /// By name: the stem, the convolutions of all blocks, projections, the classifier.
+  std::map<std::string, QuantizedLayer> layers;
+  /// By the name of what writes the map first: "input", the stem, convolutions inside blocks,
+  /// Squeeze-and-Excitation, and blocks with a projection. A residual map has one scale: blocks that write it
+  /// in place have no entry of their own.
+  std::map<std::string, MapQuantization> maps;
+
+  bool operator==(const Quantization&) const = default;
+};
+
 /// A network that can be run: everything a model file holds.
 struct Model {
   ModelSpec spec;                        ///< the architecture
@@ -260,6 +292,8 @@ struct Model {
   /// By rising MAC ratio and top-1, with no threshold that rises; empty until `tune` (lasnet/tune.h) finds
   /// them.
   std::vector<OperatingPoint> operating_points = {};
+  /// For Precision::int8. `weights` are then the same values in float32, BatchNorm folded into them.
+  std::optional<Quantization> quantization = {};
   WeightsOrigin origin = {};  ///< set by load_model; not written
 };
 
@@ -298,7 +332,8 @@ LASNET_EXPORT std::optional<int> stored_classes(const std::string& path, const s
 LASNET_EXPORT Model load_model(const std::string& path, const std::optional<ArchConfig>& arch = std::nullopt,
                                const std::string& state_dict = "");
 
-/// Writes `model` atomically (temporary file, then rename), parameters stored as `dtype`.
+/// Writes `model` atomically (temporary file, then rename), parameters stored as `dtype`. A model with a
+/// Quantization is written in int8; what is not int8 stays float32, and `dtype` must be f32.
 LASNET_EXPORT void save_model(const Model& model, const std::string& path, DType dtype = DType::f32);
 
 /// Throws Error listing every missing, unexpected, wrongly shaped or non-finite tensor. `origin` names the

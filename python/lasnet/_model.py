@@ -159,6 +159,11 @@ class Model:
         return dict(json.loads(self._facts["training_json"]))
 
     @property
+    def quantized(self) -> bool:
+        """Whether it has int8 weights, for `Session(model, precision="int8")`. `lasnet quantize` makes them."""
+        return bool(self._facts["quantized"])
+
+    @property
     def operating_points(self) -> tuple[OperatingPoint, ...]:
         """What `tune` found, by rising MAC ratio and top-1; empty of a model that was not tuned."""
         return operating.points_of(self._handle)

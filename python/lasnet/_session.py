@@ -192,7 +192,8 @@ class Session:
     threads: 1 to 1024; None for one per core that this process may use. Results do not depend on it.
     backend: "cpu", "cuda" (in builds with CUDA), or "reference" (plain loops, slow).
     isa: instruction set of the cpu backend, one of `available_isas()`; None for the fastest.
-    precision: "fp32"; on the cuda backend also "tf32", "fp16", "bf16".
+    precision: "fp32"; "int8" of a model that `lasnet quantize` made, on the cpu and reference backends; on the cuda
+        backend also "tf32", "fp16", "bf16".
     schedule: how blocks are executed, e.g. "masker=incremental,traversal=row_bands"; None for what is predicted to be
         fastest here.
 

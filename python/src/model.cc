@@ -67,6 +67,7 @@ nb::dict describe(const ModelHandle& handle) {
   for (const FeatureSpec& feature : feature_specs(model.spec))
     features.append(nb::make_tuple(feature.name, feature.channels, feature.stride));
   facts["features"] = features;
+  facts["quantized"] = model.quantization.has_value();
   facts["fresh_maskers"] = model.origin.fresh_maskers;
   return facts;
 }

@@ -18,13 +18,7 @@ constexpr int64_t kHugePage = 2 << 20;
 /// system end the process.
 constexpr int64_t kCheckedBytes = 32 << 20;
 
-}  // namespace
-
-void AlignedBuffer::Free::operator()(float* p) const { std::free(p); }
-
-AlignedBuffer::AlignedBuffer(int64_t size) : size_(size) {
-  if (size == 0) return;
-  int64_t bytes = size * static_cast<int64_t>(sizeof(float));
+void* new_zeros(int64_t bytes) {
   int64_t alignment = bytes >= kHugePage ? kHugePage : kVectorAlignment;
   bytes = round_up(bytes, alignment);
   if (bytes >= kCheckedBytes) require_memory(bytes, "a buffer", "use a smaller batch, input size or network");
@@ -32,13 +26,31 @@ AlignedBuffer::AlignedBuffer(int64_t size) : size_(size) {
   if (memory == nullptr) fail("cannot allocate {} MiB; use a smaller batch or input size", bytes >> 20);
   if (bytes >= kHugePage) madvise(memory, bytes, MADV_HUGEPAGE);  // fewer TLB misses; only a hint
   std::memset(memory, 0, bytes);
-  data_.reset(static_cast<float*>(memory));
+  return memory;
 }
 
-AlignedBuffer AlignedBuffer::without_memory(int64_t size) {
-  AlignedBuffer buffer;
-  buffer.size_ = size;
-  return buffer;
+}  // namespace
+
+template <typename T>
+void AlignedArray<T>::Free::operator()(T* p) const {
+  std::free(p);
 }
+
+template <typename T>
+AlignedArray<T>::AlignedArray(int64_t size) : size_(size) {
+  if (size > 0) data_.reset(static_cast<T*>(new_zeros(size * static_cast<int64_t>(sizeof(T)))));
+}
+
+template <typename T>
+AlignedArray<T> AlignedArray<T>::without_memory(int64_t size) {
+  AlignedArray array;
+  array.size_ = size;
+  return array;
+}
+
+template class AlignedArray<float>;
+template class AlignedArray<int32_t>;
+template class AlignedArray<uint32_t>;
+template class AlignedArray<uint8_t>;
 
 }  // namespace lasnet

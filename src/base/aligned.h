@@ -1,4 +1,4 @@
-// Zero-initialised float storage, aligned for vectors and, when large, for huge pages.
+// Zero-initialised storage, aligned for vectors and, when large, for huge pages.
 #pragma once
 
 #include <cstddef>
@@ -7,24 +7,32 @@
 
 namespace lasnet {
 
-/// Owns `size` floats, zero at construction. Move-only. Throws Error when memory is exhausted.
-class AlignedBuffer {
+/// Owns `size` values of T, zero at construction. Move-only. Throws Error when memory is exhausted.
+template <typename T>
+class AlignedArray {
  public:
-  AlignedBuffer() = default;
-  explicit AlignedBuffer(int64_t size);
+  AlignedArray() = default;
+  explicit AlignedArray(int64_t size);
   /// Has the size without the memory: to learn how much a plan needs.
-  static AlignedBuffer without_memory(int64_t size);
+  static AlignedArray without_memory(int64_t size);
 
-  float* data() { return data_.get(); }
-  const float* data() const { return data_.get(); }
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
   int64_t size() const { return size_; }
 
  private:
   struct Free {
-    void operator()(float* p) const;
+    void operator()(T* p) const;
   };
-  std::unique_ptr<float[], Free> data_;
+  std::unique_ptr<T[], Free> data_;
   int64_t size_ = 0;
 };
+
+extern template class AlignedArray<float>;
+extern template class AlignedArray<int32_t>;
+extern template class AlignedArray<uint32_t>;
+extern template class AlignedArray<uint8_t>;
+
+using AlignedBuffer = AlignedArray<float>;
 
 }  // namespace lasnet

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "engine/executable.h"
 
 namespace lasnet {
 namespace {
@@ -39,6 +40,11 @@ void fail_not_finite(const std::string& layer, float value, MapSize map, int64_t
   fail_at(layer, value,
           {index / image_pixels, channel, index % image_pixels / row_pixels - border,
            index % row_pixels - border});
+}
+
+void RunRequest::inspect(const LayerOutput& output) const {
+  if (check_finite) lasnet::check_finite(output);
+  if (layers != nullptr) layers->wrote(output);
 }
 
 void check_finite(const LayerOutput& output) {

@@ -15,6 +15,16 @@
 
 namespace lasnet {
 
+struct LayerOutput;
+
+/// Told of listed pixels of maps, each with the name of a layer.
+struct LayerObserver {
+  std::function<void(const LayerOutput&)> wrote;  ///< what a convolution has just computed
+  /// What a block's first convolution, its projection and the head are about to read. Others read what was
+  /// written last.
+  std::function<void(const LayerOutput&)> reads;
+};
+
 /// One validated run.
 struct RunRequest {
   const TensorView* input = nullptr;  ///< [N, 3, H, W]
@@ -32,7 +42,12 @@ struct RunRequest {
   /// Where the map goes that so many blocks come before, shaped for it; null, or beyond the end: nowhere.
   std::vector<Tensor*> features;
   MapLayout feature_layout = MapLayout::nchw;
+  /// Who looks at layers; null: nobody. Of the cpu backend in fp32.
+  const LayerObserver* layers = nullptr;
 
+  bool inspects_layers() const { return check_finite || layers != nullptr; }
+  /// Shows a layer's output to whoever asked.
+  void inspect(const LayerOutput& output) const;
   Tensor* feature(size_t blocks) const { return blocks < features.size() ? features[blocks] : nullptr; }
   int64_t batch() const { return input->shape[0]; }
   /// Throws Error if the caller asks to stop.
@@ -80,6 +95,10 @@ void check_thresholds(const std::vector<float>& thresholds, const ModelSpec& spe
 std::shared_ptr<const Executable> make_reference_executable(const Model& model);
 std::shared_ptr<const Executable> make_cpu_executable(const Model& model, Isa isa,
                                                       const NetworkSchedule& plan);
+/// In Precision::int8, of a model with a quantization, which is checked.
+std::shared_ptr<const Executable> make_int8_reference_executable(const Model& model);
+std::shared_ptr<const Executable> make_int8_executable(const Model& model, Isa isa,
+                                                       const NetworkSchedule& plan);
 /// What is known of a device: its costs choose tiles and, without a plan, schedules.
 struct DeviceCalibration {
   /// Of the device with this name; nothing if it has not been calibrated.

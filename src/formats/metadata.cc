@@ -11,6 +11,7 @@
 #include "base/fail.h"
 #include "base/numbers.h"
 #include "formats/printable.h"
+#include "lasnet/quantize.h"
 
 namespace lasnet {
 namespace {
@@ -20,6 +21,7 @@ using nlohmann::ordered_json;
 
 constexpr const char* kMaskerKind = "mean-pool-conv1x1";
 constexpr int kMaskerLogits = 2;
+constexpr int kLargestByte = 255;
 constexpr size_t kMaxDepth = 64;
 // Room for a name of each of the most classes that a network can have, and for a long log of its training.
 constexpr size_t kMaxText = 64 << 20;
@@ -231,6 +233,36 @@ ordered_json write_operating_points(const std::vector<OperatingPoint>& points) {
   return {{"version", kOperatingPointsVersion}, {"points", list}};
 }
 
+Quantization read_quantization(const Field& field) {
+  field.expect_keys({"version", "method", "images", "maps"});
+  check_version(field, kQuantizationVersion);
+  const Field method = field["method"], maps = field["maps"];
+  Quantization quantization;
+  quantization.method = method.text();
+  at(method, [&] { return parse_quantization_method(quantization.method); });
+  quantization.images = field["images"].integer(1, std::numeric_limits<int>::max());
+  if (!maps.value().is_object()) maps.wrong("an object");
+  for (const auto& [name, ignored] : maps.value().items()) {
+    const Field map = maps[name];
+    map.expect_keys({"scale", "zero", "clipped"});
+    quantization.maps[name] = {.scale = static_cast<float>(map["scale"].number()),
+                               .zero = map["zero"].integer(0, kLargestByte),
+                               .clipped = map["clipped"].number()};
+  }
+  return quantization;
+}
+
+ordered_json write_quantization(const Quantization& quantization) {
+  ordered_json maps = ordered_json::object();
+  for (const auto& [name, map] : quantization.maps) {
+    maps[name] = {{"scale", shortest_decimal(map.scale)}, {"zero", map.zero}, {"clipped", map.clipped}};
+  }
+  return {{"version", kQuantizationVersion},
+          {"method", quantization.method},
+          {"images", quantization.images},
+          {"maps", maps}};
+}
+
 /// Of one point of a network: every value in its range, and one of each block.
 void check_operating_point(const OperatingPoint& point, size_t blocks, const std::string& origin) {
   constexpr double kMaxRatio = 2;  // maskers add to the static network's MACs, by far less than that
@@ -318,6 +350,7 @@ std::string write_metadata(const Model& model) {
   root["training"] = training;
   if (!model.operating_points.empty())
     root["operating_points"] = write_operating_points(model.operating_points);
+  if (model.quantization) root["quantization"] = write_quantization(*model.quantization);
   // Class names come from folder names, which need not be UTF-8.
   return root.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -330,7 +363,7 @@ Model parse_metadata(const std::string& text, const std::string& origin) {
   if (!document.contains("version")) fail("{}: the key 'version' is missing", where);
   check_version(root, kMetadataVersion);
   root.expect_keys({"version", "architecture", "class_names", "preprocessing", "masker", "training"},
-                   {"class_folders", "operating_points"});
+                   {"class_folders", "operating_points", "quantization"});
   Model model;
   model.spec = read_architecture(root["architecture"]);
   model.class_names = root["class_names"].texts();
@@ -340,6 +373,7 @@ Model parse_metadata(const std::string& text, const std::string& origin) {
   if (!document["training"].is_object()) root["training"].wrong("an object");
   model.training_json = document["training"].dump(-1, ' ', false, json::error_handler_t::replace);
   if (root.has("operating_points")) model.operating_points = read_operating_points(root["operating_points"]);
+  if (root.has("quantization")) model.quantization = read_quantization(root["quantization"]);
   check_metadata(model, where);
   return model;
 }

@@ -10,6 +10,10 @@
 //
 //    "operating_points": {"version": 1, "points": [{"macs_ratio": 0.5, "top1": 0.9, "thresholds": [0.1, ...],
 //    "rates": [0.4, ...], "predicted_ms": {"cpu-avx2": 8.1}}, ...]}
+// One with int8 weights says how its maps are kept in bytes, also under a version of its own:
+//
+//    "quantization": {"version": 1, "method": "mse", "images": 128, "maps": {"input": {"scale": 0.0187,
+//    "zero": 114, "clipped": 0.0}, "conv1": ...}}
 #pragma once
 
 #include <string>
@@ -21,6 +25,7 @@ namespace lasnet {
 inline constexpr const char* kMetadataKey = "lasnet";
 inline constexpr int kMetadataVersion = 1;
 inline constexpr int kOperatingPointsVersion = 1;
+inline constexpr int kQuantizationVersion = 1;
 /// More than anybody measures, fewer than fill a memory.
 inline constexpr size_t kMaxOperatingPoints = 1000;
 /// The largest resize and crop, in px: above any network's, below what exhausts a machine.
@@ -28,10 +33,10 @@ inline constexpr int kMaxPreparedSide = 4096;
 
 std::string write_metadata(const Model& model);
 
-/// Returns the described model without weights. Every key is required but `se_pool`, `class_folders` and
-/// `operating_points`, and no other is accepted, so that a file is never run as something else than it was
-/// trained as. Throws Error naming `origin`, the key,
-/// expected and got.
+/// Returns the described model without weights. Every key is required but `se_pool`, `class_folders`,
+/// `operating_points` and `quantization` (whose layers stay empty), and no other is accepted, so that a file
+/// is never run as something else than it was trained as. Throws Error naming `origin`, the key, expected and
+/// got.
 Model parse_metadata(const std::string& text, const std::string& origin);
 
 /// Throws Error unless class names are absent or one per class, the preprocessing can be carried out, and

@@ -5,10 +5,12 @@
 #include "base/enum_names.h"
 #include "base/fail.h"
 #include "formats/metadata.h"
+#include "formats/quantization.h"
 #include "formats/safetensors.h"
 #include "formats/weight_file.h"
 #include "formats/weights.h"
 #include "lasnet/model.h"
+#include "lasnet/quantize.h"
 
 namespace lasnet {
 namespace {
@@ -115,14 +117,27 @@ Model load_model(const std::string& path, const std::optional<ArchConfig>& arch,
   model.origin = origin_of(*file, model.spec);
   Weights fresh = arch ? fresh_maskers(model.spec, *file) : Weights();
   check_weight_memory(model.spec, path);
-  model.weights = read_weights(*file, model.spec, std::move(fresh), UnknownTensors::refuse);
+  model.weights = model.quantization
+                      ? read_quantized(*file, model.spec, std::move(fresh), *model.quantization)
+                      : read_weights(*file, model.spec, std::move(fresh), UnknownTensors::refuse);
   return model;
 }
 
 void save_model(const Model& model, const std::string& path, DType dtype) {
   check_metadata(model, path);
   check_weights(model.spec, model.weights, path);
-  write_safetensors({model.weights, {{kMetadataKey, write_metadata(model)}}}, path, dtype);
+  Safetensors content;
+  if (model.quantization) {
+    check_quantization(model.spec, *model.quantization, path);
+    if (dtype != DType::f32) {
+      fail("{}: data type {}: what is not int8 in a quantized model stays fp32", path, to_string(dtype));
+    }
+    content = quantized_content(model);
+  } else {
+    content.tensors = model.weights;
+  }
+  content.metadata[kMetadataKey] = write_metadata(model);
+  write_safetensors(content, path, dtype);
 }
 
 }  // namespace lasnet

@@ -18,6 +18,7 @@ static_assert(std::endian::native == std::endian::little, "values are copied as 
 
 constexpr uint64_t kMaxHeader = 100'000'000;
 constexpr size_t kLengthBytes = 8;
+constexpr const char* kInt8 = "I8";
 
 /// Converts `count` stored values, which may be unaligned, with `to_float`.
 template <typename Stored, typename Convert>
@@ -77,6 +78,11 @@ std::string header_json(const Safetensors& content, DType dtype) {
     header[name] = {{"dtype", dtype_name(dtype)}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
     offset = end;
   }
+  for (const auto& [name, tensor] : content.int8_tensors) {
+    const uint64_t end = offset + tensor.data.size();
+    header[name] = {{"dtype", kInt8}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
   std::string text = header.dump();
   text.resize((text.size() + 7) / 8 * 8, ' ');  // aligns the tensors
   return text;
@@ -129,6 +135,15 @@ Tensor SafetensorsFile::read(const std::string& name) {
   return to_tensor(entry, source_.read(data_begin_ + entry.begin, entry.end - entry.begin).data());
 }
 
+Array<int8_t> SafetensorsFile::read_int8(const std::string& name) {
+  const TensorEntry& entry = header_.tensors.at(name);
+  if (entry.dtype != kInt8) fail("{}: tensor '{}' holds {}, expected {}", origin(), name, entry.dtype, kInt8);
+  Array<int8_t> tensor(entry.shape);
+  const std::vector<uint8_t> bytes = source_.read(data_begin_ + entry.begin, entry.end - entry.begin);
+  if (!bytes.empty()) std::memcpy(tensor.data.data(), bytes.data(), bytes.size());
+  return tensor;
+}
+
 namespace {
 
 Safetensors read_all(SafetensorsFile file) {
@@ -163,6 +178,7 @@ void write_safetensors(const Safetensors& content, const std::string& path, DTyp
         write_values(out, narrow(name, tensor, dtype));
       }
     }
+    for (const auto& [name, tensor] : content.int8_tensors) write_values(out, tensor.data);
   });
 }
 

@@ -26,6 +26,7 @@ class SafetensorsFile : public WeightFile {
   const std::map<std::string, StoredTensor>& tensors() const override { return tensors_; }
   std::optional<std::string> metadata() const override;
   Tensor read(const std::string& name) override;
+  Array<int8_t> read_int8(const std::string& name) override;
 
   /// "__metadata__"
   const std::map<std::string, std::string>& all_metadata() const { return header_.metadata; }
@@ -39,7 +40,8 @@ class SafetensorsFile : public WeightFile {
 
 struct Safetensors {
   Weights tensors;  ///< F32, F16, BF16, F64 converted to float32; integers skipped
-  std::map<std::string, std::string> metadata;  ///< "__metadata__"
+  std::map<std::string, std::string> metadata;             ///< "__metadata__"
+  std::map<std::string, Array<int8_t>> int8_tensors = {};  ///< written after the others; not read
 };
 
 /// Every tensor of floating point. Throws Error as SafetensorsFile. Nothing larger than the file is ever
@@ -47,7 +49,7 @@ struct Safetensors {
 Safetensors read_safetensors(const std::string& path);
 Safetensors parse_safetensors(const uint8_t* bytes, size_t size, const std::string& origin);
 
-/// Written atomically, tensors in name order, converted to `dtype`.
+/// Written atomically, tensors in name order, those of floating point converted to `dtype`.
 void write_safetensors(const Safetensors& content, const std::string& path, DType dtype);
 
 }  // namespace lasnet

@@ -114,6 +114,9 @@ class PlainFile : public WeightFile {
   std::vector<std::string> other_state_dicts() const override { return file_->other_state_dicts(); }
   std::string prefix() const override { return names_.prefix; }
   Tensor read(const std::string& name) override { return file_->read(names_.original.at(name)); }
+  Array<int8_t> read_int8(const std::string& name) override {
+    return file_->read_int8(names_.original.at(name));
+  }
 
  private:
   std::unique_ptr<WeightFile> file_;
@@ -150,6 +153,10 @@ void check_readable(const std::string& name, const StoredTensor& stored, const s
 }
 
 }  // namespace
+
+Array<int8_t> WeightFile::read_int8(const std::string& name) {
+  fail("{}: tensor '{}': int8 is read from .safetensors files alone", origin(), name);
+}
 
 std::unique_ptr<WeightFile> open_weight_file(const std::string& path, const std::string& state_dict) {
   return std::make_unique<PlainFile>(open_as_named(path, state_dict));

@@ -37,6 +37,8 @@ class WeightFile {
   /// A tensor of tensors(), converted to float32. Throws Error if it is not of a floating-point type, or its
   /// bytes are damaged.
   virtual Tensor read(const std::string& name) = 0;
+  /// A tensor of int8, of a format that has such. Throws Error on any other.
+  virtual Array<int8_t> read_int8(const std::string& name);
 };
 
 /// Opens a .safetensors file or a PyTorch checkpoint, told apart by their content, under plain names (see

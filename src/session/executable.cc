@@ -10,12 +10,35 @@ namespace lasnet {
 
 namespace {
 
+/// int8 kernels have one schedule.
+void check_int8_plan(const ModelSpec& spec, const NetworkSchedule& plan) {
+  for (size_t i = 0; i < plan.blocks.size(); ++i) {
+    BlockSchedule wanted = feasible_schedule(spec.blocks[i], plan.blocks[i]);
+    wanted.whole_map_above = BlockSchedule{}.whole_map_above;
+    if (wanted == feasible_schedule(spec.blocks[i], {})) continue;
+    fail("schedule of {}: {}; int8 runs {}, of which whole_map_above alone can be chosen",
+         spec.blocks[i].name, to_string(plan.blocks[i]), to_string(BlockSchedule{}));
+  }
+}
+
+/// `plan` has an entry per block.
+std::shared_ptr<const Executable> make_int8(const Model& model, Backend backend, std::optional<Isa> isa,
+                                            const std::optional<NetworkSchedule>& plan) {
+  if (!model.quantization)
+    fail("precision int8: the model has no int8 weights; quantize it first, or use fp32");
+  if (backend == Backend::reference) return make_int8_reference_executable(model);
+  if (plan) check_int8_plan(model.spec, *plan);
+  return make_int8_executable(model, isa.value_or(available_isas().back()),
+                              plan ? *plan : uniform_schedule(model.spec));
+}
+
 constexpr auto kBackends = enum_names<Backend>(
     "backend", {{Backend::cpu, "cpu"}, {Backend::cuda, "cuda"}, {Backend::reference, "reference"}});
 constexpr auto kPrecisions = enum_names<Precision>("precision", {{Precision::fp32, "fp32"},
                                                                  {Precision::tf32, "tf32"},
                                                                  {Precision::fp16, "fp16"},
-                                                                 {Precision::bf16, "bf16"}});
+                                                                 {Precision::bf16, "bf16"},
+                                                                 {Precision::int8, "int8"}});
 
 constexpr auto kMapLayouts =
     enum_names<MapLayout>("layout of maps", {{MapLayout::nchw, "nchw"}, {MapLayout::nhwc, "nhwc"}});
@@ -41,9 +64,11 @@ void check_backend_options(Backend backend, std::optional<Isa> isa, Precision pr
   }
   if (backend == Backend::reference && isa && *isa != Isa::scalar)
     fail("isa {}: the reference backend runs scalar loops only", to_string(*isa));
-  if (backend != Backend::cuda && precision != Precision::fp32) {
-    fail("precision {0}: the {1} backend computes in fp32; {0} needs the cuda backend", to_string(precision),
-         to_string(backend));
+  if (precision == Precision::int8) {
+    if (backend == Backend::cuda) fail("precision int8: the cuda backend has none; use the cpu backend");
+  } else if (backend != Backend::cuda && precision != Precision::fp32) {
+    fail("precision {0}: the {1} backend computes in fp32 or int8; {0} needs the cuda backend",
+         to_string(precision), to_string(backend));
   }
 }
 
@@ -67,6 +92,7 @@ std::shared_ptr<const Executable> make_executable(const Model& model, Backend ba
     fail("plan: schedules of {} blocks; {} has {}", plan->blocks.size(), model.spec.arch.name,
          model.spec.blocks.size());
   }
+  if (precision == Precision::int8) return make_int8(model, backend, isa, plan);
   switch (backend) {
     case Backend::reference:
       return make_reference_executable(model);

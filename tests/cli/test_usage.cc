@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongUse{"UnknownPrecision", {"run", "m", "i", "--precision", "fp8"}, "fp8"},
         WrongUse{"PrecisionOfAnotherBackend",
                  {"run", "m", "i", "--precision", "fp16"},
-                 "--precision fp16: the cpu backend computes in fp32; fp16 needs the cuda backend"},
+                 "--precision fp16: the cpu backend computes in fp32 or int8; fp16 needs the cuda backend"},
         WrongUse{"IsaOfTheGpu",
                  {"forward", "m", "--input", "x", "--output", "y", "--backend", "cuda", "--isa", "scalar"},
                  "--isa scalar: the cuda backend has no"},

@@ -102,7 +102,7 @@ void check_conv(const ConvCase& c, Epilogue epilogue, const CpuKernels& kernels)
   bool merge_rows = c.kernel > 1 && c.groups == 1 && pitch_of(c.in) == c.in;
   PackedConv packed = pack_conv({weight, bias, c.groups, merge_rows}, kernels);
   std::vector<int64_t> taps = tap_offsets(c.kernel, c.size.width + 2, pitch_of(c.in), merge_rows);
-  AlignedBuffer in = to_map(x), scratch(conv_scratch_size(kernels));
+  AlignedBuffer in = to_map(x), scratch(conv_scratch_size(kernels.block_width));
   Tensor before = random_tensor({c.images, output.height, output.width, c.out}, random);
   AlignedBuffer out = to_map(before);
   ConvCall call{&packed,    in.data(),       pitch_of(c.in), taps.data(),
@@ -271,7 +271,7 @@ TEST_P(Kernels, SumOfTwoConvolutions) {
     }
     bool merge_rows = c.extra_kernel > 1 && pitch_of(c.extra_in) == c.extra_in;
     PackedConv packed = pack_conv_sum({weight, bias}, {extra_weight, extra_bias, 1, merge_rows}, kernels());
-    AlignedBuffer in = to_map(x), extra_map = to_map(h), scratch(conv_scratch_size(kernels()));
+    AlignedBuffer in = to_map(x), extra_map = to_map(h), scratch(conv_scratch_size(kernels().block_width));
     AlignedBuffer out(bordered_pixels(c.size, 1) * pitch_of(c.out));
     std::vector<int64_t> taps = tap_offsets(1, c.size.width + 2, pitch_of(c.in), false);
     std::vector<int64_t> extra_taps =

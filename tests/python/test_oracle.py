@@ -36,6 +36,20 @@ def test_forward(program, session, x, tmp_path):
         assert block.mask.mean(axis=(1, 2)) == pytest.approx(block.rates)
 
 
+def test_int8(program, x, tmp_path):
+    path = tmp_path / "int8.safetensors"
+    program("quantize", DEMO, "--images", ROOT / "samples", "-o", path)
+    numpy.save(tmp_path / "x.npy", x)
+    program("forward", path, "--precision", "int8", "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy")
+    model = lasnet.load(path)
+    assert model.quantized and not lasnet.load(DEMO).quantized
+    session = lasnet.Session(model, precision="int8")
+    assert session.precision == "int8"
+    assert numpy.array_equal(session.run(x).logits, numpy.load(tmp_path / "y.npy"))
+    with pytest.raises(lasnet.Error, match="no int8 weights"):
+        lasnet.Session(lasnet.load(DEMO), precision="int8")
+
+
 def test_pictures(program, result, tmp_path):
     program("run", DEMO, PHOTO, "--overlay", tmp_path, "--json", "--repeat", 1)
     name, probability = result.top(1)[0][0]

@@ -42,6 +42,7 @@ Json collect() {
           {"cuda", cuda},
           {"isas", isas},
           {"default_isa", to_string(available_isas().back())},
+          {"int8_kernels", available_int8_kernel_names()},
           {"architectures", architecture_names()},
           {"training", kTraining && is_built("train")}};
 }
@@ -98,6 +99,7 @@ int info(bool json) {
         fmt::format("cuda           {}\n", cuda_text(facts["cuda"])) +
         fmt::format("kernels        {} (default {})\n", words(facts["isas"]),
                     facts["default_isa"].get<std::string>()) +
+        fmt::format("int8 kernels   {}\n", words(facts["int8_kernels"])) +
         fmt::format("architectures  {}\n", words(facts["architectures"])) +
         fmt::format("training       {}\n", training_text()));
   return 0;

@@ -7,6 +7,7 @@
 #include "classes.h"
 #include "commands.h"
 #include "lasnet/geometry.h"
+#include "lasnet/quantize.h"
 #include "model_options.h"
 #include "operating_points_report.h"
 #include "output.h"
@@ -51,6 +52,18 @@ Json maps_json(const ModelSpec& spec) {
   return maps;
 }
 
+/// null of a model that is not quantized.
+Json quantization_json(const std::optional<Quantization>& quantization) {
+  if (!quantization) return nullptr;
+  Json maps = Json::object();
+  for (const auto& [name, map] : quantization->maps)
+    maps[name] = {{"scale", map.scale}, {"zero", map.zero}, {"clipped", map.clipped}};
+  return {{"method", quantization->method},
+          {"images", quantization->images},
+          {"layers", quantization->layers.size()},
+          {"maps", maps}};
+}
+
 Json to_json(const std::string& path, const Model& model, const NetworkGeometry& geometry) {
   const ModelSpec& spec = model.spec;
   const MapSize input = geometry.input;
@@ -69,6 +82,7 @@ Json to_json(const std::string& path, const Model& model, const NetworkGeometry&
             {"std", preprocessing.std}}},
           {"training", Json::parse(model.training_json)},
           {"operating_points", operating_points_json(model.operating_points)},
+          {"quantization", quantization_json(model.quantization)},
           {"input", {input.height, input.width}},
           {"parameters", parameters.network},
           {"masker_parameters", parameters.maskers},
@@ -160,6 +174,26 @@ std::string training_text(const Json& training) {
   return text;
 }
 
+/// The maps of an int8 model, in the order in which the network writes them.
+std::string quantization_table(const ModelSpec& spec, const Quantization& quantization) {
+  Table table({"map", ">largest", ">clipped"});
+  const auto add = [&](const std::string& name) {
+    const MapQuantization& map = quantization.maps.at(name);
+    constexpr int kLargestByte = 255;
+    table.add_row({name, fmt::format("{:.4g}", map.scale * static_cast<float>(kLargestByte - map.zero)),
+                   format_percent(map.clipped)});
+  };
+  const QuantizedMaps maps = quantized_maps(spec);
+  add(kQuantizedInput);
+  add(maps.residual.front());
+  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+    for (const std::string& name : maps.inner[b]) add(name);
+    if (!maps.excited[b].empty()) add(maps.excited[b]);
+    if (spec.blocks[b].projection) add(maps.residual[b + 1]);
+  }
+  return table.to_string();
+}
+
 std::string to_text(const Model& model, const Json& facts) {
   const Json& preprocessing = facts["preprocessing"];
   const int crop = preprocessing["crop"];
@@ -180,6 +214,12 @@ std::string to_text(const Model& model, const Json& facts) {
   text += fmt::format("\nfor one image of {} x {} px, everything computed:\n", facts["input"][0].get<int>(),
                       facts["input"][1].get<int>());
   text += block_table(facts);
+  if (model.quantization) {
+    text += fmt::format("\nint8 (--precision int8): {} layers, scales by {} on {} image{}\n\n{}",
+                        model.quantization->layers.size(), model.quantization->method,
+                        model.quantization->images, model.quantization->images == 1 ? "" : "s",
+                        quantization_table(model.spec, *model.quantization));
+  }
   if (model.operating_points.empty()) return text;
   return text + "\noperating points (--macs and --budget-ms choose between them):\n\n" +
          operating_points_table(model.operating_points);

@@ -132,6 +132,10 @@ int tune(const TuneCommand& command) {
   require_classifier(command.model.path, model.spec);
   if (!model.spec.arch.is_dynamic())
     fail("{}: is a static network, which has no thresholds to tune", command.model.path);
+  if (model.quantization && command.dtype != DType::f32) {
+    throw UsageError(fmt::format("--dtype {}: {} is quantized, and what is not int8 there stays fp32",
+                                 to_string(command.dtype), command.model.path));
+  }
   const ImageFolder folder = open_validation(command.data, model);
   check_writable(command.output);
   Tuning tuning = find_points(command, model, folder);

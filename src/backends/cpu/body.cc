@@ -8,31 +8,38 @@
 #include "mask/tap_offsets.h"
 
 namespace lasnet {
-namespace {
-
-bool has_lists(const CpuBlockProgram& program, MaskOutcome outcome) {
-  return program.body(outcome).front().op == CpuOperator::lists;
-}
-
-}  // namespace
-
 CpuBody::CpuBody(const CpuExecutable& executable, size_t index, BlockMemory& memory, MaskOutcome outcome,
-                 bool check_finite, CpuLoops& loops)
+                 const RunRequest& request, CpuLoops& loops)
     : block_(executable.blocks()[index]),
       memory_(memory),
       outcome_(outcome),
-      check_finite_(check_finite),
+      request_(request),
       everything_(memory.lists->everything),
-      lists_(has_lists(memory.program, outcome) ? memory.lists->current : memory.lists->everything),
+      lists_(memory.lists_of(outcome)),
       loops_(loops),
       computed_(memory.computed) {
   std::fill(computed_.begin(), computed_.end(), 0);
 }
 
-void CpuBody::check(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels) const {
-  if (!check_finite_) return;
-  lasnet::check_finite(
-      {conv.name, out.data.data(), out.pitch, conv.out_channels, out.size, pixels, out.border});
+void CpuBody::inspect(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels) const {
+  if (!request_.inspects_layers()) return;
+  request_.inspect({conv.name, out.data.data(), out.pitch, conv.out_channels, out.size, pixels, out.border});
+}
+
+void CpuBody::show_input() const {
+  if (request_.layers == nullptr) return;
+  const CpuMap& x = *memory_.x;
+  const auto show = [&](const ConvSpec& conv, PixelPairs pixels) {
+    request_.layers->reads({conv.name,
+                            x.data.data(),
+                            x.pitch,
+                            conv.in_channels,
+                            x.size,
+                            {pixels.in, pixels.in, pixels.count},
+                            x.border});
+  };
+  show(block_.convs[0].spec, lists_.dilated.pairs());
+  if (block_.projection) show(block_.projection->spec, everything_.projected.all());
 }
 
 void CpuBody::convolve(const ConvCall& call) {
@@ -48,8 +55,9 @@ void CpuBody::make_lists() {
 }
 
 void CpuBody::run() {
+  show_input();
   const bool conv1_ran = outcome_ != MaskOutcome::unmasked && memory_.pixel_dots != nullptr;
-  if (conv1_ran) check(block_.convs[0].spec, *memory_.inner[0], lists_.dilated.pairs());
+  if (conv1_ran) inspect(block_.convs[0].spec, *memory_.inner[0], lists_.dilated.pairs());
   if (outcome_ == MaskOutcome::partial && memory_.program.band_patch_rows > 0) {
     run_row_bands();
   } else {
@@ -108,14 +116,14 @@ void CpuBody::run_conv1(PixelPairs pixels) {
   CpuMap& out = *memory_.inner[0];
   ConvSource in = windows_of(*memory_.x, memory_.taps[0], pixels.in);
   convolve(conv_call(conv.packed, in, out, pixels, Epilogue::bias_relu));
-  check(conv.spec, out, pixels);
+  inspect(conv.spec, out, pixels);
 }
 
 void CpuBody::run_conv2(PixelPairs pixels) {
   const CpuConv& conv = block_.convs[1];
   CpuMap& out = *memory_.inner[1];
   convolve(conv_call(conv.packed, second_input(pixels), out, pixels, Epilogue::bias_relu));
-  check(conv.spec, out, pixels);
+  inspect(conv.spec, out, pixels);
 }
 
 void CpuBody::run_row_bands() {
@@ -190,7 +198,7 @@ void CpuBody::add_in_place(int64_t first_patch, int64_t last_patch) {
   ConvCall call = conv_call(block_.convs.back().packed, in, y, pixels, Epilogue::bias_add_relu);
   computed_[current_] += pixels.count;
   write_output(call, std::span(lists_.patches).subspan(first_patch, last_patch - first_patch + 1));
-  check(block_.convs.back().spec, y, pixels);
+  inspect(block_.convs.back().spec, y, pixels);
 }
 
 void CpuBody::write_output(const ConvCall& call, std::span<const ListedPatch> patches) {
@@ -228,7 +236,7 @@ void CpuBody::run_projection() {
   }
   ConvCall call = projection_call(block_.projection->packed, Epilogue::bias);
   convolve(call);
-  check(block_.projection->spec, *memory_.y, call.pixels);
+  inspect(block_.projection->spec, *memory_.y, call.pixels);
 }
 
 void CpuBody::add_projected() {
@@ -236,15 +244,15 @@ void CpuBody::add_projected() {
   ConvCall call = projection_call(*block_.projected_last, Epilogue::bias_relu);
   ConvSource in = last_input(0);
   call.extra = {in.data, in.pitch, in.taps, in.centres, lists_.active.count()};
-  if (check_finite_) {  // of the projection alone, to tell it from the last convolution
+  if (request_.inspects_layers()) {  // of the projection alone, to tell it from the last convolution
     ConvCall alone = call;
     alone.extra.count = 0;
     loops_.conv(alone);
-    check(block_.projection->spec, y, call.pixels);
+    inspect(block_.projection->spec, y, call.pixels);
   }
   write_output(call, lists_.projected_patches);
   computed_[current_] = call.extra.count;
-  check(block_.convs.back().spec, y, call.pixels);
+  inspect(block_.convs.back().spec, y, call.pixels);
 }
 
 template <typename Body>
@@ -262,7 +270,7 @@ void CpuBody::write_addend() {
   for_each_output_row([](float* to, float*, int64_t floats) { std::fill_n(to, floats, 0.0f); });
   PixelPairs pixels = lists_.active.pairs();
   convolve(conv_call(block_.convs.back().packed, last_input(0), addend, pixels, Epilogue::bias));
-  check(block_.convs.back().spec, addend, pixels);
+  inspect(block_.convs.back().spec, addend, pixels);
 }
 
 void CpuBody::add_addend() {

@@ -7,6 +7,7 @@
 #include "backends/cpu/conv.h"
 #include "backends/cpu/loops.h"
 #include "backends/cpu/memory.h"
+#include "engine/executable.h"
 
 namespace lasnet {
 
@@ -18,9 +19,8 @@ struct ImageRange {
 /// One block of one run, whose mask is known: executes the body of its program.
 class CpuBody {
  public:
-  /// `check_finite`: throw Error naming the first layer whose output is not finite.
   CpuBody(const CpuExecutable& executable, size_t index, BlockMemory& memory, MaskOutcome outcome,
-          bool check_finite, CpuLoops& loops);
+          const RunRequest& request, CpuLoops& loops);
 
   /// The first operation, if it makes the lists of active pixels.
   void make_lists();
@@ -58,14 +58,17 @@ class CpuBody {
   void run_squeeze_excite();
   /// A convolution of the operation that runs.
   void convolve(const ConvCall& call);
-  void check(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels) const;
+  /// Shows the block's input to whoever asked.
+  void show_input() const;
+  /// What the request wants to know of a layer's output.
+  void inspect(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels) const;
   template <typename Body>
   void for_each_output_row(Body&& body);
 
   const CpuBlock& block_;
   BlockMemory& memory_;
   const MaskOutcome outcome_;
-  const bool check_finite_;
+  const RunRequest& request_;
   const ActiveLists& everything_;
   const ActiveLists& lists_;
   CpuLoops& loops_;

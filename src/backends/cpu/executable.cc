@@ -28,7 +28,7 @@ CpuSqueezeExcite compile_squeeze_excite(const SqueezeExciteSpec& spec, const Wei
     return pack_conv({weights.at(spec.name + name + ".weight"), weights.at(spec.name + name + ".bias").data},
                      kernels);
   };
-  return {spec.name, layer(".fc1"), layer(".fc2"), spec.pool};
+  return {spec.name, spec.channels, layer(".fc1"), layer(".fc2"), spec.pool};
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ struct CpuConv {
 /// The two layers of Squeeze-and-Excitation as convolutions over one "pixel" per image.
 struct CpuSqueezeExcite {
   std::string name;
+  int channels = 0;  ///< of the map
   PackedConv fc1, fc2;
   SePool pool = SePool::active;
 };

@@ -14,14 +14,19 @@
 
 namespace lasnet {
 
-class CpuLoops {
+/// `Kernels`: a table of kernels, with the types of its convolutions' calls and partial sums.
+template <class Kernels>
+class KernelLoops {
  public:
-  CpuLoops(const CpuKernels& kernels, std::shared_ptr<Executor> executor)
+  using Call = typename Kernels::Call;
+
+  KernelLoops(const Kernels& kernels, std::shared_ptr<Executor> executor)
       : kernels_(kernels), executor_(std::move(executor)) {
-    for (int i = 0; i < executor_->threads(); ++i) scratch_.emplace_back(conv_scratch_size(kernels));
+    for (int i = 0; i < executor_->threads(); ++i)
+      scratch_.emplace_back(conv_scratch_size(kernels.block_width));
   }
 
-  const CpuKernels& kernels() const { return kernels_; }
+  const Kernels& kernels() const { return kernels_; }
   int threads() const { return executor_->threads(); }
 
   /// Calls body(index, thread) for all indices on the executor, subnormal floats counting as zero.
@@ -47,13 +52,13 @@ class CpuLoops {
     });
   }
 
-  void conv(const ConvCall& call) {
+  void conv(const Call& call) {
     conv_then(call, [](const ConvTask&) {});
   }
 
   /// Each task is followed by then(task) on its thread, while what it touched is still in its caches.
   template <typename Then>
-  void conv_then(const ConvCall& call, Then&& then) {
+  void conv_then(const Call& call, Then&& then) {
     if (call.pixels.count == 0) return;
     ConvTiling tiling = tiling_of(call);
     int64_t tasks = ceil_div(call.pixels.count, tiling.pixels);
@@ -67,7 +72,7 @@ class CpuLoops {
   /// tasks of whole patches, each followed by then(task, its patches). No patch may be larger than
   /// kMaxTaskPixels.
   template <typename Then>
-  void conv_patches(const ConvCall& call, std::span<const ListedPatch> patches, Then&& then) {
+  void conv_patches(const Call& call, std::span<const ListedPatch> patches, Then&& then) {
     if (call.pixels.count == 0) return;
     ConvTiling tiling = tiling_of(call);
     const int64_t count = std::ssize(patches) - 1, start = patches.front().begin;
@@ -86,7 +91,7 @@ class CpuLoops {
   }
 
  private:
-  ConvTiling tiling_of(const ConvCall& call) const {
+  ConvTiling tiling_of(const Call& call) const {
     return tile_conv({.pixels = call.pixels.count,
                       .reduction = call.conv->reduction(),
                       .input_channels = call.in_pitch,
@@ -102,8 +107,7 @@ class CpuLoops {
   }
 
   template <typename Then, typename SetPixels>
-  void run(const ConvCall& call, int blocks_per_task, int64_t pixel_tasks, Then&& then,
-           SetPixels&& set_pixels) {
+  void run(const Call& call, int blocks_per_task, int64_t pixel_tasks, Then&& then, SetPixels&& set_pixels) {
     int blocks = call.conv->channel_blocks();
     int64_t block_tasks = ceil_div(blocks, blocks_per_task);
     for_each(pixel_tasks * block_tasks, [&](int64_t index, int thread) {
@@ -117,9 +121,11 @@ class CpuLoops {
     });
   }
 
-  const CpuKernels& kernels_;
+  const Kernels& kernels_;
   std::shared_ptr<Executor> executor_;
-  std::vector<AlignedBuffer> scratch_;  ///< partial sums, one per thread
+  std::vector<AlignedArray<typename Kernels::Partial>> scratch_;  ///< partial sums, one per thread
 };
+
+using CpuLoops = KernelLoops<CpuKernels>;
 
 }  // namespace lasnet

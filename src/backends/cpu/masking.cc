@@ -94,10 +94,10 @@ void average_dots(const CpuBlock& block, int stride, const PatchGrid& grid, Bloc
   }
 }
 
-int64_t active_pixels(const BlockMemory& memory, const PatchGrid& grid) {
-  const uint8_t* patch = memory.patches.data();
+int64_t active_pixels(const BlockState& block, const PatchGrid& grid) {
+  const uint8_t* patch = block.patches.data();
   int64_t pixels = 0;
-  for (int64_t n = 0; n < memory.images; ++n) {
+  for (int64_t n = 0; n < block.images; ++n) {
     for (int64_t row = 0; row < grid.rows(); ++row) {
       for (int64_t col = 0; col < grid.cols(); ++col) {
         if (*patch++ != 0) pixels += patch_pixels(grid, row, col).pixels();
@@ -129,18 +129,23 @@ MaskOutcome decide(const CpuExecutable& executable, size_t index, const RunReque
   } else {
     run_masker(block, cells_of(*memory.x), stride, grid, memory, loops);
   }
+  return choose_patches(index, request, memory);
+}
+
+MaskOutcome choose_patches(size_t index, const RunRequest& request, BlockState& block) {
   const std::vector<uint8_t>& forced = request.forced_patches[index];
   if (!forced.empty()) {
-    std::copy(forced.begin(), forced.end(), memory.patches.begin());
+    std::copy(forced.begin(), forced.end(), block.patches.begin());
   } else {
-    std::transform(memory.differences.begin(), memory.differences.end(), memory.patches.begin(),
+    std::transform(block.differences.begin(), block.differences.end(), block.patches.begin(),
                    [threshold = request.thresholds[index]](float difference) -> uint8_t {
                      return difference >= threshold;
                    });
   }
-  const bool every_patch = std::find(memory.patches.begin(), memory.patches.end(), 0) == memory.patches.end();
-  const auto pixels = static_cast<double>(memory.images * grid.map.pixels());
-  return memory.program.outcome(static_cast<double>(active_pixels(memory, grid)), pixels, every_patch);
+  const PatchGrid& grid = request.geometry.blocks[index].grid;
+  const bool every_patch = std::find(block.patches.begin(), block.patches.end(), 0) == block.patches.end();
+  const auto pixels = static_cast<double>(block.images * grid.map.pixels());
+  return block.program.outcome(static_cast<double>(active_pixels(block, grid)), pixels, every_patch);
 }
 
 }  // namespace lasnet

@@ -14,6 +14,9 @@ namespace lasnet {
 MaskOutcome decide(const CpuExecutable& executable, size_t index, const RunRequest& request,
                    BlockMemory& memory, CpuLoops& loops);
 
+/// From the differences that a masker gave, or `request`'s forced patches, to the block's patches.
+MaskOutcome choose_patches(size_t index, const RunRequest& request, BlockState& block);
+
 /// Sums of `patches`, which are cells of the sums' grid, of channels [begin, end), from their map.
 void refresh_sums(PatchSums& sums, std::span<const ListedPatch> patches, int begin, int end,
                   const CpuKernels& kernels);

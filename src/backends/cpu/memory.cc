@@ -1,9 +1,9 @@
 #include "backends/cpu/memory.h"
 
-#include <algorithm>
-#include <limits>
+#include <fmt/format.h>
 
-#include "base/fail.h"
+#include <algorithm>
+
 #include "base/memory.h"
 #include "mask/tap_offsets.h"
 
@@ -16,17 +16,18 @@ constexpr size_t kAddendRole = 2;
 }  // namespace
 
 CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images)
-    : CpuMemory(executable, geometry, images, Pass::take) {}
+    : CpuMemory(executable, geometry, images, MemoryPass::take) {}
 
 int64_t CpuMemory::bytes_for(const CpuExecutable& executable, const NetworkGeometry& geometry,
                              int64_t images) {
-  return CpuMemory(executable, geometry, images, Pass::measure).bytes_;
+  const CpuMemory measured(executable, geometry, images, MemoryPass::measure);
+  return measured.bytes_ + measured.lists_.bytes();
 }
 
 CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images,
-                     Pass pass)
-    : images_(images), pass_(pass) {
-  if (pass == Pass::take) {
+                     MemoryPass pass)
+    : images_(images), pass_(pass), lists_(images, pass) {
+  if (pass == MemoryPass::take) {
     require_memory(bytes_for(executable, geometry, images),
                    fmt::format("a batch of {} images of {} x {} px", images, geometry.input.height,
                                geometry.input.width),
@@ -44,7 +45,7 @@ CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geo
 
 AlignedBuffer CpuMemory::new_buffer(int64_t floats) {
   bytes_ += floats * static_cast<int64_t>(sizeof(float));
-  return pass_ == Pass::take ? AlignedBuffer(floats) : AlignedBuffer::without_memory(floats);
+  return pass_ == MemoryPass::take ? AlignedBuffer(floats) : AlignedBuffer::without_memory(floats);
 }
 
 void CpuMemory::grow(AlignedBuffer& buffer, int64_t floats) {
@@ -66,26 +67,6 @@ CpuMap* CpuMemory::scratch_map(size_t role, MapSize size, int64_t channels, int6
   return map;
 }
 
-BlockLists* CpuMemory::shared_lists(const BlockGeometry& geometry, const ListOptions& options) {
-  ListKey key{geometry.input.height,
-              geometry.input.width,
-              geometry.middle.height,
-              geometry.middle.width,
-              geometry.grid.granularity,
-              geometry.dilation,
-              options};
-  auto [entry, is_new] = lists_.try_emplace(key);
-  if (is_new) {
-    ActiveListBuilder builder(geometry, options, images_);
-    bytes_ += 2 * builder.list_bytes();
-    if (pass_ == Pass::measure) return &entry->second;
-    std::vector<uint8_t> all(images_ * builder.grid().patches(), 1);
-    builder.build(all, entry->second.everything);
-    builder.reserve(entry->second.current);
-  }
-  return &entry->second;
-}
-
 PatchSums* CpuMemory::sums_of(const CpuMap& map, int cell, int channels) {
   auto found = sums_.find(&map);
   if (found == sums_.end()) {
@@ -100,7 +81,7 @@ void CpuMemory::plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMem
   const CpuMap& in = *block.inner[0];
   int64_t side = halo_side(grid.granularity, conv.spec.stride);
   grow(gathered_.data, images_ * grid.patches() * side * side * in.pitch);
-  if (pass_ == Pass::take) {
+  if (pass_ == MemoryPass::take) {
     gathered_.centres.reserve(std::max<size_t>(gathered_.centres.capacity(), images_ * grid.map.pixels()));
   }
   block.gathered = &gathered_;
@@ -109,54 +90,21 @@ void CpuMemory::plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMem
 
 void CpuMemory::plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry) {
   const ConvSpec& conv = executable.stem().spec;
-  int64_t border = conv.padding(), channels = conv.in_channels;
-  stem.row_pixels = geometry.input.width + 2 * border;
-  stem.image_pixels = (geometry.input.height + 2 * border) * stem.row_pixels;
-  if (images_ * stem.image_pixels > std::numeric_limits<int32_t>::max()) {
-    fail("a batch of {} images of {} x {} exceeds 2^31 pixels; use a smaller batch", images_,
-         geometry.input.height, geometry.input.width);
-  }
-  stem.image = new_buffer(images_ * stem.image_pixels * channels);
-  stem.taps = tap_offsets(conv.kernel, stem.row_pixels, channels, executable.stem().merge_rows);
+  stem.pixels = stem_pixels(conv, geometry, images_, pass_);
+  stem.image = new_buffer(images_ * stem.pixels.image_pixels * conv.in_channels);
+  stem.taps =
+      tap_offsets(conv.kernel, stem.pixels.row_pixels, conv.in_channels, executable.stem().merge_rows);
   stem.output = new_map(geometry.stem, conv.out_channels);
   trunk = executable.spec().stem_pool ? new_map(geometry.trunk, conv.out_channels) : stem.output;
-  if (pass_ == Pass::take) list_stem_pixels(executable, geometry);
-}
-
-void CpuMemory::list_stem_pixels(const CpuExecutable& executable, const NetworkGeometry& geometry) {
-  const ConvSpec& conv = executable.stem().spec;
-  int64_t border = conv.padding();
-  stem.pixels.reserve(images_ * geometry.stem.pixels(), images_);
-  for (int64_t n = 0; n < images_; ++n) {
-    for (int64_t y = 0; y < geometry.stem.height; ++y) {
-      int64_t in = n * stem.image_pixels + (y * conv.stride + border) * stem.row_pixels + border;
-      stem.pixels.append({in, conv.stride, bordered_index(geometry.stem, n, y, 0), geometry.stem.width});
-    }
-  }
 }
 
 void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry,
                            CpuBlockProgram program, CpuMap* x) {
   const BlockSpec& spec = executable.spec().blocks[index];
   const CpuBlock& compiled = executable.blocks()[index];
-  int64_t patches = spec.is_dynamic() ? images_ * geometry.grid.patches() : 0;
-  ListOptions options{.stride = spec.stride,
-                      .projected = spec.projection.has_value(),
-                      .by_row = spec.squeeze_excite.has_value()};
-  BlockMemory block{.program = std::move(program),
-                    .computed = {},
-                    .images = images_,
-                    .x = x,
-                    .inner = {},
-                    .y = spec.projection ? new_map(geometry.output, spec.out_channels) : x,
-                    .taps = {},
-                    .projection_taps = {},
-                    .squeeze_excite = {},
-                    .gathered_taps = {},
-                    .lists = shared_lists(geometry, options),
-                    .builder = {geometry, options, images_},
-                    .differences = std::vector<float>(patches),
-                    .patches = std::vector<uint8_t>(patches)};
+  BlockMemory block(std::move(program), spec, geometry, lists_.of(geometry, list_options(spec)), images_);
+  block.x = x;
+  block.y = spec.projection ? new_map(geometry.output, spec.out_channels) : x;
   CpuMap* in = x;
   for (size_t i = 0; i < compiled.convs.size(); ++i) {
     const CpuConv& conv = compiled.convs[i];
@@ -166,9 +114,6 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
     in = i == 0 ? scratch_map(i, geometry.middle, conv.spec.out_channels, geometry.dilation)
                 : scratch_map(i, geometry.output, conv.spec.out_channels);
     block.inner.push_back(in);
-  }
-  for (const auto& body : block.program.bodies) {
-    block.computed.resize(std::max(block.computed.size(), body.size()));
   }
   const PatchSumUse& sums = block.program.sums;
   if (sums.reads) block.sums = sums_of(*x, sums.cell, executable.padded(spec.in_channels));
@@ -199,7 +144,7 @@ void CpuMemory::plan_head(const CpuExecutable& executable) {
   logits = new_buffer(images_ * executable.head().out_channels);
   head_pixels.reserve(images_, images_);
   head_pixels.append({0, 1, 0, images_});
-  if (pass_ == Pass::take) list_last_pixels();
+  if (pass_ == MemoryPass::take) list_last_pixels();
 }
 
 void CpuMemory::list_last_pixels() {

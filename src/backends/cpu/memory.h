@@ -10,6 +10,7 @@
 
 #include "backends/cpu/executable.h"
 #include "backends/cpu/program.h"
+#include "backends/cpu/shared_lists.h"
 #include "mask/active_lists.h"
 
 namespace lasnet {
@@ -38,12 +39,6 @@ struct GatherBuffer {
   std::vector<int32_t> centres;  ///< of each active pixel's window, in pixels of the buffer
 };
 
-/// Lists of blocks with equal maps and grids: blocks run one after the other, so they share memory.
-struct BlockLists {
-  ActiveLists everything;  ///< every pixel
-  ActiveLists current;     ///< of the masks of the block that runs now
-};
-
 /// Squeeze-and-Excitation's vectors, a row per image, and which images have pixels to average.
 struct SqueezeExciteMemory {
   AlignedBuffer pooled, squeezed, scale;
@@ -51,10 +46,9 @@ struct SqueezeExciteMemory {
 };
 
 /// One block's maps and lists. Pointers are into the CpuMemory.
-struct BlockMemory {
-  CpuBlockProgram program;
-  std::vector<int64_t> computed;  ///< pixels, by each operation of the body that ran last
-  int64_t images = 0;
+struct BlockMemory : BlockState {
+  using BlockState::BlockState;
+
   CpuMap* x = nullptr;                     ///< input
   std::vector<CpuMap*> inner;              ///< outputs of convs[0] ... convs[n - 2]
   CpuMap* y = nullptr;                     ///< output; x itself in an identity block
@@ -68,18 +62,13 @@ struct BlockMemory {
   GatherBuffer* gathered = nullptr;  ///< of GatherSchedule::copied
   std::vector<int64_t> gathered_taps;
   CpuMap* addend = nullptr;  ///< of ScatterSchedule::separate: the last convolution's output, zero elsewhere
-  BlockLists* lists = nullptr;
-  ActiveListBuilder builder;
-  std::vector<float> differences;  ///< masker output [N, rows, cols]
-  std::vector<uint8_t> patches;    ///< decisions [N, rows, cols]
 };
 
 /// The network's input as the stem reads it: NHWC with 3 channels inside a zero border of the stem's padding.
 struct StemMemory {
   AlignedBuffer image;
-  int64_t row_pixels = 0, image_pixels = 0;  ///< with border
+  StemPixels pixels;
   std::vector<int64_t> taps;
-  PixelList pixels;
   CpuMap* output = nullptr;
 };
 
@@ -101,36 +90,30 @@ class CpuMemory {
   PixelList last_pixels;  ///< of the last map, for the average pool
 
  private:
-  /// A plan is made twice: to measure what it needs, then to take it.
-  enum class Pass { measure, take };
-
-  CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images, Pass pass);
+  CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images,
+            MemoryPass pass);
   AlignedBuffer new_buffer(int64_t floats);
   /// Makes a buffer that blocks share large enough for another.
   void grow(AlignedBuffer& buffer, int64_t floats);
   CpuMap* new_map(MapSize size, int64_t channels, int64_t border = 1);
   CpuMap* scratch_map(size_t role, MapSize size, int64_t channels, int64_t border = 1);
-  BlockLists* shared_lists(const BlockGeometry& geometry, const ListOptions& options);
   PatchSums* sums_of(const CpuMap& map, int cell, int channels);
   void plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMemory& block);
   void plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry);
   void plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry,
                   CpuBlockProgram program, CpuMap* x);
   void plan_head(const CpuExecutable& executable);
-  void list_stem_pixels(const CpuExecutable& executable, const NetworkGeometry& geometry);
   void list_last_pixels();
 
-  using ListKey =  // maps, granularity, dilation
-      std::tuple<int64_t, int64_t, int64_t, int64_t, int, int, ListOptions>;
   using ScratchKey =  // role, height, width, channels, border
       std::tuple<size_t, int64_t, int64_t, int64_t, int64_t>;
 
   int64_t images_;
-  Pass pass_;
-  int64_t bytes_ = 0;
+  MemoryPass pass_;
+  int64_t bytes_ = 0;  ///< beside the lists
   std::deque<CpuMap> maps_;
   std::map<ScratchKey, CpuMap*> scratch_;
-  std::map<ListKey, BlockLists> lists_;
+  SharedLists lists_;
   std::map<const CpuMap*, PatchSums> sums_;
   AlignedBuffer pixel_dots_;
   GatherBuffer gathered_;

@@ -42,7 +42,7 @@ void CpuBody::run_squeeze_excite() {
   };
   linear(layers.fc1, se.pooled, se.squeezed, Epilogue::bias_relu);
   linear(layers.fc2, se.squeezed, se.scale, Epilogue::bias);
-  if (check_finite_) lasnet::check_finite({layers.name, se.scale.data(), channels, channels, {}, images});
+  if (request_.check_finite) check_finite({layers.name, se.scale.data(), channels, channels, {}, images});
   loops_.for_each(images.count, [&](int64_t index, int) {
     float* scale = se.scale.data() + images.in[index] * channels;
     std::transform(scale, scale + channels, scale, [](float x) { return 1.0f / (1.0f + std::exp(-x)); });
@@ -57,6 +57,10 @@ void CpuBody::run_squeeze_excite() {
                             std::min(kScaleChunk, pixels.count - begin), channels,
                             se.scale.data() + image * channels});
   });
+  if (request_.layers != nullptr) {
+    request_.layers->wrote(
+        {layers.name, map.data.data(), map.pitch, layers.channels, map.size, active.pairs(), map.border});
+  }
 }
 
 void mean_over_pixels(const CpuMap& map, const PixelList& pixels, PixelPairs images, int channels, float* out,

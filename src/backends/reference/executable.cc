@@ -1,9 +1,8 @@
 // The masked dense network in plain loops: computes everything, then multiplies by the mask. The oracle.
 #include "engine/executable.h"
 
-#include <algorithm>
-
 #include "backends/reference/kernels.h"
+#include "backends/reference/mask.h"
 #include "base/stopwatch.h"
 #include "engine/check_finite.h"
 #include "engine/fold.h"
@@ -43,37 +42,23 @@ struct ReferenceBlock {
   const RunRequest& request;
   size_t index;
 
-  Tensor differences;
-  std::vector<uint8_t> patches;
-  ByteTensor mask;
-  std::vector<int64_t> active_counts, dilated_counts;
+  Tensor differences = {};
+  reference::BlockMask mask = {};
 
   void decide(const Tensor& x) {
-    int64_t batch = request.batch(), pixels = geometry.output.pixels();
-    mask = ByteTensor({batch, geometry.output.height, geometry.output.width}, 1);
+    mask = reference::full_mask(request, index);
     if (request.dense || !spec.is_dynamic()) return;
     differences = reference::masker_differences(x, geometry.grid, spec.stride,
                                                 executable.weight(spec.masker_name() + ".weight"),
                                                 executable.weight(spec.masker_name() + ".bias"));
-    for (float difference : differences.data) patches.push_back(difference >= request.thresholds[index]);
-    if (!request.forced_patches[index].empty()) patches = request.forced_patches[index];
-    std::vector<uint8_t> dilated(geometry.middle.pixels());
-    for (int64_t n = 0; n < batch; ++n) {
-      std::span<uint8_t> image = std::span(mask.data).subspan(n * pixels, pixels);
-      expand_patches(geometry.grid,
-                     std::span(patches).subspan(n * geometry.grid.patches(), geometry.grid.patches()), image);
-      dilate_mask(image, geometry.output, geometry.dilation_stride, geometry.middle, dilated,
-                  geometry.dilation);
-      active_counts.push_back(std::count(image.begin(), image.end(), uint8_t{1}));
-      dilated_counts.push_back(std::count(dilated.begin(), dilated.end(), uint8_t{1}));
-    }
+    mask = reference::decide_mask(request, index, differences.data);
   }
 
   Tensor squeeze_excite(const Tensor& z) const {
     const std::string& name = spec.squeeze_excite->name;
     bool dense = spec.squeeze_excite->pool == SePool::dense;
     return reference::squeeze_excite(
-        z, dense ? ByteTensor(mask.shape, 1) : mask,
+        z, dense ? ByteTensor(mask.mask.shape, 1) : mask.mask,
         {executable.weight(name + ".fc1.weight"), executable.weight(name + ".fc1.bias"),
          executable.weight(name + ".fc2.weight"), executable.weight(name + ".fc2.bias")});
   }
@@ -86,7 +71,8 @@ struct ReferenceBlock {
       if (i + 1 < spec.convs.size()) reference::relu(body);
       if (i == 1 && spec.squeeze_excite) body = squeeze_excite(body);
     }
-    return reference::masked_residual(spec.projection ? executable.conv(*spec.projection)(x) : x, body, mask);
+    return reference::masked_residual(spec.projection ? executable.conv(*spec.projection)(x) : x, body,
+                                      mask.mask);
   }
 };
 
@@ -107,14 +93,13 @@ class ReferenceRunner final : public Runner {
       return_map(x, i, request);
       request.check_stop();
       Stopwatch block_watch(request.time);
-      ReferenceBlock block{
-          *executable_, spec.blocks[i], request.geometry.blocks[i], request, i, {}, {}, {}, {}, {}};
+      ReferenceBlock block{*executable_, spec.blocks[i], request.geometry.blocks[i], request, i};
       x = block.run(x);
       if (request.check_finite) check_finite(spec.blocks[i].name, x);
-      trace.add_block({.patches = block.patches,
+      trace.add_block({.patches = block.mask.patches,
                        .differences = block.differences.data,
-                       .active_counts = block.active_counts,
-                       .dilated_counts = block.dilated_counts,
+                       .active_counts = block.mask.active_counts,
+                       .dilated_counts = block.mask.dilated_counts,
                        .seconds = block_watch.seconds()});
     }
     return_map(x, spec.blocks.size(), request);

@@ -7,9 +7,14 @@
 //
 // A tile also prefetches three things: its share of the next slice's weights, the next tile's input pixels,
 // and the output that it is about to write. The next slice's weights follow in memory.
+//
+// The vector type says what is summed. Words of an input pixel are multiplied, one by one, with the weights
+// of V::kWidth output channels: floats, or four bytes at once. Before this file, whoever includes it defines
+// store_tile<V, M, NV>, the epilogue.
 
-/// Floats in a cache line: the step of the prefetches.
+/// Words, or packed weights, in a cache line: the step of the prefetches.
 constexpr int64_t kLine = 16;
+constexpr int64_t kLineBytes = 64;
 
 /// Reduction steps between two tests of a loop.
 constexpr int kUnroll = 2;
@@ -25,14 +30,15 @@ constexpr int tile_pixels() {
 constexpr int kMaxTilePixels = 16;
 
 /// A task's pixels as addresses, shared by all its channel blocks.
+template <class V>
 struct TaskPixels {
-  const float* rows[kMaxTaskPixels + kMaxTilePixels];   ///< centre of each pixel's window
-  const float* extra[kMaxTaskPixels + kMaxTilePixels];  ///< centre of its extra window
-  float* outs[kMaxTaskPixels];
+  const typename V::Word* rows[kMaxTaskPixels + kMaxTilePixels];   ///< centre of each pixel's window
+  const typename V::Word* extra[kMaxTaskPixels + kMaxTilePixels];  ///< centre of its extra window
+  typename V::Out* outs[kMaxTaskPixels];
   int64_t count = 0;
   int64_t extra_count = 0;  ///< the first pixels have an extra reduction
 
-  TaskPixels(const ConvCall& call, const ConvTask& task) : count(task.pixel_end - task.pixel_begin) {
+  TaskPixels(const typename V::Call& call, const ConvTask& task) : count(task.pixel_end - task.pixel_begin) {
     extra_count = std::clamp<int64_t>(call.extra.count - task.pixel_begin, 0, count);
     for (int64_t i = 0; i < count; ++i) {
       rows[i] = call.in + call.pixels.in[task.pixel_begin + i] * call.in_pitch;
@@ -47,54 +53,59 @@ struct TaskPixels {
   }
 };
 
-/// The reduction of one channel block: `taps` runs of `run` floats.
+/// The reduction of one channel block: `taps` runs of `run` words.
+template <class V>
 struct Reduction {
-  const float* const* rows;  ///< of the task's pixels
+  const typename V::Word* const* rows;  ///< of the task's pixels
   const int64_t* tap_offsets;
   int64_t taps, run;
-  int64_t input;  ///< first channel read
+  int64_t input;  ///< first word read
 };
 
 /// A slice of the reduction for one channel block.
+template <class V>
 struct SliceCall {
-  const Reduction* reduction;
-  int64_t begin, end;    ///< the slice
-  int64_t tap, within;   ///< run in which it begins, and where there
-  const float* weights;  ///< at `begin`
-  const float* bias;     ///< at the block's channels
-  const TaskPixels* pixels;
-  float* sums;  ///< [pixels, NV * kWidth], between slices
+  const Reduction<V>* reduction;
+  int64_t begin, end;                 ///< the slice
+  int64_t tap, within;                ///< run in which it begins, and where there
+  const typename V::Weight* weights;  ///< at `begin`
+  const typename V::Conv* conv;
+  const float* bias;  ///< at the block's channels
+  const TaskPixels<V>* pixels;
+  typename V::Partial* sums;  ///< [pixels, NV * kWidth], between slices
   int channel;
-  Epilogue epilogue;
+  typename V::Epilogue epilogue;
   bool first, last;
   bool prefetch_rows;  ///< the input may be far away
   int prefetch_lines;  ///< of the next slice's weights for each line of input
 };
 
 template <class V, int M, int NV>
-[[gnu::always_inline]] inline void multiply(const float* const (&in)[M], int64_t k, const float* weights,
-                                            typename V::Register (&acc)[M][NV]) {
-  typename V::Register b[NV];
+[[gnu::always_inline]] inline void multiply(const typename V::Word* const (&in)[M], int64_t k,
+                                            const typename V::Weight* weights,
+                                            typename V::Sum (&acc)[M][NV]) {
+  typename V::Weights b[NV];
   LASNET_UNROLL
-  for (int j = 0; j < NV; ++j) b[j] = V::load(weights + j * V::kWidth);
+  for (int j = 0; j < NV; ++j) b[j] = V::load_weights(weights + j * V::kWeightStep);
   LASNET_UNROLL
   for (int i = 0; i < M; ++i) {
-    typename V::Register a = V::set1(in[i][k]);
+    const typename V::Factor a = V::broadcast(in[i][k]);
     LASNET_UNROLL
-    for (int j = 0; j < NV; ++j) acc[i][j] = V::fma(a, b[j], acc[i][j]);
+    for (int j = 0; j < NV; ++j) acc[i][j] = V::multiply_add(a, b[j], acc[i][j]);
   }
 }
 
-/// Contiguous floats [offset, offset + length) of each row; asks for the same of the next tile's rows.
+/// Contiguous words [offset, offset + length) of each row; asks for the same of the next tile's rows.
 template <class V, int M, int NV>
-[[gnu::always_inline]] inline void accumulate_run(const float* const* rows, int64_t offset, int64_t length,
-                                                  const float*& weights, bool prefetch_rows,
-                                                  int prefetch_lines, const float*& prefetch,
-                                                  typename V::Register (&acc)[M][NV]) {
-  const float* in[M];
+[[gnu::always_inline]] inline void accumulate_run(const typename V::Word* const* rows, int64_t offset,
+                                                  int64_t length, const typename V::Weight*& weights,
+                                                  bool prefetch_rows, int prefetch_lines,
+                                                  const typename V::Weight*& prefetch,
+                                                  typename V::Sum (&acc)[M][NV]) {
+  const typename V::Word* in[M];
   LASNET_UNROLL
   for (int i = 0; i < M; ++i) in[i] = rows[i] + offset;
-  const float* w = weights;
+  const typename V::Weight* w = weights;
   int64_t k = 0;
   for (; k + kLine <= length; k += kLine) {
     for (int line = 0; line < prefetch_lines; ++line, prefetch += kLine) __builtin_prefetch(prefetch, 0, 2);
@@ -104,60 +115,48 @@ template <class V, int M, int NV>
     }
     for (int64_t step = 0; step < kLine; step += kUnroll) {
       LASNET_UNROLL
-      for (int u = 0; u < kUnroll; ++u, w += NV * V::kWidth) multiply<V, M, NV>(in, k + step + u, w, acc);
+      for (int u = 0; u < kUnroll; ++u, w += NV * V::kWeightStep)
+        multiply<V, M, NV>(in, k + step + u, w, acc);
     }
   }
-  for (; k < length; ++k, w += NV * V::kWidth) multiply<V, M, NV>(in, k, w, acc);
+  for (; k < length; ++k, w += NV * V::kWeightStep) multiply<V, M, NV>(in, k, w, acc);
   weights = w;
-}
-
-template <class V, int M, int NV>
-[[gnu::always_inline]] inline void finish_tile(const SliceCall& call, float* const* outs,
-                                               typename V::Register (&acc)[M][NV]) {
-  LASNET_UNROLL
-  for (int i = 0; i < M; ++i) {
-    float* out = outs[i] + call.channel;
-    LASNET_UNROLL
-    for (int j = 0; j < NV; ++j) {
-      typename V::Register value = V::add(acc[i][j], V::load(call.bias + j * V::kWidth));
-      if (call.epilogue == Epilogue::bias_add_relu) value = V::add(value, V::load(out + j * V::kWidth));
-      if (call.epilogue != Epilogue::bias) value = V::max(V::zero(), value);  // the second operand, if NaN
-      V::store(out + j * V::kWidth, value);
-    }
-  }
 }
 
 /// `count` register tiles of M pixels from the task's pixel `p` on. Returns where the prefetch of weights
 /// stands.
 template <class V, int M, int NV>
-const float* tiles(const SliceCall& call, int64_t p, int64_t count, const float* prefetch) {
-  const Reduction& reduction = *call.reduction;
-  const float* prefetch_end = call.weights + 2 * (call.end - call.begin) * NV * V::kWidth;
+const typename V::Weight* tiles(const SliceCall<V>& call, int64_t p, int64_t count,
+                                const typename V::Weight* prefetch) {
+  constexpr int64_t kOutLine = kLineBytes / sizeof(typename V::Out);
+  const Reduction<V>& reduction = *call.reduction;
+  const typename V::Weight* prefetch_end = call.weights + 2 * (call.end - call.begin) * NV * V::kWeightStep;
   for (; count > 0; --count, p += M) {
-    float* sums = call.sums + p * NV * V::kWidth;
-    float* const* outs = call.pixels->outs + p;
-    typename V::Register acc[M][NV];
+    typename V::Partial* sums = call.sums + p * NV * V::kWidth;
+    typename V::Out* const* outs = call.pixels->outs + p;
+    typename V::Sum acc[M][NV];
     LASNET_UNROLL
     for (int i = 0; i < M; ++i) {
       LASNET_UNROLL
       for (int j = 0; j < NV; ++j) {
-        acc[i][j] = call.first ? V::zero() : V::load(sums + (i * NV + j) * V::kWidth);
+        acc[i][j] = call.first ? V::zero_sum() : V::load_sum(sums + (i * NV + j) * V::kWidth);
       }
     }
     if (call.last) {
       LASNET_UNROLL
       for (int i = 0; i < M; ++i) {
         LASNET_UNROLL
-        for (int j = 0; j < NV * V::kWidth; j += kLine) __builtin_prefetch(outs[i] + call.channel + j, 1, 3);
+        for (int j = 0; j < NV * V::kWidth; j += kOutLine)
+          __builtin_prefetch(outs[i] + call.channel + j, 1, 3);
       }
     }
     if (call.prefetch_rows && reduction.run < kLine) {  // too short to prefetch as it goes
-      const float* const* next = reduction.rows + p + M;
+      const typename V::Word* const* next = reduction.rows + p + M;
       const int64_t last_tap = reduction.tap_offsets[reduction.taps - 1] + reduction.input;
       LASNET_UNROLL
       for (int i = 0; i < M; ++i) __builtin_prefetch(next[i] + last_tap, 0, 3);
     }
-    const float* weights = call.weights;
+    const typename V::Weight* weights = call.weights;
     int prefetch_lines = prefetch < prefetch_end ? call.prefetch_lines : 0;
     int64_t tap = call.tap, within = call.within;
     for (int64_t k = call.begin; k < call.end; ++tap, within = 0) {
@@ -167,20 +166,21 @@ const float* tiles(const SliceCall& call, int64_t p, int64_t count, const float*
       k += length;
     }
     if (call.last) {
-      finish_tile<V, M, NV>(call, outs, acc);
+      store_tile<V, M, NV>(*call.conv, call.bias, call.channel, call.epilogue, outs, acc);
       continue;
     }
     LASNET_UNROLL
     for (int i = 0; i < M; ++i) {
       LASNET_UNROLL
-      for (int j = 0; j < NV; ++j) V::store(sums + (i * NV + j) * V::kWidth, acc[i][j]);
+      for (int j = 0; j < NV; ++j) V::store_sum(sums + (i * NV + j) * V::kWidth, acc[i][j]);
     }
   }
   return prefetch;
 }
 
 template <class V, int NV>
-using TilesFunction = const float* (*)(const SliceCall&, int64_t, int64_t, const float*);
+using TilesFunction = const typename V::Weight* (*)(const SliceCall<V>&, int64_t, int64_t,
+                                                    const typename V::Weight*);
 
 /// tiles<V, m, NV> for m = 1 ... tile_pixels.
 template <class V, int NV, int... M>
@@ -191,44 +191,46 @@ TilesFunction<V, NV> select_tiles(int64_t pixels, std::integer_sequence<int, M..
 
 /// One slice over pixels [begin, end) of the task, in tiles of even size: no nearly empty last one.
 template <class V, int NV>
-void conv_slice(SliceCall& call, int64_t begin, int64_t end) {
+void conv_slice(SliceCall<V>& call, int64_t begin, int64_t end) {
   constexpr int kTile = tile_pixels<V, NV>();
   constexpr auto kSizes = std::make_integer_sequence<int, kTile>();
   if (begin == end) return;
   int64_t count = (end - begin + kTile - 1) / kTile;
   int64_t size = (end - begin) / count, larger = (end - begin) % count;
-  call.prefetch_lines = static_cast<int>((NV * V::kWidth + count - 1) / count);
-  const float* prefetch = call.weights + (call.end - call.begin) * NV * V::kWidth;
+  call.prefetch_lines = static_cast<int>((NV * V::kWeightStep + count - 1) / count);
+  const typename V::Weight* prefetch = call.weights + (call.end - call.begin) * NV * V::kWeightStep;
   if (larger > 0) prefetch = select_tiles<V, NV>(size + 1, kSizes)(call, begin, larger, prefetch);
   select_tiles<V, NV>(size, kSizes)(call, begin + larger * (size + 1), count - larger, prefetch);
 }
 
 /// All pixels of a task for one channel block of NV vectors.
 template <class V, int NV>
-void conv_block(const ConvCall& call, const TaskPixels& pixels, const ChannelBlock& block, bool new_input,
-                float* scratch) {
-  const PackedConv& conv = *call.conv;
-  const Reduction reductions[] = {{pixels.rows, call.tap_offsets, conv.taps, block.run, block.input},
-                                  {pixels.extra, call.extra.tap_offsets, conv.extra_taps, conv.extra_run, 0}};
-  const float* weights = conv.weights.data() + block.weights;
+void conv_block(const typename V::Call& call, const TaskPixels<V>& pixels, const ChannelBlock& block,
+                bool new_input, typename V::Partial* scratch) {
+  const typename V::Conv& conv = *call.conv;
+  const Reduction<V> reductions[] = {
+      {pixels.rows, call.tap_offsets, conv.taps, block.run, block.input},
+      {pixels.extra, call.extra.tap_offsets, conv.extra_taps, conv.extra_run, 0}};
+  const typename V::Weight* weights = conv.weights.data() + block.weights;
   for (int r = 0; r < (conv.extra_taps > 0 ? 2 : 1); ++r) {
-    const Reduction& reduction = reductions[r];
+    const Reduction<V>& reduction = reductions[r];
     int64_t length = reduction.taps * reduction.run;
-    SliceCall slice{.reduction = &reduction,
-                    .begin = 0,
-                    .end = 0,
-                    .tap = 0,
-                    .within = 0,
-                    .weights = weights,
-                    .bias = nullptr,
-                    .pixels = &pixels,
-                    .sums = scratch,
-                    .channel = block.channel,
-                    .epilogue = call.epilogue,
-                    .first = r == 0,
-                    .last = false,
-                    .prefetch_rows = new_input,
-                    .prefetch_lines = 0};
+    SliceCall<V> slice{.reduction = &reduction,
+                       .begin = 0,
+                       .end = 0,
+                       .tap = 0,
+                       .within = 0,
+                       .weights = weights,
+                       .conv = &conv,
+                       .bias = nullptr,
+                       .pixels = &pixels,
+                       .sums = scratch,
+                       .channel = block.channel,
+                       .epilogue = call.epilogue,
+                       .first = r == 0,
+                       .last = false,
+                       .prefetch_rows = new_input,
+                       .prefetch_lines = 0};
     for (; slice.begin < length; slice.begin = slice.end, slice.first = false) {
       slice.end = std::min(slice.begin + kReductionSlice, length);
       slice.tap = slice.begin / reduction.run;
@@ -241,14 +243,14 @@ void conv_block(const ConvCall& call, const TaskPixels& pixels, const ChannelBlo
       slice.last = slice.end == length;
       slice.bias = conv.bias.data() + block.channel;
       if (r == 0) conv_slice<V, NV>(slice, pixels.extra_count, pixels.count);
-      weights += (slice.end - slice.begin) * NV * V::kWidth;
+      weights += (slice.end - slice.begin) * NV * V::kWeightStep;
     }
   }
 }
 
 template <class V, int NV = V::kRegisterChannels>
-void conv_any_block(const ConvCall& call, const TaskPixels& pixels, const ChannelBlock& block, bool new_input,
-                    float* scratch) {
+void conv_any_block(const typename V::Call& call, const TaskPixels<V>& pixels, const ChannelBlock& block,
+                    bool new_input, typename V::Partial* scratch) {
   if constexpr (NV > 1) {
     if (block.width < NV * V::kWidth)
       return conv_any_block<V, NV - 1>(call, pixels, block, new_input, scratch);
@@ -257,9 +259,9 @@ void conv_any_block(const ConvCall& call, const TaskPixels& pixels, const Channe
 }
 
 template <class V>
-void conv(const ConvCall& call, const ConvTask& task, float* scratch) noexcept {
+void conv(const typename V::Call& call, const ConvTask& task, typename V::Partial* scratch) noexcept {
   conv_task_count.fetch_add(1, std::memory_order_relaxed);
-  TaskPixels pixels(call, task);
+  TaskPixels<V> pixels(call, task);
   const std::vector<ChannelBlock>& blocks = call.conv->blocks;
   for (int block = task.block_begin; block < task.block_end; ++block) {
     const bool new_input = block == task.block_begin || blocks[block].input != blocks[block - 1].input;

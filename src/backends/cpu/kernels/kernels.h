@@ -54,8 +54,9 @@ struct PackedConv {
 };
 
 /// What the first `count` pixels of a ConvCall also sum: windows of a second map.
+template <typename Word>
 struct ExtraInput {
-  const float* in = nullptr;
+  const Word* in = nullptr;
   int64_t in_pitch = 0;
   const int64_t* tap_offsets = nullptr;  ///< [conv->extra_taps]
   const int32_t* pixels = nullptr;       ///< centres
@@ -71,7 +72,7 @@ struct ConvCall {
   int64_t out_pitch = 0;
   PixelPairs pixels;
   Epilogue epilogue = Epilogue::bias;
-  ExtraInput extra = {};
+  ExtraInput<float> extra = {};
 };
 
 /// A share of a ConvCall: pixels [pixel_begin, pixel_end) x channel blocks [block_begin, block_end).
@@ -165,6 +166,9 @@ inline constexpr int kFmaChains = 12;
 
 /// One instruction set's operators. All are noexcept and reentrant.
 struct CpuKernels {
+  using Call = ConvCall;
+  using Partial = float;  ///< of a sum between slices of its reduction
+
   Isa isa = Isa::scalar;
   int vector_width = 1;  ///< floats; channel pitches are multiples of it
   int block_width = 1;   ///< output channels of a full register tile
@@ -184,8 +188,8 @@ struct CpuKernels {
   uint64_t (*conv_tasks)() noexcept = nullptr;
 };
 
-/// Floats of scratch that `conv` needs: partial sums of a task.
-int64_t conv_scratch_size(const CpuKernels& kernels);
+/// Partial sums of a task, for which a convolution needs scratch.
+inline int64_t conv_scratch_size(int block_width) { return kMaxTaskPixels * block_width; }
 
 /// The table of one instruction set; nullptr if not compiled in.
 const CpuKernels* scalar_kernels();

@@ -6,6 +6,47 @@
 // One file per instruction set includes this one, inside that set's target region and an anonymous
 // namespace. So the linker cannot pick an inline function that was compiled for another set.
 
+/// What conv_impl.h asks of a vector type, for sums of floats.
+template <class Base>
+struct FloatSums : Base {
+  using typename Base::Register;
+  using Word = float;
+  using Weight = float;
+  using Partial = float;
+  using Out = float;
+  using Sum = Register;
+  using Factor = Register;
+  using Weights = Register;
+  using Call = ConvCall;
+  using Conv = PackedConv;
+  using Epilogue = lasnet::Epilogue;
+  static constexpr int kWeightStep = Base::kWidth;
+
+  static Weights load_weights(const float* p) { return Base::load(p); }
+  static Factor broadcast(float value) { return Base::set1(value); }
+  static Sum multiply_add(const Factor& a, const Weights& b, const Sum& c) { return Base::fma(a, b, c); }
+  static Sum zero_sum() { return Base::zero(); }
+  static Sum load_sum(const float* p) { return Base::load(p); }
+  static void store_sum(float* p, const Sum& a) { Base::store(p, a); }
+};
+
+template <class V, int M, int NV>
+[[gnu::always_inline]] inline void store_tile(const PackedConv&, const float* bias, int channel,
+                                              Epilogue epilogue, float* const* outs,
+                                              typename V::Sum (&acc)[M][NV]) {
+  LASNET_UNROLL
+  for (int i = 0; i < M; ++i) {
+    float* out = outs[i] + channel;
+    LASNET_UNROLL
+    for (int j = 0; j < NV; ++j) {
+      typename V::Sum value = V::add(acc[i][j], V::load(bias + j * V::kWidth));
+      if (epilogue == Epilogue::bias_add_relu) value = V::add(value, V::load(out + j * V::kWidth));
+      if (epilogue != Epilogue::bias) value = V::max(V::zero(), value);  // the second operand, if NaN
+      V::store(out + j * V::kWidth, value);
+    }
+  }
+}
+
 #include "backends/cpu/kernels/conv_impl.h"
 
 /// Dot product of the weight with the sum over a window of cells.
@@ -160,7 +201,7 @@ constexpr CpuKernels make_kernels(Isa isa) {
   return {.isa = isa,
           .vector_width = V::kWidth,
           .block_width = V::kWidth * V::kRegisterChannels,
-          .conv = &conv<V>,
+          .conv = &conv<FloatSums<V>>,
           .masker = &masker<V>,
           .max_pool = &max_pool<V>,
           .patch_sum = &patch_sum<V>,

@@ -73,8 +73,6 @@ void pack_blocks(const ConvWeights& conv, PackedConv& packed) {
 
 }  // namespace
 
-int64_t conv_scratch_size(const CpuKernels& kernels) { return kMaxTaskPixels * kernels.block_width; }
-
 int64_t PackedConv::reduction() const {
   int64_t longest = 0;
   for (const ChannelBlock& block : blocks) longest = std::max<int64_t>(longest, block.run);

@@ -1,0 +1,66 @@
+// AVX2 kernels without a dot product of bytes: _mm256_maddubs_epi16 saturates, so weights are packed in 16
+// bits for _mm256_madd_epi16, which cannot.
+#include <immintrin.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <utility>
+
+#include "backends/cpu/int8/kernels.h"
+#include "backends/cpu/register_tile.h"
+
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+
+namespace lasnet {
+namespace {
+
+#include "backends/cpu/int8/avx2_vectors.h"
+
+struct VecAvx2 : VecAvx2Bytes {
+  /// Bytes 0 and 2 of each word, and bytes 1 and 3, in 16 bits.
+  struct Pairs {
+    __m256i even, odd;
+  };
+  using Factor = Pairs;
+  using Weights = Pairs;
+  static constexpr int kWeightStep = 2 * kWidth;
+  static constexpr std::array<int, 4> kTilePixels = {6, 4, 0, 0};
+
+  static Weights load_weights(const uint32_t* p) { return {load(p), load(p + kWidth)}; }
+  static Factor broadcast(uint32_t word) {
+    const __m256i bytes = _mm256_set1_epi32(static_cast<int>(word));
+    return {_mm256_and_si256(bytes, _mm256_set1_epi16(kMaxByte)), _mm256_srli_epi16(bytes, 8)};
+  }
+  static Sum multiply_add(const Factor& a, const Weights& b, Sum c) {
+    return _mm256_add_epi32(_mm256_add_epi32(c, _mm256_madd_epi16(a.even, b.even)),
+                            _mm256_madd_epi16(a.odd, b.odd));
+  }
+
+ private:
+  static __m256i load(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
+};
+
+#include "backends/cpu/int8/kernels_impl.h"
+
+constexpr Int8Kernels kKernels = make_kernels<VecAvx2>("avx2", Isa::avx2);
+
+}  // namespace
+}  // namespace lasnet
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+
+namespace lasnet {
+
+const Int8Kernels* avx2_int8_kernels() { return &kKernels; }
+
+}  // namespace lasnet
