@@ -117,7 +117,7 @@ Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, 
       const NetworkGeometry geometry = network_geometry(session.spec(), {shape[2], shape[3]});
       draw.masks = random_masks(session.spec(), geometry, shape[0], *options.rate, random);
     }
-    if (session.backend() != Backend::cuda) {
+    if (session.backend() != Backend::cuda && session.precision() == Precision::fp32) {
       const int cores = std::min(session.threads(), physical_cores());
       m.peak_gflops.push_back(1e-9 * cores * fma_peak_flops(session.isa(), kPeakSeconds));
     }

@@ -230,10 +230,11 @@ def print_table(summary):
                   for kind in ("dense", "sparse"))
         print("{:24} {:8.2f} ms {:8.2f} ms   {:24} {:24}".format(name, entry["min_ms"], entry["median_ms"], *ratios))
 
+    peak = f"FMA peak {summary['fma_peak_gflops']:.0f} GFLOP/s, " if summary["fma_peak_gflops"] else ""
     maps = f", with maps of {', '.join(summary['features'])}" if summary["features"] else ""
     print("{network} S {granularity}, {size} px{maps}, batch {batch}, threads {threads}, {precision} {isa}, "
-          "MAC ratio {macs_ratio:.3f}; FMA peak {fma_peak_gflops:.0f} GFLOP/s, {processors} processors, "
-          "not pinned within them\n".format(**summary, maps=maps))
+          "MAC ratio {macs_ratio:.3f}; {peak}{processors} processors, not pinned within them\n".format(
+              **summary, maps=maps, peak=peak))
     print(f"{'engine':24} {'min':>11} {'median':>11}   {'lasnet dense is faster':24} lasnet sparse is faster")
     row("lasnet dense", summary["dense"])
     row("lasnet sparse", summary["sparse"])

@@ -153,7 +153,8 @@ TEST(Int8, IsNearFp32) {
       const Result expected = Session(model).run(x);
       const MaskSet masks = test::masks_of(expected.trace);
       const Result got = Session(quantized, {.precision = Precision::int8}).run(x, {.force_masks = &masks});
-      EXPECT_LE(test::relative_error(got.logits, expected.logits), 0.15) << name << " " << to_string(method);
+      EXPECT_LE(test::relative_error(got.logits, expected.logits), test::logits_tolerance(Precision::int8))
+          << name << " " << to_string(method);
       const Result dequantized = Session(quantized).run(x, {.force_masks = &masks});
       EXPECT_LE(test::relative_error(dequantized.logits, expected.logits), 0.08) << name;
     }

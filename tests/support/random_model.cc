@@ -156,6 +156,8 @@ double logits_tolerance(Precision precision) {
       return 1e-2;
     case Precision::bf16:
       return 8e-2;
+    case Precision::int8:
+      return 0.15;
   }
   return 0;
 }
