@@ -2,7 +2,7 @@
 # Installs what building lasnet needs from Debian or Ubuntu packages. Idempotent: what is installed is skipped, and
 # when nothing is missing apt is not called at all.
 #
-#   scripts/install-deps.sh [--no-train] [--fuzz] [--tidy] [--docs] [--data]
+#   scripts/install-deps.sh [--no-train] [--fuzz] [--tidy] [--docs] [--data] [--clients]
 #   scripts/install-deps.sh --train-available     prints ON if libtorch is installed or can be, else OFF
 set -eu
 
@@ -10,12 +10,14 @@ set -eu
 # else the Python package is built with comes from PyPI (scripts/python_wheel.sh).
 packages='g++ cmake ninja-build ccache clang-format
   libcli11-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libtomlplusplus-dev libjpeg-dev libpng-dev libwebp-dev
-  zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev libdnnl-dev locales
+  zlib1g-dev libcpp-httplib-dev prometheus-cpp-dev pkgconf libgtest-dev libgmock-dev libbenchmark-dev libdnnl-dev locales
   python3 python3-numpy python3-pil python3-onnx python3-dev python3-venv'
 # Training. OpenMP's OpenBLAS shares its thread pool with libtorch; the pthread one fights it for the cores.
 train_packages='libtorch-dev libopenblas0-openmp libssl-dev'
 # Tests of lasnet.torch, which skip themselves on a release without one of these.
 torch_packages='python3-torch python3-torchvision python3-pytest'
+# What the server's clients are tested with; each test that lacks one skips itself.
+client_packages='chromium nginx-light openssl prometheus'
 fuzz_packages='clang'
 tidy_packages='clang-tidy-16 libomp-16-dev'
 docs_packages='doxygen'
@@ -48,6 +50,7 @@ for argument; do
     --tidy) packages="$packages $tidy_packages" ;;
     --docs) packages="$packages $docs_packages" ;;
     --data) packages="$packages $data_packages" ;;
+    --clients) packages="$packages $client_packages" ;;
     --train-available) train_available; exit ;;
     -h | --help) usage; exit ;;
     *) say "unknown option $argument" >&2; usage >&2; exit 2 ;;

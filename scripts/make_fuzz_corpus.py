@@ -114,6 +114,19 @@ def main() -> None:
         with zipfile.ZipFile(io.BytesIO(checkpoint)) as file:
             write(f"pickle/{name}", file.read(f"{name}/data.pkl"))
     write("pytorch/legacy", (CHECKPOINTS / "legacy.pth").read_bytes())
+    tensor = {"name": "input", "datatype": "FP32", "shape": [1, 2]}
+    body = {"id": "1", "parameters": {"macs": 0.5}, "inputs": [tensor | {"data": [[1, -2.5e0]]}],
+            "outputs": [{"name": "logits", "parameters": {"binary_data": True, "classification": 2}}]}
+    write("serve/json", b"\x01" + json.dumps(body).encode())
+    texts = {"name": "image", "datatype": "BYTES", "shape": [2]}
+    write("serve/base64", b"\x01" + json.dumps({"inputs": [texts | {"data": ["AA==", "/9j/"]}]}).encode())
+    binary = [tensor | {"parameters": {"binary_data_size": 8}}, texts | {"parameters": {"binary_data_size": 11}}]
+    header = json.dumps({"inputs": binary}).encode()
+    write("serve/binary", b"\x02%d " % len(header) + header + bytes(8) + b"\x03\0\0\0abc\0\0\0\0")
+    write("serve/image", b"\x020 \xff\xd8\xff")
+    write("serve/head", b"\0POST /v2/models/demo/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\nContent-Encoding: gzip\r\n"
+                        b"Range: bytes=0-1\r\n\r\n")
+    write("serve/chunked", b"\0POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n")
     write("config/demo", (TESTS.parent / "models" / "demo.toml").read_bytes())
     write("config/arrays", b"granularity = [4, 4, 2, 1]\nlr = 1e-3\nflip = false\nseed = 0x10\n")
 

@@ -30,6 +30,15 @@ std::optional<int64_t> image_without_class(const Tensor& logits) {
   return (first - logits.data.begin()) / logits.shape.at(1);
 }
 
+std::vector<double> softmax(std::span<const float> logits) {
+  const double largest = *std::ranges::max_element(logits);
+  std::vector<double> probabilities;
+  double sum = 0;
+  for (const float logit : logits) sum += probabilities.emplace_back(std::exp(logit - largest));
+  for (double& probability : probabilities) probability /= sum;
+  return probabilities;
+}
+
 std::vector<int64_t> top_classes(const float* logits, int64_t classes, int k) {
   std::vector<int64_t> order(static_cast<size_t>(classes));
   std::iota(order.begin(), order.end(), 0);

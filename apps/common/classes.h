@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,9 @@ inline constexpr const char* kLogitsNotFinite =
     "its logits are not finite numbers, so it has no class: the weights are too large, or the input or its "
     "mean "
     "and std are not what the network was trained on (--check-finite names the first layer)";
+
+/// The probabilities that logits of one image stand for.
+std::vector<double> softmax(std::span<const float> logits);
 
 /// Indices of the k largest values of one row of logits, best first.
 std::vector<int64_t> top_classes(const float* logits, int64_t classes, int k);

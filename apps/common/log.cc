@@ -24,6 +24,12 @@ spdlog::logger& logger() {
 
 }  // namespace
 
+void set_log_level(LogLevel level) {
+  logger().set_level(level == LogLevel::error     ? spdlog::level::err
+                     : level == LogLevel::warning ? spdlog::level::warn
+                                                  : spdlog::level::info);
+}
+
 void log_info(const std::string& message) { logger().info("{}", as_message(message)); }
 void log_warning(const std::string& message) { logger().warn("{}", as_message(message)); }
 void log_error(const std::string& message) { logger().error("{}", as_message(message)); }

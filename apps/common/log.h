@@ -5,6 +5,10 @@
 
 namespace lasnet::cli {
 
+/// What is said at all.
+enum class LogLevel { error, warning, info };
+void set_log_level(LogLevel level);
+
 void log_info(const std::string& message);
 void log_warning(const std::string& message);
 void log_error(const std::string& message);

@@ -14,17 +14,6 @@ namespace {
 
 constexpr const char* kGroup = "How much is computed";
 
-std::vector<float> parse_thresholds(const std::string& text) {
-  std::vector<float> thresholds;
-  for (const std::string_view part : split_list(text)) {
-    const auto threshold = parse_number<float>(part);
-    if (!threshold)
-      fail("'{}': expected a number (also inf and -inf), or one for each block with commas between", text);
-    thresholds.push_back(*threshold);
-  }
-  return thresholds;
-}
-
 /// The profile of what the session runs on, unless the options name another.
 HardwareProfile budget_hardware(const OperatingOptions& options, const SessionOptions& session) {
   if (!options.hardware.empty()) return open_hardware(options.hardware);
@@ -72,6 +61,17 @@ std::string describe(const OperatingPoint& chosen, const std::vector<OperatingPo
 }
 
 }  // namespace
+
+std::vector<float> parse_thresholds(const std::string& text) {
+  std::vector<float> thresholds;
+  for (const std::string_view part : split_list(text)) {
+    const auto threshold = parse_number<float>(part);
+    if (!threshold)
+      fail("'{}': expected a number (also inf and -inf), or one for each block with commas between", text);
+    thresholds.push_back(*threshold);
+  }
+  return thresholds;
+}
 
 void add_operating_options_but_macs(CLI::App& app, OperatingOptions& options) {
   const auto threshold = add_parsed(

@@ -24,6 +24,9 @@ struct OperatingOptions {
   bool empty() const { return thresholds.empty() && !macs && !budget_ms; }
 };
 
+/// One number, or one for each block with commas between. Throws Error.
+std::vector<float> parse_thresholds(const std::string& text);
+
 /// --threshold, --macs, --budget-ms and --hardware.
 void add_operating_options(CLI::App& app, OperatingOptions& options);
 /// The same but --macs, for a command to which that says something else.

@@ -34,4 +34,8 @@ bool is_built(const std::string& command);
 /// `lasnet bench ...` becomes the program lasnet-bench beside it, which alone loads oneDNN. As above.
 [[noreturn]] void launch_benchmark(char** arguments);
 
+/// `lasnet serve ...` becomes the program lasnet-serve beside it, which alone loads libraries for HTTP. As
+/// above.
+[[noreturn]] void launch_server(char** arguments);
+
 }  // namespace lasnet::cli

@@ -36,8 +36,8 @@ INSTANTIATE_TEST_SUITE_P(Commands, CommandHelp,
 TEST(Usage, ProgramHelpNamesEveryCommand) {
   const auto result = run_program({"--help"});
   EXPECT_EQ(result.exit_code, 0);
-  for (const char* command : {"run", "forward", "eval", "train", "bench", "convert", "inspect", "info",
-                              "predict", "search", "calibrate", "validate-predictor"}) {
+  for (const char* command : {"run", "forward", "eval", "train", "bench", "serve", "convert", "inspect",
+                              "info", "predict", "search", "calibrate", "validate-predictor"}) {
     EXPECT_THAT(result.out, HasSubstr(std::string("  ") + command + " "));
   }
 }

@@ -11,8 +11,8 @@ for package in "$WORK"/packages/*.deb; do dpkg-deb --extract "$package" "$WORK/p
 
 # field PACKAGE NAME
 field() { dpkg-deb --field "$WORK"/packages/"$1"_*.deb "$2"; }
-expect 'packages' "$(ls "$WORK"/packages/*.deb | wc -l)" 4
-for name in lasnet lasnet-bench liblasnet-dev; do
+expect 'packages' "$(ls "$WORK"/packages/*.deb | wc -l)" 5
+for name in lasnet lasnet-bench lasnet-serve liblasnet-dev; do
   expect "$name, Maintainer" "$(field $name Maintainer)" 'lasnet developers'
   [ -s "$WORK/packages/root/usr/share/doc/$name/copyright" ] || fail "$name has no copyright file"
 done
@@ -20,6 +20,7 @@ case $(field lasnet Depends) in *libc6*libjpeg*) ;; *) fail "Depends of lasnet: 
 library=$(basename "$(ls "$WORK"/packages/liblasnet[0-9]*.deb)" | cut -d _ -f 1)
 expect 'Depends of liblasnet-dev' "$(field liblasnet-dev Depends)" "$library (= $(field "$library" Version))"
 case $(field lasnet Depends) in *dnnl*) fail 'lasnet depends on what only the benchmark needs' ;; esac
+case $(field lasnet Depends) in *httplib*) fail 'lasnet depends on what only the server needs' ;; esac
 case $(field "$library" Depends) in *libjpeg*libstdc++6*) ;; *) fail "Depends: $(field "$library" Depends)" ;; esac
 
 check_version "$WORK/packages/root/usr"

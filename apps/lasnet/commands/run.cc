@@ -1,6 +1,5 @@
 // `lasnet run`: photographs through the network: classes, what each block computed, and the time beside a
 // dense run.
-#include <cmath>
 #include <filesystem>
 #include <functional>
 #include <memory>
@@ -123,15 +122,10 @@ Timing measure(Session& session, const Tensor& input, const std::vector<float>& 
 }
 
 std::vector<std::pair<std::string, double>> probabilities(const Model& model, const Tensor& logits, int k) {
-  const auto order = top_classes(logits.data.data(), logits.size(), k);
-  const float largest = logits.data[static_cast<size_t>(order.front())];
-  double sum = 0;
-  for (const float logit : logits.data) sum += std::exp(static_cast<double>(logit) - largest);
+  const std::vector<double> all = softmax(logits.data);
   std::vector<std::pair<std::string, double>> top;
-  for (const int64_t index : order) {
-    const double exponent = static_cast<double>(logits.data[static_cast<size_t>(index)]) - largest;
-    top.emplace_back(class_name(model, index), std::exp(exponent) / sum);
-  }
+  for (const int64_t index : top_classes(logits.data.data(), logits.size(), k))
+    top.emplace_back(class_name(model, index), all[static_cast<size_t>(index)]);
   return top;
 }
 

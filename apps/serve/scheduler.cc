@@ -1,0 +1,228 @@
+#include "scheduler.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <system_error>
+
+#include "base/fail.h"
+#include "base/stopwatch.h"
+#include "request_error.h"
+
+namespace lasnet::serve {
+namespace {
+
+[[noreturn]] void fail_late() {
+  throw RequestError(kTimeout,
+                     "the request took longer than its time limit; send it again when there is less to do");
+}
+
+}  // namespace
+
+/// One thread's sessions, a model each.
+class Scheduler::Worker {
+ public:
+  explicit Worker(Scheduler& scheduler) : scheduler_(scheduler), options_(scheduler.options_) {}
+
+  void run(const Jobs& jobs) {
+    Jobs ready;
+    for (Job* const job : jobs) {
+      try {
+        prepare_job(*job);
+        ready.push_back(job);
+      } catch (...) {
+        job->error = std::current_exception();
+      }
+    }
+    if (ready.empty()) return;
+    try {
+      run_together(ready);
+    } catch (...) {
+      for (Job* const job : ready) job->error = std::current_exception();
+    }
+  }
+
+ private:
+  struct Entry {
+    std::shared_ptr<const Executable> executable;
+    Session session;
+  };
+
+  void prepare_job(Job& job) {
+    if (Clock::now() > job.deadline) fail_late();
+    if (job.is_gone && job.is_gone()) throw RequestError(kClientGone, "the client went away");
+    const Stopwatch watch;
+    job.prepared = prepare(job.inference, options_.limits);
+    job.answer.stages.input_s = watch.seconds();
+  }
+
+  /// The session of a model; that of its predecessor, before a reload, is let go.
+  Session& session_of(const ServedModel& model) {
+    const auto found = sessions_.find(model.name);
+    if (found != sessions_.end() && found->second.executable == model.executable)
+      return found->second.session;
+    if (found != sessions_.end()) sessions_.erase(found);
+    Entry entry{model.executable, Session(model.executable, options_.threads)};
+    return sessions_.emplace(model.name, std::move(entry)).first->second.session;
+  }
+
+  /// The inputs of all jobs one behind the other.
+  TensorView joined_input(const Jobs& jobs) {
+    if (jobs.size() == 1) return jobs.front()->prepared.input;
+    joined_.clear();
+    int64_t images = 0;
+    for (const Job* const job : jobs) {
+      joined_.insert(joined_.end(), job->prepared.input.data.begin(), job->prepared.input.data.end());
+      images += job->inference.images;
+    }
+    const Shape& shape = jobs.front()->prepared.input.shape;
+    return {{images, shape[1], shape[2], shape[3]}, joined_};
+  }
+
+  void run_together(const Jobs& jobs) {
+    const Inference& first = jobs.front()->inference;
+    const TensorView input = joined_input(jobs);
+    const Clock::time_point deadline =
+        (*std::ranges::max_element(jobs, {}, [](const Job* job) { return job->deadline; }))->deadline;
+    bool is_late = false;
+    const std::function<bool()> stop = [&] { return is_late = Clock::now() > deadline; };
+    const bool record =
+        std::ranges::any_of(jobs, [](const Job* job) { return job->inference.needs_masks(); });
+    const Stopwatch watch;
+    try {
+      session_of(*first.model)
+          .run(input,
+               {.dense = first.dense, .thresholds = first.thresholds, .record_masks = record, .stop = &stop},
+               result_);
+    } catch (const Error& error) {
+      if (is_late) fail_late();
+      throw RequestError(kUnavailable, error.what());
+    }
+    const double seconds = watch.seconds();
+    scheduler_.metrics_.observe_run(first.model->name, input.shape[0], result_.trace);
+    int64_t row = 0;
+    for (Job* const job : jobs) {
+      answer(*job, row, seconds, input.shape[0]);
+      row += job->inference.images;
+    }
+  }
+
+  void answer(Job& job, int64_t row, double seconds, int64_t batch_images) {
+    const Stopwatch watch;
+    try {
+      job.answer.outputs = outputs_of(job.inference, job.prepared, result_, row);
+    } catch (...) {
+      job.error = std::current_exception();
+    }
+    job.answer.facts = {.run_ms = 1e3 * result_.trace.seconds,
+                        .macs_ratio = macs_ratio_of(result_.trace, row, job.inference.images)};
+    job.answer.stages.run_s = seconds;
+    job.answer.stages.output_s = watch.seconds();
+    job.answer.batch_images = batch_images;
+    job.answer.is_first = row == 0;
+  }
+
+  Scheduler& scheduler_;
+  const SchedulerOptions& options_;
+  std::map<std::string, Entry> sessions_;
+  std::vector<float> joined_;
+  Result result_;
+};
+
+Scheduler::Scheduler(const SchedulerOptions& options, Metrics& metrics)
+    : options_(options), metrics_(metrics) {
+  const auto work = [this] {
+    Worker worker(*this);
+    for (Jobs jobs = take(); !jobs.empty(); jobs = take()) {
+      worker.run(jobs);
+      finish(jobs);
+    }
+  };
+  try {
+    for (int i = 0; i < options_.workers; ++i) threads_.emplace_back(work);
+  } catch (const std::system_error& error) {
+    fail("workers: cannot start thread {} of {}: {}", threads_.size() + 1, options_.workers, error.what());
+  }
+}
+
+Scheduler::~Scheduler() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_ending_ = true;
+  }
+  arrived_.notify_all();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+Answer Scheduler::run(const Inference& inference, const std::function<bool()>& is_gone) {
+  const Clock::time_point now = Clock::now();
+  std::chrono::microseconds timeout = options_.timeout;
+  if (inference.timeout) timeout = std::min(timeout, *inference.timeout);
+  Job job{.inference = inference, .is_gone = is_gone, .arrived = now, .deadline = now + timeout};
+  std::unique_lock lock(mutex_);
+  if (waiting_.size() >= options_.queue) {
+    throw RequestError(
+        kTooManyRequests,
+        fmt::format("{} requests wait already, which is all that may; come again", waiting_.size()));
+  }
+  waiting_.push_back(&job);
+  if (options_.batch_delay.count() > 0) {
+    arrived_.notify_all();  // one that waits for others to join may not be able to take it
+  } else {
+    arrived_.notify_one();
+  }
+  if (!job.done.wait_until(lock, job.deadline, [&] { return job.is_done; })) {
+    if (std::erase(waiting_, &job) > 0) fail_late();
+    job.done.wait(lock, [&] { return job.is_done; });  // a worker has it, and stops between two blocks
+  }
+  if (job.error) std::rethrow_exception(job.error);
+  return std::move(job.answer);
+}
+
+size_t Scheduler::queue_length() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_.size();
+}
+
+void Scheduler::gather(Jobs& jobs, int64_t& images) {
+  const Inference& first = jobs.front()->inference;
+  for (auto job = waiting_.begin(); job != waiting_.end();) {
+    const Inference& other = (*job)->inference;
+    if (images + other.images <= options_.max_batch && first.runs_with(other)) {
+      images += other.images;
+      jobs.push_back(*job);
+      job = waiting_.erase(job);
+    } else {
+      ++job;
+    }
+  }
+}
+
+Scheduler::Jobs Scheduler::take() {
+  std::unique_lock lock(mutex_);
+  arrived_.wait(lock, [&] { return is_ending_ || !waiting_.empty(); });
+  if (waiting_.empty()) return {};
+  Jobs jobs = {waiting_.front()};
+  waiting_.pop_front();
+  int64_t images = jobs.front()->inference.images;
+  const Clock::time_point until = jobs.front()->arrived + options_.batch_delay;
+  gather(jobs, images);
+  while (images < options_.max_batch && !is_ending_ && Clock::now() < until) {
+    arrived_.wait_until(lock, until);
+    gather(jobs, images);
+  }
+  const Clock::time_point now = Clock::now();
+  for (Job* const job : jobs)
+    job->answer.stages.queue_s = std::chrono::duration<double>(now - job->arrived).count();
+  return jobs;
+}
+
+void Scheduler::finish(const Jobs& jobs) {
+  const std::lock_guard lock(mutex_);  // held until all are told: a job's owner destroys it
+  for (Job* const job : jobs) {
+    job->is_done = true;
+    job->done.notify_one();
+  }
+}
+
+}  // namespace lasnet::serve
