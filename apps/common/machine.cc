@@ -43,7 +43,7 @@ std::vector<std::string> processor_features() {
   add("avx", __builtin_cpu_supports("avx"));
   add("avx2", __builtin_cpu_supports("avx2"));
   add("fma", __builtin_cpu_supports("fma"));
-  add("avxvnni", __builtin_cpu_supports("avxvnni"));
+  add("avxvnni", has_avx_vnni());
   add("avx512f", __builtin_cpu_supports("avx512f"));
   add("avx512bw", __builtin_cpu_supports("avx512bw"));
   add("avx512vl", __builtin_cpu_supports("avx512vl"));

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +17,16 @@
 #include "lasnet/executor.h"
 
 namespace lasnet {
+
+bool has_avx_vnni() {
+#if defined(__x86_64__)
+  constexpr unsigned kLeaf = 7, kSubleaf = 1, kBit = 1U << 4;  // of eax
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid_count(kLeaf, kSubleaf, &eax, &ebx, &ecx, &edx) != 0 && (eax & kBit) != 0;
+#else
+  return false;
+#endif
+}
 
 std::vector<int> allowed_processors() {
   std::vector<int> allowed;

@@ -1,4 +1,4 @@
-// How many processors this process may use.
+// How many processors this process may use, and what they have that compilers cannot ask for.
 #pragma once
 
 #include <optional>
@@ -16,6 +16,9 @@ int physical_cores();
 /// How many threads can run at a time: the allowed processors, and no more than a container's quota of time
 /// gives, rounded up. At least 1.
 int usable_processors();
+
+/// AVX-VNNI, which Clang 16 does not know by name. Where there is AVX2, the system lets programs use it.
+bool has_avx_vnni();
 
 /// `threads`, and no more than `quota` gives, rounded up. At least 1.
 int within_quota(int threads, std::optional<double> quota);

@@ -14,7 +14,6 @@
 namespace lasnet {
 namespace {
 
-constexpr int kLargestWeight = 127;
 constexpr int kLargestByte = 255;
 /// How far the scales of two layers that share a sum may differ: rounding to float32.
 constexpr double kScaleTolerance = 1e-5;

@@ -99,7 +99,7 @@ TEST_F(QuantizeTest, WarnsOfFewImages) {
 TEST_F(QuantizeTest, WarnsOfImagesOfAnotherKind) {
   const std::string grey = folder_.path("grey");
   fs::create_directory(grey);
-  Image image{.width = 64, .height = 64, .pixels = std::vector<uint8_t>(3 * 64 * 64, 124)};
+  const Image image{.width = 64, .height = 64, .rgb = std::vector<uint8_t>(3 * 64 * 64, 124)};
   for (int i = 0; i < 20; ++i) save_png(image, fmt::format("{}/{}.png", grey, i));
   const auto result =
       run_program({"quantize", model_, "--images", grey, "--check", data_ + "/train", "-o", out_});

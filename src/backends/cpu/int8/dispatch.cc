@@ -2,14 +2,13 @@
 #include <algorithm>
 
 #include "backends/cpu/int8/kernels.h"
-#include "base/fail.h"
+#include "base/processors.h"
 
 namespace lasnet {
 namespace {
 
 #if defined(__x86_64__)
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-bool has_avx_vnni() { return has_avx2() && __builtin_cpu_supports("avxvnni"); }
 bool has_avx512_vnni() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512vnni");
@@ -23,7 +22,7 @@ std::vector<const Int8Kernels*> available_int8_kernels() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (has_avx2()) tables.push_back(avx2_int8_kernels());
-  if (has_avx_vnni()) tables.push_back(avx_vnni_int8_kernels());
+  if (has_avx2() && has_avx_vnni()) tables.push_back(avx_vnni_int8_kernels());
   if (has_avx512_vnni()) tables.push_back(avx512_vnni_int8_kernels());
 #endif
   return tables;
