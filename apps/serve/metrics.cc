@@ -15,12 +15,12 @@ namespace {
 using prometheus::BuildCounter;
 using prometheus::BuildGauge;
 using prometheus::BuildHistogram;
-using prometheus::BuildSummary;
 
 const prometheus::Histogram::BucketBoundaries kSeconds = {0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01,
                                                           0.02,   0.03,   0.05,   0.075, 0.1,   0.2,   0.5,
                                                           1,      2,      5,      10,    30};
 const prometheus::Histogram::BucketBoundaries kImages = {1, 2, 4, 8, 16, 32, 64};
+const prometheus::Histogram::BucketBoundaries kRates = {0, 0.1, 0.25, 0.5, 0.75, 0.9, 1};
 const prometheus::Histogram::BucketBoundaries kShares = {0.1, 0.2,  0.3, 0.4, 0.45, 0.5, 0.55,
                                                          0.6, 0.65, 0.7, 0.8, 0.9,  1};
 
@@ -61,7 +61,7 @@ Metrics::Metrics()
                           .Help("Lines of the access log that its reader was too slow for")
                           .Register(registry_)
                           .Add({})),
-      rates_(BuildSummary()
+      rates_(BuildHistogram()
                  .Name("lasnet_block_rate")
                  .Help("Share of the pixels that a block computed, per image")
                  .Register(registry_)),
@@ -102,11 +102,11 @@ void Metrics::observe_run(const std::string& model, int64_t images, const Trace&
     series.macs_ratio->Observe(macs / static_cast<double>(trace.static_macs));
   for (const BlockTrace& block : trace.blocks) {
     if (block.granularity == 0) continue;
-    prometheus::Summary*& summary = series.rates[block.name];
-    if (summary == nullptr) {
-      summary = &rates_.Add({{"model", model}, {"block", block.name}}, prometheus::Summary::Quantiles{});
+    prometheus::Histogram*& rates = series.rates[block.name];
+    if (rates == nullptr) {
+      rates = &rates_.Add({{"model", model}, {"block", block.name}}, kRates);
     }
-    for (const double rate : block.rates) summary->Observe(rate);
+    for (const double rate : block.rates) rates->Observe(rate);
   }
 }
 

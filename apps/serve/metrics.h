@@ -6,7 +6,6 @@
 #include <prometheus/gauge.h>
 #include <prometheus/histogram.h>
 #include <prometheus/registry.h>
-#include <prometheus/summary.h>
 
 #include <cstdint>
 #include <map>
@@ -51,7 +50,7 @@ class Metrics {
   /// The series of one model.
   struct ModelSeries {
     prometheus::Histogram *request, *queue, *input, *run, *output, *images, *macs_ratio;
-    std::map<std::string, prometheus::Summary*> rates;
+    std::map<std::string, prometheus::Histogram*> rates;
   };
   ModelSeries& series_of(const std::string& model);
   prometheus::Histogram& times(const char* name, const char* help, const std::string& model);
@@ -59,7 +58,7 @@ class Metrics {
   prometheus::Registry registry_;
   prometheus::Family<prometheus::Counter>&requests_, &reloads_;
   prometheus::Counter& lost_log_lines_;
-  prometheus::Family<prometheus::Summary>& rates_;
+  prometheus::Family<prometheus::Histogram>& rates_;
   prometheus::Gauge &queue_length_, &connections_, &body_bytes_, &resident_, &cpu_seconds_;
   std::mutex mutex_;
   std::map<std::string, ModelSeries> models_;

@@ -116,10 +116,13 @@ def measure_throughput(options):
             ["--workers", "1", "--threads", str(options.threads), "--batch", "8"]]
     for way in ways:
         with Server(options.build, options.model, *way) as server:
+            alone = Client(server.port, options.side)
+            run = statistics.median(alone.infer()[1] for _ in range(30))
             crowd(server.port, options.side, 16, 1)
             rates = [crowd(server.port, options.side, 16, options.seconds / 3) for _ in range(3)]
         print(f"throughput, 16 clients, {' '.join(way)}: {statistics.median(rates):.1f} images/s "
-              f"({min(rates):.1f} to {max(rates):.1f})")
+              f"({min(rates):.1f} to {max(rates):.1f}); a run alone takes {1e3 * run:.2f} ms, so this is "
+              f"{statistics.median(rates) * run / int(way[1]):.2f} of what the engine could do")
 
 
 def measure_load(options):

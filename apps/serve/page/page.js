@@ -252,6 +252,10 @@ function setUpKnob() {
   showKnob();
 }
 
+async function denseMilliseconds(file) {
+  return (await infer(file, {dense: true, top_k: 1}, ["classes"])).parameters.run_ms;
+}
+
 // Runs once, and again if something changed meanwhile.
 async function run() {
   state.isWaiting = true;
@@ -264,9 +268,11 @@ async function run() {
       const file = state.file;
       const names = ["classes", "scores", "rates"];
       if (state.model.dynamic) names.push("masks");
+      if (state.denseMs === null && state.model.dynamic) {
+        await denseMilliseconds(file);  // the first run of a size takes longer
+        state.denseMs = await denseMilliseconds(file);
+      }
       const result = await infer(file, {...knobParameters(), top_k: 5}, names);
-      if (state.denseMs === null && state.model.dynamic)
-        state.denseMs = (await infer(file, {dense: true, top_k: 1}, ["classes"])).parameters.run_ms;
       if (file === state.file) {
         state.result = result;
         showResult();

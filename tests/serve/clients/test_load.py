@@ -246,12 +246,15 @@ def test_a_rude_crowd(start, tmp_path):
     server = start("--workers", "2", "--threads", "1", "--read-timeout", "2", "--queue", "48", "--access-log",
                    str(tmp_path / "access.log"), models=(str(model),))
     crowd = Crowd(server.port, arrays, np.load(tmp_path / "y.npy"))
-    crowd.run(REQUESTS * 3 // 10, 1)
-    kill_clients(server.port, crowd.requests[0], tmp_path)
+    def part(share, seed):
+        for i in range(3):
+            crowd.run(int(REQUESTS * share / 3), 10 * seed + i)
+            kill_clients(server.port, crowd.requests[0], tmp_path)
+
+    part(0.4, 1)
+    time.sleep(1)
     warm = server.resident_kb()
-    for _ in range(3):
-        kill_clients(server.port, crowd.requests[0], tmp_path)
-    crowd.run(REQUESTS * 7 // 10, 2)
+    part(0.6, 2)
     time.sleep(1)
     grown = server.resident_kb() / warm - 1
     print(f"answers by status: {crowd.statuses}; right {crowd.right}; resident {warm} kB, then {100 * grown:+.1f} %")
