@@ -1,5 +1,5 @@
-// Any bytes as a request to the server: heads and bodies are taken apart or refused, and take no more memory than they
-// may.
+// Any bytes as a request to the server: heads and bodies are taken apart or refused, and take no more memory
+// than they may.
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -33,7 +33,8 @@ void read_body(std::string_view body, const std::optional<std::string>& json_len
     size_t values = 0;
     for (const InputTensor& input : request.inputs) {
       values += input.floats.size();
-      for (const std::string_view element : input.elements()) values += element.size() > body.size() ? kMaxValues : 0;
+      for (const std::string_view element : input.elements())
+        values += element.size() > body.size() ? kMaxValues : 0;
       if (input.raw && input.raw->size() > body.size()) std::abort();
     }
     if (values > kMaxValues) std::abort();
@@ -53,7 +54,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     read_body(rest, std::nullopt);
   } else {
     const size_t space = rest.find(' ');
-    if (space != std::string_view::npos) read_body(rest.substr(space + 1), std::string(rest.substr(0, space)));
+    if (space != std::string_view::npos)
+      read_body(rest.substr(space + 1), std::string(rest.substr(0, space)));
   }
   return 0;
 }
