@@ -32,8 +32,8 @@ LASNET_EXPORT Isa parse_isa(const std::string& text);
 /// Sets compiled into this library that this processor can run, slowest first; never empty.
 LASNET_EXPORT std::vector<Isa> available_isas();
 
-/// Kernels for Precision::int8 compiled into this library that this processor can run, slowest first: "scalar",
-/// "avx2", "avx_vnni", "avx512_vnni". Sessions run the fastest that belong to their Isa.
+/// Kernels for Precision::int8 compiled into this library that this processor can run, slowest first:
+/// "scalar", "avx2", "avx_vnni", "avx512_vnni". Sessions run the fastest that belong to their Isa.
 LASNET_EXPORT std::vector<std::string> available_int8_kernel_names();
 
 /// A GPU that CUDA shows to this process. Sessions use the first one (CUDA_VISIBLE_DEVICES orders them).
