@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/escape.h"
+#include "base/finite.h"
 #include "base/names.h"
 #include "base/suggest.h"
 #include "base64.h"
@@ -251,10 +252,10 @@ Tensor tensor_input(const InputTensor& input) {
   } else {
     tensor.data = input.floats;
   }
-  const auto is_finite = [](float value) { return std::isfinite(value); };
-  const auto bad = std::ranges::find_if_not(tensor.data, is_finite);
-  if (bad != tensor.data.end())
+  if (!all_finite(tensor.data)) {
+    const auto bad = std::ranges::find_if_not(tensor.data, [](float value) { return std::isfinite(value); });
     refuse("inputs[0].data: value {} is {}; expected finite numbers", bad - tensor.data.begin(), *bad);
+  }
   return tensor;
 }
 
@@ -311,7 +312,7 @@ struct Rows {
 
 void check_logits(const Rows& rows) {
   for (int64_t i = 0; i < rows.images(); ++i) {
-    if (!std::ranges::all_of(rows.logits(i), [](float logit) { return std::isfinite(logit); }))
+    if (!all_finite(rows.logits(i)))
       refuse(
           "inputs[0]: the logits of image {} are not finite numbers; its values are larger than the network "
           "takes",

@@ -1,9 +1,9 @@
 #include "engine/check_finite.h"
 
-#include <bit>
 #include <cmath>
 
 #include "base/fail.h"
+#include "base/finite.h"
 #include "engine/executable.h"
 
 namespace lasnet {
@@ -19,16 +19,6 @@ struct Place {
       "finite; "
       "look at this layer's weights and at the range of its input",
       layer, std::isnan(value) ? "NaN" : "infinite", at.image, at.channel, at.row, at.column);
-}
-
-/// Without branches, so that it is vectorised: the exponent of NaN and infinity is all ones.
-bool all_finite(const float* values, int64_t count) {
-  constexpr int32_t kMagnitude = 0x7fffffff, kLargestFinite = 0x7f7fffff;
-  int32_t beyond = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    beyond |= (std::bit_cast<int32_t>(values[i]) & kMagnitude) > kLargestFinite;
-  }
-  return beyond == 0;
 }
 
 }  // namespace
@@ -72,7 +62,7 @@ void check_finite(const std::string& layer, const Tensor& output) {
 
 void check_finite_input(const TensorView& input) {
   int64_t width = input.shape[3], height = input.shape[2], channels = input.shape[1];
-  if (all_finite(input.data.data(), input.size())) return;
+  if (all_finite(input.data)) return;
   for (int64_t i = 0; i < input.size(); ++i) {
     if (std::isfinite(input.data[i])) continue;
     fail("input: {} at image {}, channel {}, row {}, column {}; expected finite values",

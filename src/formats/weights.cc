@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/fail.h"
+#include "base/finite.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "base/suggest.h"
@@ -76,13 +77,6 @@ void fill_head(const ModelSpec& spec, uint64_t seed, Weights& weights) {
   weights[spec.head_name + ".bias"] = fan_in_uniform({spec.arch.classes}, spec.features, random);
 }
 
-bool all_finite(const Tensor& tensor) {
-  for (float value : tensor.data) {
-    if (!std::isfinite(value)) return false;
-  }
-  return true;
-}
-
 /// Buffers that PyTorch stores and inference ignores.
 bool is_ignored(const std::string& name) { return name.ends_with(".num_batches_tracked"); }
 
@@ -104,7 +98,8 @@ std::string problem_of(const TensorSpec& needed, const std::string& shape, const
     return fmt::format("shape      {}: expected {}, got {}", needed.name, shape,
                        to_string(found->second.shape));
   }
-  if (!all_finite(found->second)) return fmt::format("not finite {}: holds NaN or infinity", needed.name);
+  if (!all_finite(found->second.data))
+    return fmt::format("not finite {}: holds NaN or infinity", needed.name);
   return "";
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/fail.h"
+#include "base/finite.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "lasnet/geometry.h"
@@ -70,7 +71,7 @@ void add_logits(const Tensor& logits, const std::vector<int>& labels, Sums& sums
   const int64_t classes = logits.shape[1];
   for (size_t n = 0; n < labels.size(); ++n) {
     const float* row = logits.data.data() + static_cast<int64_t>(n) * classes;
-    if (!std::all_of(row, row + classes, [](float value) { return std::isfinite(value); }))
+    if (!all_finite({row, static_cast<size_t>(classes)}))
       fail("tune: an image's logits are not finite numbers, so it has no class");
     sums.loss += cross_entropy(row, classes, labels[n]);
     sums.hits += std::max_element(row, row + classes) - row == labels[n];
@@ -86,7 +87,7 @@ void add_trace(const Trace& trace, Sums& sums) {
     const BlockTrace& block = trace.blocks[b];
     sums.rates[b] += std::accumulate(block.rates.begin(), block.rates.end(), 0.0);
     const auto& differences = block.logit_difference.data;
-    if (!std::ranges::all_of(differences, [](float value) { return std::isfinite(value); })) {
+    if (!all_finite(differences)) {
       fail(
           "tune: {}: a logit difference of its masker is not a finite number, so no threshold can be chosen; "
           "expected a masker with smaller weights",
