@@ -7,7 +7,8 @@
 
 DIR has train/<class>/ and val/<class>/.  FILE is what scripts/fetch_resnet50.py
 writes.  A run that was interrupted goes on where it stopped.  Nothing is chosen
-by val/: it is only reported.
+by val/: it is only reported.  Training holds one photograph in ten of train/ out
+and watches itself on these.
 """
 
 import argparse
@@ -37,6 +38,7 @@ EXPERIMENTS = {
 # Smaller pictures for the static network: what one would do first to save time.
 RIVAL_SIZES = (80, 96, 112, 128, 160)
 TIMED = 20
+HELD_OUT = 10
 
 
 def lasnet(build, *arguments):
@@ -49,6 +51,18 @@ def lasnet(build, *arguments):
     return json.loads(done.stdout)
 
 
+def held_out(args):
+    """A folder of links to train/: one photograph in HELD_OUT of each class is its val/, the others its train/."""
+    split = args.runs / "split"
+    for folder in sorted((args.data / "train").resolve().iterdir()):
+        for index, photograph in enumerate(sorted(folder.iterdir())):
+            link = split / ("val" if index % HELD_OUT == 0 else "train") / folder.name / photograph.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.symlink_to(photograph)
+    return split
+
+
 def train(args, granularity, target, seed, out):
     """Train the network of an experiment, or go on with it."""
     if (out / "model.safetensors").exists():
@@ -56,7 +70,7 @@ def train(args, granularity, target, seed, out):
     if (out / "checkpoint.safetensors").exists():
         lasnet(args.build, "train", "--resume", "-o", out)
         return
-    lasnet(args.build, "train", "--config", args.recipe, "--init", args.weights, "--data", args.data,
+    lasnet(args.build, "train", "--config", args.recipe, "--init", args.weights, "--data", held_out(args),
            "--granularity", granularity, "--target", target, "--seed", seed, "-o", out)
 
 
