@@ -133,41 +133,44 @@ class NetworkBuilder {
 
 namespace {
 
-/// x times weight [in, out], plus bias. The outputs' sums are independent of each other.
-std::vector<float> linear(const Tensor& weight, const Tensor& bias, const std::vector<float>& x) {
-  std::vector<float> y = bias.data;
+/// y: x times weight [in, out], plus bias. The outputs' sums are independent of each other.
+void linear(const Tensor& weight, const Tensor& bias, const std::vector<float>& x, std::vector<float>& y) {
+  y = bias.data;
   const float* row = weight.data.data();
   for (size_t c = 0; c < x.size(); ++c, row += y.size()) {
     for (size_t o = 0; o < y.size(); ++o) y[o] += row[o] * x[c];
   }
-  return y;
+}
+
+void check_summed(const std::string& layer, const char* what, int64_t pixels) {
+  if (pixels <= kMaxSummedPixels) return;
+  fail("{}: {} {} pixels; int8 sums at most {}: use smaller patches or images, or fp32", layer, what, pixels,
+       kMaxSummedPixels);
 }
 
 }  // namespace
 
-std::vector<float> Int8SqueezeExcite::factors(const std::vector<int64_t>& sums, int64_t pixels) const {
-  std::vector<float> mean;
-  for (const int64_t sum : sums) {
-    mean.push_back(
-        static_cast<float>(static_cast<double>(sum) * double{input_scale} / static_cast<double>(pixels)));
-  }
-  std::vector<float> squeezed = linear(fc1_weight, fc1_bias, mean);
-  for (float& value : squeezed) value = std::max(value, 0.0f);
-  std::vector<float> factors = linear(fc2_weight, fc2_bias, squeezed);
-  for (float& value : factors)
+void Int8SqueezeExcite::excite(ExcitationVectors& vectors) const {
+  linear(fc1_weight, fc1_bias, vectors.mean, vectors.squeezed);
+  for (float& value : vectors.squeezed) value = std::max(value, 0.0f);
+  linear(fc2_weight, fc2_bias, vectors.squeezed, vectors.factors);
+  for (float& value : vectors.factors)
     value = static_cast<float>(double{rescale} / (1 + std::exp(-static_cast<double>(value))));
-  return factors;
 }
 
-void check_masker_windows(const ModelSpec& spec, const NetworkGeometry& geometry) {
+void check_summed_pixels(const ModelSpec& spec, const NetworkGeometry& geometry) {
   for (size_t i = 0; i < spec.blocks.size(); ++i) {
-    const BlockGeometry& block = geometry.blocks[i];
-    if (!spec.blocks[i].is_dynamic()) continue;
-    const int64_t pixels = patch_window(block.grid, 0, 0, spec.blocks[i].stride, block.input).pixels();
-    if (pixels <= kMaxMaskerPixels) continue;
-    fail("{}: a patch averages {} pixels; int8 sums at most {}: use smaller patches or images, or fp32",
-         spec.blocks[i].name, pixels, kMaxMaskerPixels);
+    const BlockSpec& block = spec.blocks[i];
+    const BlockGeometry& maps = geometry.blocks[i];
+    if (block.is_dynamic())
+      check_summed(block.name, "a patch averages",
+                   patch_window(maps.grid, 0, 0, block.stride, maps.input).pixels());
+    if (block.squeeze_excite)
+      check_summed(block.name, "Squeeze-and-Excitation averages", maps.output.pixels());
   }
+  if (spec.has_head())
+    check_summed(spec.head_name, "the classifier reads the average of",
+                 geometry.blocks.back().output.pixels());
 }
 
 Int8Network make_int8_network(const Model& model) {

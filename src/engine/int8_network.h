@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <vector>
 
@@ -46,10 +47,17 @@ struct Int8Masker {
   double scale = 0;             ///< from the sum of weight * byte to the sum of w * x
   double bias = 0;              ///< b0 - b1
 
-  /// logit0 - logit1 of a patch of so many pixels.
+  /// logit0 - logit1 of a patch of so many pixels. Subnormals are 0, as kernels have them.
   float difference(int64_t dot, int64_t pixels) const {
-    return static_cast<float>(static_cast<double>(dot) * scale / static_cast<double>(pixels) + bias);
+    const auto value =
+        static_cast<float>(static_cast<double>(dot) * scale / static_cast<double>(pixels) + bias);
+    return std::abs(value) < std::numeric_limits<float>::min() ? 0.0f : value;
   }
+};
+
+/// Vectors of one image that Squeeze-and-Excitation works on. They keep their memory.
+struct ExcitationVectors {
+  std::vector<float> mean, squeezed, factors;
 };
 
 /// Squeeze-and-Excitation in float32: factors for the bytes of the map before the last convolution.
@@ -60,8 +68,12 @@ struct Int8SqueezeExcite {
   float input_scale = 0;  ///< of the map before it
   float rescale = 0;      ///< that scale over the scale of the map after it
 
-  /// Of the sums of each channel over so many pixels, in one order whoever asks: [channels].
-  std::vector<float> factors(const std::vector<int64_t>& sums, int64_t pixels) const;
+  /// A channel's mean, of the sum of its bytes over so many pixels.
+  float mean(int64_t sum, int64_t pixels) const {
+    return static_cast<float>(static_cast<double>(sum) * double{input_scale} / static_cast<double>(pixels));
+  }
+  /// `vectors.factors` [channels] from `vectors.mean` [channels], in one order whoever asks.
+  void excite(ExcitationVectors& vectors) const;
 };
 
 /// A byte times a factor.
@@ -99,11 +111,12 @@ inline int32_t head_input(int64_t sum, int64_t pixels) {
   return static_cast<int32_t>((2 * sum * kHeadFraction + pixels) / (2 * pixels));
 }
 
-/// Pixels of the largest window whose bytes a masker sums.
-inline constexpr int64_t kMaxMaskerPixels = int64_t{1} << 22;
+/// Most pixels whose bytes are summed: under a patch by its masker, in a map by Squeeze-and-Excitation and by
+/// the average before the classifier.
+inline constexpr int64_t kMaxSummedPixels = int64_t{1} << 22;
 
-/// Throws Error where a masker's window has more.
-void check_masker_windows(const ModelSpec& spec, const NetworkGeometry& geometry);
+/// Throws Error where there would be more.
+void check_summed_pixels(const ModelSpec& spec, const NetworkGeometry& geometry);
 
 /// `model` has passed check_weights and has a quantization, which is checked.
 Int8Network make_int8_network(const Model& model);

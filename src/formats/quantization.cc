@@ -43,6 +43,10 @@ void check_map(const std::string& name, const MapQuantization& map, const std::s
     fail("{}: quantization: the map '{}' has scale {:g}; expected a finite number above 0", origin, name,
          map.scale);
   }
+  if (name == kQuantizedInput && !std::isfinite(1 / map.scale)) {
+    fail("{}: quantization: the map '{}' has scale {:g}; expected one whose inverse is finite", origin, name,
+         map.scale);
+  }
   const int most = name == kQuantizedInput ? kLargestByte : 0;
   if (map.zero < 0 || map.zero > most) {
     fail("{}: quantization: the map '{}' has zero {}; expected 0{}", origin, name, map.zero,
@@ -87,24 +91,34 @@ std::vector<int64_t> largest_sums(const QuantizedLayer& layer) {
 /// Sums fit int32, and what they stand for is not absurdly far beyond the map that they are rounded to.
 void check_sums(const QuantizedLayerSpec& spec, const Quantization& quantization, std::vector<int64_t> sums,
                 const std::string& origin) {
-  if (spec.output.empty()) return;
+  const bool is_head = spec.output.empty();
   const QuantizedLayer& layer = quantization.layers.at(spec.name);
-  const double in = quantization.maps.at(spec.input).scale, out = quantization.maps.at(spec.output).scale;
+  const double in = quantization.maps.at(spec.input).scale;
+  const double out = is_head ? 1 : quantization.maps.at(spec.output).scale;
+  const double most = is_head ? std::numeric_limits<float>::max() : kLargestRounded;
   for (size_t c = 0; c < sums.size(); ++c) {
-    if (sums[c] > std::numeric_limits<int32_t>::max()) {
+    if (!is_head && sums[c] > std::numeric_limits<int32_t>::max()) {
       fail("{}: quantization: layer '{}': the sum of channel {} can reach {}, beyond 32 bits; use fp32",
            origin, spec.name, c, sums[c]);
     }
-    const double largest =
-        (static_cast<double>(sums[c]) * in * layer.scale[c] + std::abs(layer.bias[c])) / out;
-    if (!(largest < kLargestRounded)) {
-      fail(
-          "{}: quantization: layer '{}': channel {} can reach {:g} times the scale of the map '{}'; its "
-          "scale "
-          "or its bias is wrong",
-          origin, spec.name, c, largest, spec.output);
+    // A sum that is always 0 has a multiplier too.
+    const auto sum = static_cast<double>(std::max<int64_t>(sums[c], 1));
+    const double largest = (sum * in * layer.scale[c] + std::abs(layer.bias[c])) / out;
+    if (!(largest < most)) {
+      fail("{}: quantization: layer '{}': channel {} can reach {:g}{}; its scale or its bias is wrong",
+           origin, spec.name, c, largest,
+           is_head ? "" : fmt::format(" times the scale of the map '{}'", spec.output));
     }
   }
+}
+
+/// Squeeze-and-Excitation multiplies bytes by at most the ratio of the scales before and after it.
+void check_excitation(const std::string& before, const std::string& after, const Quantization& quantization,
+                      const std::string& origin) {
+  const double ratio = double{quantization.maps.at(before).scale} / double{quantization.maps.at(after).scale};
+  if (kLargestByte * ratio < kLargestRounded) return;
+  fail("{}: quantization: the map '{}' has {:g} times the scale of '{}' behind it; one of them is wrong",
+       origin, before, ratio, after);
 }
 
 /// A projection and the last convolution are summed before they are scaled.
@@ -206,7 +220,11 @@ void check_quantization(const ModelSpec& spec, const Quantization& quantization,
   }
   for (const QuantizedLayerSpec& layer : layers)
     check_sums(layer, quantization, largest_sums(quantization.layers.at(layer.name)), origin);
-  for (const BlockSpec& block : spec.blocks) {
+  const QuantizedMaps written = quantized_maps(spec);
+  for (size_t b = 0; b < spec.blocks.size(); ++b) {
+    const BlockSpec& block = spec.blocks[b];
+    if (block.squeeze_excite)
+      check_excitation(written.inner[b].back(), written.excited[b], quantization, origin);
     if (!block.projection) continue;
     const QuantizedLayerSpec &projection = *by_name.at(block.projection->name),
                              &last = *by_name.at(block.convs.back().name);

@@ -6,6 +6,7 @@
 
 #include "counting_new.h"
 #include "lasnet/engine.h"
+#include "support/quantized_model.h"
 #include "support/random_model.h"
 
 namespace lasnet {
@@ -32,6 +33,20 @@ TEST_P(Allocation, NoneInSteadyState) {
         EXPECT_EQ(test::allocations() - before, 0) << architecture << (dense ? ", dense" : ", sparse");
       }
     }
+  }
+}
+
+TEST(AllocationOfInt8, NoneInSteadyState) {
+  for (const char* architecture : {"resnet50", "regnet_y_400mf"}) {
+    const Model model = test::quantized_model(
+        {.name = architecture, .width = 0.25, .classes = 10, .granularity = {4, 4, 2, 1}}, 1);
+    const Tensor x = test::random_input(2, {64, 96}, 2);
+    Session session(model, {.threads = 2, .precision = Precision::int8});
+    Result result;
+    for (int warm = 0; warm < 2; ++warm) session.run(x, {}, result);
+    const int64_t before = test::allocations();
+    session.run(x, {}, result);
+    EXPECT_EQ(test::allocations() - before, 0) << architecture;
   }
 }
 

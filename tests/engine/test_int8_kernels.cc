@@ -335,10 +335,10 @@ TEST_P(Int8KernelTables, SumsAndScalesListedPixels) {
 TEST_P(Int8KernelTables, DotsOfTheLargestSums) {
   const int channels = 2048;
   AlignedArray<int32_t> sums(channels), weight(channels);
-  std::fill_n(sums.data(), channels, static_cast<int32_t>(255 * kMaxMaskerPixels));
+  std::fill_n(sums.data(), channels, static_cast<int32_t>(255 * kMaxSummedPixels));
   std::fill_n(weight.data(), channels, -(1 << 21));
   EXPECT_EQ(kernels().dot(sums.data(), weight.data(), channels),
-            -(int64_t{channels} << 21) * 255 * kMaxMaskerPixels);
+            -(int64_t{channels} << 21) * 255 * kMaxSummedPixels);
 }
 
 TEST_P(Int8KernelTables, QuantizesImages) {

@@ -127,11 +127,25 @@ TEST(QuantizedFile, RefusesValuesThatCannotBe) {
                  "channel 1 has bias inf");
   expect_refused([&](Safetensors& c) { c.tensors["conv1.bias"].data[1] = 1e30f; },
                  "its scale or its bias is wrong");
+  expect_refused([](Safetensors& c) { c.tensors["fc.weight_scale"].data[0] = 3e38f; },
+                 "layer 'fc': channel 0 can reach");
   expect_refused([](Safetensors& c) { c.int8_tensors["conv1.weight"].data[0] = -128; }, "a weight is -128");
   expect_refused([](Safetensors& c) { c.tensors["layer2.0.downsample.0.weight_scale"].data[0] *= 1.5f; },
                  "are summed, but channel 0 has units");
   expect_refused([](Safetensors& c) { c.tensors["layer1.0.masker.conv2.weight"].data[0] = NAN; },
                  "not finite");
+}
+
+TEST(QuantizedFile, RefusesScalesThatBytesCannotFollow) {
+  const Model model = test::quantized_model(test::narrow_arch("regnet_y_400mf", "4-4-2-1", 0.125), 1);
+  Model inputs = model, excited = model;
+  inputs.quantization->maps.at(kQuantizedInput).scale = 1e-42f;
+  EXPECT_ERROR(make_executable(inputs, Backend::cpu, std::nullopt, std::nullopt, Precision::int8),
+               HasSubstr("whose inverse is finite"));
+  const std::string& name = model.spec.blocks.front().squeeze_excite->name;
+  excited.quantization->maps.at(name).scale = 1e-20f;
+  EXPECT_ERROR(make_executable(excited, Backend::cpu, std::nullopt, std::nullopt, Precision::int8),
+               HasSubstr("times the scale of '" + name));
 }
 
 TEST(QuantizedFile, RefusesMetadataThatDoesNotFit) {

@@ -83,9 +83,11 @@ struct Int8ReferenceBlock {
         for (int64_t c = 0; c < channels; ++c) sums[c] += z.data[p * channels + c];
       }
       if (pooled == 0) continue;
-      const std::vector<float> factors = block.squeeze_excite->factors(sums, pooled);
+      ExcitationVectors vectors;
+      for (const int64_t sum : sums) vectors.mean.push_back(block.squeeze_excite->mean(sum, pooled));
+      block.squeeze_excite->excite(vectors);
       for (int64_t i = n * pixels * channels; i < (n + 1) * pixels * channels; ++i)
-        z.data[i] = excited_byte(z.data[i], factors[i % channels]);
+        z.data[i] = excited_byte(z.data[i], vectors.factors[i % channels]);
     }
   }
 
@@ -123,7 +125,7 @@ class Int8ReferenceRunner final : public Runner {
     Stopwatch watch(request.time);
     const ModelSpec& spec = executable_->spec();
     const Int8Network& network = executable_->network();
-    check_masker_windows(spec, request.geometry);
+    check_summed_pixels(spec, request.geometry);
     TraceBuilder trace(spec, request, result.trace);
     ByteTensor x = relu_layer(image_bytes(request), network.stem, static_cast<uint8_t>(network.input_zero));
     if (spec.stem_pool) x = max_pool(x);

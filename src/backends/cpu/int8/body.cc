@@ -146,12 +146,16 @@ void Int8Body::run_squeeze_excite() {
   loops_.for_each(memory_.images, [&](int64_t n, int) {
     const PixelPairs pixels = active.images(n, n + 1), averaged = pooled.images(n, n + 1);
     if (pixels.count == 0) return;
-    std::vector<int32_t> sums(static_cast<size_t>(padded));
+    auto& [sums, vectors] = memory_.excitation[n];
+    sums.resize(static_cast<size_t>(padded));
     loops_.kernels().list_sum({map.bytes(), map.byte_pitch(), averaged.out, averaged.count, sums.data()}, 0,
                               padded);
-    std::vector<float> factors = layers.factors({sums.begin(), sums.begin() + channels}, averaged.count);
-    factors.resize(static_cast<size_t>(padded));
-    loops_.kernels().scale({map.bytes(), map.byte_pitch(), pixels.out, pixels.count, padded, factors.data()});
+    vectors.mean.clear();
+    for (int c = 0; c < channels; ++c) vectors.mean.push_back(layers.mean(sums[c], averaged.count));
+    layers.excite(vectors);
+    vectors.factors.resize(static_cast<size_t>(padded));
+    loops_.kernels().scale(
+        {map.bytes(), map.byte_pitch(), pixels.out, pixels.count, padded, vectors.factors.data()});
   });
 }
 

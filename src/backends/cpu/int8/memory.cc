@@ -22,7 +22,7 @@ int64_t Int8Memory::bytes_for(const Int8Executable& executable, const NetworkGeo
 Int8Memory::Int8Memory(const Int8Executable& executable, const NetworkGeometry& geometry, int64_t images,
                        MemoryPass pass)
     : images_(images), pass_(pass), lists_(images, pass) {
-  check_masker_windows(executable.spec(), geometry);
+  check_summed_pixels(executable.spec(), geometry);
   if (pass == MemoryPass::take) {
     require_memory(bytes_for(executable, geometry, images),
                    fmt::format("a batch of {} images of {} x {} px", images, geometry.input.height,
@@ -98,6 +98,7 @@ void Int8Memory::plan_block(const Int8Executable& executable, size_t index, cons
     block.inner.push_back(in);
   }
   const PatchSumUse& sums = block.program.sums;
+  if (spec.squeeze_excite) block.excitation.resize(static_cast<size_t>(images_));
   if (sums.reads) block.sums = sums_of(*x, sums.cell, executable.padded(spec.in_channels));
   if (sums.keeps) block.kept_sums = sums_of(*block.y, sums.kept_cell, executable.padded(spec.out_channels));
   if (spec.projection) block.projection_taps = tap_offsets(1, x->row_pixels(), x->pitch, false);

@@ -38,6 +38,12 @@ struct BytePatchSums {
   }
 };
 
+/// What Squeeze-and-Excitation of one image works on.
+struct ExcitationMemory {
+  std::vector<int32_t> sums;  ///< [channels, padded]
+  ExcitationVectors vectors;
+};
+
 /// One block's maps and lists. Pointers are into the Int8Memory.
 struct Int8BlockMemory : BlockState {
   using BlockState::BlockState;
@@ -49,6 +55,8 @@ struct Int8BlockMemory : BlockState {
   std::vector<int64_t> projection_taps;
   BytePatchSums* sums = nullptr;       ///< what the masker reads; null: x itself
   BytePatchSums* kept_sums = nullptr;  ///< of y, that a later masker reads; null: none
+  /// Of Squeeze-and-Excitation, for each image; empty without it.
+  std::vector<ExcitationMemory> excitation;
 };
 
 struct Int8StemMemory {
