@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy
@@ -17,9 +18,15 @@ class Picture(numpy.ndarray[Any, Any]):
         return _core.png(self) if is_image else None
 
     def save(self, path: Any) -> None:
-        """Writes a PNG file."""
+        """Writes a PNG file. Raises Error on a name that does not end in .png, and a failed write."""
+        name = os.fspath(path)
+        if not os.fsdecode(name).lower().endswith(".png"):
+            raise _core.Error(f"path: {os.fsdecode(name)}; pictures are PNG files: give a name that ends in .png")
         data = self._repr_png_()
         if data is None:
             raise _core.Error(f"picture: {self.dtype} {self.shape}; expected uint8 [height, width, 3]")
-        with open(path, "wb") as file:
-            file.write(data)
+        try:
+            with open(name, "wb") as file:
+                file.write(data)
+        except OSError as error:
+            raise _core.Error(f"path: {os.fsdecode(name)}: {error.strerror}") from error

@@ -279,7 +279,7 @@ class Session:
         x: float32 [N, 3, H, W] with H, W >= 32, as `Model.preprocess` returns it: NumPy, torch, anything with
             __dlpack__ or the buffer protocol, on the CPU. A contiguous array is read where it lies; any other
             (a transposed one, torch's channels_last) is copied. It must not change during the run.
-        dense: run the static network: no maskers, every pixel.
+        dense: run the static network: no maskers, every pixel. Excludes thresholds, macs and budget_ms.
         force_masks: replaces the decisions of blocks, by name: uint8 [N, height, width] of 0 and 1, constant over
             patches.
         thresholds: the least logit difference of an active patch: one number for all blocks, or one for each.
@@ -308,7 +308,7 @@ class Session:
         operating points do not reach.
         """
         masks = None if force_masks is None else _mask_dict(force_masks)
-        chosen = self._thresholds(x, thresholds, macs, budget_ms, hardware)
+        chosen = self._thresholds(x, dense, thresholds, macs, budget_ms, hardware)
         names = tuple(arguments.texts("features", features))
         layout = arguments.text("feature_layout", feature_layout)
         handle = self._handle.run(
@@ -316,9 +316,13 @@ class Session:
         )
         return _new_result(handle, self._model.preprocessing, self._class_names, names)
 
-    def _thresholds(self, x: Any, thresholds: Any, macs: Any, budget_ms: Any, hardware: Any) -> Sequence[float]:
+    def _thresholds(
+        self, x: Any, dense: bool, thresholds: Any, macs: Any, budget_ms: Any, hardware: Any
+    ) -> Sequence[float]:
         if sum(given is not None for given in (thresholds, macs, budget_ms)) > 1:
             raise Error("thresholds, macs, budget_ms: give one of them")
+        if dense and (thresholds is not None or macs is not None or budget_ms is not None):
+            raise Error("dense: computes everything; leave out thresholds, macs and budget_ms")
         if hardware is not None and budget_ms is None:
             raise Error("hardware: is of budget_ms, which is not given")
         if macs is None and budget_ms is None:

@@ -88,6 +88,7 @@ TEST(OperatingPoint, ThatIsOutOfReachIsRefusedWithTheLeast) {
   const Model model = tuned_model();
   EXPECT_ERROR(operating_point(model, {.macs = 0.19}), AllOf(HasSubstr("budget of 0.19"), HasSubstr("0.2")));
   EXPECT_ERROR(operating_point(model, {.macs = NAN}), HasSubstr("budget"));
+  EXPECT_ERROR(operating_point(model, {.macs = 45}), HasSubstr("expected a ratio from 0 to 1"));
   EXPECT_ERROR(operating_point(model, {.seconds = 1e-6, .hardware = load_hardware("tx2")}),
                AllOf(HasSubstr("0.001 ms"), HasSubstr("tx2")));
   EXPECT_ERROR(operating_point(model, {.seconds = NAN}), HasSubstr("budget"));

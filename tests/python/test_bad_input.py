@@ -241,6 +241,8 @@ def test_searches_without_an_answer():
         (dict(thresholds=1e300), lasnet.Error, "thresholds"),
         (dict(thresholds=0.1, macs=0.5), lasnet.Error, "give one of them"),
         (dict(macs=0.5, budget_ms=5), lasnet.Error, "give one of them"),
+        (dict(dense=True, macs=0.5), lasnet.Error, "leave out thresholds, macs and budget_ms"),
+        (dict(dense=True, thresholds=0), lasnet.Error, "leave out thresholds, macs and budget_ms"),
         (dict(hardware="tx2"), lasnet.Error, "budget_ms"),
         (dict(macs="half"), TypeError, "macs"),
         (dict(macs=0.5), lasnet.Error, "no operating points"),

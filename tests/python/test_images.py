@@ -140,6 +140,10 @@ def test_pictures(result, tmp_path):
     assert picture[..., 0]._repr_png_() is None
     picture.save(tmp_path / "heat.png")
     assert numpy.array_equal(numpy.asarray(Image.open(tmp_path / "heat.png")), picture)
+    with pytest.raises(lasnet.Error, match="ends in .png"):
+        picture.save(tmp_path / "seen.jpg")
+    with pytest.raises(lasnet.Error, match="none"):
+        picture.save(tmp_path / "none" / "seen.png")
 
 
 def test_pictures_show_what_the_network_saw(model, result):

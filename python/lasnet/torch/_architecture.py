@@ -248,11 +248,12 @@ def scaled(channels: int, width: float, multiple: int = 8) -> int:
 
 def parse_granularity(granularity: str | Iterable[int | str], blocks: int) -> tuple[int, ...]:
     """ "4-4-2-layer" or its entries -> (4, 4, 2, WHOLE_MAP). One S per stage or per block; ValueError otherwise."""
-    if isinstance(granularity, str):
-        entries: list[Any] = ["layer"] * 4 if granularity == "layer" else granularity.split("-")
-    else:
-        entries = list(granularity)
     try:
+        entries: list[Any]
+        if isinstance(granularity, str):
+            entries = ["layer"] * 4 if granularity == "layer" else granularity.split("-")
+        else:
+            entries = list(granularity)
         sizes = tuple(WHOLE_MAP if entry == "layer" else int(entry) for entry in entries)
     except (TypeError, ValueError):
         sizes = ()
