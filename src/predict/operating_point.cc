@@ -76,7 +76,9 @@ double rounded_up(double value, double steps) { return std::ceil(value * steps) 
 
 OperatingPoint within_macs(const Model& model, double macs) {
   const double least = model.operating_points.front().macs_ratio;
-  if (macs > 1) fail("budget of {:g} of the MACs: expected a ratio from 0 to 1", macs);
+  // With its maskers a network can have a little more than all MACs.
+  if (macs > std::max(1.0, model.operating_points.back().macs_ratio))
+    fail("budget of {:g} of the MACs: expected a ratio from 0 to 1", macs);
   if (!(macs >= least))
     fail("budget of {:g} of the MACs: the least that this model's operating points reach is {:.4f}", macs,
          rounded_up(least, 1e4));
