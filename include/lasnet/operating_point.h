@@ -34,8 +34,8 @@ struct OperatingBudget {
 /// For a time, its prediction is in OperatingPoint::predicted_ms.
 ///
 /// Throws Error on a model without operating points, on anything but one of `macs` and `seconds`, and on a
-/// budget below the least that the model reaches, which the message says. It also does as predict_latency
-/// does.
+/// budget below the least that the model reaches, which the message says. It also does on a ratio above 1,
+/// and as predict_latency does.
 LASNET_EXPORT OperatingPoint operating_point(const Model& model, const OperatingBudget& budget);
 
 /// Milliseconds that a point is predicted to take on `hardware`, for one image of the model's size on one
