@@ -203,17 +203,11 @@ void CpuBody::add_in_place(int64_t first_patch, int64_t last_patch) {
 
 void CpuBody::write_output(const ConvCall& call, std::span<const ListedPatch> patches) {
   PatchSums* sums = kept_sums();
-  const int64_t side = memory_.builder.grid().granularity;
-  if (sums == nullptr || side * side > kMaxTaskPixels) {
-    loops_.conv(call);
-    keep_sums(patches);
-    return;
-  }
-  const std::vector<ChannelBlock>& blocks = call.conv->blocks;
-  loops_.conv_patches(call, patches, [&](const ConvTask& task, std::span<const ListedPatch> written) {
-    const ChannelBlock& end = blocks[task.block_end - 1];
-    refresh_sums(*sums, written, blocks[task.block_begin].channel, end.channel + end.width, loops_.kernels());
-  });
+  if (sums == nullptr) return loops_.conv(call);
+  loops_.conv_patches_and_sums(call, patches, memory_.builder.grid().granularity, sums->channels,
+                               [&](std::span<const ListedPatch> written, int begin, int end) {
+                                 refresh_sums(*sums, written, begin, end, loops_.kernels());
+                               });
 }
 
 void CpuBody::keep_sums(std::span<const ListedPatch> patches) {

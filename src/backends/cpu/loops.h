@@ -90,6 +90,25 @@ class KernelLoops {
         });
   }
 
+  /// The same, where each patch that is written is then summed: refresh(patches, begin, end) of channels
+  /// [begin, end), by the task that wrote them if a patch of `side` fits a task, else in a loop over
+  /// `channels` behind.
+  template <typename Refresh>
+  void conv_patches_and_sums(const Call& call, std::span<const ListedPatch> patches, int64_t side,
+                             int channels, Refresh&& refresh) {
+    if (side * side > kMaxTaskPixels) {
+      conv(call);
+      for_each_slice(std::ssize(patches) - 1, channels,
+                     [&](int64_t p, int begin, int end) { refresh(patches.subspan(p, 1), begin, end); });
+      return;
+    }
+    const std::vector<ChannelBlock>& blocks = call.conv->blocks;
+    conv_patches(call, patches, [&](const ConvTask& task, std::span<const ListedPatch> written) {
+      const ChannelBlock& end = blocks[task.block_end - 1];
+      refresh(written, blocks[task.block_begin].channel, end.channel + end.width);
+    });
+  }
+
  private:
   ConvTiling tiling_of(const Call& call) const {
     return tile_conv({.pixels = call.pixels.count,

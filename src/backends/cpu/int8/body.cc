@@ -183,19 +183,10 @@ void Int8Body::add_in_place() {
 void Int8Body::write_output(const Int8ConvCall& call, std::span<const ListedPatch> patches) {
   BytePatchSums* sums = outcome_ == MaskOutcome::unmasked ? nullptr : memory_.kept_sums;
   if (sums == nullptr) return loops_.conv(call);
-  const int64_t side = memory_.builder.grid().granularity;
-  if (side * side > kMaxTaskPixels) {
-    loops_.conv(call);
-    loops_.for_each_slice(std::ssize(patches) - 1, sums->channels, [&](int64_t p, int begin, int end) {
-      refresh_sums(*sums, patches.subspan(p, 1), begin, end, loops_.kernels());
-    });
-    return;
-  }
-  const std::vector<ChannelBlock>& blocks = call.conv->blocks;
-  loops_.conv_patches(call, patches, [&](const ConvTask& task, std::span<const ListedPatch> written) {
-    const ChannelBlock& end = blocks[task.block_end - 1];
-    refresh_sums(*sums, written, blocks[task.block_begin].channel, end.channel + end.width, loops_.kernels());
-  });
+  loops_.conv_patches_and_sums(call, patches, memory_.builder.grid().granularity, sums->channels,
+                               [&](std::span<const ListedPatch> written, int begin, int end) {
+                                 refresh_sums(*sums, written, begin, end, loops_.kernels());
+                               });
 }
 
 void Int8Body::add_projected() {
