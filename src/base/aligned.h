@@ -15,6 +15,8 @@ class AlignedArray {
   explicit AlignedArray(int64_t size);
   /// Has the size without the memory: to learn how much a plan needs.
   static AlignedArray without_memory(int64_t size);
+  /// Bytes that an array of `size` values takes: large ones are whole huge pages.
+  static int64_t bytes_of(int64_t size);
 
   T* data() { return data_.get(); }
   const T* data() const { return data_.get(); }

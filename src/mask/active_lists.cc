@@ -47,9 +47,9 @@ void ActiveListBuilder::reserve(ActiveLists& lists) const {
 }
 
 int64_t ActiveListBuilder::list_bytes() const {
-  constexpr int64_t kPairBytes = 2 * sizeof(int32_t);
   int64_t lists_of_outputs = 1 + (options_.projected ? 1 : 0) + (options_.by_row ? 1 : 0);
-  return kPairBytes * images_ * (geometry_.middle.pixels() + lists_of_outputs * geometry_.output.pixels());
+  return PixelList::bytes_of(
+      images_ * (geometry_.middle.pixels() + lists_of_outputs * geometry_.output.pixels()));
 }
 
 void ActiveListBuilder::build(std::span<const uint8_t> patches, ActiveLists& lists) {

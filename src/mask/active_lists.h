@@ -41,6 +41,8 @@ struct PixelRun {
 /// A growing list of pairs, image by image, that keeps its memory.
 class PixelList {
  public:
+  /// Bytes of `capacity` pairs.
+  static int64_t bytes_of(int64_t capacity) { return capacity * 2 * static_cast<int64_t>(sizeof(int32_t)); }
   /// Room for `capacity` pairs of `images` images.
   void reserve(int64_t capacity, int64_t images);
   void clear() {

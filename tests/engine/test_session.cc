@@ -729,7 +729,7 @@ TEST(Session, TakesTheMemoryThatItsExecutableSays) {
   const int64_t before = resident_bytes();
   session.run(input, {.record_masks = false});
   const double taken = static_cast<double>(resident_bytes() - before);
-  EXPECT_NEAR(taken / static_cast<double>(said), 1, 0.15);
+  EXPECT_NEAR(taken / static_cast<double>(said), 1, 0.1);
 }
 
 TEST(Session, RefusesARunBeyondTheMemory) {

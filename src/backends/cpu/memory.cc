@@ -44,13 +44,13 @@ CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geo
 }
 
 AlignedBuffer CpuMemory::new_buffer(int64_t floats) {
-  bytes_ += floats * static_cast<int64_t>(sizeof(float));
+  bytes_ += AlignedBuffer::bytes_of(floats);
   return pass_ == MemoryPass::take ? AlignedBuffer(floats) : AlignedBuffer::without_memory(floats);
 }
 
 void CpuMemory::grow(AlignedBuffer& buffer, int64_t floats) {
   if (buffer.size() >= floats) return;
-  bytes_ -= buffer.size() * static_cast<int64_t>(sizeof(float));
+  bytes_ -= AlignedBuffer::bytes_of(buffer.size());
   buffer = AlignedBuffer();  // before there are two
   buffer = new_buffer(floats);
 }
@@ -91,6 +91,7 @@ void CpuMemory::plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMem
 void CpuMemory::plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry) {
   const ConvSpec& conv = executable.stem().spec;
   stem.pixels = stem_pixels(conv, geometry, images_, pass_);
+  bytes_ += stem.pixels.bytes;
   stem.image = new_buffer(images_ * stem.pixels.image_pixels * conv.in_channels);
   stem.taps =
       tap_offsets(conv.kernel, stem.pixels.row_pixels, conv.in_channels, executable.stem().merge_rows);

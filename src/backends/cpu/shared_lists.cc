@@ -43,6 +43,7 @@ StemPixels stem_pixels(const ConvSpec& stem, const NetworkGeometry& geometry, in
     fail("a batch of {} images of {} x {} exceeds 2^31 pixels; use a smaller batch", images,
          geometry.input.height, geometry.input.width);
   }
+  made.bytes = PixelList::bytes_of(images * geometry.stem.pixels());
   if (pass == MemoryPass::measure) return made;
   made.pixels.reserve(images * geometry.stem.pixels(), images);
   for (int64_t n = 0; n < images; ++n) {

@@ -45,6 +45,7 @@ ListOptions list_options(const BlockSpec& block);
 /// An image inside a border of the stem's padding, and what the stem computes of it.
 struct StemPixels {
   int64_t row_pixels = 0, image_pixels = 0;  ///< of the image, with border
+  int64_t bytes = 0;                         ///< of the list, which has every pixel
   PixelList pixels;
 };
 /// The list stays empty in MemoryPass::measure. Throws Error where the batch exceeds 2^31 pixels.

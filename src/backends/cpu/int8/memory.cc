@@ -41,7 +41,7 @@ Int8Memory::Int8Memory(const Int8Executable& executable, const NetworkGeometry& 
 
 template <typename T>
 AlignedArray<T> Int8Memory::new_array(int64_t size) {
-  bytes_ += size * static_cast<int64_t>(sizeof(T));
+  bytes_ += AlignedArray<T>::bytes_of(size);
   return pass_ == MemoryPass::take ? AlignedArray<T>(size) : AlignedArray<T>::without_memory(size);
 }
 
@@ -70,6 +70,7 @@ BytePatchSums* Int8Memory::sums_of(const ByteMap& map, int cell, int channels) {
 void Int8Memory::plan_stem(const Int8Executable& executable, const NetworkGeometry& geometry) {
   const ConvSpec& conv = executable.stem().spec;
   stem.pixels = stem_pixels(conv, geometry, images_, pass_);
+  bytes_ += stem.pixels.bytes;
   stem.image = new_array<uint32_t>(images_ * stem.pixels.image_pixels * kImageWords);
   stem.taps = tap_offsets(conv.kernel, stem.pixels.row_pixels, kImageWords, executable.stem().merge_rows);
   stem.output = new_map(geometry.stem, conv.out_channels);
