@@ -10,7 +10,6 @@
 #include "base/suggest.h"
 #include "class_list.h"
 #include "formats/metadata.h"
-#include "formats/pytorch/state_dict.h"
 #include "formats/weight_file.h"
 #include "log.h"
 
@@ -89,20 +88,6 @@ void add_model_options(CLI::App& app, ModelOptions& options) {
 
 namespace {
 
-/// The masks of a model suit the patches that it was trained with, and its weights suit the masks.
-void warn_of_other_granularity(const ModelOptions& options) {
-  if (!options.granularity) return;
-  const std::optional<Model> description = description_of(options);
-  if (!description || !description->spec.arch.is_dynamic()) return;
-  const std::vector<int>& described = description->spec.arch.granularity;
-  if (described == *options.granularity) return;
-  log_warning(
-      fmt::format("--granularity {}: {} is made for {}; {}", granularity_to_string(*options.granularity),
-                  options.path, granularity_to_string(described),
-                  options.granularity->empty() ? "without masks its weights are not what they were fitted to"
-                                               : "its maskers do not know patches of that size"));
-}
-
 /// Throws UsageError where the name of an architecture, perhaps a mistyped one, stands for a model file.
 void check_is_no_architecture(const std::string& path) {
   if (std::filesystem::path(path).has_extension() || std::filesystem::exists(path)) return;
@@ -114,38 +99,10 @@ void check_is_no_architecture(const std::string& path) {
       path, near == path ? "" : fmt::format(" (did you mean {}?)", near)));
 }
 
-/// Of files that do not say whether they are dynamic; of others warn_of_other_granularity speaks.
-void warn_of_unused_maskers(const std::string& path, const Model& model) {
-  if (model.origin.has_description || model.spec.arch.is_dynamic() || model.origin.stored_maskers == 0)
-    return;
-  log_warning(
-      fmt::format("{}: the file has maskers, which a static network leaves out; --granularity keeps them "
-                  "(the S that they were trained for, e.g. 4-4-2-1)",
-                  path));
-}
-
-/// Thresholds are chosen for one network, and load_model keeps them for no other.
-void warn_of_dropped_points(const ModelOptions& options, const Model& model) {
-  if (options.describe_nothing() || !model.operating_points.empty()) return;
-  const std::optional<Model> described = description_of(options);
-  const size_t dropped = described ? described->operating_points.size() : 0;
-  if (dropped == 0) return;
-  log_warning(fmt::format(
-      "{}: its {} operating points are left out, since they are of the network as the file describes it; "
-      "lasnet tune finds new ones",
-      options.path, dropped));
-}
-
-void warn_of_other_weights(const std::string& path, const WeightsOrigin& origin) {
-  const std::string which = describe_choice(path, origin.state_dict, origin.other_state_dicts);
-  if (!which.empty()) log_warning(which + " (--state-dict chooses)");
-}
-
 }  // namespace
 
 Model load_model(const ModelOptions& options) {
   check_is_no_architecture(options.path);
-  warn_of_other_granularity(options);
   const ArchConfig found = described_or_plain(options);
   std::optional<ArchConfig> arch;
   if (!options.describe_nothing()) arch = apply(options, found);
@@ -155,9 +112,7 @@ Model load_model(const ModelOptions& options) {
     model.class_folders = options.class_folders;
   }
   model.preprocessing = apply(options.preprocessing, model.preprocessing);
-  warn_of_other_weights(options.path, model.origin);
-  warn_of_unused_maskers(options.path, model);
-  warn_of_dropped_points(options, model);
+  for (const std::string& warning : model.origin.warnings) log_warning(warning);
   return model;
 }
 

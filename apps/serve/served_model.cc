@@ -8,6 +8,7 @@
 #include "base/numbers.h"
 #include "classes.h"
 #include "latency_options.h"
+#include "log.h"
 #include "session_options.h"
 
 namespace lasnet::serve {
@@ -121,6 +122,7 @@ std::shared_ptr<const ServedModel> make_served_model(const std::string& name, Mo
 std::shared_ptr<const ServedModel> load_served_model(const ModelSource& source,
                                                      const SessionOptions& session) {
   Model model = load_model(source.path);
+  for (const std::string& warning : model.origin.warnings) cli::log_warning(warning);
   if (!model.spec.has_head()) cli::require_classifier(source.path, model.spec);
   return make_served_model(source.name, std::move(model), session);
 }

@@ -233,6 +233,9 @@ struct WeightsOrigin {
   std::string prefix;      ///< what all names began with, e.g. "backbone."; not in Weights
   int stored_maskers = 0,  ///< blocks with a masker in the file
       fresh_maskers = 0;   ///< dynamic blocks without one there
+  /// Sentences for whoever chose the file and what to make of it: another granularity than it is made for,
+  /// maskers or operating points that are left out, which of several state dicts was read.
+  std::vector<std::string> warnings = {};
 
   bool operator==(const WeightsOrigin&) const = default;
 };

@@ -58,6 +58,14 @@ LASNET_EXPORT std::map<std::string, double> clipped_shares(const Model& model,
                                                            const CalibrationImages& images,
                                                            const QuantizationOptions& options = {});
 
+/// Sentences for whoever chose these images: a map of whose values more than a hundredth is clipped.
+/// `shares`: as of clipped_shares. `images` names them in the message.
+LASNET_EXPORT std::vector<std::string> clipping_warnings(const std::map<std::string, double>& shares,
+                                                         const std::string& images);
+/// The same of the images that chose a quantization's scales: fewer than 16 of them, and what is clipped.
+LASNET_EXPORT std::vector<std::string> calibration_warnings(const Quantization& quantization,
+                                                            const std::string& images);
+
 /// The names that Quantization::maps has for a network.
 struct QuantizedMaps {
   std::vector<std::string> residual;            ///< of the map before each block, and of the last one

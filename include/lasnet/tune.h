@@ -65,4 +65,7 @@ struct TuneOptions {
 LASNET_EXPORT std::vector<OperatingPoint> tune(const Model& model, const LabelledImages& data,
                                                const TuneOptions& options = {});
 
+/// What to tell whoever tunes on so few images that their top-1 says little: "" of 100 or more.
+LASNET_EXPORT std::string few_images_warning(int64_t images);
+
 }  // namespace lasnet

@@ -27,6 +27,7 @@ from ._latency import (
 from ._model import Feature, Model, Preprocessing, architectures, convert, create, load
 from ._operating import OperatingPoint
 from ._pictures import heat_map, mask_sheet
+from ._quantize import clipped_shares, quantize
 from ._session import BlockTrace, Result, Session, Trace, available_isas, cuda_devices, default_threads
 from ._tune import tune
 
@@ -50,6 +51,7 @@ __all__ = [
     "Trace",
     "architectures",
     "available_isas",
+    "clipped_shares",
     "convert",
     "create",
     "cuda_devices",
@@ -59,6 +61,7 @@ __all__ = [
     "load",
     "mask_sheet",
     "predict_latency",
+    "quantize",
     "search",
     "tune",
 ]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image as PilImage
 
+    from ._model import Model
+
     #: What an image may be.
     ImageLike = Union[str, os.PathLike[str], bytes, bytearray, memoryview, PilImage, np.ndarray[Any, Any]]
     #: S per stage or per block: "4-4-2-1", (4, 4, 2, 1), (4, 4, "layer", "layer"), "layer" or "static".
@@ -145,6 +147,21 @@ def patch_sides(name: str, values: Any) -> list[str]:
 def patch_side(name: str, value: Any) -> str:
     """An integer >= 1 or "layer", as a text. Raises TypeError or Error."""
     return value if isinstance(value, str) and value == "layer" else str(integer(name, value, 1))
+
+
+def model(name: str, value: Any) -> Model:
+    """A lasnet.Model. Raises TypeError."""
+    from ._model import Model
+
+    if not isinstance(value, Model):
+        raise TypeError(f"{name}: expected a lasnet.Model, got {type(value).__name__}; lasnet.load(path) makes one")
+    return value
+
+
+def image_sequence(name: str, value: Any) -> None:
+    """A sequence of images. Raises TypeError."""
+    if isinstance(value, (str, bytes)) or not hasattr(value, "__getitem__"):
+        raise TypeError(f"{name}: expected a sequence of images, got {type(value).__name__}")
 
 
 def _iterate(name: str, values: Any, of_what: str) -> Iterable[Any]:

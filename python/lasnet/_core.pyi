@@ -81,6 +81,24 @@ def tune(
     progress: Callable[[float], object],
     /,
 ) -> Model: ...
+def few_images_warning(images: int, /) -> str: ...
+def quantize(
+    model: Model,
+    read: Callable[[list[int]], object],
+    count: int,
+    method: str,
+    threads: int,
+    progress: Callable[[float], object],
+    /,
+) -> tuple[Model, list[str]]: ...
+def clipped_shares(
+    model: Model,
+    read: Callable[[list[int]], object],
+    count: int,
+    threads: int,
+    progress: Callable[[float], object],
+    /,
+) -> tuple[dict[str, float], list[str]]: ...
 def predict(network: Model | str, question: dict[str, Any], /) -> dict[str, Any]: ...
 def search(network: Model | str, question: dict[str, Any], /) -> dict[str, Any]: ...
 def hardware_profiles() -> list[dict[str, Any]]: ...

@@ -41,6 +41,12 @@ class BlockLatency:
     schedule: str  #: of the dynamic block
     operators: tuple[OperatorLatency, ...]  #: of the dynamic block
 
+    def __repr__(self) -> str:
+        return (
+            f"<lasnet.BlockLatency {self.name}, {1e3 * self.dynamic_seconds:.3g} ms, "
+            f"static {1e3 * self.static_seconds:.3g} ms>"
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkLatency:
@@ -59,6 +65,13 @@ class NetworkLatency:
     def speedup(self) -> float:
         """Static time over dynamic time."""
         return self.static_seconds / self.dynamic_seconds
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        return (
+            f"<lasnet.NetworkLatency on {self.hardware}, batch {self.batch} of {height} x {width} px, "
+            f"{1e3 * self.dynamic_seconds:.3g} ms, static {1e3 * self.static_seconds:.3g} ms>"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +102,9 @@ class GranularitySearch:
     rates: tuple[float, ...]  #: of the curves
     curves: tuple[SearchCurve, ...]
 
+    def __repr__(self) -> str:
+        return f"<lasnet.GranularitySearch: S {self.granularity} at r {self.rate:.3g}, {self.latency!r}>"
+
 
 @dataclasses.dataclass(frozen=True)
 class HardwareProfile:
@@ -99,6 +115,9 @@ class HardwareProfile:
     description: str
     source: str  #: where the numbers come from
     toml: str  #: the profile as a file, which `hardware=` reads back from a path
+
+    def __repr__(self) -> str:
+        return f"<lasnet.HardwareProfile {self.name}, {self.kind}: {self.description}>"
 
 
 def predict_latency(
@@ -140,7 +159,7 @@ def search(
     network: Model | str | os.PathLike[str],
     *,
     hardware: str | os.PathLike[str] | None = None,
-    rate: float = 0.5,
+    rate: float | None = None,
     macs: float | None = None,
     budget_ms: float | None = None,
     batch: int | None = None,
@@ -156,7 +175,7 @@ def search(
 ) -> GranularitySearch:
     """Chooses S per stage from predicted latency (paper, section 3.3).
 
-    rate: that the choice is made for. Or macs: the ratio of multiply-accumulates, from which the rate follows.
+    rate: that the choice is made for, 0 to 1; 0.5 where none is given. Or macs: the ratio of multiply-accumulates, from which the rate follows.
         Or budget_ms: the largest rate at which a batch takes no longer than this.
     candidates: granularities to choose from, "layer" among them.
     tolerance: the smallest S within this share of the least latency is chosen.
@@ -168,9 +187,9 @@ def search(
 
     Raises Error as `predict_latency` does, and on a ratio or budget that no rate meets.
     """
-    if macs is not None and budget_ms is not None:
-        raise Error("macs, budget_ms: give one of them; each decides the rate")
-    question = _question(hardware, None, rate, batch, size, threads, precision, schedule, equations)
+    if sum(given is not None for given in (rate, macs, budget_ms)) > 1:
+        raise Error("rate, macs, budget_ms: give one of them; each decides the rate")
+    question = _question(hardware, None, 0.5 if rate is None else rate, batch, size, threads, precision, schedule, equations)
     question["macs"] = None if macs is None else arguments.number("macs", macs, 0, 1)
     question["budget_seconds"] = None if budget_ms is None else arguments.number("budget_ms", budget_ms) / 1e3
     question["candidates"] = arguments.patch_sides("candidates", candidates)

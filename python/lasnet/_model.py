@@ -160,7 +160,7 @@ class Model:
 
     @property
     def quantized(self) -> bool:
-        """Whether it has int8 weights, for `Session(model, precision="int8")`. `lasnet quantize` makes them."""
+        """Whether it has int8 weights, for `Session(model, precision="int8")`. `quantize` makes them."""
         return bool(self._facts["quantized"])
 
     @property
@@ -306,6 +306,9 @@ def load(
     >>> lasnet.load("models/demo.safetensors").arch
     'resnet50'
 
+    Warns (UserWarning) of a granularity that the file's maskers were not trained for, of operating points or maskers
+    that are left out, and of other weights in the file.
+
     Raises Error on a file that cannot be read, weights that do not fit, or an unknown name; TypeError on arguments
     of a wrong type.
     """
@@ -331,6 +334,7 @@ def load(
             **overrides,
         },
     )
+    _images.warn(model._facts["warnings"])
     if names and len(names) != model.classes:
         raise Error(f"class_names: {len(names)} names; {os.fsdecode(encoded)} has {model.classes} classes")
     return model
@@ -356,6 +360,8 @@ def create(
 
     Raises Error on an unknown name, or a width, number or granularity that no network has.
     """
+    if isinstance(classes, (list, tuple)):
+        raise TypeError("classes: expected how many, as an integer; save the model, and load it with class_names=")
     overrides = _overrides(arguments.text("arch", arch), granularity, classes, width, stem, se_pool, dilated_stages)
     return Model._wrap(_core.create(overrides, arguments.integer("seed", seed, 0, 2**64 - 1)), None)
 

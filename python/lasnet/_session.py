@@ -192,7 +192,7 @@ class Session:
     threads: 1 to 1024; None for one per core that this process may use. Results do not depend on it.
     backend: "cpu", "cuda" (in builds with CUDA), or "reference" (plain loops, slow).
     isa: instruction set of the cpu backend, one of `available_isas()`; None for the fastest.
-    precision: "fp32"; "int8" of a model that `lasnet quantize` made, on the cpu and reference backends; on the cuda
+    precision: "fp32"; "int8" of a model that `quantize` made, on the cpu and reference backends; on the cuda
         backend also "tf32", "fp16", "bf16".
     schedule: how blocks are executed, e.g. "masker=incremental,traversal=row_bands"; None for what is predicted to be
         fastest here.
@@ -218,9 +218,7 @@ class Session:
         precision: str = "fp32",
         schedule: str | None = None,
     ) -> None:
-        if not isinstance(model, Model):
-            raise TypeError(f"model: expected a lasnet.Model, got {type(model).__name__}; lasnet.load(path) makes one")
-        self._model = model
+        self._model = arguments.model("model", model)
         self._class_names = model.class_names
         self._options = {
             "threads": None if threads is None else arguments.integer("threads", threads, 1, _MAX_THREADS),
@@ -280,8 +278,8 @@ class Session:
             __dlpack__ or the buffer protocol, on the CPU. A contiguous array is read where it lies; any other
             (a transposed one, torch's channels_last) is copied. It must not change during the run.
         dense: run the static network: no maskers, every pixel. Excludes thresholds, macs and budget_ms.
-        force_masks: replaces the decisions of blocks, by name: uint8 [N, height, width] of 0 and 1, constant over
-            patches.
+        force_masks: replaces the decisions of blocks, by name: uint8 or bool [N, height, width] of 0 and 1, constant
+            over patches.
         thresholds: the least logit difference of an active patch: one number for all blocks, or one for each.
             None for 0, with which the network was trained; more computes less.
         macs: choose the operating point of this ratio of multiply-accumulates (`Model.operating_point`, `tune`).
@@ -378,7 +376,16 @@ def _mask_dict(masks: Any) -> dict[str, Any]:
         named = dict(masks)
     except (TypeError, ValueError):
         raise TypeError(f"force_masks: expected a dict of arrays by block name, got {type(masks).__name__}") from None
-    return {arguments.text("force_masks: name of a block", name): mask for name, mask in named.items()}
+    return {arguments.text("force_masks: name of a block", name): _bytes(mask) for name, mask in named.items()}
+
+
+def _bytes(mask: Any) -> Any:
+    """A mask of truth values as one of 0 and 1; any other stays."""
+    if str(getattr(mask, "dtype", "")) not in ("bool", "torch.bool"):
+        return mask
+    import numpy
+
+    return numpy.asarray(mask).view(numpy.uint8)
 
 
 def default_threads() -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Callable, Sequence
+from typing import TYPE_CHECKING, Callable, Sequence
 
 from . import _arguments as arguments
-from . import _core
+from . import _core, _images
 from ._core import Error
 from ._model import Model
+from ._quantize import reader
 from ._session import default_threads
 
 if TYPE_CHECKING:
@@ -40,29 +41,28 @@ def tune(
     threads, backend: as of `Session`.
     progress: called after every batch with the share of the work that is done, 0 to 1.
 
-    Report accuracy on other images: thresholds were chosen on these. `Model.save` keeps the points.
+    Report accuracy on other images: thresholds were chosen on these. `Model.save` keeps the points. Warns
+    (UserWarning) of fewer than 100 images, whose top-1 says little.
 
     >>> photos = ["samples/bird_nuthatch.jpg", "samples/fruit_fig.jpg"]
     >>> labels = [model.class_names.index(name) for name in ("bird", "fruit_vegetable")]
-    >>> tuned = lasnet.tune(model, photos, labels, points=2, deciding_images=1)
+    >>> import warnings
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")  # two photographs are few
+    ...     tuned = lasnet.tune(model, photos, labels, points=2, deciding_images=1)
     >>> tuned.operating_points[0].macs_ratio < 1
     True
 
     Raises Error on a backbone, on a static network, on labels that are no class, and on images that cannot be read;
     TypeError on arguments of a wrong type.
     """
-    if not isinstance(model, Model):
-        raise TypeError(f"model: expected a lasnet.Model, got {type(model).__name__}; lasnet.load(path) makes one")
-    if isinstance(images, (str, bytes)) or not hasattr(images, "__getitem__"):
-        raise TypeError(f"images: expected a sequence of images, got {type(images).__name__}")
+    arguments.model("model", model)
+    read = reader(model, images)
     if model.classes == 0:
         raise Error("tune: a backbone without a classifier (0 classes) has no accuracy; expected a network with one")
     classes = [arguments.integer(f"labels[{i}]", label, 0, model.classes - 1) for i, label in enumerate(labels)]
     if len(classes) != len(images):
         raise Error(f"labels: {len(classes)} for {len(images)} images; expected one for each")
-
-    def read(indices: list[int]) -> Any:
-        return model.preprocess([images[index] for index in indices])
 
     profiles = [arguments.text_path(f"hardware[{i}]", name) for i, name in enumerate(hardware)]
     handle = _core.tune(
@@ -78,4 +78,6 @@ def tune(
         profiles,
         (lambda share: None) if progress is None else progress,
     )
+    few = _core.few_images_warning(len(images))
+    _images.warn([f"images: {few}"] if few else [])
     return Model._wrap(handle, None)

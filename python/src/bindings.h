@@ -11,5 +11,6 @@ void bind_images(nanobind::module_& module);
 void bind_pictures(nanobind::module_& module);
 void bind_latency(nanobind::module_& module);
 void bind_operating(nanobind::module_& module);
+void bind_quantize(nanobind::module_& module);
 
 }  // namespace lasnet::python

@@ -69,6 +69,7 @@ nb::dict describe(const ModelHandle& handle) {
   facts["features"] = features;
   facts["quantized"] = model.quantization.has_value();
   facts["fresh_maskers"] = model.origin.fresh_maskers;
+  facts["warnings"] = model.origin.warnings;
   return facts;
 }
 

@@ -62,6 +62,7 @@ NB_MODULE(_core, module) {
   bind_pictures(module);
   bind_latency(module);
   bind_operating(module);
+  bind_quantize(module);
   module.def("version", &lasnet::version);
   module.def("isas", &isa_names);
   module.def("cuda_devices", &cuda_device_names);

@@ -7,11 +7,11 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
+#include <utility>
 
 #include "arguments.h"
-#include "arrays.h"
 #include "bindings.h"
+#include "callbacks.h"
 #include "lasnet/operating_point.h"
 #include "lasnet/tune.h"
 
@@ -56,23 +56,12 @@ nb::dict point_within(const ModelHandle& handle, std::optional<double> macs, std
   return describe(point);
 }
 
-/// One image of a batch [N, 3, H, W].
-Tensor image_of(const TensorView& batch, size_t index) {
-  Tensor image({1, batch.shape[1], batch.shape[2], batch.shape[3]});
-  const auto values = static_cast<size_t>(image.size());
-  std::copy_n(batch.data.begin() + static_cast<std::ptrdiff_t>(index * values), values, image.data.begin());
-  return image;
-}
-
-/// What Python's `read`, a function of a list of indices that returns float32 [N, 3, H, W], gives.
 std::vector<LabelledImage> read_images(const nb::callable& read, const std::vector<int>& labels,
                                        const std::vector<int64_t>& indices) {
-  const nb::gil_scoped_acquire gil;
-  const ContiguousArray<float> batch(
-      to_array(read(indices), nb::dtype<float>(), "images", "float32 [N, 3, H, W]"));
+  std::vector<Tensor> inputs = call_read(read, indices);
   std::vector<LabelledImage> images;
   for (size_t i = 0; i < indices.size(); ++i)
-    images.push_back({image_of(batch.view(), i), labels[static_cast<size_t>(indices[i])]});
+    images.push_back({std::move(inputs[i]), labels[static_cast<size_t>(indices[i])]});
   return images;
 }
 
@@ -88,11 +77,7 @@ std::shared_ptr<ModelHandle> tuned(const ModelHandle& handle, const nb::callable
                       .seed = seed,
                       .session = {.backend = parse_backend(backend), .threads = threads},
                       .hardware = {},
-                      .progress = [&](const TuneProgress& now) {
-                        const nb::gil_scoped_acquire gil;
-                        if (PyErr_CheckSignals() != 0) throw nb::python_error();
-                        progress(now.share);
-                      }};
+                      .progress = [&](const TuneProgress& now) { report_progress(progress, now.share); }};
   for (const std::string& name : hardware) options.hardware.push_back(load_hardware(name));
   Model model = handle.model();
   const LabelledImages data{
@@ -110,6 +95,7 @@ void bind_operating(nb::module_& module) {
              nb::arg("seconds").none(), nb::arg("hardware").none(), nb::arg("size").none(), nb::arg("batch"),
              nb::arg("threads"), nb::arg("precision"));
   module.def("tune", &tuned);
+  module.def("few_images_warning", &few_images_warning);
 }
 
 }  // namespace lasnet::python

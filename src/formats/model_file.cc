@@ -4,6 +4,7 @@
 
 #include "base/enum_names.h"
 #include "base/fail.h"
+#include "formats/load_warnings.h"
 #include "formats/metadata.h"
 #include "formats/quantization.h"
 #include "formats/safetensors.h"
@@ -107,14 +108,16 @@ Model load_model(const std::string& path, const std::optional<ArchConfig>& arch,
   if (!metadata && !arch) {
     fail("{}: no lasnet metadata, so the network is unknown; give its architecture", path);
   }
-  Model model;
-  if (metadata) model = parse_metadata(*metadata, path);
-  if (metadata && arch) check_same_network(model.spec.arch, *arch, path);
+  std::optional<Model> described;
+  if (metadata) described = parse_metadata(*metadata, path);
+  if (described && arch) check_same_network(described->spec.arch, *arch, path);
+  Model model = described.value_or(Model{});
   if (arch) {
     if (model.spec.arch != *arch) model.operating_points.clear();
     model.spec = make_spec(*arch);
   }
   model.origin = origin_of(*file, model.spec);
+  model.origin.warnings = load_warnings(path, described, model);
   Weights fresh = arch ? fresh_maskers(model.spec, *file) : Weights();
   check_weight_memory(model.spec, path);
   model.weights = model.quantization

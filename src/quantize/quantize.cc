@@ -1,5 +1,7 @@
 #include "lasnet/quantize.h"
 
+#include <fmt/format.h>
+
 #include <functional>
 #include <map>
 #include <memory>
@@ -23,6 +25,11 @@ constexpr auto kMethods =
     enum_names<QuantizationMethod>("method of quantization", {{QuantizationMethod::minmax, "minmax"},
                                                               {QuantizationMethod::percentile, "percentile"},
                                                               {QuantizationMethod::mse, "mse"}});
+
+/// Fewer images than this say little about a network's maps.
+constexpr int64_t kFewImages = 16;
+/// A map that clips more than this share of the values has the wrong scale.
+constexpr double kMuchClipped = 0.01;
 
 int checked(int threads) {
   constexpr int kMaxThreads = 1024;
@@ -128,6 +135,31 @@ std::map<std::string, double> clipped_shares(const Model& model, const Calibrati
   Calibration calibration(model, options);
   calibration.run_all(images, options.progress);
   return calibration.statistics().clipped(model.quantization->maps);
+}
+
+std::vector<std::string> clipping_warnings(const std::map<std::string, double>& shares,
+                                           const std::string& images) {
+  std::vector<std::string> warnings;
+  for (const auto& [map, share] : shares) {
+    if (share <= kMuchClipped) continue;
+    warnings.push_back(
+        fmt::format("{}: the scale of the map {} clips {:.1f} % of its values; choose scales on images like "
+                    "those that the network will see, or by another method",
+                    images, map, 100 * share));
+  }
+  return warnings;
+}
+
+std::vector<std::string> calibration_warnings(const Quantization& quantization, const std::string& images) {
+  std::map<std::string, double> shares;
+  for (const auto& [name, map] : quantization.maps) shares[name] = map.clipped;
+  std::vector<std::string> warnings = clipping_warnings(shares, images);
+  if (quantization.images < kFewImages) {
+    warnings.insert(warnings.begin(),
+                    fmt::format("{}: scales were chosen on {} image{}; expected {} or more", images,
+                                quantization.images, quantization.images == 1 ? "" : "s", kFewImages));
+  }
+  return warnings;
 }
 
 }  // namespace lasnet

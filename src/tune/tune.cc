@@ -1,5 +1,7 @@
 #include "lasnet/tune.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <limits>
@@ -390,6 +392,15 @@ std::vector<OperatingPoint> tune(const Model& model, const LabelledImages& data,
   check_range("images per run", options.batch, 1, 4096);
   if (data.count < 1 || !data.read) fail("tune: a set without images; expected labelled ones");
   return Tuner(model, data, options).run();
+}
+
+std::string few_images_warning(int64_t images) {
+  constexpr int64_t kFewImages = 100;
+  if (images >= kFewImages) return "";
+  const double error = 0.5 / std::sqrt(static_cast<double>(std::max<int64_t>(images, 1)));
+  return fmt::format(
+      "top-1 of {} image{} has a standard error of up to {:.0f} %; thresholds want hundreds of images",
+      images, images == 1 ? "" : "s", 100 * error);
 }
 
 }  // namespace lasnet

@@ -130,7 +130,7 @@ TEST_F(ConvertTest, RawAndAveragedWeightsAreToldApartAndChosen) {
   const auto usual = convert(folder_.path("m.pth"), {"--granularity", "4-4-2-1", "--json"});
   ASSERT_EQ(usual.exit_code, 0) << usual.err;
   EXPECT_THAT(usual.err, AllOf(HasSubstr("the weights are those of 'state_dict'"),
-                               HasSubstr("there are others: state_dict_ema (--state-dict chooses)")));
+                               HasSubstr("there are others: state_dict_ema (state_dict chooses)")));
   EXPECT_EQ(usual.json().at("state_dict"), "state_dict");
   EXPECT_EQ(usual.json().at("other_state_dicts"), std::vector<std::string>{"state_dict_ema"});
   EXPECT_EQ(load_model(out_).weights, raw);
@@ -195,7 +195,7 @@ TEST_F(ConvertTest, LaudnetsMaskersAreFoundUnderTheirNames) {
 TEST_F(ConvertTest, MaskersThatAStaticNetworkLeavesOutAreSaid) {
   const auto dropped = convert(save_checkpoint("m.pth", tiny_model().weights));
   ASSERT_EQ(dropped.exit_code, 0) << dropped.err;
-  EXPECT_THAT(dropped.err, AllOf(HasSubstr("the file has maskers"), HasSubstr("--granularity keeps them")));
+  EXPECT_THAT(dropped.err, AllOf(HasSubstr("the file has maskers"), HasSubstr("a granularity keeps them")));
   EXPECT_EQ(convert(save_checkpoint("s.pth", tiny_model({}).weights)).err, "");
 }
 

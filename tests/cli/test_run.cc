@@ -192,7 +192,7 @@ TEST_F(RunTest, AGranularityThatTheModelIsNotMadeForIsPointedOut) {
   for (const std::string granularity : {"2-2-2-2", "static"}) {
     const auto result = run_program({"run", model, photo, "--granularity", granularity});
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_THAT(result.err, HasSubstr("--granularity " + granularity + ": " + model + " is made for"));
+    EXPECT_THAT(result.err, HasSubstr("granularity " + granularity + ": " + model + " is made for"));
   }
   EXPECT_EQ(run_program({"run", model, photo}).err, "");
 }

@@ -1,6 +1,7 @@
 """Bad input is a lasnet.Error or a TypeError that names the argument, and never ends the process."""
 
 import os
+import warnings
 
 import numpy
 import pytest
@@ -213,8 +214,9 @@ def test_questions_without_an_answer(arguments, name):
 def test_searches_without_an_answer():
     with pytest.raises(lasnet.Error, match="network: .* UTF-8"):
         lasnet.search(os.fsdecode(b"\xff.safetensors"))
-    with pytest.raises(lasnet.Error, match="macs, budget_ms"):
-        lasnet.search("resnet18", macs=0.5, budget_ms=3)
+    for given in (dict(macs=0.5, budget_ms=3), dict(rate=0.5, budget_ms=3), dict(rate=0.5, macs=0.5)):
+        with pytest.raises(lasnet.Error, match="rate, macs, budget_ms: give one of them"):
+            lasnet.search("resnet18", **given)
     with pytest.raises(lasnet.Error):
         lasnet.search("resnet18", hardware="tx2", budget_ms=1e-9)
     with pytest.raises(lasnet.Error):
@@ -253,6 +255,60 @@ def test_searches_without_an_answer():
 def test_budgets_that_cannot_be_met(tiny_session, arguments, error, message):
     with pytest.raises(error, match=message):
         tiny_session.run(GOOD, **arguments)
+
+
+def test_quantizing_without_sense(tiny, tmp_path):
+    images = [numpy.zeros((64, 64, 3), numpy.uint8)] * 16
+    with pytest.raises(TypeError, match="model"):
+        lasnet.quantize("resnet18", images)
+    with pytest.raises(TypeError, match="images"):
+        lasnet.quantize(tiny, "photo.jpg")
+    with pytest.raises(lasnet.Error, match="method"):
+        lasnet.quantize(tiny, images, method="best")
+    with pytest.raises(lasnet.Error, match="images"):
+        lasnet.quantize(tiny, [])
+    with pytest.raises(lasnet.Error, match="absent.png"):
+        lasnet.quantize(tiny, ["absent.png"])
+    with pytest.raises(lasnet.Error, match="not quantized"):
+        lasnet.clipped_shares(tiny, images)
+
+    def stop(share):
+        raise KeyError(share)
+
+    with pytest.raises(KeyError):
+        lasnet.quantize(tiny, images, progress=stop)
+    grey = lasnet.quantize(tiny, [numpy.full((64, 64, 3), 128, numpy.uint8)] * 16)
+    with pytest.raises(lasnet.Error, match="quantized already"):
+        lasnet.quantize(grey, images)
+    with pytest.raises(lasnet.Error, match="stays fp32"):
+        grey.save(tmp_path / "grey.safetensors", dtype="fp16")
+    noise = numpy.random.default_rng(0).integers(0, 256, (64, 64, 3), numpy.uint8)
+    with pytest.warns(UserWarning, match="images: the scale of the map .* clips"):
+        assert max(lasnet.clipped_shares(grey, [noise]).values()) > 0.01
+
+
+def test_what_a_file_is_not_made_for_is_warned_of(tmp_path):
+    path = tmp_path / "m.safetensors"
+    lasnet.create("resnet18", granularity="4-4-2-1", width=0.125, classes=10).save(path)
+    with pytest.warns(UserWarning, match="granularity 2-2-2-2: .* is made for 4-4-2-1; its maskers do not know") as seen:
+        lasnet.load(path, granularity="2-2-2-2")
+    assert seen[0].filename == __file__
+    with pytest.warns(UserWarning, match="without masks its weights are not what they were fitted to"):
+        lasnet.load(path, granularity="static")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lasnet.load(path, granularity="4-4-2-1")
+        lasnet.load(path)
+
+
+def test_tuning_on_few_images_is_warned_of(tiny):
+    images = [numpy.zeros((64, 64, 3), numpy.uint8)] * 100
+    labels = [0] * 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lasnet.tune(tiny, images, labels, points=2, deciding_images=1)
+    with pytest.warns(UserWarning, match="images: top-1 of 25 images has a standard error of up to 10 %"):
+        lasnet.tune(tiny, images[:25], labels[:25], points=2, deciding_images=1)
 
 
 def test_tuning_without_sense(tiny):

@@ -167,6 +167,8 @@ def test_pictures_of_a_batch(model, session):
     assert numpy.array_equal(lasnet.heat_map(PHOTO, trace, index=1)[50:], lasnet.heat_map(PHOTO, single)[50:])
     with pytest.raises(lasnet.Error, match="2"):
         lasnet.heat_map(PHOTO, trace, index=2)
+    with pytest.raises(lasnet.Error, match="index: the trace is of 2 images; say which of them"):
+        lasnet.heat_map(PHOTO, trace)
 
 
 def test_pictures_refuse_what_has_no_masks(model, session, x, result):

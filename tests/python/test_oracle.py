@@ -50,6 +50,24 @@ def test_int8(program, x, tmp_path):
         lasnet.Session(lasnet.load(DEMO), precision="int8")
 
 
+@pytest.mark.parametrize("method", ["minmax", "mse"])
+def test_quantize(program, model, x, method, tmp_path):
+    samples = ROOT / "samples"
+    written = tmp_path / "int8.safetensors"
+    program("quantize", DEMO, "--images", samples, "--check", samples, "--method", method, "-o", written)
+    photos = sorted(path for path in samples.iterdir() if path.suffix in (".jpg", ".png", ".webp"))
+    shares = []
+    with pytest.warns(UserWarning, match=f"images: scales were chosen on {len(photos)} images; expected 16 or more"):
+        quantized = lasnet.quantize(model, photos, method=method, threads=1, progress=shares.append)
+    assert len(shares) == len(photos) and shares[-1] == 1
+    expected = lasnet.Session(lasnet.load(written), precision="int8").run(x)
+    assert numpy.array_equal(lasnet.Session(quantized, precision="int8").run(x).logits, expected.logits)
+    quantized.save(tmp_path / "again.safetensors")
+    assert (tmp_path / "again.safetensors").read_bytes() == written.read_bytes()
+    clipped = lasnet.clipped_shares(quantized, photos)
+    assert clipped.keys() >= {"conv1", "layer1.0"} and max(clipped.values()) < 0.01
+
+
 def test_pictures(program, result, tmp_path):
     program("run", DEMO, PHOTO, "--overlay", tmp_path, "--json", "--repeat", 1)
     name, probability = result.top(1)[0][0]
@@ -155,6 +173,14 @@ def test_search(program):
     assert 1e3 * found.latency.dynamic_seconds == pytest.approx(printed["dynamic_ms"], rel=1e-9)
     assert len(found.curves) == len(printed["curves"])
     assert [curve.chosen for curve in found.curves] == [curve["chosen"] for curve in printed["curves"]]
+
+
+def test_predictions_print_in_a_line():
+    found = lasnet.search("resnet50", hardware="tx2")
+    for value in (found, found.latency, found.latency.blocks[0], *lasnet.hardware_profiles()):
+        assert len(repr(value)) < 250 and "\n" not in repr(value)
+    assert "S 4-4-2-1 at r 0.5" in repr(found) and "on tx2" in repr(found)
+    assert "batch 1 of 224 x 224 px" in repr(found)
 
 
 def test_search_among_layers(program):

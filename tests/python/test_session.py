@@ -138,6 +138,9 @@ def test_dense_is_the_full_mask(batch, tiny_session):
 
 def test_forced_masks(batch, tiny_session):
     empty = {"layer1.0": numpy.zeros((2, 24, 20), dtype=numpy.uint8)}
+    half = {"layer1.0": numpy.zeros((2, 24, 20), dtype=bool)}
+    half["layer1.0"][:, :12] = True
+    assert tiny_session.run(batch, force_masks=half).trace.blocks[0].rate == 0.5
     assert tiny_session.run(batch, force_masks=empty).trace.blocks[0].rate == 0
     with pytest.raises(lasnet.Error, match="layer9"):
         tiny_session.run(batch, force_masks={"layer9.0": empty["layer1.0"]})

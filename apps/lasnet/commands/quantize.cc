@@ -23,12 +23,8 @@ namespace lasnet::cli {
 namespace {
 
 constexpr const char* kExtension = ".safetensors";
-/// Fewer images than this say little about a network's maps.
-constexpr int64_t kFewImages = 16;
 /// Of every so many images one is not used for the scales, but to check them.
 constexpr size_t kHeldOut = 5;
-/// A map that clips more than this share of the values has the wrong scale.
-constexpr double kMuchClipped = 0.01;
 
 constexpr const char* kFooter =
     R"(What is made
@@ -93,14 +89,8 @@ Split split_images(const QuantizeCommand& command) {
   return split;
 }
 
-void warn_of_clipping(const std::map<std::string, double>& shares, const std::string& images) {
-  for (const auto& [map, share] : shares) {
-    if (share <= kMuchClipped) continue;
-    log_warning(
-        fmt::format("{}: the scale of the map {} clips {} of its values; choose scales on images like "
-                    "those that the network will see (--images), or by another --method",
-                    images, map, format_percent(share)));
-  }
+void log_warnings(const std::vector<std::string>& warnings) {
+  for (const std::string& warning : warnings) log_warning(warning);
 }
 
 std::map<std::string, double> chosen_clipping(const Quantization& quantization) {
@@ -137,12 +127,8 @@ int quantize(const QuantizeCommand& command) {
     checked = clipped_shares(quantized, calibration_images(split.checking, model, command), options);
   save_model(quantized, command.output);
   const int64_t images = quantized.quantization->images;
-  if (images < kFewImages) {
-    log_warning(fmt::format("{}: scales were chosen on {} image{}; expected {} or more", command.images,
-                            images, images == 1 ? "" : "s", kFewImages));
-  }
-  warn_of_clipping(chosen_clipping(*quantized.quantization), command.images);
-  warn_of_clipping(checked, command.check.empty() ? command.images : command.check);
+  log_warnings(calibration_warnings(*quantized.quantization, command.images));
+  log_warnings(clipping_warnings(checked, command.check.empty() ? command.images : command.check));
   if (command.json) {
     print_json({{"model", command.model.path},
                 {"images", images},

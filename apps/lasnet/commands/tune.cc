@@ -160,6 +160,8 @@ int tune(const TuneCommand& command) {
                         command.options.points));
     }
   }
+  if (const std::string few = few_images_warning(static_cast<int64_t>(tuning.images)); !few.empty())
+    log_warning(fmt::format("{}: {}", command.data, few));
   warn_of_optimism(command.data);
   return 0;
 }
