@@ -19,7 +19,8 @@ Precision predicted_precision(const std::string& text) {
   if (text == "fp32") return Precision::fp32;
   if (text == "fp16") return Precision::fp16;
   if (text == "bf16") throw Error("bf16 runs the kernels of fp16; --precision fp16 predicts it");
-  throw Error(fmt::format("precision '{}' is not predicted; expected fp32 or fp16", text));
+  if (text == "int8") return Precision::int8;
+  throw Error(fmt::format("precision '{}' is not predicted; expected fp32, fp16 or int8", text));
 }
 
 /// Of a model file's preprocessing, else of ImageNet.
@@ -60,6 +61,14 @@ void add_hardware_option(CLI::App& app, std::string& hardware) {
       ->type_name("NAME|FILE");
 }
 
+void add_kernel_precision(CLI::App& app, Precision& precision) {
+  add_parsed(app, "--precision", "Of the CPU kernels: fp32 (default) or int8", [&](const std::string& text) {
+    precision = parse_precision(text);
+    if (precision != Precision::fp32 && precision != Precision::int8)
+      throw Error(fmt::format("precision '{}': CPU kernels compute in fp32 or int8", text));
+  });
+}
+
 void add_latency_options(CLI::App& app, LatencyOptions& options) {
   add_model_options(app, options.model);
   app.get_option("MODEL")->description(
@@ -78,7 +87,7 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
   app.add_option("--rate", options.rate, "Probability that a patch is active; default 0.5")
       ->check(in_range(0, 1))
       ->type_name("R");
-  add_parsed(app, "--precision", "fp32 (default) or fp16",
+  add_parsed(app, "--precision", "fp32 (default); of GPUs also fp16; of CPUs also int8",
              [&](const std::string& text) { options.query.precision = predicted_precision(text); });
   add_parsed(app, "--model", "Equations: default, or paper (the published simulator's, of GPUs)",
              [&](const std::string& text) { options.query.model = parse_latency_model(text); });
@@ -92,11 +101,11 @@ void add_latency_options(CLI::App& app, LatencyOptions& options) {
   add_json_flag(app, options.json);
 }
 
-HardwareProfile open_hardware(const std::string& name, std::optional<Isa> of_kernels) {
+HardwareProfile open_hardware(const std::string& name, std::optional<Isa> of_kernels, Precision precision) {
   HardwareProfile profile;
   const Isa isa = of_kernels.value_or(available_isas().back());
   if (name.empty()) {
-    profile = profile_of(host_profile(isa));
+    profile = profile_of(host_profile(isa, precision));
   } else if (name == kHostGpu) {
     profile = profile_of(host_cuda_profile());
   } else {
@@ -108,9 +117,12 @@ HardwareProfile open_hardware(const std::string& name, std::optional<Isa> of_ker
       as_usage([&] { load_hardware(name); }, "--hardware: ");
     }
   }
-  for (const std::string& difference : hardware_mismatches(profile, this_machine(isa))) {
-    log_warning(difference + (name.empty() ? "; lasnet calibrate makes one of this machine" : ""));
-  }
+  const bool is_int8 = profile.usual_precision() == Precision::int8;
+  const CpuHardware machine = this_machine(isa, profile.usual_precision());
+  const std::string advice =
+      fmt::format("; lasnet calibrate{} makes one of this machine", is_int8 ? " --precision int8" : "");
+  for (const std::string& difference : hardware_mismatches(profile, machine))
+    log_warning(difference + (name.empty() ? advice : ""));
   return profile;
 }
 

@@ -33,9 +33,14 @@ void add_latency_options(CLI::App& app, LatencyOptions& options);
 /// --hardware NAME|FILE.
 void add_hardware_option(CLI::App& app, std::string& hardware);
 
-/// The profile that is named, or of this machine. Warns where it is not of this machine, though it should be.
-/// Throws UsageError on an unknown name, Error on a file that is no profile.
-HardwareProfile open_hardware(const std::string& name, std::optional<Isa> isa = std::nullopt);
+/// --precision fp32|int8: of the CPU kernels that are measured.
+void add_kernel_precision(CLI::App& app, Precision& precision);
+
+/// The profile that is named, or of this machine's kernels of that precision, fp32 or int8. Warns where it is
+/// not of this machine, though it should be. Throws UsageError on an unknown name, Error on a file that is no
+/// profile.
+HardwareProfile open_hardware(const std::string& name, std::optional<Isa> isa = std::nullopt,
+                              Precision precision = Precision::fp32);
 
 /// The query for this hardware: its batch and the model's size unless the options say otherwise. Warns of
 /// options that mean nothing there. Throws UsageError on what the hardware cannot answer.

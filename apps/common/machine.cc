@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/processors.h"
+#include "predict/host_profile.h"
 
 namespace lasnet::cli {
 namespace {
@@ -71,10 +72,9 @@ double cache_kib(int processor, int level) {
 
 }  // namespace
 
-CpuHardware this_machine(Isa isa, const CpuHardware& costs_of) {
-  CpuHardware machine;
+CpuHardware this_machine(Isa isa, Precision precision, const CpuHardware& costs_of) {
+  CpuHardware machine = host_kernels(isa, precision);
   machine.processor = processor_name();
-  machine.isa = isa;
   machine.cores = physical_cores();
   machine.seconds_per = costs_of.seconds_per;
   const auto allowed = allowed_processors();

@@ -20,6 +20,6 @@ std::vector<std::string> processor_features();
 
 /// Processor, cores and caches of this machine, for kernels of this instruction set. Where the system does
 /// not say how large a cache is, the struct's default stays. Costs are those of `costs_of`.
-CpuHardware this_machine(Isa isa, const CpuHardware& costs_of = {});
+CpuHardware this_machine(Isa isa, Precision precision = Precision::fp32, const CpuHardware& costs_of = {});
 
 }  // namespace lasnet::cli

@@ -22,7 +22,8 @@ HardwareProfile budget_hardware(const OperatingOptions& options, const SessionOp
         "--budget-ms: times of the reference backend are not predicted; choose by --macs, or name "
         "--hardware");
   }
-  return session.backend == Backend::cuda ? open_hardware(kHostGpu) : open_hardware("", session.isa);
+  return session.backend == Backend::cuda ? open_hardware(kHostGpu)
+                                          : open_hardware("", session.isa, session.precision);
 }
 
 struct Choice {

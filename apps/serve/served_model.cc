@@ -42,10 +42,10 @@ std::vector<OutputSpec> outputs_of(const ServedModel& model) {
   return outputs;
 }
 
-/// What the backend's times are predicted for.
-std::optional<HardwareProfile> hardware_of(Backend backend) {
-  if (backend == Backend::cpu) return host_hardware();
-  if (backend == Backend::cuda) return cli::open_hardware(cli::kHostGpu);
+/// What the session's times are predicted for.
+std::optional<HardwareProfile> hardware_of(const SessionOptions& session) {
+  if (session.backend == Backend::cpu) return host_hardware(session.precision);
+  if (session.backend == Backend::cuda) return cli::open_hardware(cli::kHostGpu);
   return std::nullopt;
 }
 
@@ -114,7 +114,7 @@ std::shared_ptr<const ServedModel> make_served_model(const std::string& name, Mo
   served->name = name;
   served->model = std::move(model);
   served->outputs = outputs_of(*served);
-  served->hardware = hardware_of(session.backend);
+  served->hardware = hardware_of(session);
   served->budgets = std::make_shared<BudgetCache>();
   return served;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "lasnet/export.h"
+#include "lasnet/precision.h"
 
 namespace lasnet {
 
@@ -32,6 +33,8 @@ struct LASNET_EXPORT HardwareProfile {
   HardwareKind kind() const;
   /// Images per run unless asked otherwise: of a server GPU what published figures are for, else 1.
   int64_t usual_batch() const;
+  /// What is predicted unless asked otherwise: of CPU kernels what they compute in, fp32 or int8; else fp32.
+  Precision usual_precision() const;
 };
 
 /// Names of the profiles that are part of the library.
@@ -41,9 +44,10 @@ LASNET_EXPORT std::vector<std::string> hardware_names();
 /// and if there is neither, suggesting the nearest name.
 LASNET_EXPORT HardwareProfile load_hardware(const std::string& name_or_path);
 
-/// What is known of this machine's CPU, for its fastest kernels. That is the profile that `lasnet calibrate`
-/// left, named by its file, else the shipped one. Files that cannot be read are passed over.
-LASNET_EXPORT HardwareProfile host_hardware();
+/// What is known of this machine's CPU, for its fastest kernels in fp32 or int8. That is the profile that
+/// `lasnet calibrate` left, named by its file, else the shipped one. Files that cannot be read are passed
+/// over. Throws Error where none is shipped.
+LASNET_EXPORT HardwareProfile host_hardware(Precision precision = Precision::fp32);
 
 /// Reads a profile. Throws Error on a key that is missing, unknown, of a wrong type or out of range. The
 /// message names `origin`, line and key, and suggests the nearest key for an unknown one.

@@ -141,7 +141,7 @@ def predict_latency(
     rate: probability that a patch is active, 0 to 1.
     batch: images per run; None for 1, of published server GPUs for 128.
     size: side of the images in px, or (height, width); None for the model's, else 224.
-    threads: of a CPU. precision: "fp32" or "fp16".
+    threads: of a CPU. precision: "fp32"; of GPUs also "fp16"; of CPUs also "int8".
     schedule: "auto", or fixed choices, e.g. "masker=incremental,gather=indirect".
     equations: "default", or "paper" for those of the published simulator.
 

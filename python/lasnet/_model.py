@@ -185,7 +185,8 @@ class Model:
         hardware: for budget_ms, the name of a profile (`hardware_profiles`), or the path of one; None for this
             machine's CPU.
         size: side of the images in px, or (height, width); None for the model's, else 224.
-        batch: images per run. threads: of a CPU. precision: "fp32", or of a GPU "fp16", "bf16".
+        batch: images per run. threads: of a CPU. precision: "fp32"; of a GPU also "fp16", "bf16"; of a
+            CPU also "int8".
 
         >>> photo, label = "samples/bird_nuthatch.jpg", model.class_names.index("bird")
         >>> tuned = lasnet.tune(model, [photo], [label], points=2)

@@ -329,6 +329,8 @@ class Session:
             if self.backend != "cpu":
                 raise Error(f"budget_ms: on the {self.backend} backend, hardware= has to name a profile")
             if self.isa != available_isas()[-1]:
+                if self.precision == "int8":
+                    raise Error(f"budget_ms: of int8 with isa={self.isa!r}, hardware= has to name a profile")
                 hardware = f"cpu-{self.isa}"
         shape = tuple(getattr(x, "shape", ()))
         batch, size = (shape[0], shape[2:]) if budget_ms is not None and len(shape) == 4 else (1, None)

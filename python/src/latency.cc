@@ -24,12 +24,13 @@ namespace {
 Precision to_precision(const std::string& precision) {
   if (precision == "fp32") return Precision::fp32;
   if (precision == "fp16") return Precision::fp16;
+  if (precision == "int8") return Precision::int8;
   throw Error("precision '" + precision +
-              "' is not predicted; expected fp32 or fp16 (bf16 takes as long as fp16)");
+              "' is not predicted; expected fp32, fp16 or int8 (bf16 takes as long as fp16)");
 }
 
-HardwareProfile open_hardware(const std::optional<std::string>& hardware) {
-  return hardware ? load_hardware(*hardware) : host_hardware();
+HardwareProfile open_hardware(const std::optional<std::string>& hardware, Precision precision) {
+  return hardware ? load_hardware(*hardware) : host_hardware(precision);
 }
 
 template <typename T>
@@ -142,7 +143,7 @@ nb::dict predict(const Network& network, const nb::dict& given) {
   NetworkLatency latency;
   {
     const nb::gil_scoped_release released;
-    hardware = open_hardware(question.hardware);
+    hardware = open_hardware(question.hardware, to_precision(question.precision));
     query = question.query(hardware);
     latency = predict_latency(make_spec(predicted_network(question)), hardware, query);
   }
@@ -185,7 +186,7 @@ nb::dict search(const Network& network, const nb::dict& given) {
   GranularitySearch found;
   {
     const nb::gil_scoped_release released;
-    hardware = open_hardware(question.hardware);
+    hardware = open_hardware(question.hardware, to_precision(question.precision));
     query = question.query(hardware);
     found = search_granularity(describe_network(network, question.overrides), hardware, query, options);
   }

@@ -7,6 +7,7 @@
 #include "base/fail.h"
 #include "base/statistics.h"
 #include "base/stopwatch.h"
+#include "predict/host_profile.h"
 
 namespace lasnet {
 namespace {
@@ -26,7 +27,7 @@ ArchConfig network(const char* name, double width, std::vector<int> granularity)
 
 /// Widths and sizes that no ordinary network has. Static runs beside dynamic ones; the later cases show
 /// Squeeze-and-Excitation-free BasicBlocks, batches and threads.
-std::vector<MeasuredCase> cases(int cores) {
+std::vector<MeasuredCase> cases(int cores, Precision precision) {
   const MapSize small{160, 160}, large{192, 192};
   std::vector<MeasuredCase> all = {
       {.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
@@ -65,6 +66,7 @@ std::vector<MeasuredCase> cases(int cores) {
         BlockSchedule{.masker = MaskerSchedule::with_conv1}, BlockSchedule{.gather = GatherSchedule::copied},
         BlockSchedule{.scatter = ScatterSchedule::separate},
         BlockSchedule{.traversal = Traversal::row_bands}}) {
+    if (precision == Precision::int8) break;  // whose kernels have one schedule
     all.push_back({.arch = network("resnet50", 0.75, {4, 4, 2, 1}),
                    .size = large,
                    .schedule = schedule,
@@ -128,7 +130,7 @@ double median_noise(const std::vector<std::vector<MeasuredRun>>& runs) {
 
 Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& options,
                           const CalibrationProgress& progress) {
-  const std::vector<MeasuredCase> all = cases(machine.cores);
+  const std::vector<MeasuredCase> all = cases(machine.cores, machine.precision());
   Stopwatch watch;
   const double reference_s = reference_seconds(machine.isa);
   std::vector<std::vector<MeasuredRun>> runs;
@@ -156,14 +158,17 @@ Calibration calibrate_cpu(const CpuHardware& machine, const CalibrationOptions& 
   // What can be measured by itself is not fitted: tiles would hide in the steps, and loops would
   // drown in the wall times of several threads.
   auto known = machine.seconds_per;
-  known[static_cast<size_t>(WorkUnit::tile_step)] = tile_step_seconds(machine.isa);
+  const bool fp32 = machine.precision() == Precision::fp32;
+  if (fp32) known[static_cast<size_t>(WorkUnit::tile_step)] = tile_step_seconds(machine.isa);
   if (machine.cores > 1) {
     known[static_cast<size_t>(WorkUnit::loop)] = loop_seconds(machine.isa, machine.cores);
   }
-  cpu.seconds_per = fit_costs(of_one_thread, known, {WorkUnit::tile_step, WorkUnit::loop});
-  calibration.profile.name = "cpu-" + to_string(machine.isa);
+  cpu.seconds_per = fp32 ? fit_costs(of_one_thread, known, {WorkUnit::tile_step, WorkUnit::loop})
+                         : fit_costs(of_one_thread, known, {WorkUnit::loop});
+  calibration.profile.name = cpu_profile_name(machine);
   calibration.profile.facts = std::make_shared<HardwareFacts>(cpu);
-  calibration.profile.description = fmt::format("{}, {} kernels", machine.processor, to_string(machine.isa));
+  calibration.profile.description = fmt::format(
+      "{}, {} kernels", machine.processor, fp32 ? to_string(machine.isa) : "int8 " + machine.int8_kernels);
   calibration.fitted = fitted.size();
   calibration.fit = quality(fitted, cpu);
   calibration.held_out = quality(held_out, cpu);

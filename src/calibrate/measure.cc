@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "calibrate/fma_peak.h"
 #include "lasnet/geometry.h"
+#include "lasnet/quantize.h"
 
 namespace lasnet {
 namespace {
@@ -43,10 +44,22 @@ struct QuietPair {
   }
 };
 
-Tensor noise_input(const MeasuredCase& measured, Random& random) {
-  Tensor input({measured.batch, 3, measured.size.height, measured.size.width});
+Tensor noise_input(int64_t batch, MapSize size, Random& random) {
+  Tensor input({batch, 3, size.height, size.width});
   for (float& value : input.data) value = static_cast<float>(random.uniform(-1, 1));
   return input;
+}
+
+/// Of random weights, which are quantized for int8.
+Model measured_model(const MeasuredCase& measured, Precision precision, uint64_t seed) {
+  Model model;
+  model.spec = make_spec(measured.arch);
+  model.weights = random_weights(model.spec, seed);
+  if (precision != Precision::int8) return model;
+  Random random(seed, "quantize");
+  const CalibrationImages images{.count = 1,
+                                 .read = [&](int64_t) { return noise_input(1, measured.size, random); }};
+  return quantize(model, images, {.method = QuantizationMethod::minmax});
 }
 
 /// Times of a run under one deal of rates.
@@ -160,14 +173,13 @@ std::vector<MeasuredRun> measure_case(const MeasuredCase& measured, const Measur
   Stopwatch watch;
   const ModelSpec spec = make_spec(measured.arch);
   const NetworkGeometry geometry = network_geometry(spec, measured.size);
-  Model model;
-  model.spec = spec;
-  model.weights = random_weights(spec, options.seed);
   const NetworkSchedule plan = uniform_schedule(spec, measured.schedule);
-  Session session(make_executable(model, Backend::cpu, machine.isa, plan), measured.threads);
+  const Model model = measured_model(measured, machine.precision(), options.seed);
+  Session session(make_executable(model, Backend::cpu, machine.isa, plan, machine.precision()),
+                  measured.threads);
   const std::vector<CpuBlockProgram> programs = cpu_programs(spec, geometry, plan);
   Random random(options.seed, "measure");
-  const Tensor input = noise_input(measured, random);
+  const Tensor input = noise_input(measured.batch, measured.size, random);
   const CpuContext context = cpu_context(spec, machine, measured.batch, measured.threads);
   const bool dynamic = !measured.rates.empty();
   const auto deals = static_cast<double>(measured.offsets.size());

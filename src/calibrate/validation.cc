@@ -208,8 +208,9 @@ class Validator {
     // With all offsets every block meets every rate, so that curves compare blocks with themselves.
     std::vector<int> offsets(options_.quick ? 2 : kRates.size());
     std::iota(offsets.begin(), offsets.end(), 0);
-    std::vector<BlockSchedule> schedules = other_schedules();
-    if (options_.quick) schedules.resize(1);
+    std::vector<BlockSchedule> schedules;  // int8 kernels have the default one alone
+    if (hardware_.precision() == Precision::fp32) schedules = other_schedules();
+    if (options_.quick && !schedules.empty()) schedules.resize(1);
     schedules.insert(schedules.begin(), BlockSchedule{});
     const std::vector<NetworkCase> networks = network_cases();
     steps_ = granularities.size() * schedules.size() + networks.size() + 2;
@@ -285,6 +286,7 @@ class Validator {
                                       .rate = sample.activity.rate,
                                       .batch = sample.batch,
                                       .threads = sample.threads,
+                                      .precision = hardware_.precision(),
                                       .measured_s = sample.quiet() * reference_s_,
                                       .predicted_s = seconds(sample.counts, hardware_),
                                       .noise = sample.noise()});
@@ -308,6 +310,7 @@ class Validator {
     validation_.networks.push_back({.network = of_case.name,
                                     .batch = of_case.batch,
                                     .threads = of_case.threads,
+                                    .precision = hardware_.precision(),
                                     .rate = 0.35,
                                     .measured_static_s = dense[0].quiet() * reference_s_,
                                     .measured_dynamic_s = dynamic[0].quiet() * reference_s_,

@@ -68,6 +68,10 @@ HardwareKind HardwareProfile::kind() const {
 
 int64_t HardwareProfile::usual_batch() const { return kind() == HardwareKind::gpu ? gpu_of(*this).batch : 1; }
 
+Precision HardwareProfile::usual_precision() const {
+  return kind() == HardwareKind::cpu ? cpu_of(*this).precision() : Precision::fp32;
+}
+
 const GpuHardware& gpu_of(const HardwareProfile& profile) {
   return facts_of<GpuHardware>(profile, HardwareKind::gpu);
 }

@@ -59,12 +59,15 @@ std::string to_string(WorkUnit unit);
 struct CpuHardware {
   std::string processor;                            ///< as the system names it
   Isa isa = Isa::scalar;                            ///< that the costs were fitted for
+  std::string int8_kernels = {};                    ///< of int8 profiles: the kernels' name, e.g. "avx_vnni"
   int cores = 1;                                    ///< physical ones
   double l1_kib = 32,                               ///< first-level cache, per core
       l2_kib = 1024;                                ///< second-level cache, per core
   double l3_kib = 32768;                            ///< last-level cache, shared
   std::array<double, kWorkUnits> seconds_per = {};  ///< by WorkUnit
 
+  /// Of the kernels that the costs were fitted for: fp32 or int8.
+  Precision precision() const { return int8_kernels.empty() ? Precision::fp32 : Precision::int8; }
   /// Seconds of one unit.
   double cost(WorkUnit unit) const { return seconds_per[static_cast<size_t>(unit)]; }
 };

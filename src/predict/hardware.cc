@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 
+#include "backends/cpu/register_tile.h"
 #include "backends/cuda/tile_costs.h"
 #include "base/escape.h"
 #include "base/fail.h"
@@ -154,12 +155,21 @@ GpuHardware read_gpu(ProfileTable table) {
   return gpu;
 }
 
+void check_int8_kernels(const std::string& name) {
+  if (std::ranges::find(kInt8KernelNames, name) == kInt8KernelNames.end())
+    fail("int8 kernels '{}' are unknown; known: {}", excerpt(name), fmt::join(kInt8KernelNames, ", "));
+}
+
 CpuHardware read_cpu(ProfileTable table) {
   CpuHardware cpu;
   std::string isa;
   table.read("processor", cpu.processor);
   table.read("isa", isa);
   table.parse("isa", [&] { cpu.isa = parse_isa(isa); });
+  if (table.has("int8_kernels")) {
+    table.read("int8_kernels", cpu.int8_kernels);
+    table.parse("int8_kernels", [&] { check_int8_kernels(cpu.int8_kernels); });
+  }
   table.read("cores", cpu.cores);
   table.read("l1_kib", cpu.l1_kib, kPositive);
   table.read("l2_kib", cpu.l2_kib, kPositive);
@@ -249,10 +259,11 @@ std::string to_toml(const GpuHardware& gpu) {
 
 std::string to_toml(const CpuHardware& cpu) {
   std::string text = fmt::format(
-      "\n[cpu]\nprocessor = {}\nisa = {}\ncores = {}\nl1_kib = {}\nl2_kib = {}\nl3_kib = {}\n"
+      "\n[cpu]\nprocessor = {}\nisa = {}\n{}cores = {}\nl1_kib = {}\nl2_kib = {}\nl3_kib = {}\n"
       "\n[cpu.seconds_per]\n",
-      quoted(cpu.processor), quoted(to_string(cpu.isa)), cpu.cores, number(cpu.l1_kib), number(cpu.l2_kib),
-      number(cpu.l3_kib));
+      quoted(cpu.processor), quoted(to_string(cpu.isa)),
+      cpu.int8_kernels.empty() ? "" : fmt::format("int8_kernels = {}\n", quoted(cpu.int8_kernels)), cpu.cores,
+      number(cpu.l1_kib), number(cpu.l2_kib), number(cpu.l3_kib));
   for (int unit = 0; unit < kWorkUnits; ++unit) {
     const auto work = static_cast<WorkUnit>(unit);
     text += fmt::format("{} = {}\n", to_string(work), number(cpu.cost(work)));

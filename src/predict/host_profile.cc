@@ -1,8 +1,10 @@
 #include "predict/host_profile.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 
+#include "backends/cpu/int8/kernels.h"
 #include "base/fail.h"
 
 namespace lasnet {
@@ -35,22 +37,44 @@ HostProfile cached_or_shipped(const std::string& path, const std::string& shippe
     }
   }
   if (!problem.empty()) problem += fmt::format("; the shipped profile is used, {} makes a new one", command);
+  const std::vector<std::string> names = hardware_names();
+  if (std::ranges::find(names, shipped) == names.end())
+    fail("hardware: no profile of the {} kernels comes with lasnet; {} makes one of this machine", of,
+         command);
   return {load_hardware(shipped), "", problem};
 }
 
 }  // namespace
 
-std::string cached_profile_path(Isa isa) { return cached_path(fmt::format("cpu-{}.toml", to_string(isa))); }
+std::string cpu_profile_name(const CpuHardware& cpu) {
+  return cpu.int8_kernels.empty() ? "cpu-" + to_string(cpu.isa) : "cpu-int8-" + cpu.int8_kernels;
+}
 
-HostProfile host_profile(Isa isa) {
-  return cached_or_shipped(cached_profile_path(isa), "cpu-" + to_string(isa), to_string(isa),
-                           "lasnet calibrate", [&](const HardwareProfile& profile) {
-                             return profile.kind() == HardwareKind::cpu && cpu_of(profile).isa == isa;
+CpuHardware host_kernels(Isa isa, Precision precision) {
+  CpuHardware cpu;
+  cpu.isa = isa;
+  if (precision == Precision::int8) cpu.int8_kernels = int8_kernels(isa).name;
+  return cpu;
+}
+
+std::string cached_profile_path(Isa isa, Precision precision) {
+  return cached_path(cpu_profile_name(host_kernels(isa, precision)) + ".toml");
+}
+
+HostProfile host_profile(Isa isa, Precision precision) {
+  const CpuHardware kernels = host_kernels(isa, precision);
+  const std::string name = cpu_profile_name(kernels);
+  const std::string command =
+      precision == Precision::int8 ? "lasnet calibrate --precision int8" : "lasnet calibrate";
+  return cached_or_shipped(cached_profile_path(isa, precision), name, name.substr(4), command,
+                           [&](const HardwareProfile& profile) {
+                             return profile.kind() == HardwareKind::cpu && cpu_of(profile).isa == isa &&
+                                    cpu_of(profile).int8_kernels == kernels.int8_kernels;
                            });
 }
 
-HardwareProfile host_hardware() {
-  HostProfile host = host_profile(available_isas().back());
+HardwareProfile host_hardware(Precision precision) {
+  HostProfile host = host_profile(available_isas().back(), precision);
   if (!host.cached.empty()) host.profile.name = host.cached;
   return std::move(host.profile);
 }
@@ -63,6 +87,14 @@ HostProfile host_cuda_profile() {
       [](const HardwareProfile& profile) { return profile.kind() == HardwareKind::cuda; });
 }
 
+namespace {
+
+std::string kernels_name(const CpuHardware& cpu) {
+  return cpu.int8_kernels.empty() ? to_string(cpu.isa) : "int8 " + cpu.int8_kernels;
+}
+
+}  // namespace
+
 std::vector<std::string> hardware_mismatches(const HardwareProfile& profile, const CpuHardware& machine) {
   std::vector<std::string> differences;
   if (profile.kind() != HardwareKind::cpu) return differences;
@@ -71,9 +103,9 @@ std::vector<std::string> hardware_mismatches(const HardwareProfile& profile, con
     differences.push_back(fmt::format("profile {} was made on '{}', this processor is '{}'", profile.name,
                                       cpu.processor, machine.processor));
   }
-  if (cpu.isa != machine.isa) {
+  if (cpu.isa != machine.isa || cpu.int8_kernels != machine.int8_kernels) {
     differences.push_back(fmt::format("profile {} is of the {} kernels, here the {} kernels run",
-                                      profile.name, to_string(cpu.isa), to_string(machine.isa)));
+                                      profile.name, kernels_name(cpu), kernels_name(machine)));
   }
   // Generations of a processor may share a name.
   if (cpu.l2_kib != machine.l2_kib) {

@@ -8,9 +8,15 @@
 
 namespace lasnet {
 
+/// This machine's kernels of an instruction set in fp32 or int8, without costs.
+CpuHardware host_kernels(Isa isa, Precision precision);
+
+/// The name of a profile of these kernels: cpu-<isa>, or cpu-int8-<kernels>.
+std::string cpu_profile_name(const CpuHardware& kernels);
+
 /// Where `lasnet calibrate` leaves the profile of this machine and the engine finds it:
-/// $XDG_CACHE_HOME/lasnet/cpu-<isa>.toml, or under ~/.cache. "" if neither variable is set.
-std::string cached_profile_path(Isa isa);
+/// $XDG_CACHE_HOME/lasnet/<name>.toml, or under ~/.cache. "" if neither variable is set.
+std::string cached_profile_path(Isa isa, Precision precision = Precision::fp32);
 
 /// What is known of the machine at hand.
 struct HostProfile {
@@ -19,9 +25,9 @@ struct HostProfile {
   std::string problem;  ///< why a cached file was passed over, and what to do; "" if none was
 };
 
-/// The cached profile if there is a readable one for this instruction set, else the shipped cpu-<isa>: a
-/// cache may be stale or damaged, and what is shipped serves as well.
-HostProfile host_profile(Isa isa);
+/// The cached profile if there is a readable one for these kernels, else the shipped one: a cache may be
+/// stale or damaged, and what is shipped serves as well. Throws Error where none is shipped.
+HostProfile host_profile(Isa isa, Precision precision = Precision::fp32);
 
 /// Where `lasnet calibrate --device cuda` leaves the profile of this machine's GPU: cuda.toml in the same
 /// folder.

@@ -58,6 +58,11 @@ class OperatingLine {
   const std::vector<OperatingPoint>& points_;
 };
 
+/// Of the CPU kernels that compute in it.
+Precision host_precision(Precision precision) {
+  return precision == Precision::int8 ? Precision::int8 : Precision::fp32;
+}
+
 double predicted_seconds(const Model& model, const OperatingPoint& point, const HardwareProfile& hardware,
                          const OperatingBudget& budget) {
   const int64_t side = model.preprocessing.crop > 0 ? model.preprocessing.crop : kUsualSide;
@@ -87,7 +92,8 @@ OperatingPoint within_macs(const Model& model, double macs) {
 }
 
 OperatingPoint within_seconds(const Model& model, const OperatingBudget& budget) {
-  const HardwareProfile hardware = budget.hardware ? *budget.hardware : host_hardware();
+  const HardwareProfile hardware =
+      budget.hardware ? *budget.hardware : host_hardware(host_precision(budget.precision));
   const OperatingLine line(model.operating_points);
   const auto seconds_at = [&](double share) {
     return predicted_seconds(model, line.at(share * line.last()), hardware, budget);
@@ -117,7 +123,9 @@ OperatingPoint operating_point(const Model& model, const OperatingBudget& budget
 }
 
 double predicted_ms(const Model& model, const OperatingPoint& point, const HardwareProfile& hardware) {
-  return 1e3 * predicted_seconds(model, point, hardware, {});
+  OperatingBudget of_one_image;
+  of_one_image.precision = hardware.usual_precision();
+  return 1e3 * predicted_seconds(model, point, hardware, of_one_image);
 }
 
 }  // namespace lasnet

@@ -242,9 +242,13 @@ class CpuBlockModel final : public BlockModel {
       const CpuBlockProgram program = cpu_block_program(block, geometry, plan, role.sums);
       return this->expected({block, geometry, context_, program}, activity);
     };
+    const bool has_choice = context_.hardware.precision() == Precision::fp32;
     ScheduledOperators best = vary_schedule(
         constraint, usual_schedule(),
-        [&](const BlockSchedule& wanted) { return feasible_schedule(block, wanted); }, expected);
+        [&](const BlockSchedule& wanted) {
+          return feasible_schedule(block, has_choice ? wanted : usual_schedule());
+        },
+        expected);
     const CpuBlockProgram program = cpu_block_program(block, geometry, best.schedule, role.sums);
     best.schedule.whole_map_above = whole_map_break_even({block, geometry, context_, program});
     best.operators = expected(best.schedule);
@@ -490,6 +494,21 @@ void OperatorLatency::add(const OperatorLatency& part, double weight) {
   launch_s += weight * part.launch_s;
 }
 
+namespace {
+
+/// A profile is of kernels of one precision; those of int8 have one schedule.
+void check_cpu_precision(const LatencyQuery& query, const HardwareProfile& hardware) {
+  const Precision of_profile = cpu_of(hardware).precision();
+  if (query.precision != of_profile) {
+    fail("precision {}: {} predicts CPU kernels that compute in {}", to_string(query.precision),
+         hardware.name, to_string(of_profile));
+  }
+  if (of_profile == Precision::int8 && !query.schedule.allows(BlockSchedule{}))
+    fail("schedule: int8 kernels run {} alone", to_string(BlockSchedule{}));
+}
+
+}  // namespace
+
 void check_query(const LatencyQuery& query, const HardwareProfile& hardware) {
   const auto check_rate = [](double rate) {
     if (!(rate >= 0 && rate <= 1)) fail("activation rate {:g}; expected a number from 0 to 1", rate);
@@ -498,13 +517,13 @@ void check_query(const LatencyQuery& query, const HardwareProfile& hardware) {
   std::ranges::for_each(query.rates, check_rate);
   if (query.batch < 1 || query.batch > 4096) fail("batch {}; expected 1 to 4096 images", query.batch);
   if (query.threads < 1 || query.threads > 1024) fail("{} threads; expected 1 to 1024", query.threads);
-  if (query.precision != Precision::fp32 && query.precision != Precision::fp16) {
-    fail("precision {}: latency is predicted for fp32 and fp16", to_string(query.precision));
+  if (hardware.kind() == HardwareKind::cpu) {
+    check_cpu_precision(query, hardware);
+  } else if (query.precision != Precision::fp32 && query.precision != Precision::fp16) {
+    fail("precision {}: {} is a GPU, for which latency is predicted in fp32 and fp16",
+         to_string(query.precision), hardware.name);
   }
   if (hardware.kind() == HardwareKind::gpu) return;
-  if (hardware.kind() == HardwareKind::cpu && query.precision != Precision::fp32) {
-    fail("precision fp16: {} predicts the CPU kernels, which compute in fp32", hardware.name);
-  }
   if (query.model == LatencyModelKind::paper) {
     fail("hardware {}: the paper's equations describe {}; use the default model", hardware.name,
          hardware.kind() == HardwareKind::cpu ? "GPUs only"
@@ -523,7 +542,8 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
   const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
   NetworkLatency best = predict_settled(*model, spec, geometry, query);
   best.macs_ratio = macs_ratio_of(spec, geometry, query);
-  if (hardware.kind() == HardwareKind::gpu || query.schedule.masker || !spec.arch.is_dynamic()) return best;
+  const bool has_one_schedule = hardware.kind() == HardwareKind::gpu || query.precision == Precision::int8;
+  if (has_one_schedule || query.schedule.masker || !spec.arch.is_dynamic()) return best;
   // Pooled maskers pay off for the blocks of a stage together or not at all, which no block sees alone.
   const bool usually_pooled = model->usual_schedule().masker == MaskerSchedule::incremental;
   LatencyQuery other = query;

@@ -141,17 +141,18 @@ TEST_P(PredictEverywhere, LatencyFallsWithTheRate) {
   EXPECT_THAT(fixed, Each(fixed.front()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Hardware, PredictEverywhere,
-                         testing::Values(Prediction{"V100", {"--hardware", "v100"}},
-                                         Prediction{"V100OfThePaper",
-                                                    {"--hardware", "v100", "--model", "paper"}},
-                                         Prediction{"Tx2Fp16", {"--hardware", "tx2", "--precision", "fp16"}},
-                                         Prediction{"Cpu", {"--hardware", "cpu-avx2", "--threads", "2"}},
-                                         Prediction{"Cuda", {"--hardware", "cuda-h100", "--batch", "8"}},
-                                         Prediction{"CudaFp16",
-                                                    {"--hardware", "cuda-h100", "--precision", "fp16",
-                                                     "--schedule", "masker=separate"}}),
-                         [](const auto& prediction) { return std::string(prediction.param.name); });
+INSTANTIATE_TEST_SUITE_P(
+    Hardware, PredictEverywhere,
+    testing::Values(Prediction{"V100", {"--hardware", "v100"}},
+                    Prediction{"V100OfThePaper", {"--hardware", "v100", "--model", "paper"}},
+                    Prediction{"Tx2Fp16", {"--hardware", "tx2", "--precision", "fp16"}},
+                    Prediction{"Cpu", {"--hardware", "cpu-avx2", "--threads", "2"}},
+                    Prediction{"CpuInt8", {"--hardware", "cpu-int8-avx512_vnni", "--precision", "int8"}},
+                    Prediction{"Cuda", {"--hardware", "cuda-h100", "--batch", "8"}},
+                    Prediction{
+                        "CudaFp16",
+                        {"--hardware", "cuda-h100", "--precision", "fp16", "--schedule", "masker=separate"}}),
+    [](const auto& prediction) { return std::string(prediction.param.name); });
 
 class PredictTest : public ProgramTest {
  protected:
@@ -656,6 +657,22 @@ INSTANTIATE_TEST_SUITE_P(
         WrongPrediction{"PrecisionOfACpu",
                         {"predict", "resnet18", "--hardware", "cpu-avx2", "--precision", "fp16"},
                         "compute in fp32"},
+        WrongPrediction{"Int8OfFp32Kernels",
+                        {"predict", "resnet18", "--hardware", "cpu-avx2", "--precision", "int8"},
+                        "compute in fp32"},
+        WrongPrediction{"Fp32OfInt8Kernels",
+                        {"predict", "resnet18", "--hardware", "cpu-int8-avx512_vnni"},
+                        "compute in int8"},
+        WrongPrediction{
+            "Int8OfAGpu", {"search", "resnet18", "--hardware", "tx2", "--precision", "int8"}, "tx2 is a GPU"},
+        WrongPrediction{"SchedulesOfInt8",
+                        {"predict", "resnet18", "--hardware", "cpu-int8-avx512_vnni", "--precision", "int8",
+                         "--schedule", "gather=copied"},
+                        "int8 kernels run"},
+        WrongPrediction{"CalibrateFp16", {"calibrate", "--precision", "fp16"}, "fp32 or int8"},
+        WrongPrediction{"CalibrateInt8OfAGpu",
+                        {"calibrate", "--device", "cuda", "--precision", "int8"},
+                        "--precision is of --device cpu"},
         WrongPrediction{"CandidateZero", search({"--candidates", "2,0"}), "2,0"},
         WrongPrediction{"CandidatesMissing", search({"--candidates", "2,,4"}), "2,,4"},
         WrongPrediction{"PatchShareZero", search({"--max-patch-share", "0"}), "--max-patch-share"},

@@ -1,6 +1,8 @@
 // The CPU model: work counted by hand, kernels' shapes as the kernels have them, and what schedules change.
 #include <gmock/gmock.h>
 
+#include "backends/cpu/channel_blocks.h"
+#include "backends/cpu/int8/kernels.h"
 #include "backends/cpu/kernels/kernels.h"
 #include "backends/cpu/prices.h"
 #include "backends/cpu/register_tile.h"
@@ -35,6 +37,15 @@ TEST(RegisterTile, IsTheKernels) {
   }
 }
 
+TEST(RegisterTile, IsTheInt8Kernels) {
+  for (const Int8Kernels* kernels : available_int8_kernels()) {
+    const RegisterTile tile = int8_register_tile(kernels->name);
+    EXPECT_EQ(tile.vector_width, kernels->vector_width) << kernels->name;
+    EXPECT_EQ(tile.block_width(), kernels->block_width) << kernels->name;
+    EXPECT_NE(std::ranges::find(kInt8KernelNames, kernels->name), kInt8KernelNames.end()) << kernels->name;
+  }
+}
+
 TEST(RegisterTile, CyclesAreBoundByArithmeticThenByLatency) {
   EXPECT_DOUBLE_EQ(RegisterTile::cycles(6, 2), 6);     // 12 multiply-adds, two per cycle
   EXPECT_DOUBLE_EQ(RegisterTile::cycles(1, 2), 4);     // each sum waits for itself
@@ -54,6 +65,28 @@ TEST(CpuWork, APointwiseConvolutionByHand) {
   EXPECT_DOUBLE_EQ(count(conv1, WorkUnit::weight_memory), 256 * 64 * 4 / 1000.0);
   EXPECT_DOUBLE_EQ(count(conv1, WorkUnit::weight_l2), 13 * 256 * 64 * 4 / 1000.0);
   EXPECT_DOUBLE_EQ(count(conv1, WorkUnit::loop), 0) << "one thread joins nobody";
+}
+
+TEST(CpuWork, Int8ReadsFourChannelsAtOnce) {
+  const ModelSpec spec = network("resnet50", "4-4-2-1");
+  const NetworkGeometry geometry = network_geometry(spec, {224, 224});
+  CpuHardware int8 = kMachine;
+  int8.int8_kernels = "avx_vnni";  // whose tile is that of AVX2 in fp32
+  const std::vector<OperatorWork> floats = static_work(spec, geometry, cpu_context(spec, kMachine, 1, 1));
+  const std::vector<OperatorWork> bytes = static_work(spec, geometry, cpu_context(spec, int8, 1, 1));
+  for (const char* name : {"conv1", "conv2", "conv3"}) {
+    const OperatorWork of_floats = find(floats, name), of_bytes = find(bytes, name);
+    EXPECT_EQ(of_bytes.macs, of_floats.macs) << name;
+    EXPECT_NEAR(count(of_bytes, WorkUnit::tile_step), count(of_floats, WorkUnit::tile_step) / 4,
+                0.02 * count(of_floats, WorkUnit::tile_step))
+        << name;
+    EXPECT_DOUBLE_EQ(count(of_bytes, WorkUnit::weight_memory), count(of_floats, WorkUnit::weight_memory) / 4)
+        << name;
+  }
+  // A group of 24 channels lies in 6 words; one of 10 in up to 4.
+  EXPECT_EQ(in_units({{.channel = 0, .width = 16, .input = 24, .run = 24}}, 4).front().run, 6);
+  EXPECT_EQ(in_units({{.channel = 0, .width = 16, .input = 10, .run = 10}}, 4).front().input, 2);
+  EXPECT_EQ(in_units({{.channel = 0, .width = 16, .input = 10, .run = 10}}, 4).front().run, 3);
 }
 
 TEST(CpuWork, ThreadsShareArithmeticButNotMemory) {

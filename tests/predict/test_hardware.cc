@@ -114,6 +114,30 @@ TEST(Hardware, BadProfilesNameTheKey) {
                AllOf(HasSubstr("sse9"), HasSubstr("'cpu.isa'")));
 }
 
+TEST(Hardware, Int8ProfilesNameTheirKernels) {
+  HardwareProfile profile = load_hardware("cpu-avx2");
+  const std::string fp32 = hardware_to_toml(profile);
+  EXPECT_THAT(fp32, testing::Not(HasSubstr("int8")));
+  CpuHardware cpu = cpu_of(profile);
+  EXPECT_EQ(cpu.precision(), Precision::fp32);
+  cpu.int8_kernels = "avx_vnni";
+  profile.facts = std::make_shared<HardwareFacts>(cpu);
+  const std::string int8 = hardware_to_toml(profile);
+  EXPECT_EQ(cpu_of(parse_hardware(int8, "p.toml")).int8_kernels, "avx_vnni");
+  EXPECT_EQ(cpu_of(parse_hardware(int8, "p.toml")).precision(), Precision::int8);
+  EXPECT_ERROR(parse_hardware(replaced(int8, "\"avx_vnni\"", "\"amx\""), "p.toml"),
+               AllOf(HasSubstr("'cpu.int8_kernels'"), HasSubstr("amx"), HasSubstr("avx512_vnni")));
+}
+
+TEST(Hardware, ShippedInt8ProfilesAreOfTheKernelsInTheirName) {
+  for (const std::string& name : hardware_names()) {
+    if (!name.starts_with("cpu")) continue;
+    const CpuHardware& cpu = cpu_of(load_hardware(name));
+    EXPECT_EQ(cpu_profile_name(cpu), name);
+    EXPECT_EQ(name.starts_with("cpu-int8-"), cpu.precision() == Precision::int8) << name;
+  }
+}
+
 TEST(Hardware, CudaProfilesHoldTheTilesThatThereAre) {
   const HardwareProfile profile = load_hardware("cuda-h100");
   EXPECT_EQ(profile.kind(), HardwareKind::cuda);

@@ -175,6 +175,18 @@ def test_search(program):
     assert [curve.chosen for curve in found.curves] == [curve["chosen"] for curve in printed["curves"]]
 
 
+def test_predict_and_search_in_int8(program):
+    options = dict(hardware="cpu-int8-avx512_vnni", precision="int8")
+    arguments = "--hardware", "cpu-int8-avx512_vnni", "--precision", "int8", "--json"
+    predicted = lasnet.predict_latency("resnet50", rate=0.4, **options)
+    printed = program("predict", "resnet50", "--rate", 0.4, *arguments)
+    assert predicted.dynamic_seconds == pytest.approx(printed["dynamic_ms"] / 1e3)
+    assert predicted.speedup > 1.2
+    assert lasnet.search("resnet50", **options).granularity == program("search", "resnet50", *arguments)["granularity"]
+    with pytest.raises(lasnet.Error, match="cpu-avx2 predicts CPU kernels that compute in fp32"):
+        lasnet.predict_latency("resnet50", hardware="cpu-avx2", precision="int8")
+
+
 def test_predictions_print_in_a_line():
     found = lasnet.search("resnet50", hardware="tx2")
     for value in (found, found.latency, found.latency.blocks[0], *lasnet.hardware_profiles()):

@@ -8,6 +8,7 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "commands.h"
+#include "latency_options.h"
 #include "log.h"
 #include "machine.h"
 #include "output.h"
@@ -28,6 +29,7 @@ struct CalibrateCommand {
   std::string device = "cpu";
   std::string output;
   std::optional<Isa> isa;
+  Precision precision = Precision::fp32;
   std::optional<int> seconds;
   bool json = false;
 };
@@ -59,6 +61,7 @@ Json to_json(const Calibration& calibration, const std::string& output) {
   } else {
     json["processor"] = cpu_of(profile).processor;
     json["isa"] = to_string(cpu_of(profile).isa);
+    json["precision"] = to_string(cpu_of(profile).precision());
   }
   return json;
 }
@@ -106,6 +109,7 @@ void finish(const CalibrateCommand& command, const Calibration& calibration, con
 
 int calibrate_gpu(const CalibrateCommand& command) {
   if (command.isa) throw UsageError("--isa is of --device cpu");
+  if (command.precision != Precision::fp32) throw UsageError("--precision is of --device cpu");
   require_cuda_device("calibrate --device cuda", "without --device it measures this machine's CPU");
   const std::string output = output_of(command, cached_cuda_profile_path());
   CudaMeasureOptions options = default_cuda_measurements();
@@ -122,11 +126,11 @@ int calibrate_gpu(const CalibrateCommand& command) {
 int calibrate(const CalibrateCommand& command) {
   if (command.device == "cuda") return calibrate_gpu(command);
   const Isa isa = command.isa.value_or(available_isas().back());
-  const std::string output = output_of(command, cached_profile_path(isa));
+  const std::string output = output_of(command, cached_profile_path(isa, command.precision));
   const HardwareProfile shipped = load_hardware("cpu-" + to_string(isa));
   Progress progress("calibrate", 1000, "steps");
   const Calibration calibration = calibrate_cpu(
-      this_machine(isa, cpu_of(shipped)),
+      this_machine(isa, command.precision, cpu_of(shipped)),
       {.budget_s = static_cast<double>(command.seconds.value_or(kCpuSeconds))},
       [&](double share, const std::string& now) { progress.update(std::lround(1000 * share), now); });
   progress.clear();
@@ -144,6 +148,7 @@ void add_calibrate(CLI::App& app, Action& action) {
       ->capture_default_str();
   sub->add_option("-o,--output", command->output, "Profile to write; default: where the engine finds it")
       ->type_name("FILE.toml");
+  add_kernel_precision(*sub, command->precision);
   add_parsed(*sub, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
              [command](const std::string& text) { command->isa = parse_isa(text); });
   sub->add_option(

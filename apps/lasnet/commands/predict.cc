@@ -204,7 +204,8 @@ int predict(PredictCommand command) {
   const Model model = described_model(options);
   const ModelSpec& spec = model.spec;
   const std::optional<OperatingPoint> point = asked_point(command, model);
-  const HardwareProfile hardware = open_hardware(command.latency.hardware);
+  const HardwareProfile hardware =
+      open_hardware(command.latency.hardware, std::nullopt, command.latency.query.precision);
   LatencyQuery query = resolve_query(command.latency, hardware);
   warn_of_patches_beyond_maps(spec, network_geometry(spec, query.size));
   check_row_bands(spec, query.schedule.traversal);

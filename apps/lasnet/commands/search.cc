@@ -228,7 +228,8 @@ void plot_curves(const GranularitySearch& found, const HardwareProfile& hardware
 int search(SearchCommand command) {
   const ArchConfig arch = described_model(command.latency.model).spec.arch;
   command.granularity = arch.granularity;
-  const HardwareProfile hardware = open_hardware(command.latency.hardware);
+  const HardwareProfile hardware =
+      open_hardware(command.latency.hardware, std::nullopt, command.latency.query.precision);
   const LatencyQuery query = resolve_query(command.latency, hardware);
   if (!command.plot.empty()) check_writable(command.plot);
   if (command.budget_ms) command.search.budget_s = *command.budget_ms / 1e3;

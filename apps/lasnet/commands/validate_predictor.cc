@@ -35,6 +35,7 @@ struct ValidateCommand {
   std::string device;    ///< "": the hardware's
   bool repeats = false;  ///< whether their number was given
   std::string plot;
+  Precision precision = Precision::fp32;  ///< of this machine's CPU kernels
   ValidationOptions options;
   bool json = false;
 };
@@ -330,7 +331,7 @@ HardwareProfile hardware_of(const ValidateCommand& command) {
   const std::string name = of_device ? kHostGpu : command.hardware;
   if (name == kHostGpu)
     check_device();  // before it is said whose times stand for those of a GPU that is not there
-  HardwareProfile hardware = open_hardware(name);
+  HardwareProfile hardware = open_hardware(name, std::nullopt, command.precision);
   if (hardware.kind() == HardwareKind::gpu) {
     fail(
         "validate-predictor: {} describes a published GPU, not this library's kernels on one (--device cuda)",
@@ -380,6 +381,7 @@ void add_validate_predictor(CLI::App& app, Action& action) {
   add_hardware_option(*sub, command->hardware);
   sub->add_option("--device", command->device, "cpu or cuda: whose kernels run; default: the hardware's")
       ->check(CLI::IsMember({"cpu", "cuda"}));
+  add_kernel_precision(*sub, command->precision);
   add_number(*sub, "--repeat", command->options.repeat, 2, 1000, "Repetitions of each run");
   sub->add_option("--seed", command->options.seed, "Of masks, weights and inputs")
       ->check(whole_number())

@@ -39,4 +39,13 @@ std::vector<ChannelBlock> cut_channel_blocks(const GroupedShape& shape, int bloc
   return best;
 }
 
+std::vector<ChannelBlock> in_units(std::vector<ChannelBlock> blocks, int unit_channels) {
+  for (ChannelBlock& block : blocks) {
+    const int end = ceil_div(block.input + block.run, unit_channels);
+    block.input /= unit_channels;
+    block.run = end - block.input;
+  }
+  return blocks;
+}
+
 }  // namespace lasnet

@@ -29,4 +29,7 @@ struct GroupedShape {
 /// Both widths in floats, the first a multiple of the second. `weights` stay 0.
 std::vector<ChannelBlock> cut_channel_blocks(const GroupedShape& shape, int block_width, int vector_width);
 
+/// The same blocks with their input counted in units of so many channels: those that their channels lie in.
+std::vector<ChannelBlock> in_units(std::vector<ChannelBlock> blocks, int unit_channels);
+
 }  // namespace lasnet

@@ -11,7 +11,7 @@ namespace {
 
 CpuConv compile_conv(const ConvSpec& spec, const Weights& weights, int64_t pitch, const CpuKernels& kernels) {
   FoldedConv folded = fold(spec, weights);
-  bool merge_rows = merges_rows(spec, pitch);
+  bool merge_rows = merges_rows(spec, pitch, spec.in_channels);
   return {spec, pack_conv({folded.weight, folded.bias, spec.groups, merge_rows}, kernels), merge_rows};
 }
 
@@ -51,9 +51,9 @@ CpuBlock CpuExecutable::compile_block(const BlockSpec& block, const BlockSchedul
   bool fused = block.projection && plan.scatter == ScatterSchedule::in_place;
   for (const ConvSpec& conv : block.convs) {
     bool last = &conv == &block.convs.back();
-    compiled.convs.push_back(fused && last
-                                 ? CpuConv{conv, {}, merges_rows(conv, map_pitch(conv.in_channels))}
-                                 : compile_conv(conv, weights, map_pitch(conv.in_channels), kernels_));
+    compiled.convs.push_back(
+        fused && last ? CpuConv{conv, {}, merges_rows(conv, map_pitch(conv.in_channels), conv.in_channels)}
+                      : compile_conv(conv, weights, map_pitch(conv.in_channels), kernels_));
   }
   if (fused) {
     FoldedConv projection = fold(*block.projection, weights), last = fold(block.convs.back(), weights);

@@ -16,11 +16,27 @@
 namespace lasnet {
 namespace {
 
-constexpr double kBytesPerFloat = 4, kKilo = 1000;
+constexpr double kBytesPerUnit = 4, kKilo = 1000;
 /// Share of a cache that a working set may take before it is counted to the next level: others use it too.
 constexpr double kUsableCache = 0.75;
 
 int64_t whole(double count) { return std::llround(count); }
+
+/// What kernels read maps and weights in: units of four bytes, which are a float or four int8 channels.
+struct KernelUnits {
+  RegisterTile tile;
+  int channels = 1;  ///< of a unit
+
+  int64_t of(int64_t all_channels) const { return ceil_div(all_channels, channels); }
+  /// Units between the pixels of a map.
+  int64_t pitch(int64_t all_channels) const { return map_pitch(of(all_channels)); }
+};
+
+KernelUnits kernel_units(const CpuHardware& cpu) {
+  if (cpu.precision() == Precision::int8)
+    return {.tile = int8_register_tile(cpu.int8_kernels), .channels = kWordBytes};
+  return {.tile = register_tile(cpu.isa)};
+}
 
 /// A convolution as the kernels see it.
 struct ConvShape {
@@ -30,9 +46,9 @@ struct ConvShape {
   bool first_layer = false;
 
   double weight_bytes() const {
-    double floats = 0;
-    for (const ChannelBlock& block : blocks) floats += static_cast<double>(taps) * block.run * block.width;
-    return kBytesPerFloat * floats;
+    double units = 0;
+    for (const ChannelBlock& block : blocks) units += static_cast<double>(taps) * block.run * block.width;
+    return kBytesPerUnit * units;
   }
   int64_t reduction() const {
     int longest = 0;
@@ -41,13 +57,15 @@ struct ConvShape {
   }
 };
 
-ConvShape conv_shape(const ConvSpec& conv, int64_t in_pitch, const RegisterTile& tile) {
+/// `in_pitch`: units between the pixels of its input.
+ConvShape conv_shape(const ConvSpec& conv, int64_t in_pitch, const KernelUnits& units) {
+  const GroupedShape grouped{conv.groups, conv.out_channels, conv.in_channels / conv.groups};
   ConvShape shape{
-      .blocks = cut_channel_blocks({conv.groups, conv.out_channels, conv.in_channels / conv.groups},
-                                   tile.block_width(), tile.vector_width),
+      .blocks = in_units(cut_channel_blocks(grouped, units.tile.block_width(), units.tile.vector_width),
+                         units.channels),
       .taps = conv.kernel * conv.kernel,
       .in_pitch = in_pitch};
-  if (merges_rows(conv, in_pitch)) {
+  if (merges_rows(conv, in_pitch, units.of(conv.in_channels))) {
     shape.taps = conv.kernel;
     for (ChannelBlock& block : shape.blocks) block.run *= conv.kernel;
   }
@@ -84,7 +102,7 @@ class ConvCounter {
   ConvCounter(const ConvShape& shape, const CpuContext& context, int64_t pixels)
       : shape_(shape),
         context_(context),
-        tile_(register_tile(context.hardware.isa)),
+        tile_(kernel_units(context.hardware).tile),
         pixels_(pixels),
         tiling_(tile_conv({.pixels = pixels,
                            .reduction = shape.reduction(),
@@ -161,11 +179,6 @@ struct MapTraffic {
   double pixels;
   MapSize map;
   int64_t channels;
-
-  double floats() const { return pixels * static_cast<double>(map_pitch(channels)); }
-  double map_kib(int64_t batch) const {
-    return kBytesPerFloat * static_cast<double>(batch * map.pixels() * map_pitch(channels)) / 1024;
-  }
 };
 
 /// Counts the operations of a block, one by one, under one outcome of its mask.
@@ -177,7 +190,7 @@ class OperationCounter {
         context_(of.context),
         program_(of.program),
         counts_(counts),
-        tile_(register_tile(of.context.hardware.isa)) {
+        units_(kernel_units(of.context.hardware)) {
     if (outcome == MaskOutcome::partial && program_.band_patch_rows > 0) {
       bands_ = context_.batch * ceil_div(geometry_.grid.rows(), program_.band_patch_rows);
     }
@@ -233,22 +246,23 @@ class OperationCounter {
 
   /// Map traffic of an operation, at the level that all its maps together fit.
   void add_maps(OperatorWork& work, std::initializer_list<MapTraffic> maps) const {
-    double kib = 0, floats = 0;
+    double kib = 0, bytes = 0;
     for (const MapTraffic& traffic : maps) {
-      kib += traffic.map_kib(context_.batch);
-      floats += traffic.floats();
+      const double pixel_bytes = kBytesPerUnit * static_cast<double>(units_.pitch(traffic.channels));
+      kib += pixel_bytes * static_cast<double>(context_.batch * traffic.map.pixels()) / 1024;
+      bytes += pixel_bytes * traffic.pixels;
     }
     const CpuHardware& cpu = context_.hardware;
     const WorkUnit level = bands_ > 1 || kib <= kUsableCache * cpu.l2_kib ? WorkUnit::map_l2
                            : kib <= kUsableCache * cpu.l3_kib             ? WorkUnit::map_l3
                                                                           : WorkUnit::map_memory;
     const double share = level == WorkUnit::map_memory ? 1 : per_thread();
-    work[level] += kBytesPerFloat * floats / kKilo * share;
-    work.bytes += kBytesPerFloat * floats;
+    work[level] += bytes / kKilo * share;
+    work.bytes += bytes;
   }
 
   OperatorWork convolution(const ConvSpec& conv, double pixels) const {
-    const ConvShape shape = conv_shape(conv, map_pitch(conv.in_channels), tile_);
+    const ConvShape shape = conv_shape(conv, units_.pitch(conv.in_channels), units_);
     const auto bands = static_cast<double>(bands_);
     OperatorWork work = ConvCounter(shape, context_, whole(std::ceil(pixels / bands))).count();
     for (double& count : work.counts) count *= bands;
@@ -399,7 +413,7 @@ class OperationCounter {
     for (const auto& [in, out] :
          {std::pair(spec.channels, spec.squeeze_channels), std::pair(spec.squeeze_channels, spec.channels)}) {
       const ConvSpec layer{.name = {}, .norm_name = {}, .in_channels = in, .out_channels = out};
-      const ConvShape shape = conv_shape(layer, in, tile_);
+      const ConvShape shape = conv_shape(layer, units_.of(in), units_);
       const OperatorWork fc = ConvCounter(shape, context_, whole(counts_.images)).count();
       for (int i = 0; i < kWorkUnits; ++i)
         work.counts[static_cast<size_t>(i)] += fc.counts[static_cast<size_t>(i)];
@@ -413,7 +427,7 @@ class OperationCounter {
   const CpuContext& context_;
   const CpuBlockProgram& program_;
   const ActiveCounts& counts_;
-  RegisterTile tile_;
+  KernelUnits units_;
   int64_t bands_ = 1;
 };
 
@@ -431,7 +445,7 @@ double weight_count(const ModelSpec& spec) {
 }  // namespace
 
 CpuContext cpu_context(const ModelSpec& spec, const CpuHardware& hardware, int64_t batch, int threads) {
-  const double kib = kBytesPerFloat * weight_count(spec) / 1024;
+  const double kib = kBytesPerUnit / kernel_units(hardware).channels * weight_count(spec) / 1024;
   return {.hardware = hardware,
           .batch = batch,
           .threads = threads,
@@ -461,11 +475,11 @@ std::vector<OperatorWork> masked_work(const CpuBlockPrice& of, const ActiveCount
 
 std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometry& geometry,
                                      const CpuContext& context) {
-  const RegisterTile tile = register_tile(context.hardware.isa);
+  const KernelUnits units = kernel_units(context.hardware);
   const auto images = static_cast<double>(context.batch);
   const double per_thread = 1.0 / context.threads;
   std::vector<OperatorWork> operators;
-  const ConvShape stem = conv_shape(spec.stem, spec.stem.in_channels, tile);
+  const ConvShape stem = conv_shape(spec.stem, units.of(spec.stem.in_channels), units);
   operators.push_back(ConvCounter(stem, context, context.batch * geometry.stem.pixels()).count());
   operators.back().name = "stem";
   operators.back().pixels = images * static_cast<double>(geometry.stem.pixels());
@@ -485,7 +499,8 @@ std::vector<OperatorWork> fixed_work(const ModelSpec& spec, const NetworkGeometr
       per_thread;
   const ConvSpec fc{
       .name = {}, .norm_name = {}, .in_channels = spec.features, .out_channels = spec.arch.classes};
-  operators.push_back(ConvCounter(conv_shape(fc, spec.features, tile), context, context.batch).count());
+  operators.push_back(
+      ConvCounter(conv_shape(fc, units.of(spec.features), units), context, context.batch).count());
   operators.back().name = "head";
   operators.back().pixels = images;
   operators.back().macs = images * static_cast<double>(fc.weight_count());

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <string_view>
 
 #include "lasnet/engine.h"
 
@@ -38,6 +39,19 @@ constexpr RegisterTile register_tile(Isa isa) {
     default:
       return {4, 2, {6, 4, 0, 0}};
   }
+}
+
+/// Names of int8 kernels, slowest first.
+inline constexpr std::array<std::string_view, 4> kInt8KernelNames = {"scalar", "avx2", "avx_vnni",
+                                                                     "avx512_vnni"};
+
+/// Of the int8 kernels of this name; vectors are of int32 sums. Those without a dot product of bytes need
+/// registers for the halves of words.
+constexpr RegisterTile int8_register_tile(std::string_view kernels) {
+  if (kernels == "avx512_vnni") return register_tile(Isa::avx512);
+  if (kernels == "avx_vnni") return register_tile(Isa::avx2);
+  if (kernels == "avx2") return {8, 2, {6, 4, 0, 0}};
+  return {4, 2, {4, 2, 0, 0}};
 }
 
 }  // namespace lasnet

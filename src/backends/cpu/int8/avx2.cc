@@ -30,7 +30,7 @@ struct VecAvx2 : VecAvx2Bytes {
   using Factor = Pairs;
   using Weights = Pairs;
   static constexpr int kWeightStep = 2 * kWidth;
-  static constexpr std::array<int, 4> kTilePixels = {6, 4, 0, 0};
+  static constexpr auto kTilePixels = int8_register_tile("avx2").pixels;
 
   static Weights load_weights(const uint32_t* p) { return {load(p), load(p + kWidth)}; }
   static Factor broadcast(uint32_t word) {

@@ -28,7 +28,7 @@ struct VecAvx512Vnni {
   static constexpr int kWidth = 16;
   static constexpr int kRegisterChannels = 4;
   static constexpr int kWeightStep = kWidth;
-  static constexpr auto kTilePixels = register_tile(Isa::avx512).pixels;
+  static constexpr auto kTilePixels = int8_register_tile("avx512_vnni").pixels;
 
   static Weights load_weights(const uint32_t* p) { return _mm512_loadu_si512(p); }
   static Factor broadcast(uint32_t word) { return _mm512_set1_epi32(static_cast<int>(word)); }

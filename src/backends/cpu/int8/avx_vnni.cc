@@ -25,7 +25,7 @@ struct VecAvxVnni : VecAvx2Bytes {
   using Factor = __m256i;
   using Weights = __m256i;
   static constexpr int kWeightStep = kWidth;
-  static constexpr auto kTilePixels = register_tile(Isa::avx2).pixels;
+  static constexpr auto kTilePixels = int8_register_tile("avx_vnni").pixels;
 
   static Weights load_weights(const uint32_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));

@@ -22,8 +22,7 @@ inline constexpr int64_t kImageWords = 1;
 
 /// Whether a kernel row of the convolution is one contiguous run of a map of this pitch.
 inline bool merges_word_rows(const ConvSpec& conv, int64_t pitch) {
-  return conv.kernel > 1 && conv.groups == 1 && conv.dilation == 1 &&
-         pitch == ceil_div(conv.in_channels, kWordBytes);
+  return merges_rows(conv, pitch, ceil_div(conv.in_channels, kWordBytes));
 }
 
 /// A convolution ready for a kernel table.

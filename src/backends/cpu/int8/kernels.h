@@ -11,13 +11,12 @@
 
 #include "backends/cpu/channel_blocks.h"
 #include "backends/cpu/kernels/kernels.h"
+#include "backends/cpu/layout.h"
 #include "base/aligned.h"
 #include "engine/int8_network.h"
 #include "lasnet/engine.h"
 
 namespace lasnet {
-
-inline constexpr int kWordBytes = 4;
 
 /// What happens to an int32 sum before it is stored.
 enum class Int8Epilogue {

@@ -16,13 +16,7 @@ int taps_of(const Int8Layer& layer) { return layer.spec.kernel * layer.spec.kern
 
 /// Blocks whose input is counted in words: those that the channels of their groups lie in.
 std::vector<ChannelBlock> cut_word_blocks(const GroupedShape& shape, const Int8Kernels& kernels) {
-  std::vector<ChannelBlock> blocks = cut_channel_blocks(shape, kernels.block_width, kernels.vector_width);
-  for (ChannelBlock& block : blocks) {
-    const int end = ceil_div(block.input + block.run, kWordBytes);
-    block.input /= kWordBytes;
-    block.run = end - block.input;
-  }
-  return blocks;
+  return in_units(cut_channel_blocks(shape, kernels.block_width, kernels.vector_width), kWordBytes);
 }
 
 /// One weight of output channel `i` of a block, as kernels read it: [step][width / vector][vector][4] bytes.

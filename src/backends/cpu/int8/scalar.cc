@@ -17,7 +17,7 @@ struct VecScalarBytes {
   static constexpr int kWidth = 4;
   static constexpr int kRegisterChannels = 2;
   static constexpr int kWeightStep = kWidth;
-  static constexpr std::array<int, 4> kTilePixels = {4, 2, 0, 0};
+  static constexpr auto kTilePixels = int8_register_tile("scalar").pixels;
 
   using Sum = std::array<int32_t, kWidth>;
   using Factor = std::array<uint8_t, kWordBytes>;
