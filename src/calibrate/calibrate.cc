@@ -7,7 +7,6 @@
 #include "base/fail.h"
 #include "base/statistics.h"
 #include "base/stopwatch.h"
-#include "predict/host_profile.h"
 
 namespace lasnet {
 namespace {

@@ -68,6 +68,10 @@ HardwareKind HardwareProfile::kind() const {
 
 int64_t HardwareProfile::usual_batch() const { return kind() == HardwareKind::gpu ? gpu_of(*this).batch : 1; }
 
+std::string cpu_profile_name(const CpuHardware& kernels) {
+  return kernels.int8_kernels.empty() ? "cpu-" + to_string(kernels.isa) : "cpu-int8-" + kernels.int8_kernels;
+}
+
 Precision HardwareProfile::usual_precision() const {
   return kind() == HardwareKind::cpu ? cpu_of(*this).precision() : Precision::fp32;
 }

@@ -72,6 +72,9 @@ struct CpuHardware {
   double cost(WorkUnit unit) const { return seconds_per[static_cast<size_t>(unit)]; }
 };
 
+/// The name of a profile of these kernels: cpu-<isa>, or cpu-int8-<kernels>.
+std::string cpu_profile_name(const CpuHardware& kernels);
+
 /// Nanoseconds that a tile of a CUDA convolution takes. A step is 64 bytes of each pixel's reduction. The
 /// first three hold when tiles fill a multiprocessor, the last two when a tile has it to itself.
 struct CudaTileCost {

@@ -46,10 +46,6 @@ HostProfile cached_or_shipped(const std::string& path, const std::string& shippe
 
 }  // namespace
 
-std::string cpu_profile_name(const CpuHardware& cpu) {
-  return cpu.int8_kernels.empty() ? "cpu-" + to_string(cpu.isa) : "cpu-int8-" + cpu.int8_kernels;
-}
-
 CpuHardware host_kernels(Isa isa, Precision precision) {
   CpuHardware cpu;
   cpu.isa = isa;

@@ -11,9 +11,6 @@ namespace lasnet {
 /// This machine's kernels of an instruction set in fp32 or int8, without costs.
 CpuHardware host_kernels(Isa isa, Precision precision);
 
-/// The name of a profile of these kernels: cpu-<isa>, or cpu-int8-<kernels>.
-std::string cpu_profile_name(const CpuHardware& kernels);
-
 /// Where `lasnet calibrate` leaves the profile of this machine and the engine finds it:
 /// $XDG_CACHE_HOME/lasnet/<name>.toml, or under ~/.cache. "" if neither variable is set.
 std::string cached_profile_path(Isa isa, Precision precision = Precision::fp32);
