@@ -160,6 +160,7 @@ CpuHardware read_cpu(ProfileTable table) {
   table.read("processor", cpu.processor);
   table.read("isa", isa);
   table.parse("isa", [&] { cpu.isa = parse_isa(isa); });
+  if (table.has("measured")) table.read("measured", cpu.measured);
   table.read("cores", cpu.cores);
   table.read("l1_kib", cpu.l1_kib, kPositive);
   table.read("l2_kib", cpu.l2_kib, kPositive);
@@ -249,9 +250,9 @@ std::string to_toml(const GpuHardware& gpu) {
 
 std::string to_toml(const CpuHardware& cpu) {
   std::string text = fmt::format(
-      "\n[cpu]\nprocessor = {}\nisa = {}\ncores = {}\nl1_kib = {}\nl2_kib = {}\nl3_kib = {}\n"
+      "\n[cpu]\nprocessor = {}\nisa = {}\n{}cores = {}\nl1_kib = {}\nl2_kib = {}\nl3_kib = {}\n"
       "\n[cpu.seconds_per]\n",
-      quoted(cpu.processor), quoted(to_string(cpu.isa)), cpu.cores, number(cpu.l1_kib), number(cpu.l2_kib),
+      quoted(cpu.processor), quoted(to_string(cpu.isa)), cpu.measured ? "" : "measured = false\n", cpu.cores, number(cpu.l1_kib), number(cpu.l2_kib),
       number(cpu.l3_kib));
   for (int unit = 0; unit < kWorkUnits; ++unit) {
     const auto work = static_cast<WorkUnit>(unit);

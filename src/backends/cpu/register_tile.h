@@ -15,7 +15,7 @@ namespace lasnet {
 inline constexpr int64_t kReductionSlice = 256;
 
 /// A tile holds `pixels[v - 1]` pixels x v vectors of output channels, v <= vectors: with the weights and a
-/// broadcast they fill 16 or, of AVX-512, 32 registers. Of single vectors more pixels would fit, but not
+/// broadcast they fill 16 or, of AVX-512 and NEON, 32 registers. Of single vectors more pixels would fit, but not
 /// their addresses.
 struct RegisterTile {
   int vector_width = 4;  ///< floats
@@ -33,6 +33,8 @@ constexpr RegisterTile register_tile(Isa isa) {
   switch (isa) {
     case Isa::avx512:
       return {16, 4, {8, 12, 8, 6}};
+    case Isa::neon:
+      return {4, 4, {8, 12, 8, 6}};
     case Isa::avx2:
       return {8, 2, {8, 6, 0, 0}};
     default:

@@ -27,6 +27,7 @@ struct VecAvx512Vnni {
   using Wide = __m512i;
   static constexpr int kWidth = 16;
   static constexpr int kRegisterChannels = 4;
+  static constexpr int kSubtracted = 0;
   static constexpr int kWeightStep = kWidth;
   static constexpr auto kTilePixels = register_tile(Isa::avx512).pixels;
 
