@@ -252,8 +252,8 @@ std::string to_toml(const CpuHardware& cpu) {
   std::string text = fmt::format(
       "\n[cpu]\nprocessor = {}\nisa = {}\n{}cores = {}\nl1_kib = {}\nl2_kib = {}\nl3_kib = {}\n"
       "\n[cpu.seconds_per]\n",
-      quoted(cpu.processor), quoted(to_string(cpu.isa)), cpu.measured ? "" : "measured = false\n", cpu.cores, number(cpu.l1_kib), number(cpu.l2_kib),
-      number(cpu.l3_kib));
+      quoted(cpu.processor), quoted(to_string(cpu.isa)), cpu.measured ? "" : "measured = false\n", cpu.cores,
+      number(cpu.l1_kib), number(cpu.l2_kib), number(cpu.l3_kib));
   for (int unit = 0; unit < kWorkUnits; ++unit) {
     const auto work = static_cast<WorkUnit>(unit);
     text += fmt::format("{} = {}\n", to_string(work), number(cpu.cost(work)));

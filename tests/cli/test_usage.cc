@@ -166,7 +166,8 @@ TEST(Info, JsonSaysWhatTheLibrarySays) {
 TEST(Info, AProcessorWithoutANameHasItsNumbers) {
   std::istringstream x86("processor\t: 0\nmodel name\t: AMD EPYC\ncpu MHz\t\t: 2400\n");
   EXPECT_EQ(cli::processor_name_in(x86), "AMD EPYC");
-  std::istringstream aarch64("processor\t: 0\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n");
+  std::istringstream aarch64(
+      "processor\t: 0\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n");
   EXPECT_EQ(cli::processor_name_in(aarch64), "AArch64, implementer 0x41, part 0xd0c");
   std::istringstream nothing("processor\t: 0\n");
   EXPECT_EQ(cli::processor_name_in(nothing), "");

@@ -57,8 +57,9 @@ TEST(Hardware, WhatIsNotMeasuredSaysSo) {
   CpuHardware machine = cpu_of(generic);
   machine.processor = "another";
   EXPECT_THAT(hardware_mismatches(generic, machine), ElementsAre(HasSubstr("was not measured on any")));
-  EXPECT_ERROR(parse_hardware(replaced(hardware_to_toml(generic), "measured = false", "measured = 0"), "copy"),
-               HasSubstr("'cpu.measured' must be true or false"));
+  EXPECT_ERROR(
+      parse_hardware(replaced(hardware_to_toml(generic), "measured = false", "measured = 0"), "copy"),
+      HasSubstr("'cpu.measured' must be true or false"));
 }
 
 TEST(Hardware, FactsOfAnotherKindAreRefused) {

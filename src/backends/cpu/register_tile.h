@@ -15,8 +15,8 @@ namespace lasnet {
 inline constexpr int64_t kReductionSlice = 256;
 
 /// A tile holds `pixels[v - 1]` pixels x v vectors of output channels, v <= vectors: with the weights and a
-/// broadcast they fill 16 or, of AVX-512 and NEON, 32 registers. Of single vectors more pixels would fit, but not
-/// their addresses.
+/// broadcast they fill 16 or, of AVX-512 and NEON, 32 registers. Of single vectors more pixels would fit, but
+/// not their addresses.
 struct RegisterTile {
   int vector_width = 4;  ///< floats
   int vectors = 2;
