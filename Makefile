@@ -59,6 +59,10 @@ bench: deps build  ## time the ResNets, dense, sparse and beside oneDNN
 gpu-check: build  ## on a machine with a GPU: check every precision there, then time it beside PyTorch
 	scripts/gpu_check.sh build
 
+check-aarch64:  ## cross build for AArch64 and run the engine's tests there under qemu-user
+	@scripts/install-deps.sh --no-train --aarch64
+	scripts/check_aarch64
+
 fuzz:  ## fuzz the file readers for FUZZ_SECONDS each (needs clang)
 	@scripts/install-deps.sh --no-train --fuzz
 	cmake --preset fuzz $(CMAKE_ARGS)
@@ -82,4 +86,4 @@ format:  ## clang-format every C++ and CUDA file
 clean:  ## remove the build folders
 	rm -rf build build-*/
 
-.PHONY: help deps build demo test test-full install package wheel bench gpu-check fuzz docs demo-model format clean
+.PHONY: help deps build demo test test-full install package wheel bench gpu-check check-aarch64 fuzz docs demo-model format clean

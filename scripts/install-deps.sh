@@ -2,7 +2,7 @@
 # Installs what building lasnet needs from Debian or Ubuntu packages. Idempotent: what is installed is skipped, and
 # when nothing is missing apt is not called at all.
 #
-#   scripts/install-deps.sh [--no-train] [--fuzz] [--tidy] [--docs] [--data] [--clients]
+#   scripts/install-deps.sh [--no-train] [--fuzz] [--tidy] [--docs] [--data] [--clients] [--aarch64]
 #   scripts/install-deps.sh --train-available     prints ON if libtorch is installed or can be, else OFF
 set -eu
 
@@ -21,6 +21,9 @@ client_packages='chromium nginx-light openssl prometheus'
 fuzz_packages='clang'
 tidy_packages='clang-tidy-16 libomp-16-dev'
 docs_packages='doxygen'
+# The compiler for AArch64, its libraries, and what runs its programs here (scripts/check_aarch64).
+aarch64_packages='g++-aarch64-linux-gnu qemu-user libfmt-dev:arm64 libspdlog-dev:arm64 libtomlplusplus-dev:arm64
+  libjpeg-dev:arm64 libpng-dev:arm64 libwebp-dev:arm64 zlib1g-dev:arm64 libgtest-dev:arm64 libgmock-dev:arm64'
 # Photographs for the demo's data set (docs/demo-data.md), and pip for the weights that it starts from.
 data_packages='tuxpaint-stamps-default mate-backgrounds lomiri-wallpapers-16.04 plasma-workspace-wallpapers
   gcompris-qt-data python3-pip'
@@ -28,7 +31,11 @@ data_packages='tuxpaint-stamps-default mate-backgrounds lomiri-wallpapers-16.04 
 usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
 say() { printf 'install-deps: %s\n' "$*"; }
 
-is_installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+# A name without an architecture is of the native one, though the package may be there for others too.
+is_installed() {
+  case $1 in *:*) wanted=${1#*:} ;; *) wanted=$(dpkg --print-architecture) ;; esac
+  dpkg-query -W -f='${db:Status-Status} ${Architecture}\n' "$1" 2>/dev/null | grep -qxE "installed (all|$wanted)"
+}
 has_candidate() { apt-cache policy "$1" 2>/dev/null | grep -qE 'Candidate: [^(]'; }
 has_apt() { command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; }
 # Without package lists (a fresh container) nothing has a candidate yet, which says nothing about the release.
@@ -43,6 +50,7 @@ train_available() {
 }
 
 train=yes
+foreign=
 for argument; do
   case $argument in
     --no-train) train=no ;;
@@ -50,6 +58,7 @@ for argument; do
     --tidy) packages="$packages $tidy_packages" ;;
     --docs) packages="$packages $docs_packages" ;;
     --data) packages="$packages $data_packages" ;;
+    --aarch64) packages="$packages $aarch64_packages" foreign=arm64 ;;
     --clients) packages="$packages $client_packages" ;;
     --train-available) train_available; exit ;;
     -h | --help) usage; exit ;;
@@ -87,6 +96,7 @@ if [ "$(id -u)" != 0 ]; then
   }
 fi
 
+[ -z "$foreign" ] || $as_root dpkg --add-architecture "$foreign"
 say 'updating the package lists'
 $as_root apt-get update -q
 if [ -n "$train_missing" ] && ! has_candidate libtorch-dev; then

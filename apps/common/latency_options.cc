@@ -148,11 +148,14 @@ std::string describe(const HardwareProfile& hardware) {
   return fmt::format("{} ({})", hardware.description, hardware.name);
 }
 
-bool is_measured(const HardwareProfile& hardware) { return hardware.kind() != HardwareKind::gpu; }
+bool is_measured(const HardwareProfile& hardware) {
+  if (hardware.kind() == HardwareKind::cpu) return cpu_of(hardware).measured;
+  return hardware.kind() == HardwareKind::cuda;
+}
 
 std::string profile_lines(const HardwareProfile& hardware) {
   std::string text = fmt::format("  {}      {}\n", dim("profile"), hardware.source);
-  if (!is_measured(hardware)) {
+  if (hardware.kind() == HardwareKind::gpu) {
     text +=
         fmt::format("{:15}not measured: the paper's model of a GPU; no kernel of lasnet ran for it\n", "");
   }

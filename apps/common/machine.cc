@@ -27,9 +27,18 @@ int logical_processors() {
 
 std::string processor_name() {
   std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);) {
+  return processor_name_in(file);
+}
+
+std::string processor_name_in(std::istream& cpuinfo) {
+  std::string implementer;
+  for (std::string line; std::getline(cpuinfo, line);) {
     const size_t colon = line.find(": ");
-    if (line.starts_with("model name") && colon != std::string::npos) return line.substr(colon + 2);
+    if (colon == std::string::npos) continue;
+    const std::string value = line.substr(colon + 2);
+    if (line.starts_with("model name")) return value;
+    if (line.starts_with("CPU implementer")) implementer = value;
+    if (line.starts_with("CPU part")) return "AArch64, implementer " + implementer + ", part " + value;
   }
   return "";
 }
@@ -49,6 +58,9 @@ std::vector<std::string> processor_features() {
   add("avx512bw", __builtin_cpu_supports("avx512bw"));
   add("avx512vl", __builtin_cpu_supports("avx512vl"));
   add("avx512vnni", __builtin_cpu_supports("avx512vnni"));
+#elif defined(__aarch64__)
+  features.emplace_back("asimd");
+  if (has_dot_products()) features.emplace_back("asimddp");
 #endif
   return features;
 }

@@ -1,6 +1,7 @@
 // The machine this runs on.
 #pragma once
 
+#include <istream>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@ int logical_processors();
 
 /// "AMD EPYC", or "" where the system does not say.
 std::string processor_name();
+/// The same of a text like /proc/cpuinfo. AArch64 processors have numbers in place of a name.
+std::string processor_name_in(std::istream& cpuinfo);
 
 /// Of the features that kernels here can use, those this processor has, e.g. {"avx2", "fma"}.
 std::vector<std::string> processor_features();

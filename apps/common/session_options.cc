@@ -49,7 +49,7 @@ void add_session_options(CLI::App& app, SessionOptions& options, int threads) {
              [&](const std::string& text) { options.precision = parse_precision(text); })
       ->group(kEngineGroup);
   add_parsed(app, "--isa",
-             "Of the cpu backend: scalar, avx2 or avx512; default: the fastest that this machine has",
+             "Of the cpu backend: scalar, avx2, avx512 or neon; default: the fastest that this machine has",
              [&](const std::string& text) { options.isa = parse_isa(text); })
       ->group(kEngineGroup);
   add_parsed(

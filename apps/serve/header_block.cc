@@ -41,7 +41,7 @@ void check_request_line(std::string_view line) {
     throw RequestError(kUriTooLong, fmt::format("the request line has {} bytes; expected at most {}",
                                                 line.size(), kMaxTargetBytes));
   }
-  const auto is_visible = [](char c) { return c >= ' ' && c != 0x7f; };
+  const auto is_visible = [](char c) { return c >= ' ' && c < 0x7f; };
   if (!std::ranges::all_of(line, is_visible) || std::ranges::count(line, ' ') != 2)
     refuse("request line '{}': expected METHOD TARGET VERSION", excerpt(line));
 }

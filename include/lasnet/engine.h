@@ -24,8 +24,8 @@ enum class Backend { reference, cpu, cuda };
 LASNET_EXPORT std::string to_string(Backend backend);
 LASNET_EXPORT Backend parse_backend(const std::string& text);
 
-/// Instruction sets of the CPU kernels. `scalar` is portable C++.
-enum class Isa { scalar, avx2, avx512 };
+/// Instruction sets of the CPU kernels. `scalar` is portable C++, `neon` is AArch64's.
+enum class Isa { scalar, avx2, avx512, neon };
 /// Its name, as in files and on command lines; parse_ functions read it and throw Error on any other text.
 LASNET_EXPORT std::string to_string(Isa isa);
 LASNET_EXPORT Isa parse_isa(const std::string& text);
@@ -33,7 +33,8 @@ LASNET_EXPORT Isa parse_isa(const std::string& text);
 LASNET_EXPORT std::vector<Isa> available_isas();
 
 /// Kernels for Precision::int8 compiled into this library that this processor can run, slowest first:
-/// "scalar", "avx2", "avx_vnni", "avx512_vnni". Sessions run the fastest that belong to their Isa.
+/// "scalar", "avx2", "avx_vnni", "avx512_vnni", "neon", "neon_dotprod". Sessions run the fastest that belong
+/// to their Isa.
 LASNET_EXPORT std::vector<std::string> available_int8_kernel_names();
 
 /// A GPU that CUDA shows to this process. Sessions use the first one (CUDA_VISIBLE_DEVICES orders them).

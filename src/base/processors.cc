@@ -4,6 +4,8 @@
 #include <sched.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 #include <algorithm>
@@ -23,6 +25,14 @@ bool has_avx_vnni() {
   constexpr unsigned kLeaf = 7, kSubleaf = 1, kBit = 1U << 4;  // of eax
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
   return __get_cpuid_count(kLeaf, kSubleaf, &eax, &ebx, &ecx, &edx) != 0 && (eax & kBit) != 0;
+#else
+  return false;
+#endif
+}
+
+bool has_dot_products() {
+#if defined(__aarch64__)
+  return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
 #else
   return false;
 #endif

@@ -20,6 +20,9 @@ int usable_processors();
 /// AVX-VNNI, which Clang 16 does not know by name. Where there is AVX2, the system lets programs use it.
 bool has_avx_vnni();
 
+/// AArch64's dot products of bytes (FEAT_DotProd).
+bool has_dot_products();
+
 /// `threads`, and no more than `quota` gives, rounded up. At least 1.
 int within_quota(int threads, std::optional<double> quota);
 

@@ -60,6 +60,7 @@ struct CpuHardware {
   std::string processor;                            ///< as the system names it
   Isa isa = Isa::scalar;                            ///< that the costs were fitted for
   std::string int8_kernels = {};                    ///< of int8 profiles: the kernels' name, e.g. "avx_vnni"
+  bool measured = true;                             ///< the costs, on that processor
   int cores = 1;                                    ///< physical ones
   double l1_kib = 32,                               ///< first-level cache, per core
       l2_kib = 1024;                                ///< second-level cache, per core

@@ -170,6 +170,7 @@ CpuHardware read_cpu(ProfileTable table) {
     table.read("int8_kernels", cpu.int8_kernels);
     table.parse("int8_kernels", [&] { check_int8_kernels(cpu.int8_kernels); });
   }
+  if (table.has("measured")) table.read("measured", cpu.measured);
   table.read("cores", cpu.cores);
   table.read("l1_kib", cpu.l1_kib, kPositive);
   table.read("l2_kib", cpu.l2_kib, kPositive);
@@ -257,13 +258,20 @@ std::string to_toml(const GpuHardware& gpu) {
       number(gpu.launch_s), number(gpu.fp16_rate), gpu.accumulators_per_engine, gpu.overlap, gpu.batch);
 }
 
+/// Keys that are left out where they say the usual.
+std::string special_keys(const CpuHardware& cpu) {
+  std::string keys;
+  if (!cpu.int8_kernels.empty()) keys += fmt::format("int8_kernels = {}\n", quoted(cpu.int8_kernels));
+  if (!cpu.measured) keys += "measured = false\n";
+  return keys;
+}
+
 std::string to_toml(const CpuHardware& cpu) {
   std::string text = fmt::format(
       "\n[cpu]\nprocessor = {}\nisa = {}\n{}cores = {}\nl1_kib = {}\nl2_kib = {}\nl3_kib = {}\n"
       "\n[cpu.seconds_per]\n",
-      quoted(cpu.processor), quoted(to_string(cpu.isa)),
-      cpu.int8_kernels.empty() ? "" : fmt::format("int8_kernels = {}\n", quoted(cpu.int8_kernels)), cpu.cores,
-      number(cpu.l1_kib), number(cpu.l2_kib), number(cpu.l3_kib));
+      quoted(cpu.processor), quoted(to_string(cpu.isa)), special_keys(cpu), cpu.cores, number(cpu.l1_kib),
+      number(cpu.l2_kib), number(cpu.l3_kib));
   for (int unit = 0; unit < kWorkUnits; ++unit) {
     const auto work = static_cast<WorkUnit>(unit);
     text += fmt::format("{} = {}\n", to_string(work), number(cpu.cost(work)));

@@ -95,7 +95,9 @@ std::vector<std::string> hardware_mismatches(const HardwareProfile& profile, con
   std::vector<std::string> differences;
   if (profile.kind() != HardwareKind::cpu) return differences;
   const CpuHardware& cpu = cpu_of(profile);
-  if (cpu.processor != machine.processor) {
+  if (!cpu.measured) {
+    differences.push_back(fmt::format("profile {} was not measured on any processor", profile.name));
+  } else if (cpu.processor != machine.processor) {
     differences.push_back(fmt::format("profile {} was made on '{}', this processor is '{}'", profile.name,
                                       cpu.processor, machine.processor));
   }

@@ -122,7 +122,7 @@ TEST_F(BadInputTest, OverlayOnAFullDisk) {
 
 TEST_F(BadInputTest, InstructionSetThatTheMachineLacks) {
   const auto available = available_isas();
-  for (const Isa isa : {Isa::avx2, Isa::avx512}) {
+  for (const Isa isa : {Isa::avx2, Isa::avx512, Isa::neon}) {
     if (std::find(available.begin(), available.end(), isa) != available.end()) continue;
     const auto model = save_tiny_model(), photo = save_photo("a.png");
     expect_refused({"run", model, photo, "--isa", to_string(isa)}, to_string(isa));

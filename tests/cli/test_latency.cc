@@ -445,6 +445,10 @@ TEST_F(PredictTest, WhatTheProfileRestsOnIsSaid) {
     EXPECT_THAT(measured.out, AllOf(HasSubstr("measured on an NVIDIA H200"), Not(HasSubstr("not measured"))));
     EXPECT_EQ(report_of({command, "resnet18", "--hardware", "v100"}).at("measured"), false);
     EXPECT_EQ(report_of({command, "resnet18", "--hardware", "cpu-avx2"}).at("measured"), true);
+    const auto generic = run_program({command, "resnet18", "--hardware", "cpu-neon"});
+    EXPECT_THAT(generic.out, AllOf(HasSubstr("generic AArch64"), HasSubstr("not measured")));
+    EXPECT_THAT(generic.err, HasSubstr("not measured on any processor"));
+    EXPECT_EQ(report_of({command, "resnet18", "--hardware", "cpu-neon"}).at("measured"), false);
   }
 }
 

@@ -2,11 +2,13 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <sstream>
 
 #include "base/cgroup.h"
 #include "base/processors.h"
 #include "fixtures.h"
 #include "lasnet/engine.h"
+#include "machine.h"
 #include "program.h"
 
 namespace lasnet::test {
@@ -159,6 +161,16 @@ TEST(Info, JsonSaysWhatTheLibrarySays) {
   EXPECT_EQ(info.at("cpu").at("default_threads"),
             within_quota(info.at("cpu").at("physical_cores").get<int>(), cpu_quota()));
   EXPECT_TRUE(info.at("training").is_boolean());
+}
+
+TEST(Info, AProcessorWithoutANameHasItsNumbers) {
+  std::istringstream x86("processor\t: 0\nmodel name\t: AMD EPYC\ncpu MHz\t\t: 2400\n");
+  EXPECT_EQ(cli::processor_name_in(x86), "AMD EPYC");
+  std::istringstream aarch64(
+      "processor\t: 0\nCPU implementer\t: 0x41\nCPU variant\t: 0x3\nCPU part\t: 0xd0c\n");
+  EXPECT_EQ(cli::processor_name_in(aarch64), "AArch64, implementer 0x41, part 0xd0c");
+  std::istringstream nothing("processor\t: 0\n");
+  EXPECT_EQ(cli::processor_name_in(nothing), "");
 }
 
 TEST(Usage, AFullStandardOutputIsAnError) {

@@ -61,7 +61,7 @@ TEST(ChoosePlan, AStaticNetworkHasNothingToChoose) {
 }
 
 TEST(ChoosePlan, BreakEvensAreSharesOrNever) {
-  for (const char* name : {"cpu-scalar", "cpu-avx2", "cpu-avx512"}) {
+  for (const char* name : {"cpu-scalar", "cpu-avx2", "cpu-avx512", "cpu-neon"}) {
     for (const BlockSchedule& plan : choose_schedule(resnet50(), load_hardware(name), {.rate = 0.5}).blocks) {
       EXPECT_GT(plan.whole_map_above, 0.5) << name;
       EXPECT_LE(plan.whole_map_above, 2) << name;

@@ -36,7 +36,7 @@ TEST(Hardware, PublishedProfilesHaveThePapersNumbers) {
   EXPECT_EQ(nano.frequency_hz, 0.921e9);
   EXPECT_EQ(gpu_of(load_hardware("rtx3090")).onchip_bandwidth_factor, 1);
   for (const char* name : {"v100", "tx2", "nano", "rtx3090", "rtx3060", "h100", "cpu-avx2", "cpu-avx512",
-                           "cpu-scalar", "cuda-h100"}) {
+                           "cpu-scalar", "cpu-neon", "cuda-h100"}) {
     EXPECT_THAT(hardware_names(), Contains(name));
   }
 }
@@ -48,6 +48,18 @@ TEST(Hardware, EveryProfileSurvivesARoundTrip) {
     const std::string toml = hardware_to_toml(profile);
     EXPECT_EQ(hardware_to_toml(parse_hardware(toml, "copy")), toml);
   }
+}
+
+TEST(Hardware, WhatIsNotMeasuredSaysSo) {
+  const HardwareProfile generic = parse_hardware(hardware_to_toml(load_hardware("cpu-neon")), "copy");
+  EXPECT_FALSE(cpu_of(generic).measured);
+  EXPECT_TRUE(cpu_of(load_hardware("cpu-scalar")).measured);
+  CpuHardware machine = cpu_of(generic);
+  machine.processor = "another";
+  EXPECT_THAT(hardware_mismatches(generic, machine), ElementsAre(HasSubstr("was not measured on any")));
+  EXPECT_ERROR(
+      parse_hardware(replaced(hardware_to_toml(generic), "measured = false", "measured = 0"), "copy"),
+      HasSubstr("'cpu.measured' must be true or false"));
 }
 
 TEST(Hardware, FactsOfAnotherKindAreRefused) {

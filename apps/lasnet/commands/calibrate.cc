@@ -149,7 +149,7 @@ void add_calibrate(CLI::App& app, Action& action) {
   sub->add_option("-o,--output", command->output, "Profile to write; default: where the engine finds it")
       ->type_name("FILE.toml");
   add_kernel_precision(*sub, command->precision);
-  add_parsed(*sub, "--isa", "scalar, avx2 or avx512; default: the fastest that this machine has",
+  add_parsed(*sub, "--isa", "scalar, avx2, avx512 or neon; default: the fastest that this machine has",
              [command](const std::string& text) { command->isa = parse_isa(text); });
   sub->add_option(
          "--seconds", command->seconds,

@@ -16,8 +16,8 @@ namespace lasnet {
 inline constexpr int64_t kReductionSlice = 256;
 
 /// A tile holds `pixels[v - 1]` pixels x v vectors of output channels, v <= vectors: with the weights and a
-/// broadcast they fill 16 or, of AVX-512, 32 registers. Of single vectors more pixels would fit, but not
-/// their addresses.
+/// broadcast they fill 16 or, of AVX-512 and NEON, 32 registers. Of single vectors more pixels would fit, but
+/// not their addresses.
 struct RegisterTile {
   int vector_width = 4;  ///< floats
   int vectors = 2;
@@ -34,6 +34,8 @@ constexpr RegisterTile register_tile(Isa isa) {
   switch (isa) {
     case Isa::avx512:
       return {16, 4, {8, 12, 8, 6}};
+    case Isa::neon:
+      return {4, 4, {8, 12, 8, 6}};
     case Isa::avx2:
       return {8, 2, {8, 6, 0, 0}};
     default:
@@ -41,9 +43,9 @@ constexpr RegisterTile register_tile(Isa isa) {
   }
 }
 
-/// Names of int8 kernels, slowest first.
-inline constexpr std::array<std::string_view, 4> kInt8KernelNames = {"scalar", "avx2", "avx_vnni",
-                                                                     "avx512_vnni"};
+/// Names of int8 kernels.
+inline constexpr std::array<std::string_view, 6> kInt8KernelNames = {"scalar",      "avx2", "avx_vnni",
+                                                                     "avx512_vnni", "neon", "neon_dotprod"};
 
 /// Of the int8 kernels of this name; vectors are of int32 sums. Those without a dot product of bytes need
 /// registers for the halves of words.
@@ -51,6 +53,7 @@ constexpr RegisterTile int8_register_tile(std::string_view kernels) {
   if (kernels == "avx512_vnni") return register_tile(Isa::avx512);
   if (kernels == "avx_vnni") return register_tile(Isa::avx2);
   if (kernels == "avx2") return {8, 2, {6, 4, 0, 0}};
+  if (kernels.starts_with("neon")) return register_tile(Isa::neon);
   return {4, 2, {4, 2, 0, 0}};
 }
 

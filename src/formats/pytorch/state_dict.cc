@@ -159,7 +159,7 @@ Place only_place(const PickleData& data, const PickleDict& root, const std::vect
 }
 
 void check_name(const std::string& name, const std::string& origin) {
-  bool control = std::ranges::any_of(name, [](char c) { return (c >= 0 && c < ' ') || c == '\x7f'; });
+  bool control = std::ranges::any_of(name, [](unsigned char c) { return c < ' ' || c == 0x7f; });
   if (control || name.size() > kMaxName) {
     fail("{}: broken checkpoint: '{}' is no name of a tensor", origin, printable(name));
   }

@@ -7,6 +7,7 @@ struct VecAvx2Bytes {
   using Wide = __m256i;
   static constexpr int kWidth = 8;
   static constexpr int kRegisterChannels = 2;
+  static constexpr int kSubtracted = 0;
 
   static Sum zero_sum() { return _mm256_setzero_si256(); }
   static Sum load_sum(const int32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }

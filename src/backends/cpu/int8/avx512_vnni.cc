@@ -27,6 +27,7 @@ struct VecAvx512Vnni {
   using Wide = __m512i;
   static constexpr int kWidth = 16;
   static constexpr int kRegisterChannels = 4;
+  static constexpr int kSubtracted = 0;
   static constexpr int kWeightStep = kWidth;
   static constexpr auto kTilePixels = int8_register_tile("avx512_vnni").pixels;
 

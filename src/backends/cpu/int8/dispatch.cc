@@ -24,6 +24,9 @@ std::vector<const Int8Kernels*> available_int8_kernels() {
   if (has_avx2()) tables.push_back(avx2_int8_kernels());
   if (has_avx2() && has_avx_vnni()) tables.push_back(avx_vnni_int8_kernels());
   if (has_avx512_vnni()) tables.push_back(avx512_vnni_int8_kernels());
+#elif defined(__aarch64__)
+  tables.push_back(neon_int8_kernels());
+  if (has_dot_products()) tables.push_back(neon_dotprod_int8_kernels());
 #endif
   return tables;
 }

@@ -36,6 +36,9 @@ struct PackedInt8Conv {
   int extra_taps = 0;
   int extra_run = 0;
   AlignedBuffer extra_bias;
+  /// [out_channels], where kernels subtract from input bytes: what that takes from a sum, without the second
+  /// convolution and with it.
+  AlignedArray<int32_t> start, extra_start;
 
   int channel_blocks() const { return static_cast<int>(blocks.size()); }
   /// Words per output value, zero weights included.
@@ -111,6 +114,7 @@ struct Int8Kernels {
   int vector_width = 1;       ///< int32 sums
   int block_width = 1;        ///< output channels of a full register tile
   bool wide_weights = false;  ///< packed as 16 bits: there is no dot product of bytes that cannot saturate
+  int subtracted = 0;         ///< from input bytes, borders included, before they are multiplied
   void (*conv)(const Int8ConvCall&, const ConvTask&, int32_t* scratch) noexcept = nullptr;
   void (*quantize_row)(const QuantizeRowCall&) noexcept = nullptr;
   void (*max_pool)(const ByteMaxPoolCall&, int64_t image, int64_t row) noexcept = nullptr;
@@ -124,11 +128,13 @@ struct Int8Kernels {
   uint64_t (*conv_tasks)() noexcept = nullptr;
 };
 
-/// The table of one instruction set; nullptr if not compiled in.
+/// The table of one instruction set, in builds for its processors.
 const Int8Kernels* scalar_int8_kernels();
 const Int8Kernels* avx2_int8_kernels();
 const Int8Kernels* avx_vnni_int8_kernels();
 const Int8Kernels* avx512_vnni_int8_kernels();
+const Int8Kernels* neon_int8_kernels();
+const Int8Kernels* neon_dotprod_int8_kernels();
 
 /// All tables that this processor can run, slowest first.
 std::vector<const Int8Kernels*> available_int8_kernels();

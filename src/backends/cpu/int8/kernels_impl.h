@@ -2,13 +2,14 @@
 // set's target region and an anonymous namespace.
 //
 // V has vectors of kWidth int32 sums, and weights for them: kWeightStep words, four weights of each. Its
-// functions are broadcast (a word of four bytes), load_weights, multiply_add (a dot product of four bytes for
-// each sum), zero_sum, load_sum, store_sum, add, scaled (a sum rounded to units of the map), load_bytes,
-// store_bytes (of several vectors, clamped), and those of the operators below.
+// functions are broadcast (a word of four bytes, kSubtracted taken from each), load_weights, multiply_add (a
+// dot product of four bytes for each sum), zero_sum, load_sum, store_sum, add, scaled (a sum rounded to units
+// of the map), load_bytes, store_bytes (of several vectors, clamped), and those of the operators below.
 
 /// What conv_impl.h asks of a vector type, for sums of bytes.
 template <class Base>
 struct ByteSums : Base {
+  using typename Base::Sum;
   using Word = uint32_t;
   using Weight = uint32_t;
   using Partial = int32_t;
@@ -16,6 +17,18 @@ struct ByteSums : Base {
   using Call = Int8ConvCall;
   using Conv = PackedInt8Conv;
   using Epilogue = Int8Epilogue;
+
+  /// What subtracting from the input takes from each channel's sum.
+  static const int32_t* starts(const PackedInt8Conv& conv, bool with_extra) {
+    return with_extra ? conv.extra_start.data() : conv.start.data();
+  }
+  static Sum first_sum(const int32_t* starts, int channel) {
+    if constexpr (Base::kSubtracted == 0) {
+      return Base::zero_sum();
+    } else {
+      return Base::load_sum(starts + channel);
+    }
+  }
 };
 
 template <class V, int M, int NV>
@@ -145,6 +158,7 @@ constexpr Int8Kernels make_kernels(const char* name, Isa isa) {
           .vector_width = V::kWidth,
           .block_width = V::kWidth * V::kRegisterChannels,
           .wide_weights = V::kWeightStep == 2 * V::kWidth,
+          .subtracted = V::kSubtracted,
           .conv = &conv<ByteSums<V>>,
           .quantize_row = &quantize_row<V>,
           .max_pool = &max_pool<V>,

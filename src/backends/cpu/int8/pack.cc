@@ -55,6 +55,13 @@ AlignedBuffer padded(const std::vector<float>& values, int channels) {
   return buffer;
 }
 
+/// Adds what kernels subtract from the inputs of a layer, times its weights.
+void add_subtracted(const Int8Layer& layer, const Int8Kernels& kernels, AlignedArray<int32_t>& starts) {
+  const int64_t per_channel = layer.weight.size() / layer.weight.shape[0];
+  for (int64_t i = 0; i < layer.weight.size(); ++i)
+    starts.data()[i / per_channel] += kernels.subtracted * layer.weight.data[i];
+}
+
 PackedInt8Conv lay_out(const Int8Layer& layer, int64_t extra_reduction, const Int8Kernels& kernels) {
   PackedInt8Conv packed;
   packed.blocks = cut_word_blocks(shape_of(layer), kernels);
@@ -62,6 +69,10 @@ PackedInt8Conv lay_out(const Int8Layer& layer, int64_t extra_reduction, const In
   packed.multiplier = padded(layer.multiplier, packed.out_channels);
   packed.bias = padded(layer.bias, packed.out_channels);
   packed.extra_bias = padded(layer.bias, packed.out_channels);
+  packed.start = AlignedArray<int32_t>(packed.out_channels);
+  packed.extra_start = AlignedArray<int32_t>(packed.out_channels);
+  add_subtracted(layer, kernels, packed.start);
+  add_subtracted(layer, kernels, packed.extra_start);
   const int64_t words = kernels.wide_weights ? 2 : 1;
   int64_t size = 0;
   for (ChannelBlock& block : packed.blocks) {
@@ -110,6 +121,7 @@ PackedInt8Conv pack_int8_sum(const Int8Layer& layer, const Int8Layer& extra, boo
         packed.weights.data() + block.weights + int64_t{packed.taps} * block.run * block.width * words);
   }
   packed.extra_taps = merged_taps(extra, merge_extra_rows);
+  add_subtracted(extra, kernels, packed.extra_start);
   packed.extra_run = run * taps_of(extra) / packed.extra_taps;
   for (size_t c = 0; c < extra.bias.size(); ++c) packed.extra_bias.data()[c] += extra.bias[c];
   return packed;

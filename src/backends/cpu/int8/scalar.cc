@@ -16,6 +16,7 @@ namespace {
 struct VecScalarBytes {
   static constexpr int kWidth = 4;
   static constexpr int kRegisterChannels = 2;
+  static constexpr int kSubtracted = 0;
   static constexpr int kWeightStep = kWidth;
   static constexpr auto kTilePixels = int8_register_tile("scalar").pixels;
 

@@ -8,9 +8,9 @@
 // A tile also prefetches three things: its share of the next slice's weights, the next tile's input pixels,
 // and the output that it is about to write. The next slice's weights follow in memory.
 //
-// The vector type says what is summed. Words of an input pixel are multiplied, one by one, with the weights
-// of V::kWidth output channels: floats, or four bytes at once. Before this file, whoever includes it defines
-// store_tile<V, M, NV>, the epilogue.
+// The vector type says what is summed and, with first_sum, what sums begin with. Words of an input pixel are
+// multiplied, one by one, with the weights of V::kWidth output channels: floats, or four bytes at once.
+// Before this file, whoever includes it defines store_tile<V, M, NV>, the epilogue.
 
 /// Words, or packed weights, in a cache line: the step of the prefetches.
 constexpr int64_t kLine = 16;
@@ -70,7 +70,8 @@ struct SliceCall {
   int64_t tap, within;                ///< run in which it begins, and where there
   const typename V::Weight* weights;  ///< at `begin`
   const typename V::Conv* conv;
-  const float* bias;  ///< at the block's channels
+  const float* bias;                  ///< at the block's channels
+  const typename V::Partial* starts;  ///< what sums begin with, of all channels
   const TaskPixels<V>* pixels;
   typename V::Partial* sums;  ///< [pixels, NV * kWidth], between slices
   int channel;
@@ -139,7 +140,8 @@ const typename V::Weight* tiles(const SliceCall<V>& call, int64_t p, int64_t cou
     for (int i = 0; i < M; ++i) {
       LASNET_UNROLL
       for (int j = 0; j < NV; ++j) {
-        acc[i][j] = call.first ? V::zero_sum() : V::load_sum(sums + (i * NV + j) * V::kWidth);
+        acc[i][j] = call.first ? V::first_sum(call.starts, call.channel + j * V::kWidth)
+                               : V::load_sum(sums + (i * NV + j) * V::kWidth);
       }
     }
     if (call.last) {
@@ -223,6 +225,7 @@ void conv_block(const typename V::Call& call, const TaskPixels<V>& pixels, const
                        .weights = weights,
                        .conv = &conv,
                        .bias = nullptr,
+                       .starts = nullptr,
                        .pixels = &pixels,
                        .sums = scratch,
                        .channel = block.channel,
@@ -239,9 +242,11 @@ void conv_block(const typename V::Call& call, const TaskPixels<V>& pixels, const
       // Pixels with an extra reduction end in it, the others here.
       slice.last = r == 1 && slice.end == length;
       slice.bias = conv.extra_bias.data() + block.channel;
+      slice.starts = V::starts(conv, true);
       conv_slice<V, NV>(slice, 0, pixels.extra_count);
       slice.last = slice.end == length;
       slice.bias = conv.bias.data() + block.channel;
+      slice.starts = V::starts(conv, false);
       if (r == 0) conv_slice<V, NV>(slice, pixels.extra_count, pixels.count);
       weights += (slice.end - slice.begin) * NV * V::kWeightStep;
     }

@@ -9,13 +9,16 @@ namespace lasnet {
 namespace {
 
 constexpr auto kIsas = enum_names<Isa>(
-    "instruction set", {{Isa::scalar, "scalar"}, {Isa::avx2, "avx2"}, {Isa::avx512, "avx512"}});
+    "instruction set",
+    {{Isa::scalar, "scalar"}, {Isa::avx2, "avx2"}, {Isa::avx512, "avx512"}, {Isa::neon, "neon"}});
 
 bool processor_supports(Isa isa) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
   if (isa == Isa::avx2) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   if (isa == Isa::avx512) return __builtin_cpu_supports("avx512f");
+#elif defined(__aarch64__)
+  if (isa == Isa::neon) return true;  // a part of the architecture
 #endif
   return isa == Isa::scalar;
 }
@@ -28,6 +31,8 @@ const CpuKernels* compiled_kernels(Isa isa) {
       return avx2_kernels();
     case Isa::avx512:
       return avx512_kernels();
+    case Isa::neon:
+      return neon_kernels();
   }
   return nullptr;
 }

@@ -195,6 +195,7 @@ inline int64_t conv_scratch_size(int block_width) { return kMaxTaskPixels * bloc
 const CpuKernels* scalar_kernels();
 const CpuKernels* avx2_kernels();
 const CpuKernels* avx512_kernels();
+const CpuKernels* neon_kernels();
 
 /// The table for `isa`. Throws Error, listing the available ones, if the processor or the build lacks it.
 const CpuKernels& cpu_kernels(Isa isa);

@@ -25,7 +25,8 @@ struct FloatSums : Base {
   static Weights load_weights(const float* p) { return Base::load(p); }
   static Factor broadcast(float value) { return Base::set1(value); }
   static Sum multiply_add(const Factor& a, const Weights& b, const Sum& c) { return Base::fma(a, b, c); }
-  static Sum zero_sum() { return Base::zero(); }
+  static const float* starts(const PackedConv&, bool) { return nullptr; }
+  static Sum first_sum(const float*, int) { return Base::zero(); }
   static Sum load_sum(const float* p) { return Base::load(p); }
   static void store_sum(float* p, const Sum& a) { Base::store(p, a); }
 };
