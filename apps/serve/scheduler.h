@@ -9,7 +9,6 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "inference.h"
@@ -38,14 +37,18 @@ struct Answer {
   bool is_first = true;      ///< of those that ran together
 };
 
+/// Runs each inference on the thread of its request, so that none is handed from thread to thread.
 class Scheduler {
  public:
-  /// Starts the workers. Throws Error where the system has no threads.
   Scheduler(const SchedulerOptions& options, Metrics& metrics);
-  /// Ends the workers. Nobody may be in run().
+  /// Nobody may be in run().
   ~Scheduler();
 
-  /// Waits for a worker, and for its answer. `is_gone` says whether nobody waits for it any more. Throws
+  /// Gives every worker a session for each of the models, which has run once. So the first request is no
+  /// slower than others. Requests go on meanwhile. Throws Error where memory or threads lack.
+  void warm_up(const std::vector<std::shared_ptr<const ServedModel>>& models);
+
+  /// Waits for a worker, and runs on it. `is_gone` says whether nobody waits for it any more. Throws
   /// RequestError: 429 if the queue is full, 504 after the timeout, or what is wrong with the request. From
   /// any thread.
   Answer run(const Inference& inference, const std::function<bool()>& is_gone = {});
@@ -55,32 +58,35 @@ class Scheduler {
   const SchedulerOptions& options() const { return options_; }
 
  private:
+  class Worker;
   /// An inference on its way. Whoever asked for it owns it, and waits.
   struct Job {
     const Inference& inference;
     const std::function<bool()>& is_gone;
     Clock::time_point arrived, deadline;
     bool is_done = false;
-    std::condition_variable done = {};  ///< each waits for its own, so that an answer wakes one thread
+    Worker* worker = nullptr;              ///< that its owner is to run it on, unless another's run has it
+    std::condition_variable changed = {};  ///< each waits for its own, so that an answer wakes one thread
     PreparedInput prepared = {};
     Answer answer = {};
     std::exception_ptr error = {};
   };
   using Jobs = std::vector<Job*>;
-  class Worker;
 
-  /// Jobs that run together; none when the workers are to end.
-  Jobs take();
-  void gather(Jobs& jobs, int64_t& images);
-  void finish(const Jobs& jobs);
+  /// A worker for the job; null if another's run had it.
+  Worker* wait_for_worker(Job& job);
+  /// Adds those that run together with the first.
+  void gather(Jobs& jobs);
+  void add_waiting(Jobs& jobs, int64_t& images);
+  /// Tells the owners, and gives the worker to who waits longest.
+  void finish(const Jobs& jobs, Worker* worker);
 
   const SchedulerOptions options_;
-  Metrics& metrics_;
+  std::vector<std::unique_ptr<Worker>> workers_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
+  std::vector<Worker*> idle_;  ///< if there is one, nobody waits
   std::deque<Job*> waiting_;
-  bool is_ending_ = false;
-  std::vector<std::thread> threads_;
 };
 
 }  // namespace lasnet::serve
