@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <limits>
 #include <map>
 #include <optional>
 #include <utility>
@@ -46,7 +47,9 @@ class Scheduler::Worker {
   void warm_up(const ServedModel& model) {
     Entry entry{model.executable, Session(model.executable, options_.threads)};
     const MapSize size = model.usual_size();
-    entry.session.run(Tensor({1, 3, size.height, size.width}), {.record_masks = false});
+    // With every patch active, so that all memory of a run was touched.
+    entry.session.run(Tensor({1, 3, size.height, size.width}),
+                      {.thresholds = {-std::numeric_limits<float>::infinity()}, .record_masks = false});
     const std::lock_guard lock(warm_mutex_);
     warm_.insert_or_assign(model.name, std::move(entry));
   }
