@@ -5,8 +5,10 @@
 #include <limits>
 #include <map>
 #include <optional>
+#include <system_error>
 #include <utility>
 
+#include "base/fail.h"
 #include "base/stopwatch.h"
 #include "request_error.h"
 
@@ -20,9 +22,12 @@ namespace {
 
 }  // namespace
 
-/// Sessions, a model each. One thread at a time runs on them, that of a request.
+/// Sessions, a model each. One thread at a time runs on them: that of a request, or the worker's own.
 class Scheduler::Worker {
  public:
+  bool is_called = false;          ///< its thread is to run what waits
+  std::condition_variable called;  ///< when that changes
+
   Worker(const SchedulerOptions& options, Metrics& metrics) : options_(options), metrics_(metrics) {}
 
   void run(const Jobs& jobs) {
@@ -157,9 +162,26 @@ Scheduler::Scheduler(const SchedulerOptions& options, Metrics& metrics) : option
     workers_.push_back(std::make_unique<Worker>(options_, metrics));
     idle_.push_back(workers_.back().get());
   }
+  try {
+    for (const auto& worker : workers_) threads_.emplace_back([this, &worker] { work(*worker); });
+  } catch (const std::system_error& error) {
+    const size_t started = threads_.size();
+    stop();
+    fail("workers: cannot start thread {} of {}: {}", started + 1, options_.workers, error.what());
+  }
 }
 
-Scheduler::~Scheduler() = default;
+Scheduler::~Scheduler() { stop(); }
+
+void Scheduler::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    is_ending_ = true;
+  }
+  for (const auto& worker : workers_) worker->called.notify_one();
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
 
 void Scheduler::warm_up(const std::vector<std::shared_ptr<const ServedModel>>& models) {
   std::vector<std::future<void>> each;
@@ -176,27 +198,27 @@ Answer Scheduler::run(const Inference& inference, const std::function<bool()>& i
   std::chrono::microseconds timeout = options_.timeout;
   if (inference.timeout) timeout = std::min(timeout, *inference.timeout);
   Job job{.inference = inference, .is_gone = is_gone, .arrived = now, .deadline = now + timeout};
-  Jobs jobs = {&job};
-  if (Worker* const worker = wait_for_worker(job)) {
-    try {
-      gather(jobs);
-      worker->run(jobs);
-    } catch (...) {  // no memory
-      for (Job* const one : jobs) one->error = std::current_exception();
+  std::unique_lock lock(mutex_);
+  if (idle_.empty()) {
+    wait(job, lock);
+  } else {
+    Jobs jobs = {&job};
+    Worker& worker = *idle_.back();  // the last one's memory is still in the caches
+    idle_.pop_back();
+    run_jobs(jobs, worker, lock);
+    worker.is_called = !waiting_.empty();
+    if (worker.is_called) {
+      worker.called.notify_one();
+    } else {
+      idle_.push_back(&worker);
     }
-    finish(jobs, worker);
   }
+  lock.unlock();
   if (job.error) std::rethrow_exception(job.error);
   return std::move(job.answer);
 }
 
-Scheduler::Worker* Scheduler::wait_for_worker(Job& job) {
-  std::unique_lock lock(mutex_);
-  if (!idle_.empty()) {
-    Worker* const worker = idle_.back();  // the last one's memory is still in the caches
-    idle_.pop_back();
-    return worker;
-  }
+void Scheduler::wait(Job& job, std::unique_lock<std::mutex>& lock) {
   if (waiting_.size() >= options_.queue) {
     throw RequestError(
         kTooManyRequests,
@@ -204,12 +226,42 @@ Scheduler::Worker* Scheduler::wait_for_worker(Job& job) {
   }
   waiting_.push_back(&job);
   if (options_.batch_delay.count() > 0) arrived_.notify_all();
-  const auto is_settled = [&] { return job.is_done || job.worker != nullptr; };
-  if (!job.changed.wait_until(lock, job.deadline, is_settled)) {
-    if (std::erase(waiting_, &job) > 0) fail_late();
-    job.changed.wait(lock, is_settled);  // it runs with another, and stops between two blocks
+  if (job.done.wait_until(lock, job.deadline, [&] { return job.is_done; })) return;
+  if (std::erase(waiting_, &job) > 0) fail_late();
+  job.done.wait(lock, [&] { return job.is_done; });  // a worker has it, and stops between two blocks
+}
+
+void Scheduler::work(Worker& worker) {
+  Jobs jobs;
+  jobs.reserve(static_cast<size_t>(options_.max_batch));  // so that nothing here can fail
+  std::unique_lock lock(mutex_);
+  while (true) {
+    worker.called.wait(lock, [&] { return is_ending_ || worker.is_called; });
+    if (is_ending_) return;
+    worker.is_called = false;
+    while (!waiting_.empty()) {
+      jobs.push_back(waiting_.front());
+      waiting_.pop_front();
+      run_jobs(jobs, worker, lock);
+      jobs.clear();
+    }
+    idle_.push_back(&worker);
   }
-  return job.worker;
+}
+
+void Scheduler::run_jobs(Jobs& jobs, Worker& worker, std::unique_lock<std::mutex>& lock) {
+  try {
+    gather(jobs, lock);
+    lock.unlock();
+    worker.run(jobs);
+  } catch (...) {  // no memory
+    for (Job* const job : jobs) job->error = std::current_exception();
+  }
+  if (!lock.owns_lock()) lock.lock();
+  for (Job* const job : jobs) {  // locked until all are told: a job's owner destroys it
+    job->is_done = true;
+    job->done.notify_one();
+  }
 }
 
 size_t Scheduler::queue_length() const {
@@ -217,8 +269,7 @@ size_t Scheduler::queue_length() const {
   return waiting_.size();
 }
 
-void Scheduler::gather(Jobs& jobs) {
-  std::unique_lock lock(mutex_);
+void Scheduler::gather(Jobs& jobs, std::unique_lock<std::mutex>& lock) {
   int64_t images = jobs.front()->inference.images;
   const Clock::time_point until = jobs.front()->arrived + options_.batch_delay;
   add_waiting(jobs, images);
@@ -243,22 +294,6 @@ void Scheduler::add_waiting(Jobs& jobs, int64_t& images) {
       ++job;
     }
   }
-}
-
-void Scheduler::finish(const Jobs& jobs, Worker* worker) {
-  const std::lock_guard lock(mutex_);  // held until all are told: a job's owner destroys it
-  for (Job* const job : jobs) {
-    job->is_done = true;
-    job->changed.notify_one();
-  }
-  if (waiting_.empty()) {
-    idle_.push_back(worker);
-    return;
-  }
-  Job* const next = waiting_.front();
-  waiting_.pop_front();
-  next->worker = worker;
-  next->changed.notify_one();
 }
 
 }  // namespace lasnet::serve

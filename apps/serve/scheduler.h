@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "inference.h"
@@ -37,11 +38,13 @@ struct Answer {
   bool is_first = true;      ///< of those that ran together
 };
 
-/// Runs each inference on the thread of its request, so that none is handed from thread to thread.
+/// A request that finds an idle worker runs on its own thread, which saves two changes of threads. Requests
+/// that wait run on the worker's thread, one after the other.
 class Scheduler {
  public:
+  /// Starts the workers. Throws Error where the system has no threads.
   Scheduler(const SchedulerOptions& options, Metrics& metrics);
-  /// Nobody may be in run().
+  /// Ends the workers. Nobody may be in run().
   ~Scheduler();
 
   /// Gives every worker a session for each of the models, which has run once. So the first request is no
@@ -65,21 +68,23 @@ class Scheduler {
     const std::function<bool()>& is_gone;
     Clock::time_point arrived, deadline;
     bool is_done = false;
-    Worker* worker = nullptr;              ///< that its owner is to run it on, unless another's run has it
-    std::condition_variable changed = {};  ///< each waits for its own, so that an answer wakes one thread
+    std::condition_variable done = {};  ///< each waits for its own, so that an answer wakes one thread
     PreparedInput prepared = {};
     Answer answer = {};
     std::exception_ptr error = {};
   };
   using Jobs = std::vector<Job*>;
 
-  /// A worker for the job; null if another's run had it.
-  Worker* wait_for_worker(Job& job);
-  /// Adds those that run together with the first.
-  void gather(Jobs& jobs);
+  /// Waits in the queue until the job is done. Throws RequestError if the queue is full, or if it is late.
+  void wait(Job& job, std::unique_lock<std::mutex>& lock);
+  /// What a worker's thread does.
+  void work(Worker& worker);
+  /// Runs the first job with those that can join it, and tells their owners. Unlocks meanwhile.
+  void run_jobs(Jobs& jobs, Worker& worker, std::unique_lock<std::mutex>& lock);
+  /// Adds the jobs that run together with the first.
+  void gather(Jobs& jobs, std::unique_lock<std::mutex>& lock);
   void add_waiting(Jobs& jobs, int64_t& images);
-  /// Tells the owners, and gives the worker to who waits longest.
-  void finish(const Jobs& jobs, Worker* worker);
+  void stop();
 
   const SchedulerOptions options_;
   std::vector<std::unique_ptr<Worker>> workers_;
@@ -87,6 +92,8 @@ class Scheduler {
   std::condition_variable arrived_;
   std::vector<Worker*> idle_;  ///< if there is one, nobody waits
   std::deque<Job*> waiting_;
+  bool is_ending_ = false;
+  std::vector<std::thread> threads_;  ///< one per worker
 };
 
 }  // namespace lasnet::serve
