@@ -305,7 +305,7 @@ def test_wrk(start, tmp_path):
         time.sleep(1)
         return right + refused
 
-    answers = load()
+    answers = load() + load()
     warm = server.resident_kb()
     answers += load()
     grown = server.resident_kb() / warm - 1
