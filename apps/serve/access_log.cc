@@ -61,7 +61,7 @@ void AccessLog::write(const Json& line) {
   std::string text = escaped_json(line.dump(-1, ' ', false, Json::error_handler_t::replace)) + "\n";
   {
     const std::lock_guard lock(mutex_);
-    if (lines_.size() >= kMostLines) return on_lost_(1);
+    if (lines_.size() >= kMaxLines) return on_lost_(1);
     lines_.push_back(std::move(text));
   }
   changed_.notify_one();

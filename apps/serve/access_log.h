@@ -28,7 +28,7 @@ class AccessLog {
   void reopen();
 
  private:
-  static constexpr size_t kMostLines = 20'000;
+  static constexpr size_t kMaxLines = 20'000;
 
   void open();
   void run();

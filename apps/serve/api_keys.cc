@@ -10,11 +10,11 @@
 namespace lasnet::serve {
 namespace {
 
-constexpr size_t kLeast = 16, kMost = 256;
+constexpr size_t kMinKeyBytes = 16, kMaxKeyBytes = 256;
 constexpr uint64_t kMaxFile = 64 << 10;
 
 bool is_key(std::string_view text) {
-  return text.size() >= kLeast && text.size() <= kMost &&
+  return text.size() >= kMinKeyBytes && text.size() <= kMaxKeyBytes &&
          std::ranges::all_of(text, [](char c) { return c > ' ' && c <= '~'; });
 }
 
@@ -41,7 +41,7 @@ ApiKeys ApiKeys::load(const std::string& path) {
       fail(
           "{}, line {}: is no key; expected {} to {} visible ASCII characters (openssl rand -hex 32 makes "
           "one)",
-          path, number, kLeast, kMost);
+          path, number, kMinKeyBytes, kMaxKeyBytes);
     }
     keys.keys_.emplace_back(line);
   }

@@ -47,9 +47,9 @@ void check_request_line(std::string_view line) {
 }
 
 void read_length(std::string_view value, HeaderBlock& block) {
-  constexpr uint64_t kMost = uint64_t{1} << 62;
+  constexpr uint64_t kMaxLength = uint64_t{1} << 62;
   const auto length = parse_number<uint64_t>(value);
-  if (!length || *length > kMost)
+  if (!length || *length > kMaxLength)
     refuse("header Content-Length: '{}'; expected a whole number", excerpt(value));
   if (block.has_length) refuse("header Content-Length: is there twice");
   block.has_length = true;

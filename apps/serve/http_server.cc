@@ -35,20 +35,23 @@ using Milliseconds = std::chrono::milliseconds;
 constexpr size_t kReceiveBytes = 16 << 10;
 constexpr size_t kKeptBody = 1 << 20;    ///< memory of a body that a connection keeps for the next
 constexpr size_t kSendBytes = 64 << 10;  ///< answers up to this size leave in one call
-constexpr double kLeastBytesPerMs = 64;  ///< that a client sends and takes
+constexpr size_t kAlignment = 64;        ///< of tensors in bodies
+constexpr double kMinBytesPerMs = 64;    ///< that a client sends and takes
 constexpr Milliseconds kLinger{1000};    ///< for a client to read why it was refused
 constexpr int kBacklog = 1024;
 
 /// Memory for a body. Pages that no byte arrives for are never touched.
 class BodyBuffer {
  public:
-  char* reserve(size_t bytes) {
-    if (bytes > capacity_) {
+  /// Room for so many bytes. That at `aligned` lies as a cache line does.
+  char* reserve(size_t bytes, size_t aligned) {
+    if (const size_t needed = bytes + kAlignment; needed > capacity_) {
       data_.reset();
-      data_ = std::make_unique_for_overwrite<char[]>(bytes);
-      capacity_ = bytes;
+      data_ = std::make_unique_for_overwrite<char[]>(needed);
+      capacity_ = needed;
     }
-    return data_.get();
+    const size_t remainder = (reinterpret_cast<uintptr_t>(data_.get()) + aligned) % kAlignment;
+    return data_.get() + (kAlignment - remainder);
   }
   void shrink() {
     if (capacity_ <= kKeptBody) return;
@@ -503,7 +506,7 @@ struct HttpServer::Impl final : httplib::Server {
 
   Clock::time_point deadline_for(size_t bytes) const {
     return Clock::now() + options.read_timeout +
-           Milliseconds(static_cast<int64_t>(static_cast<double>(bytes) / kLeastBytesPerMs));
+           Milliseconds(static_cast<int64_t>(static_cast<double>(bytes) / kMinBytesPerMs));
   }
   Clock::time_point writing_deadline(size_t bytes) const { return deadline_for(bytes); }
 
@@ -553,7 +556,7 @@ struct HttpServer::Impl final : httplib::Server {
     if (length == 0) return;
     current_lease->take(length);
     connection.stream.set_deadline(deadline_for(length));
-    char* const body = connection.buffer.reserve(length);
+    char* const body = connection.buffer.reserve(length, handlers.aligned_byte(connection.request));
     if (!connection.stream.read_exactly(body, length)) fail_short();
     connection.is_body_read = true;
     connection.bytes_in = length;

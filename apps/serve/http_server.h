@@ -36,6 +36,8 @@ struct Exchange {
 struct HttpHandlers {
   /// The answer to a request that can be refused before its body is read; nothing for others.
   std::function<std::optional<HttpResponse>(const HttpRequest& head)> admit;
+  /// Which byte of the body is to be aligned, so that numbers there can be used in place. 0: no matter.
+  std::function<size_t(const HttpRequest& head)> aligned_byte;
   /// The answer. `is_gone`: whether the client closed the connection.
   std::function<HttpResponse(const HttpRequest& request, const std::function<bool()>& is_gone)> handle;
   /// Told after every answer.

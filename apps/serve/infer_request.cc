@@ -1,5 +1,6 @@
 #include "infer_request.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -248,8 +249,10 @@ std::vector<std::string_view> split_raw_texts(std::string_view raw, const InputT
     std::memcpy(&length, raw.data(), sizeof(length));
     raw.remove_prefix(sizeof(length));
     if (length > raw.size()) {
-      refuse("{}: element {} of BYTES claims {} bytes; {} are left", place, elements.size(), length,
-             raw.size());
+      refuse(
+          "{}: element {} of BYTES claims {} bytes; {} are left. Each element follows its length, 4 bytes, "
+          "little-endian",
+          place, elements.size(), length, raw.size());
     }
     elements.push_back(raw.substr(0, length));
     raw.remove_prefix(length);
@@ -334,8 +337,20 @@ InferRequest image_request(std::string_view body) {
   return request;
 }
 
+/// Whether the bytes begin as a JPEG, PNG or WebP file does.
+bool is_image_file(std::string_view bytes) {
+  return bytes.starts_with("\xff\xd8\xff") || bytes.starts_with("\x89PNG") ||
+         (bytes.starts_with("RIFF") && bytes.substr(std::min<size_t>(8, bytes.size())).starts_with("WEBP"));
+}
+
 /// Of the JSON at the beginning of the body.
 size_t json_size(std::string_view body, const std::optional<std::string>& text) {
+  if (!text && is_image_file(body)) {
+    refuse(
+        "body: is an image file; expected JSON. Send the header 'Inference-Header-Content-Length: 0' with "
+        "the "
+        "file, or the file as the BYTES input image");
+  }
   if (!text) return body.size();
   const auto size = parse_number<uint64_t>(*text);
   if (!size || *size > body.size()) {

@@ -20,7 +20,7 @@
 namespace lasnet::serve {
 namespace {
 
-constexpr int64_t kLeastSide = 32, kMostSide = 8192;
+constexpr int64_t kMinSide = 32, kMaxSide = 8192;
 
 /// What other programs' clients send, and this server has no use for.
 constexpr const char* kUnusedParameters[] = {"binary_data_output", "priority", "content_type", "headers"};
@@ -103,8 +103,7 @@ void check_parameter_names(const Json& parameters) {
 std::vector<float> thresholds_by_time(const ServedModel& model, double budget_ms, std::optional<MapSize> size,
                                       int threads) {
   if (!model.hardware) refuse("parameters.budget_ms: times of this backend are not predicted; use macs");
-  const MapSize image =
-      size.value_or(MapSize{model.model.preprocessing.resize, model.model.preprocessing.resize});
+  const MapSize image = size.value_or(model.usual_size());
   const auto choose = [&] {
     return operating_point(
                model.model,
@@ -152,10 +151,10 @@ void check_images(int64_t images, const InferenceLimits& limits) {
 }
 
 void check_input_size(MapSize size, int64_t images, const InferenceLimits& limits, const std::string& place) {
-  const bool is_small = size.height < kLeastSide || size.width < kLeastSide;
-  if (is_small || size.height > kMostSide || size.width > kMostSide) {
-    refuse("{}: {} x {} px; expected sides from {} to {}", place, size.height, size.width, kLeastSide,
-           kMostSide);
+  const bool is_small = size.height < kMinSide || size.width < kMinSide;
+  if (is_small || size.height > kMaxSide || size.width > kMaxSide) {
+    refuse("{}: {} x {} px; expected sides from {} to {}", place, size.height, size.width, kMinSide,
+           kMaxSide);
   }
   if (size.pixels() > limits.max_input_pixels / images) {
     refuse("{}: {} image{} of {} x {} px; expected at most {} pixels in a request", place, images,
@@ -243,20 +242,27 @@ void resolve_outputs(Inference& inference) {
 
 // ---- preparing -------------------------------------------------------------------------------------------
 
-Tensor tensor_input(const InputTensor& input) {
-  Tensor tensor;
-  tensor.shape = input.shape;
-  if (input.raw) {
-    tensor.data.resize(input.raw->size() / sizeof(float));
-    std::memcpy(tensor.data.data(), input.raw->data(), input.raw->size());
-  } else {
-    tensor.data = input.floats;
+/// The values of a tensor, where they are if they lie as floats have to. Else `copy` takes them.
+std::span<const float> values_of(const InputTensor& input, std::vector<float>& copy) {
+  if (!input.raw) return input.floats;
+  const char* const bytes = input.raw->data();
+  const size_t count = input.raw->size() / sizeof(float);
+  if (reinterpret_cast<uintptr_t>(bytes) % alignof(float) == 0)
+    return {reinterpret_cast<const float*>(bytes), count};
+  copy.resize(count);
+  std::memcpy(copy.data(), bytes, input.raw->size());
+  return copy;
+}
+
+PreparedInput tensor_input(const InputTensor& input) {
+  PreparedInput prepared;
+  const std::span<const float> values = values_of(input, prepared.values);
+  if (!all_finite(values)) {
+    const auto bad = std::ranges::find_if_not(values, [](float value) { return std::isfinite(value); });
+    refuse("inputs[0].data: value {} is {}; expected finite numbers", bad - values.begin(), *bad);
   }
-  if (!all_finite(tensor.data)) {
-    const auto bad = std::ranges::find_if_not(tensor.data, [](float value) { return std::isfinite(value); });
-    refuse("inputs[0].data: value {} is {}; expected finite numbers", bad - tensor.data.begin(), *bad);
-  }
-  return tensor;
+  prepared.input = {input.shape, values};
+  return prepared;
 }
 
 PreparedInput photo_input(const Inference& inference, const InferenceLimits& limits) {
@@ -283,13 +289,13 @@ PreparedInput photo_input(const Inference& inference, const InferenceLimits& lim
     }
     size = own;
     const size_t values = static_cast<size_t>(3 * own.pixels());
-    prepared.input.data.resize((i + 1) * values);
+    prepared.values.resize((i + 1) * values);
     as_refusal(place, [&] {
-      preprocess(photo, preprocessing, std::span(prepared.input.data).subspan(i * values, values));
+      preprocess(photo, preprocessing, std::span(prepared.values).subspan(i * values, values));
     });
     if (has_pictures) prepared.photos.push_back(visible_part(photo, preprocessing));
   }
-  prepared.input.shape = {inference.images, 3, size->height, size->width};
+  prepared.input = {{inference.images, 3, size->height, size->width}, prepared.values};
   return prepared;
 }
 
@@ -390,9 +396,7 @@ std::vector<uint8_t> mask_of(const Rows& rows, const BlockTrace& block) {
   return {begin, begin + rows.images() * pixels};
 }
 
-MapSize input_size(const Rows& rows) {
-  return {rows.prepared.input.shape.at(2), rows.prepared.input.shape.at(3)};
-}
+MapSize input_size(const Rows& rows) { return {rows.prepared.input.shape[2], rows.prepared.input.shape[3]}; }
 
 std::vector<float> densities_of(const Rows& rows) {
   const MapSize size = input_size(rows);
@@ -556,7 +560,7 @@ Inference resolve(std::shared_ptr<const ServedModel> model, InferRequest request
 
 PreparedInput prepare(const Inference& inference, const InferenceLimits& limits) {
   if (inference.is_image) return photo_input(inference, limits);
-  return {tensor_input(inference.request.inputs.front()), {}};
+  return tensor_input(inference.request.inputs.front());
 }
 
 double macs_ratio_of(const Trace& trace, int64_t first, int64_t images) {

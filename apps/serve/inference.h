@@ -58,10 +58,16 @@ Inference resolve(std::shared_ptr<const ServedModel> model, InferRequest request
 
 /// The network's input of one request, and the photographs that its pictures show.
 struct PreparedInput {
-  Tensor input;               ///< [N, 3, H, W], finite
+  PreparedInput() = default;
+  PreparedInput(PreparedInput&&) = default;  // a copy of the view would be of what it was copied from
+  PreparedInput& operator=(PreparedInput&&) = default;
+
+  TensorView input;           ///< [N, 3, H, W], finite: the request's own values, or `values`
+  std::vector<float> values;  ///< where the request's own cannot be used
   std::vector<Image> photos;  ///< of each image, if it has heat maps
 };
-/// Decodes and preprocesses. Throws RequestError on what is no image or not finite.
+/// Decodes and preprocesses. The result may view the request. Throws RequestError on what is no image or not
+/// finite.
 PreparedInput prepare(const Inference& inference, const InferenceLimits& limits);
 
 /// An output's values.

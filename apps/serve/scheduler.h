@@ -38,6 +38,8 @@ struct Answer {
   bool is_first = true;      ///< of those that ran together
 };
 
+/// A request that finds an idle worker runs on its own thread, which saves two changes of threads. Requests
+/// that wait run on the worker's thread, one after the other.
 class Scheduler {
  public:
   /// Starts the workers. Throws Error where the system has no threads.
@@ -45,7 +47,11 @@ class Scheduler {
   /// Ends the workers. Nobody may be in run().
   ~Scheduler();
 
-  /// Waits for a worker, and for its answer. `is_gone` says whether nobody waits for it any more. Throws
+  /// Gives every worker a session for each of the models, which has run once. So the first request is no
+  /// slower than others. Requests go on meanwhile. Throws Error where memory or threads lack.
+  void warm_up(const std::vector<std::shared_ptr<const ServedModel>>& models);
+
+  /// Waits for a worker, and runs on it. `is_gone` says whether nobody waits for it any more. Throws
   /// RequestError: 429 if the queue is full, 504 after the timeout, or what is wrong with the request. From
   /// any thread.
   Answer run(const Inference& inference, const std::function<bool()>& is_gone = {});
@@ -55,6 +61,7 @@ class Scheduler {
   const SchedulerOptions& options() const { return options_; }
 
  private:
+  class Worker;
   /// An inference on its way. Whoever asked for it owns it, and waits.
   struct Job {
     const Inference& inference;
@@ -67,20 +74,26 @@ class Scheduler {
     std::exception_ptr error = {};
   };
   using Jobs = std::vector<Job*>;
-  class Worker;
 
-  /// Jobs that run together; none when the workers are to end.
-  Jobs take();
-  void gather(Jobs& jobs, int64_t& images);
-  void finish(const Jobs& jobs);
+  /// Waits in the queue until the job is done. Throws RequestError if the queue is full, or if it is late.
+  void wait(Job& job, std::unique_lock<std::mutex>& lock);
+  /// What a worker's thread does.
+  void work(Worker& worker);
+  /// Runs the first job with those that can join it, and tells their owners. Unlocks meanwhile.
+  void run_jobs(Jobs& jobs, Worker& worker, std::unique_lock<std::mutex>& lock);
+  /// Adds the jobs that run together with the first.
+  void gather(Jobs& jobs, std::unique_lock<std::mutex>& lock);
+  void add_waiting(Jobs& jobs, int64_t& images);
+  void stop();
 
   const SchedulerOptions options_;
-  Metrics& metrics_;
+  std::vector<std::unique_ptr<Worker>> workers_;
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
+  std::vector<Worker*> idle_;  ///< if there is one, nobody waits
   std::deque<Job*> waiting_;
   bool is_ending_ = false;
-  std::vector<std::thread> threads_;
+  std::vector<std::thread> threads_;  ///< one per worker
 };
 
 }  // namespace lasnet::serve

@@ -124,6 +124,7 @@ int serve(ServeOptions options) {
   };
   HttpServer server(options.http,
                     {.admit = [&](const HttpRequest& head) { return service.admit(head); },
+                     .aligned_byte = Service::aligned_byte,
                      .handle = [&](const HttpRequest& request,
                                    const auto& is_gone) { return service.handle(request, is_gone); },
                      .observe = observe});

@@ -92,11 +92,15 @@ std::optional<MapSize> ServedModel::image_size() const {
   return MapSize{model.preprocessing.crop, model.preprocessing.crop};
 }
 
+MapSize ServedModel::usual_size() const {
+  return image_size().value_or(MapSize{model.preprocessing.resize, model.preprocessing.resize});
+}
+
 std::vector<float> BudgetCache::get(const Key& key, const std::function<std::vector<float>()>& compute) {
   const std::lock_guard lock(mutex_);
   const auto found = kept_.find(key);
   if (found != kept_.end()) return found->second;
-  if (kept_.size() >= kMost) kept_.clear();
+  if (kept_.size() >= kMaxKept) kept_.clear();
   return kept_[key] = compute();
 }
 

@@ -56,7 +56,7 @@ class BudgetCache {
   std::vector<float> get(const Key& key, const std::function<std::vector<float>()>& compute);
 
  private:
-  static constexpr size_t kMost = 256;
+  static constexpr size_t kMaxKept = 256;
   std::mutex mutex_;
   std::map<Key, std::vector<float>> kept_;
 };
@@ -73,6 +73,8 @@ struct ServedModel {
   std::vector<size_t> dynamic_blocks() const;
   /// Height and width of every image's input; nothing where images keep their own size.
   std::optional<MapSize> image_size() const;
+  /// That, or what a square image becomes.
+  MapSize usual_size() const;
 };
 
 /// Reads and compiles a model. Throws Error on a file that is no model or has no classifier.

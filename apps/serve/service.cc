@@ -50,6 +50,8 @@ Route model_route(const std::vector<std::string_view>& parts) {
   return route;
 }
 
+constexpr const char* kJsonSizeHeader = "inference-header-content-length";
+
 bool takes_post(Endpoint endpoint) { return endpoint == Endpoint::infer || endpoint == Endpoint::repository; }
 
 /// Load balancers and people without a key see these.
@@ -111,7 +113,11 @@ Service::Service(std::vector<ModelSource> sources, Loader loader, KeyLoader keys
       key_loader_(std::move(keys)),
       models_(std::make_shared<const Models>(load_all(sources_, loader_))),
       keys_(std::make_shared<const ApiKeys>(key_loader_())),
-      scheduler_(options, metrics_) {}
+      scheduler_(options, metrics_) {
+  std::vector<std::shared_ptr<const ServedModel>> all;
+  for (const auto& [name, model] : *models_) all.push_back(model);
+  scheduler_.warm_up(all);
+}
 
 std::shared_ptr<const Service::Models> Service::models() const {
   const std::lock_guard lock(mutex_);
@@ -135,7 +141,11 @@ bool Service::reload() {
   };
   auto models = std::make_shared<Models>(*this->models());
   for (const ModelSource& source : sources_)
-    attempt("model " + source.name, [&] { (*models)[source.name] = loader_(source); });
+    attempt("model " + source.name, [&] {
+      const std::shared_ptr<const ServedModel> model = loader_(source);
+      scheduler_.warm_up({model});
+      (*models)[source.name] = model;
+    });
   std::shared_ptr<const ApiKeys> keys = this->keys();
   attempt("the list of API keys", [&] { keys = std::make_shared<const ApiKeys>(key_loader_()); });
   {
@@ -175,6 +185,11 @@ std::optional<HttpResponse> Service::admit(const HttpRequest& head) {
     return error_response(error.status(), error.what());
   }
   return std::nullopt;
+}
+
+size_t Service::aligned_byte(const HttpRequest& head) {
+  const auto json_size = head.header(kJsonSizeHeader);
+  return json_size ? static_cast<size_t>(parse_number<uint64_t>(*json_size).value_or(0)) : 0;
 }
 
 HttpResponse Service::handle(const HttpRequest& request, const std::function<bool()>& is_gone) {
@@ -260,11 +275,9 @@ HttpResponse Service::infer(const Route& route, const HttpRequest& request,
   const std::shared_ptr<const ServedModel> model = find_model(route);
   const InferenceLimits& limits = scheduler_.options().limits;
   try {
-    const Inference inference =
-        resolve(model,
-                parse_infer_request(request.body, request.header("inference-header-content-length"),
-                                    limits.max_values()),
-                limits, scheduler_.options().threads);
+    const Inference inference = resolve(
+        model, parse_infer_request(request.body, request.header(kJsonSizeHeader), limits.max_values()),
+        limits, scheduler_.options().threads);
     const Answer answer = scheduler_.run(inference, is_gone);
     HttpResponse response = infer_response(inference, answer.outputs, answer.facts);
     const double seconds = watch.seconds();

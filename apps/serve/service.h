@@ -62,6 +62,8 @@ class Service {
 
   /// The answer to a request that can be refused before its body is read; nothing for one that cannot.
   std::optional<HttpResponse> admit(const HttpRequest& head);
+  /// Where the binary tensors of a request begin in its body; 0 if it says nothing of any.
+  static size_t aligned_byte(const HttpRequest& head);
   /// The answer to a request, which admit() let pass. Never throws. `is_gone`: whether nobody waits for it.
   HttpResponse handle(const HttpRequest& request, const std::function<bool()>& is_gone = {});
 

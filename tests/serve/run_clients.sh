@@ -10,10 +10,10 @@ shift 4
 
 skip() { printf 'run_clients: skipped: %s\n' "$*"; exit 77; }
 
-if ! "$work/bin/python" -c 'import tritonclient.http, pytest, PIL, prometheus_client' 2>/dev/null; then
+if ! "$work/bin/python" -c 'import tritonclient.http, pytest, PIL, prometheus_client, schemathesis' 2>/dev/null; then
   rm -rf "$work"
   "$python" -m venv "$work" || skip "$python cannot make virtual environments (python3-venv)"
-  "$work/bin/pip" install -q 'tritonclient[http]' pytest pillow prometheus-client ||
+  "$work/bin/pip" install -q 'tritonclient[http]' pytest pillow prometheus-client schemathesis ||
     skip 'the packages that the tests use cannot be had from PyPI'
 fi
 LASNET_SERVE=$program LASNET_TREE=$tree exec "$work/bin/python" -m pytest -q -rs -p no:cacheprovider \

@@ -18,6 +18,9 @@ namespace {
 using namespace std::chrono_literals;
 using testing::HasSubstr;
 
+/// The byte that the header x-aligned names.
+size_t aligned_byte_of(const HttpRequest& head) { return std::stoul(head.header("x-aligned").value_or("0")); }
+
 /// A server that answers with what it was sent.
 class HttpServerTest : public testing::Test {
  protected:
@@ -38,6 +41,7 @@ class HttpServerTest : public testing::Test {
                                 if (head.path == "/refused") return error_response(403, "refused");
                                 return std::nullopt;
                               },
+                              .aligned_byte = aligned_byte_of,
                               .handle =
                                   [this](const HttpRequest& request, const std::function<bool()>& is_gone) {
                                     return answer(request, is_gone);
@@ -60,6 +64,7 @@ class HttpServerTest : public testing::Test {
       while (!go_on_) std::this_thread::sleep_for(1ms);
       gone_ = is_gone();
     }
+    if (request.path == "/address") last_address_ = reinterpret_cast<uintptr_t>(request.body.data());
     HttpResponse response;
     response.content_type = "text/plain";
     response.body = request.method + " " + request.path + " " + std::string(request.body);
@@ -76,6 +81,7 @@ class HttpServerTest : public testing::Test {
 
   std::unique_ptr<HttpServer> server_;
   std::future<bool> running_;
+  std::atomic<uintptr_t> last_address_ = 0;
   std::atomic<bool> entered_ = false, go_on_ = false, gone_ = false;
   std::mutex mutex_;
   std::vector<int> statuses_;
@@ -127,6 +133,15 @@ TEST_F(HttpServerTest, LargeBodiesArriveWhole) {
   std::string body(100'000, 'a');
   for (size_t i = 0; i < body.size(); ++i) body[i] = static_cast<char>('a' + i % 26);
   EXPECT_EQ(body_of(exchange(sized_post(body))), "POST /x " + body);
+}
+
+TEST_F(HttpServerTest, NumbersInABodyAreAligned) {
+  const std::string body(1000, 'x');
+  for (const size_t byte : {0, 1, 3, 64, 117, 999}) {
+    const std::string headers = fmt::format("Content-Length: 1000\r\nx-aligned: {}\r\n", byte);
+    EXPECT_EQ(body_of(exchange(post("/address", headers, body))), "POST /address " + body);
+    EXPECT_EQ((last_address_ + byte) % 64, 0U) << byte;
+  }
 }
 
 TEST_F(HttpServerTest, ChunkedAndCompressedBodiesAreTaken) {

@@ -209,6 +209,13 @@ TEST(InferRequest, RawTextsHaveToFit) {
   EXPECT_ERROR(parse_binary(json(10), counted("a") + counted("b")), HasSubstr("2 values; expected 1"));
 }
 
+TEST(InferRequest, SaysHowImageFilesAreSent) {
+  for (const std::string& file : {std::string("\xff\xd8\xff\xe0 JPEG"), std::string("\x89PNG\r\n"),
+                                  std::string("RIFF\0\0\0\0WEBP", 12)})
+    EXPECT_ERROR(parse(file), HasSubstr("Inference-Header-Content-Length: 0"));
+  EXPECT_ERROR(parse("RIFF"), HasSubstr("no JSON"));
+}
+
 TEST(InferRequest, TheHeaderHasToFitTheBody) {
   for (const char* const length : {"-1", "3", "1e1", "", "99999999999999999999"})
     EXPECT_ERROR(parse("{}", length), HasSubstr("Inference-Header-Content-Length")) << length;

@@ -84,6 +84,25 @@ TEST_F(SchedulerTest, BatchesGiveTheSameBits) {
   expect_right_answers(scheduler, 8, 6);
 }
 
+TEST_F(SchedulerTest, WarmSessionsGiveTheSameBits) {
+  Scheduler scheduler({.workers = 3}, metrics_);
+  const long cold = model_->executable.use_count();
+  scheduler.warm_up({model_});
+  const long warm = model_->executable.use_count();
+  EXPECT_GE(warm, cold + 3) << "a session per worker holds it";
+  expect_right_answers(scheduler, 8, 2);
+  EXPECT_EQ(model_->executable.use_count(), warm) << "requests make no sessions of their own";
+  // Another model of the name, while requests for the one before still come.
+  const auto replaced = std::exchange(model_, make_served_model("small", small_model(2), {}));
+  scheduler.warm_up({model_});
+  const Asked before(replaced, 3), after(model_, 3);
+  const std::vector<float> new_logits = Session(small_model(2)).run(after.input()).logits.data;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(logits_of(scheduler.run(before.inference())), expected(before));
+    EXPECT_EQ(logits_of(scheduler.run(after.inference())), new_logits);
+  }
+}
+
 TEST_F(SchedulerTest, WhatDiffersDoesNotRunTogether) {
   Scheduler scheduler({.workers = 1, .max_batch = 8, .batch_delay = 200ms}, metrics_);
   const Asked plain(model_, 1), dense(model_, 1, {{"dense", true}}), other(model_, 2);

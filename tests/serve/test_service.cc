@@ -130,6 +130,27 @@ TEST_F(ServiceTest, LogitsAreThoseOfASession) {
   EXPECT_EQ(values(infer_json(json), "logits"), expected.data);
 }
 
+TEST_F(ServiceTest, TensorsMayLieAnywhere) {
+  const Tensor input = test::random_input(1, {64, 64}, 5);
+  const Tensor expected = run(input);
+  const BinaryBody body = tensor_body(input, kLogits);
+  for (size_t offset = 0; offset < sizeof(float); ++offset) {
+    const std::string shifted = std::string(offset, ' ') + body.text;
+    EXPECT_EQ(values(infer({shifted, body.json_size + offset}), "logits"), expected.data) << offset;
+  }
+}
+
+TEST_F(ServiceTest, SaysWhereTensorsBegin) {
+  const auto byte = [](const std::string& length) {
+    return Service::aligned_byte(
+        {.method = "POST", .path = "/", .headers = {{"inference-header-content-length", length}}});
+  };
+  EXPECT_EQ(byte("118"), 118U);
+  EXPECT_EQ(byte("-1"), 0U);
+  EXPECT_EQ(byte("many"), 0U);
+  EXPECT_EQ(Service::aligned_byte({.method = "POST", .path = "/", .headers = {}}), 0U);
+}
+
 TEST_F(ServiceTest, BinaryOutputsAreBehindTheJson) {
   const Tensor input = test::random_input(2, {64, 64}, 6);
   const HttpResponse response =

@@ -5,6 +5,8 @@ LASNET_LOAD_REQUESTS sets how many requests there are (10,000)."""
 import json
 import os
 import random
+import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -14,8 +16,9 @@ import time
 import zlib
 
 import numpy as np
+import pytest
 
-from conftest import LASNET
+from conftest import LASNET, TREE
 
 CLIENTS = 64
 REQUESTS = int(os.environ.get("LASNET_LOAD_REQUESTS", "10000"))
@@ -234,8 +237,8 @@ def kill_clients(port, request, folder):
     client.wait()
 
 
-def test_a_rude_crowd(start, tmp_path):
-    """All of it at once."""
+def tiny_model(tmp_path):
+    """A small network, inputs, and the logits of each."""
     model = tmp_path / "tiny.safetensors"
     subprocess.run([LASNET, "bench", "resnet18", "--width", "0.25", "--classes", "10", "--size", str(SIDE), "--repeat", "1",
                     "--save", model], check=True, capture_output=True)
@@ -243,9 +246,16 @@ def test_a_rude_crowd(start, tmp_path):
     np.save(tmp_path / "x.npy", np.concatenate(arrays))
     subprocess.run([LASNET, "forward", model, "--input", tmp_path / "x.npy", "--output", tmp_path / "y.npy"], check=True,
                    capture_output=True)
+    return model, arrays, np.load(tmp_path / "y.npy")
+
+
+def test_a_rude_crowd(start, tmp_path):
+    """All of it at once."""
+    model, arrays, expected = tiny_model(tmp_path)
     server = start("--workers", "2", "--threads", "1", "--read-timeout", "2", "--queue", "48", "--access-log",
                    str(tmp_path / "access.log"), models=(str(model),))
-    crowd = Crowd(server.port, arrays, np.load(tmp_path / "y.npy"))
+    crowd = Crowd(server.port, arrays, expected)
+
     def part(share, seed):
         for i in range(3):
             crowd.run(int(REQUESTS * share / 3), 10 * seed + i)
@@ -261,5 +271,44 @@ def test_a_rude_crowd(start, tmp_path):
     assert crowd.faults == []
     assert crowd.wrong == 0 and crowd.right > REQUESTS // 2
     assert set(crowd.statuses) <= {200, 400, 404, 429, 503}
+    assert grown < 0.05
+    assert server.process.poll() is None
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_wrk(start, tmp_path):
+    """As fast as wrk can ask, every second request a wrong one. Others are killed with requests under way."""
+    model, arrays, expected = tiny_model(tmp_path)
+    head, body = tensor_request(arrays[0]).split(b"\r\n\r\n", 1)
+    (tmp_path / "body").write_bytes(body)
+    (tmp_path / "logits").write_bytes(expected[0].tobytes())
+    (tmp_path / "image").write_bytes(large_png())
+    json_size = re.search(rb"Inference-Header-Content-Length: (\d+)", head).group(1).decode()
+    server = start("--workers", "2", "--threads", "1", "--queue", "48", "--access-log", str(tmp_path / "access.log"),
+                   models=(str(model),))
+
+    def begin(seconds):
+        return subprocess.Popen(
+            ["wrk", "--threads", "1", "--connections", str(CLIENTS), "--duration", f"{seconds}s", "--timeout", "30s", "--script",
+             TREE / "tests/serve/clients/rude.lua", f"{server.url}/v2/models/tiny/infer", "--", tmp_path, json_size],
+            stdout=subprocess.PIPE, text=True)
+
+    def load():
+        said = begin(6).communicate()[0]
+        right, wrong, refused, other, unanswered = map(int, re.search(
+            r"right (\d+) wrong (\d+) refused (\d+) other (\d+) unanswered (\d+)", said).groups())
+        assert wrong == other == unanswered == 0 and right > 0 and refused > 0, said
+        killed = begin(60)
+        time.sleep(2)
+        killed.kill()
+        killed.communicate()
+        time.sleep(1)
+        return right + refused
+
+    answers = load() + load()
+    warm = server.resident_kb()
+    answers += load()
+    grown = server.resident_kb() / warm - 1
+    print(f"{answers} answers; resident {warm} kB, then {100 * grown:+.1f} %")
     assert grown < 0.05
     assert server.process.poll() is None
