@@ -47,8 +47,8 @@ class Scheduler {
   /// Ends the workers. Nobody may be in run().
   ~Scheduler();
 
-  /// Gives every worker a session for each of the models, which has run once. So the first request is no
-  /// slower than others. Requests go on meanwhile. Throws Error where memory or threads lack.
+  /// Gives every worker a session for each of the models, which has run once. So the first request finds
+  /// plan and memory ready. Requests go on meanwhile. Throws Error where memory or threads lack.
   void warm_up(const std::vector<std::shared_ptr<const ServedModel>>& models);
 
   /// Waits for a worker, and runs on it. `is_gone` says whether nobody waits for it any more. Throws
