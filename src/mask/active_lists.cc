@@ -48,8 +48,8 @@ void ActiveListBuilder::reserve(ActiveLists& lists) const {
 
 int64_t ActiveListBuilder::list_bytes() const {
   int64_t lists_of_outputs = 1 + (options_.projected ? 1 : 0) + (options_.by_row ? 1 : 0);
-  return PixelList::bytes_of(
-      images_ * (geometry_.middle.pixels() + lists_of_outputs * geometry_.output.pixels()));
+  return PixelList::bytes_of(images_ *
+                             (geometry_.middle.pixels() + lists_of_outputs * geometry_.output.pixels()));
 }
 
 void ActiveListBuilder::build(std::span<const uint8_t> patches, ActiveLists& lists) {
