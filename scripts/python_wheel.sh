@@ -21,6 +21,8 @@ skip() { say "skipped: $*"; exit 77; }
 # A virtual environment with build tools, kept for the next build.
 prepare_tools() {
   "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || skip "$python is older than Python 3.10"
+  # What another interpreter left there cannot be used on.
+  "$python" -m venv "$work/tools" 2>/dev/null || rm -rf "$work/tools"
   "$python" -m venv "$work/tools" || skip "$python cannot make virtual environments (python3-venv)"
   "$work/tools/bin/pip" install -q $build_tools || skip 'the build tools cannot be had from PyPI'
 }
