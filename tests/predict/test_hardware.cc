@@ -144,7 +144,8 @@ TEST(Hardware, Int8ProfilesNameTheirKernels) {
 TEST(Hardware, ShippedInt8ProfilesAreOfTheKernelsInTheirName) {
   for (const std::string& name : hardware_names()) {
     if (!name.starts_with("cpu")) continue;
-    const CpuHardware& cpu = cpu_of(load_hardware(name));
+    const HardwareProfile profile = load_hardware(name);
+    const CpuHardware& cpu = cpu_of(profile);
     EXPECT_EQ(cpu_profile_name(cpu), name);
     EXPECT_EQ(name.starts_with("cpu-int8-"), cpu.precision() == Precision::int8) << name;
   }
