@@ -348,8 +348,7 @@ size_t json_size(std::string_view body, const std::optional<std::string>& text) 
   if (!text && is_image_file(body)) {
     refuse(
         "body: is an image file; expected JSON. Send the header 'Inference-Header-Content-Length: 0' with "
-        "the "
-        "file, or the file as the BYTES input image");
+        "the file, or the file as the BYTES input image");
   }
   if (!text) return body.size();
   const auto size = parse_number<uint64_t>(*text);

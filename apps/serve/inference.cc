@@ -102,12 +102,14 @@ void check_parameter_names(const Json& parameters) {
 
 std::vector<float> thresholds_by_time(const ServedModel& model, double budget_ms, std::optional<MapSize> size,
                                       int threads) {
-  if (!model.hardware) refuse("parameters.budget_ms: times of this backend are not predicted; use macs");
+  if (!model.hardware) refuse("parameters.budget_ms: times of this session are not predicted; use macs");
   const MapSize image = size.value_or(model.usual_size());
   const auto choose = [&] {
-    return operating_point(
-               model.model,
-               {.seconds = budget_ms / 1e3, .hardware = model.hardware, .size = image, .threads = threads})
+    return operating_point(model.model, {.seconds = budget_ms / 1e3,
+                                         .hardware = model.hardware,
+                                         .size = image,
+                                         .threads = threads,
+                                         .precision = model.hardware->usual_precision()})
         .thresholds;
   };
   return as_refusal("parameters.budget_ms", [&] {

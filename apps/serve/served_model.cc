@@ -9,6 +9,7 @@
 #include "classes.h"
 #include "latency_options.h"
 #include "log.h"
+#include "predict/host_profile.h"
 #include "session_options.h"
 
 namespace lasnet::serve {
@@ -42,9 +43,16 @@ std::vector<OutputSpec> outputs_of(const ServedModel& model) {
   return outputs;
 }
 
-/// What the session's times are predicted for.
+/// What the session's times are predicted for. A model is served, though nothing is known of its kernels.
 std::optional<HardwareProfile> hardware_of(const SessionOptions& session) {
-  if (session.backend == Backend::cpu) return host_hardware(session.precision);
+  if (session.backend == Backend::cpu) {
+    try {
+      return host_profile(session.isa.value_or(available_isas().back()), session.precision).profile;
+    } catch (const Error& unknown) {
+      cli::log_warning(fmt::format("budget_ms is refused: {}", unknown.what()));
+      return std::nullopt;
+    }
+  }
   if (session.backend == Backend::cuda) return cli::open_hardware(cli::kHostGpu);
   return std::nullopt;
 }

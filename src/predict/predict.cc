@@ -542,8 +542,8 @@ NetworkLatency predict_latency(const ModelSpec& spec, const HardwareProfile& har
   const std::unique_ptr<BlockModel> model = make_model(spec, hardware, query);
   NetworkLatency best = predict_settled(*model, spec, geometry, query);
   best.macs_ratio = macs_ratio_of(spec, geometry, query);
-  const bool has_one_schedule = hardware.kind() == HardwareKind::gpu || query.precision == Precision::int8;
-  if (has_one_schedule || query.schedule.masker || !spec.arch.is_dynamic()) return best;
+  const bool is_settled = hardware.kind() == HardwareKind::gpu || query.precision == Precision::int8;
+  if (is_settled || query.schedule.masker || !spec.arch.is_dynamic()) return best;
   // Pooled maskers pay off for the blocks of a stage together or not at all, which no block sees alone.
   const bool usually_pooled = model->usual_schedule().masker == MaskerSchedule::incremental;
   LatencyQuery other = query;

@@ -1,17 +1,21 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 #include <thread>
 
 #include "base64.h"
 #include "lasnet/operating_point.h"
 #include "lasnet/report.h"
+#include "predict/host_profile.h"
 #include "request_error.h"
 #include "served.h"
 #include "service.h"
 #include "support/expect_error.h"
+#include "support/quantized_model.h"
 #include "support/temporary_dir.h"
 
 namespace lasnet::serve {
@@ -399,6 +403,29 @@ TEST_F(ServiceTest, KeysAreAskedForWhereTheyMatter) {
       call({.method = "GET", .path = "/v2", .headers = {{"authorization", std::string("Bearer ") + kKey}}})
           .status,
       200);
+}
+
+/// A model is served, be there a profile of its kernels or not; only budgets of time need one.
+TEST(Service, Int8TakesBudgetsOfTimeWhereItsKernelsHaveAProfile) {
+  const Model model = quantize(small_model(), test::random_images(3, {64, 64}, 5));
+  const BinaryBody body =
+      tensor_body(test::random_input(1, {64, 64}, 7), with_parameters({{"budget_ms", 1000}}));
+  const auto resolved = [&](const std::shared_ptr<const ServedModel>& served) {
+    return resolve(served, parse_infer_request(body.text, std::to_string(body.json_size), 1 << 20), {}, 1);
+  };
+  const std::vector<std::string> shipped = hardware_names();
+  for (const Isa isa : available_isas()) {
+    const auto served = make_served_model("q", model, {.isa = isa, .precision = Precision::int8});
+    const std::string profile = cpu_profile_name(host_kernels(isa, Precision::int8));
+    const bool is_known = std::ranges::find(shipped, profile) != shipped.end() ||
+                          std::filesystem::exists(cached_profile_path(isa, Precision::int8));
+    EXPECT_EQ(served->hardware.has_value(), is_known) << profile;
+    if (is_known) {
+      EXPECT_NO_THROW(resolved(served)) << profile;
+    } else {
+      EXPECT_ERROR(resolved(served), HasSubstr("times of this session are not predicted")) << profile;
+    }
+  }
 }
 
 TEST(Service, TwoModelsOfANameAreRefused) {
