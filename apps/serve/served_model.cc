@@ -9,7 +9,6 @@
 #include "classes.h"
 #include "latency_options.h"
 #include "log.h"
-#include "predict/host_profile.h"
 #include "session_options.h"
 
 namespace lasnet::serve {
@@ -47,7 +46,7 @@ std::vector<OutputSpec> outputs_of(const ServedModel& model) {
 std::optional<HardwareProfile> hardware_of(const SessionOptions& session) {
   if (session.backend == Backend::cpu) {
     try {
-      return host_profile(session.isa.value_or(available_isas().back()), session.precision).profile;
+      return host_hardware(session.precision);
     } catch (const Error& unknown) {
       cli::log_warning(fmt::format("budget_ms is refused: {}", unknown.what()));
       return std::nullopt;
