@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _MAX_THREADS = 1024
+_NO_FEATURES: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -74,10 +75,11 @@ class Result:
     _handle: _core.RunResult | None  # None once unpickled
     _preprocessing: Preprocessing
     _class_names: tuple[str, ...]
-    _logits: Any
-    _trace: Trace | None
     _feature_names: tuple[str, ...]
-    _features: dict[str, Any] | None
+    # What was asked for already.
+    _logits: Any = None
+    _trace: Trace | None = None
+    _features: dict[str, Any] | None = None
 
     @property
     def logits(self) -> npt.NDArray[np.float32]:
@@ -171,9 +173,6 @@ def _new_result(
     result._preprocessing = preprocessing
     result._class_names = class_names
     result._feature_names = feature_names
-    result._logits = None
-    result._trace = None
-    result._features = None
     return result
 
 
@@ -269,7 +268,7 @@ class Session:
         hardware: str | os.PathLike[str] | None = None,
         check_finite: bool = False,
         record_masks: bool = True,
-        features: Sequence[str] = (),
+        features: Sequence[str] = _NO_FEATURES,
         feature_layout: str = "nchw",
     ) -> Result:
         """Runs a batch.
@@ -307,7 +306,7 @@ class Session:
         """
         masks = None if force_masks is None else _mask_dict(force_masks)
         chosen = self._thresholds(x, dense, thresholds, macs, budget_ms, hardware)
-        names = tuple(arguments.texts("features", features))
+        names = tuple(arguments.texts("features", features)) if features is not _NO_FEATURES else _NO_FEATURES
         layout = arguments.text("feature_layout", feature_layout)
         handle = self._handle.run(
             x, bool(dense), masks, chosen, bool(check_finite), bool(record_masks), names, layout
@@ -317,9 +316,10 @@ class Session:
     def _thresholds(
         self, x: Any, dense: bool, thresholds: Any, macs: Any, budget_ms: Any, hardware: Any
     ) -> Sequence[float]:
-        if sum(given is not None for given in (thresholds, macs, budget_ms)) > 1:
+        budgets = (thresholds is not None) + (macs is not None) + (budget_ms is not None)
+        if budgets > 1:
             raise Error("thresholds, macs, budget_ms: give one of them")
-        if dense and (thresholds is not None or macs is not None or budget_ms is not None):
+        if dense and budgets > 0:
             raise Error("dense: computes everything; leave out thresholds, macs and budget_ms")
         if hardware is not None and budget_ms is None:
             raise Error("hardware: is of budget_ms, which is not given")
