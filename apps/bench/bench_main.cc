@@ -70,8 +70,9 @@ ChosenBaseline open_baseline(const BenchOptions& options, const Model& model, Ma
                     "has none; leave out --baseline",
                     options.model.path));
   }
-  return choose_baseline(make_onednn_baselines(model, {options.batch, size}, options.session.threads),
-                         session, input);
+  return choose_baseline(
+      make_onednn_baselines(model, {options.batch, size}, options.session.threads, options.session.precision),
+      session, input);
 }
 
 std::string progress_note(const Measurements& m) {

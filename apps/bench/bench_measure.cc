@@ -131,16 +131,17 @@ Measurements measure(Session& session, Baseline* baseline, BenchInputs& inputs, 
 ChosenBaseline choose_baseline(std::vector<std::unique_ptr<Baseline>> variants, Session& session,
                                const Tensor& input) {
   constexpr int kTrials = 5;
+  const double most = max_logits_error(session.precision());
   const Tensor expected = session.run(input, {.dense = true, .record_masks = false}).logits;
   std::vector<double> errors;
   std::vector<TimedVariant> timed;
   for (const auto& variant : variants) {
     errors.push_back(logits_error(variant->run(input).logits, expected));
-    if (!(errors.back() <= kMaxLogitsError)) {
+    if (!(errors.back() <= most)) {
       fail(
           "baseline {} {} ({}): its logits differ from the dense run's by {:.2g} of the largest; expected at "
           "most {:g}, so the two do not compute the same and are not timed",
-          variant->name(), variant->version(), variant->note(), errors.back(), kMaxLogitsError);
+          variant->name(), variant->version(), variant->note(), errors.back(), most);
     }
     timed.push_back({variant->note(), INFINITY});
   }

@@ -62,12 +62,13 @@ struct ChosenBaseline {
   double logits_error = 0;             ///< largest difference to the dense logits over their largest value
 };
 
-/// Largest logits_error of a baseline that still computes the same function: float rounding of differently
-/// ordered sums (or Winograd's) through a hundred layers.
-inline constexpr double kMaxLogitsError = 1e-3;
+/// Largest logits_error of a baseline that still computes the same function. In fp32: float rounding of
+/// differently ordered sums (or Winograd's) through a hundred layers. In int8: projections rounded to other
+/// bytes.
+constexpr double max_logits_error(Precision precision) { return precision == Precision::int8 ? 0.1 : 1e-3; }
 
 /// Compares every variant's logits with the session's dense ones, and only then times them and keeps the
-/// fastest. Throws Error if logits differ by more than kMaxLogitsError.
+/// fastest. Throws Error if logits differ by more than max_logits_error.
 ChosenBaseline choose_baseline(std::vector<std::unique_ptr<Baseline>> variants, Session& session,
                                const Tensor& input);
 

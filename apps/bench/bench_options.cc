@@ -128,12 +128,6 @@ void resolve(BenchOptions& options) {
         "--baseline: its library runs on the processor; for libraries on the GPU see "
         "bench/peers/cuda_peers.py");
   }
-  if (options.baseline != BaselineKind::none && options.session.precision == Precision::int8) {
-    throw UsageError(
-        "--baseline: the static network runs there in fp32; bench/peers/compare.py --precision int8 times "
-        "int8 "
-        "engines");
-  }
   ModelOptions& model = options.model;
   if (options.features && !options.sweep.empty())
     throw UsageError("--sweep measures networks without maps; leave out --features");

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "lasnet/model.h"
+#include "lasnet/precision.h"
 #include "lasnet/tensor.h"
 
 namespace lasnet {
@@ -39,9 +40,15 @@ class Baseline {
 /// The static network of `model`, without its maskers, in oneDNN. There is one object for each layout of the
 /// activation maps that may be the fastest: plain NHWC, and whatever oneDNN prefers (blocked). BatchNorm is
 /// folded. Bias, ReLU and the residual addition are fused into the convolutions. Weights are packed once in
-/// the layout that each convolution asks for. Throws Error where this build has no oneDNN, or on a network
-/// that oneDNN refuses.
+/// the layout that each convolution asks for.
+///
+/// In int8 there is one, in NHWC. It has the weights and scales of the model's quantization, and rounds as
+/// the engine does but for projections: their bytes have a sign and half the steps.
+///
+/// Throws Error where this build has no oneDNN, and on a network that oneDNN refuses. In int8, which is
+/// without Squeeze-and-Excitation here, on a network with it, and on a model without a quantization.
 std::vector<std::unique_ptr<Baseline>> make_onednn_baselines(const Model& model, const BaselineShape& shape,
-                                                             int threads);
+                                                             int threads,
+                                                             Precision precision = Precision::fp32);
 
 }  // namespace lasnet

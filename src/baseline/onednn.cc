@@ -10,6 +10,7 @@ namespace lasnet {
 namespace {
 
 using onednn::Activation;
+using onednn::ByteFormat;
 using onednn::Graph;
 using onednn::GraphOptions;
 using onednn::Layout;
@@ -62,6 +63,56 @@ void add_network(Graph& graph, const Model& model, const BaselineShape& shape) {
   graph.finish();
 }
 
+/// The bytes of a projection's output have a sign until the block's body is added. So they are twice as
+/// coarse.
+constexpr ByteFormat kShortcutFormat{dnnl::memory::data_type::s8, 2};
+
+dnnl::memory add_block(Graph& graph, const Int8Block& block, const dnnl::memory& x, int& trunk) {
+  dnnl::memory inner = x;
+  for (size_t i = 0; i + 1 < block.convs.size(); ++i)
+    inner = graph.convolve(inner, block.convs[i], {}, fmt::format("inner{}", i));
+  if (block.projection) trunk = 1 - trunk;
+  const std::string slot = fmt::format("trunk{}", trunk);
+  if (!block.projection) return graph.convolve_and_add(inner, block.convs.back(), {}, x, slot);
+  const dnnl::memory y = graph.convolve(x, *block.projection, kShortcutFormat, slot);
+  return graph.convolve_and_add(inner, block.convs.back(), kShortcutFormat, y, slot);
+}
+
+/// The classifier as it reads means of bytes that are floats.
+Tensor float_weight(const Int8Layer& head) {
+  Tensor weight({head.spec.out_channels, head.spec.in_channels});
+  for (int64_t i = 0; i < weight.size(); ++i) {
+    const float multiplier = head.multiplier[i / head.spec.in_channels] * kHeadFraction;
+    weight.data[i] = multiplier * static_cast<float>(head.weight.data[i]);
+  }
+  return weight;
+}
+
+void add_int8_network(Graph& graph, const Model& model, const BaselineShape& shape) {
+  const ModelSpec& spec = model.spec;
+  const Int8Network network = make_int8_network(model);
+  const auto zero = static_cast<int32_t>(network.input_zero);
+  int trunk = 0;
+  dnnl::memory x = graph.input({shape.batch, 3, shape.image.height, shape.image.width});
+  x = graph.quantize(x, network.input_inverse_scale, zero, "image");
+  x = graph.convolve(x, network.stem, {}, spec.stem_pool ? "stem" : "trunk0", zero);
+  if (spec.stem_pool) x = graph.max_pool(x, "trunk0");
+  for (const Int8Block& block : network.blocks) {
+    if (block.squeeze_excite) {
+      fail(
+          "baseline onednn: {} has Squeeze-and-Excitation, which is left out there in int8; use precision "
+          "fp32",
+          spec.arch.name);
+    }
+    x = add_block(graph, block, x, trunk);
+  }
+  Tensor bias({spec.arch.classes});
+  bias.data = network.head->bias;
+  const dnnl::memory means = graph.average_pool(graph.to_floats(x, "floats"), "pooled");
+  graph.classify(means, float_weight(*network.head), bias);
+  graph.finish();
+}
+
 std::string binding() {
   switch (omp_get_proc_bind()) {
     case omp_proc_bind_false:
@@ -79,11 +130,16 @@ std::string binding() {
 
 class OnednnBaseline final : public Baseline {
  public:
-  OnednnBaseline(const Model& model, const BaselineShape& shape, int threads, const GraphOptions& options)
+  OnednnBaseline(const Model& model, const BaselineShape& shape, int threads, Precision precision,
+                 const GraphOptions& options)
       : shape_(shape), classes_(model.spec.arch.classes), threads_(threads), layout_(options.layout) {
     use_threads();
     graph_ = std::make_unique<Graph>(options);
-    add_network(*graph_, model, shape);
+    if (precision == Precision::int8) {
+      add_int8_network(*graph_, model, shape);
+    } else {
+      add_network(*graph_, model, shape);
+    }
   }
 
   std::string name() const override { return "oneDNN"; }
@@ -133,17 +189,20 @@ class OnednnBaseline final : public Baseline {
 }  // namespace
 
 std::vector<std::unique_ptr<Baseline>> make_onednn_baselines(const Model& model, const BaselineShape& shape,
-                                                             int threads) {
+                                                             int threads, Precision precision) {
+  if (precision == Precision::int8 && !model.quantization)
+    fail("baseline onednn: {} has no int8 weights; quantize it first, or use fp32", model.spec.arch.name);
   try {
     auto make = [&](Layout layout, dnnl::algorithm convolution) {
-      return std::make_unique<OnednnBaseline>(model, shape, threads, GraphOptions{layout, convolution});
+      return std::make_unique<OnednnBaseline>(model, shape, threads, precision,
+                                              GraphOptions{layout, convolution});
     };
-    auto plain = make(Layout::nhwc, dnnl::algorithm::convolution_direct);
+    std::vector<std::unique_ptr<Baseline>> variants;
+    variants.push_back(make(Layout::nhwc, dnnl::algorithm::convolution_direct));
+    if (precision == Precision::int8) return variants;
     auto blocked = make(Layout::preferred, dnnl::algorithm::convolution_direct);
     auto automatic = make(Layout::preferred, dnnl::algorithm::convolution_auto);
     bool same = automatic->implementations() == blocked->implementations();
-    std::vector<std::unique_ptr<Baseline>> variants;
-    variants.push_back(std::move(plain));
     variants.push_back(std::move(blocked));
     if (!same) variants.push_back(std::move(automatic));
     return variants;

@@ -1,6 +1,7 @@
 #include "baseline/onednn_graph.h"
 
 #include <algorithm>
+#include <numeric>
 
 namespace lasnet::onednn {
 namespace {
@@ -9,15 +10,18 @@ using Dims = dnnl::memory::dims;
 using Desc = dnnl::memory::desc;
 using Tag = dnnl::memory::format_tag;
 
-constexpr auto kF32 = dnnl::memory::data_type::f32;
+using Type = dnnl::memory::data_type;
 
-/// [G, O/G, I/G, k, k] or, ungrouped, [O, I, k, k].
-Desc weight_desc(const ConvSpec& spec, bool packed) {
+constexpr auto kF32 = Type::f32;
+
+/// [G, O/G, I/G, k, k] or, ungrouped, [O, I, k, k], of the type that multiplies maps of this one.
+Desc weight_desc(const ConvSpec& spec, Type map, bool packed) {
   int64_t groups = spec.groups, k = spec.kernel;
+  const Type type = map == kF32 ? kF32 : Type::s8;
   if (groups == 1) {
-    return {Dims{spec.out_channels, spec.in_channels, k, k}, kF32, packed ? Tag::any : Tag::oihw};
+    return {Dims{spec.out_channels, spec.in_channels, k, k}, type, packed ? Tag::any : Tag::oihw};
   }
-  return {Dims{groups, spec.out_channels / groups, spec.in_channels / groups, k, k}, kF32,
+  return {Dims{groups, spec.out_channels / groups, spec.in_channels / groups, k, k}, type,
           packed ? Tag::any : Tag::goihw};
 }
 
@@ -50,12 +54,35 @@ dnnl::primitive_attr attributes(const dnnl::post_ops& fused = {}) {
   return attr;
 }
 
+constexpr int kEveryChannel = 1 << 1;  ///< oneDNN's mask of dimensions along which scales differ
+
+/// oneDNN scales sums after adding the bias.
+dnnl::primitive_attr byte_attributes(const Int8Layer& layer, float unit, const dnnl::post_ops& fused = {}) {
+  std::vector<float> scales;
+  for (const float multiplier : layer.multiplier) scales.push_back(multiplier / unit);
+  dnnl::primitive_attr attr = attributes(fused);
+  attr.set_output_scales(kEveryChannel, scales);
+  return attr;
+}
+
+/// In units of the sums, from which oneDNN takes each input's `zero` itself.
+std::vector<float> byte_bias(const Int8Layer& layer, int32_t zero = 0) {
+  const size_t weights = layer.weight.data.size() / layer.bias.size();
+  std::vector<float> bias;
+  for (size_t o = 0; o < layer.bias.size(); ++o) {
+    const auto begin = layer.weight.data.begin() + static_cast<ptrdiff_t>(o * weights);
+    const auto sum = std::accumulate(begin, begin + static_cast<ptrdiff_t>(weights), 0);
+    bias.push_back(layer.bias[o] / layer.multiplier[o] + static_cast<float>(zero * sum));
+  }
+  return bias;
+}
+
 }  // namespace
 
 Graph::Graph(const GraphOptions& options) : options_(options) {}
 
-Desc Graph::map_desc(const Dims& dims) const {
-  return {dims, kF32, options_.layout == Layout::nhwc ? Tag::nhwc : Tag::any};
+Desc Graph::map_desc(const Dims& dims, Type type) const {
+  return {dims, type, options_.layout == Layout::nhwc || type != kF32 ? Tag::nhwc : Tag::any};
 }
 
 dnnl::memory Graph::in_slot(const std::string& slot, const Desc& desc) {
@@ -73,10 +100,10 @@ dnnl::memory Graph::laid_out(const dnnl::memory& x, const Desc& desc) {
   return y;
 }
 
-dnnl::memory Graph::constant(const Tensor& values, const Desc& given, const Desc& wanted) {
+dnnl::memory Graph::constant(const void* values, const Desc& given, const Desc& wanted) {
   constants_.emplace_back(static_cast<int64_t>((wanted.get_size() + sizeof(float) - 1) / sizeof(float)));
   dnnl::memory packed(wanted, engine_, constants_.back().data());
-  dnnl::memory plain(given, engine_, const_cast<float*>(values.data.data()));
+  dnnl::memory plain(given, engine_, const_cast<void*>(values));
   dnnl::reorder(plain, packed).execute(stream_, plain, packed);
   stream_.wait();
   return packed;
@@ -95,41 +122,86 @@ dnnl::memory Graph::input(const Dims& dims) {
 }
 
 dnnl::convolution_forward::primitive_desc Graph::describe(const dnnl::memory& x, const ConvSpec& spec,
-                                                          const Desc& y, const dnnl::post_ops& fused) const {
+                                                          const Desc& y,
+                                                          const dnnl::primitive_attr& attributes) const {
+  const Type type = x.get_desc().data_type();
   Dims stride(2, spec.stride), dilation(2, spec.dilation - 1), padding(2, spec.padding());
   dnnl::convolution_forward::desc desc(dnnl::prop_kind::forward_inference, options_.convolution,
-                                       map_desc(x.get_desc().dims()), weight_desc(spec, true),
+                                       map_desc(x.get_desc().dims(), type), weight_desc(spec, type, true),
                                        Desc({spec.out_channels}, kF32, Tag::x), y, stride, dilation, padding,
                                        padding);
-  return {desc, attributes(fused), engine_};
+  return {desc, attributes, engine_};
 }
 
 void Graph::add_convolution(const dnnl::convolution_forward::primitive_desc& desc, const dnnl::memory& x,
-                            const ConvSpec& spec, const FoldedConv& folded, const dnnl::memory& y) {
-  Tensor bias({spec.out_channels});
-  bias.data = folded.bias;
+                            const ConvSpec& spec, const void* weight, const std::vector<float>& bias,
+                            const dnnl::memory& y) {
+  const Desc given = weight_desc(spec, x.get_desc().data_type(), false);
   implementations_.insert(desc.impl_info_str());
-  add<dnnl::convolution_forward>(
-      desc, {{DNNL_ARG_SRC, laid_out(x, desc.src_desc())},
-             {DNNL_ARG_WEIGHTS, constant(folded.weight, weight_desc(spec, false), desc.weights_desc())},
-             {DNNL_ARG_BIAS, constant(bias, desc.bias_desc(), desc.bias_desc())},
-             {DNNL_ARG_DST, y}});
+  add<dnnl::convolution_forward>(desc,
+                                 {{DNNL_ARG_SRC, laid_out(x, desc.src_desc())},
+                                  {DNNL_ARG_WEIGHTS, constant(weight, given, desc.weights_desc())},
+                                  {DNNL_ARG_BIAS, constant(bias.data(), desc.bias_desc(), desc.bias_desc())},
+                                  {DNNL_ARG_DST, y}});
 }
 
 dnnl::memory Graph::convolve(const dnnl::memory& x, const ConvSpec& spec, const FoldedConv& folded,
                              Activation activation, const std::string& slot) {
   Dims in = x.get_desc().dims();
   MapSize out = spec.output({in[2], in[3]});
-  auto desc =
-      describe(x, spec, map_desc({in[0], spec.out_channels, out.height, out.width}), post(activation));
+  auto desc = describe(x, spec, map_desc({in[0], spec.out_channels, out.height, out.width}),
+                       attributes(post(activation)));
   dnnl::memory y = in_slot(slot, desc.dst_desc());
-  add_convolution(desc, x, spec, folded, y);
+  add_convolution(desc, x, spec, folded.weight.data.data(), folded.bias, y);
   return y;
 }
 
 void Graph::convolve_and_add(const dnnl::memory& x, const ConvSpec& spec, const FoldedConv& folded,
                              const dnnl::memory& y) {
-  add_convolution(describe(x, spec, y.get_desc(), post_add_relu()), x, spec, folded, y);
+  add_convolution(describe(x, spec, y.get_desc(), attributes(post_add_relu())), x, spec,
+                  folded.weight.data.data(), folded.bias, y);
+}
+
+dnnl::memory Graph::quantize(const dnnl::memory& x, float scale, int32_t zero, const std::string& slot) {
+  dnnl::memory y = in_slot(slot, map_desc(x.get_desc().dims(), Type::u8));
+  dnnl::primitive_attr attr = attributes();
+  attr.set_output_scales(0, {scale});
+  attr.set_zero_points(DNNL_ARG_DST, 0, {zero});
+  add<dnnl::reorder>(dnnl::reorder::primitive_desc(engine_, x.get_desc(), engine_, y.get_desc(), attr),
+                     {{DNNL_ARG_FROM, x}, {DNNL_ARG_TO, y}});
+  return y;
+}
+
+dnnl::memory Graph::convolve(const dnnl::memory& x, const Int8Layer& layer, const ByteFormat& format,
+                             const std::string& slot, int32_t zero) {
+  const Dims in = x.get_desc().dims();
+  const MapSize out = layer.spec.output({in[2], in[3]});
+  dnnl::primitive_attr attr = byte_attributes(layer, format.unit);
+  if (zero != 0) attr.set_zero_points(DNNL_ARG_SRC, 0, {zero});
+  const auto desc = describe(
+      x, layer.spec, map_desc({in[0], layer.spec.out_channels, out.height, out.width}, format.type), attr);
+  dnnl::memory y = in_slot(slot, desc.dst_desc());
+  add_convolution(desc, x, layer.spec, layer.weight.data.data(), byte_bias(layer, zero), y);
+  return y;
+}
+
+dnnl::memory Graph::convolve_and_add(const dnnl::memory& x, const Int8Layer& layer, const ByteFormat& format,
+                                     const dnnl::memory& y, const std::string& slot) {
+  dnnl::post_ops fused;
+  fused.append_sum(format.unit, 0, format.type);
+  const Desc bytes = map_desc(y.get_desc().dims(), Type::u8);
+  const auto desc = describe(x, layer.spec, bytes, byte_attributes(layer, 1, fused));
+  const dnnl::memory result = format.type == Type::u8 ? y : in_slot(slot, bytes);
+  add_convolution(desc, x, layer.spec, layer.weight.data.data(), byte_bias(layer), result);
+  return result;
+}
+
+dnnl::memory Graph::to_floats(const dnnl::memory& x, const std::string& slot) {
+  dnnl::memory y = in_slot(slot, {x.get_desc().dims(), kF32, Tag::nhwc});
+  add<dnnl::reorder>(
+      dnnl::reorder::primitive_desc(engine_, x.get_desc(), engine_, y.get_desc(), attributes()),
+      {{DNNL_ARG_FROM, x}, {DNNL_ARG_TO, y}});
+  return y;
 }
 
 void Graph::scale(const dnnl::memory& x, const dnnl::memory& gate) {
@@ -141,8 +213,8 @@ void Graph::scale(const dnnl::memory& x, const dnnl::memory& gate) {
 dnnl::memory Graph::pool(const dnnl::memory& x, dnnl::algorithm algorithm, const Dims& out,
                          const Dims& kernel, const Dims& stride, const Dims& padding,
                          const std::string& slot) {
-  dnnl::pooling_forward::desc desc(dnnl::prop_kind::forward_inference, algorithm, x.get_desc(), map_desc(out),
-                                   stride, kernel, padding, padding);
+  dnnl::pooling_forward::desc desc(dnnl::prop_kind::forward_inference, algorithm, x.get_desc(),
+                                   map_desc(out, x.get_desc().data_type()), stride, kernel, padding, padding);
   dnnl::pooling_forward::primitive_desc chosen(desc, attributes(), engine_);
   dnnl::memory y = in_slot(slot, chosen.dst_desc());
   add<dnnl::pooling_forward>(chosen, {{DNNL_ARG_SRC, x}, {DNNL_ARG_DST, y}});
@@ -171,11 +243,11 @@ void Graph::classify(const dnnl::memory& x, const Tensor& weight, const Tensor& 
   dnnl::inner_product_forward::primitive_desc chosen(desc, attributes(), engine_);
   output_ = dnnl::memory(out, engine_, DNNL_MEMORY_NONE);
   add<dnnl::inner_product_forward>(
-      chosen,
-      {{DNNL_ARG_SRC, laid_out(x, chosen.src_desc())},
-       {DNNL_ARG_WEIGHTS, constant(weight, Desc(weight_dims, kF32, Tag::oihw), chosen.weights_desc())},
-       {DNNL_ARG_BIAS, constant(bias, bias_desc, bias_desc)},
-       {DNNL_ARG_DST, output_}});
+      chosen, {{DNNL_ARG_SRC, laid_out(x, chosen.src_desc())},
+               {DNNL_ARG_WEIGHTS,
+                constant(weight.data.data(), Desc(weight_dims, kF32, Tag::oihw), chosen.weights_desc())},
+               {DNNL_ARG_BIAS, constant(bias.data.data(), bias_desc, bias_desc)},
+               {DNNL_ARG_DST, output_}});
 }
 
 void Graph::finish() {

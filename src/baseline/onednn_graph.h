@@ -15,6 +15,7 @@
 
 #include "base/aligned.h"
 #include "engine/fold.h"
+#include "engine/int8_network.h"
 
 namespace lasnet::onednn {
 
@@ -30,6 +31,12 @@ struct GraphOptions {
 /// What follows a convolution's bias.
 enum class Activation { none, relu, sigmoid };
 
+/// How bytes stand for values that layers of bytes give.
+struct ByteFormat {
+  dnnl::memory::data_type type = dnnl::memory::data_type::u8;  ///< u8, which is a ReLU too, or s8
+  float unit = 1;                                              ///< of a byte, in units of the layer's output
+};
+
 class Graph {
  public:
   explicit Graph(const GraphOptions& options);
@@ -43,6 +50,17 @@ class Graph {
   /// y = ReLU(y + convolution(x) + bias), in place.
   void convolve_and_add(const dnnl::memory& x, const ConvSpec& spec, const FoldedConv& folded,
                         const dnnl::memory& y);
+  /// The input as bytes: round(value * scale + zero).
+  dnnl::memory quantize(const dnnl::memory& x, float scale, int32_t zero, const std::string& slot);
+  /// A convolution of bytes. Where its input has a `zero`, the layer's bias expects to see it in the sums.
+  dnnl::memory convolve(const dnnl::memory& x, const Int8Layer& layer, const ByteFormat& format,
+                        const std::string& slot, int32_t zero = 0);
+  /// y = ReLU(y + convolution(x) + bias), in place. `format` of y before; u8 and a unit of 1 after. `slot`:
+  /// y's.
+  dnnl::memory convolve_and_add(const dnnl::memory& x, const Int8Layer& layer, const ByteFormat& format,
+                                const dnnl::memory& y, const std::string& slot);
+  /// Bytes as float32.
+  dnnl::memory to_floats(const dnnl::memory& x, const std::string& slot);
   /// x [N, C, H, W] times gate [N, C, 1, 1], in place.
   void scale(const dnnl::memory& x, const dnnl::memory& gate);
   /// 3x3, stride 2, padding 1.
@@ -74,17 +92,21 @@ class Graph {
 
   dnnl::memory in_slot(const std::string& slot, const dnnl::memory::desc& desc);
   dnnl::memory laid_out(const dnnl::memory& x, const dnnl::memory::desc& desc);
-  dnnl::memory constant(const Tensor& values, const dnnl::memory::desc& given,
+  dnnl::memory constant(const void* values, const dnnl::memory::desc& given,
                         const dnnl::memory::desc& wanted);
-  dnnl::memory::desc map_desc(const dnnl::memory::dims& dims) const;
+  /// Of float32 in the layout that was chosen; of bytes in NHWC, the only one that their kernels have.
+  dnnl::memory::desc map_desc(const dnnl::memory::dims& dims,
+                              dnnl::memory::data_type type = dnnl::memory::data_type::f32) const;
   dnnl::memory pool(const dnnl::memory& x, dnnl::algorithm algorithm, const dnnl::memory::dims& out,
                     const dnnl::memory::dims& kernel, const dnnl::memory::dims& stride,
                     const dnnl::memory::dims& padding, const std::string& slot);
   dnnl::convolution_forward::primitive_desc describe(const dnnl::memory& x, const ConvSpec& spec,
                                                      const dnnl::memory::desc& y,
-                                                     const dnnl::post_ops& fused) const;
+                                                     const dnnl::primitive_attr& attributes) const;
+  /// `weight` has the type that goes with x's, and `bias` float32.
   void add_convolution(const dnnl::convolution_forward::primitive_desc& desc, const dnnl::memory& x,
-                       const ConvSpec& spec, const FoldedConv& folded, const dnnl::memory& y);
+                       const ConvSpec& spec, const void* weight, const std::vector<float>& bias,
+                       const dnnl::memory& y);
   template <typename Primitive, typename Desc>
   void add(const Desc& desc, std::unordered_map<int, dnnl::memory> arguments);
 

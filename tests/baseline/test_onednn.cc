@@ -3,6 +3,7 @@
 
 #include "baseline/baseline.h"
 #include "support/expect_error.h"
+#include "support/quantized_model.h"
 #include "support/random_model.h"
 
 namespace lasnet::test {
@@ -45,6 +46,39 @@ INSTANTIATE_TEST_SUITE_P(Architectures, OnednnNetworks, testing::ValuesIn(archit
 
 TEST(Onednn, RunsTheFullWidthNetwork) {
   expect_the_engines_logits({.name = "resnet50", .granularity = {4, 4, 2, 1}}, {2, {97, 131}}, 2);
+}
+
+/// Of a network whose maps keep to their range: bytes of two engines differ by a step here and there.
+void expect_the_engines_int8_logits(const ArchConfig& arch, const BaselineShape& shape, int threads) {
+  constexpr double kInt8Tolerance = 0.05;
+  const Model model = quantized_model(arch, 11, shape.image);
+  Session session(model, {.precision = Precision::int8});
+  const auto variants = make_onednn_baselines(model, shape, threads, Precision::int8);
+  ASSERT_EQ(variants.size(), 1u);
+  for (uint64_t seed : {1, 2}) {
+    const Tensor input = random_input(shape.batch, shape.image, seed);
+    EXPECT_LE(relative_error(variants[0]->run(input).logits, session.run(input, {.dense = true}).logits),
+              kInt8Tolerance)
+        << variants[0]->note();
+  }
+}
+
+TEST(OnednnInt8, GivesTheEnginesLogits) {
+  expect_the_engines_int8_logits({.name = "resnet18", .width = 0.25, .classes = 37}, {2, {97, 131}}, 1);
+  expect_the_engines_int8_logits(
+      {.name = "resnet50", .width = 0.25, .classes = 37, .granularity = {4, 4, 2, 1}}, {2, {97, 131}}, 2);
+  expect_the_engines_int8_logits({.name = "resnext50_32x4d", .classes = 10}, {1, {64, 64}}, 1);
+  expect_the_engines_int8_logits({.name = "resnet18", .width = 0.25, .classes = 5, .stem = StemKind::small},
+                                 {3, {45, 33}}, 1);
+}
+
+TEST(OnednnInt8, RefusesWhatItDoesNotRun) {
+  const BaselineShape shape{1, {64, 64}};
+  const Model excited = quantized_model({.name = "regnet_y_400mf", .width = 0.25, .classes = 3}, 1);
+  EXPECT_ERROR(make_onednn_baselines(excited, shape, 1, Precision::int8),
+               HasSubstr("Squeeze-and-Excitation"));
+  const Model model = random_model({.name = "resnet18", .width = 0.125, .classes = 3}, 1);
+  EXPECT_ERROR(make_onednn_baselines(model, shape, 1, Precision::int8), HasSubstr("quantize"));
 }
 
 TEST(Onednn, NamesItsVersionLayoutAndThreads) {

@@ -287,6 +287,30 @@ TEST_P(Int8KernelTables, SumsOfWindowsAndDots) {
     dot += sum * weight.data()[c];
   }
   EXPECT_EQ(kernels().dot(sums.data(), weight.data(), channels), dot);
+  const PackedMasker masker =
+      pack_masker(std::vector<int32_t>(weight.data(), weight.data() + 200), kernels());
+  EXPECT_EQ(kernels().window_dot({reinterpret_cast<const uint8_t*>(map.data()), word_pitch(200) * kWordBytes,
+                                  size, 1, window, &masker}),
+            dot);
+}
+
+/// Far more than int32 holds.
+TEST_P(Int8KernelTables, DotsOfTheLargestWindows) {
+  Random random(5);
+  constexpr int kChannels = 2048;
+  const MapSize size{40, 40};
+  const ByteTensor x = random_bytes({1, 40, 40, kChannels}, Values::largest, random);
+  const AlignedArray<uint32_t> map = to_map(x);
+  for (const int32_t weight : {1 << 21, -(1 << 21), 99, -100, 100}) {
+    const PackedMasker masker = pack_masker(std::vector<int32_t>(kChannels, weight), kernels());
+    EXPECT_EQ(kernels().window_dot({reinterpret_cast<const uint8_t*>(map.data()),
+                                    word_pitch(kChannels) * kWordBytes,
+                                    size,
+                                    0,
+                                    {0, 0, 40, 40},
+                                    &masker}),
+              int64_t{weight} * kChannels * size.pixels() * 255);
+  }
 }
 
 /// Squeeze-and-Excitation's two kernels, over some pixels alone.

@@ -26,6 +26,8 @@ int64_t whole(double count) { return std::llround(count); }
 struct KernelUnits {
   RegisterTile tile;
   int channels = 1;  ///< of a unit
+  /// Of maskers of bytes: what deciding about a patch takes, in channels of sums that are multiplied.
+  double decision_channels = 0;
 
   int64_t of(int64_t all_channels) const { return ceil_div(all_channels, channels); }
   /// Units between the pixels of a map.
@@ -34,7 +36,7 @@ struct KernelUnits {
 
 KernelUnits kernel_units(const CpuHardware& cpu) {
   if (cpu.precision() == Precision::int8)
-    return {.tile = int8_register_tile(cpu.int8_kernels), .channels = kWordBytes};
+    return {.tile = int8_register_tile(cpu.int8_kernels), .channels = kWordBytes, .decision_channels = 256};
   return {.tile = register_tile(cpu.isa)};
 }
 
@@ -285,15 +287,18 @@ class OperationCounter {
     const auto patches = static_cast<double>(context_.batch * geometry_.grid.patches());
     work.pixels = patches;
     work.macs = 2 * patches * channels;
-    work[WorkUnit::masker_patch] = patches * channels / kKilo * per_thread();
     work[WorkUnit::loop] = parallel_loop();
     const PatchSumUse& sums = program_.sums;
-    if (!sums.reads) {
-      work[WorkUnit::masker_value] = pixels * channels / kKilo * per_thread();
-      add_maps(work, {{pixels, geometry_.input, block_.in_channels}});
-      return work;
+    const double values = sums.reads ? patches * sums.cells * channels : pixels * channels;
+    double multiplied = patches * channels, pooled = values;
+    if (context_.hardware.precision() ==
+        Precision::int8) {  // which multiplies the values of a map one by one
+      multiplied = patches * units_.decision_channels + (sums.reads ? values : 0);
+      pooled = sums.reads ? 0 : values;
     }
-    work[WorkUnit::masker_value] = patches * sums.cells * channels / kKilo * per_thread();
+    work[WorkUnit::masker_patch] = multiplied / kKilo * per_thread();
+    work[WorkUnit::masker_value] = pooled / kKilo * per_thread();
+    if (!sums.reads) add_maps(work, {{pixels, geometry_.input, block_.in_channels}});
     if (!sums.computes) return work;
     work[WorkUnit::patch_sum] = pixels * channels / kKilo * per_thread();
     work[WorkUnit::loop] += parallel_loop();

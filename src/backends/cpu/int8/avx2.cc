@@ -33,16 +33,17 @@ struct VecAvx2 : VecAvx2Bytes {
   static constexpr auto kTilePixels = int8_register_tile("avx2").pixels;
 
   static Weights load_weights(const uint32_t* p) { return {load(p), load(p + kWidth)}; }
-  static Factor broadcast(uint32_t word) {
-    const __m256i bytes = _mm256_set1_epi32(static_cast<int>(word));
-    return {_mm256_and_si256(bytes, _mm256_set1_epi16(kMaxByte)), _mm256_srli_epi16(bytes, 8)};
-  }
+  static Factor broadcast(uint32_t word) { return pairs(_mm256_set1_epi32(static_cast<int>(word))); }
   static Sum multiply_add(const Factor& a, const Weights& b, Sum c) {
     return _mm256_add_epi32(_mm256_add_epi32(c, _mm256_madd_epi16(a.even, b.even)),
                             _mm256_madd_epi16(a.odd, b.odd));
   }
+  static Sum multiply_add_raw(Bytes a, const Weights& b, Sum c) { return multiply_add(pairs(a), b, c); }
 
  private:
+  static Pairs pairs(__m256i bytes) {
+    return {_mm256_and_si256(bytes, _mm256_set1_epi16(kMaxByte)), _mm256_srli_epi16(bytes, 8)};
+  }
   static __m256i load(const uint32_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 };
 

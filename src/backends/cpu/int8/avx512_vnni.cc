@@ -34,6 +34,7 @@ struct VecAvx512Vnni {
   static Weights load_weights(const uint32_t* p) { return _mm512_loadu_si512(p); }
   static Factor broadcast(uint32_t word) { return _mm512_set1_epi32(static_cast<int>(word)); }
   static Sum multiply_add(Factor a, Weights b, Sum c) { return _mm512_dpbusd_epi32(c, a, b); }
+  static Sum multiply_add_raw(Bytes a, Weights b, Sum c) { return multiply_add(a, b, c); }
   static Sum zero_sum() { return _mm512_setzero_si512(); }
   static Sum load_sum(const int32_t* p) { return _mm512_loadu_si512(p); }
   static void store_sum(int32_t* p, Sum a) { _mm512_storeu_si512(p, a); }

@@ -32,6 +32,7 @@ struct VecAvxVnni : VecAvx2Bytes {
   }
   static Factor broadcast(uint32_t word) { return _mm256_set1_epi32(static_cast<int>(word)); }
   static Sum multiply_add(Factor a, Weights b, Sum c) { return _mm256_dpbusd_avx_epi32(c, a, b); }
+  static Sum multiply_add_raw(Bytes a, Weights b, Sum c) { return multiply_add(a, b, c); }
 };
 
 #include "backends/cpu/int8/kernels_impl.h"

@@ -38,7 +38,7 @@ void compute_sums(BytePatchSums& sums, int64_t images, Int8Loops& loops) {
 class WindowDots {
  public:
   WindowDots(const Int8CpuBlock& block, Int8BlockMemory& memory, const Int8Kernels& kernels)
-      : weight_(block.masker_weight), memory_(memory), kernels_(kernels) {}
+      : weight_(block.masker_weight), masker_(block.packed_masker), memory_(memory), kernels_(kernels) {}
 
   int64_t operator()(int64_t image, const PixelRect& window) const {
     return memory_.sums != nullptr ? of_cells(image, window) : of_map(image, window);
@@ -55,21 +55,13 @@ class WindowDots {
     return dot;
   }
 
-  /// In parts of the channels, whose sums lie on the stack.
   int64_t of_map(int64_t image, const PixelRect& window) const {
-    constexpr int kPart = 64;  // a multiple of every vector width
     const ByteMap& map = *memory_.x;
-    int64_t dot = 0;
-    for (int begin = 0; begin < weight_.size(); begin += kPart) {
-      alignas(64) int32_t sums[kPart];
-      const int part = static_cast<int>(std::min<int64_t>(kPart, weight_.size() - begin));
-      kernels_.sum({map.bytes() + begin, map.byte_pitch(), map.size, image, window, sums}, 0, part);
-      dot += kernels_.dot(sums, weight_.data() + begin, part);
-    }
-    return dot;
+    return kernels_.window_dot({map.bytes(), map.byte_pitch(), map.size, image, window, &masker_});
   }
 
   const AlignedArray<int32_t>& weight_;
+  const PackedMasker& masker_;
   Int8BlockMemory& memory_;
   const Int8Kernels& kernels_;
 };

@@ -50,6 +50,7 @@ Int8CpuBlock Int8Executable::compile_block(const BlockSpec& spec, const Int8Bloc
     compiled.masker = *block.masker;
     compiled.masker_weight = AlignedArray<int32_t>(padded(spec.in_channels));
     std::ranges::copy(block.masker->weight, compiled.masker_weight.data());
+    compiled.packed_masker = pack_masker(block.masker->weight, kernels_);
   }
   return compiled;
 }

@@ -37,7 +37,9 @@ struct Int8CpuBlock {
   std::vector<Int8Conv> convs;  ///< the last one without weights if projected_last has them
   /// Projection plus, as the extra input of active pixels, the last of the convs.
   std::optional<PackedInt8Conv> projected_last;
-  AlignedArray<int32_t> masker_weight;  ///< [padded input channels]; empty in a static block
+  /// Of the masker, for sums of patches that are kept: [padded input channels]; empty in a static block.
+  AlignedArray<int32_t> masker_weight;
+  PackedMasker packed_masker;  ///< the same for the bytes of a map
   std::optional<Int8Masker> masker;
 };
 

@@ -45,6 +45,18 @@ struct PackedInt8Conv {
   int64_t reduction() const;
 };
 
+/// A masker's weight as the sum of three bytes times powers of this base. So products of bytes do, whose sums
+/// no instruction set saturates.
+inline constexpr int kMaskerBase = 200;
+inline constexpr int kMaskerParts = 3;
+
+/// A masker's weights as bytes, for one instruction set.
+struct PackedMasker {
+  int steps = 0;                   ///< vectors of bytes of a pixel
+  AlignedArray<uint32_t> weights;  ///< [steps][kMaskerParts] vectors
+  int64_t pixel_start = 0;         ///< what subtracting from input bytes takes from a pixel's product
+};
+
 struct Int8ConvCall {
   const PackedInt8Conv* conv = nullptr;
   const uint32_t* in = nullptr;
@@ -85,7 +97,17 @@ struct ByteSumCall {
   int32_t* out = nullptr;  ///< [channels]
 };
 
-/// The same over listed pixels.
+/// The dot product of a masker's weights with the sums of a map's bytes over a rectangle of pixels.
+struct ByteWindowDotCall {
+  const uint8_t* in = nullptr;
+  int64_t pitch = 0;  ///< bytes between pixels: whole cache lines
+  MapSize map;
+  int64_t image = 0;
+  PixelRect pixels;
+  const PackedMasker* masker = nullptr;
+};
+
+/// Sums of a map's bytes over listed pixels, per channel.
 struct ByteListSumCall {
   const uint8_t* in = nullptr;
   int64_t pitch = 0;
@@ -122,6 +144,7 @@ struct Int8Kernels {
   void (*sum)(const ByteSumCall&, int begin, int end) noexcept = nullptr;
   void (*list_sum)(const ByteListSumCall&, int begin, int end) noexcept = nullptr;
   void (*scale)(const ByteScaleCall&) noexcept = nullptr;
+  int64_t (*window_dot)(const ByteWindowDotCall&) noexcept = nullptr;
   /// Of `count` values, a multiple of the vector width.
   int64_t (*dot)(const int32_t* a, const int32_t* b, int64_t count) noexcept = nullptr;
   /// Convolution tasks run by this table so far in the process.
@@ -140,6 +163,9 @@ const Int8Kernels* neon_dotprod_int8_kernels();
 std::vector<const Int8Kernels*> available_int8_kernels();
 /// The fastest one that needs no more than `isa` and the dot products that belong to it.
 const Int8Kernels& int8_kernels(Isa isa);
+
+/// `weight` [channels] of at most 21 bits and a sign.
+PackedMasker pack_masker(const std::vector<int32_t>& weight, const Int8Kernels& kernels);
 
 /// `in_pitch` in words: it decides whether rows of the kernel are merged.
 PackedInt8Conv pack_int8_conv(const Int8Layer& layer, bool merge_rows, const Int8Kernels& kernels);

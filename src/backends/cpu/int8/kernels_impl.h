@@ -4,7 +4,8 @@
 // V has vectors of kWidth int32 sums, and weights for them: kWeightStep words, four weights of each. Its
 // functions are broadcast (a word of four bytes, kSubtracted taken from each), load_weights, multiply_add (a
 // dot product of four bytes for each sum), zero_sum, load_sum, store_sum, add, scaled (a sum rounded to units
-// of the map), load_bytes, store_bytes (of several vectors, clamped), and those of the operators below.
+// of the map), load_bytes, store_bytes (of several vectors, clamped), multiply_add_raw (multiply_add of a
+// vector of bytes as they lie), and those of the operators below.
 
 /// What conv_impl.h asks of a vector type, for sums of bytes.
 template <class Base>
@@ -120,6 +121,57 @@ void sum(const ByteSumCall& call, int begin, int end) noexcept {
   for (; channel < end; channel += V::kWidth) sum_of_vectors<V, 1>(call, channel);
 }
 
+/// 1, the base and its square, in every sum of a vector.
+template <int kWidth>
+struct MaskerPowers {
+  alignas(64) int32_t of[kMaskerParts][kWidth];
+  constexpr MaskerPowers() : of() {
+    for (int part = 0, power = 1; part < kMaskerParts; ++part, power *= kMaskerBase)
+      std::fill_n(of[part], kWidth, power);
+  }
+};
+template <int kWidth>
+constexpr MaskerPowers<kWidth> kMaskerPowers{};
+
+/// Adds the sums of products with a masker's parts to `total`.
+template <class V>
+typename V::Wide join_parts(const typename V::Sum (&parts)[kMaskerParts], typename V::Wide total) {
+  LASNET_UNROLL
+  for (int i = 0; i < kMaskerParts; ++i)
+    total = V::multiply_add_wide(parts[i], V::load_sum(kMaskerPowers<V::kWidth>.of[i]), total);
+  return total;
+}
+
+template <class V>
+int64_t window_dot(const ByteWindowDotCall& call) noexcept {
+  constexpr int kBytes = kWordBytes * V::kWidth;
+  // 4 products of 255 and half the base each: the sums of so many stay inside int32.
+  constexpr int64_t kMaxSteps = (int64_t{1} << 31) / (kWordBytes * kMaxByte * kMaskerBase / 2) - 1;
+  const PackedMasker& masker = *call.masker;
+  typename V::Wide total = V::zero_wide();
+  typename V::Sum parts[kMaskerParts];
+  for (auto& part : parts) part = V::zero_sum();
+  int64_t steps_left = kMaxSteps;
+  for (int64_t y = call.pixels.top; y < call.pixels.bottom; ++y) {
+    const uint8_t* in = call.in + bordered_index(call.map, call.image, y, call.pixels.left) * call.pitch;
+    for (int64_t x = call.pixels.left; x < call.pixels.right; ++x, in += call.pitch) {
+      const uint32_t* weights = masker.weights.data();
+      for (int step = 0; step < masker.steps; ++step) {
+        const typename V::Bytes bytes = V::load_raw(in + step * kBytes);
+        LASNET_UNROLL
+        for (int i = 0; i < kMaskerParts; ++i, weights += V::kWeightStep)
+          parts[i] = V::multiply_add_raw(bytes, V::load_weights(weights), parts[i]);
+      }
+      steps_left -= masker.steps;
+      if (steps_left >= masker.steps) continue;
+      total = join_parts<V>(parts, total);
+      for (auto& part : parts) part = V::zero_sum();
+      steps_left = kMaxSteps;
+    }
+  }
+  return V::total(join_parts<V>(parts, total)) + call.pixels.pixels() * masker.pixel_start;
+}
+
 template <class V>
 void list_sum(const ByteListSumCall& call, int begin, int end) noexcept {
   for (int channel = begin; channel < end; channel += V::kWidth) {
@@ -165,6 +217,7 @@ constexpr Int8Kernels make_kernels(const char* name, Isa isa) {
           .sum = &sum<V>,
           .list_sum = &list_sum<V>,
           .scale = &scale<V>,
+          .window_dot = &window_dot<V>,
           .dot = &dot<V>,
           .conv_tasks = &conv_tasks};
 }

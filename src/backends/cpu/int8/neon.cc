@@ -21,6 +21,7 @@ struct VecNeon : VecNeonBytes {
     const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b)), high = vmull_high_s8(a, b);
     return vpadalq_s16(c, vpaddq_s16(low, high));
   }
+  static Sum multiply_add_raw(Bytes a, Weights b, Sum c) { return multiply_add(subtracted(a), b, c); }
 };
 
 #include "backends/cpu/int8/kernels_impl.h"

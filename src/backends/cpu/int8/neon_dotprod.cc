@@ -24,6 +24,7 @@ namespace {
 
 struct VecNeonDotprod : VecNeonBytes {
   static Sum multiply_add(Factor a, Weights b, Sum c) { return vdotq_s32(c, a, b); }
+  static Sum multiply_add_raw(Bytes a, Weights b, Sum c) { return multiply_add(subtracted(a), b, c); }
 };
 
 #include "backends/cpu/int8/kernels_impl.h"

@@ -16,9 +16,8 @@ struct VecNeonBytes {
   static constexpr auto kTilePixels = int8_register_tile("neon").pixels;
 
   static Weights load_weights(const uint32_t* p) { return vreinterpretq_s8_u32(vld1q_u32(p)); }
-  static Factor broadcast(uint32_t word) {
-    return vreinterpretq_s8_u8(veorq_u8(vreinterpretq_u8_u32(vdupq_n_u32(word)), vdupq_n_u8(kSubtracted)));
-  }
+  static Factor broadcast(uint32_t word) { return subtracted(vreinterpretq_u8_u32(vdupq_n_u32(word))); }
+  static Factor subtracted(Bytes a) { return vreinterpretq_s8_u8(veorq_u8(a, vdupq_n_u8(kSubtracted))); }
   static Sum zero_sum() { return vdupq_n_s32(0); }
   static Sum load_sum(const int32_t* p) { return vld1q_s32(p); }
   static void store_sum(int32_t* p, Sum a) { vst1q_s32(p, a); }

@@ -90,7 +90,34 @@ int merged_taps(const Int8Layer& layer, bool merge_rows) {
   return merge_rows ? layer.spec.kernel : taps_of(layer);
 }
 
+/// The least significant of a masker's parts, taken from `weight`, which is divided by the base.
+int8_t take_part(int32_t& weight) {
+  const int32_t shifted = weight + kMaskerBase / 2;
+  const int32_t quotient = shifted / kMaskerBase - (shifted % kMaskerBase < 0 ? 1 : 0);
+  const auto part = static_cast<int8_t>(weight - quotient * kMaskerBase);
+  weight = quotient;
+  return part;
+}
+
 }  // namespace
+
+PackedMasker pack_masker(const std::vector<int32_t>& weight, const Int8Kernels& kernels) {
+  const int width = kernels.vector_width, words = kernels.wide_weights ? 2 : 1;
+  const auto channels = static_cast<int>(weight.size());
+  PackedMasker packed;
+  packed.steps = static_cast<int>(ceil_div(channels, width * kWordBytes));
+  packed.weights = AlignedArray<uint32_t>(int64_t{packed.steps} * kMaskerParts * width * words);
+  for (int c = 0; c < channels; ++c) {
+    const int word = c / kWordBytes, step = word / width;
+    int32_t rest = weight[c];
+    for (int part = 0; part < kMaskerParts; ++part) {
+      put_weight(packed.weights.data(), kernels, width, int64_t{step} * kMaskerParts + part, word % width,
+                 c % kWordBytes, take_part(rest));
+    }
+    packed.pixel_start += int64_t{kernels.subtracted} * weight[c];
+  }
+  return packed;
+}
 
 int64_t PackedInt8Conv::reduction() const {
   int64_t longest = 0;

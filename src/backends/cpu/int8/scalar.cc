@@ -41,6 +41,10 @@ struct VecScalarBytes {
     }
     return c;
   }
+  static Sum multiply_add_raw(const Bytes& a, const Weights& b, Sum c) {
+    for (int i = 0; i < kWidth * kWordBytes; ++i) c[i / kWordBytes] += a[i] * b[i];
+    return c;
+  }
   static Sum zero_sum() { return {}; }
   static Sum load_sum(const int32_t* p) { return load<Sum>(p); }
   static void store_sum(int32_t* p, const Sum& a) { std::memcpy(p, &a, sizeof a); }
