@@ -8,9 +8,6 @@
 namespace lasnet {
 namespace {
 
-/// Bits of a masker's largest weight: its sums over the largest windows stay inside int64.
-constexpr int kMaskerBits = 21;
-
 /// [out, in, 1, 1] as [in, out].
 Tensor transposed(const Tensor& weight) {
   const int64_t out = weight.shape[0], in = weight.shape[1];

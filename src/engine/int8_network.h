@@ -20,6 +20,11 @@ namespace lasnet {
 
 inline constexpr int kMaxByte = 255;
 
+/// Largest sum of two weights of one sign that are multiplied together, those of channels 2 i and 2 i + 1:
+/// 255 times it fits 16 bits. Quantization keeps to it. Other weights run too, slower where there is no dot
+/// product of bytes.
+inline constexpr int kMaxPairOfWeights = 128;
+
 /// To the nearest integer, halves to even; `value` is far inside int32.
 inline int32_t round_to_even(float value) { return static_cast<int32_t>(std::nearbyint(value)); }
 
@@ -41,7 +46,10 @@ struct Int8Layer {
   std::vector<float> bias;  ///< [out], in the same units
 };
 
-/// A masker in integers. weight * 2^-shift are float32's w0 - w1, to 21 bits of the largest.
+/// Bits of a masker's largest weight: its sums over the largest windows stay inside int64.
+inline constexpr int kMaskerBits = 20;
+
+/// A masker in integers. weight * 2^-shift are float32's w0 - w1, to kMaskerBits of the largest.
 struct Int8Masker {
   std::vector<int32_t> weight;  ///< [Cin]
   double scale = 0;             ///< from the sum of weight * byte to the sum of w * x

@@ -7,45 +7,86 @@
 #include <vector>
 
 #include "engine/fold.h"
+#include "engine/int8_network.h"
 
 namespace lasnet {
 namespace {
 
 constexpr int kLargestWeight = 127;
 
-float largest_magnitude(std::span<const float> values) {
-  float largest = 0;
-  for (const float value : values) largest = std::max(largest, std::abs(value));
-  return largest;
+/// Of one sign: makes their sum one that kernels can multiply.
+void shrink_pair(float& a, float& b) {
+  const float excess = std::abs(a + b) - kMaxPairOfWeights;
+  if (excess <= 0) return;
+  const float sign = a > 0 ? 1.0f : -1.0f, half = std::floor(excess / 2);
+  a -= sign * half;
+  b -= sign * (excess - half);
 }
 
-/// A weight in steps of its scale.
-float steps_of(float weight, float scale) {
-  return std::clamp(std::nearbyint(weight / scale), -float{kLargestWeight}, float{kLargestWeight});
-}
+/// The weights of one output channel, [inputs][taps].
+struct ChannelWeights {
+  std::span<const float> values;
+  int64_t taps = 1;
+  int64_t first_pair = 0;  ///< input at which pairs of inputs begin: 0 or 1
 
-double rounding_error(std::span<const float> weights, float scale) {
-  double sum = 0;
-  for (const float weight : weights) {
-    const double error = double{weight} - double{steps_of(weight, scale)} * double{scale};
-    sum += error * error;
+  /// Calls visit(index of a weight, index of the weight that is multiplied with it).
+  template <typename Visit>
+  void for_each_pair(const Visit& visit) const {
+    const auto size = static_cast<int64_t>(values.size());
+    for (int64_t begin = first_pair * taps; begin + 2 * taps <= size; begin += 2 * taps) {
+      for (int64_t i = begin; i < begin + taps; ++i) visit(i, i + taps);
+    }
   }
-  return sum;
+
+  /// In steps of `scale`, in the memory of `steps`.
+  void round(float scale, std::vector<float>& steps) const {
+    steps.resize(values.size());
+    for (size_t i = 0; i < values.size(); ++i)
+      steps[i] = std::clamp(std::nearbyint(values[i] / scale), -float{kLargestWeight}, float{kLargestWeight});
+    for_each_pair([&](int64_t i, int64_t j) { shrink_pair(steps[i], steps[j]); });
+  }
+
+  double rounding_error(float scale, std::vector<float>& steps) const {
+    round(scale, steps);
+    double sum = 0;
+    for (size_t i = 0; i < values.size(); ++i) {
+      const double error = double{values[i]} - double{steps[i]} * double{scale};
+      sum += error * error;
+    }
+    return sum;
+  }
+
+  /// At which no weight is clipped.
+  float whole_scale() const {
+    float largest = 0, largest_pair = 0;
+    for (const float value : values) largest = std::max(largest, std::abs(value));
+    for_each_pair([&](int64_t i, int64_t j) {
+      largest_pair = std::max(largest_pair, std::abs(values[i] + values[j]));
+    });
+    return std::max(largest / kLargestWeight, largest_pair / (kMaxPairOfWeights - 1));
+  }
+};
+
+ChannelWeights channel_of(const Tensor& weight, int groups, int64_t channel) {
+  const int64_t channels = weight.shape[0], inputs = weight.shape[1], size = weight.size() / channels;
+  return {.values = std::span(weight.data).subspan(channel * size, size),
+          .taps = size / inputs,
+          .first_pair = channel / (channels / groups) * inputs % 2};
 }
 
 /// The scale of one output channel; 0 without weights. Clipping a few weights can cost less than coarser
 /// steps for all.
-float channel_scale(std::span<const float> weights, QuantizationMethod method) {
-  constexpr int kCandidates = 16;
-  constexpr float kSmallest = 0.6f;
-  const float whole = largest_magnitude(weights) / kLargestWeight;
+float channel_scale(const ChannelWeights& weights, QuantizationMethod method, std::vector<float>& steps) {
+  constexpr int kCandidates = 20;
+  constexpr float kSmallest = 0.5f;
+  const float whole = weights.whole_scale();
   if (!std::isnormal(whole)) return 0;
   if (method == QuantizationMethod::minmax) return whole;
   float best = whole;
-  double least = rounding_error(weights, whole);
+  double least = weights.rounding_error(whole, steps);
   for (int i = 0; i < kCandidates; ++i) {
     const float scale = whole * (kSmallest + (1 - kSmallest) * static_cast<float>(i) / kCandidates);
-    const double error = rounding_error(weights, scale);
+    const double error = weights.rounding_error(scale, steps);
     if (error >= least) continue;
     least = error;
     best = scale;
@@ -54,11 +95,10 @@ float channel_scale(std::span<const float> weights, QuantizationMethod method) {
 }
 
 /// The scale of each output channel of a weight; 0 of one without weights.
-std::vector<float> weight_scales(const Tensor& weight, QuantizationMethod method) {
-  const int64_t channels = weight.shape[0], per_channel = weight.size() / channels;
-  std::vector<float> scales;
-  for (int64_t c = 0; c < channels; ++c)
-    scales.push_back(channel_scale(std::span(weight.data).subspan(c * per_channel, per_channel), method));
+std::vector<float> weight_scales(const Tensor& weight, int groups, QuantizationMethod method) {
+  std::vector<float> scales, steps;
+  for (int64_t c = 0; c < weight.shape[0]; ++c)
+    scales.push_back(channel_scale(channel_of(weight, groups, c), method, steps));
   return scales;
 }
 
@@ -78,15 +118,16 @@ QuantizedLayer quantize_layer(LayerWeights given, std::vector<float> scales) {
   std::ranges::replace(layer.scale, 0.0f, kAnyScale);
   const int64_t channels = weight.shape[0], group_in = weight.shape[1],
                 per_channel = weight.size() / channels;
-  const int64_t taps = per_channel / group_in;
+  std::vector<float> steps;
   for (int64_t o = 0; o < channels; ++o) {
+    const ChannelWeights weights = channel_of(weight, given.groups, o);
     const int64_t first_input = o / (channels / given.groups) * group_in;
+    weights.round(layer.scale[o], steps);
     double shift = 0;
     for (int64_t i = 0; i < per_channel; ++i) {
-      const float value = weight.data[o * per_channel + i], steps = steps_of(value, layer.scale[o]);
-      layer.weight.data[o * per_channel + i] = static_cast<int8_t>(steps);
-      shift += (double{steps} * double{layer.scale[o]} - double{value}) *
-               given.input_means[first_input + i / taps];
+      layer.weight.data[o * per_channel + i] = static_cast<int8_t>(steps[i]);
+      shift += (double{steps[i]} * double{layer.scale[o]} - double{weights.values[i]}) *
+               given.input_means[first_input + i / weights.taps];
     }
     layer.bias[o] = static_cast<float>(double{layer.bias[o]} - shift);
   }
@@ -133,7 +174,7 @@ class LayerQuantizer {
   }
 
   void add(const std::string& name, LayerWeights weights) {
-    std::vector<float> scales = weight_scales(weights.weight, method_);
+    std::vector<float> scales = weight_scales(weights.weight, weights.groups, method_);
     quantization_.layers[name] = quantize_layer(std::move(weights), std::move(scales));
   }
   void add(const ConvSpec& conv) { add(conv.name, weights_of(conv)); }
@@ -142,8 +183,8 @@ class LayerQuantizer {
   void add_summed(const BlockSpec& block, size_t index) {
     const ConvSpec& last = block.convs.back();
     LayerWeights projection = weights_of(*block.projection), conv = weights_of(last);
-    std::vector<float> projection_scales = weight_scales(projection.weight, method_);
-    std::vector<float> conv_scales = weight_scales(conv.weight, method_);
+    std::vector<float> projection_scales = weight_scales(projection.weight, projection.groups, method_);
+    std::vector<float> conv_scales = weight_scales(conv.weight, conv.groups, method_);
     const double x = quantization_.maps.at(maps_.residual[index]).scale;
     const std::string& last_input =
         maps_.excited[index].empty() ? maps_.inner[index].back() : maps_.excited[index];

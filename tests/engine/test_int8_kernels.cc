@@ -19,7 +19,11 @@ namespace {
 
 using namespace reference::int8;
 
-enum class Values { random, largest };
+/// `pairs`: of weights, neighbours sum to what kernels of products in 16 bits can just add. `largest` is
+/// beyond.
+enum class Values { random, largest, random_pairs, largest_pairs };
+
+bool are_largest(Values values) { return values == Values::largest || values == Values::largest_pairs; }
 
 class Int8KernelTables : public testing::TestWithParam<const Int8Kernels*> {
  protected:
@@ -32,7 +36,7 @@ INSTANTIATE_TEST_SUITE_P(Tables, Int8KernelTables, testing::ValuesIn(available_i
 ByteTensor random_bytes(Shape shape, Values values, Random& random) {
   ByteTensor x(std::move(shape));
   for (uint8_t& byte : x.data)
-    byte = values == Values::largest ? 255 : static_cast<uint8_t>(256 * random.uniform());
+    byte = are_largest(values) ? 255 : static_cast<uint8_t>(256 * random.uniform());
   return x;
 }
 
@@ -89,15 +93,29 @@ Int8Layer random_layer(const ConvSpec& spec, Values values, Random& random) {
       Array<int8_t>({spec.out_channels, spec.in_channels / spec.groups, spec.kernel, spec.kernel}),
       {},
       {}};
-  // Whole channels of the largest weights, of either sign: a sum of pairs in 16 bits would saturate.
+  // Whole channels of the largest weights, of either sign: sums of pairs in 16 bits saturate beyond their
+  // limit.
+  const int64_t taps = int64_t{spec.kernel} * spec.kernel;
   const int64_t per_channel = layer.weight.size() / spec.out_channels;
   for (int64_t i = 0; i < layer.weight.size(); ++i) {
-    layer.weight.data[i] = values == Values::largest
-                               ? static_cast<int8_t>(i / per_channel % 2 == 0 ? 127 : -127)
-                               : static_cast<int8_t>(std::lround(random.uniform(-127, 127)));
+    const int sign = i / per_channel % 2 == 0 ? 1 : -1;
+    const bool first_of_pair = i % per_channel / taps % 2 == 0, equal = i / per_channel % 4 < 2;
+    const auto weight = [&]() -> int64_t {
+      switch (values) {
+        case Values::largest:
+          return sign * 127;
+        case Values::largest_pairs:
+          return sign * (equal ? 64 : (first_of_pair ? 127 : 1));
+        case Values::random_pairs:
+          return std::lround(random.uniform(-64, 64));
+        default:
+          return std::lround(random.uniform(-127, 127));
+      }
+    };
+    layer.weight.data[i] = static_cast<int8_t>(weight());
   }
-  const double typical = values == Values::largest ? 255.0 * 127 * static_cast<double>(per_channel)
-                                                   : 8000.0 * std::sqrt(static_cast<double>(per_channel));
+  const double typical = are_largest(values) ? 255.0 * 127 * static_cast<double>(per_channel)
+                                             : 8000.0 * std::sqrt(static_cast<double>(per_channel));
   for (int c = 0; c < spec.out_channels; ++c) {
     layer.multiplier.push_back(static_cast<float>(random.uniform(20, 300) / typical));
     layer.bias.push_back(static_cast<float>(random.uniform(-60, 90)));
@@ -171,11 +189,34 @@ void check_conv(const Int8Case& c, Values values, Int8Epilogue epilogue, const I
 
 TEST_P(Int8KernelTables, Convolution) {
   for (const Int8Case& c : kCases) {
-    for (const Values values : {Values::random, Values::largest}) {
+    for (const Values values :
+         {Values::random, Values::largest, Values::random_pairs, Values::largest_pairs}) {
       for (const Int8Epilogue epilogue : {Int8Epilogue::relu, Int8Epilogue::add_relu})
         check_conv(c, values, epilogue, kernels());
     }
   }
+}
+
+TEST(PairsOfWeights, FitUpToTheirLimit) {
+  Random random(3);
+  const auto fit = [&](Values values) {
+    return fit_pairs(random_layer(conv_spec(3, 70, 85), values, random));
+  };
+  EXPECT_TRUE(fit(Values::random_pairs));
+  EXPECT_TRUE(fit(Values::largest_pairs));
+  EXPECT_FALSE(fit(Values::random));
+  EXPECT_FALSE(fit(Values::largest));
+}
+
+/// In a group of an odd number of inputs, pairs begin where they do in the map.
+TEST(PairsOfWeights, AreThoseOfTheMap) {
+  Int8Layer layer{conv_spec(1, 6, 2, 1, 2), Array<int8_t>({2, 3, 1, 1}), {}, {}};
+  layer.weight.data = {64, 64, 100, /**/ 100, 64, 64};
+  EXPECT_TRUE(fit_pairs(layer));
+  layer.weight.data = {64, 65, 0, /**/ 0, 0, 0};
+  EXPECT_FALSE(fit_pairs(layer));
+  layer.weight.data = {0, 0, 0, /**/ 0, 64, 65};
+  EXPECT_FALSE(fit_pairs(layer));
 }
 
 TEST_P(Int8KernelTables, SumsThemselves) {
@@ -206,15 +247,17 @@ TEST_P(Int8KernelTables, SumsThemselves) {
 
 /// The first pixels of the list also have a second reduction, of another map.
 TEST_P(Int8KernelTables, TwoConvolutionsInOneSum) {
-  for (const int kernel : {1, 3}) {
+  for (const auto& [kernel, values] :
+       {std::pair(1, Values::random), std::pair(3, Values::random), std::pair(1, Values::random_pairs),
+        std::pair(3, Values::random_pairs)}) {
     Random random(kernel);
     const MapSize size{6, 7};
     const ConvSpec first = conv_spec(1, 40, 72);
     const ConvSpec second = conv_spec(kernel, 64, 72);
     const ByteTensor x = random_bytes({1, 6, 7, 40}, Values::random, random),
                      h = random_bytes({1, 6, 7, 64}, Values::random, random);
-    const Int8Layer projection = random_layer(first, Values::random, random);
-    Int8Layer last = random_layer(second, Values::random, random);
+    const Int8Layer projection = random_layer(first, values, random);
+    Int8Layer last = random_layer(second, values, random);
     last.multiplier = projection.multiplier;
     const Sums of_x = conv_sums(x, projection), of_h = conv_sums(h, last);
     const bool merge = merges_word_rows(second, word_pitch(64));
@@ -276,7 +319,7 @@ TEST_P(Int8KernelTables, SumsOfWindowsAndDots) {
   const AlignedArray<uint32_t> map = to_map(x);
   const PixelRect window{2, 1, 9, 8};
   AlignedArray<int32_t> sums(channels), weight(channels);
-  for (int c = 0; c < 200; ++c) weight.data()[c] = static_cast<int32_t>(random.uniform(-2e6, 2e6));
+  for (int c = 0; c < 200; ++c) weight.data()[c] = static_cast<int32_t>(random.uniform(-1e6, 1e6));
   kernels().sum({reinterpret_cast<const uint8_t*>(map.data()), word_pitch(200) * kWordBytes, size, 1, window,
                  sums.data()},
                 0, channels);
@@ -301,7 +344,7 @@ TEST_P(Int8KernelTables, DotsOfTheLargestWindows) {
   const MapSize size{40, 40};
   const ByteTensor x = random_bytes({1, 40, 40, kChannels}, Values::largest, random);
   const AlignedArray<uint32_t> map = to_map(x);
-  for (const int32_t weight : {1 << 21, -(1 << 21), 99, -100, 100}) {
+  for (const int32_t weight : {1 << 20, -(1 << 20), 63, 64, -64, 127}) {
     const PackedMasker masker = pack_masker(std::vector<int32_t>(kChannels, weight), kernels());
     EXPECT_EQ(kernels().window_dot({reinterpret_cast<const uint8_t*>(map.data()),
                                     word_pitch(kChannels) * kWordBytes,

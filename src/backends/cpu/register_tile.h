@@ -48,11 +48,11 @@ inline constexpr std::array<std::string_view, 6> kInt8KernelNames = {"scalar",  
                                                                      "avx512_vnni", "neon", "neon_dotprod"};
 
 /// Of the int8 kernels of this name; vectors are of int32 sums. Those without a dot product of bytes need
-/// registers for the halves of words.
+/// registers for products of 16 bits.
 constexpr RegisterTile int8_register_tile(std::string_view kernels) {
   if (kernels == "avx512_vnni") return register_tile(Isa::avx512);
   if (kernels == "avx_vnni") return register_tile(Isa::avx2);
-  if (kernels == "avx2") return {8, 2, {6, 4, 0, 0}};
+  if (kernels == "avx2") return {8, 2, {8, 5, 0, 0}};
   if (kernels.starts_with("neon")) return register_tile(Isa::neon);
   return {4, 2, {4, 2, 0, 0}};
 }

@@ -27,6 +27,8 @@ enum class Int8Epilogue {
 
 /// A convolution's weights for one instruction set. Blocks count input in words.
 struct PackedInt8Conv {
+  /// Weights of 16 bits, of kernels whose products of bytes these weights would make overflow.
+  bool wide = false;
   int taps = 1;          ///< contiguous input runs per output pixel
   int out_channels = 0;  ///< padded to the vector width
   std::vector<ChannelBlock> blocks;
@@ -45,9 +47,9 @@ struct PackedInt8Conv {
   int64_t reduction() const;
 };
 
-/// A masker's weight as the sum of three bytes times powers of this base. So products of bytes do, whose sums
-/// no instruction set saturates.
-inline constexpr int kMaskerBase = 200;
+/// Digits of a masker's weight are bytes to this base: kMaskerBits of them, whose products no instruction set
+/// saturates.
+inline constexpr int kMaskerBase = 128;
 inline constexpr int kMaskerParts = 3;
 
 /// A masker's weights as bytes, for one instruction set.
@@ -132,11 +134,13 @@ struct Int8Kernels {
   using Partial = int32_t;  ///< of a sum between slices of its reduction
 
   const char* name = "";
-  Isa isa = Isa::scalar;      ///< the set that it belongs to
-  int vector_width = 1;       ///< int32 sums
-  int block_width = 1;        ///< output channels of a full register tile
-  bool wide_weights = false;  ///< packed as 16 bits: there is no dot product of bytes that cannot saturate
-  int subtracted = 0;         ///< from input bytes, borders included, before they are multiplied
+  Isa isa = Isa::scalar;  ///< the set that it belongs to
+  int vector_width = 1;   ///< int32 sums
+  int block_width = 1;    ///< output channels of a full register tile
+  /// Pairs of products are added in 16 bits, where they saturate unless the pair's weights fit (fit_pairs).
+  /// Those that do not are packed in 16 bits each.
+  bool narrow_pairs = false;
+  int subtracted = 0;  ///< from input bytes, borders included, before they are multiplied
   void (*conv)(const Int8ConvCall&, const ConvTask&, int32_t* scratch) noexcept = nullptr;
   void (*quantize_row)(const QuantizeRowCall&) noexcept = nullptr;
   void (*max_pool)(const ByteMaxPoolCall&, int64_t image, int64_t row) noexcept = nullptr;
@@ -164,7 +168,10 @@ std::vector<const Int8Kernels*> available_int8_kernels();
 /// The fastest one that needs no more than `isa` and the dot products that belong to it.
 const Int8Kernels& int8_kernels(Isa isa);
 
-/// `weight` [channels] of at most 21 bits and a sign.
+/// Whether 255 times each pair of neighbouring channels' weights, those of one sign added, fits 16 bits.
+bool fit_pairs(const Int8Layer& layer);
+
+/// `weight` [channels] of at most kMaskerBits and a sign.
 PackedMasker pack_masker(const std::vector<int32_t>& weight, const Int8Kernels& kernels);
 
 /// `in_pitch` in words: it decides whether rows of the kernel are merged.

@@ -209,7 +209,6 @@ constexpr Int8Kernels make_kernels(const char* name, Isa isa) {
           .isa = isa,
           .vector_width = V::kWidth,
           .block_width = V::kWidth * V::kRegisterChannels,
-          .wide_weights = V::kWeightStep == 2 * V::kWidth,
           .subtracted = V::kSubtracted,
           .conv = &conv<ByteSums<V>>,
           .quantize_row = &quantize_row<V>,

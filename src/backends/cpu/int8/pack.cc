@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <array>
+#include <cstdlib>
 
 #include "backends/cpu/int8/kernels.h"
 #include "base/math.h"
@@ -19,22 +21,29 @@ std::vector<ChannelBlock> cut_word_blocks(const GroupedShape& shape, const Int8K
   return in_units(cut_channel_blocks(shape, kernels.block_width, kernels.vector_width), kWordBytes);
 }
 
-/// One weight of output channel `i` of a block, as kernels read it: [step][width / vector][vector][4] bytes.
-void put_weight(uint32_t* packed, const Int8Kernels& kernels, int width, int64_t step, int i, int byte,
-                int8_t weight) {
-  const int vector = i / kernels.vector_width, lane = i % kernels.vector_width;
-  if (kernels.wide_weights) {  // of each vector the even bytes of all lanes first, then the odd ones
-    const int64_t word =
-        (step * width + vector * kernels.vector_width) * 2 + (byte % 2) * kernels.vector_width + lane;
-    reinterpret_cast<int16_t*>(packed + word)[byte / 2] = weight;
-  } else {
-    reinterpret_cast<int8_t*>(packed + step * width + i)[byte] = weight;
+/// How weights lie.
+struct WeightLayout {
+  int vector_width = 1;
+  bool wide = false;
+
+  int words() const { return wide ? 2 : 1; }
+
+  /// One weight of output channel `i` of a block, as kernels read it: [step][width / vector][vector][4]
+  /// bytes.
+  void put(uint32_t* packed, int width, int64_t step, int i, int byte, int8_t weight) const {
+    const int vector = i / vector_width, lane = i % vector_width;
+    if (wide) {  // of each vector the even bytes of all lanes first, then the odd ones
+      const int64_t word = (step * width + vector * vector_width) * 2 + (byte % 2) * vector_width + lane;
+      reinterpret_cast<int16_t*>(packed + word)[byte / 2] = weight;
+    } else {
+      reinterpret_cast<int8_t*>(packed + step * width + i)[byte] = weight;
+    }
   }
-}
+};
 
 /// Fills a zeroed [taps][run][width] array.
 void pack_block(const Int8Layer& layer, const GroupedShape& shape, const ChannelBlock& block,
-                const Int8Kernels& kernels, uint32_t* packed) {
+                const WeightLayout& layout, uint32_t* packed) {
   const int taps = taps_of(layer);
   for (int i = 0; i < block.width && block.channel + i < shape.out; ++i) {
     const int channel = block.channel + i;
@@ -42,8 +51,8 @@ void pack_block(const Int8Layer& layer, const GroupedShape& shape, const Channel
     for (int c = 0; c < shape.group_in; ++c) {
       for (int tap = 0; tap < taps; ++tap) {
         const int at = first + c;
-        put_weight(packed, kernels, block.width, int64_t{tap} * block.run + at / kWordBytes, i,
-                   at % kWordBytes, layer.weight.data[(int64_t{channel} * shape.group_in + c) * taps + tap]);
+        layout.put(packed, block.width, int64_t{tap} * block.run + at / kWordBytes, i, at % kWordBytes,
+                   layer.weight.data[(int64_t{channel} * shape.group_in + c) * taps + tap]);
       }
     }
   }
@@ -62,8 +71,14 @@ void add_subtracted(const Int8Layer& layer, const Int8Kernels& kernels, AlignedA
     starts.data()[i / per_channel] += kernels.subtracted * layer.weight.data[i];
 }
 
-PackedInt8Conv lay_out(const Int8Layer& layer, int64_t extra_reduction, const Int8Kernels& kernels) {
+WeightLayout layout_of(const PackedInt8Conv& packed, const Int8Kernels& kernels) {
+  return {kernels.vector_width, packed.wide};
+}
+
+PackedInt8Conv lay_out(const Int8Layer& layer, int64_t extra_reduction, bool wide,
+                       const Int8Kernels& kernels) {
   PackedInt8Conv packed;
+  packed.wide = wide;
   packed.blocks = cut_word_blocks(shape_of(layer), kernels);
   packed.out_channels = packed.blocks.back().channel + packed.blocks.back().width;
   packed.multiplier = padded(layer.multiplier, packed.out_channels);
@@ -73,15 +88,15 @@ PackedInt8Conv lay_out(const Int8Layer& layer, int64_t extra_reduction, const In
   packed.extra_start = AlignedArray<int32_t>(packed.out_channels);
   add_subtracted(layer, kernels, packed.start);
   add_subtracted(layer, kernels, packed.extra_start);
-  const int64_t words = kernels.wide_weights ? 2 : 1;
+  const WeightLayout layout = layout_of(packed, kernels);
   int64_t size = 0;
   for (ChannelBlock& block : packed.blocks) {
     block.weights = size;
-    size += (int64_t{taps_of(layer)} * block.run + extra_reduction) * block.width * words;
+    size += (int64_t{taps_of(layer)} * block.run + extra_reduction) * block.width * layout.words();
   }
   packed.weights = AlignedArray<uint32_t>(size);
   for (const ChannelBlock& block : packed.blocks)
-    pack_block(layer, shape_of(layer), block, kernels, packed.weights.data() + block.weights);
+    pack_block(layer, shape_of(layer), block, layout, packed.weights.data() + block.weights);
   return packed;
 }
 
@@ -90,29 +105,49 @@ int merged_taps(const Int8Layer& layer, bool merge_rows) {
   return merge_rows ? layer.spec.kernel : taps_of(layer);
 }
 
-/// The least significant of a masker's parts, taken from `weight`, which is divided by the base.
-int8_t take_part(int32_t& weight) {
-  const int32_t shifted = weight + kMaskerBase / 2;
-  const int32_t quotient = shifted / kMaskerBase - (shifted % kMaskerBase < 0 ? 1 : 0);
-  const auto part = static_cast<int8_t>(weight - quotient * kMaskerBase);
-  weight = quotient;
-  return part;
+/// A masker's weight as digits of kMaskerBase, the least significant first; each is -64 to 64.
+std::array<int8_t, kMaskerParts> masker_parts(int32_t weight) {
+  std::array<int8_t, kMaskerParts> parts{};
+  for (int part = 0; part + 1 < kMaskerParts; ++part) {
+    const int32_t shifted = weight + kMaskerBase / 2;
+    const int32_t quotient = shifted / kMaskerBase - (shifted % kMaskerBase < 0 ? 1 : 0);
+    parts[part] = static_cast<int8_t>(weight - quotient * kMaskerBase);
+    weight = quotient;
+  }
+  parts.back() = static_cast<int8_t>(weight);
+  return parts;
 }
 
 }  // namespace
 
+bool fit_pairs(const Int8Layer& layer) {
+  const int64_t out = layer.weight.shape[0], in = layer.weight.shape[1], taps = taps_of(layer);
+  for (int64_t o = 0; o < out; ++o) {
+    const int64_t first_input = o / (out / layer.spec.groups) * in;
+    const int8_t* weights = layer.weight.data.data() + o * in * taps;
+    for (int64_t c = first_input % 2; c + 1 < in; c += 2) {
+      for (int64_t tap = 0; tap < taps; ++tap) {
+        const int sum = weights[c * taps + tap] + weights[(c + 1) * taps + tap];
+        if (std::abs(sum) > kMaxPairOfWeights) return false;  // of two signs it is smaller than either
+      }
+    }
+  }
+  return true;
+}
+
 PackedMasker pack_masker(const std::vector<int32_t>& weight, const Int8Kernels& kernels) {
-  const int width = kernels.vector_width, words = kernels.wide_weights ? 2 : 1;
+  const int width = kernels.vector_width;
+  const WeightLayout layout{width};
   const auto channels = static_cast<int>(weight.size());
   PackedMasker packed;
   packed.steps = static_cast<int>(ceil_div(channels, width * kWordBytes));
-  packed.weights = AlignedArray<uint32_t>(int64_t{packed.steps} * kMaskerParts * width * words);
+  packed.weights = AlignedArray<uint32_t>(int64_t{packed.steps} * kMaskerParts * width);
   for (int c = 0; c < channels; ++c) {
     const int word = c / kWordBytes, step = word / width;
-    int32_t rest = weight[c];
+    const std::array<int8_t, kMaskerParts> parts = masker_parts(weight[c]);
     for (int part = 0; part < kMaskerParts; ++part) {
-      put_weight(packed.weights.data(), kernels, width, int64_t{step} * kMaskerParts + part, word % width,
-                 c % kWordBytes, take_part(rest));
+      layout.put(packed.weights.data(), width, int64_t{step} * kMaskerParts + part, word % width,
+                 c % kWordBytes, parts[part]);
     }
     packed.pixel_start += int64_t{kernels.subtracted} * weight[c];
   }
@@ -126,7 +161,7 @@ int64_t PackedInt8Conv::reduction() const {
 }
 
 PackedInt8Conv pack_int8_conv(const Int8Layer& layer, bool merge_rows, const Int8Kernels& kernels) {
-  PackedInt8Conv packed = lay_out(layer, 0, kernels);
+  PackedInt8Conv packed = lay_out(layer, 0, kernels.narrow_pairs && !fit_pairs(layer), kernels);
   packed.taps = merged_taps(layer, merge_rows);
   for (ChannelBlock& block : packed.blocks) block.run *= taps_of(layer) / packed.taps;
   return packed;
@@ -136,16 +171,16 @@ PackedInt8Conv pack_int8_sum(const Int8Layer& layer, const Int8Layer& extra, boo
                              const Int8Kernels& kernels) {
   const GroupedShape shape = shape_of(extra);
   const int run = ceil_div(shape.group_in, kWordBytes);
-  PackedInt8Conv packed = lay_out(layer, int64_t{taps_of(extra)} * run, kernels);
+  const bool wide = kernels.narrow_pairs && !(fit_pairs(layer) && fit_pairs(extra));
+  PackedInt8Conv packed = lay_out(layer, int64_t{taps_of(extra)} * run, wide, kernels);
+  const WeightLayout layout = layout_of(packed, kernels);
   packed.taps = taps_of(layer);
   for (const ChannelBlock& block : packed.blocks) {
     ChannelBlock of_extra = block;
     of_extra.input = 0;
     of_extra.run = run;
-    const int64_t words = kernels.wide_weights ? 2 : 1;
-    pack_block(
-        extra, shape, of_extra, kernels,
-        packed.weights.data() + block.weights + int64_t{packed.taps} * block.run * block.width * words);
+    const int64_t before = int64_t{packed.taps} * block.run * block.width * layout.words();
+    pack_block(extra, shape, of_extra, layout, packed.weights.data() + block.weights + before);
   }
   packed.extra_taps = merged_taps(extra, merge_extra_rows);
   add_subtracted(extra, kernels, packed.extra_start);
