@@ -41,9 +41,10 @@ struct QuantizationOptions {
 /// The quantization of a model, and `model.weights` as its int8 weights stand for them.
 ///
 /// The images run in fp32 with their own masks. Only computed pixels count: inactive ones hold what an
-/// earlier block left there. A weight's scale is the largest magnitude of its output channel over 127. A
-/// projection and the last convolution of its block share one sum, so they share the product of input scale
-/// and weight scale.
+/// earlier block left there. A weight is -127 to 127 steps of its output channel's scale. Weights of one sign
+/// of input channels 2 i and 2 i + 1 sum to at most 128 steps, so that 16 bits hold their products with two
+/// bytes. A projection and the last convolution of its block share one sum, so they share the product of
+/// input scale and weight scale.
 ///
 /// Throws Error where no image can be read, on options out of range, and on weights or activations that are
 /// not finite.

@@ -8,6 +8,7 @@
 
 #include "backends/cpu/int8/executable.h"
 #include "backends/cpu/int8/kernels.h"
+#include "engine/int8_network.h"
 #include "lasnet/error.h"
 #include "lasnet/geometry.h"
 #include "network_case.h"
@@ -171,6 +172,23 @@ TEST(Int8, IsNearFp32) {
           << name << " " << to_string(method);
       const Result dequantized = Session(quantized).run(x, {.force_masks = &masks});
       EXPECT_LE(test::relative_error(dequantized.logits, expected.logits), 0.08) << name;
+    }
+  }
+}
+
+/// Whether AVX2 may multiply every layer's bytes without saturating.
+TEST(Int8, QuantizationKeepsPairsOfWeightsToTheirLimit) {
+  for (const char* name : {"resnet18", "resnet50", "resnext50_32x4d", "regnet_y_400mf"}) {
+    for (const QuantizationMethod method :
+         {QuantizationMethod::minmax, QuantizationMethod::percentile, QuantizationMethod::mse}) {
+      const Int8Network network =
+          make_int8_network(quantized_model(narrow_arch(name, "4-4-2-1"), 1, {64, 64}, method));
+      EXPECT_TRUE(fit_pairs(network.stem));
+      EXPECT_TRUE(fit_pairs(*network.head));
+      for (const Int8Block& block : network.blocks) {
+        for (const Int8Layer& layer : block.convs) EXPECT_TRUE(fit_pairs(layer)) << layer.spec.name;
+        if (block.projection) EXPECT_TRUE(fit_pairs(*block.projection)) << block.projection->name;
+      }
     }
   }
 }
