@@ -25,6 +25,7 @@ constexpr const char* kNetwork = "Network";
 constexpr const char* kSchedule = "Schedule";
 constexpr const char* kMasks = "Masks and losses";
 constexpr const char* kRun = "Run";
+constexpr const char* kProcesses = "Processes";
 
 constexpr std::array kHelp = {
     Help{"data", kData, "Required. Folder with train/<class>/ and val/<class>/, or with class folders only"},
@@ -70,7 +71,7 @@ constexpr std::array kHelp = {
          "Epochs of static pre-training, without --init or where its classes are others"},
     Help{"control_epochs", kSchedule,
          "Epochs of a static control, fine-tuned like the dynamic network; 0: none"},
-    Help{"batch", kSchedule, "Images per step"},
+    Help{"batch", kSchedule, "Images per step, of all processes together"},
     Help{"lr", kSchedule, "Learning rate of fine-tuning for a batch of 256; scaled by batch / 256"},
     Help{"pretrain_lr", kSchedule, "The same of pre-training"},
     Help{"masker_lr_multiplier", kSchedule, "The maskers' learning rate over --lr; of RegNets 1"},
@@ -78,6 +79,8 @@ constexpr std::array kHelp = {
     Help{"weight_decay", kSchedule, "Weight decay of fine-tuning"},
     Help{"pretrain_weight_decay", kSchedule, "Weight decay of pre-training"},
     Help{"label_smoothing", kSchedule, "Of the cross-entropy"},
+    Help{"sync_bn", kSchedule,
+         "With several processes: take BatchNorm's statistics of all their images, not of each one's own"},
     Help{"lambda_flops", kMasks, "Weight of the MAC budget and bounds"},
     Help{"alpha_distill", kMasks, "Weight of the distillation"},
     Help{"temperature_distill", kMasks, "Softmax temperature of the distillation"},
@@ -98,7 +101,7 @@ constexpr std::array kHelp = {
          "Choose a rate for each block, and move its masker's bias after each step towards it"},
     Help{"alpha_features", kMasks, "Weight of the distillation of the stages' outputs"},
     Help{"seed", kRun, "Of the initial weights, the split and the augmentation"},
-    Help{"threads", kRun, "Threads; 0: one per physical core"},
+    Help{"threads", kRun, "Threads of each process; 0: one per physical core, shared among processes"},
     Help{"precision", kRun,
          "Of the convolutions: fp32; bf16 (mixed precision); auto: the faster of both here, measured before "
          "the first step"},
@@ -257,6 +260,17 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
       ->type_name("FILE.toml");
   const TrainConfig defaults;
   visit_fields(defaults, FieldDeclarer(app, options));
+  app.add_option("--nproc", options.nproc,
+                 "Processes to start on this machine, which share each batch. On several machines torchrun "
+                 "starts them")
+      ->group(kProcesses)
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--join-timeout", options.join_timeout,
+                 "Seconds to wait for the other processes at the start")
+      ->group(kProcesses)
+      ->check(CLI::Range(1.0, 86400.0))
+      ->capture_default_str();
 }
 
 std::string with_option_names(std::string message) {

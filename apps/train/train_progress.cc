@@ -45,7 +45,10 @@ void TrainProgress::finish() { bar_.reset(); }
 void TrainProgress::on_plan(const TrainPlan& plan) {
   finish();
   const std::string processor = processor_name();
-  log_info(fmt::format("training on {} thread{} of {}, into {}", plan.threads, plan.threads == 1 ? "" : "s",
+  const std::string processes =
+      plan.processes > 1 ? fmt::format("{} processes, each with ", plan.processes) : std::string();
+  log_info(fmt::format("training on {}{} thread{} of {}, into {}", processes, plan.threads,
+                       plan.threads == 1 ? "" : "s",
                        processor.empty() ? "this machine's processor" : processor, output_));
   std::string parts;
   for (const TrainPlan::Part& part : plan.parts)

@@ -14,14 +14,19 @@
 
 namespace lasnet {
 
+/// A process's share of a batch.
 struct Batch {
   torch::Tensor images;  ///< float32 [N, 3, H, W], normalised, channels-last
   torch::Tensor labels;  ///< int64 [N]
+  int64_t first = 0;     ///< image of the whole batch
+  int64_t total = 0;     ///< images of the whole batch
 
   int64_t size() const { return labels.size(0); }
+  /// Its part of the whole batch's images.
+  double weight() const { return static_cast<double>(size()) / static_cast<double>(total); }
 };
 
-/// Stacks images of one size; values are those of to_input().
+/// Stacks images of one size; values are those of to_input(). A whole batch.
 Batch make_batch(std::span<const Image> images, std::span<const int> labels,
                  const Preprocessing& preprocessing);
 

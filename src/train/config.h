@@ -47,6 +47,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("weight_decay", config.weight_decay);
   visit("pretrain_weight_decay", config.pretrain_weight_decay);
   visit("label_smoothing", config.label_smoothing);
+  visit("sync_bn", config.sync_bn);
   visit("lambda_flops", config.lambda_flops);
   visit("alpha_distill", config.alpha_distill);
   visit("temperature_distill", config.temperature_distill);

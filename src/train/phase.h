@@ -6,6 +6,7 @@
 
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/gradient_sum.h"
 #include "train/losses.h"
 #include "train/sgd.h"
 
@@ -35,7 +36,7 @@ class Phase {
  public:
   /// `teacher` may be null: then there is no distillation. All references must outlive the phase.
   Phase(const TrainConfig& config, PhaseSettings settings, const TrainData& data, MaskedNet& net,
-        const MaskedNet* teacher, const TrainObserver& observer);
+        const MaskedNet* teacher, World& world, const TrainObserver& observer);
 
   /// Restores the optimiser of an interrupted phase.
   void set_momentum(const Weights& momentum) { optimizer_.set_momentum(momentum); }
@@ -57,10 +58,23 @@ class Phase {
   /// In the precision of the run.
   MaskedOutput forward(const MaskedNet& net, const Batch& batch, const MaskPolicy& policy,
                        bool training) const;
-  torch::Tensor loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
-  torch::Tensor budget_loss(const MaskedOutput& output, int64_t global_step) const;
+  /// A step's loss as two terms.
+  struct Loss {
+    torch::Tensor images;  ///< of this process's share, weighted: the processes' sum is that of the batch
+    torch::Tensor budget;  ///< of the whole batch in every process; its gradients are the share's
+  };
+  Loss loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
+  torch::Tensor budget_loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
+  /// Of the whole batch.
+  struct StepFigures {
+    double loss = 0, macs_ratio = 1;
+    int64_t correct = 0;
+  };
+  StepFigures figures_of(const Batch& batch, const MaskedOutput& output, const Loss& loss) const;
+  /// What the masks of the whole batch were decided on.
+  std::vector<torch::Tensor> decisions(const Batch& batch, const MaskedOutput& output) const;
   double masker_gain() const;
-  MaskPolicy policy(int64_t global_step, Random& random) const;
+  MaskPolicy policy(const Batch& batch, int64_t global_step, Random& random) const;
 
   double progress(int64_t global_step) const;
   double ramp(int64_t global_step) const;
@@ -76,9 +90,11 @@ class Phase {
   const TrainData& data_;
   MaskedNet& net_;
   const MaskedNet* teacher_;
+  World& world_;
   const TrainObserver& observer_;
   MacAccount account_;
   Sgd optimizer_;
+  GradientSum gradients_;
   int64_t steps_per_epoch_, steps_;
   double last_macs_ratio_ = 1;
   double images_per_s_;

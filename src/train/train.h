@@ -49,14 +49,15 @@ struct TrainConfig {
   int epochs = 100;            ///< of dynamic fine-tuning
   int pretrain_epochs = 100;   ///< of static pre-training, when `init` is empty
   int control_epochs = 0;      ///< of a static control fine-tuned like the dynamic network; 0: none
-  int batch = 64;
-  double lr = 0.02;          ///< fine-tuning rate for a batch of 256; scaled by batch / 256
-  double pretrain_lr = 0.2;  ///< same for pre-training
+  int batch = 64;              ///< images in a step, of all processes together
+  double lr = 0.02;            ///< fine-tuning rate for a batch of 256; scaled by batch / 256
+  double pretrain_lr = 0.2;    ///< same for pre-training
   double masker_lr_multiplier = 0.1;
   double momentum = 0.9;       ///< Nesterov
   double weight_decay = 5e-5;  ///< of fine-tuning
   double pretrain_weight_decay = 5e-4;
   double label_smoothing = 0.0;  ///< of the cross-entropy, pre-training and fine-tuning
+  bool sync_bn = false;          ///< BatchNorm's statistics are those of all processes' images
 
   double lambda_flops = 10.0;
   double alpha_distill = 0.5;
@@ -121,7 +122,8 @@ struct TrainPlan {
   };
   std::vector<Part> parts;
   int64_t steps_per_epoch = 0;
-  int batch = 0, size = 0, threads = 0;
+  int batch = 0, size = 0, threads = 0;  ///< threads of each process
+  int processes = 1;
   double images_per_s = 0;  ///< of a step, measured on a few images
   double seconds = 0;       ///< that all of it takes at that rate
 };
@@ -146,7 +148,25 @@ struct EpochInfo {
   std::vector<std::string> warnings;
 };
 
-/// Called from the training thread. All optional.
+/// One of the processes that train together: each calls train() with the same configuration.
+struct Processes {
+  int rank = 0, size = 1;
+  int local_size = 1;   ///< on this machine, whose memory they share
+  std::string address;  ///< of rank 0's machine, where they meet
+  int port = 0;         ///< there
+  std::string
+      launcher_store;  ///< prefix of keys if the launcher keeps c10d's store, else rank 0 does; or empty
+  double join_seconds = 60;  ///< to wait for the others before the run
+};
+
+/// What torchrun's variables RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT say. A process
+/// alone without them. Throws Error if one is missing or makes no sense, naming it.
+Processes processes_from_environment();
+
+/// Whether this build can train with several processes.
+bool trains_with_processes();
+
+/// Called from the training thread, and but for should_stop on rank 0 alone. All optional.
 struct TrainObserver {
   std::function<void(const TrainPlan&)> on_plan;
   std::function<void(const StepInfo&)> on_step;
@@ -178,9 +198,15 @@ struct TrainResult {
 /// A run resumed on the same number of threads is bit-identical to an uninterrupted one, wherever it was
 /// stopped. On glibc the process keeps freed memory while it trains.
 ///
+/// With several processes each has a share of every batch, and rank 0 alone touches `output`. Batches, losses
+/// and updates are those of one process, but for BatchNorm, whose statistics are of a process's images unless
+/// sync_bn is set. All processes stop at the same step. If one is lost, the others throw Error within half a
+/// minute, naming it. So they do if their settings, images or programs differ.
+///
 /// Throws Error on bad data or configuration, and on a loss that is not finite. An unfinished run in `output`
 /// is an Error without `resume`. A resumed run is one if its settings, `init`, `teacher` or images are not
 /// those it began with. On a full disk it throws Error, and the old checkpoint stays.
-TrainResult train(const TrainConfig& config, const TrainObserver& observer = {});
+TrainResult train(const TrainConfig& config, const TrainObserver& observer = {},
+                  const Processes& processes = {});
 
 }  // namespace lasnet
