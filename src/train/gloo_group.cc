@@ -7,6 +7,8 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <future>
+#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -46,7 +48,7 @@ std::string this_process() {
 }
 
 std::string place_of(const Processes& processes) {
-  return fmt::format("MASTER_ADDR={} MASTER_PORT={}", processes.address, processes.port);
+  return fmt::format("{}:{} (MASTER_ADDR, MASTER_PORT)", processes.address, processes.port);
 }
 
 StorePointer connect_store(const Processes& processes, bool serves) {
@@ -70,7 +72,7 @@ StorePointer connect_store(const Processes& processes, bool serves) {
         "started?",
         processes.rank, place_of(processes), processes.join_seconds, reason_of(error));
   }
-  return c10::make_intrusive<c10d::PrefixStore>(processes.launcher_store + "/lasnet", store);
+  return c10::make_intrusive<c10d::PrefixStore>("lasnet", store);
 }
 
 void set_text(c10d::Store& store, const std::string& key, const std::string& text) {
@@ -80,6 +82,19 @@ void set_text(c10d::Store& store, const std::string& key, const std::string& tex
 std::string get_text(c10d::Store& store, const std::string& key) {
   const std::vector<uint8_t> bytes = store.get(key);
   return {bytes.begin(), bytes.end()};
+}
+
+/// How many processes say that they are this rank. Something else may listen there, and never answer.
+int64_t first_answer(const StorePointer& store, const Processes& processes) {
+  std::packaged_task<int64_t()> ask(
+      [store, rank = processes.rank] { return store->add(key("claims", rank), 1); });
+  std::future<int64_t> answer = ask.get_future();
+  std::thread(std::move(ask)).detach();
+  if (answer.wait_for(duration(processes.join_seconds)) != std::future_status::ready) {
+    fail("rank {}: what listens at {} is no process of this run; give a free MASTER_PORT of rank 0's machine",
+         processes.rank, place_of(processes));
+  }
+  return answer.get();
 }
 
 std::vector<int> missing_ranks(c10d::Store& store, int size) {
@@ -92,9 +107,10 @@ std::vector<int> missing_ranks(c10d::Store& store, int size) {
 constexpr const char* kRefused = "refused";
 
 /// Waits until every rank is there. Returns their names.
-std::vector<std::string> meet(c10d::Store& store, const Processes& processes) {
+std::vector<std::string> meet(const StorePointer& pointer, const Processes& processes) {
   const Stopwatch since;
-  if (store.add(key("claims", processes.rank), 1) > 1) {
+  c10d::Store& store = *pointer;
+  if (first_answer(pointer, processes) > 1) {
     fail("two processes say that they are rank {} of {}; give each its own RANK", processes.rank,
          place_of(processes));
   }
@@ -221,10 +237,10 @@ class GlooWork : public ProcessGroup::Work {
 };
 
 GlooGroup::GlooGroup(const Processes& processes) {
-  store_ = connect_store(processes, processes.rank == 0 && processes.launcher_store.empty());
+  store_ = connect_store(processes, /*serves=*/processes.rank == 0);
   std::vector<std::string> names;
   try {
-    names = meet(*store_, processes);
+    names = meet(store_, processes);
     gloo_ = connect_gloo(store_, processes);
   } catch (const Error& error) {
     if (processes.rank == 0) {

@@ -16,7 +16,8 @@ constexpr int64_t kBucketBytes = 8 << 20;
 struct GradientSum::Buckets {
   struct Bucket {
     std::vector<torch::Tensor> parameters;
-    torch::Tensor values;  ///< their gradients, one after the other
+    torch::Tensor values;                  ///< their gradients, one after the other
+    std::vector<torch::Tensor> gradients;  ///< each in `values`, laid out as its parameter
     size_t missing = 0;
     std::unique_ptr<ProcessGroup::Work> work;
   };
@@ -36,8 +37,15 @@ struct GradientSum::Buckets {
   }
 
   void allocate() {
-    for (Bucket& bucket : all)
+    for (Bucket& bucket : all) {
       bucket.values = torch::empty({static_cast<int64_t>(bytes_of(bucket) / sizeof(float))});
+      int64_t at = 0;
+      for (const torch::Tensor& parameter : bucket.parameters) {
+        bucket.gradients.push_back(
+            torch::as_strided(bucket.values, parameter.sizes(), parameter.strides(), at));
+        at += parameter.numel();
+      }
+    }
   }
 
   /// Every process sends them in the same order, whatever gradient comes first.
@@ -49,29 +57,23 @@ struct GradientSum::Buckets {
 
   void send(Bucket& bucket) {
     const torch::NoGradGuard no_gradient;
-    int64_t at = 0;
-    for (const torch::Tensor& parameter : bucket.parameters) {
-      torch::Tensor place = bucket.values.narrow(0, at, parameter.numel()).view(parameter.sizes());
-      if (parameter.grad().defined()) {
-        place.copy_(parameter.grad());
+    for (size_t i = 0; i < bucket.parameters.size(); ++i) {
+      const torch::Tensor& gradient = bucket.parameters[i].grad();
+      if (gradient.defined()) {
+        bucket.gradients[i].copy_(gradient);
       } else {
-        place.zero_();
+        bucket.gradients[i].zero_();
       }
-      at += parameter.numel();
     }
     bucket.work = world.begin_sum(bucket.values);
   }
 
   void take(Bucket& bucket) {
-    const torch::NoGradGuard no_gradient;
     bucket.work->wait();
     bucket.work.reset();
-    int64_t at = 0;
-    for (torch::Tensor& parameter : bucket.parameters) {
-      if (parameter.grad().defined())
-        parameter.mutable_grad().copy_(
-            bucket.values.narrow(0, at, parameter.numel()).view(parameter.sizes()));
-      at += parameter.numel();
+    for (size_t i = 0; i < bucket.parameters.size(); ++i) {
+      torch::Tensor& parameter = bucket.parameters[i];
+      if (parameter.grad().defined()) parameter.mutable_grad() = bucket.gradients[i];
     }
   }
 

@@ -71,7 +71,7 @@ void PeerWatch::run() {
       changed_.wait_for(lock, kBeat, [this] { return stopping_; });
     }
   } catch (const std::exception&) {
-    // The store is in rank 0's process, or in the launcher's.
+    // The store is in rank 0's process.
     set_lost(fmt::format("{} is gone: it was killed, or its machine or the network failed", names_[0]));
   }
 }

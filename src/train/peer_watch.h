@@ -24,8 +24,8 @@ class PeerWatch {
   std::string lost() const;
   /// The same, waited for as long as it can take to find out.
   std::string wait_for_lost() const;
-  /// Tells the others that this process ends. `why` is empty if its work is done. Rank 0 then waits a moment
-  /// until they have read it, since the store may be its own.
+  /// Tells the others that this process ends. `why` is empty if its work is done. Rank 0, which has the
+  /// store, then waits a moment until they have read it.
   void leave(const std::string& why);
 
  private:

@@ -10,6 +10,8 @@ namespace lasnet {
 namespace {
 
 constexpr int kMaxProcesses = 4096, kMaxPort = 65535;
+/// From torchrun's port to that of a run: jobs on one machine often have ports one after the other.
+constexpr int kPortsAway = 1000;
 
 int integer_of(const std::string& name, const std::string& text, int low, int high) {
   int value = 0;
@@ -41,8 +43,9 @@ Processes processes_from(const Environment& environment) {
   processes.port = integer_of("MASTER_PORT", needed("MASTER_PORT"), 1, kMaxPort);
   if (const auto local = environment("LOCAL_WORLD_SIZE"))
     processes.local_size = integer_of("LOCAL_WORLD_SIZE", *local, 1, processes.size);
+  // There torchrun itself listens, in a protocol that differs among its versions.
   if (environment("TORCHELASTIC_USE_AGENT_STORE") == "True")
-    processes.launcher_store = "/worker/attempt_" + environment("TORCHELASTIC_RESTART_COUNT").value_or("0");
+    processes.port += processes.port + kPortsAway <= kMaxPort ? kPortsAway : -kPortsAway;
   return processes;
 }
 

@@ -151,11 +151,9 @@ struct EpochInfo {
 /// One of the processes that train together: each calls train() with the same configuration.
 struct Processes {
   int rank = 0, size = 1;
-  int local_size = 1;   ///< on this machine, whose memory they share
-  std::string address;  ///< of rank 0's machine, where they meet
-  int port = 0;         ///< there
-  std::string
-      launcher_store;  ///< prefix of keys if the launcher keeps c10d's store, else rank 0 does; or empty
+  int local_size = 1;        ///< on this machine, whose memory they share
+  std::string address;       ///< of rank 0's machine, where they meet
+  int port = 0;              ///< there
   double join_seconds = 60;  ///< to wait for the others before the run
 };
 

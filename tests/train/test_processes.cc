@@ -56,11 +56,11 @@ TEST(ProcessesFromEnvironment, AreTorchrunsVariables) {
   EXPECT_EQ(processes.local_size, 2);
   EXPECT_EQ(processes.address, "node0");
   EXPECT_EQ(processes.port, 29500);
-  EXPECT_EQ(processes.launcher_store, "");
   auto with_store = torchrun;
   with_store["TORCHELASTIC_USE_AGENT_STORE"] = "True";
-  with_store["TORCHELASTIC_RESTART_COUNT"] = "2";
-  EXPECT_EQ(from(with_store).launcher_store, "/worker/attempt_2");
+  EXPECT_EQ(from(with_store).port, 30500) << "where torchrun does not listen itself";
+  with_store["MASTER_PORT"] = "65000";
+  EXPECT_EQ(from(with_store).port, 64000);
 }
 
 TEST(ProcessesFromEnvironment, NameTheVariableThatIsWrong) {
@@ -243,7 +243,31 @@ TEST_F(ManyProcesses, AWrongAddressIsNamed) {
     processes.join_seconds = 1;
     World world(processes);
   });
-  EXPECT_THAT(errors[1], AllOf(HasSubstr("MASTER_ADDR=127.0.0.1"), HasSubstr("was rank 0 started")));
+  EXPECT_THAT(errors[1], AllOf(HasSubstr("127.0.0.1:"), HasSubstr("was rank 0 started")));
+}
+
+TEST_F(ManyProcesses, WhatNeverAnswersIsNamed) {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>(test::free_port()));
+  ASSERT_EQ(bind(socket, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  ASSERT_EQ(listen(socket, 5), 0);
+  Processes processes;
+  processes.rank = 1;
+  processes.size = 2;
+  processes.address = "127.0.0.1";
+  processes.port = ntohs(address.sin_port);
+  processes.join_seconds = 1;
+  std::string message;
+  try {
+    const World world(processes);
+  } catch (const Error& error) {
+    message = error.what();
+  }
+  // The socket stays open: a thread of libtorch's store ends the program if its connection breaks.
+  EXPECT_THAT(message, HasSubstr("is no process of this run"));
 }
 
 class TrainTogether : public ManyProcesses {
