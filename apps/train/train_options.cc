@@ -105,6 +105,10 @@ constexpr std::array kHelp = {
     Help{"precision", kRun,
          "Of the convolutions: fp32; bf16 (mixed precision); auto: the faster of both here, measured before "
          "the first step"},
+    Help{"checkpoint_minutes", kRun,
+         "Minutes between checkpoints within an epoch; one is written after each epoch too. 0: none"},
+    Help{"checkpoint_steps", kRun, "The same in steps; whichever comes first"},
+    Help{"keep_checkpoints", kRun, "How many of the last checkpoints stay, until the run is finished"},
     Help{"output", kRun, "Required. Folder for the models, the log and the checkpoint"},
     Help{"resume", kRun, "Go on from the checkpoint in the output folder; needs no other option but -o"},
     Help{"overwrite", kRun, "Start anew where the output folder holds a run"},

@@ -13,7 +13,16 @@ namespace lasnet {
 namespace {
 
 /// Where each process runs, and what rank 0 alone uses.
-constexpr std::array kOwn = {"data", "output", "init", "teacher", "threads", "overwrite", "hardware"};
+constexpr std::array kOwn = {"data",
+                             "output",
+                             "init",
+                             "teacher",
+                             "threads",
+                             "overwrite",
+                             "hardware",
+                             "checkpoint_minutes",
+                             "checkpoint_steps",
+                             "keep_checkpoints"};
 
 /// Calls differs(rank, key, of rank 0, of that rank) for the first fact that is not rank 0's.
 template <typename Differs>

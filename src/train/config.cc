@@ -244,8 +244,9 @@ TrainConfig config_from(const Record& record) {
 
 nlohmann::json recipe_json(const TrainConfig& config) {
   nlohmann::json json = to_json(config);
-  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware",
-                          "skip_unreadable", "max_pixels", "strict_images"})
+  for (const char* key :
+       {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware", "skip_unreadable",
+        "max_pixels", "strict_images", "checkpoint_minutes", "checkpoint_steps", "keep_checkpoints"})
     json.erase(key);
   return json;
 }
@@ -278,6 +279,10 @@ void check_train_config(const TrainConfig& config) {
   require(config.control_epochs >= 0, "control_epochs", config.control_epochs, "0 or more");
   require(config.batch >= 1, "batch", config.batch, "at least 1");
   require(config.threads >= 0 && config.threads <= 1024, "threads", config.threads, "0 (all cores) to 1024");
+  require(config.checkpoint_minutes >= 0, "checkpoint_minutes", config.checkpoint_minutes, "0 or more");
+  require(config.checkpoint_steps >= 0, "checkpoint_steps", config.checkpoint_steps, "0 or more");
+  require(config.keep_checkpoints >= 1 && config.keep_checkpoints <= kMaxCheckpoints, "keep_checkpoints",
+          config.keep_checkpoints, fmt::format("1 to {}", kMaxCheckpoints));
   require_colour("mean", config.mean, 0);
   require_colour("std", config.std, 1e-3f);
   require_rate("lr", config.lr);

@@ -68,6 +68,9 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("seed", config.seed);
   visit("threads", config.threads);
   visit("precision", config.precision);
+  visit("checkpoint_minutes", config.checkpoint_minutes);
+  visit("checkpoint_steps", config.checkpoint_steps);
+  visit("keep_checkpoints", config.keep_checkpoints);
   visit("output", config.output);
   visit("resume", config.resume);
   visit("overwrite", config.overwrite);

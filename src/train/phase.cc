@@ -56,10 +56,11 @@ Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData&
   if (config.sync_bn) net_.set_norm_world(&world);
 }
 
-bool Phase::run(RunState& state, const std::function<void()>& epoch_done) {
+bool Phase::run(RunState& state, const std::function<void()>& step_done,
+                const std::function<void()>& epoch_done) {
   if (state.epoch < settings_.epochs) report_step(state, settings_.name, state.step, steps_per_epoch_);
   while (state.epoch < settings_.epochs) {
-    if (!train_epoch(state)) return false;
+    if (!train_epoch(state, step_done)) return false;
     world_.broadcast(net_.tensors());  // the running statistics are each process's own
     if (!renew_statistics() || !evaluate_epoch(state)) return false;
     state.epoch += 1;
@@ -70,7 +71,7 @@ bool Phase::run(RunState& state, const std::function<void()>& epoch_done) {
   return true;
 }
 
-bool Phase::train_epoch(RunState& state) {
+bool Phase::train_epoch(RunState& state, const std::function<void()>& step_done) {
   BatchStream batches = data_.training(settings_.data_stream, state.epoch, state.step);
   while (state.step < steps_per_epoch_) {
     if (should_stop()) return false;
@@ -83,6 +84,7 @@ bool Phase::train_epoch(RunState& state) {
     state.sums.seconds += seconds;
     state.step += 1;
     report_step(state, settings_.name, state.step, steps_per_epoch_);
+    step_done();
   }
   return true;
 }

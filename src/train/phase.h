@@ -42,16 +42,16 @@ class Phase {
   void set_momentum(const Weights& momentum) { optimizer_.set_momentum(momentum); }
   Weights momentum() const { return optimizer_.momentum(); }
 
-  /// Continues at `state` and moves it on; `epoch_done` is called after each evaluated epoch. Returns false
-  /// if the observer asked to stop, `state` then being where to continue. Throws Error if the loss is not
-  /// finite.
-  bool run(RunState& state, const std::function<void()>& epoch_done);
+  /// Continues at `state` and moves it on; `epoch_done` is called after each evaluated epoch, `step_done`
+  /// after each step. Returns false if the observer asked to stop, `state` then being where to continue.
+  /// Throws Error if the loss is not finite.
+  bool run(RunState& state, const std::function<void()>& step_done, const std::function<void()>& epoch_done);
 
   /// Takes steps on the batch, without an update. The network's running statistics change.
   StepProbe probe(const Batch& batch);
 
  private:
-  bool train_epoch(RunState& state);
+  bool train_epoch(RunState& state, const std::function<void()>& step_done);
   bool renew_statistics();
   bool evaluate_epoch(RunState& state);
   void train_step(const Batch& batch, int64_t global_step, EpochSums& sums);

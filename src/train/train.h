@@ -17,6 +17,7 @@ namespace lasnet {
 /// then chooses S per stage for TrainConfig::hardware at the MAC ratio TrainConfig::target.
 inline const std::vector<int> kAutoGranularity = {0};
 
+inline constexpr int kMaxCheckpoints = 100;
 inline constexpr int kMinTrainingSize = 32, kMaxTrainingSize = 3584, kMaxTrainingResize = 4096;
 
 /// In what a step computes. `bf16` is mixed precision: convolutions are in bfloat16, while maskers, losses
@@ -87,6 +88,10 @@ struct TrainConfig {
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all cores
   TrainPrecision precision = TrainPrecision::fp32;
+
+  double checkpoint_minutes = 10;  ///< between checkpoints within an epoch; 0: none by time
+  int checkpoint_steps = 0;        ///< steps between checkpoints within an epoch; 0: none by steps
+  int keep_checkpoints = 2;        ///< of the unfinished run, the newest among them
 
   std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
   bool resume = false;     ///< go on from the checkpoint in `output`
@@ -190,8 +195,9 @@ struct TrainResult {
 ///
 /// These files are written into `output`, each atomically: static.safetensors, control.safetensors,
 /// model.safetensors, log.csv (one line per epoch) and data_files.txt (the run's images). So are
-/// checkpoint.safetensors and the one before. A model has the weights of the last epoch: none is chosen by
-/// its validation figures.
+/// checkpoint.safetensors and those before. A checkpoint is written after each epoch, and within one as
+/// `checkpoint_minutes` and `checkpoint_steps` say. A model has the weights of the last epoch: none is chosen
+/// by its validation figures.
 ///
 /// A run resumed on the same number of threads is bit-identical to an uninterrupted one, wherever it was
 /// stopped. On glibc the process keeps freed memory while it trains.

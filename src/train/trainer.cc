@@ -11,6 +11,7 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/processors.h"
+#include "base/stopwatch.h"
 #include "train/agreement.h"
 #include "train/budget.h"
 #include "train/budget_control.h"
@@ -72,6 +73,27 @@ nlohmann::json origin_json(const std::string& path, const std::string& digest) {
   if (path.empty()) return nullptr;
   return {{"file", std::filesystem::path(path).filename().string()}, {"sha256", digest}};
 }
+
+/// When the next checkpoint within an epoch is due.
+class CheckpointClock {
+ public:
+  explicit CheckpointClock(const TrainConfig& config)
+      : seconds_(60 * config.checkpoint_minutes), steps_(config.checkpoint_steps) {}
+
+  bool is_due_after_step() {
+    ++since_;
+    return (steps_ > 0 && since_ >= steps_) || (seconds_ > 0 && watch_.seconds() >= seconds_);
+  }
+  void restart() {
+    since_ = 0;
+    watch_ = Stopwatch();
+  }
+
+ private:
+  double seconds_;
+  int steps_, since_ = 0;
+  Stopwatch watch_;
+};
 
 class Trainer {
  public:
@@ -544,13 +566,21 @@ bool Trainer::run_phase(const PhaseSettings& settings, MaskedNet& net, const Mas
     phase.set_momentum(resumed_->momentum);
     resumed_.reset();
   }
-  auto save = [&] {
+  CheckpointClock clock(config_);
+  const auto save = [&] {
+    save_position(net.state(), phase.momentum());
+    clock.restart();
+  };
+  const auto step_done = [&] {
+    if (clock.is_due_after_step() && world_.leads()) save();
+  };
+  const auto epoch_done = [&] {
     if (!world_.leads()) return;
     write_log();
-    save_position(net.state(), phase.momentum());
+    save();
   };
-  if (phase.run(state_, save)) return true;
-  save();
+  if (phase.run(state_, step_done, epoch_done)) return true;
+  epoch_done();
   return false;
 }
 

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "formats/safetensors.h"
@@ -757,6 +758,26 @@ TEST_F(TrainTest, ImagesThatWereReplacedAreNamed) {
                              std::filesystem::copy_options::overwrite_existing);
   std::ofstream(image, std::ios::app) << "longer";
   EXPECT_THAT(error(), AllOf(HasSubstr("other data"), HasSubstr("train/red/3.png (")));
+}
+
+TEST_F(TrainTest, CheckpointsAreWrittenWithinEpochsByStepsAndByTime) {
+  config_.epochs = 1;
+  const auto written = [&](double minutes, int steps) {
+    config_.checkpoint_minutes = minutes;
+    config_.checkpoint_steps = steps;
+    config_.overwrite = true;
+    std::set<std::string> positions;
+    observer_.on_step = [&](const StepInfo& info) {
+      const auto found = load_checkpoint(out("checkpoint.safetensors"));
+      if (found && info.phase == "finetune" && found->state.phase == "finetune")
+        positions.insert(std::to_string(found->state.step));
+    };
+    train(config_, observer_);
+    return positions;
+  };
+  EXPECT_THAT(written(0, 0), ElementsAre());
+  EXPECT_THAT(written(0, 2), ElementsAre("2"));
+  EXPECT_THAT(written(1e-9, 0), ElementsAre("1", "2", "3"));
 }
 
 TEST_F(TrainTest, ADamagedCheckpointGivesWayToTheOneBefore) {
