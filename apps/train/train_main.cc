@@ -70,6 +70,7 @@ int train(const TrainOptions& options, const Processes& processes) {
   TrainResult result = lasnet::train(config, observer, processes);
   result.advice = with_option_names(result.advice);
   progress.finish();
+  if (config.dry_run) return 0;
   if (processes.rank != 0) return result.completed ? 0 : kExitInterrupted;
   if (!result.completed) {
     log_warning(result.checkpoint_path.empty()

@@ -47,6 +47,11 @@ constexpr std::array kHelp = {
     Help{"crop_min_scale", kData,
          "Least share of the area of a random crop; 0.08, and --size 224, with an --init of ImageNet's stem"},
     Help{"flip", kData, "No random horizontal flips"},
+    Help{"colour_jitter", kData, "Change brightness, contrast and saturation by factors of 1 - x to 1 + x"},
+    Help{"random_erasing", kData, "Share of the training images in which a box becomes the mean colour"},
+    Help{"mixup", kData,
+         "Mix images and labels of a batch in pairs; parameter of the weights' Beta distribution"},
+    Help{"cutmix", kData, "The same with a box of the other image; with --mixup each batch has one of both"},
     Help{"arch", kNetwork,
          "Architecture, e.g. resnet50 or regnet_y_400mf; lasnet info lists them. Default of this, --width, "
          "--stem "
@@ -75,7 +80,13 @@ constexpr std::array kHelp = {
     Help{"lr", kSchedule, "Learning rate of fine-tuning for a batch of 256; scaled by batch / 256"},
     Help{"pretrain_lr", kSchedule, "The same of pre-training"},
     Help{"masker_lr_multiplier", kSchedule, "The maskers' learning rate over --lr; of RegNets 1"},
-    Help{"momentum", kSchedule, "Nesterov momentum"},
+    Help{"optimizer", kSchedule, "sgd, with Nesterov momentum, or adamw"},
+    Help{"warmup", kSchedule, "Share of fine-tuning's steps over which the learning rate rises from 0"},
+    Help{"clip_norm", kSchedule, "Scale gradients down whose norm, of all together, is greater; 0: never"},
+    Help{"ema", kSchedule,
+         "Decay per step of an average of the weights, which is evaluated and written instead of them; 0: "
+         "none"},
+    Help{"momentum", kSchedule, "Nesterov momentum; of AdamW beta1"},
     Help{"weight_decay", kSchedule, "Weight decay of fine-tuning"},
     Help{"pretrain_weight_decay", kSchedule, "Weight decay of pre-training"},
     Help{"label_smoothing", kSchedule, "Of the cross-entropy"},
@@ -112,6 +123,7 @@ constexpr std::array kHelp = {
     Help{"output", kRun, "Required. Folder for the models, the log and the checkpoint"},
     Help{"resume", kRun, "Go on from the checkpoint in the output folder; needs no other option but -o"},
     Help{"overwrite", kRun, "Start anew where the output folder holds a run"},
+    Help{"dry_run", kRun, "Print the plan, the memory and the time of an epoch, and write nothing"},
 };
 
 const Help& help_of(std::string_view key) {
@@ -169,6 +181,10 @@ class FieldDeclarer {
 
   void operator()(const char* key, TrainPrecision value) const {
     parsed(key, to_string(value), [](const std::string& text) { return parse_train_precision(text); });
+  }
+
+  void operator()(const char* key, TrainOptimizer value) const {
+    parsed(key, to_string(value), [](const std::string& text) { return parse_train_optimizer(text); });
   }
 
   void operator()(const char* key, const std::vector<int>&) const {

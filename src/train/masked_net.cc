@@ -143,6 +143,12 @@ std::vector<torch::Tensor> MaskedNet::tensors() const {
   return all;
 }
 
+std::vector<std::string> MaskedNet::tensor_names() const {
+  std::vector<std::string> names;
+  for (const NamedTensor& item : state_) names.push_back(item.name);
+  return names;
+}
+
 Weights MaskedNet::state() const {
   Weights state;
   for (const NamedTensor& item : state_) state[item.name] = from_torch(item.tensor);

@@ -88,6 +88,7 @@ class MaskedNet {
   const std::vector<NamedTensor>& parameters() const { return parameters_; }
   /// All values, parameters among them; they alias the network's too.
   std::vector<torch::Tensor> tensors() const;
+  std::vector<std::string> tensor_names() const;
   bool is_masker(const std::string& parameter) const;
   /// Parameters and BatchNorm buffers as a model file has them: what stands before a masker is folded into
   /// it.

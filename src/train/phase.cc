@@ -21,6 +21,9 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// Of the names of the weights' average, among those of the optimiser.
+constexpr std::string_view kAveragePrefix = "average/";
+
 /// An image's share of a training step that evaluating it takes.
 constexpr double kEvaluationShare = 1.0 / 3;
 
@@ -46,14 +49,36 @@ Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData&
       world_(world),
       observer_(observer),
       account_(net.spec(), {config.size, config.size}),
-      optimizer_(net, {.momentum = config.momentum,
-                       .weight_decay = settings_.weight_decay,
-                       .masker_lr_multiplier = config.masker_lr_multiplier}),
+      optimizer_(make_optimizer(config.optimizer, net,
+                                {.momentum = config.momentum,
+                                 .weight_decay = settings_.weight_decay,
+                                 .masker_lr_multiplier = config.masker_lr_multiplier})),
       gradients_(world, net.parameters()),
       steps_per_epoch_(data.steps_per_epoch()),
       steps_(steps_per_epoch_ * settings_.epochs),
       images_per_s_(settings_.images_per_s) {
   if (config.sync_bn) net_.set_norm_world(&world);
+  if (config.ema > 0) average_ = std::make_unique<WeightAverage>(net, config.ema);
+}
+
+void Phase::set_momentum(const Weights& momentum) {
+  Weights of_optimizer, of_average;
+  for (const auto& [name, tensor] : momentum) {
+    if (name.starts_with(kAveragePrefix)) {
+      of_average[name.substr(kAveragePrefix.size())] = tensor;
+    } else {
+      of_optimizer[name] = tensor;
+    }
+  }
+  optimizer_->set_state(of_optimizer);
+  if (average_) average_->set_state(of_average);
+}
+
+Weights Phase::momentum() const {
+  Weights all = optimizer_->state();
+  if (!average_) return all;
+  for (auto& [name, tensor] : average_->state()) all[std::string(kAveragePrefix) + name] = tensor;
+  return all;
 }
 
 bool Phase::run(RunState& state, const std::function<void()>& step_done,
@@ -62,12 +87,17 @@ bool Phase::run(RunState& state, const std::function<void()>& step_done,
   while (state.epoch < settings_.epochs) {
     if (!train_epoch(state, step_done)) return false;
     world_.broadcast(net_.tensors());  // the running statistics are each process's own
-    if (!renew_statistics() || !evaluate_epoch(state)) return false;
+    if (average_) world_.broadcast(average_->tensors());
+    {
+      const AveragedScope averaged(average_.get());
+      if (!renew_statistics() || !evaluate_epoch(state)) return false;
+    }
     state.epoch += 1;
     state.step = 0;
     state.sums = {};
     epoch_done();
   }
+  if (average_) average_->swap();
   return true;
 }
 
@@ -101,8 +131,10 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
   gradients_.begin();
   (loss.images + loss.budget).backward();
   gradients_.finish();
-  optimizer_.step(learning_rate(global_step));
+  if (config_.clip_norm > 0) clip_gradients(net_.parameters(), config_.clip_norm);
+  optimizer_->step(learning_rate(global_step));
   if (settings_.dynamic && config_.hold_budget) hold_rates(net_, decisions(batch, output), ramp(global_step));
+  if (average_) average_->update();
   const auto images = static_cast<double>(batch.total);
   sums.loss += figures.loss * images;
   sums.images += batch.total;
@@ -172,6 +204,11 @@ double Phase::masker_gain() const {
 
 Phase::Loss Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const {
   torch::Tensor images = classification_loss(output.logits, batch.labels, config_.label_smoothing);
+  if (batch.mixed_labels.defined()) {
+    images = images * batch.own_weight +
+             classification_loss(output.logits, batch.mixed_labels, config_.label_smoothing) *
+                 (1 - batch.own_weight);
+  }
   if (teacher_ != nullptr) {
     torch::NoGradGuard no_gradient;
     const MaskedOutput taught =

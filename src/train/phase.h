@@ -8,7 +8,8 @@
 #include "train/evaluate.h"
 #include "train/gradient_sum.h"
 #include "train/losses.h"
-#include "train/sgd.h"
+#include "train/optimizer.h"
+#include "train/weight_average.h"
 
 namespace lasnet {
 
@@ -38,13 +39,14 @@ class Phase {
   Phase(const TrainConfig& config, PhaseSettings settings, const TrainData& data, MaskedNet& net,
         const MaskedNet* teacher, World& world, const TrainObserver& observer);
 
-  /// Restores the optimiser of an interrupted phase.
-  void set_momentum(const Weights& momentum) { optimizer_.set_momentum(momentum); }
-  Weights momentum() const { return optimizer_.momentum(); }
+  /// What an interrupted phase remembers beside the network: the optimiser's state, and the weights' average.
+  void set_momentum(const Weights& momentum);
+  Weights momentum() const;
 
-  /// Continues at `state` and moves it on; `epoch_done` is called after each evaluated epoch, `step_done`
-  /// after each step. Returns false if the observer asked to stop, `state` then being where to continue.
-  /// Throws Error if the loss is not finite.
+  /// Continues at `state` and moves it on; `step_done` is called after each step, `epoch_done` after each
+  /// evaluated epoch. At the end the network has the weights' average, if one is asked for. Returns false if
+  /// the observer asked to stop, `state` then being where to continue. Throws Error if the loss is not
+  /// finite.
   bool run(RunState& state, const std::function<void()>& step_done, const std::function<void()>& epoch_done);
 
   /// Takes steps on the batch, without an update. The network's running statistics change.
@@ -93,7 +95,8 @@ class Phase {
   World& world_;
   const TrainObserver& observer_;
   MacAccount account_;
-  Sgd optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<WeightAverage> average_;  ///< null without one
   GradientSum gradients_;
   int64_t steps_per_epoch_, steps_;
   double last_macs_ratio_ = 1;

@@ -8,6 +8,7 @@
 #include "train/agreement.h"
 #include "train/auto_granularity.h"
 #include "train/autocast.h"
+#include "train/budget.h"
 #include "train/config.h"
 #include "train/digest.h"
 #include "train/heap.h"
@@ -68,6 +69,30 @@ TrainConfig with_choices(TrainConfig config, World& world, const TrainObserver& 
   return config;
 }
 
+/// What a run came to, as its state says.
+TrainResult result_of(const RunState& state, const TrainConfig& config, const RunFiles& files,
+                      bool completed) {
+  const auto evaluation = [&](const char* phase) {
+    const auto found = state.results.find(phase);
+    return found == state.results.end() ? Evaluation{} : found->second;
+  };
+  TrainResult result{.completed = completed,
+                     .model_path = completed ? files.dynamic_model() : std::string(),
+                     .static_path = files.static_model(),
+                     .checkpoint_path = files.checkpoint(),
+                     .dynamic_eval = evaluation(kFinetune),
+                     .static_eval = evaluation(kPretrain),
+                     .control_eval = evaluation(kControl),
+                     .target = config.target,
+                     .target_met = false,
+                     .advice = {}};
+  if (!std::filesystem::exists(result.checkpoint_path)) result.checkpoint_path.clear();
+  if (!completed) return result;
+  result.target_met = meets_budget(result.dynamic_eval.macs_ratio, config.target);
+  result.advice = budget_advice(config, result.dynamic_eval);
+  return result;
+}
+
 /// What a resumed run is started with: without paths that depend on where it was started from, and with what
 /// was chosen for it.
 TrainConfig settled(TrainConfig config) {
@@ -97,7 +122,7 @@ class OutputFolder {
 TrainResult train_in(World& world, const TrainConfig& config, const TrainObserver& observer) {
   const RunFiles files(config.output);
   std::optional<OutputFolder> folder;
-  if (world.leads()) folder.emplace(config);
+  if (world.leads() && !config.dry_run) folder.emplace(config);
   check_same_program(world);
   const RunInputs inputs = digests_of(config);
   check_same_settings_everywhere(world, config, inputs);
@@ -119,7 +144,8 @@ TrainResult train_in(World& world, const TrainConfig& config, const TrainObserve
     return result_of(found->checkpoint.state, chosen, files, true);
   }
   if (found) check_same_inputs(*found, chosen, inputs);
-  return run_trainer(settled(chosen), inputs, std::move(found), files, world, observer);
+  const TrainedRun run = run_trainer(settled(chosen), inputs, std::move(found), files, world, observer);
+  return result_of(run.state, chosen, files, run.completed);
 }
 
 /// With libtorch's errors as the library's.

@@ -28,6 +28,12 @@ enum class TrainPrecision { fp32, bf16, fastest };
 std::string to_string(TrainPrecision precision);
 TrainPrecision parse_train_precision(const std::string& text);
 
+/// What updates the weights.
+enum class TrainOptimizer { sgd, adamw };
+/// Its name, as in files and on command lines; the parser reads it and throws Error on any other text.
+std::string to_string(TrainOptimizer optimizer);
+TrainOptimizer parse_train_optimizer(const std::string& text);
+
 /// What to train, on what, and how. Defaults are the paper's where it gives any.
 struct TrainConfig {
   std::string data;           ///< folder with train/ and val/, or classes only (then split by the seed)
@@ -54,7 +60,11 @@ struct TrainConfig {
   double lr = 0.02;            ///< fine-tuning rate for a batch of 256; scaled by batch / 256
   double pretrain_lr = 0.2;    ///< same for pre-training
   double masker_lr_multiplier = 0.1;
-  double momentum = 0.9;       ///< Nesterov
+  TrainOptimizer optimizer = TrainOptimizer::sgd;
+  double warmup = 0;           ///< share of fine-tuning's steps over which the rate rises from 0
+  double ema = 0;              ///< decay per step of an average of the weights, which is the result; 0: none
+  double clip_norm = 0;        ///< greatest norm of all gradients together; 0: any
+  double momentum = 0.9;       ///< Nesterov; of AdamW beta1
   double weight_decay = 5e-5;  ///< of fine-tuning
   double pretrain_weight_decay = 5e-4;
   double label_smoothing = 0.0;  ///< of the cross-entropy, pre-training and fine-tuning
@@ -85,6 +95,10 @@ struct TrainConfig {
 
   double crop_min_scale = 0.35;  ///< RandomResizedCrop area range [min, 1]
   bool flip = true;
+  double colour_jitter = 0;   ///< of brightness, contrast and saturation: factors in [1 - x, 1 + x]
+  double random_erasing = 0;  ///< share of the images in which a box becomes the mean colour
+  double mixup = 0;           ///< parameter of the Beta distribution of weights of mixed images; 0: none
+  double cutmix = 0;  ///< the same of areas that are replaced by another image; with mixup: one of both
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all cores
   TrainPrecision precision = TrainPrecision::fp32;
@@ -96,6 +110,7 @@ struct TrainConfig {
   std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
   bool resume = false;     ///< go on from the checkpoint in `output`
   bool overwrite = false;  ///< start anew where `output` holds a run; else that is an Error
+  bool dry_run = false;    ///< end after the plan, before the first step: nothing is written
 };
 
 /// Defaults for a network. Its maskers learn at the paper's rate. A network with ImageNet's stem that starts
@@ -129,8 +144,10 @@ struct TrainPlan {
   int64_t steps_per_epoch = 0;
   int batch = 0, size = 0, threads = 0;  ///< threads of each process
   int processes = 1;
-  double images_per_s = 0;  ///< of a step, measured on a few images
-  double seconds = 0;       ///< that all of it takes at that rate
+  double images_per_s = 0;   ///< of a step, measured on a few images
+  double seconds = 0;        ///< that all of it takes at that rate
+  double epoch_seconds = 0;  ///< that an epoch takes, evaluation included
+  int64_t memory_bytes = 0;  ///< of this process after steps on whole batches, in a dry run; else 0
 };
 
 struct StepInfo {

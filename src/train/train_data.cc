@@ -27,6 +27,7 @@ struct Places {
     end = index * batch + share.end(total);
   }
 
+  /// As a part of the batch.
   Batch part(Batch batch) const {
     batch.first = first;
     batch.total = total;
@@ -34,7 +35,28 @@ struct Places {
   }
 };
 
+/// Of images [..., H, W].
+torch::Tensor part_of(const torch::Tensor& images, const CropBox& box) {
+  return images.narrow(-2, box.top, box.height).narrow(-1, box.left, box.width);
+}
+
 }  // namespace
+
+Batch mixed(const Batch& batch, const Mixing& mixing) {
+  const int64_t images = batch.size() - 1;
+  Batch result = batch;
+  const torch::Tensor own = batch.images.narrow(0, 1, images), other = batch.images.narrow(0, 0, images);
+  if (mixing.box) {
+    result.images = own.clone();
+    part_of(result.images, *mixing.box).copy_(part_of(other, *mixing.box));
+  } else {
+    result.images = own * mixing.weight + other * (1 - mixing.weight);
+  }
+  result.labels = batch.labels.narrow(0, 1, images).clone();
+  result.mixed_labels = batch.labels.narrow(0, 0, images).clone();
+  result.own_weight = mixing.weight;
+  return result;
+}
 
 TrainData::TrainData(const TrainConfig& config, int threads,
                      const std::function<void(const std::string&)>& message, Share share, int local_size)
@@ -102,17 +124,40 @@ BatchStream TrainData::validation() const {
 Batch TrainData::training_batch(const std::vector<int64_t>& order, const std::string& key,
                                 int64_t step) const {
   const Places places(static_cast<int64_t>(order.size()), config_.batch, step, share_);
+  const bool mixes = (config_.mixup > 0 || config_.cutmix > 0) && places.total > 1;
+  // Each image is mixed with the one before it in the whole batch, wherever that is trained on.
+  std::vector<int64_t> items;
+  if (mixes) {
+    const int64_t before = (places.first + places.total - 1) % places.total;
+    items.push_back(order[static_cast<size_t>(step * config_.batch + before)]);
+  }
+  for (int64_t i = places.begin; i < places.end; ++i) items.push_back(order[static_cast<size_t>(i)]);
+  Batch batch = augmented(items, key);
+  if (mixes) {
+    Random random(config_.seed, fmt::format("mix/{}/{}", key, step));
+    batch = mixed(batch, random_mixing(config_.mixup, config_.cutmix, config_.size, config_.size, random));
+  }
+  return places.part(batch);
+}
+
+Batch TrainData::augmented(const std::vector<int64_t>& items, const std::string& key) const {
   std::vector<Image> images;
   std::vector<int> labels;
+  std::vector<std::optional<CropBox>> erased;
   Image scratch;
-  for (int64_t i = places.begin; i < places.end; ++i) {
-    const int64_t item = order[static_cast<size_t>(i)];
+  for (const int64_t item : items) {
     Random random(config_.seed, fmt::format("augment/{}/{}", key, item));
     const Image& source = train_->image(item, scratch);
     images.push_back(augment(source, config_.size, config_.crop_min_scale, config_.flip, random));
+    if (config_.colour_jitter > 0) jitter_colours(images.back(), config_.colour_jitter, random);
+    const bool erases = config_.random_erasing > 0 && random.uniform() < config_.random_erasing;
+    erased.push_back(erases ? random_erasing_box(config_.size, config_.size, random) : std::nullopt);
     labels.push_back(train_->label(item));
   }
-  return places.part(make_batch(images, labels, preprocessing_));
+  Batch batch = make_batch(images, labels, preprocessing_);
+  for (size_t i = 0; i < erased.size(); ++i)
+    if (erased[i]) part_of(batch.images[static_cast<int64_t>(i)], *erased[i]).zero_();
+  return batch;
 }
 
 BatchStream TrainData::training_as_deployed(int64_t images, Share share) const {

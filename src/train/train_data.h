@@ -6,12 +6,16 @@
 #include <string>
 #include <vector>
 
+#include "train/augment.h"
 #include "train/batch_stream.h"
 #include "train/dataset.h"
 #include "train/train.h"
 #include "train/world.h"
 
 namespace lasnet {
+
+/// All images but the first, each mixed with the one before it.
+Batch mixed(const Batch& batch, const Mixing& mixing);
 
 class TrainData {
  public:
@@ -44,6 +48,7 @@ class TrainData {
   BatchStream validation() const;
 
  private:
+  Batch augmented(const std::vector<int64_t>& items, const std::string& key) const;
   Batch training_batch(const std::vector<int64_t>& order, const std::string& key, int64_t step) const;
   Batch deployed_batch(const std::vector<int64_t>& order, int64_t index, Share share) const;
   Batch validation_batch(int64_t index) const;

@@ -4,6 +4,8 @@
 // what teaches them. A resumed run therefore needs no more than the checkpoint of the phase it was in.
 #include "train/trainer.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -11,10 +13,10 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/processors.h"
-#include "base/stopwatch.h"
 #include "train/agreement.h"
 #include "train/budget.h"
 #include "train/budget_control.h"
+#include "train/checkpoint_clock.h"
 #include "train/config.h"
 #include "train/digest.h"
 #include "train/head_fit.h"
@@ -24,6 +26,7 @@
 #include "train/record.h"
 #include "train/run_files.h"
 #include "train/starting_point.h"
+#include "train/teacher.h"
 #include "train/torch_threads.h"
 
 namespace lasnet {
@@ -68,32 +71,18 @@ void tell(const std::function<void(const std::string&)>& listener, const std::st
   if (listener && !text.empty()) listener(text);
 }
 
+/// Most bytes that this process ever had in memory.
+int64_t peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
 /// Of the file alone, as a model names what it was made from.
 nlohmann::json origin_json(const std::string& path, const std::string& digest) {
   if (path.empty()) return nullptr;
   return {{"file", std::filesystem::path(path).filename().string()}, {"sha256", digest}};
 }
-
-/// When the next checkpoint within an epoch is due.
-class CheckpointClock {
- public:
-  explicit CheckpointClock(const TrainConfig& config)
-      : seconds_(60 * config.checkpoint_minutes), steps_(config.checkpoint_steps) {}
-
-  bool is_due_after_step() {
-    ++since_;
-    return (steps_ > 0 && since_ >= steps_) || (seconds_ > 0 && watch_.seconds() >= seconds_);
-  }
-  void restart() {
-    since_ = 0;
-    watch_ = Stopwatch();
-  }
-
- private:
-  double seconds_;
-  int steps_, since_ = 0;
-  Stopwatch watch_;
-};
 
 class Trainer {
  public:
@@ -101,7 +90,7 @@ class Trainer {
   Trainer(const TrainConfig& config, const RunInputs& inputs, std::optional<FoundCheckpoint> found,
           const RunFiles& files, World& world, const TrainObserver& observer);
 
-  TrainResult run();
+  TrainedRun run();
 
  private:
   void message(const std::string& text) const { tell(observer_.on_message, text); }
@@ -144,7 +133,6 @@ class Trainer {
   const MaskedNet* teacher();
 
   void announce(const Weights& static_weights);
-  MaskerTraining masker_training(double gain) const;
   double images_after(const char* phase) const;
   PhaseSettings pretraining(int epochs) const;
   PhaseSettings finetuning(const char* name, int epochs, bool dynamic) const;
@@ -190,7 +178,7 @@ Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::option
   load_teacher();
   if (found) {
     resume(std::move(*found));
-  } else if (world_.leads()) {
+  } else if (world_.leads() && !config_.dry_run) {
     if (config_.overwrite) files_.forget_position();
     write_file_atomically(files_.file_list(), [&](std::ostream& out) { out << data_.files(); });
   }
@@ -262,32 +250,11 @@ void Trainer::take_maskers() {
 
 void Trainer::load_teacher() {
   if (config_.teacher.empty() || !distils(config_)) return;
-  const Model model = load_model(config_.teacher);
-  if (model.spec.arch.classes != static_spec_.arch.classes) {
-    fail("{}: the teacher has {} classes, the data {}", config_.teacher, model.spec.arch.classes,
-         static_spec_.arch.classes);
-  }
-  if (!model.class_names.empty() && !same_names(model.class_names, data_.classes())) {
-    size_t at = 0;
-    while (same_names({model.class_names[at]}, {data_.classes()[at]})) ++at;
-    fail(
-        "{}: the teacher's class {} is '{}', that of the data '{}'; expected the same classes in the same "
-        "order",
-        config_.teacher, at, model.class_names[at], data_.classes()[at]);
-  }
-  const Preprocessing &theirs = model.preprocessing, &ours = data_.preprocessing();
-  if (theirs.mean != ours.mean || theirs.std != ours.std) {
-    fail(
-        "{}: the teacher expects inputs of mean {:g} and standard deviation {:g}, the network to train {:g} "
-        "and {:g}; "
-        "make the teacher a model file with these, or train with its own ({}, {})",
-        config_.teacher, fmt::join(theirs.mean, ","), fmt::join(theirs.std, ","), fmt::join(ours.mean, ","),
-        fmt::join(ours.std, ","), setting_name("mean"), setting_name("std"));
-  }
-  if (theirs.crop > 0 && theirs.crop != ours.crop) {
-    warn(fmt::format("{}: the teacher was trained on {} px and sees {} px here", config_.teacher, theirs.crop,
-                     ours.crop));
-  }
+  const Model model = load_teacher_for(config_.teacher, data_.classes(), data_.preprocessing());
+  const int crop = model.preprocessing.crop;
+  if (crop > 0 && crop != config_.size)
+    warn(fmt::format("{}: the teacher was trained on {} px and sees {} px here", config_.teacher, crop,
+                     config_.size));
   teacher_.emplace(model.spec, model.weights);
 }
 
@@ -297,10 +264,10 @@ const MaskedNet* Trainer::teacher() {
   return &*teacher_;
 }
 
-TrainResult Trainer::run() {
+TrainedRun Trainer::run() {
   bool completed = (!is_pending(kPretrain) || make_static()) && (!is_pending(kControl) || make_control()) &&
                    (!is_pending(kFinetune) || make_dynamic());
-  return result_of(state_, config_, files_, completed);
+  return {.state = state_, .completed = completed};
 }
 
 bool Trainer::make_static() {
@@ -310,6 +277,7 @@ bool Trainer::make_static() {
   warn(start.warning);
   pretrain_epochs_ = start.trained ? 0 : config_.pretrain_epochs;
   announce(start.weights);
+  if (config_.dry_run) return false;
   MaskedNet net(static_spec_, start.weights);
   const bool fresh_head = !start.trained && !config_.init.empty() && !resumed_;
   if (fresh_head && !prepare(net, [&] { return fit_new_head(net); })) return false;
@@ -473,7 +441,7 @@ void Trainer::announce(const Weights& static_weights) {
   Phase phase(config_, finetuning(kFinetune, config_.epochs, /*dynamic=*/true), data_, net, taught_by, world_,
               nobody);
   const Batch batch = *data_.training(kFinetune, /*epoch=*/0, /*first_step=*/0).next();
-  const int64_t images = std::min(kProbeImages, batch.size());
+  const int64_t images = config_.dry_run ? batch.size() : std::min(kProbeImages, batch.size());
   const StepProbe probe = phase.probe({.images = batch.images.narrow(0, 0, images),
                                        .labels = batch.labels.narrow(0, 0, images),
                                        .first = 0,
@@ -487,7 +455,9 @@ void Trainer::announce(const Weights& static_weights) {
                  .threads = threads_,
                  .processes = world_.size(),
                  .images_per_s = probe.images_per_s,
-                 .seconds = 0};
+                 .seconds = 0,
+                 .epoch_seconds = training_images(data_, config_.batch, 1) / probe.images_per_s,
+                 .memory_bytes = config_.dry_run ? peak_memory() : 0};
   double total = 0;
   for (const char* name : {kPretrain, kControl, kFinetune}) {
     if (!is_pending(name)) continue;
@@ -499,29 +469,13 @@ void Trainer::announce(const Weights& static_weights) {
   plan.seconds = total / probe.images_per_s;
   if (observer_.on_plan) observer_.on_plan(plan);
   const bool begun = state_.phase == kFinetune && (state_.epoch > 0 || state_.step > 0);
-  if (!begun && maskers_.weights.empty()) warn(masker_forecast(config_, masker_training(probe.masker_gain)));
-}
-
-MaskerTraining Trainer::masker_training(double gain) const {
-  const MapSize image{config_.size, config_.size};
-  const NetworkGeometry geometry = network_geometry(dynamic_spec_, image);
-  double fixed = static_cast<double>(fixed_macs(dynamic_spec_, geometry)), dilated = 0, active = 0;
-  for (size_t i = 0; i < dynamic_spec_.blocks.size(); ++i) {
-    const BlockMacs::Terms terms = block_macs(dynamic_spec_.blocks[i], geometry.blocks[i]).terms();
-    fixed += terms.always;
-    dilated += terms.dilated;
-    active += terms.active;
+  if (!begun && maskers_.weights.empty()) {
+    const MaskerStart start_of_maskers{.bias = masker_bias(),
+                                       .steps = config_.epochs * data_.steps_per_epoch(),
+                                       .lr = finetuning(kFinetune, config_.epochs, /*dynamic=*/true).lr,
+                                       .gain = probe.masker_gain};
+    warn(masker_forecast(config_, masker_training(config_, dynamic_spec_, start_of_maskers)));
   }
-  const double masked = dilated + active;
-  const double felt = config_.straight_through_dilation ? masked : active;
-  const PhaseSettings settings = finetuning(kFinetune, config_.epochs, /*dynamic=*/true);
-  return {.bias = masker_bias(),
-          .steps = config_.epochs * data_.steps_per_epoch(),
-          .lr = settings.lr,
-          .blocks = static_cast<int>(dynamic_spec_.blocks.size()),
-          .dynamic_share = masked / (fixed + masked),
-          .gradient_share = felt / std::max(masked, 1.0),
-          .gain = gain};
 }
 
 /// Of the phases after this one.
@@ -553,7 +507,7 @@ PhaseSettings Trainer::finetuning(const char* name, int epochs, bool dynamic) co
           .epochs = epochs,
           .lr = config_.lr * config_.batch / kReferenceBatch,
           .weight_decay = config_.weight_decay,
-          .warmup = 0,
+          .warmup = config_.warmup,
           .dynamic = dynamic,
           .images_per_s = images_per_s_.value_or(0),
           .images_after = images_after(name)};
@@ -633,32 +587,9 @@ void Trainer::save_trained(const MaskedNet& net, const std::string& path) const 
 
 }  // namespace
 
-TrainResult result_of(const RunState& state, const TrainConfig& config, const RunFiles& files,
-                      bool completed) {
-  const auto evaluation = [&](const char* phase) {
-    const auto found = state.results.find(phase);
-    return found == state.results.end() ? Evaluation{} : found->second;
-  };
-  TrainResult result{.completed = completed,
-                     .model_path = completed ? files.dynamic_model() : std::string(),
-                     .static_path = files.static_model(),
-                     .checkpoint_path = files.checkpoint(),
-                     .dynamic_eval = evaluation(kFinetune),
-                     .static_eval = evaluation(kPretrain),
-                     .control_eval = evaluation(kControl),
-                     .target = config.target,
-                     .target_met = false,
-                     .advice = {}};
-  if (!std::filesystem::exists(result.checkpoint_path)) result.checkpoint_path.clear();
-  if (!completed) return result;
-  result.target_met = meets_budget(result.dynamic_eval.macs_ratio, config.target);
-  result.advice = budget_advice(config, result.dynamic_eval);
-  return result;
-}
-
-TrainResult run_trainer(const TrainConfig& config, const RunInputs& inputs,
-                        std::optional<FoundCheckpoint> found, const RunFiles& files, World& world,
-                        const TrainObserver& observer) {
+TrainedRun run_trainer(const TrainConfig& config, const RunInputs& inputs,
+                       std::optional<FoundCheckpoint> found, const RunFiles& files, World& world,
+                       const TrainObserver& observer) {
   return Trainer(config, inputs, std::move(found), files, world, observer).run();
 }
 

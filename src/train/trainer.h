@@ -8,14 +8,15 @@
 
 namespace lasnet {
 
+struct TrainedRun {
+  RunState state;
+  bool completed = false;  ///< else it was asked to stop, and `state` is where
+};
+
 /// Trains from where `found` stands, or from the beginning; `inputs` are the digests of the files that config
 /// names. Rank 0 alone touches the files. All references must outlive the call.
-TrainResult run_trainer(const TrainConfig& config, const RunInputs& inputs,
-                        std::optional<FoundCheckpoint> found, const RunFiles& files, World& world,
-                        const TrainObserver& observer);
-
-/// What a run came to, as its state says.
-TrainResult result_of(const RunState& state, const TrainConfig& config, const RunFiles& files,
-                      bool completed);
+TrainedRun run_trainer(const TrainConfig& config, const RunInputs& inputs,
+                       std::optional<FoundCheckpoint> found, const RunFiles& files, World& world,
+                       const TrainObserver& observer);
 
 }  // namespace lasnet

@@ -72,7 +72,8 @@ TEST_F(TrainTest, WritesAModelThatRuns) {
 }
 
 TEST_F(TrainTest, KilledRunsAndFullDisksCostTheStepsSinceTheCheckpointAlone) {
-  const std::vector<std::string> run = {"--epochs", "6", "--pretrain-epochs", "80", "--checkpoint-steps", "1"};
+  const std::vector<std::string> run = {"--epochs",           "6", "--pretrain-epochs", "80",
+                                        "--checkpoint-steps", "1"};
   ASSERT_EQ(run_program(arguments(run)).exit_code, 0);
   const Weights expected = load_model(path("model.safetensors")).weights;
   const std::vector<std::string> resume = with({"--resume", "-o", folder_.path("killed")}, run);

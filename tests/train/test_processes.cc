@@ -372,6 +372,13 @@ TEST_F(TrainTogether, SoItIsWithEverythingThatFewStepsNeed) {
   config_.noise_end = 0;
   config_.alpha_features = 1;
   config_.straight_through_dilation = true;
+  config_.mixup = config_.cutmix = 1;
+  config_.colour_jitter = 0.4;
+  config_.random_erasing = 0.5;
+  config_.label_smoothing = 0.1;
+  config_.clip_norm = 5;
+  config_.ema = 0.8;
+  config_.warmup = 0.3;
   const Run one = run(1);
   expect_same(one, run(3));
 }
