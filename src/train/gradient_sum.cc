@@ -10,6 +10,9 @@ namespace {
 /// Large enough that a message's latency is nothing, small enough that the first one leaves early.
 constexpr int64_t kBucketBytes = 8 << 20;
 
+/// A pointer whose type depends on the version of libtorch.
+using Accumulator = decltype(torch::autograd::impl::grad_accumulator(std::declval<const torch::Tensor&>()));
+
 }  // namespace
 
 /// Gradients come in about the reverse order of the parameters, so the first bucket has the last of them.
@@ -79,8 +82,8 @@ struct GradientSum::Buckets {
 
   World& world;
   std::vector<Bucket> all;
-  std::vector<std::shared_ptr<torch::autograd::Node>> accumulators;  ///< keep the hooks
-  size_t next = 0;                                                   ///< bucket to be sent
+  std::vector<Accumulator> accumulators;  ///< keep the hooks
+  size_t next = 0;                        ///< bucket to be sent
   bool active = false;
 };
 
