@@ -13,7 +13,7 @@ packages='g++ cmake ninja-build ccache clang-format
   zlib1g-dev libcpp-httplib-dev prometheus-cpp-dev pkgconf libgtest-dev libgmock-dev libbenchmark-dev libdnnl-dev locales
   python3 python3-numpy python3-pil python3-onnx python3-dev python3-venv'
 # Training. OpenMP's OpenBLAS shares its thread pool with libtorch; the pthread one fights it for the cores.
-train_packages='libtorch-dev libopenblas0-openmp libssl-dev'
+train_packages='libtorch-dev libgloo-dev libopenblas0-openmp libssl-dev'
 # Tests of lasnet.torch, which skip themselves on a release without one of these.
 torch_packages='python3-torch python3-torchvision python3-pytest'
 # What the server's clients are tested with; each test that lacks one skips itself.

@@ -2,11 +2,13 @@
 // defaults, progress, and Ctrl-C.
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <string_view>
 
 #include "base/fail.h"
+#include "local_processes.h"
 #include "log.h"
 #include "machine.h"
 #include "output.h"
@@ -42,16 +44,34 @@ void install_interrupt_handler() {
     sigaction(SIGHUP, &action, nullptr);
 }
 
-int train(const TrainOptions& options) {
+/// Which process this is: of those that `--nproc` or another launcher has started.
+Processes processes_for(const TrainOptions& options) {
+  Processes processes = processes_from_environment();
+  processes.join_seconds = options.join_timeout;
+  if (options.nproc > 1 && processes.size > 1 && options.nproc != processes.size)
+    throw UsageError(
+        fmt::format("--nproc {} within {} processes that were started together (WORLD_SIZE): give "
+                    "one or the other",
+                    options.nproc, processes.size));
+  if (options.nproc > 1 && !trains_with_processes())
+    throw UsageError(
+        "--nproc: this lasnet was built without Gloo, which several processes need; install its "
+        "headers (Debian: libgloo-dev) and build again");
+  return processes;
+}
+
+int train(const TrainOptions& options, const Processes& processes) {
   TrainConfig config = resolve(options);
-  if (config.threads == 0) config.threads = default_threads();
+  if (config.threads == 0) config.threads = std::max(1, default_threads() / processes.local_size);
   install_interrupt_handler();
   TrainProgress progress(config.output);
   TrainObserver observer = progress.observer();
   observer.should_stop = [] { return interrupted != 0; };
-  TrainResult result = lasnet::train(config, observer);
+  TrainResult result = lasnet::train(config, observer, processes);
   result.advice = with_option_names(result.advice);
   progress.finish();
+  if (config.dry_run) return 0;
+  if (processes.rank != 0) return result.completed ? 0 : kExitInterrupted;
   if (!result.completed) {
     log_warning(result.checkpoint_path.empty()
                     ? "stopped before the first step: nothing was saved; the same command starts again"
@@ -69,9 +89,12 @@ int train(const TrainOptions& options) {
 }
 
 /// train, whose errors name options.
-int train_by_options(const TrainOptions& options) {
+int train_by_options(const TrainOptions& options, char** argv) {
   try {
-    return train(options);
+    const Processes processes = processes_for(options);
+    if (options.nproc == 1 || processes.size > 1) return train(options, processes);
+    (void)resolve(options);  // what is wrong with them is said once
+    return run_local_processes(options.nproc, argv);
   } catch (const Error& error) {
     const std::string message = with_option_names(error.what());
     if (message == error.what()) throw;
@@ -86,7 +109,7 @@ int run_command(int argc, char** argv) {
   add_train_options(app, options);
   add_json_flag(app, options.json);
   if (const int code = parse(app, argc, argv); code >= 0) return code;
-  return train_by_options(options);
+  return train_by_options(options, argv);
 }
 
 }  // namespace

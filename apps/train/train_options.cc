@@ -25,6 +25,7 @@ constexpr const char* kNetwork = "Network";
 constexpr const char* kSchedule = "Schedule";
 constexpr const char* kMasks = "Masks and losses";
 constexpr const char* kRun = "Run";
+constexpr const char* kProcesses = "Processes";
 
 constexpr std::array kHelp = {
     Help{"data", kData, "Required. Folder with train/<class>/ and val/<class>/, or with class folders only"},
@@ -46,6 +47,11 @@ constexpr std::array kHelp = {
     Help{"crop_min_scale", kData,
          "Least share of the area of a random crop; 0.08, and --size 224, with an --init of ImageNet's stem"},
     Help{"flip", kData, "No random horizontal flips"},
+    Help{"colour_jitter", kData, "Change brightness, contrast and saturation by factors of 1 - x to 1 + x"},
+    Help{"random_erasing", kData, "Share of the training images in which a box becomes the mean colour"},
+    Help{"mixup", kData,
+         "Mix images and labels of a batch in pairs; parameter of the weights' Beta distribution"},
+    Help{"cutmix", kData, "The same with a box of the other image; with --mixup each batch has one of both"},
     Help{"arch", kNetwork,
          "Architecture, e.g. resnet50 or regnet_y_400mf; lasnet info lists them. Default of this, --width, "
          "--stem "
@@ -70,14 +76,22 @@ constexpr std::array kHelp = {
          "Epochs of static pre-training, without --init or where its classes are others"},
     Help{"control_epochs", kSchedule,
          "Epochs of a static control, fine-tuned like the dynamic network; 0: none"},
-    Help{"batch", kSchedule, "Images per step"},
+    Help{"batch", kSchedule, "Images per step, of all processes together"},
     Help{"lr", kSchedule, "Learning rate of fine-tuning for a batch of 256; scaled by batch / 256"},
     Help{"pretrain_lr", kSchedule, "The same of pre-training"},
     Help{"masker_lr_multiplier", kSchedule, "The maskers' learning rate over --lr; of RegNets 1"},
-    Help{"momentum", kSchedule, "Nesterov momentum"},
+    Help{"optimizer", kSchedule, "sgd, with Nesterov momentum, or adamw"},
+    Help{"warmup", kSchedule, "Share of fine-tuning's steps over which the learning rate rises from 0"},
+    Help{"clip_norm", kSchedule, "Scale gradients down whose norm, of all together, is greater; 0: never"},
+    Help{"ema", kSchedule,
+         "Decay per step of an average of the weights, which is evaluated and written instead of them; 0: "
+         "none"},
+    Help{"momentum", kSchedule, "Nesterov momentum; of AdamW beta1"},
     Help{"weight_decay", kSchedule, "Weight decay of fine-tuning"},
     Help{"pretrain_weight_decay", kSchedule, "Weight decay of pre-training"},
     Help{"label_smoothing", kSchedule, "Of the cross-entropy"},
+    Help{"sync_bn", kSchedule,
+         "With several processes: take BatchNorm's statistics of all their images, not of each one's own"},
     Help{"lambda_flops", kMasks, "Weight of the MAC budget and bounds"},
     Help{"alpha_distill", kMasks, "Weight of the distillation"},
     Help{"temperature_distill", kMasks, "Softmax temperature of the distillation"},
@@ -98,13 +112,18 @@ constexpr std::array kHelp = {
          "Choose a rate for each block, and move its masker's bias after each step towards it"},
     Help{"alpha_features", kMasks, "Weight of the distillation of the stages' outputs"},
     Help{"seed", kRun, "Of the initial weights, the split and the augmentation"},
-    Help{"threads", kRun, "Threads; 0: one per physical core"},
+    Help{"threads", kRun, "Threads of each process; 0: one per physical core, shared among processes"},
     Help{"precision", kRun,
          "Of the convolutions: fp32; bf16 (mixed precision); auto: the faster of both here, measured before "
          "the first step"},
+    Help{"checkpoint_minutes", kRun,
+         "Minutes between checkpoints within an epoch; one is written after each epoch too. 0: none"},
+    Help{"checkpoint_steps", kRun, "The same in steps; whichever comes first"},
+    Help{"keep_checkpoints", kRun, "How many of the last checkpoints stay, until the run is finished"},
     Help{"output", kRun, "Required. Folder for the models, the log and the checkpoint"},
     Help{"resume", kRun, "Go on from the checkpoint in the output folder; needs no other option but -o"},
     Help{"overwrite", kRun, "Start anew where the output folder holds a run"},
+    Help{"dry_run", kRun, "Print the plan, the memory and the time of an epoch, and write nothing"},
 };
 
 const Help& help_of(std::string_view key) {
@@ -162,6 +181,10 @@ class FieldDeclarer {
 
   void operator()(const char* key, TrainPrecision value) const {
     parsed(key, to_string(value), [](const std::string& text) { return parse_train_precision(text); });
+  }
+
+  void operator()(const char* key, TrainOptimizer value) const {
+    parsed(key, to_string(value), [](const std::string& text) { return parse_train_optimizer(text); });
   }
 
   void operator()(const char* key, const std::vector<int>&) const {
@@ -257,6 +280,17 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
       ->type_name("FILE.toml");
   const TrainConfig defaults;
   visit_fields(defaults, FieldDeclarer(app, options));
+  app.add_option("--nproc", options.nproc,
+                 "Processes to start on this machine, which share each batch. On several machines torchrun "
+                 "starts them")
+      ->group(kProcesses)
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_option("--join-timeout", options.join_timeout,
+                 "Seconds to wait for the other processes at the start")
+      ->group(kProcesses)
+      ->check(CLI::Range(1.0, 86400.0))
+      ->capture_default_str();
 }
 
 std::string with_option_names(std::string message) {

@@ -19,6 +19,8 @@ struct ConfigOverride {
 struct TrainOptions {
   std::string config;  ///< TOML file, or empty
   std::vector<ConfigOverride> overrides;
+  int nproc = 1;             ///< processes to start on this machine
+  double join_timeout = 60;  ///< seconds
   bool json = false;
 };
 

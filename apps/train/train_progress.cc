@@ -45,7 +45,10 @@ void TrainProgress::finish() { bar_.reset(); }
 void TrainProgress::on_plan(const TrainPlan& plan) {
   finish();
   const std::string processor = processor_name();
-  log_info(fmt::format("training on {} thread{} of {}, into {}", plan.threads, plan.threads == 1 ? "" : "s",
+  const std::string processes =
+      plan.processes > 1 ? fmt::format("{} processes, each with ", plan.processes) : std::string();
+  log_info(fmt::format("training on {}{} thread{} of {}, into {}", processes, plan.threads,
+                       plan.threads == 1 ? "" : "s",
                        processor.empty() ? "this machine's processor" : processor, output_));
   std::string parts;
   for (const TrainPlan::Part& part : plan.parts)
@@ -55,6 +58,12 @@ void TrainProgress::on_plan(const TrainPlan& plan) {
                        plan.steps_per_epoch == 1 ? "" : "s", plan.batch, plan.size));
   log_info(fmt::format("about {} images/s, measured on a few: all of it takes about {}",
                        format_rate(plan.images_per_s), format_long_duration(plan.seconds)));
+  if (plan.memory_bytes > 0) {
+    log_info(
+        fmt::format("an epoch takes about {}, evaluation included; steps on whole batches took {:.2f} GB{}",
+                    format_long_duration(plan.epoch_seconds), 1e-9 * static_cast<double>(plan.memory_bytes),
+                    plan.processes > 1 ? " in each process" : ""));
+  }
 }
 
 void TrainProgress::on_step(const StepInfo& step) {

@@ -1,6 +1,7 @@
 #include "train/augment.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace lasnet {
@@ -15,6 +16,32 @@ void flip_horizontally(Image& image) {
     for (int left = 0, right = image.width - 1; left < right; ++left, --right) {
       std::swap_ranges(row + 3 * left, row + 3 * left + 3, row + 3 * right);
     }
+  }
+}
+
+/// As PIL blends: exact in single precision, and truncated.
+uint8_t blend(uint8_t from, uint8_t to, float factor) {
+  const float value = static_cast<float>(from) + factor * static_cast<float>(int{to} - int{from});
+  return static_cast<uint8_t>(std::clamp(value, 0.0f, 255.0f));
+}
+
+/// PIL's conversion to L.
+uint8_t grey(const uint8_t* rgb) {
+  return static_cast<uint8_t>((rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 0x8000u) >> 16);
+}
+
+/// A draw of Gamma(shape, 1) (Marsaglia and Tsang 2000).
+double random_gamma(double shape, Random& random) {
+  if (shape < 1) {
+    const double u = random.uniform() + 0x1.0p-54;
+    return random_gamma(shape + 1, random) * std::pow(u, 1 / shape);
+  }
+  const double d = shape - 1.0 / 3, c = 1 / std::sqrt(9 * d);
+  for (;;) {
+    const double x = random.normal(), root = 1 + c * x;
+    if (root <= 0) continue;
+    const double v = root * root * root, u = random.uniform() + 0x1.0p-54;
+    if (std::log(u) < 0.5 * x * x + d - d * v + d * std::log(v)) return d * v;
   }
 }
 
@@ -43,6 +70,73 @@ Image augment(const Image& image, int size, double min_scale, bool flip, Random&
   Image view = resize(crop(image, box.top, box.left, box.height, box.width), size, size);
   if (flip && random.uniform() < 0.5) flip_horizontally(view);
   return view;
+}
+
+void adjust_brightness(Image& image, float factor) {
+  for (uint8_t& value : image.rgb) value = blend(0, value, factor);
+}
+
+void adjust_contrast(Image& image, float factor) {
+  uint64_t sum = 0;
+  for (size_t i = 0; i < image.rgb.size(); i += 3) sum += grey(&image.rgb[i]);
+  const double pixels = static_cast<double>(image.rgb.size()) / 3;
+  const auto mean = static_cast<uint8_t>(static_cast<double>(sum) / pixels + 0.5);
+  for (uint8_t& value : image.rgb) value = blend(mean, value, factor);
+}
+
+void adjust_saturation(Image& image, float factor) {
+  for (size_t i = 0; i < image.rgb.size(); i += 3) {
+    const uint8_t of_pixel = grey(&image.rgb[i]);
+    for (size_t channel = 0; channel < 3; ++channel)
+      image.rgb[i + channel] = blend(of_pixel, image.rgb[i + channel], factor);
+  }
+}
+
+void jitter_colours(Image& image, double strength, Random& random) {
+  std::array adjustments = {adjust_brightness, adjust_contrast, adjust_saturation};
+  random.shuffle(adjustments);
+  for (const auto adjust : adjustments)
+    adjust(image, static_cast<float>(random.uniform(1 - strength, 1 + strength)));
+}
+
+std::optional<CropBox> random_erasing_box(int height, int width, Random& random) {
+  constexpr double kLeast = 0.02, kMost = 0.33, kFlattest = 0.3, kSteepest = 3.3;
+  const double area = static_cast<double>(height) * width;
+  for (int attempt = 0; attempt < 10; ++attempt) {
+    const double erased = area * random.uniform(kLeast, kMost);
+    const double ratio = std::exp(random.uniform(std::log(kFlattest), std::log(kSteepest)));
+    const auto h = static_cast<int>(std::lround(std::sqrt(erased * ratio)));
+    const auto w = static_cast<int>(std::lround(std::sqrt(erased / ratio)));
+    if (h >= height || w >= width) continue;
+    const int top = static_cast<int>(random.below(static_cast<uint64_t>(height - h + 1)));
+    const int left = static_cast<int>(random.below(static_cast<uint64_t>(width - w + 1)));
+    return CropBox{.top = top, .left = left, .height = h, .width = w};
+  }
+  return std::nullopt;
+}
+
+double random_beta(double alpha, Random& random) {
+  const double a = random_gamma(alpha, random), b = random_gamma(alpha, random);
+  return a + b > 0 ? a / (a + b) : 0.5;
+}
+
+Mixing cutmix_at(double weight, int y, int x, int height, int width) {
+  const double half = 0.5 * std::sqrt(1 - weight);
+  const int half_height = static_cast<int>(half * height), half_width = static_cast<int>(half * width);
+  const int top = std::max(y - half_height, 0), bottom = std::min(y + half_height, height);
+  const int left = std::max(x - half_width, 0), right = std::min(x + half_width, width);
+  const CropBox box{.top = top, .left = left, .height = bottom - top, .width = right - left};
+  const double replaced = static_cast<double>(box.height) * box.width;
+  return {.weight = 1 - replaced / (static_cast<double>(height) * width), .box = box};
+}
+
+Mixing random_mixing(double mixup, double cutmix, int height, int width, Random& random) {
+  const bool cuts = cutmix > 0 && (mixup <= 0 || random.uniform() < 0.5);
+  const double weight = random_beta(cuts ? cutmix : mixup, random);
+  if (!cuts) return {.weight = weight, .box = std::nullopt};
+  const auto y = static_cast<int>(random.below(static_cast<uint64_t>(height)));
+  const auto x = static_cast<int>(random.below(static_cast<uint64_t>(width)));
+  return cutmix_at(weight, y, x, height, width);
 }
 
 Image shrink_for_training(const Image& image, int size) {

@@ -1,5 +1,8 @@
-// Random resized crop and horizontal flip, as torchvision's RandomResizedCrop and RandomHorizontalFlip.
+// Random changes of training images, by torchvision's formulas: RandomResizedCrop, RandomHorizontalFlip,
+// ColorJitter, RandomErasing, and of whole batches mixup and cutmix.
 #pragma once
+
+#include <optional>
 
 #include "base/random.h"
 #include "lasnet/image.h"
@@ -16,6 +19,29 @@ CropBox random_crop_box(int height, int width, double min_scale, Random& random)
 
 /// The augmented training view, size x size.
 Image augment(const Image& image, int size, double min_scale, bool flip, Random& random);
+
+// As ImageEnhance of PIL: a factor of 1 changes nothing.
+void adjust_brightness(Image& image, float factor);  ///< 0: black
+void adjust_contrast(Image& image, float factor);    ///< 0: the mean grey
+void adjust_saturation(Image& image, float factor);  ///< 0: grey
+/// All three in random order, with factors uniform in [1 - strength, 1 + strength].
+void jitter_colours(Image& image, double strength, Random& random);
+
+/// A box to erase, of 2 to 33 % of the area and aspect ratio 0.3 to 3.3; nothing if ten draws do not fit.
+std::optional<CropBox> random_erasing_box(int height, int width, Random& random);
+
+/// How the images of a batch are mixed, each with the one before it (the first with the last).
+struct Mixing {
+  double weight = 1;           ///< of the image itself, in its label too
+  std::optional<CropBox> box;  ///< cutmix: where the other image stands instead; else all pixels are mixed
+};
+/// A draw of Beta(alpha, alpha).
+double random_beta(double alpha, Random& random);
+/// Of images of so many pixels. With both parameters over 0 it is one of both, with equal chances.
+Mixing random_mixing(double mixup, double cutmix, int height, int width, Random& random);
+/// The box that replaces a share 1 - weight of the area about (y, x), clipped to the image; `weight` becomes
+/// what is left of the image.
+Mixing cutmix_at(double weight, int y, int x, int height, int width);
 
 /// Shrinks larger sources to a shorter side of 2 * size when they are read. Crops of down to a quarter of
 /// the area then keep the resolution of the network's input. Memory and resampling time stay bounded.

@@ -26,6 +26,7 @@ ByteTable normalisation_table(const Preprocessing& preprocessing) {
 Batch make_batch(std::span<const Image> images, std::span<const int> labels,
                  const Preprocessing& preprocessing) {
   auto n = static_cast<int64_t>(images.size());
+  if (n == 0) return {.images = torch::empty({0, 3, 0, 0}), .labels = torch::empty({0}, torch::kInt64)};
   const Image& first = images.front();
   ByteTable table = normalisation_table(preprocessing);
   torch::Tensor pixels = torch::empty({n, first.height, first.width, 3}, torch::kFloat32);
@@ -41,7 +42,7 @@ Batch make_batch(std::span<const Image> images, std::span<const int> labels,
     classes.data_ptr<int64_t>()[i] = labels[i];
   }
   // Interleaved pixels are the channels-last layout; only the dimensions are renamed.
-  return {.images = pixels.permute({0, 3, 1, 2}), .labels = classes};
+  return {.images = pixels.permute({0, 3, 1, 2}), .labels = classes, .first = 0, .total = n};
 }
 
 BatchStream::BatchStream(std::function<Batch(int64_t)> make, int64_t begin, int64_t end, int ahead)

@@ -14,14 +14,23 @@
 
 namespace lasnet {
 
+/// A process's share of a batch.
 struct Batch {
   torch::Tensor images;  ///< float32 [N, 3, H, W], normalised, channels-last
   torch::Tensor labels;  ///< int64 [N]
+  /// Labels of the images that are mixed in, as make_batch makes none; undefined: none are. They weigh
+  /// 1 - own_weight in the loss.
+  torch::Tensor mixed_labels = {};
+  double own_weight = 1;
+  int64_t first = 0;  ///< image of the whole batch
+  int64_t total = 0;  ///< images of the whole batch
 
   int64_t size() const { return labels.size(0); }
+  /// Its part of the whole batch's images.
+  double weight() const { return static_cast<double>(size()) / static_cast<double>(total); }
 };
 
-/// Stacks images of one size; values are those of to_input().
+/// Stacks images of one size; values are those of to_input(). A whole batch.
 Batch make_batch(std::span<const Image> images, std::span<const int> labels,
                  const Preprocessing& preprocessing);
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/fail.h"
+#include "lasnet/geometry.h"
 #include "lasnet/latency.h"
 #include "train/config.h"
 #include "train/curves.h"
@@ -56,6 +57,27 @@ double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule) 
                   budget_gradient(config, schedule, rate, progress) * mean_slope(difference, temperature);
   }
   return sigmoid(difference);
+}
+
+MaskerTraining masker_training(const TrainConfig& config, const ModelSpec& spec, const MaskerStart& start) {
+  const MapSize image{config.size, config.size};
+  const NetworkGeometry geometry = network_geometry(spec, image);
+  double fixed = static_cast<double>(fixed_macs(spec, geometry)), dilated = 0, active = 0;
+  for (size_t i = 0; i < spec.blocks.size(); ++i) {
+    const BlockMacs::Terms terms = block_macs(spec.blocks[i], geometry.blocks[i]).terms();
+    fixed += terms.always;
+    dilated += terms.dilated;
+    active += terms.active;
+  }
+  const double masked = dilated + active;
+  const double felt = config.straight_through_dilation ? masked : active;
+  return {.bias = start.bias,
+          .steps = start.steps,
+          .lr = start.lr,
+          .blocks = static_cast<int>(spec.blocks.size()),
+          .dynamic_share = masked / (fixed + masked),
+          .gradient_share = felt / std::max(masked, 1.0),
+          .gain = start.gain};
 }
 
 std::string masker_forecast(const TrainConfig& config, const MaskerTraining& schedule) {

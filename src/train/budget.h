@@ -20,6 +20,16 @@ struct MaskerTraining {
       1;  ///< how much further a step moves a patch's logits than its masker's bias (features count)
 };
 
+/// What is known of a fine-tuning before its first step.
+struct MaskerStart {
+  double bias = 0;
+  int64_t steps = 0;
+  double lr = 0;
+  double gain = 1;  ///< as MaskerTraining::gain
+};
+/// With what the network's MACs say of its maskers.
+MaskerTraining masker_training(const TrainConfig& config, const ModelSpec& spec, const MaskerStart& start);
+
 /// The share of patches that sampled masks would keep at the end, if the budget's gradient alone moved them.
 /// It solves an ordinary differential equation for the logit difference that all blocks share.
 double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule);

@@ -57,11 +57,11 @@ double shift_to_rate(Differences differences, double rate) {
 
 }  // namespace
 
-void hold_rates(MaskedNet& net, const MaskedOutput& output, double ramp) {
+void hold_rates(MaskedNet& net, const std::vector<torch::Tensor>& decisions, double ramp) {
   const std::vector<double> wanted = net.wanted_rates();
   for (size_t i = 0; i < wanted.size(); ++i) {
     Differences differences;
-    append(output.blocks[i].perturbed, differences);
+    append(decisions[i], differences);
     const double shift = shift_to_rate(std::move(differences), 1 - ramp * (1 - wanted[i]));
     net.shift_masker(i, kHoldingGain * std::clamp(shift, -kFarthestStep, kFarthestStep));
   }

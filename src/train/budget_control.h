@@ -10,8 +10,9 @@
 namespace lasnet {
 
 /// Moves each bias a part of the way to where this batch, with its noise, would have the wanted rate of the
-/// block. While `ramp` goes from 0 to 1, the wanted rates fall from those of full masks.
-void hold_rates(MaskedNet& net, const MaskedOutput& output, double ramp);
+/// block. `decisions` are what each block's masks were decided on (BlockMasks::perturbed). While `ramp` goes
+/// from 0 to 1, the wanted rates fall from those of full masks.
+void hold_rates(MaskedNet& net, const std::vector<torch::Tensor>& decisions, double ramp);
 
 struct SettledBudget {
   double before = 0, after = 0;  ///< mean MAC ratio

@@ -10,12 +10,11 @@
 #include "formats/safetensors.h"
 #include "train/config.h"
 #include "train/digest.h"
-#include "train/record.h"
 
 namespace lasnet {
 namespace {
 
-constexpr int kVersion = 2;
+constexpr int kVersion = 3;
 constexpr const char* kMetadataKey = "lasnet_checkpoint";
 constexpr const char* kDigestKey = "sha256";
 constexpr std::string_view kWeightPrefix = "weights.";
@@ -180,23 +179,39 @@ nlohmann::json to_json(const Preprocessing& preprocessing) {
           {"std", preprocessing.std}};
 }
 
+nlohmann::json facts_of(const Checkpoint& checkpoint) {
+  return {{"version", kVersion},
+          {"config", to_json(checkpoint.config)},
+          {"processes", checkpoint.processes},
+          {"inputs", {{"init", checkpoint.inputs.init}, {"teacher", checkpoint.inputs.teacher}}},
+          {"classes", checkpoint.classes},
+          {"train_images", checkpoint.train_images},
+          {"file_list", checkpoint.file_list},
+          {"preprocessing", to_json(checkpoint.preprocessing)},
+          {"state", state_to_json(checkpoint.state)}};
+}
+
+Checkpoint checkpoint_from(const Record& facts) {
+  Checkpoint checkpoint;
+  checkpoint.config = config_from(facts["config"]);
+  checkpoint.processes = static_cast<int>(facts["processes"].integer(1, INT_MAX));
+  checkpoint.inputs = {.init = facts["inputs"]["init"].text(), .teacher = facts["inputs"]["teacher"].text()};
+  checkpoint.classes = facts["classes"].texts();
+  checkpoint.train_images = facts["train_images"].integer(0, kMaxCount);
+  checkpoint.file_list = facts["file_list"].text();
+  checkpoint.preprocessing = preprocessing_from(facts["preprocessing"]);
+  checkpoint.state = state_from(facts["state"]);
+  return checkpoint;
+}
+
 void save_checkpoint(const Checkpoint& checkpoint, const std::string& path) {
   Safetensors file;
-  const nlohmann::json facts = {
-      {"version", kVersion},
-      {"config", to_json(checkpoint.config)},
-      {"inputs", {{"init", checkpoint.inputs.init}, {"teacher", checkpoint.inputs.teacher}}},
-      {"classes", checkpoint.classes},
-      {"train_images", checkpoint.train_images},
-      {"file_list", checkpoint.file_list},
-      {"preprocessing", to_json(checkpoint.preprocessing)},
-      {"state", state_to_json(checkpoint.state)}};
   for (const auto& [name, tensor] : checkpoint.weights)
     file.tensors[std::string(kWeightPrefix) + name] = tensor;
   for (const auto& [name, tensor] : checkpoint.momentum)
     file.tensors[std::string(kMomentumPrefix) + name] = tensor;
   check_finite(file.tensors, path);
-  file.metadata[kMetadataKey] = to_text(facts);
+  file.metadata[kMetadataKey] = to_text(facts_of(checkpoint));
   file.metadata[kDigestKey] = digest(file.metadata[kMetadataKey], file.tensors);
   write_safetensors(file, path, DType::f32);
 }
@@ -212,14 +227,7 @@ std::optional<Checkpoint> load_checkpoint(const std::string& path) {
   if (digest(text, file.tensors) != metadata_of(file, kDigestKey, path))
     fail("{}: damaged: its bytes are not those that were written (SHA-256 differs)", path);
   check_finite(file.tensors, path);
-  Checkpoint checkpoint;
-  checkpoint.config = config_from(facts["config"]);
-  checkpoint.inputs = {.init = facts["inputs"]["init"].text(), .teacher = facts["inputs"]["teacher"].text()};
-  checkpoint.classes = facts["classes"].texts();
-  checkpoint.train_images = facts["train_images"].integer(0, kMaxCount);
-  checkpoint.file_list = facts["file_list"].text();
-  checkpoint.preprocessing = preprocessing_from(facts["preprocessing"]);
-  checkpoint.state = state_from(facts["state"]);
+  Checkpoint checkpoint = checkpoint_from(facts);
   for (auto& [name, tensor] : file.tensors) {
     bool is_weight = name.starts_with(kWeightPrefix);
     if (!is_weight && !name.starts_with(kMomentumPrefix)) fail("{}: unknown tensor {}", path, name);

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "train/record.h"
 #include "train/train.h"
 
 namespace lasnet {
@@ -45,6 +46,7 @@ struct RunInputs {
 
 struct Checkpoint {
   TrainConfig config;  ///< of the run, whose thread count its last digits depend on
+  int processes = 1;   ///< so do these
   RunInputs inputs;
   std::vector<std::string> classes;
   int64_t train_images = 0;
@@ -60,6 +62,10 @@ void save_checkpoint(const Checkpoint& checkpoint, const std::string& path);
 /// Nothing if there is no such file. Throws Error if it is malformed, its bytes are not those that were
 /// written, or a value is out of its range.
 std::optional<Checkpoint> load_checkpoint(const std::string& path);
+
+/// All but the tensors, and back. Throws Error if a value is missing or out of its range.
+nlohmann::json facts_of(const Checkpoint& checkpoint);
+Checkpoint checkpoint_from(const Record& facts);
 
 /// How long a run is.
 struct RunExtent {

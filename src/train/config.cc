@@ -22,6 +22,9 @@ constexpr auto kPrecisions = enum_names<TrainPrecision>(
     "precision",
     {{TrainPrecision::fp32, "fp32"}, {TrainPrecision::bf16, "bf16"}, {TrainPrecision::fastest, "auto"}});
 
+constexpr auto kOptimizers =
+    enum_names<TrainOptimizer>("optimizer", {{TrainOptimizer::sgd, "sgd"}, {TrainOptimizer::adamw, "adamw"}});
+
 /// One value of a TOML file, converted with its place named in errors.
 class TomlValue {
  public:
@@ -37,6 +40,7 @@ class TomlValue {
   void read(StemKind& out) const { parsed(out, "a string", parse_stem); }
   void read(SePool& out) const { parsed(out, "a string", parse_se_pool); }
   void read(TrainPrecision& out) const { parsed(out, "a string", parse_train_precision); }
+  void read(TrainOptimizer& out) const { parsed(out, "a string", parse_train_optimizer); }
 
   /// "4-4-2-layer" or [4, 4, 2, "layer"].
   void read(std::vector<int>& out) const {
@@ -143,6 +147,7 @@ struct RecordValue {
   void read(StemKind& out) const { parsed(out, parse_stem); }
   void read(SePool& out) const { parsed(out, parse_se_pool); }
   void read(TrainPrecision& out) const { parsed(out, parse_train_precision); }
+  void read(TrainOptimizer& out) const { parsed(out, parse_train_optimizer); }
   void read(std::vector<int>& out) const { parsed(out, parse_train_granularity); }
 
   void read(std::vector<float>& out) const {
@@ -217,6 +222,9 @@ TrainConfig default_train_config(const ArchConfig& arch, bool from_weights) {
 std::string to_string(TrainPrecision precision) { return kPrecisions.name(precision); }
 TrainPrecision parse_train_precision(const std::string& text) { return kPrecisions.parse(text); }
 
+std::string to_string(TrainOptimizer optimizer) { return kOptimizers.name(optimizer); }
+TrainOptimizer parse_train_optimizer(const std::string& text) { return kOptimizers.parse(text); }
+
 std::vector<int> parse_train_granularity(const std::string& text) {
   return text == "auto" ? kAutoGranularity : parse_granularity(text);
 }
@@ -245,7 +253,8 @@ TrainConfig config_from(const Record& record) {
 nlohmann::json recipe_json(const TrainConfig& config) {
   nlohmann::json json = to_json(config);
   for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware",
-                          "skip_unreadable", "max_pixels", "strict_images"})
+                          "skip_unreadable", "max_pixels", "strict_images", "checkpoint_minutes",
+                          "checkpoint_steps", "keep_checkpoints", "dry_run"})
     json.erase(key);
   return json;
 }
@@ -278,6 +287,10 @@ void check_train_config(const TrainConfig& config) {
   require(config.control_epochs >= 0, "control_epochs", config.control_epochs, "0 or more");
   require(config.batch >= 1, "batch", config.batch, "at least 1");
   require(config.threads >= 0 && config.threads <= 1024, "threads", config.threads, "0 (all cores) to 1024");
+  require(config.checkpoint_minutes >= 0, "checkpoint_minutes", config.checkpoint_minutes, "0 or more");
+  require(config.checkpoint_steps >= 0, "checkpoint_steps", config.checkpoint_steps, "0 or more");
+  require(config.keep_checkpoints >= 1 && config.keep_checkpoints <= kMaxCheckpoints, "keep_checkpoints",
+          config.keep_checkpoints, fmt::format("1 to {}", kMaxCheckpoints));
   require_colour("mean", config.mean, 0);
   require_colour("std", config.std, 1e-3f);
   require_rate("lr", config.lr);
@@ -285,6 +298,16 @@ void check_train_config(const TrainConfig& config) {
   require_rate("temperature_distill", config.temperature_distill);
   require_rate("gumbel_start", config.gumbel_start);
   require_rate("gumbel_end", config.gumbel_end);
+  require(config.warmup >= 0 && config.warmup < 1, "warmup", config.warmup, "a number in [0, 1)");
+  require_weight("clip_norm", config.clip_norm);
+  require(config.ema >= 0 && config.ema < 1, "ema", config.ema, "a number in [0, 1)");
+  require(config.colour_jitter >= 0 && config.colour_jitter <= 1, "colour_jitter", config.colour_jitter,
+          "a number in [0, 1]");
+  require(config.random_erasing >= 0 && config.random_erasing <= 1, "random_erasing", config.random_erasing,
+          "a number in [0, 1]");
+  require_weight("mixup", config.mixup);
+  require_weight("cutmix", config.cutmix);
+  require(!config.dry_run || !config.resume, "dry_run", "true", "either it or " + setting_name("resume"));
   require_weight("masker_lr_multiplier", config.masker_lr_multiplier);
   require_weight("weight_decay", config.weight_decay);
   require_weight("pretrain_weight_decay", config.pretrain_weight_decay);

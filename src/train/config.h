@@ -43,10 +43,15 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("lr", config.lr);
   visit("pretrain_lr", config.pretrain_lr);
   visit("masker_lr_multiplier", config.masker_lr_multiplier);
+  visit("optimizer", config.optimizer);
+  visit("warmup", config.warmup);
+  visit("clip_norm", config.clip_norm);
+  visit("ema", config.ema);
   visit("momentum", config.momentum);
   visit("weight_decay", config.weight_decay);
   visit("pretrain_weight_decay", config.pretrain_weight_decay);
   visit("label_smoothing", config.label_smoothing);
+  visit("sync_bn", config.sync_bn);
   visit("lambda_flops", config.lambda_flops);
   visit("alpha_distill", config.alpha_distill);
   visit("temperature_distill", config.temperature_distill);
@@ -64,12 +69,20 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("alpha_features", config.alpha_features);
   visit("crop_min_scale", config.crop_min_scale);
   visit("flip", config.flip);
+  visit("colour_jitter", config.colour_jitter);
+  visit("random_erasing", config.random_erasing);
+  visit("mixup", config.mixup);
+  visit("cutmix", config.cutmix);
   visit("seed", config.seed);
   visit("threads", config.threads);
   visit("precision", config.precision);
+  visit("checkpoint_minutes", config.checkpoint_minutes);
+  visit("checkpoint_steps", config.checkpoint_steps);
+  visit("keep_checkpoints", config.keep_checkpoints);
   visit("output", config.output);
   visit("resume", config.resume);
   visit("overwrite", config.overwrite);
+  visit("dry_run", config.dry_run);
 }
 
 /// parse_granularity, and "auto": kAutoGranularity.

@@ -21,70 +21,93 @@ constexpr double kSaturatedRate = 0.99;
 constexpr double kConstantStd = 0.01;
 constexpr int kDivergedOverGuessing = 100;
 
-/// How many labels are among the k largest logits.
-int64_t hits(const torch::Tensor& logits, const torch::Tensor& labels, int64_t k) {
-  torch::Tensor best = std::get<1>(logits.topk(std::min(k, logits.size(1)), 1));
-  return best.eq(labels.unsqueeze(1)).sum().item<int64_t>();
+/// Whether each image's label is among the k largest logits.
+torch::Tensor hits(const torch::Tensor& logits, const torch::Tensor& labels, int64_t k) {
+  const torch::Tensor best = std::get<1>(logits.topk(std::min(k, logits.size(1)), 1));
+  return best.eq(labels.unsqueeze(1)).any(1).to(torch::kFloat64);
 }
 
-/// Accumulates batches.
-struct Totals {
-  double loss = 0;
-  int64_t images = 0, top1 = 0, top5 = 0;
-  std::vector<double> ratios;              ///< of each image
-  std::vector<std::vector<double>> rates;  ///< of each dynamic block and image
+/// What is known of each image, one row each: the columns below, then the rate of each dynamic block.
+class ImageTable {
+ public:
+  enum Column : int64_t { kTop1, kTop5, kLoss, kRatio, kRates };
 
-  void add(const Result& result, const Batch& batch) {
+  ImageTable(int64_t images, const ModelSpec& spec) {
+    const auto blocks = std::ranges::count_if(spec.blocks, &BlockSpec::is_dynamic);
+    values_ = torch::zeros({images, kRates + blocks}, torch::kFloat64);
+  }
+
+  /// `first` is the row of the batch's first image.
+  void set(const Result& result, const Batch& batch, int64_t first) {
+    torch::Tensor rows = values_.narrow(0, first, batch.size());
     const torch::Tensor logits = to_torch(result.logits);
-    images += batch.size();
-    top1 += hits(logits, batch.labels, 1);
-    top5 += hits(logits, batch.labels, 5);
-    loss += classification_loss(logits, batch.labels, 0).item<double>() * static_cast<double>(batch.size());
-    for (double macs : result.trace.image_macs)
-      ratios.push_back(macs / static_cast<double>(result.trace.static_macs));
-    size_t dynamic = 0;
+    rows.select(1, kTop1).copy_(hits(logits, batch.labels, 1));
+    rows.select(1, kTop5).copy_(hits(logits, batch.labels, 5));
+    rows.select(1, kLoss).copy_(
+        torch::cross_entropy_loss(logits, batch.labels, /*weight=*/{}, at::Reduction::None));
+    for (size_t i = 0; i < result.trace.image_macs.size(); ++i)
+      rows[static_cast<int64_t>(i)][kRatio] =
+          result.trace.image_macs[i] / static_cast<double>(result.trace.static_macs);
+    int64_t column = kRates;
     for (const BlockTrace& block : result.trace.blocks) {
       if (block.granularity == 0) continue;
-      if (rates.size() == dynamic) rates.emplace_back();
-      rates[dynamic].insert(rates[dynamic].end(), block.rates.begin(), block.rates.end());
-      ++dynamic;
+      for (size_t i = 0; i < block.rates.size(); ++i)
+        rows[static_cast<int64_t>(i)][column] = static_cast<double>(block.rates[i]);
+      ++column;
     }
   }
+
+  /// Puts the rows of all processes together.
+  void complete(World& world) { world.sum(values_); }
+
+  int64_t images() const { return values_.size(0); }
+  int64_t blocks() const { return values_.size(1) - kRates; }
+  std::vector<double> column(int64_t index) const {
+    const torch::Tensor column = values_.select(1, index).contiguous();
+    return {column.data_ptr<double>(), column.data_ptr<double>() + column.numel()};
+  }
+
+ private:
+  torch::Tensor values_;
 };
 
-Evaluation figures_of(const Totals& totals) {
-  auto n = static_cast<double>(totals.images);
+Evaluation figures_of(const ImageTable& table) {
   Evaluation figures;
-  figures.top1 = static_cast<double>(totals.top1) / n;
-  figures.top5 = static_cast<double>(totals.top5) / n;
-  figures.loss = totals.loss / n;
-  figures.macs_ratio = mean(totals.ratios);
-  figures.macs_ratio_std = deviation(totals.ratios);
-  figures.images = totals.images;
+  figures.top1 = mean(table.column(ImageTable::kTop1));
+  figures.top5 = mean(table.column(ImageTable::kTop5));
+  figures.loss = mean(table.column(ImageTable::kLoss));
+  figures.macs_ratio = mean(table.column(ImageTable::kRatio));
+  figures.macs_ratio_std = deviation(table.column(ImageTable::kRatio));
+  figures.images = table.images();
   return figures;
 }
 
 }  // namespace
 
-std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& data,
+std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& data, World& world,
                                          const std::function<bool(int64_t)>& proceed) {
   torch::NoGradGuard no_gradient;
   const Model model{.spec = net.spec(), .weights = net.weights(), .class_names = {}, .preprocessing = {}};
   Session deployed(model, {.threads = at::get_num_threads()});
-  Totals totals;
+  ImageTable table(data.val_images(), net.spec());
   BatchStream batches = data.validation();
+  int64_t begun = 0;
   for (int64_t index = 0;; ++index) {
     std::optional<Batch> batch = batches.next();
     if (!batch) break;
     if (!proceed(index)) return std::nullopt;
-    const Tensor images = from_torch(batch->images);
-    totals.add(deployed.run(images, {.record_masks = false}), *batch);
+    if (batch->size() > 0)
+      table.set(deployed.run(from_torch(batch->images), {.record_masks = false}), *batch,
+                begun + batch->first);
+    begun += batch->total;
   }
-  EvaluationDetail detail{.figures = figures_of(totals), .masks = {}};
+  table.complete(world);
+  EvaluationDetail detail{.figures = figures_of(table), .masks = {}};
   for (const BlockSpec& block : net.spec().blocks) {
     if (block.is_dynamic()) detail.masks.blocks.push_back(block.name);
   }
-  for (const std::vector<double>& rates : totals.rates) {
+  for (int64_t block = 0; block < table.blocks(); ++block) {
+    const std::vector<double> rates = table.column(ImageTable::kRates + block);
     detail.masks.mean.push_back(mean(rates));
     detail.masks.std.push_back(deviation(rates));
   }

@@ -53,6 +53,12 @@ std::string list_files(const std::string& root, std::span<const ImageFolder::Ite
   return fmt::format("{}", fmt::join(lines, ""));
 }
 
+std::string without_times(const std::string& list) {
+  std::string text;
+  for (const auto& [name, stamp] : parse(list)) text += fmt::format("{} {}\n", stamp.size, name);
+  return text;
+}
+
 ListDifference compare_lists(const std::string& before, const std::string& now) {
   const auto old_files = parse(before), new_files = parse(now);
   std::vector<std::string> content, times;

@@ -12,6 +12,9 @@ namespace lasnet {
 /// One line per file, `<size> <time in ns> <name below root>`, in name order.
 std::string list_files(const std::string& root, std::span<const ImageFolder::Item> items);
 
+/// Of a list, what copies of the files on another machine have too: `<size> <name below root>`.
+std::string without_times(const std::string& list);
+
 /// How the files of two lists differ.
 struct ListDifference {
   std::string content;  ///< names files that are missing, new or of another size; empty if none is

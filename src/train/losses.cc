@@ -68,13 +68,19 @@ torch::Tensor distillation_loss(const torch::Tensor& student, const torch::Tenso
   return divergence * (temperature * temperature);
 }
 
+torch::Tensor mean_squares(const std::vector<torch::Tensor>& maps) {
+  std::vector<torch::Tensor> means;
+  for (const torch::Tensor& map : maps) means.push_back(map.to(torch::kFloat32).square().mean());
+  return torch::stack(means);
+}
+
 torch::Tensor feature_loss(const std::vector<torch::Tensor>& student,
-                           const std::vector<torch::Tensor>& teacher) {
+                           const std::vector<torch::Tensor>& teacher, const torch::Tensor& mean_squares) {
   torch::Tensor sum = torch::zeros({});
   for (size_t i = 0; i < student.size(); ++i) {
     const torch::Tensor wanted = teacher[i].to(torch::kFloat32);
-    sum = sum +
-          torch::mse_loss(student[i].to(torch::kFloat32), wanted) / wanted.square().mean().clamp_min(1e-12);
+    sum = sum + torch::mse_loss(student[i].to(torch::kFloat32), wanted) /
+                    mean_squares[static_cast<int64_t>(i)].clamp_min(1e-12);
   }
   return sum / static_cast<double>(student.size());
 }

@@ -46,9 +46,11 @@ torch::Tensor bounds_loss(const torch::Tensor& block_ratios, Bounds bounds);
 torch::Tensor distillation_loss(const torch::Tensor& student, const torch::Tensor& teacher,
                                 double temperature);
 
-/// Mean over maps of |student - teacher|^2 / |teacher|^2. Maps [N, C, H, W].
+/// Mean over maps of |student - teacher|^2 / |teacher|^2. Maps [N, C, H, W]. `mean_squares` are those of the
+/// teacher's maps over the whole batch, where these are of a share of it.
 torch::Tensor feature_loss(const std::vector<torch::Tensor>& student,
-                           const std::vector<torch::Tensor>& teacher);
+                           const std::vector<torch::Tensor>& teacher, const torch::Tensor& mean_squares);
+torch::Tensor mean_squares(const std::vector<torch::Tensor>& maps);
 
 /// Mean over the batch; labels int64 [N].
 torch::Tensor classification_loss(const torch::Tensor& logits, const torch::Tensor& labels, double smoothing);

@@ -43,13 +43,12 @@ torch::Tensor every_nth_pixel(const torch::Tensor& x, int64_t n) {
 
 }  // namespace
 
-torch::Tensor MaskedNet::ConvNorm::forward(const torch::Tensor& x, bool training, double momentum) const {
+torch::Tensor MaskedNet::ConvNorm::forward(const torch::Tensor& x, const NormPolicy& policy) const {
   const bool skips_pixels = spec.kernel == 1 && spec.stride > 1;
   torch::Tensor y =
       torch::conv2d(skips_pixels ? every_nth_pixel(x, spec.stride) : x, weight, /*bias=*/{},
                     skips_pixels ? 1 : spec.stride, spec.padding(), /*dilation=*/1, spec.groups);
-  return torch::batch_norm(y, gamma, beta, mean, variance, training, momentum, kNormEpsilon,
-                           torch::globalContext().userEnabledCuDNN());
+  return batch_norm(y, norm, policy);
 }
 
 torch::Tensor MaskedNet::SqueezeExcite::forward(const torch::Tensor& z, const torch::Tensor& mask) const {
@@ -102,10 +101,10 @@ MaskedNet::ConvNorm MaskedNet::conv_norm(const ConvSpec& spec) const {
   const std::string& norm = spec.norm_name;
   return {.spec = spec,
           .weight = tensor(spec.name + ".weight"),
-          .gamma = tensor(norm + ".weight"),
-          .beta = tensor(norm + ".bias"),
-          .mean = tensor(norm + ".running_mean"),
-          .variance = tensor(norm + ".running_var")};
+          .norm = {.gamma = tensor(norm + ".weight"),
+                   .beta = tensor(norm + ".bias"),
+                   .mean = tensor(norm + ".running_mean"),
+                   .variance = tensor(norm + ".running_var")}};
 }
 
 MaskedNet::Block MaskedNet::make_block(const BlockSpec& spec) const {
@@ -136,6 +135,18 @@ bool MaskedNet::is_masker(const std::string& parameter) const {
   return std::ranges::any_of(spec_.blocks, [&](const BlockSpec& block) {
     return block.is_dynamic() && parameter.starts_with(block.masker_name() + ".");
   });
+}
+
+std::vector<torch::Tensor> MaskedNet::tensors() const {
+  std::vector<torch::Tensor> all;
+  for (const NamedTensor& item : state_) all.push_back(item.tensor);
+  return all;
+}
+
+std::vector<std::string> MaskedNet::tensor_names() const {
+  std::vector<std::string> names;
+  for (const NamedTensor& item : state_) names.push_back(item.name);
+  return names;
 }
 
 Weights MaskedNet::state() const {
@@ -227,9 +238,9 @@ BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const M
   masks.pooled = pool_under_patches(x, spec.granularity, spec.stride).to(torch::kFloat32);
   torch::Tensor seen = masks.pooled;
   if (block.masker_mean.defined())
-    seen =
-        torch::batch_norm(seen, /*weight=*/{}, /*bias=*/{}, block.masker_mean, block.masker_variance,
-                          training, norm_momentum_, kNormEpsilon, torch::globalContext().userEnabledCuDNN());
+    seen = batch_norm(seen,
+                      {.gamma = {}, .beta = {}, .mean = block.masker_mean, .variance = block.masker_variance},
+                      norm_policy(training));
   masks.logit_difference = patch_logit_difference(seen, block.masker_weight, block.masker_bias);
   MapSize map{ceil_div(x.size(2), spec.stride), ceil_div(x.size(3), spec.stride)};
   if (policy.forced != nullptr && policy.forced->contains(spec.name)) {
@@ -240,8 +251,10 @@ BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const M
   masks.perturbed = difference.detach();
   switch (policy.kind) {
     case MaskPolicy::Kind::sample: {
-      const torch::Tensor noise =
-          logistic_noise(difference.sizes(), *policy.random).to(difference.device()) * policy.noise_scale;
+      const torch::Tensor noise = logistic_noise(difference.sizes(), policy.first,
+                                                 std::max(policy.total, difference.size(0)), *policy.random)
+                                      .to(difference.device()) *
+                                  policy.noise_scale;
       masks.perturbed = masks.perturbed + noise;
       masks.patches = sample_patches(difference, noise, policy.temperature);
       break;
@@ -266,11 +279,11 @@ torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, c
   MapSize middle_size;
   for (size_t i = 0; i < block.body.size(); ++i) {
     if (i == 2 && block.squeeze_excite) body = block.squeeze_excite->forward(body, masks.mask);
-    body = block.body[i].forward(body, training, norm_momentum_);
+    body = block.body[i].forward(body, norm_policy(training));
     if (i == 0) middle_size = map_size(body);
     if (i + 1 < block.body.size()) body.relu_();
   }
-  torch::Tensor identity = block.projection ? block.projection->forward(x, training, norm_momentum_) : x;
+  torch::Tensor identity = block.projection ? block.projection->forward(x, norm_policy(training)) : x;
   if (!dynamic) return body.add_(identity).relu_();
 
   {
@@ -286,7 +299,7 @@ torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, c
 MaskedOutput MaskedNet::forward(const torch::Tensor& images, const MaskPolicy& policy, bool training) const {
   MaskedOutput output;
   std::vector<torch::Tensor> rates, dilated_rates;
-  torch::Tensor x = stem_.forward(images, training, norm_momentum_).relu_();
+  torch::Tensor x = stem_.forward(images, norm_policy(training)).relu_();
   if (spec_.stem_pool) x = torch::max_pool2d(x, /*kernel_size=*/3, /*stride=*/2, /*padding=*/1);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     x = run_block(blocks_[i], x, policy, training, output, dilated_rates);

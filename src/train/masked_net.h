@@ -12,6 +12,7 @@
 #include "base/random.h"
 #include "lasnet/engine.h"
 #include "lasnet/model.h"
+#include "train/batch_norm.h"
 
 namespace lasnet {
 
@@ -24,9 +25,10 @@ struct MaskPolicy {
     full,    ///< every patch, as a leaf whose gradient says what the patch does
   };
   Kind kind = Kind::decide;
-  double temperature = 1.0;                ///< of `sample`
-  double noise_scale = 1.0;                ///< of `sample`
-  Random* random = nullptr;                ///< noise of `sample`
+  double temperature = 1.0;      ///< of `sample`
+  double noise_scale = 1.0;      ///< of `sample`
+  Random* random = nullptr;      ///< noise of `sample`
+  int64_t first = 0, total = 0;  ///< of `sample`: the images' place in the whole batch; 0: all of it
   bool straight_through_dilation = false;  ///< D carries a gradient
   const MaskSet* forced = nullptr;  ///< replaces decisions in the named blocks; constant within a patch
 };
@@ -54,10 +56,6 @@ struct NamedTensor {
   torch::Tensor tensor;
 };
 
-/// Of every BatchNorm, as PyTorch has them: what a batch weighs in running statistics, and what is added to a
-/// variance.
-inline constexpr double kNormMomentum = 0.1, kNormEpsilon = 1e-5;
-
 /// A masker in the coordinates that it is trained in: it sees (pooled - mean) / sqrt(variance +
 /// kNormEpsilon).
 struct StandardisedMasker {
@@ -81,10 +79,16 @@ class MaskedNet {
   /// What a batch weighs in running statistics that training updates; kNormMomentum at first. 1/k with the
   /// k-th of several batches gives their mean.
   void set_norm_momentum(double momentum) { norm_momentum_ = momentum; }
+  /// Whose processes share the batches that BatchNorm takes its statistics of; null at first: a process has
+  /// its own.
+  void set_norm_world(World* world) { norm_world_ = world; }
 
   const ModelSpec& spec() const { return spec_; }
   /// What the optimiser updates; the tensors alias the network's.
   const std::vector<NamedTensor>& parameters() const { return parameters_; }
+  /// All values, parameters among them; they alias the network's too.
+  std::vector<torch::Tensor> tensors() const;
+  std::vector<std::string> tensor_names() const;
   bool is_masker(const std::string& parameter) const;
   /// Parameters and BatchNorm buffers as a model file has them: what stands before a masker is folded into
   /// it.
@@ -109,9 +113,10 @@ class MaskedNet {
  private:
   struct ConvNorm {
     ConvSpec spec;
-    torch::Tensor weight, gamma, beta, mean, variance;
+    torch::Tensor weight;
+    NormTensors norm;
 
-    torch::Tensor forward(const torch::Tensor& x, bool training, double momentum) const;
+    torch::Tensor forward(const torch::Tensor& x, const NormPolicy& policy) const;
   };
   struct SqueezeExcite {
     SePool pool = SePool::active;
@@ -134,6 +139,7 @@ class MaskedNet {
   ConvNorm conv_norm(const ConvSpec& spec) const;
   Block make_block(const BlockSpec& spec) const;
   Block& dynamic_block(size_t index);
+  NormPolicy norm_policy(bool training) const { return {training, norm_momentum_, norm_world_}; }
   BlockMasks decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy,
                     bool training) const;
   torch::Tensor run_block(const Block& block, const torch::Tensor& x, const MaskPolicy& policy, bool training,
@@ -142,6 +148,7 @@ class MaskedNet {
   ModelSpec spec_;
   bool standardise_maskers_ = false;
   double norm_momentum_ = kNormMomentum;
+  World* norm_world_ = nullptr;
   torch::Tensor wanted_rates_;  ///< [B]; undefined without standardisation
   std::vector<NamedTensor> state_;
   std::vector<NamedTensor> parameters_;

@@ -29,12 +29,22 @@ torch::Tensor patch_logit_difference(const torch::Tensor& pooled, const torch::T
 }
 
 torch::Tensor logistic_noise(torch::IntArrayRef shape, Random& random) {
+  return logistic_noise(shape, 0, shape[0], random);
+}
+
+torch::Tensor logistic_noise(torch::IntArrayRef shape, int64_t first, int64_t total, Random& random) {
   torch::Tensor noise = torch::empty(shape, torch::kFloat32);
+  const int64_t of_image = noise.numel() / std::max<int64_t>(shape[0], 1);
+  const auto skip = [&](int64_t images) {
+    for (int64_t i = 0; i < images * of_image; ++i) random.uniform();
+  };
+  skip(first);
   float* values = noise.data_ptr<float>();
   for (int64_t i = 0; i < noise.numel(); ++i) {
     double u = random.uniform() + 0x1.0p-54;  // never 0, and below 1
     values[i] = static_cast<float>(std::log(u / (1.0 - u)));
   }
+  skip(total - first - shape[0]);
   return noise;
 }
 

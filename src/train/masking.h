@@ -19,8 +19,11 @@ torch::Tensor pool_under_patches(const torch::Tensor& x, int granularity, int st
 torch::Tensor patch_logit_difference(const torch::Tensor& pooled, const torch::Tensor& weight,
                                      const torch::Tensor& bias);
 
-/// Differences of two standard Gumbel samples, i.e. standard logistic samples.
+/// Differences of two standard Gumbel samples, i.e. standard logistic samples. With several processes `shape`
+/// is of a process's images, `first` among the `total` of a batch, and the samples are those that one process
+/// would give them.
 torch::Tensor logistic_noise(torch::IntArrayRef shape, Random& random);
+torch::Tensor logistic_noise(torch::IntArrayRef shape, int64_t first, int64_t total, Random& random);
 
 /// Hard Gumbel-softmax over two logits with straight-through gradient (paper section 3.4). With two classes
 /// the softmax of (logits + gumbel) / temperature is sigmoid((difference + noise) / temperature), where the

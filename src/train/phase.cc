@@ -21,6 +21,9 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// Of the names of the weights' average, among those of the optimiser.
+constexpr std::string_view kAveragePrefix = "average/";
+
 /// An image's share of a training step that evaluating it takes.
 constexpr double kEvaluationShare = 1.0 / 3;
 
@@ -37,34 +40,68 @@ double training_images(const TrainData& data, int batch, double epochs) {
 }
 
 Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData& data, MaskedNet& net,
-             const MaskedNet* teacher, const TrainObserver& observer)
+             const MaskedNet* teacher, World& world, const TrainObserver& observer)
     : config_(config),
       settings_(std::move(settings)),
       data_(data),
       net_(net),
       teacher_(distils(config) ? teacher : nullptr),
+      world_(world),
       observer_(observer),
       account_(net.spec(), {config.size, config.size}),
-      optimizer_(net, {.momentum = config.momentum,
-                       .weight_decay = settings_.weight_decay,
-                       .masker_lr_multiplier = config.masker_lr_multiplier}),
+      optimizer_(make_optimizer(config.optimizer, net,
+                                {.momentum = config.momentum,
+                                 .weight_decay = settings_.weight_decay,
+                                 .masker_lr_multiplier = config.masker_lr_multiplier})),
+      gradients_(world, net.parameters()),
       steps_per_epoch_(data.steps_per_epoch()),
       steps_(steps_per_epoch_ * settings_.epochs),
-      images_per_s_(settings_.images_per_s) {}
+      images_per_s_(settings_.images_per_s) {
+  if (config.sync_bn) net_.set_norm_world(&world);
+  if (config.ema > 0) average_ = std::make_unique<WeightAverage>(net, config.ema);
+}
 
-bool Phase::run(RunState& state, const std::function<void()>& epoch_done) {
+void Phase::set_momentum(const Weights& momentum) {
+  Weights of_optimizer, of_average;
+  for (const auto& [name, tensor] : momentum) {
+    if (name.starts_with(kAveragePrefix)) {
+      of_average[name.substr(kAveragePrefix.size())] = tensor;
+    } else {
+      of_optimizer[name] = tensor;
+    }
+  }
+  optimizer_->set_state(of_optimizer);
+  if (average_) average_->set_state(of_average);
+}
+
+Weights Phase::momentum() const {
+  Weights all = optimizer_->state();
+  if (!average_) return all;
+  for (auto& [name, tensor] : average_->state()) all[std::string(kAveragePrefix) + name] = tensor;
+  return all;
+}
+
+bool Phase::run(RunState& state, const std::function<void()>& step_done,
+                const std::function<void()>& epoch_done) {
   if (state.epoch < settings_.epochs) report_step(state, settings_.name, state.step, steps_per_epoch_);
   while (state.epoch < settings_.epochs) {
-    if (!train_epoch(state) || !renew_statistics() || !evaluate_epoch(state)) return false;
+    if (!train_epoch(state, step_done)) return false;
+    world_.broadcast(net_.tensors());  // the running statistics are each process's own
+    if (average_) world_.broadcast(average_->tensors());
+    {
+      const AveragedScope averaged(average_.get());
+      if (!renew_statistics() || !evaluate_epoch(state)) return false;
+    }
     state.epoch += 1;
     state.step = 0;
     state.sums = {};
     epoch_done();
   }
+  if (average_) average_->swap();
   return true;
 }
 
-bool Phase::train_epoch(RunState& state) {
+bool Phase::train_epoch(RunState& state, const std::function<void()>& step_done) {
   BatchStream batches = data_.training(settings_.data_stream, state.epoch, state.step);
   while (state.step < steps_per_epoch_) {
     if (should_stop()) return false;
@@ -72,32 +109,60 @@ bool Phase::train_epoch(RunState& state) {
     Batch batch = *batches.next();
     train_step(batch, state.epoch * steps_per_epoch_ + state.step, state.sums);
     double seconds = seconds_since(start);
-    double rate = static_cast<double>(batch.size()) / seconds;
+    double rate = static_cast<double>(batch.total) / seconds;
     images_per_s_ = images_per_s_ == 0 ? rate : images_per_s_ + kRateSmoothing * (rate - images_per_s_);
     state.sums.seconds += seconds;
     state.step += 1;
     report_step(state, settings_.name, state.step, steps_per_epoch_);
+    step_done();
   }
   return true;
 }
 
 void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums) {
   Random random(config_.seed, fmt::format("gumbel/{}", global_step));
-  MaskedOutput output = forward(net_, batch, policy(global_step, random), /*training=*/true);
-  torch::Tensor total = loss(batch, output, global_step);
-  auto value = total.item<double>();
-  if (!std::isfinite(value)) {
+  const MaskedOutput output = forward(net_, batch, policy(batch, global_step, random), /*training=*/true);
+  const Loss loss = this->loss(batch, output, global_step);
+  const StepFigures figures = figures_of(batch, output, loss);
+  if (!std::isfinite(figures.loss)) {
     fail("{}: the loss is not finite at step {}; lower {}", settings_.name, global_step,
          learning_rate_setting());
   }
-  total.backward();
-  optimizer_.step(learning_rate(global_step));
-  if (settings_.dynamic && config_.hold_budget) hold_rates(net_, output, ramp(global_step));
-  sums.loss += value * static_cast<double>(batch.size());
-  sums.images += batch.size();
-  sums.correct += output.logits.argmax(1).eq(batch.labels).sum().item<int64_t>();
-  last_macs_ratio_ = account_.network_ratios(output).mean().item<double>();
-  sums.macs_ratio += last_macs_ratio_ * static_cast<double>(batch.size());
+  gradients_.begin();
+  (loss.images + loss.budget).backward();
+  gradients_.finish();
+  if (config_.clip_norm > 0) clip_gradients(net_.parameters(), config_.clip_norm);
+  optimizer_->step(learning_rate(global_step));
+  if (settings_.dynamic && config_.hold_budget) hold_rates(net_, decisions(batch, output), ramp(global_step));
+  if (average_) average_->update();
+  const auto images = static_cast<double>(batch.total);
+  sums.loss += figures.loss * images;
+  sums.images += batch.total;
+  sums.correct += figures.correct;
+  last_macs_ratio_ = figures.macs_ratio;
+  sums.macs_ratio += last_macs_ratio_ * images;
+}
+
+Phase::StepFigures Phase::figures_of(const Batch& batch, const MaskedOutput& output, const Loss& loss) const {
+  const torch::NoGradGuard no_gradient;
+  torch::Tensor sums = torch::tensor(
+      {loss.images.item<double>(), account_.network_ratios(output).mean().item<double>() * batch.weight(),
+       output.logits.argmax(1).eq(batch.labels).sum().item<double>()},
+      torch::kFloat64);
+  world_.sum(sums);
+  return {.loss = sums[0].item<double>() + loss.budget.item<double>(),
+          .macs_ratio = sums[1].item<double>(),
+          .correct = std::llround(sums[2].item<double>())};
+}
+
+std::vector<torch::Tensor> Phase::decisions(const Batch& batch, const MaskedOutput& output) const {
+  std::vector<torch::Tensor> rows;
+  std::vector<int64_t> patches;
+  for (const BlockMasks& masks : output.blocks) {
+    rows.push_back(masks.perturbed.flatten(1));
+    patches.push_back(rows.back().size(1));
+  }
+  return world_.gather_rows(torch::cat(rows, 1), batch.first, batch.total).split_with_sizes(patches, 1);
 }
 
 MaskedOutput Phase::forward(const MaskedNet& net, const Batch& batch, const MaskPolicy& policy,
@@ -108,19 +173,21 @@ MaskedOutput Phase::forward(const MaskedNet& net, const Batch& batch, const Mask
 
 StepProbe Phase::probe(const Batch& batch) {
   Random random(config_.seed, "probe");
-  auto sampled = [&] { return forward(net_, batch, policy(0, random), /*training=*/true); };
+  const auto sampled = [&] { return forward(net_, batch, policy(batch, 0, random), /*training=*/true); };
   StepProbe result;
   if (settings_.dynamic) {
-    budget_loss(sampled(), 0).backward();
+    budget_loss(batch, sampled(), 0).backward();
     result.masker_gain = masker_gain();
   }
   // The first pass makes what later ones reuse, and is the slower one.
   for (int pass = 0; pass < 2; ++pass) {
     const auto start = Clock::now();
-    loss(batch, sampled(), 0).backward();
+    const Loss total = loss(batch, sampled(), 0);
+    (total.images + total.budget).backward();
     const double rate = static_cast<double>(batch.size()) / std::max(seconds_since(start), 1e-9);
     result.images_per_s = std::max(result.images_per_s, rate);
   }
+  result.images_per_s = world_.sum(result.images_per_s);
   return result;
 }
 
@@ -135,37 +202,48 @@ double Phase::masker_gain() const {
   return biases > 0 ? 1 + weights / biases : 1;
 }
 
-torch::Tensor Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const {
-  torch::Tensor total = classification_loss(output.logits, batch.labels, config_.label_smoothing);
+Phase::Loss Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const {
+  torch::Tensor images = classification_loss(output.logits, batch.labels, config_.label_smoothing);
+  if (batch.mixed_labels.defined()) {
+    images = images * batch.own_weight +
+             classification_loss(output.logits, batch.mixed_labels, config_.label_smoothing) *
+                 (1 - batch.own_weight);
+  }
   if (teacher_ != nullptr) {
     torch::NoGradGuard no_gradient;
     const MaskedOutput taught =
         forward(*teacher_, batch, {.kind = MaskPolicy::Kind::dense}, /*training=*/false);
+    torch::Tensor squares;
+    if (config_.alpha_features > 0) squares = world_.batch_mean(mean_squares(taught.stages), batch.weight());
     torch::AutoGradMode gradient(true);
-    total = total + config_.alpha_distill *
-                        distillation_loss(output.logits, taught.logits, config_.temperature_distill);
+    images = images + config_.alpha_distill *
+                          distillation_loss(output.logits, taught.logits, config_.temperature_distill);
     if (config_.alpha_features > 0)
-      total = total + config_.alpha_features * feature_loss(output.stages, taught.stages);
+      images = images + config_.alpha_features * feature_loss(output.stages, taught.stages, squares);
   }
-  if (settings_.dynamic) total = total + budget_loss(output, global_step);
-  return total;
+  return {.images = images * batch.weight(),
+          .budget = settings_.dynamic ? budget_loss(batch, output, global_step) : torch::zeros({})};
 }
 
-torch::Tensor Phase::budget_loss(const MaskedOutput& output, int64_t global_step) const {
+torch::Tensor Phase::budget_loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const {
   const double target = target_at(global_step);
-  torch::Tensor budget = flops_loss(account_.network_ratios(output), target) +
-                         bounds_loss(account_.block_ratios(output),
-                                     ratio_bounds(target, config_.target_ramp > 0 ? 1 : progress(global_step),
-                                                  config_.bounds_hold));
-  return config_.lambda_flops * budget;
+  const torch::Tensor ratios = world_.batch_mean(
+      torch::cat({account_.network_ratios(output).mean().unsqueeze(0), account_.block_ratios(output)}),
+      batch.weight());
+  const Bounds bounds =
+      ratio_bounds(target, config_.target_ramp > 0 ? 1 : progress(global_step), config_.bounds_hold);
+  return config_.lambda_flops * (flops_loss(ratios.narrow(0, 0, 1), target) +
+                                 bounds_loss(ratios.narrow(0, 1, ratios.size(0) - 1), bounds));
 }
 
-MaskPolicy Phase::policy(int64_t global_step, Random& random) const {
+MaskPolicy Phase::policy(const Batch& batch, int64_t global_step, Random& random) const {
   if (!settings_.dynamic) return {.kind = MaskPolicy::Kind::dense};
   return {.kind = MaskPolicy::Kind::sample,
           .temperature = gumbel_temperature(global_step),
           .noise_scale = noise_scale(config_.noise_end, progress(global_step)),
           .random = &random,
+          .first = batch.first,
+          .total = batch.total,
           .straight_through_dilation = config_.straight_through_dilation};
 }
 
@@ -174,16 +252,19 @@ bool Phase::renew_statistics() {
   if (config_.norm_images == 0) return true;
   torch::NoGradGuard no_gradient;
   const MaskPolicy masks{.kind = settings_.dynamic ? MaskPolicy::Kind::decide : MaskPolicy::Kind::dense};
-  BatchStream batches = data_.training_as_deployed(config_.norm_images);
+  // Over the images of all processes, whatever training takes.
+  if (world_.size() > 1) net_.set_norm_world(&world_);
+  BatchStream batches = data_.training_as_deployed(config_.norm_images, world_.share());
   for (int64_t index = 0;; ++index) {
     std::optional<Batch> batch = batches.next();
     // A batch that is smaller than the others has other statistics.
-    if (!batch || (index > 0 && batch->size() < config_.batch)) break;
+    if (!batch || (index > 0 && batch->total < config_.batch)) break;
     if (should_stop()) return false;
     net_.set_norm_momentum(1.0 / static_cast<double>(index + 1));
     forward(net_, *batch, masks, /*training=*/true);
   }
   net_.set_norm_momentum(kNormMomentum);
+  net_.set_norm_world(config_.sync_bn ? &world_ : nullptr);
   return true;
 }
 
@@ -193,7 +274,7 @@ bool Phase::evaluate_epoch(RunState& state) {
     report_step(state, "evaluate", index + 1, data_.val_batches());
     return true;
   };
-  std::optional<EvaluationDetail> detail = evaluate(net_, data_, proceed);
+  std::optional<EvaluationDetail> detail = evaluate(net_, data_, world_, proceed);
   if (!detail) return false;
   int64_t last_step = (state.epoch + 1) * steps_per_epoch_ - 1;
   auto images = static_cast<double>(state.sums.images);
@@ -242,7 +323,7 @@ double Phase::gumbel_temperature(int64_t global_step) const {
   return exponential_decay(config_.gumbel_start, config_.gumbel_end, global_step, steps_);
 }
 
-bool Phase::should_stop() const { return observer_.should_stop && observer_.should_stop(); }
+bool Phase::should_stop() const { return world_.any(observer_.should_stop && observer_.should_stop()); }
 
 void Phase::report_step(const RunState& state, const std::string& phase, int64_t step, int64_t steps) const {
   if (!observer_.on_step) return;

@@ -6,8 +6,10 @@
 
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
+#include "train/gradient_sum.h"
 #include "train/losses.h"
-#include "train/sgd.h"
+#include "train/optimizer.h"
+#include "train/weight_average.h"
 
 namespace lasnet {
 
@@ -35,32 +37,46 @@ class Phase {
  public:
   /// `teacher` may be null: then there is no distillation. All references must outlive the phase.
   Phase(const TrainConfig& config, PhaseSettings settings, const TrainData& data, MaskedNet& net,
-        const MaskedNet* teacher, const TrainObserver& observer);
+        const MaskedNet* teacher, World& world, const TrainObserver& observer);
 
-  /// Restores the optimiser of an interrupted phase.
-  void set_momentum(const Weights& momentum) { optimizer_.set_momentum(momentum); }
-  Weights momentum() const { return optimizer_.momentum(); }
+  /// What an interrupted phase remembers beside the network: the optimiser's state, and the weights' average.
+  void set_momentum(const Weights& momentum);
+  Weights momentum() const;
 
-  /// Continues at `state` and moves it on; `epoch_done` is called after each evaluated epoch. Returns false
-  /// if the observer asked to stop, `state` then being where to continue. Throws Error if the loss is not
+  /// Continues at `state` and moves it on; `step_done` is called after each step, `epoch_done` after each
+  /// evaluated epoch. At the end the network has the weights' average, if one is asked for. Returns false if
+  /// the observer asked to stop, `state` then being where to continue. Throws Error if the loss is not
   /// finite.
-  bool run(RunState& state, const std::function<void()>& epoch_done);
+  bool run(RunState& state, const std::function<void()>& step_done, const std::function<void()>& epoch_done);
 
   /// Takes steps on the batch, without an update. The network's running statistics change.
   StepProbe probe(const Batch& batch);
 
  private:
-  bool train_epoch(RunState& state);
+  bool train_epoch(RunState& state, const std::function<void()>& step_done);
   bool renew_statistics();
   bool evaluate_epoch(RunState& state);
   void train_step(const Batch& batch, int64_t global_step, EpochSums& sums);
   /// In the precision of the run.
   MaskedOutput forward(const MaskedNet& net, const Batch& batch, const MaskPolicy& policy,
                        bool training) const;
-  torch::Tensor loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
-  torch::Tensor budget_loss(const MaskedOutput& output, int64_t global_step) const;
+  /// A step's loss as two terms.
+  struct Loss {
+    torch::Tensor images;  ///< of this process's share, weighted: the processes' sum is that of the batch
+    torch::Tensor budget;  ///< of the whole batch in every process; its gradients are the share's
+  };
+  Loss loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
+  torch::Tensor budget_loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
+  /// Of the whole batch.
+  struct StepFigures {
+    double loss = 0, macs_ratio = 1;
+    int64_t correct = 0;
+  };
+  StepFigures figures_of(const Batch& batch, const MaskedOutput& output, const Loss& loss) const;
+  /// What the masks of the whole batch were decided on.
+  std::vector<torch::Tensor> decisions(const Batch& batch, const MaskedOutput& output) const;
   double masker_gain() const;
-  MaskPolicy policy(int64_t global_step, Random& random) const;
+  MaskPolicy policy(const Batch& batch, int64_t global_step, Random& random) const;
 
   double progress(int64_t global_step) const;
   double ramp(int64_t global_step) const;
@@ -76,9 +92,12 @@ class Phase {
   const TrainData& data_;
   MaskedNet& net_;
   const MaskedNet* teacher_;
+  World& world_;
   const TrainObserver& observer_;
   MacAccount account_;
-  Sgd optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<WeightAverage> average_;  ///< null without one
+  GradientSum gradients_;
   int64_t steps_per_epoch_, steps_;
   double last_macs_ratio_ = 1;
   double images_per_s_;

@@ -1,5 +1,6 @@
 #include "train/run_files.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/fail.h"
@@ -55,34 +56,52 @@ void RunFiles::remove_half_written() const {
     lasnet::remove_half_written(file);
 }
 
+std::string RunFiles::previous_checkpoint(int age) const {
+  return path(age == 1 ? "checkpoint.previous.safetensors"
+                       : fmt::format("checkpoint.previous-{}.safetensors", age));
+}
+
 std::optional<FoundCheckpoint> RunFiles::find_checkpoint() const {
   std::string problem;
-  try {
-    if (auto newest = load_checkpoint(checkpoint())) return {{std::move(*newest), checkpoint(), {}}};
-    problem = fmt::format("{}: is missing", checkpoint());
-  } catch (const Error& error) {
-    if (!is_sound(previous_checkpoint())) {
-      fail("{}; there is no sound checkpoint before it: start anew with {}", error.what(),
-           setting_name("overwrite"));
+  bool damaged = false;
+  for (int age = 0; age < kMaxCheckpoints; ++age) {
+    const std::string file = age == 0 ? checkpoint() : previous_checkpoint(age);
+    try {
+      if (auto sound = load_checkpoint(file)) return {{std::move(*sound), file, problem}};
+      if (age == 0) problem = fmt::format("{}: is missing", file);
+    } catch (const Error& error) {
+      if (!damaged) problem = error.what();
+      damaged = true;
     }
-    problem = error.what();
   }
-  auto previous = load_checkpoint(previous_checkpoint());
-  if (!previous) return std::nullopt;
-  return {{std::move(*previous), previous_checkpoint(), problem}};
+  if (damaged)
+    fail("{}; there is no sound checkpoint before it: start anew with {}", problem,
+         setting_name("overwrite"));
+  return std::nullopt;
+}
+
+/// The newest becomes the one before, and so on. Whenever the process is killed meanwhile, no sound one of
+/// the newest `keep` - 1 is gone.
+void RunFiles::make_previous(int keep) const {
+  std::error_code error;
+  for (int age = kMaxCheckpoints - 1; age >= std::max(keep - 1, 1); --age)
+    remove_file(previous_checkpoint(age));
+  for (int age = keep - 2; age >= 1; --age) {
+    if (!std::filesystem::exists(previous_checkpoint(age))) continue;
+    std::filesystem::rename(previous_checkpoint(age), previous_checkpoint(age + 1), error);
+    if (error) fail("{}: cannot be renamed: {}", previous_checkpoint(age), error.message());
+  }
+  std::filesystem::create_hard_link(checkpoint(), previous_checkpoint(), error);
+  // File systems without links: for a moment there is the previous one alone.
+  if (error) std::filesystem::rename(checkpoint(), previous_checkpoint(), error);
+  if (error) fail("{}: cannot be renamed: {}", checkpoint(), error.message());
 }
 
 void RunFiles::save(const Checkpoint& position) const {
   // A damaged one must not take the place of the last that is sound.
-  if (is_sound(checkpoint())) {
-    forget_previous();
-    std::error_code error;
-    std::filesystem::create_hard_link(checkpoint(), previous_checkpoint(), error);
-    // File systems without links: for a moment there is the previous one alone.
-    if (error) std::filesystem::rename(checkpoint(), previous_checkpoint(), error);
-    if (error) fail("{}: cannot be renamed: {}", checkpoint(), error.message());
-  }
+  if (is_sound(checkpoint())) make_previous(position.config.keep_checkpoints);
   save_checkpoint(position, checkpoint());
+  if (position.config.keep_checkpoints == 1) forget_previous();
 }
 
 void RunFiles::forget_position() const {
@@ -90,7 +109,9 @@ void RunFiles::forget_position() const {
   remove_file(checkpoint());
 }
 
-void RunFiles::forget_previous() const { remove_file(previous_checkpoint()); }
+void RunFiles::forget_previous() const {
+  for (int age = 1; age < kMaxCheckpoints; ++age) remove_file(previous_checkpoint(age));
+}
 
 void check_same_settings(const FoundCheckpoint& found, const TrainConfig& config) {
   const nlohmann::json before = recipe_json(found.checkpoint.config), now = recipe_json(config);

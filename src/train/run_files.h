@@ -25,17 +25,20 @@ class RunFiles {
   /// Removes what runs that were killed left half-written. Only while no other run writes here.
   void remove_half_written() const;
 
-  /// Nothing if there is none. Throws Error if the newest is damaged and there is no sound one before it.
+  /// Nothing if there is none. Damaged ones give way to those before them. Throws Error if there are
+  /// checkpoints, but no sound one.
   std::optional<FoundCheckpoint> find_checkpoint() const;
-  /// Keeps the one before, until the new one is written and read again.
+  /// Keeps config.keep_checkpoints, this one among them, and the one before in any case until this one is
+  /// written.
   void save(const Checkpoint& position) const;
   /// Removes the checkpoints: nothing goes on from there any more.
   void forget_position() const;
-  /// Removes the checkpoint before the newest.
+  /// Removes the checkpoints before the newest.
   void forget_previous() const;
 
   std::string checkpoint() const { return path("checkpoint.safetensors"); }
-  std::string previous_checkpoint() const { return path("checkpoint.previous.safetensors"); }
+  /// The `age`-th before the newest.
+  std::string previous_checkpoint(int age = 1) const;
   std::string static_model() const { return path("static.safetensors"); }
   std::string control_model() const { return path("control.safetensors"); }
   std::string dynamic_model() const { return path("model.safetensors"); }
@@ -43,6 +46,8 @@ class RunFiles {
   std::string file_list() const { return path("data_files.txt"); }
 
  private:
+  void make_previous(int keep) const;
+
   std::string path(const std::string& name) const { return directory_ + "/" + name; }
 
   std::string directory_;

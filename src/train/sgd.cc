@@ -7,7 +7,7 @@
 
 namespace lasnet {
 
-Sgd::Sgd(const MaskedNet& net, const SgdOptions& options) : options_(options) {
+Sgd::Sgd(const MaskedNet& net, const OptimizerOptions& options) : options_(options) {
   for (const NamedTensor& parameter : net.parameters()) {
     double multiplier = net.is_masker(parameter.name) ? options.masker_lr_multiplier : 1.0;
     slots_.push_back({.parameter = parameter, .lr_multiplier = multiplier, .momentum = {}});
@@ -30,7 +30,7 @@ void Sgd::step(double lr) {
   }
 }
 
-Weights Sgd::momentum() const {
+Weights Sgd::state() const {
   Weights buffers;
   for (const Slot& slot : slots_) {
     if (slot.momentum.defined()) buffers[slot.parameter.name] = from_torch(slot.momentum);
@@ -38,7 +38,7 @@ Weights Sgd::momentum() const {
   return buffers;
 }
 
-void Sgd::set_momentum(const Weights& momentum) {
+void Sgd::set_state(const Weights& momentum) {
   for (const auto& [name, buffer] : momentum) {
     auto slot = std::ranges::find(slots_, name, [](const Slot& s) { return s.parameter.name; });
     if (slot == slots_.end()) fail("momentum of unknown parameter {}", name);

@@ -1,32 +1,21 @@
-// Stochastic gradient descent with Nesterov momentum, as torch.optim.SGD computes it. Its momentum buffers
-// are plain named tensors, which checkpoints need and libtorch's own optimiser hides behind version-dependent
-// keys.
+// Stochastic gradient descent with Nesterov momentum, as torch.optim.SGD computes it.
 #pragma once
 
 #include <vector>
 
 #include "train/curves.h"
-#include "train/masked_net.h"
+#include "train/optimizer.h"
 
 namespace lasnet {
 
-struct SgdOptions {
-  double momentum = 0.9;
-  double weight_decay = 0;
-  double masker_lr_multiplier = 1;
-};
-
-class Sgd {
+class Sgd : public Optimizer {
  public:
-  Sgd(const MaskedNet& net, const SgdOptions& options);
+  Sgd(const MaskedNet& net, const OptimizerOptions& options);
 
-  /// Updates parameters that have a gradient, then clears the gradients.
-  void step(double lr);
-
+  void step(double lr) override;
   /// Momentum by parameter name; parameters not yet updated have none.
-  Weights momentum() const;
-  /// Throws Error on unknown names or wrong shapes.
-  void set_momentum(const Weights& momentum);
+  Weights state() const override;
+  void set_state(const Weights& momentum) override;
 
  private:
   struct Slot {
@@ -35,7 +24,7 @@ class Sgd {
     torch::Tensor momentum;  ///< undefined before the first step
   };
 
-  SgdOptions options_;
+  OptimizerOptions options_;
   std::vector<Slot> slots_;
 };
 

@@ -17,6 +17,7 @@ namespace lasnet {
 /// then chooses S per stage for TrainConfig::hardware at the MAC ratio TrainConfig::target.
 inline const std::vector<int> kAutoGranularity = {0};
 
+inline constexpr int kMaxCheckpoints = 100;
 inline constexpr int kMinTrainingSize = 32, kMaxTrainingSize = 3584, kMaxTrainingResize = 4096;
 
 /// In what a step computes. `bf16` is mixed precision: convolutions are in bfloat16, while maskers, losses
@@ -26,6 +27,12 @@ enum class TrainPrecision { fp32, bf16, fastest };
 /// Its name, as in files and on command lines; the parser reads it and throws Error on any other text.
 std::string to_string(TrainPrecision precision);
 TrainPrecision parse_train_precision(const std::string& text);
+
+/// What updates the weights.
+enum class TrainOptimizer { sgd, adamw };
+/// Its name, as in files and on command lines; the parser reads it and throws Error on any other text.
+std::string to_string(TrainOptimizer optimizer);
+TrainOptimizer parse_train_optimizer(const std::string& text);
 
 /// What to train, on what, and how. Defaults are the paper's where it gives any.
 struct TrainConfig {
@@ -49,14 +56,19 @@ struct TrainConfig {
   int epochs = 100;            ///< of dynamic fine-tuning
   int pretrain_epochs = 100;   ///< of static pre-training, when `init` is empty
   int control_epochs = 0;      ///< of a static control fine-tuned like the dynamic network; 0: none
-  int batch = 64;
-  double lr = 0.02;          ///< fine-tuning rate for a batch of 256; scaled by batch / 256
-  double pretrain_lr = 0.2;  ///< same for pre-training
+  int batch = 64;              ///< images in a step, of all processes together
+  double lr = 0.02;            ///< fine-tuning rate for a batch of 256; scaled by batch / 256
+  double pretrain_lr = 0.2;    ///< same for pre-training
   double masker_lr_multiplier = 0.1;
-  double momentum = 0.9;       ///< Nesterov
+  TrainOptimizer optimizer = TrainOptimizer::sgd;
+  double warmup = 0;           ///< share of fine-tuning's steps over which the rate rises from 0
+  double ema = 0;              ///< decay per step of an average of the weights, which is the result; 0: none
+  double clip_norm = 0;        ///< greatest norm of all gradients together; 0: any
+  double momentum = 0.9;       ///< Nesterov; of AdamW beta1
   double weight_decay = 5e-5;  ///< of fine-tuning
   double pretrain_weight_decay = 5e-4;
   double label_smoothing = 0.0;  ///< of the cross-entropy, pre-training and fine-tuning
+  bool sync_bn = false;          ///< BatchNorm's statistics are those of all processes' images
 
   double lambda_flops = 10.0;
   double alpha_distill = 0.5;
@@ -83,13 +95,22 @@ struct TrainConfig {
 
   double crop_min_scale = 0.35;  ///< RandomResizedCrop area range [min, 1]
   bool flip = true;
+  double colour_jitter = 0;   ///< of brightness, contrast and saturation: factors in [1 - x, 1 + x]
+  double random_erasing = 0;  ///< share of the images in which a box becomes the mean colour
+  double mixup = 0;           ///< parameter of the Beta distribution of weights of mixed images; 0: none
+  double cutmix = 0;  ///< the same of areas that are replaced by another image; with mixup: one of both
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all cores
   TrainPrecision precision = TrainPrecision::fp32;
 
+  double checkpoint_minutes = 10;  ///< between checkpoints within an epoch; 0: none by time
+  int checkpoint_steps = 0;        ///< steps between checkpoints within an epoch; 0: none by steps
+  int keep_checkpoints = 2;        ///< of the unfinished run, the newest among them
+
   std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
   bool resume = false;     ///< go on from the checkpoint in `output`
   bool overwrite = false;  ///< start anew where `output` holds a run; else that is an Error
+  bool dry_run = false;    ///< end after the plan, before the first step: nothing is written
 };
 
 /// Defaults for a network. Its maskers learn at the paper's rate. A network with ImageNet's stem that starts
@@ -121,9 +142,12 @@ struct TrainPlan {
   };
   std::vector<Part> parts;
   int64_t steps_per_epoch = 0;
-  int batch = 0, size = 0, threads = 0;
-  double images_per_s = 0;  ///< of a step, measured on a few images
-  double seconds = 0;       ///< that all of it takes at that rate
+  int batch = 0, size = 0, threads = 0;  ///< threads of each process
+  int processes = 1;
+  double images_per_s = 0;   ///< of a step, measured on a few images
+  double seconds = 0;        ///< that all of it takes at that rate
+  double epoch_seconds = 0;  ///< that an epoch takes, evaluation included
+  int64_t memory_bytes = 0;  ///< of this process after steps on whole batches, in a dry run; else 0
 };
 
 struct StepInfo {
@@ -146,7 +170,23 @@ struct EpochInfo {
   std::vector<std::string> warnings;
 };
 
-/// Called from the training thread. All optional.
+/// One of the processes that train together: each calls train() with the same configuration.
+struct Processes {
+  int rank = 0, size = 1;
+  int local_size = 1;        ///< on this machine, whose memory they share
+  std::string address;       ///< of rank 0's machine, where they meet
+  int port = 0;              ///< there
+  double join_seconds = 60;  ///< to wait for the others before the run
+};
+
+/// What torchrun's variables RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT say. A process
+/// alone without them. Throws Error if one is missing or makes no sense, naming it.
+Processes processes_from_environment();
+
+/// Whether this build can train with several processes.
+bool trains_with_processes();
+
+/// Called from the training thread, and but for should_stop on rank 0 alone. All optional.
 struct TrainObserver {
   std::function<void(const TrainPlan&)> on_plan;
   std::function<void(const StepInfo&)> on_step;
@@ -172,15 +212,22 @@ struct TrainResult {
 ///
 /// These files are written into `output`, each atomically: static.safetensors, control.safetensors,
 /// model.safetensors, log.csv (one line per epoch) and data_files.txt (the run's images). So are
-/// checkpoint.safetensors and the one before. A model has the weights of the last epoch: none is chosen by
-/// its validation figures.
+/// checkpoint.safetensors and those before. A checkpoint is written after each epoch, and within one as
+/// `checkpoint_minutes` and `checkpoint_steps` say. A model has the weights of the last epoch: none is chosen
+/// by its validation figures.
 ///
 /// A run resumed on the same number of threads is bit-identical to an uninterrupted one, wherever it was
 /// stopped. On glibc the process keeps freed memory while it trains.
 ///
+/// With several processes each has a share of every batch, and rank 0 alone touches `output`. Batches, losses
+/// and updates are those of one process, but for BatchNorm, whose statistics are of a process's images unless
+/// sync_bn is set. All processes stop at the same step. If one is lost, the others throw Error within half a
+/// minute, naming it. So they do if their settings, images or programs differ.
+///
 /// Throws Error on bad data or configuration, and on a loss that is not finite. An unfinished run in `output`
 /// is an Error without `resume`. A resumed run is one if its settings, `init`, `teacher` or images are not
 /// those it began with. On a full disk it throws Error, and the old checkpoint stays.
-TrainResult train(const TrainConfig& config, const TrainObserver& observer = {});
+TrainResult train(const TrainConfig& config, const TrainObserver& observer = {},
+                  const Processes& processes = {});
 
 }  // namespace lasnet

@@ -6,17 +6,24 @@
 #include <string>
 #include <vector>
 
+#include "train/augment.h"
 #include "train/batch_stream.h"
 #include "train/dataset.h"
 #include "train/train.h"
+#include "train/world.h"
 
 namespace lasnet {
+
+/// All images but the first, each mixed with the one before it.
+Batch mixed(const Batch& batch, const Mixing& mixing);
 
 class TrainData {
  public:
   /// Opens the folder and decodes what fits in memory. `message` is told sizes, and whenever a stream is
-  /// begun what was found in images since. Throws Error on bad data.
-  TrainData(const TrainConfig& config, int threads, const std::function<void(const std::string&)>& message);
+  /// begun what was found in images since. Streams have this process's `share` of each batch; `local_size`
+  /// processes share the memory. Throws Error on bad data.
+  TrainData(const TrainConfig& config, int threads, const std::function<void(const std::string&)>& message,
+            Share share = {}, int local_size = 1);
 
   const std::vector<std::string>& classes() const { return classes_; }
   const Preprocessing& preprocessing() const { return preprocessing_; }
@@ -32,22 +39,25 @@ class TrainData {
   /// sequence.
   BatchStream training(const std::string& stream, int epoch, int64_t first_step) const;
 
-  /// The first `images` training images of an order of its own, as the deployed network sees images.
-  BatchStream training_as_deployed(int64_t images) const;
+  /// The first `images` training images of an order of its own, as the deployed network sees images: this
+  /// process's share of each batch, or all.
+  BatchStream training_as_deployed(int64_t images, Share share = {}) const;
 
   int64_t val_batches() const;
   /// All validation images in order, as the deployed network sees them.
   BatchStream validation() const;
 
  private:
+  Batch augmented(const std::vector<int64_t>& items, const std::string& key) const;
   Batch training_batch(const std::vector<int64_t>& order, const std::string& key, int64_t step) const;
-  Batch deployed_batch(const std::vector<int64_t>& order, int64_t index) const;
+  Batch deployed_batch(const std::vector<int64_t>& order, int64_t index, Share share) const;
   Batch validation_batch(int64_t index) const;
 
   void tell_notes() const;
 
   TrainConfig config_;
   int threads_;
+  Share share_;
   Preprocessing preprocessing_;
   std::vector<std::string> classes_;
   std::string files_;

@@ -2,6 +2,10 @@
 //
 // Phases hand over through files: static.safetensors is where the control and the dynamic network start and
 // what teaches them. A resumed run therefore needs no more than the checkpoint of the phase it was in.
+#include "train/trainer.h"
+
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -9,22 +13,21 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/processors.h"
-#include "train/auto_granularity.h"
-#include "train/autocast.h"
+#include "train/agreement.h"
 #include "train/budget.h"
 #include "train/budget_control.h"
+#include "train/checkpoint_clock.h"
 #include "train/config.h"
 #include "train/digest.h"
 #include "train/head_fit.h"
-#include "train/heap.h"
 #include "train/masker_fit.h"
 #include "train/phase.h"
 #include "train/rate_allocation.h"
 #include "train/record.h"
 #include "train/run_files.h"
 #include "train/starting_point.h"
+#include "train/teacher.h"
 #include "train/torch_threads.h"
-#include "train/train.h"
 
 namespace lasnet {
 namespace {
@@ -50,29 +53,17 @@ ModelSpec spec_for(ArchConfig arch, bool dynamic, size_t classes) {
 }
 
 /// A batch that leaves BatchNorm one value per channel has no variance.
-void check_batch(const TrainConfig& config, const ModelSpec& spec, int64_t images) {
+void check_batch(const TrainConfig& config, const ModelSpec& spec, int64_t images, int64_t processes) {
   NetworkGeometry geometry = network_geometry(spec, {config.size, config.size});
-  int64_t batch = std::min<int64_t>(config.batch, images);
-  if (batch * geometry.blocks.back().output.pixels() < 2) {
-    fail("a batch of {} at {} px leaves BatchNorm one value per channel; raise {} or {}", batch, config.size,
-         setting_name("batch"), setting_name("size"));
-  }
-}
-
-/// Throws Error, naming the file and the ways out, if config.output holds a run that it neither resumes nor
-/// overwrites.
-void check_nothing_is_lost(const TrainConfig& config, const RunFiles& files) {
-  if (config.resume || config.overwrite) return;
-  const std::optional<FoundCheckpoint> found = files.find_checkpoint();
-  if (found && found->checkpoint.state.phase != kDone) {
-    fail(
-        "{}: the checkpoint of an unfinished run; give {} to go on, {} to start anew, or another folder ({})",
-        found->path, setting_name("resume"), setting_name("overwrite"), setting_name("output"));
-  }
-  for (const std::string& model : {files.dynamic_model(), files.control_model(), files.static_model()}) {
-    if (!std::filesystem::exists(model)) continue;
-    fail("{}: the model of a finished run; give another folder ({}), {} to replace it, or {} for its figures",
-         model, setting_name("output"), setting_name("overwrite"), setting_name("resume"));
+  const int64_t batch = std::min<int64_t>(config.batch, images);
+  if (batch < processes)
+    fail("{} training images: {} processes need at least one image each in a step; start fewer", images,
+         processes);
+  const int64_t least = config.sync_bn ? batch : batch / processes;
+  if (least * geometry.blocks.back().output.pixels() < 2) {
+    fail("a batch of {} at {} px leaves BatchNorm one value per channel; raise {} or {}{}", least,
+         config.size, setting_name("batch"), setting_name("size"),
+         processes > 1 ? fmt::format(", or set {}", setting_name("sync_bn")) : "");
   }
 }
 
@@ -80,11 +71,11 @@ void tell(const std::function<void(const std::string&)>& listener, const std::st
   if (listener && !text.empty()) listener(text);
 }
 
-RunInputs digests_of(const TrainConfig& config) {
-  RunInputs inputs;
-  if (!config.init.empty()) inputs.init = digest_of_file(config.init);
-  if (!config.teacher.empty()) inputs.teacher = digest_of_file(config.teacher);
-  return inputs;
+/// Most bytes that this process ever had in memory.
+int64_t peak_memory() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
 }
 
 /// Of the file alone, as a model names what it was made from.
@@ -93,41 +84,28 @@ nlohmann::json origin_json(const std::string& path, const std::string& digest) {
   return {{"file", std::filesystem::path(path).filename().string()}, {"sha256", digest}};
 }
 
-TrainResult result_of(const RunState& state, const TrainConfig& config, const RunFiles& files,
-                      bool completed) {
-  const auto evaluation = [&](const char* phase) {
-    const auto found = state.results.find(phase);
-    return found == state.results.end() ? Evaluation{} : found->second;
-  };
-  TrainResult result{.completed = completed,
-                     .model_path = completed ? files.dynamic_model() : std::string(),
-                     .static_path = files.static_model(),
-                     .checkpoint_path = files.checkpoint(),
-                     .dynamic_eval = evaluation(kFinetune),
-                     .static_eval = evaluation(kPretrain),
-                     .control_eval = evaluation(kControl),
-                     .target = config.target,
-                     .target_met = false,
-                     .advice = {}};
-  if (!std::filesystem::exists(result.checkpoint_path)) result.checkpoint_path.clear();
-  if (!completed) return result;
-  result.target_met = meets_budget(result.dynamic_eval.macs_ratio, config.target);
-  result.advice = budget_advice(config, result.dynamic_eval);
-  return result;
-}
-
 class Trainer {
  public:
   /// `found` is where to go on; `inputs` are the digests of the files that config names.
   Trainer(const TrainConfig& config, const RunInputs& inputs, std::optional<FoundCheckpoint> found,
-          const RunFiles& files, const TrainObserver& observer);
+          const RunFiles& files, World& world, const TrainObserver& observer);
 
-  TrainResult run();
+  TrainedRun run();
 
  private:
   void message(const std::string& text) const { tell(observer_.on_message, text); }
   void warn(const std::string& text) const { tell(observer_.on_warning, text); }
-  bool should_stop() const { return observer_.should_stop && observer_.should_stop(); }
+  bool stop_requested() const { return observer_.should_stop && observer_.should_stop(); }
+  /// Asked in all processes at the same places.
+  bool should_stop() const { return world_.any(stop_requested()); }
+  /// Asked in one of them, for whom the others wait.
+  bool should_stop_alone() const {
+    world_.check();
+    return stop_requested();
+  }
+  /// `work` on the network, in rank 0 alone: the others get what it made. False if it was asked to stop.
+  bool prepare(MaskedNet& net, const std::function<bool()>& work) const;
+  Weights static_weights() const;
 
   RunData data_facts() const;
   void resume(FoundCheckpoint found);
@@ -141,9 +119,10 @@ class Trainer {
   bool make_static();
   bool make_control();
   bool make_dynamic();
+  bool fit_new_head(MaskedNet& net) const;
   bool evaluate_static(const MaskedNet& net);
   /// Brings the maskers to where training starts from.
-  bool start_maskers(MaskedNet& net);
+  bool start_maskers(MaskedNet& net) const;
   /// Meets the target without noise.
   bool settle(MaskedNet& net);
   Weights with_maskers(Weights weights) const;
@@ -154,7 +133,6 @@ class Trainer {
   const MaskedNet* teacher();
 
   void announce(const Weights& static_weights);
-  MaskerTraining masker_training(double gain) const;
   double images_after(const char* phase) const;
   PhaseSettings pretraining(int epochs) const;
   PhaseSettings finetuning(const char* name, int epochs, bool dynamic) const;
@@ -162,6 +140,7 @@ class Trainer {
 
   TrainConfig config_;
   RunInputs inputs_;
+  World& world_;
   const TrainObserver& observer_;
   RunFiles files_;
   int threads_;
@@ -178,24 +157,28 @@ class Trainer {
 };
 
 Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::optional<FoundCheckpoint> found,
-                 const RunFiles& files, const TrainObserver& observer)
+                 const RunFiles& files, World& world, const TrainObserver& observer)
     : config_(config),
       inputs_(inputs),
+      world_(world),
       observer_(observer),
       files_(files),
       threads_(thread_count(config)),
       torch_threads_(threads_),
-      data_(config, threads_, [this](const std::string& text) { message(text); }),
+      data_(
+          config, threads_, [this](const std::string& text) { message(text); }, world.share(),
+          world.local_size()),
       static_spec_(spec_for(config.arch, false, data_.classes().size())),
       dynamic_spec_(spec_for(config.arch, true, data_.classes().size())) {
-  check_batch(config_, static_spec_, data_.train_images());
+  check_same_data_everywhere(world_, data_facts());
+  check_batch(config_, static_spec_, data_.train_images(), world_.size());
   warn(unreachable_target(config_, dynamic_spec_));
   file_list_ = found ? found->checkpoint.file_list : digest_of(data_.files());
   take_maskers();
   load_teacher();
   if (found) {
     resume(std::move(*found));
-  } else {
+  } else if (world_.leads() && !config_.dry_run) {
     if (config_.overwrite) files_.forget_position();
     write_file_atomically(files_.file_list(), [&](std::ostream& out) { out << data_.files(); });
   }
@@ -209,7 +192,7 @@ RunData Trainer::data_facts() const {
 }
 
 void Trainer::resume(FoundCheckpoint found) {
-  warn(check_same_data(found, data_facts(), files_.file_list()));
+  if (world_.leads()) warn(check_same_data(found, data_facts(), files_.file_list()));
   Checkpoint& checkpoint = found.checkpoint;
   check_position(checkpoint.state,
                  {.epochs = epochs_of(checkpoint.state.phase),
@@ -223,6 +206,11 @@ void Trainer::resume(FoundCheckpoint found) {
   if (checkpoint.config.threads != threads_) {
     message(fmt::format("the run was on {} threads; on {} its figures differ in their last digits",
                         checkpoint.config.threads, threads_));
+  }
+  if (checkpoint.processes != world_.size()) {
+    message(fmt::format("the run was on {} processes; on {} its figures differ in their last digits{}",
+                        checkpoint.processes, world_.size(),
+                        config_.sync_bn ? "" : ", and BatchNorm takes its statistics of other shares"));
   }
   message(fmt::format("resuming {} in epoch {} after {} of {} steps", state_.phase, state_.epoch + 1,
                       state_.step, data_.steps_per_epoch()));
@@ -262,48 +250,24 @@ void Trainer::take_maskers() {
 
 void Trainer::load_teacher() {
   if (config_.teacher.empty() || !distils(config_)) return;
-  const Model model = load_model(config_.teacher);
-  if (model.spec.arch.classes != static_spec_.arch.classes) {
-    fail("{}: the teacher has {} classes, the data {}", config_.teacher, model.spec.arch.classes,
-         static_spec_.arch.classes);
-  }
-  if (!model.class_names.empty() && !same_names(model.class_names, data_.classes())) {
-    size_t at = 0;
-    while (same_names({model.class_names[at]}, {data_.classes()[at]})) ++at;
-    fail(
-        "{}: the teacher's class {} is '{}', that of the data '{}'; expected the same classes in the same "
-        "order",
-        config_.teacher, at, model.class_names[at], data_.classes()[at]);
-  }
-  const Preprocessing &theirs = model.preprocessing, &ours = data_.preprocessing();
-  if (theirs.mean != ours.mean || theirs.std != ours.std) {
-    fail(
-        "{}: the teacher expects inputs of mean {:g} and standard deviation {:g}, the network to train {:g} "
-        "and {:g}; "
-        "make the teacher a model file with these, or train with its own ({}, {})",
-        config_.teacher, fmt::join(theirs.mean, ","), fmt::join(theirs.std, ","), fmt::join(ours.mean, ","),
-        fmt::join(ours.std, ","), setting_name("mean"), setting_name("std"));
-  }
-  if (theirs.crop > 0 && theirs.crop != ours.crop) {
-    warn(fmt::format("{}: the teacher was trained on {} px and sees {} px here", config_.teacher, theirs.crop,
-                     ours.crop));
-  }
+  const Model model = load_teacher_for(config_.teacher, data_.classes(), data_.preprocessing());
+  const int crop = model.preprocessing.crop;
+  if (crop > 0 && crop != config_.size)
+    warn(fmt::format("{}: the teacher was trained on {} px and sees {} px here", config_.teacher, crop,
+                     config_.size));
   teacher_.emplace(model.spec, model.weights);
 }
 
 const MaskedNet* Trainer::teacher() {
   if (!distils(config_)) return nullptr;
-  if (!teacher_) {
-    const Model model = load_model(files_.static_model());
-    teacher_.emplace(model.spec, model.weights);
-  }
+  if (!teacher_) teacher_.emplace(static_spec_, static_weights());
   return &*teacher_;
 }
 
-TrainResult Trainer::run() {
+TrainedRun Trainer::run() {
   bool completed = (!is_pending(kPretrain) || make_static()) && (!is_pending(kControl) || make_control()) &&
                    (!is_pending(kFinetune) || make_dynamic());
-  return result_of(state_, config_, files_, completed);
+  return {.state = state_, .completed = completed};
 }
 
 bool Trainer::make_static() {
@@ -313,15 +277,10 @@ bool Trainer::make_static() {
   warn(start.warning);
   pretrain_epochs_ = start.trained ? 0 : config_.pretrain_epochs;
   announce(start.weights);
+  if (config_.dry_run) return false;
   MaskedNet net(static_spec_, start.weights);
-  if (!start.trained && !config_.init.empty() && !resumed_) {
-    const auto top1 = fit_head(net, data_.training_as_deployed(data_.train_images()),
-                               config_.precision == TrainPrecision::bf16, [this] { return !should_stop(); });
-    if (!top1) return false;
-    message(fmt::format(
-        "{}: a fresh head is fitted to the features of {} training images: top-1 {:.1f} % on these",
-        config_.init, data_.train_images(), 100 * *top1));
-  }
+  const bool fresh_head = !start.trained && !config_.init.empty() && !resumed_;
+  if (fresh_head && !prepare(net, [&] { return fit_new_head(net); })) return false;
   if (pretrain_epochs_ > 0) {
     if (!run_phase(pretraining(pretrain_epochs_), net, /*teacher=*/nullptr)) return false;
   } else if (!evaluate_static(net)) {
@@ -330,6 +289,27 @@ bool Trainer::make_static() {
   save_trained(net, files_.static_model());
   advance_to(kControl);
   return true;
+}
+
+bool Trainer::fit_new_head(MaskedNet& net) const {
+  const auto top1 =
+      fit_head(net, data_.training_as_deployed(data_.train_images()),
+               config_.precision == TrainPrecision::bf16, [this] { return !should_stop_alone(); });
+  if (!top1) return false;
+  message(
+      fmt::format("{}: a fresh head is fitted to the features of {} training images: top-1 {:.1f} % on these",
+                  config_.init, data_.train_images(), 100 * *top1));
+  return true;
+}
+
+bool Trainer::prepare(MaskedNet& net, const std::function<bool()>& work) const {
+  if (!world_.any(world_.leads() && work())) return false;
+  world_.broadcast(net.tensors());
+  return true;
+}
+
+Weights Trainer::static_weights() const {
+  return world_.broadcast(world_.leads() ? load_model(files_.static_model()).weights : Weights());
 }
 
 bool Trainer::evaluate_static(const MaskedNet& net) {
@@ -348,7 +328,7 @@ bool Trainer::evaluate_static(const MaskedNet& net) {
     }
     return true;
   };
-  std::optional<EvaluationDetail> detail = evaluate(net, data_, proceed);
+  std::optional<EvaluationDetail> detail = evaluate(net, data_, world_, proceed);
   if (!detail) return false;
   const Evaluation& figures = state_.results[kPretrain] = detail->figures;
   message(fmt::format(
@@ -366,7 +346,7 @@ bool Trainer::evaluate_static(const MaskedNet& net) {
 
 bool Trainer::make_control() {
   if (config_.control_epochs > 0) {
-    const Weights weights = load_model(files_.static_model()).weights;
+    const Weights weights = static_weights();
     announce(weights);
     MaskedNet net(static_spec_, weights);
     PhaseSettings settings = finetuning(kControl, config_.control_epochs, /*dynamic=*/false);
@@ -378,23 +358,23 @@ bool Trainer::make_control() {
 }
 
 bool Trainer::make_dynamic() {
-  const Weights weights = load_model(files_.static_model()).weights;
+  const Weights weights = static_weights();
   announce(weights);
   MaskedNet net(dynamic_spec_, with_maskers(weights), config_.standardise_maskers);
   PhaseSettings settings = finetuning(kFinetune, config_.epochs, /*dynamic=*/true);
-  if (!resumed_ && !start_maskers(net)) return false;
+  if (!resumed_ && !prepare(net, [&] { return start_maskers(net); })) return false;
   if (!run_phase(settings, net, teacher())) return false;
   if (config_.hold_budget && !settle(net)) return false;
   save_trained(net, files_.dynamic_model());
   advance_to(kDone);
   save_position({}, {});
-  files_.forget_previous();
+  if (world_.leads()) files_.forget_previous();
   return true;
 }
 
-bool Trainer::start_maskers(MaskedNet& net) {
+bool Trainer::start_maskers(MaskedNet& net) const {
   if (!net.standardises_maskers()) return true;
-  const auto proceed = [this] { return !should_stop(); };
+  const auto proceed = [this] { return !should_stop_alone(); };
   const MacAccount account(net.spec(), {config_.size, config_.size});
   double macs = 1;
   if (config_.fit_images > 0 && maskers_.weights.empty()) {
@@ -417,17 +397,23 @@ bool Trainer::start_maskers(MaskedNet& net) {
 }
 
 bool Trainer::settle(MaskedNet& net) {
-  const auto proceed = [this] { return !should_stop(); };
-  const auto batches = [this] { return data_.training_as_deployed(kSettlingImages); };
-  const MacAccount account(net.spec(), {config_.size, config_.size});
-  const auto settled = settle_budget(net, account, batches, config_.target, proceed);
-  if (!settled) return false;
-  if (settled->shift == 0) return true;  // the last epoch's figures stand
-  auto detail = evaluate(net, data_, [&](int64_t) { return proceed(); });
+  std::optional<SettledBudget> settled;
+  const bool done = prepare(net, [&] {
+    const MacAccount account(net.spec(), {config_.size, config_.size});
+    settled = settle_budget(
+        net, account, [this] { return data_.training_as_deployed(kSettlingImages); }, config_.target,
+        [this] { return !should_stop_alone(); });
+    return settled.has_value();
+  });
+  if (!done) return false;
+  if (!world_.any(settled && settled->shift != 0)) return true;  // the last epoch's figures stand
+  const auto detail = evaluate(net, data_, world_, [this](int64_t) { return !should_stop(); });
   if (!detail) return false;
-  message(fmt::format(
-      "the maskers' biases were moved by {:+.3f}: MACs {:.1f} % instead of {:.1f} % on {} training images",
-      settled->shift, 100 * settled->after, 100 * settled->before, settled->images));
+  if (settled) {
+    message(fmt::format(
+        "the maskers' biases were moved by {:+.3f}: MACs {:.1f} % instead of {:.1f} % on {} training images",
+        settled->shift, 100 * settled->after, 100 * settled->before, settled->images));
+  }
   state_.results[kFinetune] = detail->figures;
   return true;
 }
@@ -452,12 +438,14 @@ void Trainer::announce(const Weights& static_weights) {
   const MaskedNet* taught_by = teacher_ ? &*teacher_ : nullptr;
   if (distils(config_) && !teacher_) taught_by = &static_net.emplace(static_spec_, static_weights);
   const TrainObserver nobody;
-  Phase phase(config_, finetuning(kFinetune, config_.epochs, /*dynamic=*/true), data_, net, taught_by,
+  Phase phase(config_, finetuning(kFinetune, config_.epochs, /*dynamic=*/true), data_, net, taught_by, world_,
               nobody);
   const Batch batch = *data_.training(kFinetune, /*epoch=*/0, /*first_step=*/0).next();
-  const int64_t images = std::min(kProbeImages, batch.size());
-  const StepProbe probe =
-      phase.probe({.images = batch.images.narrow(0, 0, images), .labels = batch.labels.narrow(0, 0, images)});
+  const int64_t images = config_.dry_run ? batch.size() : std::min(kProbeImages, batch.size());
+  const StepProbe probe = phase.probe({.images = batch.images.narrow(0, 0, images),
+                                       .labels = batch.labels.narrow(0, 0, images),
+                                       .first = 0,
+                                       .total = images * world_.size()});
   images_per_s_ = probe.images_per_s;
 
   TrainPlan plan{.parts = {},
@@ -465,8 +453,11 @@ void Trainer::announce(const Weights& static_weights) {
                  .batch = config_.batch,
                  .size = config_.size,
                  .threads = threads_,
+                 .processes = world_.size(),
                  .images_per_s = probe.images_per_s,
-                 .seconds = 0};
+                 .seconds = 0,
+                 .epoch_seconds = training_images(data_, config_.batch, 1) / probe.images_per_s,
+                 .memory_bytes = config_.dry_run ? peak_memory() : 0};
   double total = 0;
   for (const char* name : {kPretrain, kControl, kFinetune}) {
     if (!is_pending(name)) continue;
@@ -478,29 +469,13 @@ void Trainer::announce(const Weights& static_weights) {
   plan.seconds = total / probe.images_per_s;
   if (observer_.on_plan) observer_.on_plan(plan);
   const bool begun = state_.phase == kFinetune && (state_.epoch > 0 || state_.step > 0);
-  if (!begun && maskers_.weights.empty()) warn(masker_forecast(config_, masker_training(probe.masker_gain)));
-}
-
-MaskerTraining Trainer::masker_training(double gain) const {
-  const MapSize image{config_.size, config_.size};
-  const NetworkGeometry geometry = network_geometry(dynamic_spec_, image);
-  double fixed = static_cast<double>(fixed_macs(dynamic_spec_, geometry)), dilated = 0, active = 0;
-  for (size_t i = 0; i < dynamic_spec_.blocks.size(); ++i) {
-    const BlockMacs::Terms terms = block_macs(dynamic_spec_.blocks[i], geometry.blocks[i]).terms();
-    fixed += terms.always;
-    dilated += terms.dilated;
-    active += terms.active;
+  if (!begun && maskers_.weights.empty()) {
+    const MaskerStart start_of_maskers{.bias = masker_bias(),
+                                       .steps = config_.epochs * data_.steps_per_epoch(),
+                                       .lr = finetuning(kFinetune, config_.epochs, /*dynamic=*/true).lr,
+                                       .gain = probe.masker_gain};
+    warn(masker_forecast(config_, masker_training(config_, dynamic_spec_, start_of_maskers)));
   }
-  const double masked = dilated + active;
-  const double felt = config_.straight_through_dilation ? masked : active;
-  const PhaseSettings settings = finetuning(kFinetune, config_.epochs, /*dynamic=*/true);
-  return {.bias = masker_bias(),
-          .steps = config_.epochs * data_.steps_per_epoch(),
-          .lr = settings.lr,
-          .blocks = static_cast<int>(dynamic_spec_.blocks.size()),
-          .dynamic_share = masked / (fixed + masked),
-          .gradient_share = felt / std::max(masked, 1.0),
-          .gain = gain};
 }
 
 /// Of the phases after this one.
@@ -532,30 +507,41 @@ PhaseSettings Trainer::finetuning(const char* name, int epochs, bool dynamic) co
           .epochs = epochs,
           .lr = config_.lr * config_.batch / kReferenceBatch,
           .weight_decay = config_.weight_decay,
-          .warmup = 0,
+          .warmup = config_.warmup,
           .dynamic = dynamic,
           .images_per_s = images_per_s_.value_or(0),
           .images_after = images_after(name)};
 }
 
 bool Trainer::run_phase(const PhaseSettings& settings, MaskedNet& net, const MaskedNet* teacher) {
-  Phase phase(config_, settings, data_, net, teacher, observer_);
+  Phase phase(config_, settings, data_, net, teacher, world_, observer_);
   if (resumed_) {
     net.load(resumed_->weights);
     phase.set_momentum(resumed_->momentum);
     resumed_.reset();
   }
-  auto save = [&] {
-    write_log();
+  CheckpointClock clock(config_);
+  const auto save = [&] {
     save_position(net.state(), phase.momentum());
+    clock.restart();
   };
-  if (phase.run(state_, save)) return true;
-  save();
+  const auto step_done = [&] {
+    if (clock.is_due_after_step() && world_.leads()) save();
+  };
+  const auto epoch_done = [&] {
+    if (!world_.leads()) return;
+    write_log();
+    save();
+  };
+  if (phase.run(state_, step_done, epoch_done)) return true;
+  epoch_done();
   return false;
 }
 
 void Trainer::save_position(const Weights& weights, const Weights& momentum) const {
+  if (!world_.leads()) return;
   Checkpoint position{.config = config_,
+                      .processes = world_.size(),
                       .inputs = inputs_,
                       .classes = data_.classes(),
                       .train_images = data_.train_images(),
@@ -582,6 +568,7 @@ void Trainer::advance_to(const char* phase) {
 }
 
 void Trainer::save_trained(const MaskedNet& net, const std::string& path) const {
+  if (!world_.leads()) return;
   nlohmann::json results = nlohmann::json::object();
   for (const auto& [phase, evaluation] : state_.results) results[phase] = to_json(evaluation);
   nlohmann::json facts = {{"recipe", recipe_json(config_)},
@@ -598,67 +585,12 @@ void Trainer::save_trained(const MaskedNet& net, const std::string& path) const 
              path);
 }
 
-TrainConfig with_precision(TrainConfig config) {
-  if (config.precision == TrainPrecision::fastest)
-    config.precision = trains_faster_in_bf16() ? TrainPrecision::bf16 : TrainPrecision::fp32;
-  if (config.precision == TrainPrecision::bf16 && !computes_bf16())
-    fail("{} bf16: this processor has no AVX-512, which libtorch needs for it; give fp32, or auto",
-         setting_name("precision"));
-  return config;
-}
-
-/// What a resumed run is started with: without paths that depend on where it was started from, and with what
-/// was chosen for it.
-TrainConfig settled(TrainConfig config) {
-  for (std::string* path : {&config.data, &config.init, &config.teacher})
-    if (!path->empty()) *path = std::filesystem::absolute(*path).string();
-  config.hardware.clear();
-  config.resume = config.overwrite = false;
-  return config;
-}
-
 }  // namespace
 
-std::optional<TrainConfig> resumed_config(const std::string& output) {
-  auto found = RunFiles(output).find_checkpoint();
-  if (!found) return std::nullopt;
-  return std::move(found->checkpoint.config);
-}
-
-TrainResult train(const TrainConfig& config, const TrainObserver& observer) {
-  check_train_config(config);
-  const RunFiles files(config.output);
-  files.prepare();
-  const FolderLock lock(config.output, "another training run writes here; wait for it, or give another " +
-                                           setting_name("output"));
-  check_nothing_is_lost(config, files);
-  files.remove_half_written();
-  const TrainConfig chosen = with_precision(with_granularity(config, observer));
-  spec_for(chosen.arch, true, /*classes=*/2);  // refuses a bad architecture before any image is read
-  std::optional<FoundCheckpoint> found;
-  if (config.resume) {
-    found = files.find_checkpoint();
-    if (!found)
-      tell(observer.on_message,
-           fmt::format("{}: no checkpoint yet, starting from the beginning", config.output));
-  }
-  if (found) check_same_settings(*found, chosen);
-  if (found && found->checkpoint.state.phase == kDone) {
-    tell(observer.on_message, fmt::format("{}: the run is finished", config.output));
-    return result_of(found->checkpoint.state, chosen, files, true);
-  }
-  const RunInputs inputs = digests_of(chosen);
-  if (found) check_same_inputs(*found, chosen, inputs);
-  KeepFreedMemory keep_freed_memory;
-  try {
-    return Trainer(settled(chosen), inputs, std::move(found), files, observer).run();
-  } catch (const c10::Error& error) {
-    const std::string reason = error.what_without_backtrace();
-    if (reason.find("allocate memory") != std::string::npos)
-      fail("training: out of memory; lower {} ({}) or {} ({} px)", setting_name("batch"), config.batch,
-           setting_name("size"), config.size);
-    fail("training: libtorch: {}", reason);
-  }
+TrainedRun run_trainer(const TrainConfig& config, const RunInputs& inputs,
+                       std::optional<FoundCheckpoint> found, const RunFiles& files, World& world,
+                       const TrainObserver& observer) {
+  return Trainer(config, inputs, std::move(found), files, world, observer).run();
 }
 
 }  // namespace lasnet

@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 
 #include <algorithm>
+#include <chrono>
 
+#include "base/random.h"
 #include "fixtures.h"
 #include "formats/safetensors.h"
 #include "predict/host_profile.h"
@@ -67,6 +69,35 @@ TEST_F(TrainTest, WritesAModelThatRuns) {
   EXPECT_THAT(trained.err, testing::Not(HasSubstr("cannot be met")));
   EXPECT_EQ(again.exit_code, 1);
   EXPECT_THAT(again.err, testing::AllOf(HasSubstr(path("model.safetensors")), HasSubstr("--overwrite")));
+}
+
+TEST_F(TrainTest, KilledRunsAndFullDisksCostTheStepsSinceTheCheckpointAlone) {
+  const std::vector<std::string> run = {"--epochs",           "6", "--pretrain-epochs", "80",
+                                        "--checkpoint-steps", "1"};
+  ASSERT_EQ(run_program(arguments(run)).exit_code, 0);
+  const Weights expected = load_model(path("model.safetensors")).weights;
+  const std::vector<std::string> resume = with({"--resume", "-o", folder_.path("killed")}, run);
+  Random random(7);
+  int kills = 0;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    const auto begun = std::chrono::steady_clock::now();
+    const std::chrono::milliseconds delay(300 + static_cast<int>(random.below(500)));
+    const auto killed =
+        run_program(arguments(resume),
+                    {.interrupt_when =
+                         [&](const std::string&) { return std::chrono::steady_clock::now() - begun > delay; },
+                     .interrupt_signal = SIGKILL});
+    if (killed.exit_code == 0) break;
+    ASSERT_EQ(killed.exit_code, 128 + SIGKILL) << killed.err;
+    ++kills;
+    const auto full = run_program(arguments(resume), {.file_size_limit = 8192});
+    if (full.exit_code == 0) break;  // it was killed after its last checkpoint
+    EXPECT_THAT(full.err, HasSubstr("killed/"));
+  }
+  EXPECT_GT(kills, 0);
+  const auto last = run_program(arguments(resume));
+  ASSERT_EQ(last.exit_code, 0) << last.err;
+  EXPECT_EQ(load_model(folder_.path("killed/model.safetensors")).weights, expected);
 }
 
 TEST_F(TrainTest, ADynamicModelSaysItsGranularity) {

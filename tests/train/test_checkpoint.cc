@@ -176,6 +176,30 @@ TEST(CheckpointFile, PositionsThatTheRunDoesNotHaveAreRefused) {
   EXPECT_ERROR(check_position(other, extent, "c"), HasSubstr("3 rates"));
 }
 
+TEST(RunFilesTest, TheLastOnesAreKeptAndTheNewestSoundOneIsFound) {
+  TemporaryDir dir;
+  const RunFiles files(dir.path());
+  const auto save = [&](int epoch, int keep) {
+    Checkpoint checkpoint = some_checkpoint(epoch);
+    checkpoint.config.keep_checkpoints = keep;
+    files.save(checkpoint);
+  };
+  const auto epoch_in = [](const std::string& path) { return load_checkpoint(path)->state.epoch; };
+  for (int epoch = 0; epoch < 6; ++epoch) save(epoch, 4);
+  EXPECT_EQ(epoch_in(files.checkpoint()), 5);
+  for (int age = 1; age < 4; ++age) EXPECT_EQ(epoch_in(files.previous_checkpoint(age)), 5 - age);
+  EXPECT_FALSE(std::filesystem::exists(files.previous_checkpoint(4)));
+  flip_byte(files.checkpoint(), 1);
+  flip_byte(files.previous_checkpoint(1), 1);
+  std::filesystem::remove(files.previous_checkpoint(2));
+  const FoundCheckpoint found = files.find_checkpoint().value();
+  EXPECT_EQ(found.checkpoint.state.epoch, 2);
+  EXPECT_THAT(found.problem, HasSubstr(files.checkpoint()));
+  save(7, 1);
+  EXPECT_EQ(epoch_in(files.checkpoint()), 7);
+  for (int age = 1; age < 5; ++age) EXPECT_FALSE(std::filesystem::exists(files.previous_checkpoint(age)));
+}
+
 TEST(RunFilesTest, ThePreviousCheckpointStandsInForADamagedOne) {
   TemporaryDir dir;
   const RunFiles files(dir.path());

@@ -287,5 +287,20 @@ TEST(ConfigJson, RecordsEveryKeyAndTheRecipeLeavesOutPaths) {
   }
 }
 
+TEST(Recipes, AreWhatTheProgramUnderstands) {
+  int recipes = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(LASNET_RECIPES)) {
+    TrainConfig config = load_train_config(entry.path().string());
+    config.data = "data";
+    config.output = "out";
+    EXPECT_NO_THROW(check_train_config(config)) << entry.path();
+    EXPECT_NO_THROW(make_spec(config.arch)) << entry.path();
+    EXPECT_EQ(entry.path().filename().string().starts_with("imagenet-" + config.arch.name),
+              entry.path().filename() != "small-data.toml");
+    ++recipes;
+  }
+  EXPECT_EQ(recipes, 5);
+}
+
 }  // namespace
 }  // namespace lasnet

@@ -188,9 +188,10 @@ TEST(NoiseScale, ReachesItsEndAfterFourFifths) {
 
 TEST(FeatureLoss, IsTheRelativeSquareMeanOverMaps) {
   const torch::Tensor a = torch::full({1, 2, 3, 3}, 2.0f), b = torch::full({1, 4, 2, 2}, 5.0f);
-  EXPECT_NEAR(feature_loss({a, b}, {a, b}).item<double>(), 0, 1e-7);
-  EXPECT_NEAR(feature_loss({a * 0, b}, {a, b}).item<double>(), 0.5, 1e-6);
-  EXPECT_NEAR(feature_loss({a * 3, b * 2}, {a, b}).item<double>(), (4.0 + 1.0) / 2, 1e-6);
+  EXPECT_NEAR(feature_loss({a, b}, {a, b}, mean_squares({a, b})).item<double>(), 0, 1e-7);
+  EXPECT_NEAR(feature_loss({a * 0, b}, {a, b}, mean_squares({a, b})).item<double>(), 0.5, 1e-6);
+  EXPECT_NEAR(feature_loss({a * 3, b * 2}, {a, b}, mean_squares({a, b})).item<double>(), (4.0 + 1.0) / 2,
+              1e-6);
 }
 
 TEST(BoundsLoss, PunishesOnlyWhatIsOutside) {

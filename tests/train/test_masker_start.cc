@@ -98,11 +98,16 @@ TEST(HoldRates, BringEveryBlockToItsOwn) {
     torch::NoGradGuard no_gradient;
     return net.forward(x, {}, false);
   };
-  for (int step = 0; step < 80; ++step) hold_rates(net, rates(), /*ramp=*/1);
+  const auto decisions = [&] {
+    std::vector<torch::Tensor> perturbed;
+    for (const BlockMasks& block : rates().blocks) perturbed.push_back(block.perturbed);
+    return perturbed;
+  };
+  for (int step = 0; step < 80; ++step) hold_rates(net, decisions(), /*ramp=*/1);
   const MaskedOutput held = rates();
   for (size_t i = 0; i < wanted.size(); ++i)
     EXPECT_NEAR(held.blocks[i].patches.mean().item<double>(), wanted[i], 0.1) << i;
-  for (int step = 0; step < 120; ++step) hold_rates(net, rates(), /*ramp=*/0);
+  for (int step = 0; step < 120; ++step) hold_rates(net, decisions(), /*ramp=*/0);
   for (const BlockMasks& block : rates().blocks) EXPECT_GT(block.patches.mean().item<double>(), 0.95);
 }
 

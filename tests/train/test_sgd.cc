@@ -1,9 +1,12 @@
 // The optimiser against libtorch's own, and the schedules.
 #include <gtest/gtest.h>
+#include <torch/nn/utils/clip_grad.h>
 #include <torch/optim.h>
 
 #include "lasnet/error.h"
+#include "train/adamw.h"
 #include "train/sgd.h"
+#include "train/weight_average.h"
 
 namespace lasnet {
 namespace {
@@ -52,6 +55,82 @@ TEST(Sgd, UpdatesAsLibtorchsNesterovSgd) {
   }
 }
 
+TEST(AdamW, UpdatesAsLibtorchs) {
+  const ModelSpec spec = tiny_spec();
+  const Weights weights = random_weights(spec, 1);
+  MaskedNet ours(spec, weights), theirs(spec, weights);
+  auto adamw = make_optimizer(TrainOptimizer::adamw, ours, {.momentum = 0.9, .weight_decay = 0.05});
+  std::vector<torch::Tensor> parameters;
+  for (const NamedTensor& parameter : theirs.parameters()) parameters.push_back(parameter.tensor);
+  torch::optim::AdamW reference(parameters, torch::optim::AdamWOptions(0.01).weight_decay(0.05));
+  for (int step = 0; step < 4; ++step) {
+    set_gradients(ours, step);
+    set_gradients(theirs, step);
+    adamw->step(0.01);
+    reference.step();
+    if (step == 1) {  // carried over
+      const Weights state = adamw->state();
+      adamw = make_optimizer(TrainOptimizer::adamw, ours, {.momentum = 0.9, .weight_decay = 0.05});
+      adamw->set_state(state);
+    }
+  }
+  for (size_t i = 0; i < ours.parameters().size(); ++i) {
+    EXPECT_TRUE(torch::allclose(ours.parameters()[i].tensor, theirs.parameters()[i].tensor, 1e-5, 1e-6))
+        << ours.parameters()[i].name;
+  }
+}
+
+TEST(AdamW, RefusesAStateThatIsNotItsOwn) {
+  const ModelSpec spec = tiny_spec();
+  const MaskedNet net(spec, random_weights(spec, 1));
+  AdamW adamw(net, {});
+  adamw.set_state({});
+  EXPECT_THROW(adamw.set_state({{"conv1.weight", Tensor({1})}}), Error);
+  EXPECT_THROW(adamw.set_state({{"adamw.steps", Tensor({1}, 1)}, {"conv1.weight/mean", Tensor({1})}}), Error);
+  EXPECT_THROW(adamw.set_state({{"adamw.steps", Tensor({1}, 1)}, {"other/mean", Tensor({1})}}), Error);
+}
+
+TEST(WeightAverage, IsTheExponentialOneAndCanBeExchanged) {
+  const ModelSpec spec = tiny_spec();
+  MaskedNet net(spec, random_weights(spec, 1));
+  WeightAverage average(net, 0.9);
+  torch::Tensor head = net.parameters().back().tensor;
+  const torch::Tensor start = head.detach().clone();
+  for (const double value : {1.0, 2.0}) {
+    {
+      const torch::NoGradGuard no_gradient;
+      head.fill_(value);
+    }
+    average.update();
+  }
+  const torch::Tensor expected = 0.9 * (0.9 * start + 0.1 * 1) + 0.1 * 2;
+  const Weights state = average.state();
+  {
+    const AveragedScope averaged(&average);
+    EXPECT_TRUE(torch::allclose(head, expected, 1e-5, 1e-6));
+  }
+  EXPECT_TRUE(torch::allclose(head, torch::full_like(head, 2)));
+  WeightAverage other(net, 0.9);
+  other.set_state(state);
+  EXPECT_EQ(other.state(), state);
+  EXPECT_THROW(other.set_state({}), Error);
+}
+
+TEST(ClipGradients, IsLibtorchs) {
+  const ModelSpec spec = tiny_spec();
+  const MaskedNet ours(spec, random_weights(spec, 1)), theirs(spec, random_weights(spec, 1));
+  std::vector<torch::Tensor> parameters;
+  for (const NamedTensor& parameter : theirs.parameters()) parameters.push_back(parameter.tensor);
+  for (const double max_norm : {0.5, 1e9}) {
+    set_gradients(ours, 0);
+    set_gradients(theirs, 0);
+    EXPECT_NEAR(clip_gradients(ours.parameters(), max_norm),
+                torch::nn::utils::clip_grad_norm_(parameters, max_norm), 1e-3);
+    for (size_t i = 0; i < parameters.size(); ++i)
+      EXPECT_TRUE(torch::allclose(ours.parameters()[i].tensor.grad(), parameters[i].grad(), 1e-5, 1e-8));
+  }
+}
+
 TEST(Sgd, MomentumCanBeCarriedOver) {
   ModelSpec spec = tiny_spec();
   Weights weights = random_weights(spec, 1);
@@ -66,7 +145,7 @@ TEST(Sgd, MomentumCanBeCarriedOver) {
   }
   MaskedNet second(spec, first.weights());
   Sgd after(second, {});
-  after.set_momentum(before.momentum());
+  after.set_state(before.state());
   set_gradients(straight, 2);
   whole.step(0.1);
   set_gradients(second, 2);
@@ -78,8 +157,8 @@ TEST(Sgd, MomentumOfAnotherNetworkIsRefused) {
   ModelSpec spec = tiny_spec();
   MaskedNet net(spec, random_weights(spec, 1));
   Sgd sgd(net, {});
-  EXPECT_THROW(sgd.set_momentum({{"no.such.weight", Tensor({1})}}), Error);
-  EXPECT_THROW(sgd.set_momentum({{"fc.bias", Tensor({3})}}), Error);
+  EXPECT_THROW(sgd.set_state({{"no.such.weight", Tensor({1})}}), Error);
+  EXPECT_THROW(sgd.set_state({{"fc.bias", Tensor({3})}}), Error);
 }
 
 TEST(Schedules, CosineStartsAtThePeakAndEndsNearZero) {

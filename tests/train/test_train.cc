@@ -6,6 +6,7 @@
 #include <csignal>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 
 #include "formats/safetensors.h"
@@ -757,6 +758,75 @@ TEST_F(TrainTest, ImagesThatWereReplacedAreNamed) {
                              std::filesystem::copy_options::overwrite_existing);
   std::ofstream(image, std::ios::app) << "longer";
   EXPECT_THAT(error(), AllOf(HasSubstr("other data"), HasSubstr("train/red/3.png (")));
+}
+
+TEST_F(TrainTest, ADryRunPlansAndWritesNothing) {
+  config_.dry_run = true;
+  std::optional<TrainPlan> plan;
+  observer_.on_plan = [&](const TrainPlan& told) { plan = told; };
+  EXPECT_FALSE(train(config_, observer_).completed);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->steps_per_epoch, 4);
+  EXPECT_GT(plan->epoch_seconds, 0);
+  EXPECT_GT(plan->memory_bytes, 1 << 20);
+  EXPECT_FALSE(exists(config_.output));
+}
+
+TEST_F(TrainTest, AdamWLearnsAndIsResumedBitForBit) {
+  config_.optimizer = TrainOptimizer::adamw;
+  config_.pretrain_epochs = 4;
+  config_.pretrain_lr = 0.1;
+  config_.clip_norm = 1;
+  train(config_, observer_);
+  const std::string expected = read_text(out("model.safetensors"));
+  EXPECT_LT(epochs_[3].train_loss, epochs_[0].train_loss);
+  config_.output = folder_.path("interrupted");
+  begin(7);
+  train(config_, observer_);
+  EXPECT_EQ(read_text(out("model.safetensors")), expected);
+}
+
+TEST_F(TrainTest, TheAverageOfTheWeightsIsTheResultAndIsResumedBitForBit) {
+  config_.pretrain_epochs = 3;
+  train(config_, observer_);
+  const Weights last = load_model(out("static.safetensors")).weights;
+  config_.output = folder_.path("averaged");
+  config_.ema = 0.5;
+  train(config_, observer_);
+  const std::string expected = read_text(out("model.safetensors"));
+  const Weights averaged = load_model(out("static.safetensors")).weights;
+  EXPECT_NE(averaged.at("fc.weight").data, last.at("fc.weight").data);
+  config_.output = folder_.path("interrupted");
+  config_.resume = true;
+  int runs = 0;
+  bool done = false;
+  while (!done) {
+    ASSERT_LT(++runs, 30);
+    observer_.should_stop = [polls = 4]() mutable { return --polls == 0; };
+    done = train(config_, observer_).completed;
+  }
+  EXPECT_GT(runs, 4);
+  EXPECT_EQ(read_text(out("model.safetensors")), expected);
+}
+
+TEST_F(TrainTest, CheckpointsAreWrittenWithinEpochsByStepsAndByTime) {
+  config_.epochs = 1;
+  const auto written = [&](double minutes, int steps) {
+    config_.checkpoint_minutes = minutes;
+    config_.checkpoint_steps = steps;
+    config_.overwrite = true;
+    std::set<std::string> positions;
+    observer_.on_step = [&](const StepInfo& info) {
+      const auto found = load_checkpoint(out("checkpoint.safetensors"));
+      if (found && info.phase == "finetune" && found->state.phase == "finetune")
+        positions.insert(std::to_string(found->state.step));
+    };
+    train(config_, observer_);
+    return positions;
+  };
+  EXPECT_THAT(written(0, 0), ElementsAre());
+  EXPECT_THAT(written(0, 2), ElementsAre("2"));
+  EXPECT_THAT(written(1e-9, 0), ElementsAre("1", "2", "3"));
 }
 
 TEST_F(TrainTest, ADamagedCheckpointGivesWayToTheOneBefore) {

@@ -1,0 +1,188 @@
+// The frame of a run: what is settled, compared and refused before training, on one process or several.
+#include "train/train.h"
+
+#include <filesystem>
+
+#include "base/fail.h"
+#include "base/file.h"
+#include "train/agreement.h"
+#include "train/auto_granularity.h"
+#include "train/autocast.h"
+#include "train/budget.h"
+#include "train/config.h"
+#include "train/digest.h"
+#include "train/heap.h"
+#include "train/processes.h"
+#include "train/trainer.h"
+
+namespace lasnet {
+namespace {
+
+/// Throws Error, naming the file and the ways out, if config.output holds a run that it neither resumes nor
+/// overwrites.
+void check_nothing_is_lost(const TrainConfig& config, const RunFiles& files) {
+  if (config.resume || config.overwrite) return;
+  const std::optional<FoundCheckpoint> found = files.find_checkpoint();
+  if (found && found->checkpoint.state.phase != kDone) {
+    fail(
+        "{}: the checkpoint of an unfinished run; give {} to go on, {} to start anew, or another folder ({})",
+        found->path, setting_name("resume"), setting_name("overwrite"), setting_name("output"));
+  }
+  for (const std::string& model : {files.dynamic_model(), files.control_model(), files.static_model()}) {
+    if (!std::filesystem::exists(model)) continue;
+    fail("{}: the model of a finished run; give another folder ({}), {} to replace it, or {} for its figures",
+         model, setting_name("output"), setting_name("overwrite"), setting_name("resume"));
+  }
+}
+
+void tell(const std::function<void(const std::string&)>& listener, const std::string& text) {
+  if (listener) listener(text);
+}
+
+RunInputs digests_of(const TrainConfig& config) {
+  RunInputs inputs;
+  if (!config.init.empty()) inputs.init = digest_of_file(config.init);
+  if (!config.teacher.empty()) inputs.teacher = digest_of_file(config.teacher);
+  return inputs;
+}
+
+TrainPrecision precision_of(TrainPrecision asked) {
+  if (asked != TrainPrecision::fastest) return asked;
+  return trains_faster_in_bf16() ? TrainPrecision::bf16 : TrainPrecision::fp32;
+}
+
+/// With what is left to this machine settled as rank 0 settles it.
+TrainConfig with_choices(TrainConfig config, World& world, const TrainObserver& observer) {
+  std::string choices;
+  if (world.leads()) {
+    config = with_granularity(config, observer);
+    config.precision = precision_of(config.precision);
+    choices = granularity_to_string(config.arch.granularity) + " " + to_string(config.precision);
+  }
+  choices = world.broadcast(choices);
+  const size_t space = choices.find(' ');
+  config.arch.granularity = parse_granularity(choices.substr(0, space));
+  config.precision = parse_train_precision(choices.substr(space + 1));
+  if (config.precision == TrainPrecision::bf16 && !computes_bf16())
+    fail("{} bf16: this processor has no AVX-512, which libtorch needs for it; give fp32, or auto",
+         setting_name("precision"));
+  return config;
+}
+
+/// What a run came to, as its state says.
+TrainResult result_of(const RunState& state, const TrainConfig& config, const RunFiles& files,
+                      bool completed) {
+  const auto evaluation = [&](const char* phase) {
+    const auto found = state.results.find(phase);
+    return found == state.results.end() ? Evaluation{} : found->second;
+  };
+  TrainResult result{.completed = completed,
+                     .model_path = completed ? files.dynamic_model() : std::string(),
+                     .static_path = files.static_model(),
+                     .checkpoint_path = files.checkpoint(),
+                     .dynamic_eval = evaluation(kFinetune),
+                     .static_eval = evaluation(kPretrain),
+                     .control_eval = evaluation(kControl),
+                     .target = config.target,
+                     .target_met = false,
+                     .advice = {}};
+  if (!std::filesystem::exists(result.checkpoint_path)) result.checkpoint_path.clear();
+  if (!completed) return result;
+  result.target_met = meets_budget(result.dynamic_eval.macs_ratio, config.target);
+  result.advice = budget_advice(config, result.dynamic_eval);
+  return result;
+}
+
+/// What a resumed run is started with: without paths that depend on where it was started from, and with what
+/// was chosen for it.
+TrainConfig settled(TrainConfig config) {
+  for (std::string* path : {&config.data, &config.init, &config.teacher})
+    if (!path->empty()) *path = std::filesystem::absolute(*path).string();
+  config.hardware.clear();
+  config.resume = config.overwrite = false;
+  return config;
+}
+
+/// The output folder, which rank 0 keeps to itself.
+class OutputFolder {
+ public:
+  explicit OutputFolder(const TrainConfig& config) : files_(config.output) {
+    files_.prepare();
+    lock_.emplace(config.output,
+                  "another training run writes here; wait for it, or give another " + setting_name("output"));
+    check_nothing_is_lost(config, files_);
+    files_.remove_half_written();
+  }
+
+ private:
+  RunFiles files_;
+  std::optional<FolderLock> lock_;
+};
+
+TrainResult train_in(World& world, const TrainConfig& config, const TrainObserver& observer) {
+  const RunFiles files(config.output);
+  std::optional<OutputFolder> folder;
+  if (world.leads() && !config.dry_run) folder.emplace(config);
+  check_same_program(world);
+  const RunInputs inputs = digests_of(config);
+  check_same_settings_everywhere(world, config, inputs);
+  const TrainConfig chosen = with_choices(config, world, observer);
+  ArchConfig arch = chosen.arch;
+  arch.classes = 2;
+  make_spec(arch);  // refuses a bad architecture before any image is read
+  std::optional<FoundCheckpoint> found;
+  if (config.resume) {
+    if (world.leads()) found = files.find_checkpoint();
+    found = broadcast(world, std::move(found));
+    if (!found)
+      tell(observer.on_message,
+           fmt::format("{}: no checkpoint yet, starting from the beginning", config.output));
+  }
+  if (found) check_same_settings(*found, chosen);
+  if (found && found->checkpoint.state.phase == kDone) {
+    tell(observer.on_message, fmt::format("{}: the run is finished", config.output));
+    return result_of(found->checkpoint.state, chosen, files, true);
+  }
+  if (found) check_same_inputs(*found, chosen, inputs);
+  const TrainedRun run = run_trainer(settled(chosen), inputs, std::move(found), files, world, observer);
+  return result_of(run.state, chosen, files, run.completed);
+}
+
+/// With libtorch's errors as the library's.
+TrainResult train_or_explain(World& world, const TrainConfig& config, const TrainObserver& observer) {
+  KeepFreedMemory keep_freed_memory;
+  try {
+    return train_in(world, config, observer);
+  } catch (const c10::Error& error) {
+    const std::string reason = error.what_without_backtrace();
+    if (reason.find("allocate memory") != std::string::npos)
+      fail("training: out of memory; lower {} ({}) or {} ({} px)", setting_name("batch"), config.batch,
+           setting_name("size"), config.size);
+    fail("training: libtorch: {}", reason);
+  }
+}
+
+}  // namespace
+
+std::optional<TrainConfig> resumed_config(const std::string& output) {
+  auto found = RunFiles(output).find_checkpoint();
+  if (!found) return std::nullopt;
+  return std::move(found->checkpoint.config);
+}
+
+TrainResult train(const TrainConfig& config, const TrainObserver& observer, const Processes& processes) {
+  check_train_config(config);
+  check_processes(processes, config);
+  World world(processes);
+  TrainObserver heard;
+  heard.should_stop = observer.should_stop;
+  if (world.leads()) heard = observer;
+  try {
+    return train_or_explain(world, config, heard);
+  } catch (const std::exception& error) {
+    world.abandon(error.what());
+    throw;
+  }
+}
+
+}  // namespace lasnet
