@@ -1,4 +1,6 @@
-// Plots of numbers as SVG: axes, lines, points, a legend. Plain values in, text out.
+// Plots of numbers as SVG: axes, lines, points, a legend. Plain values in, text out. Elements have classes
+// (paper, grid, frame, legend, line, point, ring, callout, and s0 to s7 by palette), so that a page can give
+// them other colours.
 //
 //   Plot plot{.title = "stage 1", .x = {.label = "activation rate"}, .y = {.label = "latency (us)"}};
 //   plot.series.push_back({.label = "S = 4", .x = {0.25, 0.5, 1}, .y = {310, 560, 1080}});
