@@ -14,13 +14,12 @@ struct Fusion {
   const char* name;
   const char* schedule;
 };
-constexpr Fusion kFusions[] = {
-    {"nothing fused", "masker=separate,gather=copied,scatter=separate"},
-    {"masker + conv1", "masker=with_conv1,gather=copied,scatter=separate"},
-    {"masker's sums + conv3 before", "masker=incremental,gather=copied,scatter=separate"},
-    {"gather + conv2", "masker=separate,gather=indirect,scatter=separate"},
-    {"scatter + add", "masker=separate,gather=copied,scatter=in_place"},
-    {"all fused", "masker=incremental,gather=indirect,scatter=in_place"}};
+constexpr Fusion kFusions[] = {{"nothing fused", "masker=separate,gather=copied,scatter=separate"},
+                               {"masker + conv1", "masker=with_conv1,gather=copied,scatter=separate"},
+                               {"masker sums in conv3", "masker=incremental,gather=copied,scatter=separate"},
+                               {"gather + conv2", "masker=separate,gather=indirect,scatter=separate"},
+                               {"scatter + add", "masker=separate,gather=copied,scatter=in_place"},
+                               {"all fused", "masker=incremental,gather=indirect,scatter=in_place"}};
 
 /// MAC ratio that every S is held to: the model's on the photographs, within what masks of any S can give.
 double common_macs(const Setup& setup) {

@@ -8,6 +8,9 @@
 namespace lasnet::cli {
 namespace {
 
+/// Break-even densities from here on are those of a full mask.
+constexpr double kAlwaysFaster = 0.98;
+
 constexpr const char* kLogNote = "Both axes are logarithmic, so neither has a zero.";
 
 PlotAxis rate_axis() { return {.label = "share of active patches", .min = 0, .max = 1}; }
@@ -70,7 +73,11 @@ Figure prediction_figure(const Json& data) {
                            .mark = SeriesMark::line,
                            .colour = colour,
                            .emphasised = is_chosen};
-      PlotSeries measured{.mark = SeriesMark::points, .colour = colour, .emphasised = is_chosen};
+      PlotSeries measured{.label = "S = " + s_text(curve["granularity"]) + ", measured",
+                          .mark = SeriesMark::points,
+                          .colour = colour,
+                          .emphasised = is_chosen,
+                          .in_legend = false};
       for (const Json& point : curve["points"]) {
         predicted.x.push_back(point["rate"].get<double>());
         predicted.y.push_back(point["predicted_ms"].get<double>());
@@ -99,8 +106,10 @@ Figure scatter_figure(const Json& data) {
             .y = {.label = "predicted, ms", .scale = AxisScale::log}};
   double low = INFINITY, high = 0;
   for (int stage = 1; stage <= 4; ++stage) {
-    PlotSeries series{
-        .label = fmt::format("stage {}", stage), .mark = SeriesMark::points, .colour = stage - 1};
+    PlotSeries series{.label = fmt::format("stage {}", stage),
+                      .mark = SeriesMark::points,
+                      .colour = stage - 1,
+                      .compact = true};
     for (const Json& point : data["points"]) {
       if (point["stage"] != stage) continue;
       series.x.push_back(point["measured_ms"].get<double>());
@@ -169,7 +178,7 @@ Figure density_figure(const Json& data) {
   plot.series.push_back(
       {.label = "break-even", .x = {0, 1}, .y = {1, 1}, .mark = SeriesMark::dashed_line, .colour = 7});
   const double even = data["break_even"].get<double>();
-  if (even > 0 && even < 1)
+  if (even > 0 && even < kAlwaysFaster)
     plot.callouts.push_back({.x = even, .y = 1, .label = fmt::format("break-even at {:.2f}", even)});
   from_zero(plot);
   figure.plots.push_back(std::move(plot));
@@ -196,7 +205,8 @@ Figure accuracy_figure(const Json& data) {
                            .y = {top1},
                            .mark = SeriesMark::points,
                            .colour = colour++,
-                           .emphasised = true});
+                           .emphasised = true,
+                           .in_legend = false});
     plot.callouts.push_back({.x = ms, .y = top1, .label = fmt::format("{} {:.1f} %", network, top1)});
   }
   plot.x.max = 1.1 * most;
@@ -205,12 +215,9 @@ Figure accuracy_figure(const Json& data) {
 }
 
 Figure granularity_figure(const Json& data) {
-  Figure figure{.name = "granularity",
-                .title = "The same MACs with every S",
-                .note = "S is on a logarithmic axis, which has no zero. Times begin at zero.",
-                .plots = {}};
+  Figure figure{.name = "granularity", .title = "The same MACs with every S", .note = "", .plots = {}};
   Plot plot{.title = "time against S at equal MACs",
-            .x = {.label = "S, pixels of the output map", .scale = AxisScale::log, .min = 0.9, .max = 9},
+            .x = {.label = "S, pixels of the output map", .min = 0, .max = 9},
             .y = {.label = "time of one image, ms"}};
   PlotSeries sparse{.label = "sparse", .colour = 0, .emphasised = true},
       dense{.label = "dense", .mark = SeriesMark::dashed_line, .colour = 7},

@@ -9,7 +9,8 @@
 namespace lasnet::cli {
 namespace {
 
-constexpr int kPoints = 9;
+/// Of the logit differences: the outermost ones would stretch the axis for nothing.
+constexpr double kQuantiles[] = {0.03, 0.12, 0.25, 0.37, 0.5, 0.62, 0.75, 0.87, 0.97};
 
 /// A setting of the thresholds, and what its file says of it.
 struct Setting {
@@ -29,8 +30,8 @@ std::vector<float> spread_thresholds(const Setup& setup) {
   }
   std::ranges::sort(differences);
   std::vector<float> thresholds = {0};
-  for (int i = 0; i < kPoints; ++i) {
-    const auto index = static_cast<size_t>(i) * (differences.size() - 1) / kPoints;
+  for (const double quantile : kQuantiles) {
+    const auto index = static_cast<size_t>(quantile * static_cast<double>(differences.size() - 1));
     thresholds.push_back(std::round(differences[index] * 20) / 20);
   }
   std::ranges::sort(thresholds);

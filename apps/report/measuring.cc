@@ -24,7 +24,7 @@ Repetitions repetitions(Effort effort) {
     case Effort::usual:
       return usual;
     case Effort::full:
-      return {.photographs = 8,
+      return {.photographs = 6,
               .photograph = 21,
               .bench = 60,
               .large_batch = 20,

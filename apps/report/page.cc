@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <regex>
 
 #include "base/fail.h"
 #include "base/file.h"
@@ -42,7 +43,7 @@ std::string html(const std::string& text) {
 
 /// Numbers of documents, in words that people read.
 std::string times(double ratio) { return fmt::format("{:.2f}×", ratio); }
-std::string ms_text(double ms) { return fmt::format("{} ms", number_text(ms)); }
+std::string ms_text(double ms) { return fmt::format("{:.3g} ms", ms); }
 double number(const Json& value) { return value.get<double>(); }
 
 std::string table_html(const DataTable& table) {
@@ -86,19 +87,45 @@ std::string command_html(const Json& command) {
                      html(command.get<std::string>()));
 }
 
-/// Plots beside each other, as many as there is room for.
+/// The picture's text without what the page's style says again.
+std::string styled_by_page(std::string svg) {
+  static const std::regex presentation(
+      " (font-family|font-size|fill-opacity)=\"[^\"]*\"| (stroke|fill)=\"#[0-9a-f]+\"");
+  svg = std::regex_replace(svg, presentation, "");
+  std::erase(svg, '\n');
+  return svg;
+}
+
+/// One for plots whose series look alike.
+std::string legend_html(const Plot& plot) {
+  std::string entries;
+  for (const PlotSeries& series : plot.series) {
+    if (series.label.empty() || !series.in_legend) continue;
+    entries +=
+        fmt::format("<span><i class=\"b{}\"></i>{}</span>", series.colour.value_or(0), html(series.label));
+  }
+  return entries.empty() ? "" : "<p class=\"legend\">" + entries + "</p>";
+}
+
+/// Plots beside each other, as many as there is room for. Many are drawn smaller, so that their texts stay
+/// legible.
 std::string figure_html(const Figure& figure, const std::string& caption) {
-  std::string plots;
-  for (const Plot& plot : figure.plots) {
-    const std::string svg = to_svg({plot}, {.columns = 1, .width = 400, .height = 300});
+  const bool many = figure.plots.size() > 1;
+  const PlotLayout layout{.columns = 1, .width = many ? 330 : 400, .height = many ? 250 : 300};
+  std::string plots, legend;
+  for (Plot plot : figure.plots) {
+    if (many) plot.legend = false;
+    const std::string svg = styled_by_page(to_svg({plot}, layout));
     const size_t end = svg.find('>');
     plots += fmt::format("<div class=\"plot\">{} role=\"img\" aria-label=\"{}: {} over {}\"{}</div>\n",
                          svg.substr(0, end), html(plot.title), html(plot.y.label), html(plot.x.label),
                          svg.substr(end));
   }
+  if (many) legend = legend_html(figure.plots.front());
   return fmt::format(
-      "<figure data-figure=\"{}\"><div class=\"plots\">{}</div><figcaption>{}{}</figcaption></figure>\n",
-      figure.name, plots, html(caption), figure.note.empty() ? "" : " <em>" + html(figure.note) + "</em>");
+      "<figure data-figure=\"{}\">{}<div class=\"plots {}\">{}</div><figcaption>{}{}</figcaption></figure>\n",
+      figure.name, legend, many ? "many" : "one", plots, html(caption),
+      figure.note.empty() ? "" : " <em>" + html(figure.note) + "</em>");
 }
 
 struct Bar {
@@ -161,7 +188,7 @@ std::string regions_html(const Report& report, const Json& data) {
       R"(<div class="thumbs" role="group" aria-label="photographs">{}</div>
 <figure data-figure="regions" id="viewer">
 <div class="pair">
-<div class="view"><canvas id="heat" role="img" aria-label="heat map"></canvas><p class="small legend-line"><span>few blocks</span><span class="ramp" id="ramp"></span><span>all blocks computed it</span></p></div>
+<div class="view"><canvas id="heat" role="img" aria-label="heat map"></canvas><p class="small legend-line"><span>fewest blocks</span><span class="ramp" id="ramp"></span><span>most blocks</span></p></div>
 <div class="view"><canvas id="mask" tabindex="0" role="img" aria-label="mask of a block; arrow keys go from patch to patch"></canvas>
 <p class="slider"><label for="block">block</label><input id="block" type="range" min="0" max="0" value="0" step="1"><output id="block-name" for="block"></output></p></div>
 </div>
@@ -183,7 +210,8 @@ std::string prediction_html(const Json& data) {
            fmt::format("{} runs of blocks", errors["runs"].get<int64_t>())),
       tile(format_percent(number(errors["within_10"])), "within 10 %",
            format_percent(number(errors["within_5"])) + " within 5 %"),
-      tile(number_text(errors["spearman_mean"]), "rank correlation over S", "1: the same order"),
+      tile(fmt::format("{:.2f}", number(errors["spearman_mean"])), "rank correlation over S",
+           "1: the same order"),
       tile(format_percent(number(errors["regret_mean"])), "regret of the predicted S",
            "longer than with the best S; at most " + format_percent(number(errors["regret_max"]))));
   text += figure_html(
@@ -206,6 +234,12 @@ std::string prediction_html(const Json& data) {
   return text;
 }
 
+std::string break_even_text(double density) {
+  if (density >= 0.98) return "Random masks. A sparse run is never clearly slower than a dense one.";
+  return fmt::format("Random masks. Up to {:.0f} % of active patches a sparse run is the faster one.",
+                     100 * density);
+}
+
 std::string speed_html(const Json& data) {
   std::string text;
   for (const Json& run : data["runs"]) {
@@ -214,10 +248,7 @@ std::string speed_html(const Json& data) {
     std::vector<Bar> bars;
     const auto add = [&](const std::string& name, const Json& entry, const std::string& style) {
       const double ms = number(entry["quartiles_ms"]["median"]);
-      bars.push_back({name, ms,
-                      fmt::format("{} ({} … {})", ms_text(ms), number_text(entry["quartiles_ms"]["q1"]),
-                                  number_text(entry["quartiles_ms"]["q3"])),
-                      style});
+      bars.push_back({name, ms, ms_text(ms), style});
     };
     const Json& baseline = run["baseline"];
     if (!baseline.is_null()) add(baseline["name"].get<std::string>() + ", dense", baseline, "s3");
@@ -233,14 +264,11 @@ std::string speed_html(const Json& data) {
                            times(number(run["theory_speedup"])), format_percent(number(run["efficiency"])));
     text += bars_html(fmt::format("speed_{}_{}", threads, batch), caption, bars, caption);
   }
-  text = "<div class=\"columns\">" + text + "</div>\n";
+  text = "<div class=\"columns two\">" + text + "</div>\n";
   if (data["runs"][0]["baseline"].is_null())
     text += "<p class=\"note\">This build has no oneDNN, so no other library's dense network ran.</p>\n";
   text += "<div class=\"columns\">" +
-          figure_html(
-              density_figure(data),
-              fmt::format("Random masks. Up to {:.0f} % of active patches a sparse run is the faster one.",
-                          100 * number(data["break_even"])));
+          figure_html(density_figure(data), break_even_text(number(data["break_even"])));
   const Figure accuracy = accuracy_figure(data);
   const std::string source = data["accuracy"]["source"].get<std::string>();
   if (!accuracy.plots.empty()) {
@@ -262,8 +290,7 @@ std::string ablations_html(const Json& data) {
   for (const Json& row : data["fusions"]["rows"]) {
     const std::string name = row["name"].get<std::string>();
     const double ms = number(row["ms"]["median"]);
-    bars.push_back({name, ms,
-                    fmt::format("{}, {} of unfused", ms_text(ms), times(number(row["against_unfused"]))),
+    bars.push_back({name, ms, fmt::format("{} · {}", ms_text(ms), times(number(row["against_unfused"]))),
                     name == "dense"           ? "s5"
                     : name == "nothing fused" ? "s1"
                                               : "s0"});
@@ -275,8 +302,9 @@ std::string ablations_html(const Json& data) {
                                  "the MACs alone would give one time.",
                                  format_percent(number(data["granularities"]["macs_ratio"])))) +
          bars_html("fusion", "time by what is fused", bars,
-                   "The model's own masks on the photographs. The masks are the same; only the order and "
-                   "number of passes differ.") +
+                   "The model's own masks on the photographs. Only the number and order of passes differ. "
+                   "Behind a time: how much faster it is than "
+                   "with nothing fused.") +
          "</div>\n<p class=\"note\">Accuracy over S needs one training run for each S. No such sweep is "
          "recorded with this model, so "
          "the page shows none. Fusion changes no result but for rounding.</p>\n";
@@ -297,7 +325,7 @@ std::string work_bar(const Json& block, const char* run, const Json& kinds, doub
   }
   return fmt::format(
       "<span class=\"work {}\"><span class=\"track\">{}</span><span class=\"bar-value\">{}</span></span>",
-      run, segments, number_text(sum));
+      run, segments, fmt::format("{:.3g}", sum));
 }
 
 double block_ms(const Json& block, const char* run) {
@@ -463,9 +491,27 @@ std::string headline(const Report& report) {
   return tiles;
 }
 
-/// What the script draws photographs from. No "</script" can be in it.
+/// Numbers with four significant digits: the page shows no more.
+Json shortened(const Json& value) {
+  if (value.is_number_float()) return Json::parse(fmt::format("{:.4g}", value.get<double>()));
+  Json copy = value;
+  if (copy.is_structured()) {
+    for (Json& one : copy) one = shortened(one);
+  }
+  return copy;
+}
+
+/// What the script draws photographs from, and no more. No "</script" can be in it.
 std::string script_data(const Json& regions) {
-  std::string text = regions["photographs"].dump(-1, ' ', true, Json::error_handler_t::replace);
+  Json photographs = regions["photographs"];
+  for (Json& photograph : photographs) {
+    for (const char* unused : {"picture", "static_macs"}) photograph.erase(unused);
+    for (Json& block : photograph["blocks"]) {
+      for (const char* unused : {"stage", "dilated_rate", "static_macs", "dense_ms"}) block.erase(unused);
+    }
+  }
+
+  std::string text = shortened(photographs).dump(-1, ' ', true, Json::error_handler_t::replace);
   for (size_t at = text.find('<'); at != std::string::npos; at = text.find('<', at))
     text.replace(at, 1, "\\u003c");
   return text;

@@ -15,8 +15,8 @@ namespace {
 
 constexpr int kQuality = 84;
 
-/// Values with few digits: the page holds thousands.
-double rounded(double value, double step) { return std::round(value / step) * step; }
+/// Two decimals, in as few digits: the page holds thousands of them.
+double short_logit(double value) { return std::round(100 * value) / 100; }
 
 /// Decisions as a text of 0 and 1, patch by patch.
 std::string mask_text(const PatchGrid& grid, const ByteTensor& mask) {
@@ -29,7 +29,7 @@ Json block_json(const BlockSpec& spec, const BlockGeometry& geometry, const Bloc
                 double dense_ms, double sparse_ms) {
   const BlockMacs macs = block_macs(spec, geometry);
   Json logits = Json::array();
-  for (const float difference : trace.logit_difference.data) logits.push_back(rounded(difference, 0.01));
+  for (const float difference : trace.logit_difference.data) logits.push_back(short_logit(difference));
   return {{"name", spec.name},
           {"stage", spec.stage + 1},
           {"granularity", granularity_json(spec.granularity)},

@@ -85,6 +85,7 @@ struct StageSetting {
 /// measured on, one sample of each.
 struct SettingCurve {
   StageSetting setting;
+  bool usual = false;  ///< what blocks of that S run unless told otherwise
   Curve curve;
   std::map<size_t, const Sample*> blocks;
 
@@ -117,8 +118,10 @@ std::map<int, std::vector<SettingCurve>> setting_curves(const std::vector<Measur
         return known.setting.granularity == granularity && known.setting.plan == sample.plan;
       });
       if (found == settings.end()) {
-        found = settings.insert(settings.end(),
-                                {.setting = {granularity, sample.plan}, .curve = {}, .blocks = {}});
+        found = settings.insert(settings.end(), {.setting = {granularity, sample.plan},
+                                                 .usual = run.of.schedule == BlockSchedule{},
+                                                 .curve = {},
+                                                 .blocks = {}});
       }
       found->curve.add(sample.activity.rate, sample.quiet() * reference_s);
       found->blocks[*sample.block] = &sample;
@@ -149,7 +152,7 @@ void add_choices(int stage, double rate, const std::vector<SettingCurve>& settin
   for (const SettingCurve& setting : settings) {
     const Choice::Option option = setting.option(setting.setting.name(), rate, context);
     everything.options.push_back(option);
-    if (setting.setting.plan == BlockSchedule{}) {
+    if (setting.usual) {
       granularities.options.push_back(option);
       granularities.options.back().name = fmt::format("S {}", setting.setting.granularity);
     }

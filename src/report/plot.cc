@@ -17,7 +17,6 @@ constexpr std::array kPalette = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
                                  "#e69f00", "#56b4e9", "#7f3c8d", "#000000"};  // Okabe, Ito 2008
 constexpr int kLeft = 62, kRight = 14, kTop = 30, kBottom = 44;                // margins of a plot, px
 constexpr int kTitleHeight = 34;
-constexpr const char* kGrid = "stroke=\"#e0e0e0\" class=\"grid\"";
 constexpr int kLegendRow = 15, kLegendWidth = 104;
 
 std::string escaped(const std::string& text) {
@@ -115,6 +114,7 @@ std::string line_between(double x1, double y1, double x2, double y2, const std::
 
 double point_radius(const PlotSeries& series) { return series.emphasised ? 3.8 : 2.6; }
 
+bool is_in_legend(const PlotSeries& series) { return series.in_legend && !series.label.empty(); }
 bool has_line(SeriesMark mark) { return mark != SeriesMark::points; }
 bool has_points(SeriesMark mark) { return mark == SeriesMark::points || mark == SeriesMark::line_and_points; }
 
@@ -192,18 +192,19 @@ class PlotWriter {
   }
 
   std::string axes() const {
-    std::string svg;
+    std::string svg, grid;
     const std::vector<double> ticks = x_.ticks();
     const std::vector<bool> labelled = labelled_ticks(ticks, x_);
     for (size_t i = 0; i < ticks.size(); ++i) {
       const double x = x_.pixel(ticks[i]);
-      svg += line_between(x, top_, x, bottom_, kGrid);
+      grid += fmt::format("M{:.1f} {:.1f}V{:.1f}", x, top_, bottom_);
       if (labelled[i]) svg += text_at(x, bottom_ + 15, "middle", "", fmt::format("{:g}", ticks[i]));
     }
     for (const double tick : y_.ticks()) {
-      svg += line_between(left_, y_.pixel(tick), right_, y_.pixel(tick), kGrid);
+      grid += fmt::format("M{:.1f} {:.1f}H{:.1f}", left_, y_.pixel(tick), right_);
       svg += text_at(left_ - 6, y_.pixel(tick) + 4, "end", "", fmt::format("{:g}", tick));
     }
+    svg = fmt::format("<path d=\"{}\" stroke=\"#e0e0e0\" class=\"grid\"/>\n", grid) + svg;
     svg += fmt::format(
         "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" "
         "stroke=\"#555\" class=\"frame\"/>\n",
@@ -230,14 +231,21 @@ class PlotWriter {
       const double x = x_.pixel(series.x[i]), y = y_.pixel(series.y[i]);
       if (has_line(series.mark)) run += fmt::format("{}{:.1f},{:.1f}", run.empty() ? "" : " ", x, y);
       if (has_points(series.mark)) {
-        points += fmt::format(
-            "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\" fill-opacity=\"0.75\" "
-            "{}><title>{}</title></circle>\n",
-            x, y, point_radius(series), kPalette[colour], class_of("point", colour),
-            escaped(point_title(series, i)));
+        points += series.compact
+                      ? fmt::format("M{:.1f},{:.1f}h0", x, y)
+                      : fmt::format(
+                            "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\" fill-opacity=\"0.75\" "
+                            "{}><title>{}</title></circle>\n",
+                            x, y, point_radius(series), kPalette[colour], class_of("point", colour),
+                            escaped(point_title(series, i)));
       }
     }
     end_run();
+    if (series.compact && !points.empty()) {
+      points = fmt::format(
+          "<path d=\"{}\" stroke=\"{}\" stroke-width=\"{}\" stroke-linecap=\"round\" fill=\"none\" {}/>\n",
+          points, kPalette[colour], 2 * point_radius(series), class_of("line", colour));
+    }
     return lines + points;
   }
 
@@ -267,9 +275,8 @@ class PlotWriter {
   }
 
   std::string legend() const {
-    const auto rows = std::count_if(plot_.series.begin(), plot_.series.end(),
-                                    [](const PlotSeries& s) { return !s.label.empty(); });
-    if (rows == 0) return "";
+    const auto rows = std::count_if(plot_.series.begin(), plot_.series.end(), is_in_legend);
+    if (rows == 0 || !plot_.legend) return "";
     const Box box = legend_place(static_cast<int>(rows));
     std::string svg = fmt::format(
         "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{}\" height=\"{}\" fill=\"#fff\" "
@@ -279,7 +286,7 @@ class PlotWriter {
     double y = box.top + 9;
     for (size_t i = 0; i < plot_.series.size(); ++i) {
       const PlotSeries& series = plot_.series[i];
-      if (series.label.empty()) continue;
+      if (!is_in_legend(series)) continue;
       if (has_line(series.mark)) svg += line_between(x, y, x + 16, y, line_style(series, colour(i)));
       if (has_points(series.mark)) {
         svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\" {}/>\n", x + 8, y,

@@ -57,14 +57,25 @@ function drawHeat(photograph, image) {
   const low = Math.min(...sums), high = Math.max(...sums), span = Math.max(1e-6, high - low);
   sums.forEach((sum, i) => {
     const share = (sum - low) / span;
-    pixels.data.set([...colour(share), Math.round(255 * (0.8 - 0.25 * share))], 4 * i);
+        pixels.data.set([...colour(0.14 + 0.8 * share), 255], 4 * i);
   });
   cells.putImageData(pixels, 0, 0);
-  to.filter = "grayscale(1) contrast(1.15)";
-  to.drawImage(image, 0, 0, heat.width, heat.height);
-  to.filter = "none";
-  to.imageSmoothingEnabled = false;
+    // The photograph in grey, tinted, then its light and shade once more, so that it stays a photograph.
+  const grey = (mode, alpha) => {
+    to.globalCompositeOperation = mode;
+    to.globalAlpha = alpha;
+    to.filter = "grayscale(1) contrast(1.1)";
+    to.drawImage(image, 0, 0, heat.width, heat.height);
+    to.filter = "none";
+  };
+  grey("source-over", 1);
+  to.globalAlpha = 0.84;
+  to.imageSmoothingQuality = "high";
   to.drawImage(small, 0, 0, heat.width, heat.height);
+  grey("soft-light", 1);
+  to.globalAlpha = 1;
+  to.globalCompositeOperation = "source-over";
+
   heat.setAttribute("aria-label", `heat map of ${photograph.file}: from ${Math.round(low * photograph.blocks.length)} to ` +
     `${Math.round(high * photograph.blocks.length)} of ${photograph.blocks.length} blocks computed a place`);
 }
@@ -174,6 +185,12 @@ function choosePhotograph(index) {
   show();
 }
 
+// The block that a first look is at: one that computed some of the photograph, and not most of it.
+function tellingBlock(photograph) {
+  const distance = (block) => Math.abs(block.rate - 0.4);
+  return photograph.blocks.reduce((best, block, i, all) => distance(block) < distance(all[best]) ? i : best, 0);
+}
+
 function chooseBlock(index) {
   state.block = index;
   state.patch = null;
@@ -248,6 +265,7 @@ document.querySelectorAll("section").forEach((section) => observer.observe(secti
 
 // Pictures are decoded before they are drawn, which leaves the first paint free of it.
 Promise.all(thumbs.map((thumb) => thumb.querySelector("img").decode().catch(() => {}))).then(() => {
+    state.block = tellingBlock(photographs[0]);
   choosePhotograph(0);
   document.documentElement.dataset.ready = "true";
 });
