@@ -411,12 +411,23 @@ std::string machine_html(const Report& report, const Json& data) {
     total += seconds->second;
     bars.push_back({part.title, seconds->second, fmt::format("{:.1f} s", seconds->second), "s0"});
   }
-  return fmt::format(
-             "<p>{}: {} cores, {} kernels. Two equal runs right after one another differ by {} (median of {} "
-             "pairs).</p>\n",
-             html(data["processor"].get<std::string>()), data["cores"].get<int>(),
-             html(data["isa"].get<std::string>()), format_percent(number(data["noise"]["median"])),
-             data["noise"]["pairs"].get<int>()) +
+  const auto text = [&](const char* key) { return html(data[key].get<std::string>()); };
+  std::string facts;
+  const auto fact = [&](const char* what, const std::string& value) {
+    facts += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>", what, value);
+  };
+  fact("processor", text("processor"));
+  fact("cores", fmt::format("{}, {} threads", data["cores"].get<int>(), data["processors"].get<int>()));
+  fact("kernels", fmt::format("{}, {:.0f} GFLOP/s a core", text("isa"), number(data["peak_gflops"])));
+  fact("caches", fmt::format("L1 {:.0f} KiB, L2 {:.0f} KiB, L3 {:.0f} MiB", number(data["l1_kib"]),
+                             number(data["l2_kib"]), number(data["l3_kib"]) / 1024));
+  fact("lasnet", fmt::format("{}, {}", text("version"), text("compiler")));
+  fact("date", text("date"));
+  fact("predictions from", text("profile"));
+  fact("noise",
+       fmt::format("{} between two equal runs, median of {} pairs",
+                   format_percent(number(data["noise"]["median"])), data["noise"]["pairs"].get<int>()));
+  return "<dl class=\"facts\">" + facts + "</dl>\n" +
          bars_html("parts", "seconds that each part of the report took", bars,
                    fmt::format("How long each part took: {:.0f} s in all.", total));
 }
@@ -448,7 +459,7 @@ std::string lead_of(const std::string& part, const Report& report) {
   if (part == "knob")
     return "One number, the threshold of the maskers, turns the same weights from nearly everything to "
            "little.";
-  return "All that was measured on this page was measured on this machine, in one run of one command.";
+  return "All that is measured on this page was measured on this machine.";
 }
 
 std::string section_html(const Part& part, size_t place, const Report& report) {
