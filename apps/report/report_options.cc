@@ -23,7 +23,7 @@ Labels
   Else the page shows what the model file records of its accuracy, and says so.
 
 How long
-  --quick takes about a minute on two cores, the default two, --full up to a quarter of an hour. Nothing else
+  On two cores --quick takes about a minute for the demo model, the default two, --full five. Nothing else
   should run meanwhile.
 
 Examples

@@ -139,10 +139,12 @@ Setup prepare(const ReportOptions& options) {
       .host = open_hardware(""),
       .others = open_others(options.hardware),
       .key = {}};
-  const std::vector<std::string> images = list_images(options.images);
+  // Of a data set only the part that the network was not trained on.
+  if (const std::string part = validation_folder(options.images); !part.empty()) setup.options.images = part;
+  const std::vector<std::string> images = list_images(setup.options.images);
   setup.found = images.size();
-  if (has_class_folders(options.images, images))
-    setup.labelled = open_validation(options.images, setup.model);
+  if (has_class_folders(setup.options.images, images))
+    setup.labelled = open_validation(setup.options.images, setup.model);
   for (const std::string& path : spread(images, setup.repetitions.photographs))
     setup.photographs.push_back(open_photograph(path, setup.model, setup.size));
   setup.key = key_of(setup, images);

@@ -33,7 +33,7 @@ std::optional<StoredPart> PartStore::find(const std::string& part) const {
 void PartStore::put(const std::string& part, const StoredPart& stored) const {
   const Json document = {{"part", part}, {"key", key_}, {"seconds", stored.seconds}, {"data", stored.data}};
   write_file_atomically(path_of(part), [&](std::ostream& out) {
-    out << document.dump(1, ' ', false, Json::error_handler_t::replace) << "\n";
+    out << document.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
   });
 }
 
