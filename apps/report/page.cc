@@ -176,7 +176,8 @@ std::string regions_html(const Report& report, const Json& data) {
     const std::string seen =
         fmt::format("{}, {}", best["class"].get<std::string>(), format_percent(number(best["probability"])));
     buttons += fmt::format(
-        "<button type=\"button\" class=\"thumb\" data-photograph=\"{}\" aria-pressed=\"{}\"><img alt=\"{}\" "
+        "<button type=\"button\" class=\"thumb\" data-photograph=\"{}\" aria-pressed=\"{}\"><img "
+        "decoding=\"async\" alt=\"{}\" "
         "src=\"{}\" "
         "width=\"{}\" height=\"{}\"><span>{}</span></button>\n",
         index, index == 0 ? "true" : "false", html(file),

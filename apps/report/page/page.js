@@ -263,9 +263,10 @@ const observer = new IntersectionObserver((entries) => entries.forEach((entry) =
 }), { rootMargin: "-40% 0px -55% 0px" });
 document.querySelectorAll("section").forEach((section) => observer.observe(section));
 
-// Pictures are decoded before they are drawn, which leaves the first paint free of it.
-Promise.all(thumbs.map((thumb) => thumb.querySelector("img").decode().catch(() => {}))).then(() => {
-    state.block = tellingBlock(photographs[0]);
+// Photographs are drawn once the page has been painted.
+const begin = () => Promise.all(thumbs.map((thumb) => thumb.querySelector("img").decode().catch(() => {}))).then(() => {
+  state.block = tellingBlock(photographs[0]);
   choosePhotograph(0);
   document.documentElement.dataset.ready = "true";
 });
+requestAnimationFrame(() => setTimeout(begin));
