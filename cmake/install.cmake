@@ -8,6 +8,7 @@ set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/lasnet)
 
 install(TARGETS lasnet_app COMPONENT program)
 install(TARGETS lasnet_bench_app COMPONENT benchmark)
+install(TARGETS lasnet_report_app COMPONENT report)
 if(LASNET_SERVE)
   install(TARGETS lasnet_serve_app COMPONENT server)
 endif()

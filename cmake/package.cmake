@@ -24,6 +24,7 @@ endmacro()
 
 packaged(program lasnet science "" "the program and a demo model")
 packaged(benchmark lasnet-bench science "lasnet (= ${PROJECT_VERSION})" "what lasnet bench runs")
+packaged(report lasnet-report science "lasnet (= ${PROJECT_VERSION})" "what lasnet report runs")
 if(LASNET_SERVE)
   packaged(server lasnet-serve science "lasnet (= ${PROJECT_VERSION})" "what lasnet serve runs")
 endif()

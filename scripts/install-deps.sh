@@ -16,7 +16,7 @@ packages='g++ cmake ninja-build ccache clang-format
 train_packages='libtorch-dev libgloo-dev libopenblas0-openmp libssl-dev'
 # Tests of lasnet.torch, which skip themselves on a release without one of these.
 torch_packages='python3-torch python3-torchvision python3-pytest'
-# What the server's clients are tested with; each test that lacks one skips itself.
+# What the server's clients and the report's page are tested with; each test that lacks one skips itself.
 client_packages='chromium nginx-light openssl prometheus systemd wrk'
 fuzz_packages='clang'
 tidy_packages='clang-tidy-16 libomp-16-dev'

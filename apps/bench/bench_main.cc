@@ -1,186 +1,18 @@
 // lasnet-bench, which `lasnet bench` becomes: how fast a network runs dense, sparse and in another library.
-#include "base/fail.h"
-#include "bench_options.h"
-#include "bench_report.h"
-#include "bench_sweep.h"
-#include "input_options.h"
-#include "lasnet/geometry.h"
-#include "lasnet/quantize.h"
-#include "log.h"
-#include "model_options.h"
+#include "bench_run.h"
 #include "output.h"
 #include "program.h"
 #include "progress.h"
-#include "random_masks.h"
-#include "session_options.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
 namespace {
-
-/// Scales from random inputs, as the network is then timed on.
-Model quantize_on_random_inputs(const Model& model, const BenchOptions& options) {
-  constexpr int64_t kImages = 2;
-  const MapSize size = options.size.value_or(MapSize{model.preprocessing.crop, model.preprocessing.crop});
-  BenchInputs inputs("", model.preprocessing, size, 1, 1, options.seed, {});
-  return quantize(model, {.count = kImages, .read = [&](int64_t) { return inputs.next(); }},
-                  {.session = {.isa = options.session.isa}});
-}
-
-/// The architecture with random weights, or the file's network.
-Model open_model(const BenchOptions& options) {
-  Model model;
-  if (options.is_architecture()) {
-    ArchConfig arch;
-    arch.name = options.model.path;
-    model.spec = make_spec(apply(options.model, arch));
-    model.weights = random_weights(model.spec, options.seed);
-    if (options.session.precision == Precision::int8) model = quantize_on_random_inputs(model, options);
-  } else {
-    model = load_model(options.model);
-  }
-  if (!model.spec.arch.is_dynamic()) {
-    throw UsageError(
-        fmt::format("{}: a static network has no masks; give it a granularity, e.g. --granularity 4-4-2-1",
-                    options.model.path));
-  }
-  return model;
-}
-
-/// Photographs are cropped to squares; `size` becomes the preprocessing's.
-Preprocessing preprocessing_for(const BenchOptions& options, const Model& model) {
-  InputOptions input;
-  if (options.size) {
-    if (options.size->height != options.size->width && !options.images.empty()) {
-      throw UsageError("--size: photographs are cropped to squares; give one side");
-    }
-    input.size = static_cast<int>(options.size->height);
-  } else if (model.preprocessing.crop == 0) {
-    input.size = model.preprocessing.resize;
-  }
-  return apply(input, model.preprocessing);
-}
-
-ChosenBaseline open_baseline(const BenchOptions& options, const Model& model, MapSize size, Session& session,
-                             const Tensor& input) {
-  if (options.baseline == BaselineKind::none) return {};
-  if (!model.spec.has_head()) {
-    throw UsageError(
-        fmt::format("--baseline: logits are compared before anything is timed, and {} is a backbone, which "
-                    "has none; leave out --baseline",
-                    options.model.path));
-  }
-  return choose_baseline(
-      make_onednn_baselines(model, {options.batch, size}, options.session.threads, options.session.precision),
-      session, input);
-}
 
 std::string progress_note(const Measurements& m) {
   std::string note = fmt::format("dense {}  sparse {}  {:.2f}x", format_ms(median(m.dense_ms)),
                                  format_ms(median(m.sparse_ms)), median(ratios(m.dense_ms, m.sparse_ms)));
   if (!m.baseline_ms.empty()) note += fmt::format("  baseline {}", format_ms(median(m.baseline_ms)));
   return note;
-}
-
-BenchReport report_of(const BenchOptions& options, const Model& model, const Session& session, MapSize size,
-                      const std::optional<double>& rate) {
-  return {.model = options.model.path,
-          .arch = model.spec.arch,
-          .size = size,
-          .batch = options.batch,
-          .kernels = {session.backend(), session.isa(), session.precision(), session.threads()},
-          .schedule = options.session.schedule,
-          .rate = rate,
-          .operating = {},
-          .features = options.features ? chosen_maps(options.maps, model.spec) : std::vector<std::string>{},
-          .photographs = 0,
-          .photographs_found = 0,
-          .static_macs = static_macs(model.spec, size),
-          .measured = {},
-          .baseline = {},
-          .reproduce = reproduce(options, session.isa(), size)};
-}
-
-/// Speed without a result is worth knowing, but not unawares.
-void warn_if_not_finite(const BenchOptions& options, const Measurements& measured) {
-  if (measured.finite) return;
-  log_warning(
-      fmt::format("{}: some of the logits were not finite numbers (lasnet forward --check-finite names the "
-                  "first layer), which may change the times",
-                  options.model.path));
-}
-
-BenchReport bench(const BenchOptions& options) {
-  const Model model = open_model(options);
-  const Preprocessing preprocessing = preprocessing_for(options, model);
-  const MapSize size = options.size.value_or(MapSize{preprocessing.crop, preprocessing.crop});
-  const NetworkGeometry geometry = network_geometry(model.spec, size);
-  warn_of_patches_beyond_maps(model.spec, geometry);
-  std::optional<double> rate = options.rate;
-  if (options.macs) rate = rate_for_macs(model.spec, geometry, *options.macs, options.seed);
-  const OperatingChoice operating = operating_choice(options.operating, model, options.session, size);
-  BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
-                     decode_options(options.decode));
-  Session session = open_session(model, options.session);
-  check_run_memory(session, size, options.batch);
-  if (!options.save.empty()) save_model(model, options.save);
-  BenchReport report = report_of(options, model, session, size, rate);
-  report.operating = operating;
-  report.photographs = inputs.photographs();
-  report.photographs_found = inputs.photographs_found();
-  report.baseline = open_baseline(options, model, size, session, inputs.next());
-  Progress progress("bench", options.repeat, "repetitions");
-  report.measured = measure(session, report.baseline.baseline.get(), inputs,
-                            {.repeat = options.repeat,
-                             .rate = rate,
-                             .seed = options.seed,
-                             .thresholds = operating.thresholds,
-                             .features = report.features,
-                             .feature_layout = options.maps.layout},
-                            [&](const Measurements& m) {
-                              progress.update(static_cast<int64_t>(m.dense_ms.size()), progress_note(m));
-                            });
-  progress.clear();
-  warn_if_not_finite(options, report.measured);
-  return report;
-}
-
-/// Every granularity and rate; writes the files and prints a table.
-void sweep(BenchOptions options) {
-  constexpr int kGranularities[] = {1, 2, 4, 7, 8};
-  constexpr int kRates = 10;
-  prepare_sweep(options.sweep, options.model.path);
-  std::vector<SweepRow> rows;
-  Progress progress("sweep", std::size(kGranularities) * kRates, "points");
-  std::string title;
-  for (const int granularity : kGranularities) {
-    options.model.granularity = {granularity, granularity, granularity, granularity};
-    const Model model = open_model(options);
-    const Preprocessing preprocessing = preprocessing_for(options, model);
-    const MapSize size = options.size.value_or(MapSize{preprocessing.crop, preprocessing.crop});
-    BenchInputs inputs(options.images, preprocessing, size, options.batch, options.repeat, options.seed,
-                       decode_options(options.decode));
-    Session session = open_session(model, options.session);
-    check_run_memory(session, size, options.batch);
-    title = fmt::format("{}, {} x {} px, batch {}, {}, {} thread{}: sparse over dense", options.model.path,
-                        size.height, size.width, options.batch, to_string(session.isa()), session.threads(),
-                        session.threads() == 1 ? "" : "s");
-    for (int step = 1; step <= kRates; ++step) {
-      const double rate = static_cast<double>(step) / kRates;
-      BenchReport report = report_of(options, model, session, size, rate);
-      report.measured =
-          measure(session, nullptr, inputs, {.repeat = options.repeat, .rate = rate, .seed = options.seed},
-                  [](const Measurements&) {});
-      warn_if_not_finite(options, report.measured);
-      const std::vector<SweepRow> of_point = sweep_rows(report, granularity);
-      rows.insert(rows.end(), of_point.begin(), of_point.end());
-      progress.update(static_cast<int64_t>(rows.size() / of_point.size()),
-                      fmt::format("S {}, rate {:.1f}: {:.2f}x", granularity, rate, of_point.back().speedup));
-    }
-  }
-  write_sweep(rows, title, options.sweep, options.model.path);
-  print(fmt::format("{}\n\n{}\n  written {}/{}.csv and .svg\n", bold(title), to_text(rows), options.sweep,
-                    options.model.path));
 }
 
 int run_command(int argc, char** argv) {
@@ -192,10 +24,14 @@ int run_command(int argc, char** argv) {
   if (const int code = parse(app, argc, argv); code >= 0) return code;
   resolve(options);
   if (!options.sweep.empty()) {
-    sweep(options);
+    print(sweep(options));
     return 0;
   }
-  const BenchReport report = bench(options);
+  Progress progress("bench", options.repeat, "repetitions");
+  const BenchReport report = bench(options, [&](const Measurements& m) {
+    progress.update(static_cast<int64_t>(m.dense_ms.size()), progress_note(m));
+  });
+  progress.clear();
   if (options.json) {
     print_json(to_json(report));
   } else {

@@ -23,15 +23,6 @@ Precision predicted_precision(const std::string& text) {
   throw Error(fmt::format("precision '{}' is not predicted; expected fp32, fp16 or int8", text));
 }
 
-/// Of a model file's preprocessing, else of ImageNet.
-MapSize usual_size(const ModelOptions& model) {
-  constexpr int kImageNet = 224;
-  if (is_architecture(model.path)) return {kImageNet, kImageNet};
-  const auto preprocessing = described_preprocessing(model.path, model.state_dict);
-  const int side = preprocessing && preprocessing->crop > 0 ? preprocessing->crop : kImageNet;
-  return {side, side};
-}
-
 /// What is known of this machine, named by its file; says why a file was passed over, and of a GPU that there
 /// is none: no other GPU's times are near enough to go without saying.
 HardwareProfile profile_of(HostProfile host) {
@@ -49,6 +40,14 @@ HardwareProfile profile_of(HostProfile host) {
 }
 
 }  // namespace
+
+MapSize usual_size(const ModelOptions& model) {
+  constexpr int kImageNet = 224;
+  if (is_architecture(model.path)) return {kImageNet, kImageNet};
+  const auto preprocessing = described_preprocessing(model.path, model.state_dict);
+  const int side = preprocessing && preprocessing->crop > 0 ? preprocessing->crop : kImageNet;
+  return {side, side};
+}
 
 void add_hardware_option(CLI::App& app, std::string& hardware) {
   app.add_option(

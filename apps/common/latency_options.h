@@ -46,6 +46,9 @@ HardwareProfile open_hardware(const std::string& name, std::optional<Isa> isa = 
 /// options that mean nothing there. Throws UsageError on what the hardware cannot answer.
 LatencyQuery resolve_query(const LatencyOptions& options, const HardwareProfile& hardware);
 
+/// Of the images: a model file's crop, else ImageNet's.
+MapSize usual_size(const ModelOptions& model);
+
 /// Whether the profile holds times of this library's kernels.
 bool is_measured(const HardwareProfile& hardware);
 /// "  profile      published: ...", and in a second line what a profile that is not measured says nothing of.

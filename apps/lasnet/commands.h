@@ -34,6 +34,9 @@ bool is_built(const std::string& command);
 /// `lasnet bench ...` becomes the program lasnet-bench beside it, which alone loads oneDNN. As above.
 [[noreturn]] void launch_benchmark(char** arguments);
 
+/// `lasnet report ...` becomes the program lasnet-report beside it, which loads oneDNN too. As above.
+[[noreturn]] void launch_report(char** arguments);
+
 /// `lasnet serve ...` becomes the program lasnet-serve beside it, which alone loads libraries for HTTP. As
 /// above.
 [[noreturn]] void launch_server(char** arguments);

@@ -1,4 +1,5 @@
-// How `lasnet train`, `lasnet bench` and `lasnet serve` reach the programs with libtorch, oneDNN and HTTP.
+// How `lasnet train`, `lasnet bench`, `lasnet report` and `lasnet serve` reach the programs with libtorch,
+// oneDNN and HTTP.
 #include <unistd.h>
 
 #include <cerrno>
@@ -45,6 +46,8 @@ void launch_training(char** arguments) {
 bool is_built(const std::string& command) { return access(program_of(command).c_str(), X_OK) == 0; }
 
 void launch_benchmark(char** arguments) { launch("bench", arguments); }
+
+void launch_report(char** arguments) { launch("report", arguments); }
 
 void launch_server(char** arguments) { launch("serve", arguments); }
 

@@ -226,7 +226,7 @@ void take_json_data(InputTensor& input, InputData& data, const std::string& plac
     if (!data.floats.empty()) refuse("{}.data: numbers; expected base64 texts for BYTES", place);
     check_count(input, data.texts.size(), place);
     for (std::string& text : data.texts) {
-      auto bytes = from_base64(text);
+      auto bytes = cli::from_base64(text);
       if (!bytes) refuse("{}.data: a text that is not base64; JSON holds binary files in base64", place);
       text = std::move(*bytes);
     }

@@ -520,7 +520,7 @@ void append_json_values(const OutputTensor& output, std::string& text) {
   };
   const auto append_number = [&](auto value) { fmt::format_to(std::back_inserter(text), "{}", value); };
   const auto append_text = [&](const std::string& value) {
-    text += json_text(output.base64 ? to_base64(value) : value);
+    text += json_text(output.base64 ? cli::to_base64(value) : value);
   };
   std::visit(Overloaded{[&](const std::vector<std::string>& values) { append_all(values, append_text); },
                         [&](const auto& values) { append_all(values, append_number); }},

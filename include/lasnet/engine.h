@@ -103,6 +103,9 @@ struct RunOptions {
   /// Time every block. The cuda backend then launches kernel by kernel with events between blocks, which is
   /// slower than its graph. The other backends always time blocks.
   bool time_blocks = false;
+  /// Time every operation of every block (BlockTrace::operations). Of the cpu backend; the others leave them
+  /// out.
+  bool time_operations = false;
   /// Throw Error naming the first NaN or infinity of the input: quick, and part of check_finite.
   bool check_input = false;
   /// Asked before every block by the thread that called run(). The cuda backend asks once, before the network
@@ -114,6 +117,13 @@ struct RunOptions {
   /// its inactive pixels included.
   std::vector<std::string> features = {};
   MapLayout feature_layout = MapLayout::nchw;  ///< of these maps
+};
+
+/// How long one operation of a block took.
+struct OperationTime {
+  /// "masker", "lists", "conv1", ..., as latency predictions name it.
+  std::string name;
+  double seconds = 0;  ///< 0 where it ran in one loop with another, which then has its time
 };
 
 /// What one block computed, over the whole batch.
@@ -135,6 +145,7 @@ struct BlockTrace {
   /// The part of `seconds` for masker, decisions, dilation and lists. With MaskerSchedule::with_conv1 the cpu
   /// backend counts convs[0] too, the cuda backend only what the convolutions beside them do not hide.
   double masking_seconds = 0;
+  std::vector<OperationTime> operations;  ///< in the order in which they ran; only with time_operations
 };
 
 /// What a run computed.

@@ -85,6 +85,7 @@ struct StageSetting {
 /// measured on, one sample of each.
 struct SettingCurve {
   StageSetting setting;
+  bool usual = false;  ///< what blocks of that S run unless told otherwise
   Curve curve;
   std::map<size_t, const Sample*> blocks;
 
@@ -117,8 +118,10 @@ std::map<int, std::vector<SettingCurve>> setting_curves(const std::vector<Measur
         return known.setting.granularity == granularity && known.setting.plan == sample.plan;
       });
       if (found == settings.end()) {
-        found = settings.insert(settings.end(),
-                                {.setting = {granularity, sample.plan}, .curve = {}, .blocks = {}});
+        found = settings.insert(settings.end(), {.setting = {granularity, sample.plan},
+                                                 .usual = run.of.schedule == BlockSchedule{},
+                                                 .curve = {},
+                                                 .blocks = {}});
       }
       found->curve.add(sample.activity.rate, sample.quiet() * reference_s);
       found->blocks[*sample.block] = &sample;
@@ -149,7 +152,7 @@ void add_choices(int stage, double rate, const std::vector<SettingCurve>& settin
   for (const SettingCurve& setting : settings) {
     const Choice::Option option = setting.option(setting.setting.name(), rate, context);
     everything.options.push_back(option);
-    if (setting.setting.plan == BlockSchedule{}) {
+    if (setting.usual) {
       granularities.options.push_back(option);
       granularities.options.back().name = fmt::format("S {}", setting.setting.granularity);
     }
@@ -205,42 +208,65 @@ class Validator {
   Validation run() {
     const std::vector<int> granularities =
         options_.quick ? std::vector{1, 4, 7} : std::vector{1, 2, 4, 7, 8, 14};
-    // With all offsets every block meets every rate, so that curves compare blocks with themselves.
-    std::vector<int> offsets(options_.quick ? 2 : kRates.size());
-    std::iota(offsets.begin(), offsets.end(), 0);
     std::vector<BlockSchedule> schedules;  // int8 kernels have the default one alone
     if (hardware_.precision() == Precision::fp32) schedules = other_schedules();
     if (options_.quick && !schedules.empty()) schedules.resize(1);
     schedules.insert(schedules.begin(), BlockSchedule{});
     const std::vector<NetworkCase> networks = network_cases();
     steps_ = granularities.size() * schedules.size() + networks.size() + 2;
-    std::vector<MeasuredRun> resnet;
-    for (const int s : granularities) {
-      for (const BlockSchedule& schedule : schedules) {
-        append(resnet, measure({.arch = network("resnet50", {s, s, s, s}),
-                                .schedule = schedule,
-                                .rates = kRates,
-                                .offsets = offsets}));
-      }
-    }
-    add_points(resnet);
-    for (const auto& [stage, settings] : setting_curves(resnet, reference_s_)) {
-      for (const double rate : kChoiceRates) {
-        add_choices(stage, rate, settings, context_of(resnet.front()), validation_);
-      }
-    }
+    compare_settings(
+        {.arch = network("resnet50", {}), .offsets = offsets(options_.quick ? 2 : kRates.size())},
+        granularities, schedules);
     add_points(
         measure({.arch = network("regnet_y_800mf", {4, 4, 7, 1}), .rates = kRates, .offsets = {0, 4, 7}}));
     add_points(
         measure({.arch = network("regnet_y_400mf", {1, 2, 2, 7}), .rates = kRates, .offsets = {0, 5}}));
     for (const NetworkCase& of_case : networks) compare_network(of_case);
+    return finished();
+  }
+
+  Validation run(const GranularityStudy& study) {
+    steps_ = study.granularities.size();
+    compare_settings({.arch = study.arch, .size = study.size, .offsets = offsets(kRates.size())},
+                     study.granularities, {BlockSchedule{}});
+    return finished();
+  }
+
+ private:
+  /// The deals of rates. With all of them every block meets every rate, so that curves compare blocks with
+  /// themselves.
+  static std::vector<int> offsets(size_t count) {
+    std::vector<int> all(count);
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+  }
+
+  /// Every granularity under every schedule, and the choices between them.
+  void compare_settings(MeasuredCase measured, const std::vector<int>& granularities,
+                        const std::vector<BlockSchedule>& schedules) {
+    std::vector<MeasuredRun> runs;
+    measured.rates = kRates;
+    for (const int s : granularities) {
+      measured.arch.granularity = {s, s, s, s};
+      for (const BlockSchedule& schedule : schedules) {
+        measured.schedule = schedule;
+        append(runs, measure(measured));
+      }
+    }
+    add_points(runs);
+    for (const auto& [stage, settings] : setting_curves(runs, reference_s_)) {
+      for (const double rate : kChoiceRates)
+        add_choices(stage, rate, settings, context_of(runs.front()), validation_);
+    }
+  }
+
+  Validation finished() {
     std::vector<double> noises;
     for (const ValidationPoint& point : validation_.points) noises.push_back(point.noise);
     validation_.noise = median(std::move(noises));
     return std::move(validation_);
   }
 
- private:
   std::vector<NetworkCase> network_cases() const {
     if (options_.quick) return {{"resnet50", 1, 1}};
     std::vector<NetworkCase> cases;
@@ -408,6 +434,12 @@ Regret regret_of(const std::vector<Choice>& choices) {
 Validation validate_cpu(const CpuHardware& hardware, const ValidationOptions& options,
                         const ValidationProgress& progress) {
   return Validator(hardware, options, progress).run();
+}
+
+Validation validate_granularities(const CpuHardware& hardware, const GranularityStudy& study,
+                                  const ValidationProgress& progress) {
+  const ValidationOptions options{.repeat = study.repeat, .seed = study.seed};
+  return Validator(hardware, options, progress).run(study);
 }
 
 }  // namespace lasnet

@@ -110,6 +110,19 @@ using ValidationProgress = std::function<void(double share, const std::string& n
 Validation validate_cpu(const CpuHardware& hardware, const ValidationOptions& options,
                         const ValidationProgress& progress);
 
+/// Every S of one network in its usual schedule.
+struct GranularityStudy {
+  ArchConfig arch;            ///< its granularity is ignored
+  MapSize size = {224, 224};  ///< of the images
+  std::vector<int> granularities = {1, 2, 4, 7, 8};
+  int repeat = 8;  ///< of each run
+  uint64_t seed = 1;
+};
+
+/// The choice of S alone: the result's points, granularities and noise.
+Validation validate_granularities(const CpuHardware& hardware, const GranularityStudy& study,
+                                  const ValidationProgress& progress);
+
 struct CudaValidationOptions {
   std::vector<std::string> networks = {"resnet50", "resnet101", "regnet_y_400mf"};
   double width = 1;

@@ -35,6 +35,7 @@ struct RunRequest {
   bool check_finite = false;
   TimeSource time = TimeSource::wall;
   bool time_blocks = false;
+  bool time_operations = false;
   const std::function<bool()>* stop = nullptr;  ///< RunOptions::stop
   std::vector<float> thresholds;  ///< of each block: its patches are active from this difference on
   /// Forced patch decisions [N, rows, cols] per block; empty: the masker decides.

@@ -23,6 +23,7 @@ void TraceBuilder::add_block(const BlockOutcome& outcome) {
   block.width = geometry.output.width;
   block.masking_seconds = outcome.masking_seconds;
   block.seconds = outcome.seconds;
+  block.operations = outcome.operations;
   block.static_macs = macs.static_total();
   block.macs = 0;
   block.rates.clear();

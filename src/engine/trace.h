@@ -17,6 +17,7 @@ struct BlockOutcome {
   std::span<const int64_t> dilated_counts;  ///< active pixels of D per image
   double masking_seconds = 0;               ///< masker, masks and lists
   double seconds = 0;
+  std::vector<OperationTime> operations = {};  ///< empty unless the request asks for them
 };
 
 /// Collects the outcomes of one run, block by block, in a trace that may hold those of an earlier one.

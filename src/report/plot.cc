@@ -114,13 +114,19 @@ std::string line_between(double x1, double y1, double x2, double y2, const std::
 
 double point_radius(const PlotSeries& series) { return series.emphasised ? 3.8 : 2.6; }
 
+bool is_in_legend(const PlotSeries& series) { return series.in_legend && !series.label.empty(); }
 bool has_line(SeriesMark mark) { return mark != SeriesMark::points; }
 bool has_points(SeriesMark mark) { return mark == SeriesMark::points || mark == SeriesMark::line_and_points; }
 
-std::string line_style(const PlotSeries& series, const char* colour) {
-  return fmt::format("stroke=\"{}\" stroke-width=\"{}\" fill=\"none\"{}", colour,
-                     series.emphasised ? 3.2 : 1.6,
-                     series.mark == SeriesMark::dashed_line ? " stroke-dasharray=\"4 3\"" : "");
+/// "line s2", "point s2": by which the style of a page that a plot is put into can choose other colours.
+std::string class_of(const char* mark, size_t colour) {
+  return fmt::format("class=\"{} s{}\"", mark, colour);
+}
+
+std::string line_style(const PlotSeries& series, size_t colour) {
+  return fmt::format(
+      "stroke=\"{}\" stroke-width=\"{}\" fill=\"none\"{} {}", kPalette[colour], series.emphasised ? 3.2 : 1.6,
+      series.mark == SeriesMark::dashed_line ? " stroke-dasharray=\"4 3\"" : "", class_of("line", colour));
 }
 
 /// Which of an axis's ticks have room for their labels side by side: powers of ten first.
@@ -179,27 +185,29 @@ class PlotWriter {
   }
 
  private:
-  const char* colour(size_t place) const {
-    return kPalette[static_cast<size_t>(plot_.series[place].colour.value_or(static_cast<int>(place))) %
-                    kPalette.size()];
+  /// Index in the palette.
+  size_t colour(size_t place) const {
+    return static_cast<size_t>(plot_.series[place].colour.value_or(static_cast<int>(place))) %
+           kPalette.size();
   }
 
   std::string axes() const {
-    std::string svg;
+    std::string svg, grid;
     const std::vector<double> ticks = x_.ticks();
     const std::vector<bool> labelled = labelled_ticks(ticks, x_);
     for (size_t i = 0; i < ticks.size(); ++i) {
       const double x = x_.pixel(ticks[i]);
-      svg += line_between(x, top_, x, bottom_, "stroke=\"#e0e0e0\"");
+      grid += fmt::format("M{:.1f} {:.1f}V{:.1f}", x, top_, bottom_);
       if (labelled[i]) svg += text_at(x, bottom_ + 15, "middle", "", fmt::format("{:g}", ticks[i]));
     }
     for (const double tick : y_.ticks()) {
-      svg += line_between(left_, y_.pixel(tick), right_, y_.pixel(tick), "stroke=\"#e0e0e0\"");
+      grid += fmt::format("M{:.1f} {:.1f}H{:.1f}", left_, y_.pixel(tick), right_);
       svg += text_at(left_ - 6, y_.pixel(tick) + 4, "end", "", fmt::format("{:g}", tick));
     }
+    svg = fmt::format("<path d=\"{}\" stroke=\"#e0e0e0\" class=\"grid\"/>\n", grid) + svg;
     svg += fmt::format(
         "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{:.1f}\" height=\"{:.1f}\" fill=\"none\" "
-        "stroke=\"#555\"/>\n",
+        "stroke=\"#555\" class=\"frame\"/>\n",
         left_, top_, right_ - left_, bottom_ - top_);
     svg += text_at((left_ + right_) / 2, bottom_ + 33, "middle", "", plot_.x.label);
     const double x = left_ - 46, y = (top_ + bottom_) / 2;
@@ -207,7 +215,7 @@ class PlotWriter {
                          plot_.y.label);
   }
 
-  std::string series(const PlotSeries& series, const char* colour) const {
+  std::string series(const PlotSeries& series, size_t colour) const {
     std::string lines, points, run;
     const auto end_run = [&] {
       if (!run.empty()) {
@@ -223,49 +231,66 @@ class PlotWriter {
       const double x = x_.pixel(series.x[i]), y = y_.pixel(series.y[i]);
       if (has_line(series.mark)) run += fmt::format("{}{:.1f},{:.1f}", run.empty() ? "" : " ", x, y);
       if (has_points(series.mark)) {
-        points +=
-            fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\" fill-opacity=\"0.75\"/>\n",
-                        x, y, point_radius(series), colour);
+        points += series.compact
+                      ? fmt::format("M{:.1f},{:.1f}h0", x, y)
+                      : fmt::format(
+                            "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\" fill-opacity=\"0.75\" "
+                            "{}><title>{}</title></circle>\n",
+                            x, y, point_radius(series), kPalette[colour], class_of("point", colour),
+                            escaped(point_title(series, i)));
       }
     }
     end_run();
+    if (series.compact && !points.empty()) {
+      points = fmt::format(
+          "<path d=\"{}\" stroke=\"{}\" stroke-width=\"{}\" stroke-linecap=\"round\" fill=\"none\" {}/>\n",
+          points, kPalette[colour], 2 * point_radius(series), class_of("line", colour));
+    }
     return lines + points;
+  }
+
+  /// What a pointer that rests on a point is told.
+  std::string point_title(const PlotSeries& series, size_t i) const {
+    return fmt::format("{}{}: {:.4g}, {}: {:.4g}", series.label.empty() ? "" : series.label + "; ",
+                       plot_.x.label, series.x[i], plot_.y.label, series.y[i]);
   }
 
   std::string callout(const PlotCallout& place) const {
     constexpr double kRadius = 7, kGap = 4;
     if (!x_.contains(place.x) || !y_.contains(place.y)) return "";
     const double x = x_.pixel(place.x), y = y_.pixel(place.y);
-    std::string svg = line_between(x, y + kRadius, x, bottom_, "stroke=\"#555\" stroke-dasharray=\"2 3\"");
+    std::string svg =
+        line_between(x, y + kRadius, x, bottom_, "stroke=\"#555\" stroke-dasharray=\"2 3\" class=\"frame\"");
     svg += fmt::format(
-        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"none\" stroke=\"#222\" stroke-width=\"1.6\"/>\n",
+        "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"none\" stroke=\"#222\" stroke-width=\"1.6\" "
+        "class=\"ring\"/>\n",
         x, y, kRadius);
     // A white rim keeps the label apart from the lines that it crosses.
     const bool left = x > (left_ + right_) / 2;
     return svg + text_at(left ? x - kRadius - kGap : x + kRadius + kGap, y + kRadius + 2 * kGap,
                          left ? "end" : "start",
-                         " font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\"",
+                         " font-weight=\"bold\" stroke=\"#fff\" stroke-width=\"3\" paint-order=\"stroke\" "
+                         "class=\"callout\"",
                          place.label);
   }
 
   std::string legend() const {
-    const auto rows = std::count_if(plot_.series.begin(), plot_.series.end(),
-                                    [](const PlotSeries& s) { return !s.label.empty(); });
-    if (rows == 0) return "";
+    const auto rows = std::count_if(plot_.series.begin(), plot_.series.end(), is_in_legend);
+    if (rows == 0 || !plot_.legend) return "";
     const Box box = legend_place(static_cast<int>(rows));
     std::string svg = fmt::format(
         "<rect x=\"{:.1f}\" y=\"{:.1f}\" width=\"{}\" height=\"{}\" fill=\"#fff\" "
-        "fill-opacity=\"0.8\"/>\n",
+        "fill-opacity=\"0.8\" class=\"legend\"/>\n",
         box.left, box.top, box.right - box.left, box.bottom - box.top);
     const double x = box.left + 4;
     double y = box.top + 9;
     for (size_t i = 0; i < plot_.series.size(); ++i) {
       const PlotSeries& series = plot_.series[i];
-      if (series.label.empty()) continue;
+      if (!is_in_legend(series)) continue;
       if (has_line(series.mark)) svg += line_between(x, y, x + 16, y, line_style(series, colour(i)));
       if (has_points(series.mark)) {
-        svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\"/>\n", x + 8, y,
-                           point_radius(series), colour(i));
+        svg += fmt::format("<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\" {}/>\n", x + 8, y,
+                           point_radius(series), kPalette[colour(i)], class_of("point", colour(i)));
       }
       svg += text_at(x + 21, y + 4, "start", "", series.label);
       y += kLegendRow;
@@ -363,7 +388,8 @@ std::string to_svg(const std::vector<Plot>& plots, const PlotLayout& layout) {
   const int width = shown * layout.width, height = title + rows * layout.height;
   std::string svg = fmt::format(
       "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{0}\" height=\"{1}\" viewBox=\"0 0 {0} {1}\" "
-      "font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"{0}\" height=\"{1}\" fill=\"#fff\"/>\n",
+      "font-family=\"sans-serif\" font-size=\"11\">\n<rect width=\"{0}\" height=\"{1}\" fill=\"#fff\" "
+      "class=\"paper\"/>\n",
       width, height);
   if (title > 0) {
     svg += text_at(width / 2.0, 22, "middle", " font-size=\"15\" font-weight=\"bold\"", layout.title);

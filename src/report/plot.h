@@ -1,4 +1,6 @@
-// Plots of numbers as SVG: axes, lines, points, a legend. Plain values in, text out.
+// Plots of numbers as SVG: axes, lines, points, a legend. Plain values in, text out. Elements have classes
+// (paper, grid, frame, legend, line, point, ring, callout, and s0 to s7 by palette), so that a page can give
+// them other colours.
 //
 //   Plot plot{.title = "stage 1", .x = {.label = "activation rate"}, .y = {.label = "latency (us)"}};
 //   plot.series.push_back({.label = "S = 4", .x = {0.25, 0.5, 1}, .y = {310, 560, 1080}});
@@ -30,6 +32,9 @@ struct PlotSeries {
   /// Which colour of the palette; series of the same number look alike. Default: the series' place.
   std::optional<int> colour = std::nullopt;
   bool emphasised = false;  ///< a thicker line and larger points
+  bool in_legend = true;    ///< where it has a label
+  /// Points are one path without what they stand for: a tenth of the text, for hundreds of them.
+  bool compact = false;
 };
 
 /// A place in the plot that is pointed out: a ring with a label beside it, and a line down to the x axis.
@@ -43,6 +48,7 @@ struct Plot {
   PlotAxis x = {}, y = {};
   std::vector<PlotSeries> series = {};
   std::vector<PlotCallout> callouts = {};  ///< those outside the axes are left out
+  bool legend = true;
 };
 
 /// How plots are laid out on one picture.

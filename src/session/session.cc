@@ -174,6 +174,7 @@ void Session::run(const TensorView& input, const RunOptions& options, Result& re
   request.check_finite = options.check_finite;
   request.time = options.thread_time ? TimeSource::thread : TimeSource::wall;
   request.time_blocks = options.time_blocks;
+  request.time_operations = options.time_operations;
   request.stop = options.stop;
   check_thresholds(options.thresholds, spec());
   spread_thresholds(options.thresholds, spec().blocks.size(), request.thresholds);

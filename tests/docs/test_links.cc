@@ -59,27 +59,13 @@ void expect_live_links(const fs::path& dir, const std::vector<std::string>& docu
   }
 }
 
-const std::vector<std::string> kDocuments = {"README.md",
-                                             "ARCHITECTURE.md",
-                                             "CHANGELOG.md",
-                                             "CONTRIBUTING.md",
-                                             "SECURITY.md",
-                                             "docs/benchmarks.md",
-                                             "docs/budgets.md",
-                                             "docs/cuda.md",
-                                             "docs/demo-data.md",
-                                             "docs/features.md",
-                                             "docs/glossary.md",
-                                             "docs/images.md",
-                                             "docs/int8.md",
-                                             "docs/library.md",
-                                             "docs/prediction.md",
-                                             "docs/python-torch.md",
-                                             "docs/training.md",
-                                             "docs/weights.md",
-                                             "models/README.md",
-                                             "samples/SOURCES.md",
-                                             "bench/peers/README.md"};
+const std::vector<std::string> kDocuments = {
+    "README.md",          "ARCHITECTURE.md",      "CHANGELOG.md",       "CONTRIBUTING.md",
+    "SECURITY.md",        "docs/benchmarks.md",   "docs/budgets.md",    "docs/cuda.md",
+    "docs/demo-data.md",  "docs/features.md",     "docs/glossary.md",   "docs/images.md",
+    "docs/int8.md",       "docs/library.md",      "docs/prediction.md", "docs/python-torch.md",
+    "docs/report.md",     "docs/training.md",     "docs/weights.md",    "models/README.md",
+    "samples/SOURCES.md", "bench/peers/README.md"};
 
 /// Paths that a text names as inline code, below the folders of the source tree.
 std::vector<std::string> named_paths(const std::string& text) {

@@ -732,6 +732,38 @@ TEST(Session, TakesTheMemoryThatItsExecutableSays) {
   EXPECT_NEAR(taken / static_cast<double>(said), 1, 0.1);
 }
 
+std::vector<std::string> names_of(const std::vector<OperationTime>& operations) {
+  std::vector<std::string> names;
+  for (const OperationTime& operation : operations) names.push_back(operation.name);
+  return names;
+}
+
+TEST(Session, TimesOperationsWhereItIsAsked) {
+  const Model model = test::random_model(narrow_arch("resnet50", "4-4-2-1"), 5);
+  const Tensor input = test::random_input(2, {64, 64}, 6);
+  for (const char* plan : {"masker=separate,gather=copied,scatter=separate", "masker=incremental",
+                           "masker=with_conv1", "traversal=row_bands"}) {
+    SCOPED_TRACE(plan);
+    Session session(model, {.schedule = parse_block_schedule(plan)});
+    const Result plain = session.run(input);
+    const Result timed = session.run(input, {.time_operations = true});
+    EXPECT_EQ(plain.logits.data, timed.logits.data);
+    for (size_t b = 0; b < timed.trace.blocks.size(); ++b) {
+      const BlockTrace& block = timed.trace.blocks[b];
+      EXPECT_TRUE(plain.trace.blocks[b].operations.empty());
+      double sum = 0;
+      for (const OperationTime& operation : block.operations) sum += operation.seconds;
+      EXPECT_GT(sum, 0.0);
+      EXPECT_LE(sum, block.seconds);
+      EXPECT_THAT(names_of(block.operations), testing::Contains("conv2")) << block.name;
+      EXPECT_THAT(block.operations.front().name, testing::StartsWith("masker")) << block.name;
+    }
+    const Result dense = session.run(input, {.dense = true, .time_operations = true});
+    EXPECT_THAT(names_of(dense.trace.blocks[1].operations),
+                testing::AllOf(testing::Contains("conv1"), testing::Not(testing::Contains("lists"))));
+  }
+}
+
 TEST(Session, RefusesARunBeyondTheMemory) {
   Session session(test::random_model({.name = "resnet50", .granularity = {4, 4, 2, 1}}, 1));
   session.check_memory({64, 64}, 1);

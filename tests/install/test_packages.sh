@@ -11,8 +11,8 @@ for package in "$WORK"/packages/*.deb; do dpkg-deb --extract "$package" "$WORK/p
 
 # field PACKAGE NAME
 field() { dpkg-deb --field "$WORK"/packages/"$1"_*.deb "$2"; }
-expect 'packages' "$(ls "$WORK"/packages/*.deb | wc -l)" 5
-for name in lasnet lasnet-bench lasnet-serve liblasnet-dev; do
+expect 'packages' "$(ls "$WORK"/packages/*.deb | wc -l)" 6
+for name in lasnet lasnet-bench lasnet-report lasnet-serve liblasnet-dev; do
   expect "$name, Maintainer" "$(field $name Maintainer)" 'lasnet developers'
   [ -s "$WORK/packages/root/usr/share/doc/$name/copyright" ] || fail "$name has no copyright file"
 done

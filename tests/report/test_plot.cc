@@ -89,6 +89,32 @@ TEST(Plots, SeriesWithoutLabelsHaveNoLegend) {
   EXPECT_EQ(count(to_svg({plot}), "<text"), with - 1);
 }
 
+TEST(Plots, ALegendCanBeLeftOutAsAWholeOrForASeries) {
+  Plot plot = diagonal();
+  const int with = count(to_svg({plot}), "<text");
+  plot.series[0].in_legend = false;
+  EXPECT_EQ(count(to_svg({plot}), "<text"), with - 1);
+  plot.series[0].in_legend = true;
+  plot.legend = false;
+  EXPECT_EQ(count(to_svg({plot}), "<text"), with - 1);
+}
+
+TEST(Plots, PointsSayWhatTheyStandFor) {
+  Plot plot = diagonal();
+  plot.x.label = "rate", plot.y.label = "time, ms";
+  plot.series = {{.label = "S < 4", .x = {0.25}, .y = {3}, .mark = SeriesMark::points}};
+  EXPECT_THAT(to_svg({plot}), HasSubstr("<title>S &lt; 4; rate: 0.25, time, ms: 3</title>"));
+}
+
+TEST(Plots, CompactPointsAreOnePath) {
+  Plot plot = diagonal();
+  plot.legend = false;
+  plot.series = {{.label = "s", .x = {1, 2, 3}, .y = {1, 2, 3}, .mark = SeriesMark::points, .compact = true}};
+  const std::string svg = to_svg({plot});
+  EXPECT_EQ(count(svg, "<circle"), 0);
+  EXPECT_EQ(count(svg, "h0"), 3);
+}
+
 TEST(Plots, TheLegendKeepsOffALineBetweenItsPoints) {
   const auto legend_left = [](double y) {
     Plot plot = diagonal();  // a line over the plot at the top, two points at its ends

@@ -70,7 +70,7 @@ TEST(InferRequest, ReadsFilesInBase64) {
   const std::string file("\x00\xff\x89PNG", 6);
   const InferRequest request =
       parse(R"({"inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [")" +
-            to_base64(file) + R"("]}]})");
+            cli::to_base64(file) + R"("]}]})");
   EXPECT_THAT(request.inputs[0].elements(), ElementsAre(file));
 }
 

@@ -187,7 +187,7 @@ TEST_F(ServiceTest, ImagesArePreprocessedAsTheModelSays) {
   json["inputs"] = {{{"name", "image"},
                      {"datatype", "BYTES"},
                      {"shape", {2, 1}},
-                     {"data", {to_base64(png_of(photos[0])), to_base64(png_of(photos[1]))}}}};
+                     {"data", {cli::to_base64(png_of(photos[0])), cli::to_base64(png_of(photos[1]))}}}};
   EXPECT_EQ(values(infer_json(json), "logits"), expected.data);
   const std::string file = png_of(photos[0]);
   const HttpResponse raw = call({.method = "POST",
@@ -245,7 +245,7 @@ TEST_F(ServiceTest, OutputsAreWhatTheTraceSays) {
       EXPECT_THAT(output.at("data").at(0).get<std::string>(), HasSubstr("class \""));
     }
     if (output.at("name") != "heat_map") continue;
-    const auto png = from_base64(output.at("data").at(1).get<std::string>());
+    const auto png = cli::from_base64(output.at("data").at(1).get<std::string>());
     ASSERT_TRUE(png);
     EXPECT_FALSE(
         decode_image(reinterpret_cast<const uint8_t*>(png->data()), png->size(), "heat map").empty());

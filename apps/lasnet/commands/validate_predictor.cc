@@ -37,6 +37,7 @@ struct ValidateCommand {
   std::string plot;
   Precision precision = Precision::fp32;  ///< of this machine's CPU kernels
   ValidationOptions options;
+  ModelOptions network;  ///< whose choice of S alone is held to measurements; path "": several networks
   bool json = false;
 };
 
@@ -79,8 +80,10 @@ Json choices_json(const std::vector<Choice>& choices) {
 
 Json to_json(const Validation& validation, const HardwareProfile& hardware) {
   Json json = {{"hardware", hardware.name}, {"noise", validation.noise}};
-  for (const Group& group : kGroups)
-    json[group.prefix] = quality_json(quality_of(validation.points, group.prefix));
+  for (const Group& group : kGroups) {
+    const FitQuality quality = quality_of(validation.points, group.prefix);
+    if (quality.points > 0) json[group.prefix] = quality_json(quality);
+  }
   const IdleQuality idle = idle_quality(validation.points);
   json["idle"] = {
       {"points", idle.points}, {"measured_us", 1e6 * idle.measured_s}, {"error_us", 1e6 * idle.error_s}};
@@ -125,6 +128,7 @@ std::string blocks_table(const Validation& validation) {
   Table table({"dynamic blocks", ">runs", ">MAPE", ">RMSPE", ">within 5 %", ">10 %", ">15 %"});
   for (const Group& group : kGroups) {
     const FitQuality quality = quality_of(validation.points, group.prefix);
+    if (quality.points == 0) continue;
     table.add_row({group.name, std::to_string(quality.points), format_percent(quality.mape),
                    format_percent(quality.rmspe), format_percent(quality.within_5),
                    format_percent(quality.within_10), format_percent(quality.within_15)});
@@ -262,6 +266,17 @@ std::string cuda_text(const Validation& validation) {
   return text;
 }
 
+/// Of one network's choice of S.
+std::string granularities_table(const Validation& validation) {
+  Table table({"stage", ">Spearman over S (least)", ">regret of S (largest)"});
+  for (int stage = 0; stage < 4; ++stage) {
+    const std::vector<Choice> choices = of_stage(validation.granularities, stage);
+    if (!choices.empty())
+      table.add_row({std::to_string(stage + 1), ranks_text(choices), regret_text(choices)});
+  }
+  return table.to_string(2);
+}
+
 /// Predicted against measured, a plot for each stage.
 void plot_points(const Validation& validation, const HardwareProfile& hardware, const std::string& path) {
   std::vector<Plot> plots;
@@ -297,6 +312,13 @@ void plot_points(const Validation& validation, const HardwareProfile& hardware, 
   log_info(fmt::format("{}: predicted against measured, per stage", path));
 }
 
+GranularityStudy study_of(const ValidateCommand& command) {
+  return {.arch = described_model(command.network).spec.arch,
+          .size = usual_size(command.network),
+          .repeat = command.options.repeat,
+          .seed = command.options.seed};
+}
+
 Validation measure(const ValidateCommand& command, const HardwareProfile& hardware) {
   Progress progress("validate", 1000, "steps");
   const auto update = [&](double share, const std::string& now) {
@@ -313,6 +335,8 @@ Validation measure(const ValidateCommand& command, const HardwareProfile& hardwa
       options.rates = {0.5};
     }
     validation = validate_cuda(hardware, options, update);
+  } else if (!command.network.path.empty()) {
+    validation = validate_granularities(cpu_of(hardware), study_of(command), update);
   } else {
     validation = validate_cpu(cpu_of(hardware), command.options, update);
   }
@@ -341,6 +365,9 @@ HardwareProfile hardware_of(const ValidateCommand& command) {
     throw UsageError(fmt::format("--device {}: hardware {} is a {} profile", command.device, hardware.name,
                                  to_string(hardware.kind())));
   }
+  if (hardware.kind() == HardwareKind::cuda && !command.network.path.empty()) {
+    throw UsageError(fmt::format("--network: is of this machine's CPU; {} is a GPU", hardware.name));
+  }
   if (hardware.kind() == HardwareKind::cuda) {
     check_device();
     const std::string device = cuda_devices().front().name;
@@ -363,10 +390,14 @@ int validate(const ValidateCommand& command) {
     print_json(to_json(validation, hardware));
     return 0;
   }
-  const std::string tables =
-      hardware.kind() == HardwareKind::cuda
-          ? cuda_text(validation)
-          : blocks_table(validation) + "\n" + choices_table(validation) + "\n" + networks_table(validation);
+  std::string tables;
+  if (hardware.kind() == HardwareKind::cuda) {
+    tables = cuda_text(validation);
+  } else {
+    tables = blocks_table(validation) + "\n";
+    tables += command.network.path.empty() ? choices_table(validation) + "\n" + networks_table(validation)
+                                           : granularities_table(validation);
+  }
   print(fmt::format("{}\n\n  noise {} (median difference of two measurements of the same block)\n\n",
                     bold(describe(hardware)), format_percent(validation.noise)) +
         tables);
@@ -386,7 +417,13 @@ void add_validate_predictor(CLI::App& app, Action& action) {
   sub->add_option("--seed", command->options.seed, "Of masks, weights and inputs")
       ->check(whole_number())
       ->capture_default_str();
-  sub->add_flag("--quick", command->options.quick, "A coarse grid on few networks");
+  const auto quick = sub->add_flag("--quick", command->options.quick, "A coarse grid on few networks");
+  sub->add_option(
+         "--network", command->network.path,
+         "Only the choice of S = 1, 2, 4, 7, 8 for the blocks of this network, at its own size: a model "
+         "file or an architecture; its weights are not read")
+      ->type_name("MODEL")
+      ->excludes(quick);
   add_plot_option(*sub, command->plot, "Write predicted against measured latency, per stage, as SVG");
   add_json_flag(*sub, command->json);
   sub->footer(kFooter);

@@ -75,12 +75,14 @@ class BlockRunner : public Runner {
     auto& block = memory.blocks[index];
     const bool masked = !request.dense && executable_->spec().blocks[index].is_dynamic();
     const MaskOutcome mask = masked ? derived().decide(index, request, block) : MaskOutcome::unmasked;
+    const double decided = request.time_operations ? watch.seconds() : 0;
     Body body(*executable_, index, block, mask, request, derived().loops());
     body.make_lists();
     BlockOutcome outcome;
     if (masked) outcome.masking_seconds = watch.seconds();
     body.run();
     outcome.seconds = watch.seconds();
+    if (request.time_operations) outcome.operations = operation_times(block, mask, decided);
     if (masked) outcome.differences = block.differences;
     if (mask == MaskOutcome::crowded || mask == MaskOutcome::partial) {
       outcome.patches = block.patches;
@@ -89,6 +91,21 @@ class BlockRunner : public Runner {
     }
     trace.add_block(outcome);
     if (observer_) report(index, block, mask);
+  }
+
+  /// `decided`: when the mask was known, from the block's beginning. All of that is the masker's, a first
+  /// convolution that runs beside it included.
+  static std::vector<OperationTime> operation_times(const BlockState& block, MaskOutcome mask,
+                                                    double decided) {
+    std::vector<OperationTime> times;
+    if (mask != MaskOutcome::unmasked) {
+      for (const CpuOperation& operation : block.program.masking) times.push_back({to_string(operation), 0});
+      times.back().seconds = decided;
+    }
+    const std::vector<CpuOperation>& operations = block.program.body(mask);
+    for (size_t i = 0; i < operations.size(); ++i)
+      times.push_back({to_string(operations[i]), block.seconds[i]});
+    return times;
   }
 
   void report(size_t index, const BlockState& block, MaskOutcome mask) const {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "backends/cpu/masking.h"
+#include "base/stopwatch.h"
 #include "engine/check_finite.h"
 #include "mask/tap_offsets.h"
 
@@ -17,8 +18,18 @@ CpuBody::CpuBody(const CpuExecutable& executable, size_t index, BlockMemory& mem
       everything_(memory.lists->everything),
       lists_(memory.lists_of(outcome)),
       loops_(loops),
-      computed_(memory.computed) {
+      computed_(memory.computed),
+      seconds_(memory.seconds) {
   std::fill(computed_.begin(), computed_.end(), 0);
+  std::fill(seconds_.begin(), seconds_.end(), 0.0);
+}
+
+template <typename Part>
+void CpuBody::timed(Part&& part) {
+  if (!request_.time_operations) return part();
+  Stopwatch watch(request_.time);
+  part();
+  seconds_[current_] += watch.seconds();
 }
 
 void CpuBody::inspect(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels) const {
@@ -49,7 +60,7 @@ void CpuBody::convolve(const ConvCall& call) {
 
 void CpuBody::make_lists() {
   if (&lists_ == &everything_) return;
-  memory_.builder.build(memory_.patches, memory_.lists->current);
+  timed([&] { memory_.builder.build(memory_.patches, memory_.lists->current); });
   computed_[0] = lists_.active.count() + lists_.dilated.count() + lists_.projected.capacity();
   ++current_;
 }
@@ -61,7 +72,9 @@ void CpuBody::run() {
   if (outcome_ == MaskOutcome::partial && memory_.program.band_patch_rows > 0) {
     run_row_bands();
   } else {
-    for (; current_ < operations().size(); ++current_) run(operations()[current_]);
+    for (; current_ < operations().size(); ++current_) {
+      timed([&] { run(operations()[current_]); });
+    }
   }
 }
 
@@ -140,12 +153,14 @@ void CpuBody::run_row_bands() {
       int64_t first = lists_.patch_rows[n * grid.rows() + row],
               last = lists_.patch_rows[n * grid.rows() + end];
       current_ = conv1;
-      run_conv1(lists_.dilated.pairs().range(lists_.dilated_rows[done], lists_.dilated_rows[needed]));
+      timed([&] {
+        run_conv1(lists_.dilated.pairs().range(lists_.dilated_rows[done], lists_.dilated_rows[needed]));
+      });
       done = needed;
       current_ = conv1 + 1;
-      run_conv2(lists_.of_patches(first, last));
+      timed([&] { run_conv2(lists_.of_patches(first, last)); });
       current_ = conv1 + 2;
-      add_in_place(first, last);
+      timed([&] { add_in_place(first, last); });
     }
   }
 }

@@ -65,6 +65,7 @@ BlockState::BlockState(CpuBlockProgram block_program, const BlockSpec& spec, con
   differences.resize(patch_count);
   patches.resize(patch_count);
   for (const auto& body : program.bodies) computed.resize(std::max(computed.size(), body.size()));
+  seconds.resize(computed.size());
 }
 
 }  // namespace lasnet

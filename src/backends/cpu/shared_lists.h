@@ -59,6 +59,7 @@ struct BlockState {
 
   CpuBlockProgram program;
   std::vector<int64_t> computed;  ///< pixels, by each operation of the body that ran last
+  std::vector<double> seconds;    ///< of each of these operations, where the request asks
   int64_t images = 0;
   BlockLists* lists = nullptr;
   ActiveListBuilder builder;

@@ -36,7 +36,7 @@ class Browser:
         os.close(to_read)
         os.close(to_write)
         self._ids, self._pending, self._session = itertools.count(1), b"", None
-        self.problems = []
+        self.problems, self.requests = [], []  # requests: what was asked for, once Network.enable was sent
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "DOM", "Log"):
@@ -62,8 +62,12 @@ class Browser:
             answer = self._receive()
             if answer.get("method") == "Runtime.exceptionThrown":
                 self.problems.append(answer["params"]["exceptionDetails"])
+            if answer.get("method") == "Runtime.consoleAPICalled" and answer["params"]["type"] == "error":
+                self.problems.append(answer["params"]["args"])
             if answer.get("method") == "Log.entryAdded" and answer["params"]["entry"]["source"] != "network":
                 self.problems.append(answer["params"]["entry"])
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.requests.append(answer["params"]["request"]["url"])
             if answer.get("id") == number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")

@@ -4,6 +4,7 @@
 
 #include "backends/cpu/masking.h"
 #include "base/math.h"
+#include "base/stopwatch.h"
 
 namespace lasnet {
 namespace {
@@ -81,32 +82,46 @@ Int8ConvCall int8_conv_call(const PackedInt8Conv& conv, const ByteSource& in, By
 }
 
 Int8Body::Int8Body(const Int8Executable& executable, size_t index, Int8BlockMemory& memory,
-                   MaskOutcome outcome, const RunRequest&, Int8Loops& loops)
+                   MaskOutcome outcome, const RunRequest& request, Int8Loops& loops)
     : block_(executable.blocks()[index]),
       memory_(memory),
       outcome_(outcome),
       everything_(memory.lists->everything),
       lists_(memory.lists_of(outcome)),
+      request_(request),
       loops_(loops),
-      computed_(memory.computed) {
+      computed_(memory.computed),
+      seconds_(memory.seconds) {
   std::fill(computed_.begin(), computed_.end(), 0);
+  std::fill(seconds_.begin(), seconds_.end(), 0.0);
+}
+
+template <typename Part>
+void Int8Body::timed(Part&& part) {
+  if (!request_.time_operations) return part();
+  Stopwatch watch(request_.time);
+  part();
+  seconds_[current_] += watch.seconds();
 }
 
 void Int8Body::make_lists() {
   if (&lists_ == &everything_) return;
-  memory_.builder.build(memory_.patches, memory_.lists->current);
+  timed([&] { memory_.builder.build(memory_.patches, memory_.lists->current); });
   computed_[0] = lists_.active.count() + lists_.dilated.count() + lists_.projected.capacity();
   ++current_;
 }
 
 void Int8Body::run() {
   for (; current_ < operations().size(); ++current_) {
-    const CpuOperation& operation = operations()[current_];
-    if (operation.op == CpuOperator::conv) run_conv(operation);
-    if (operation.op == CpuOperator::squeeze_excite) run_squeeze_excite();
-    // The last convolution runs a projection in one loop with itself.
-    if (operation.op == CpuOperator::projection) computed_[current_] = lists_.projected.capacity();
+    timed([&] { run(operations()[current_]); });
   }
+}
+
+void Int8Body::run(const CpuOperation& operation) {
+  if (operation.op == CpuOperator::conv) run_conv(operation);
+  if (operation.op == CpuOperator::squeeze_excite) run_squeeze_excite();
+  // The last convolution runs a projection in one loop with itself.
+  if (operation.op == CpuOperator::projection) computed_[current_] = lists_.projected.capacity();
 }
 
 void Int8Body::run_conv(const CpuOperation& operation) {

@@ -36,6 +36,7 @@ class Int8Body {
 
  private:
   const std::vector<CpuOperation>& operations() const { return memory_.program.body(outcome_); }
+  void run(const CpuOperation& operation);
   void run_conv(const CpuOperation& operation);
   void run_inner(int conv, PixelPairs pixels);
   void run_squeeze_excite();
@@ -46,14 +47,20 @@ class Int8Body {
   void write_output(const Int8ConvCall& call, std::span<const ListedPatch> patches);
   void add_projected();
 
+  /// Runs the current operation, or a part of it; its time is the operation's where the request asks.
+  template <typename Part>
+  void timed(Part&& part);
+
   const Int8CpuBlock& block_;
   Int8BlockMemory& memory_;
   const MaskOutcome outcome_;
   const ActiveLists& everything_;
   const ActiveLists& lists_;
+  const RunRequest& request_;
   Int8Loops& loops_;
   size_t current_ = 0;  ///< operation
   std::vector<int64_t>& computed_;
+  std::vector<double>& seconds_;
 };
 
 /// Fills block.differences and block.patches for a dynamic block.

@@ -4,7 +4,7 @@
 
 #include "base64.h"
 
-namespace lasnet::serve {
+namespace lasnet::cli {
 namespace {
 
 TEST(Base64, HasTheExamplesOfTheStandard) {
@@ -34,4 +34,4 @@ TEST(Base64, RefusesOtherText) {
 }
 
 }  // namespace
-}  // namespace lasnet::serve
+}  // namespace lasnet::cli

@@ -3,7 +3,7 @@
 #include <array>
 #include <cstdint>
 
-namespace lasnet::serve {
+namespace lasnet::cli {
 namespace {
 
 constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -49,4 +49,4 @@ std::optional<std::string> from_base64(std::string_view text) {
   return bytes;
 }
 
-}  // namespace lasnet::serve
+}  // namespace lasnet::cli

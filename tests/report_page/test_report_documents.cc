@@ -1,0 +1,79 @@
+// Parts of `lasnet report` that measure nothing: tables, documents that are kept, pictures.
+#include <gmock/gmock.h>
+
+#include <fstream>
+
+#include "jpeg.h"
+#include "store.h"
+#include "support/expect_error.h"
+#include "support/temporary_dir.h"
+#include "tables.h"
+
+namespace lasnet::cli {
+namespace {
+
+using testing::HasSubstr;
+
+TEST(ReportTables, CsvQuotesWhatNeedsIt) {
+  const DataTable table{
+      .name = "t", .caption = "", .columns = {"a", "b, c"}, .rows = {{"1", "say \"x\""}, {"", "two\nlines"}}};
+  EXPECT_EQ(to_csv(table), "a,\"b, c\"\n1,\"say \"\"x\"\"\"\n,\"two\nlines\"\n");
+}
+
+TEST(ReportTables, NumbersHaveFourDigits) {
+  EXPECT_EQ(number_text(23.14159), "23.14");
+  EXPECT_EQ(number_text(0.000123456), "0.0001235");
+  EXPECT_EQ(number_text(117964800.25), "117964800");
+  EXPECT_EQ(number_text(int64_t{117964800}), "117964800");
+  EXPECT_EQ(number_text(nullptr), "");
+}
+
+class PartStoreTest : public testing::Test {
+ protected:
+  test::TemporaryDir dir_;
+  PartStore store_{dir_ / "report", "key"};
+};
+
+TEST_F(PartStoreTest, FindsWhatWasPut) {
+  EXPECT_FALSE(store_.find("knob"));
+  store_.put("knob", {.seconds = 2.5, .data = {{"points", {1, 2}}}});
+  const auto found = store_.find("knob");
+  ASSERT_TRUE(found);
+  EXPECT_EQ(found->seconds, 2.5);
+  EXPECT_EQ(found->data, Json::parse(R"({"points": [1, 2]})"));
+  EXPECT_FALSE(store_.find("speed"));
+}
+
+TEST_F(PartStoreTest, PassesOverPartsOfAnotherKey) {
+  store_.put("knob", {.seconds = 1, .data = Json::object()});
+  EXPECT_FALSE(PartStore(dir_ / "report", "other").find("knob"));
+}
+
+TEST_F(PartStoreTest, PassesOverWhatIsDamaged) {
+  for (const char* text :
+       {"", "{", "[1]", R"({"part": "knob", "key": "key"})", R"({"part": "knob", "key": "key", "data": 3})",
+        R"({"part": "speed", "key": "key", "data": {}})"}) {
+    std::ofstream(dir_ / "report/data/knob.json") << text;
+    EXPECT_FALSE(store_.find("knob")) << text;
+  }
+}
+
+TEST(ReportJpeg, IsThePicture) {
+  Image image{.width = 40, .height = 24, .rgb = {}};
+  for (int y = 0; y < image.height; ++y) {
+    for (int x = 0; x < image.width; ++x) {
+      for (const int value : {6 * x, 10 * y, 128}) image.rgb.push_back(static_cast<uint8_t>(value));
+    }
+  }
+  const std::string file = encode_jpeg(image, 95);
+  const Image decoded = decode_image(reinterpret_cast<const uint8_t*>(file.data()), file.size(), "jpeg");
+  ASSERT_EQ(decoded.width, image.width);
+  ASSERT_EQ(decoded.height, image.height);
+  double difference = 0;
+  for (size_t i = 0; i < image.rgb.size(); ++i) difference += std::abs(image.rgb[i] - decoded.rgb[i]);
+  EXPECT_LT(difference / static_cast<double>(image.rgb.size()), 4);
+  EXPECT_ERROR(encode_jpeg({}, 80), HasSubstr("empty"));
+}
+
+}  // namespace
+}  // namespace lasnet::cli
