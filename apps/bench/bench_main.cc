@@ -1,4 +1,6 @@
 // lasnet-bench, which `lasnet bench` becomes: how fast a network runs dense, sparse and in another library.
+#include <fmt/format.h>
+
 #include "bench_run.h"
 #include "output.h"
 #include "program.h"

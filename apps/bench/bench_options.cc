@@ -1,5 +1,7 @@
 #include "bench_options.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 

@@ -1,4 +1,6 @@
 // What S and the fusion of operators do to the time of the whole network.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "bench_run.h"

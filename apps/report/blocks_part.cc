@@ -1,4 +1,6 @@
 // Time of every operation of every block, dense beside sparse.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 

@@ -1,4 +1,6 @@
 // One model at many thresholds: from nothing that maskers can leave out to everything.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 

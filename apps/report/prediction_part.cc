@@ -1,4 +1,6 @@
 // Whether predicted latency chooses the right S here, and what it chooses for hardware that is not here.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 

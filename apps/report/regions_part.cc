@@ -1,4 +1,6 @@
 // Photographs with what every block computed of them.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>

@@ -1,4 +1,6 @@
 // Dense, sparse and other libraries' networks, by threads and batch; speed-up against density; accuracy.
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "accuracy.h"
