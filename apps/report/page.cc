@@ -9,37 +9,12 @@
 #include "base64.h"
 #include "figures.h"
 #include "parts.h"
+#include "report/markup.h"
 #include "tables.h"
 #include "terminal.h"
 
 namespace lasnet::cli {
 namespace {
-
-std::string html(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      case '\'':
-        result += "&#39;";
-        break;
-      default:
-        result += c;
-    }
-  }
-  return result;
-}
 
 /// Numbers of documents, in words that people read.
 std::string times(double ratio) { return fmt::format("{:.2f}×", ratio); }
@@ -54,19 +29,19 @@ std::string table_html(const DataTable& table) {
   for (const auto& row : table.rows) {
     rows += "<tr>";
     for (const std::string& cell : row)
-      rows += fmt::format("<td{}>{}</td>", is_number(cell) ? " class=\"n\"" : "", html(cell));
+      rows += fmt::format("<td{}>{}</td>", is_number(cell) ? " class=\"n\"" : "", escape_markup(cell));
     rows += "</tr>";
   }
   std::string head;
   for (const std::string& column : table.columns)
-    head += fmt::format("<th scope=\"col\">{}</th>", html(column));
+    head += fmt::format("<th scope=\"col\">{}</th>", escape_markup(column));
   return fmt::format(
       "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{0}\"><table "
       "data-csv=\"{1}\"><caption>{0} "
       "<a "
       "href=\"data/{1}.csv\">{1}.csv</a></caption><thead><tr>{2}</tr></thead><tbody>{3}</tbody></table></"
       "div>\n",
-      html(table.caption), table.name, head, rows);
+      escape_markup(table.caption), table.name, head, rows);
 }
 
 /// All numbers of a part, folded away.
@@ -84,7 +59,7 @@ std::string numbers_html(const std::string& part, const Json& data) {
 
 std::string command_html(const Json& command) {
   return fmt::format("<p class=\"command\"><span>Made like</span> <code>{}</code></p>\n",
-                     html(command.get<std::string>()));
+                     escape_markup(command.get<std::string>()));
 }
 
 /// The picture's text without what the page's style says again.
@@ -101,8 +76,8 @@ std::string legend_html(const Plot& plot) {
   std::string entries;
   for (const PlotSeries& series : plot.series) {
     if (series.label.empty() || !series.in_legend) continue;
-    entries +=
-        fmt::format("<span><i class=\"b{}\"></i>{}</span>", series.colour.value_or(0), html(series.label));
+    entries += fmt::format("<span><i class=\"b{}\"></i>{}</span>", series.colour.value_or(0),
+                           escape_markup(series.label));
   }
   return entries.empty() ? "" : "<p class=\"legend\">" + entries + "</p>";
 }
@@ -118,14 +93,14 @@ std::string figure_html(const Figure& figure, const std::string& caption) {
     const std::string svg = styled_by_page(to_svg({plot}, layout));
     const size_t end = svg.find('>');
     plots += fmt::format("<div class=\"plot\">{} role=\"img\" aria-label=\"{}: {} over {}\"{}</div>\n",
-                         svg.substr(0, end), html(plot.title), html(plot.y.label), html(plot.x.label),
-                         svg.substr(end));
+                         svg.substr(0, end), escape_markup(plot.title), escape_markup(plot.y.label),
+                         escape_markup(plot.x.label), svg.substr(end));
   }
   if (many) legend = legend_html(figure.plots.front());
   return fmt::format(
       "<figure data-figure=\"{}\">{}<div class=\"plots {}\">{}</div><figcaption>{}{}</figcaption></figure>\n",
-      figure.name, legend, many ? "many" : "one", plots, html(caption),
-      figure.note.empty() ? "" : " <em>" + html(figure.note) + "</em>");
+      figure.name, legend, many ? "many" : "one", plots, escape_markup(caption),
+      figure.note.empty() ? "" : " <em>" + escape_markup(figure.note) + "</em>");
 }
 
 struct Bar {
@@ -147,19 +122,19 @@ std::string bars_html(const std::string& name, const std::string& label, const s
         "{}\" "
         "style=\"width:{:.2f}%\" data-tip=\"{}: {}\"></span></span><span "
         "class=\"bar-value\">{}</span></div>\n",
-        html(bar.name), bar.style, most > 0 ? 100 * bar.value / most : 0, html(bar.name), html(bar.text),
-        html(bar.text));
+        escape_markup(bar.name), bar.style, most > 0 ? 100 * bar.value / most : 0, escape_markup(bar.name),
+        escape_markup(bar.text), escape_markup(bar.text));
   }
   return fmt::format(
       "<figure data-figure=\"{}\"><div class=\"bars\" role=\"group\" "
       "aria-label=\"{}\">{}</div><figcaption>{} <em>Bars begin "
       "at zero.</em></figcaption></figure>\n",
-      name, html(label), rows, html(caption));
+      name, escape_markup(label), rows, escape_markup(caption));
 }
 
 std::string tile(const std::string& value, const std::string& what, const std::string& detail) {
   return fmt::format("<div class=\"tile\"><strong>{}</strong><span>{}</span><small>{}</small></div>\n",
-                     html(value), html(what), html(detail));
+                     escape_markup(value), escape_markup(what), escape_markup(detail));
 }
 
 std::string data_uri(const std::string& output, const std::string& picture) {
@@ -180,9 +155,9 @@ std::string regions_html(const Report& report, const Json& data) {
         "decoding=\"async\" alt=\"{}\" "
         "src=\"{}\" "
         "width=\"{}\" height=\"{}\"><span>{}</span></button>\n",
-        index, index == 0 ? "true" : "false", html(file),
+        index, index == 0 ? "true" : "false", escape_markup(file),
         data_uri(report.output, photograph["picture"].get<std::string>()), photograph["width"].get<int>(),
-        photograph["height"].get<int>(), html(seen));
+        photograph["height"].get<int>(), escape_markup(seen));
     ++index;
   }
   return fmt::format(
@@ -226,8 +201,9 @@ std::string prediction_html(const Json& data) {
         "<details class=\"elsewhere\"><summary><b>{}</b> <span class=\"badge\">predicted, not "
         "measured</span> S = {}, {} in batches of "
         "{}</summary>{}</details>\n",
-        html(hardware["description"].get<std::string>()), html(hardware["granularity"].get<std::string>()),
-        times(number(hardware["speedup"])), hardware["batch"].get<int64_t>(),
+        escape_markup(hardware["description"].get<std::string>()),
+        escape_markup(hardware["granularity"].get<std::string>()), times(number(hardware["speedup"])),
+        hardware["batch"].get<int64_t>(),
         figure_html(elsewhere_figure(hardware, rate),
                     "Predictions alone, from published numbers of that hardware: " +
                         hardware["source"].get<std::string>() + "."));
@@ -276,7 +252,7 @@ std::string speed_html(const Json& data) {
     text += figure_html(accuracy, fmt::format("Times are measured in this run. Accuracy: {} ({} images).",
                                               source, data["accuracy"]["images"].get<int64_t>()));
   } else {
-    text += fmt::format("<p class=\"note\">Accuracy: {}.</p>", html(source));
+    text += fmt::format("<p class=\"note\">Accuracy: {}.</p>", escape_markup(source));
   }
   text +=
       "</div>\n<p class=\"note\"><b>The paper reports</b> for a ResNet-101 on ImageNet at equal accuracy 36 "
@@ -322,7 +298,7 @@ std::string work_bar(const Json& block, const char* run, const Json& kinds, doub
     sum += ms;
     segments += fmt::format(
         "<span class=\"seg mark k{}\" style=\"width:{:.3f}%\" data-tip=\"{}, {}: {} {}\"></span>", colour++,
-        100 * ms / most, html(block["name"].get<std::string>()), run, name, ms_text(ms));
+        100 * ms / most, escape_markup(block["name"].get<std::string>()), run, name, ms_text(ms));
   }
   return fmt::format(
       "<span class=\"work {}\"><span class=\"track\">{}</span><span class=\"bar-value\">{}</span></span>",
@@ -347,7 +323,8 @@ std::string line_of_blocks(const Json& data, const char* run, double most) {
     sum += ms;
     segments += fmt::format(
         "<span class=\"seg mark stage{}\" style=\"width:{:.3f}%\" data-tip=\"{}, {}: {}\"></span>",
-        block["stage"].get<int>(), 100 * ms / most, html(block["name"].get<std::string>()), run, ms_text(ms));
+        block["stage"].get<int>(), 100 * ms / most, escape_markup(block["name"].get<std::string>()), run,
+        ms_text(ms));
   }
   return fmt::format(
       "<div class=\"line\"><span class=\"bar-name\">{}</span><span class=\"track\">{}</span><span "
@@ -371,7 +348,7 @@ std::string blocks_html(const Json& data) {
     rows += fmt::format(
         "<div class=\"work-row\"><span class=\"bar-name\">{} <small>{}</small></span><span "
         "class=\"works\">{}{}</span></div>\n",
-        html(block["name"].get<std::string>()), format_percent(number(block["rate"])),
+        escape_markup(block["name"].get<std::string>()), format_percent(number(block["rate"])),
         work_bar(block, "dense", data["kinds"], most_block),
         work_bar(block, "sparse", data["kinds"], most_block));
   }
@@ -412,7 +389,7 @@ std::string machine_html(const Report& report, const Json& data) {
     total += seconds->second;
     bars.push_back({part.title, seconds->second, fmt::format("{:.1f} s", seconds->second), "s0"});
   }
-  const auto text = [&](const char* key) { return html(data[key].get<std::string>()); };
+  const auto text = [&](const char* key) { return escape_markup(data[key].get<std::string>()); };
   std::string facts;
   const auto fact = [&](const char* what, const std::string& value) {
     facts += fmt::format("<div><dt>{}</dt><dd>{}</dd></div>", what, value);
@@ -484,7 +461,8 @@ std::string section_html(const Part& part, size_t place, const Report& report) {
   return fmt::format(
       "<section id=\"{0}\" aria-labelledby=\"{0}-title\"><h2 id=\"{0}-title\"><span>{1}</span> {2}</h2><p "
       "class=\"lead\">{3}</p>\n{4}{5}{6}</section>\n",
-      name, place, part.title, html(lead_of(name, report)), body, numbers_html(name, data), commands);
+      name, place, part.title, escape_markup(lead_of(name, report)), body, numbers_html(name, data),
+      commands);
 }
 
 std::string headline(const Report& report) {
@@ -555,14 +533,14 @@ std::string page_of(const Report& report) {
   }
   return filled(
       files.html,
-      {{"title", html("lasnet report: " + std::filesystem::path(report.model).filename().string())},
-       {"model", html(report.model)},
-       {"about", html(fmt::format(
+      {{"title", escape_markup("lasnet report: " + std::filesystem::path(report.model).filename().string())},
+       {"model", escape_markup(report.model)},
+       {"about", escape_markup(fmt::format(
                      "{}, S = {}, {} × {} px · {} · {} · {}", prediction["architecture"].get<std::string>(),
                      prediction["granularity"].get<std::string>(), prediction["size"][0].get<int>(),
                      prediction["size"][1].get<int>(), machine["processor"].get<std::string>(),
                      machine["isa"].get<std::string>(), machine["date"].get<std::string>()))},
-       {"command", html(report.command)},
+       {"command", escape_markup(report.command)},
        {"tiles", headline(report)},
        {"links", links},
        {"sections", sections},

@@ -9,6 +9,7 @@
 #include "base/fail.h"
 #include "base/file.h"
 #include "base/math.h"
+#include "report/markup.h"
 
 namespace lasnet {
 namespace {
@@ -18,29 +19,6 @@ constexpr std::array kPalette = {"#0072b2", "#d55e00", "#009e73", "#cc79a7",
 constexpr int kLeft = 62, kRight = 14, kTop = 30, kBottom = 44;                // margins of a plot, px
 constexpr int kTitleHeight = 34;
 constexpr int kLegendRow = 15, kLegendWidth = 104;
-
-std::string escaped(const std::string& text) {
-  std::string result;
-  for (const char c : text) {
-    switch (c) {
-      case '&':
-        result += "&amp;";
-        break;
-      case '<':
-        result += "&lt;";
-        break;
-      case '>':
-        result += "&gt;";
-        break;
-      case '"':
-        result += "&quot;";
-        break;
-      default:
-        result += c;
-    }
-  }
-  return result;
-}
 
 bool drawable(double value, AxisScale scale) {
   return std::isfinite(value) && (scale == AxisScale::linear || value > 0);
@@ -104,7 +82,7 @@ std::vector<double> drawable_values(const Plot& plot, bool of_x) {
 std::string text_at(double x, double y, const char* anchor, const std::string& attributes,
                     const std::string& text) {
   return fmt::format("<text x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\"{}>{}</text>\n", x, y, anchor,
-                     attributes, escaped(text));
+                     attributes, escape_markup(text));
 }
 
 std::string line_between(double x1, double y1, double x2, double y2, const std::string& style) {
@@ -237,7 +215,7 @@ class PlotWriter {
                             "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\" fill-opacity=\"0.75\" "
                             "{}><title>{}</title></circle>\n",
                             x, y, point_radius(series), kPalette[colour], class_of("point", colour),
-                            escaped(point_title(series, i)));
+                            escape_markup(point_title(series, i)));
       }
     }
     end_run();
