@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "backends/cpu/masking.h"
-#include "base/stopwatch.h"
 #include "engine/check_finite.h"
 #include "mask/tap_offsets.h"
 
@@ -19,17 +18,8 @@ CpuBody::CpuBody(const CpuExecutable& executable, size_t index, BlockMemory& mem
       lists_(memory.lists_of(outcome)),
       loops_(loops),
       computed_(memory.computed),
-      seconds_(memory.seconds) {
+      clock_(request, memory.seconds) {
   std::fill(computed_.begin(), computed_.end(), 0);
-  std::fill(seconds_.begin(), seconds_.end(), 0.0);
-}
-
-template <typename Part>
-void CpuBody::timed(Part&& part) {
-  if (!request_.time_operations) return part();
-  Stopwatch watch(request_.time);
-  part();
-  seconds_[current_] += watch.seconds();
 }
 
 void CpuBody::inspect(const ConvSpec& conv, const CpuMap& out, PixelPairs pixels) const {
@@ -60,7 +50,7 @@ void CpuBody::convolve(const ConvCall& call) {
 
 void CpuBody::make_lists() {
   if (&lists_ == &everything_) return;
-  timed([&] { memory_.builder.build(memory_.patches, memory_.lists->current); });
+  clock_.time(current_, [&] { memory_.builder.build(memory_.patches, memory_.lists->current); });
   computed_[0] = lists_.active.count() + lists_.dilated.count() + lists_.projected.capacity();
   ++current_;
 }
@@ -73,7 +63,7 @@ void CpuBody::run() {
     run_row_bands();
   } else {
     for (; current_ < operations().size(); ++current_) {
-      timed([&] { run(operations()[current_]); });
+      clock_.time(current_, [&] { run(operations()[current_]); });
     }
   }
 }
@@ -153,14 +143,14 @@ void CpuBody::run_row_bands() {
       int64_t first = lists_.patch_rows[n * grid.rows() + row],
               last = lists_.patch_rows[n * grid.rows() + end];
       current_ = conv1;
-      timed([&] {
+      clock_.time(current_, [&] {
         run_conv1(lists_.dilated.pairs().range(lists_.dilated_rows[done], lists_.dilated_rows[needed]));
       });
       done = needed;
       current_ = conv1 + 1;
-      timed([&] { run_conv2(lists_.of_patches(first, last)); });
+      clock_.time(current_, [&] { run_conv2(lists_.of_patches(first, last)); });
       current_ = conv1 + 2;
-      timed([&] { add_in_place(first, last); });
+      clock_.time(current_, [&] { add_in_place(first, last); });
     }
   }
 }

@@ -7,6 +7,7 @@
 #include "backends/cpu/conv.h"
 #include "backends/cpu/loops.h"
 #include "backends/cpu/memory.h"
+#include "backends/cpu/operation_clock.h"
 #include "engine/executable.h"
 
 namespace lasnet {
@@ -56,9 +57,6 @@ class CpuBody {
   PatchSums* kept_sums() const { return outcome_ == MaskOutcome::unmasked ? nullptr : memory_.kept_sums; }
   void keep_sums(std::span<const ListedPatch> patches);
   void run_squeeze_excite();
-  /// Runs a part of the current operation; its time is the operation's where the request asks.
-  template <typename Part>
-  void timed(Part&& part);
   /// A convolution of the operation that runs.
   void convolve(const ConvCall& call);
   /// Shows the block's input to whoever asked.
@@ -78,7 +76,7 @@ class CpuBody {
   bool gathered_ = false;  ///< the 3x3 reads the copied patches
   size_t current_ = 0;     ///< operation
   std::vector<int64_t>& computed_;
-  std::vector<double>& seconds_;
+  OperationClock clock_;
 };
 
 /// Mean over each listed image's pixels: out[image * channels + c].

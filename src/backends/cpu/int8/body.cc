@@ -4,7 +4,6 @@
 
 #include "backends/cpu/masking.h"
 #include "base/math.h"
-#include "base/stopwatch.h"
 
 namespace lasnet {
 namespace {
@@ -88,32 +87,22 @@ Int8Body::Int8Body(const Int8Executable& executable, size_t index, Int8BlockMemo
       outcome_(outcome),
       everything_(memory.lists->everything),
       lists_(memory.lists_of(outcome)),
-      request_(request),
       loops_(loops),
       computed_(memory.computed),
-      seconds_(memory.seconds) {
+      clock_(request, memory.seconds) {
   std::fill(computed_.begin(), computed_.end(), 0);
-  std::fill(seconds_.begin(), seconds_.end(), 0.0);
-}
-
-template <typename Part>
-void Int8Body::timed(Part&& part) {
-  if (!request_.time_operations) return part();
-  Stopwatch watch(request_.time);
-  part();
-  seconds_[current_] += watch.seconds();
 }
 
 void Int8Body::make_lists() {
   if (&lists_ == &everything_) return;
-  timed([&] { memory_.builder.build(memory_.patches, memory_.lists->current); });
+  clock_.time(current_, [&] { memory_.builder.build(memory_.patches, memory_.lists->current); });
   computed_[0] = lists_.active.count() + lists_.dilated.count() + lists_.projected.capacity();
   ++current_;
 }
 
 void Int8Body::run() {
   for (; current_ < operations().size(); ++current_) {
-    timed([&] { run(operations()[current_]); });
+    clock_.time(current_, [&] { run(operations()[current_]); });
   }
 }
 

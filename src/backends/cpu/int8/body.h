@@ -6,6 +6,7 @@
 
 #include "backends/cpu/int8/memory.h"
 #include "backends/cpu/loops.h"
+#include "backends/cpu/operation_clock.h"
 
 namespace lasnet {
 
@@ -47,20 +48,15 @@ class Int8Body {
   void write_output(const Int8ConvCall& call, std::span<const ListedPatch> patches);
   void add_projected();
 
-  /// Runs the current operation, or a part of it; its time is the operation's where the request asks.
-  template <typename Part>
-  void timed(Part&& part);
-
   const Int8CpuBlock& block_;
   Int8BlockMemory& memory_;
   const MaskOutcome outcome_;
   const ActiveLists& everything_;
   const ActiveLists& lists_;
-  const RunRequest& request_;
   Int8Loops& loops_;
   size_t current_ = 0;  ///< operation
   std::vector<int64_t>& computed_;
-  std::vector<double>& seconds_;
+  OperationClock clock_;
 };
 
 /// Fills block.differences and block.patches for a dynamic block.
