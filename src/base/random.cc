@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numbers>
 
+#include "base/hash.h"
+
 namespace lasnet {
 namespace {
 
@@ -14,20 +16,13 @@ uint64_t splitmix64(uint64_t& state) {
   return z ^ (z >> 31);
 }
 
-/// FNV-1a.
-uint64_t hash(std::string_view text) {
-  uint64_t value = 0xcbf29ce484222325ULL;
-  for (unsigned char c : text) value = (value ^ c) * 0x100000001b3ULL;
-  return value;
-}
-
 }  // namespace
 
 Random::Random(uint64_t seed) {
   for (uint64_t& word : state_) word = splitmix64(seed);
 }
 
-Random::Random(uint64_t seed, std::string_view purpose) : Random(seed ^ hash(purpose)) {}
+Random::Random(uint64_t seed, std::string_view purpose) : Random(seed ^ fnv1a(purpose)) {}
 
 uint64_t Random::next() {
   uint64_t result = std::rotl(state_[0] + state_[3], 23) + state_[0];

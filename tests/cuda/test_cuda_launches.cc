@@ -5,18 +5,12 @@
 #include <filesystem>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "launch_record.h"
 #include "support/random_model.h"
 
 namespace lasnet::test {
 namespace {
-
-/// FNV-1a.
-uint64_t hash_of(const std::string& text) {
-  uint64_t hash = 14695981039346656037u;
-  for (unsigned char c : text) hash = (hash ^ c) * 1099511628211u;
-  return hash;
-}
 
 struct LaunchCase {
   const char* architecture;
@@ -109,7 +103,7 @@ TEST(CudaLaunches, AreThoseOfTheRecord) {
   const char* folder = std::getenv("LASNET_LAUNCH_RECORDS");
   for (const LaunchCase& c : kCases) {
     const std::string text = launches_of(c);
-    EXPECT_EQ(hash_of(text), c.hash) << fmt::format("{}: 0x{:016x}", name_of(c), hash_of(text));
+    EXPECT_EQ(fnv1a(text), c.hash) << fmt::format("{}: 0x{:016x}", name_of(c), fnv1a(text));
     if (folder != nullptr)
       write_file_atomically((std::filesystem::path(folder) / name_of(c)).string(),
                             [&](std::ostream& out) { out << text; });
