@@ -217,6 +217,29 @@ std::string break_even_text(double density) {
                      100 * density);
 }
 
+/// Other engines' times, which were measured before this report.
+std::string peers_html(const Json& comparison) {
+  std::vector<Bar> bars;
+  for (const Json& network : comparison["networks"]) {
+    const std::string name = network["name"].get<std::string>();
+    const double ms = number(network["median_ms"]);
+    bars.push_back({name, ms, fmt::format("{} · {}", ms_text(ms), times(number(network["slower"]["median"]))),
+                    name == "lasnet, sparse"  ? "s0"
+                    : name == "lasnet, dense" ? "s5"
+                                              : "s3"});
+  }
+  const auto text = [&](const char* key) { return comparison[key].get<std::string>(); };
+  const int threads = comparison["threads"].get<int>();
+  const auto batch = comparison["batch"].get<int64_t>();
+  const std::string caption = fmt::format(
+      "{} thread{}, {} image{} at a time, {}. Behind a time: how many times as long as lasnet's sparse run. "
+      "Not measured in this "
+      "run: {}, measured by bench/peers/compare.py on {} ({}), in {} rounds.",
+      threads, threads == 1 ? "" : "s", batch, batch == 1 ? "" : "s", text("precision"), text("file"),
+      text("date"), text("processor"), comparison["rounds"].get<int>());
+  return bars_html("peers_" + text("file"), "time of other engines", bars, caption);
+}
+
 std::string speed_html(const Json& data) {
   std::string text;
   for (const Json& run : data["runs"]) {
@@ -240,6 +263,9 @@ std::string speed_html(const Json& data) {
     caption += fmt::format(". By its MACs it could be {}: the engine reaches {}.",
                            times(number(run["theory_speedup"])), format_percent(number(run["efficiency"])));
     text += bars_html(fmt::format("speed_{}_{}", threads, batch), caption, bars, caption);
+  }
+  if (data.contains("peers")) {
+    for (const Json& comparison : data["peers"]) text += peers_html(comparison);
   }
   text = "<div class=\"columns two\">" + text + "</div>\n";
   if (data["runs"][0]["baseline"].is_null())

@@ -34,6 +34,8 @@ std::string command_of(const ReportOptions& options) {
   line += fmt::format(" --hardware {}", shell_quoted(fmt::format("{}", fmt::join(options.hardware, ","))));
   if (options.effort == Effort::quick) line += " --quick";
   if (options.effort == Effort::full) line += " --full";
+  if (!options.peers.empty())
+    line += fmt::format(" --peers {}", shell_quoted(fmt::format("{}", fmt::join(options.peers, ","))));
   if (options.threads > 0) line += fmt::format(" --threads {}", options.threads);
   return line + " -o OUT";
 }
@@ -150,6 +152,7 @@ int run_command(int argc, char** argv) {
                 .documents = {},
                 .seconds = {}};
   measure_parts(setup, PartStore(options.output, setup.key), report);
+  if (!setup.peers.empty()) report.documents["speed"]["peers"] = setup.peers;
   write_report(options, report);
   if (options.json) {
     print_json(all_json(report));

@@ -62,6 +62,12 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
                for (const std::string_view name : split(text, ',')) options.hardware.emplace_back(name);
              })
       ->type_name("NAME,...");
+  app.add_option(
+         "--peers", options.peers,
+         "What bench/peers/compare.py --json wrote about this model, with commas between: other engines' "
+         "times, shown with their date")
+      ->delimiter(',')
+      ->type_name("FILE,...");
   const auto quick = app.add_flag_callback(
       "--quick", [&] { options.effort = Effort::quick; }, "Measure less often");
   app.add_flag_callback(

@@ -16,8 +16,9 @@ struct ReportOptions {
   std::string images;                                                      ///< folder
   std::vector<std::string> hardware = {"v100", "rtx3090", "tx2", "nano"};  ///< that predictions are made for
   Effort effort = Effort::usual;
-  int threads = 0;     ///< the most that are measured; 0: what sessions run on by default
-  std::string output;  ///< folder
+  std::vector<std::string> peers;  ///< files of comparisons with other engines
+  int threads = 0;                 ///< the most that are measured; 0: what sessions run on by default
+  std::string output;              ///< folder
   bool resume = false;
   bool json = false;
 };

@@ -5,6 +5,7 @@
 
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/processors.h"
 #include "classes.h"
 #include "eval_data.h"
@@ -15,24 +16,21 @@
 #include "latency_options.h"
 #include "machine.h"
 #include "model_options.h"
+#include "recorded.h"
 
 namespace lasnet::cli {
 namespace {
 
 namespace fs = std::filesystem;
 
-/// FNV-1a, of 64 bits.
+/// Of several texts.
 class Digest {
  public:
-  void add(const void* data, size_t size) {
-    for (size_t i = 0; i < size; ++i)
-      value_ = (value_ ^ static_cast<const unsigned char*>(data)[i]) * 0x100000001b3;
-  }
-  void add(const std::string& text) { add(text.c_str(), text.size() + 1); }
+  void add(std::string_view text) { value_ = fnv1a(std::string_view("\0", 1), fnv1a(text, value_)); }
   std::string text() const { return fmt::format("{:016x}", value_); }
 
  private:
-  uint64_t value_ = 0xcbf29ce484222325;
+  uint64_t value_ = fnv1a("");
 };
 
 /// A model file that describes itself.
@@ -99,10 +97,16 @@ std::vector<HardwareProfile> open_others(const std::vector<std::string>& names) 
   return profiles;
 }
 
+std::vector<Json> open_peers(const ReportOptions& options) {
+  std::vector<Json> comparisons;
+  for (const std::string& path : options.peers) comparisons.push_back(read_peers(path, options.model));
+  return comparisons;
+}
+
 std::string key_of(const Setup& setup, const std::vector<std::string>& images) {
   Digest digest;
   const std::vector<uint8_t> model = read_file(setup.options.model);
-  digest.add(model.data(), model.size());
+  digest.add({reinterpret_cast<const char*>(model.data()), model.size()});
   digest.add(version());
   digest.add(processor_name());
   digest.add(fmt::format("{} {} {}", static_cast<int>(setup.options.effort), setup.threads, setup.resolved));
@@ -136,6 +140,7 @@ Setup prepare(const ReportOptions& options) {
       .photographs = {},
       .found = 0,
       .labelled = {},
+      .peers = open_peers(options),
       .host = open_hardware(""),
       .others = open_others(options.hardware),
       .key = {}};

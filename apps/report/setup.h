@@ -29,9 +29,10 @@ struct Setup {
   std::string resolved;  ///< the instruction set's name
   int threads = 1;       ///< the most that are measured
   std::vector<Photograph> photographs;
-  size_t found = 0;      ///< photographs in the folder
-  ImageFolder labelled;  ///< without items where the folder has no classes
-  HardwareProfile host;  ///< this machine's
+  size_t found = 0;         ///< photographs in the folder
+  ImageFolder labelled;     ///< without items where the folder has no classes
+  std::vector<Json> peers;  ///< recorded comparisons with other engines
+  HardwareProfile host;     ///< this machine's
   std::vector<HardwareProfile> others;
   /// Of everything that a measurement depends on: parts of an earlier report with another one are measured
   /// again.

@@ -121,7 +121,25 @@ std::vector<DataTable> speed_tables(const Json& data) {
   for (const Json& entry : data["accuracy"]["entries"])
     accuracy.rows.push_back(
         cells({entry["network"], entry["top1"], entry["macs_ratio"], data["accuracy"]["images"]}));
-  return {runs, density, accuracy};
+  DataTable peers{
+      .name = "peers",
+      .caption =
+          "Other engines, measured before this report: median over rounds of the ratio to a sparse run",
+      .columns = {"file", "date", "processor", "threads", "batch", "precision", "network", "min ms",
+                  "median ms", "times as long, q1", "median", "q3"},
+      .rows = {}};
+  for (const Json& comparison : data.value("peers", Json::array())) {
+    for (const Json& network : comparison["networks"]) {
+      const Json& slower = network["slower"];
+      peers.rows.push_back(
+          cells({comparison["file"], comparison["date"], comparison["processor"], comparison["threads"],
+                 comparison["batch"], comparison["precision"], network["name"], network["min_ms"],
+                 network["median_ms"], slower["q1"], slower["median"], slower["q3"]}));
+    }
+  }
+  std::vector<DataTable> tables = {runs, density, accuracy};
+  if (!peers.rows.empty()) tables.push_back(peers);
+  return tables;
 }
 
 std::vector<DataTable> ablations_tables(const Json& data) {

@@ -20,8 +20,10 @@ lasnet's in fp32, and so are lasnet's own.
 
 import argparse
 import contextlib
+import datetime
 import json
 import os
+import platform
 import re
 import struct
 import subprocess
@@ -102,7 +104,7 @@ class Lasnet:
         o = self.options
         maps = ["--features", "--maps", ",".join(o.features)] if o.features else []
         return json.loads(self.call("bench", network, *self.granularity, "--precision", precision, *self.masks, "--size", size_text(o.size), "--batch", o.batch,
-                                    "--threads", o.threads, "--repeat", repeat, *maps, "--json"))
+                                    "--threads", o.threads, "--repeat", repeat, *maps, *(["--isa", o.isa] if o.isa else []), "--json"))
 
 
 def damp_residuals(path):
@@ -229,6 +231,14 @@ def quartiles(values):
     return {"median": median, "q1": q1, "q3": q3}
 
 
+def processor_name():
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            hidden = " (AVX-512 hidden from all)" if os.environ.get("LASNET_PEERS_ISA") else ""
+            return line.split(":", 1)[1].strip() + hidden
+    return platform.machine()
+
+
 def summarise(times, peers, report, options):
     def engine(name):
         entry = {"min_ms": times[name][:, 0].min(), "median_ms": float(np.median(times[name][:, 1]))}
@@ -237,7 +247,8 @@ def summarise(times, peers, report, options):
         return entry
 
     return {
-        "network": options.network, "granularity": report["granularity"], "size": size_text(options.size),
+        "network": options.network, "date": datetime.date.today().isoformat(), "processor": processor_name(),
+        "granularity": report["granularity"], "size": size_text(options.size),
         "features": options.features,
         "batch": options.batch, "threads": options.threads, "isa": report["isa"],
         "fma_peak_gflops": report["peak_gflops"], "processors": len(os.sched_getaffinity(0)),
@@ -285,6 +296,7 @@ def parse_arguments():
     parser.add_argument("--repeat", type=int, default=10, help="timed runs per block")
     parser.add_argument("--peers", help=f"of {', '.join(PEERS)}; in int8 of {', '.join(INT8_PEERS)}; default all")
     parser.add_argument("--precision", choices=["fp32", "int8"], default="fp32")
+    parser.add_argument("--isa", help="instruction set of lasnet's kernels; without_avx512.py limits the peers' too")
     parser.add_argument("--lasnet", type=Path, default=ROOT / "build" / "lasnet", help="the program")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

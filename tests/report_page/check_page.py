@@ -21,6 +21,8 @@ SECTIONS = ["regions", "prediction", "speed", "ablations", "blocks", "knob", "ma
 TITLES = ["Computed regions", "Latency prediction guides S", "Real speed-up", "Ablations", "Where the time goes", "The knob",
           "This machine"]
 READY = "document.documentElement.dataset.ready === 'true'"
+# Sections outside of the window are not laid out before they are needed.
+DRAW_ALL = "document.querySelectorAll('main > section').forEach((one) => { one.style.contentVisibility = 'visible'; })"
 PICTURE = "document.getElementById('mask').toDataURL()"
 PATCH = "document.getElementById('patch').textContent"
 
@@ -46,6 +48,7 @@ def check_width(browser, page, screenshots):
             back = browser.evaluate("getComputedStyle(document.body).backgroundColor")
             bright = int(re.findall(r"\d+", back)[0]) > 128
             expect(bright != dark, f"{name}: the background is {back}")
+            browser.evaluate(DRAW_ALL)
             screenshot(browser, screenshots / f"{name}.png")
             browser.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
             wide = browser.evaluate("document.documentElement.scrollWidth")
@@ -144,6 +147,35 @@ def check_accessible(browser):
     expect(levels == ["H1"] + ["H2"] * 7, f"headings are {levels}")
 
 
+def check_screen_reader(browser):
+    """What a screen reader is given, which is the browser's accessibility tree."""
+    browser.send("Accessibility.enable")
+    nodes = [node for node in browser.send("Accessibility.getFullAXTree")["nodes"] if not node.get("ignored")]
+
+    def of(*roles):
+        return [node for node in nodes if node["role"]["value"] in roles]
+
+    def name(node):
+        return node.get("name", {}).get("value", "").strip()
+
+    headings = [name(node) for node in of("heading")][1:]
+    expect(len(headings) == len(TITLES) and all(said.endswith(title) for said, title in zip(headings, TITLES)),
+           f"headings are read as {headings}")
+    for role in ("image", "slider", "button", "link", "region", "navigation"):
+        found = of(role)
+        expect(found, f"there is no {role}")
+        nameless = [node["backendDOMNodeId"] for node in found if not name(node)]
+        expect(nameless == [], f"{len(nameless)} of {len(found)} of role {role} have no name")
+    pressed = [name(node) for node in of("button")
+               if any(one["name"] == "pressed" and one["value"]["value"] == "true" for one in node.get("properties", []))]
+    expect(len(pressed) == 2, f"one photograph and one block are chosen, but pressed are {pressed}")
+    block = browser.evaluate("photographs[state.photograph].blocks[state.block].name")
+    spoken = [node.get("value", {}).get("value") for node in of("slider")]
+    said = browser.evaluate("document.getElementById('block').getAttribute('aria-valuetext')")
+    expect(block in said and spoken, f"the slider says {said!r} at block {block}")
+    browser.send("Accessibility.disable")
+
+
 def check_print(browser, screenshots):
     """All sections are on paper."""
     pdf = base64.b64decode(browser.send("Page.printToPDF", printBackground=True, generateTaggedPDF=True,
@@ -181,6 +213,7 @@ def main():
         check_marks_tell(browser)
         check_numbers(browser, folder)
         check_accessible(browser)
+        check_screen_reader(browser)
         check_print(browser, screenshots)
         expect(browser.problems == [], f"the console says {browser.problems}")
         asked = [url for url in browser.requests if not url.startswith("data:") and url != (folder / "index.html").as_uri()]

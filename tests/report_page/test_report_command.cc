@@ -74,6 +74,12 @@ TEST_F(ReportRefuses, UnknownHardware) {
                  AllOf(HasSubstr("v10"), HasSubstr("v100")));
 }
 
+TEST_F(ReportRefuses, TimesOfAnotherModel) {
+  std::ofstream(folder_.path("peers.json")) << R"({"network": "resnet50", "peers": []})";
+  expect_refused({model_, "--images", folder_.path("images/val"), "--peers", folder_.path("peers.json")}, 1,
+                 AllOf(HasSubstr("peers.json"), HasSubstr("resnet50")));
+}
+
 TEST_F(ReportRefuses, QuickAndFullTogether) {
   expect_refused({model_, "--images", folder_.path("images/val"), "--quick", "--full"}, 2,
                  HasSubstr("--full"));
@@ -230,6 +236,49 @@ TEST_F(ReportTest, ResumeKeepsNothingOfOtherOptions) {
   const auto resumed = run_program(arguments);
   ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
   EXPECT_THAT(resumed.err, HasSubstr("0 of 7 parts are kept"));
+}
+
+TEST_F(ReportTest, AKilledReportKeepsWhatItMeasured) {
+  const std::vector<std::string> arguments = {"report",     path("model.safetensors"),
+                                              "--images",   path("images/val"),
+                                              "-o",         path("killed"),
+                                              "--hardware", "v100",
+                                              "--quick"};
+  const auto killed = run_program(
+      arguments,
+      {.interrupt_when = [](const std::string&) { return fs::exists(path("killed/data/speed.json")); },
+       .interrupt_signal = SIGKILL});
+  ASSERT_EQ(killed.exit_code, 128 + SIGKILL) << killed.err;
+  EXPECT_FALSE(fs::exists(path("killed/index.html")));
+  const std::string speed = text_of(path("killed/data/speed.json"));
+  const auto resumed = run_program(with(arguments, {"--resume"}));
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_THAT(resumed.err, testing::ContainsRegex("[3-7] of 7 parts are kept"));
+  EXPECT_EQ(text_of(path("killed/data/speed.json")), speed);
+  EXPECT_TRUE(fs::exists(path("killed/index.html")));
+}
+
+/// What bench/peers/compare.py writes, as far as it is read.
+constexpr const char* kPeers =
+    R"({"network": "model.safetensors", "date": "2026-12-01", "processor": "Some CPU", "threads": 2,
+  "batch": 1, "precision": "fp32", "macs_ratio": 0.5, "rounds": 7,
+  "dense": {"min_ms": 19, "median_ms": 20, "sparse_speedup": {"q1": 1.9, "median": 2, "q3": 2.1}},
+  "sparse": {"min_ms": 9, "median_ms": 10, "sparse_speedup": {"q1": 1, "median": 1, "q3": 1}},
+  "peers": [{"name": "openvino", "version": "2026.1", "min_ms": 29, "median_ms": 30,
+             "sparse_speedup": {"q1": 2.9, "median": 3, "q3": 3.1}}]})";
+
+TEST_F(ReportTest, TimesOfOtherEnginesJoinAFinishedReport) {
+  const std::string speed = text_of(out("data/speed.json"));
+  std::ofstream(path("peers.json")) << kPeers;
+  const auto resumed = run({"--quick", "--resume", "--peers", path("peers.json"), "--json"});
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_THAT(resumed.err, HasSubstr("7 of 7 parts are kept"));
+  EXPECT_EQ(text_of(out("data/speed.json")), speed);
+  EXPECT_EQ(resumed.json().at("speed").at("peers").at(0).at("networks").size(), 3);
+  EXPECT_THAT(text_of(out("index.html")),
+              AllOf(HasSubstr("openvino 2026.1, dense"), HasSubstr("Not measured in this run"),
+                    HasSubstr("Some CPU")));
+  EXPECT_THAT(text_of(out("data/peers.csv")), HasSubstr("\"openvino 2026.1, dense\",29,30,2.9,3,3.1\n"));
 }
 
 TEST_F(ReportTest, ThePageWorksInABrowser) {

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "jpeg.h"
+#include "recorded.h"
 #include "store.h"
 #include "support/expect_error.h"
 #include "support/temporary_dir.h"
@@ -56,6 +57,66 @@ TEST_F(PartStoreTest, PassesOverWhatIsDamaged) {
     std::ofstream(dir_ / "report/data/knob.json") << text;
     EXPECT_FALSE(store_.find("knob")) << text;
   }
+}
+
+class ReadPeers : public testing::Test {
+ protected:
+  /// What compare.py writes, as far as it is read.
+  static Json comparison() {
+    const auto times = [](double ms, double ratio) {
+      return Json{{"min_ms", ms - 1},
+                  {"median_ms", ms},
+                  {"sparse_speedup", {{"q1", ratio - 0.1}, {"median", ratio}, {"q3", ratio + 0.1}}}};
+    };
+    Json peer = times(30, 3);
+    peer.update({{"name", "openvino"}, {"version", "2026.1"}, {"logits_error", 1e-6}});
+    return {{"network", "elsewhere/demo.safetensors"},
+            {"date", "2026-12-01"},
+            {"processor", "Some CPU"},
+            {"threads", 2},
+            {"batch", 1},
+            {"precision", "fp32"},
+            {"macs_ratio", 0.5},
+            {"rounds", 7},
+            {"dense", times(20, 2)},
+            {"sparse", times(10, 1)},
+            {"peers", {peer}}};
+  }
+  Json read(const std::string& text) {
+    std::ofstream(dir_ / "peers.json") << text;
+    return read_peers(dir_ / "peers.json", "models/demo.safetensors");
+  }
+  test::TemporaryDir dir_;
+};
+
+TEST_F(ReadPeers, KeepsTimesAndWhereTheyComeFrom) {
+  const Json read_back = read(comparison().dump());
+  EXPECT_EQ(read_back["file"], "peers.json");
+  EXPECT_EQ(read_back["processor"], "Some CPU");
+  ASSERT_EQ(read_back["networks"].size(), 3U);
+  EXPECT_EQ(read_back["networks"][0],
+            Json::parse(R"({"name": "openvino 2026.1, dense", "min_ms": 29.0, "median_ms": 30.0,
+    "slower": {"q1": 2.9, "median": 3.0, "q3": 3.1}})"));
+  EXPECT_EQ(read_back["networks"][2]["name"], "lasnet, sparse");
+}
+
+TEST_F(ReadPeers, RefusesOtherModelsAndOtherFiles) {
+  Json other = comparison();
+  other["network"] = "resnet50";
+  EXPECT_ERROR(read(other.dump()),
+               testing::AllOf(HasSubstr("peers.json"), HasSubstr("resnet50"), HasSubstr("demo.safetensors")));
+  EXPECT_ERROR(read("{"), HasSubstr("compare.py"));
+  EXPECT_ERROR(read("[]"), HasSubstr("compare.py"));
+  for (const char* key : {"peers", "date", "sparse", "threads"}) {
+    Json without = comparison();
+    without.erase(key);
+    EXPECT_ERROR(read(without.dump()), HasSubstr(key));
+  }
+  Json impossible = comparison();
+  impossible["sparse"]["median_ms"] = -1;
+  EXPECT_ERROR(read(impossible.dump()), testing::AllOf(HasSubstr("median_ms"), HasSubstr("-1")));
+  impossible["sparse"]["median_ms"] = "fast";
+  EXPECT_ERROR(read(impossible.dump()), HasSubstr("compare.py"));
 }
 
 TEST(ReportJpeg, IsThePicture) {

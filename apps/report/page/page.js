@@ -57,10 +57,10 @@ function drawHeat(photograph, image) {
   const low = Math.min(...sums), high = Math.max(...sums), span = Math.max(1e-6, high - low);
   sums.forEach((sum, i) => {
     const share = (sum - low) / span;
-        pixels.data.set([...colour(0.14 + 0.8 * share), 255], 4 * i);
+    pixels.data.set([...colour(0.14 + 0.8 * share), 255], 4 * i);
   });
   cells.putImageData(pixels, 0, 0);
-    // The photograph in grey, tinted, then its light and shade once more, so that it stays a photograph.
+  // The photograph in grey, tinted, then its light and shade once more, so that it stays a photograph.
   const grey = (mode, alpha) => {
     to.globalCompositeOperation = mode;
     to.globalAlpha = alpha;
