@@ -8,6 +8,7 @@ A peer of INT8_PEERS takes calibration inputs, a list of float32 [N, 3, H, W], a
 network with the engine's own tool before it is timed.
 """
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,8 @@ def onnxruntime_int8(path, threads, calibration):
 
 
 def _has_vnni():
+    if os.environ.get("LASNET_PEERS_ISA") == "avx2":  # without_avx512.py
+        return False
     words = Path("/proc/cpuinfo").read_text().split()
     return "avx512_vnni" in words or "avx_vnni" in words
 
