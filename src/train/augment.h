@@ -20,12 +20,9 @@ CropBox random_crop_box(int height, int width, double min_scale, Random& random)
 /// The augmented training view, size x size.
 Image augment(const Image& image, int size, double min_scale, bool flip, Random& random);
 
-// As ImageEnhance of PIL: a factor of 1 changes nothing.
-void adjust_brightness(Image& image, float factor);  ///< 0: black
-void adjust_contrast(Image& image, float factor);    ///< 0: the mean grey
-void adjust_saturation(Image& image, float factor);  ///< 0: grey
-/// All three in random order, with factors uniform in [1 - strength, 1 + strength].
-void jitter_colours(Image& image, double strength, Random& random);
+/// Brightness, contrast and saturation by factors uniform in [1 - strength, 1 + strength], and the hue by up
+/// to `hue` of the circle either way, in random order. 0 leaves these out.
+void jitter_colours(Image& image, double strength, double hue, Random& random);
 
 /// A box to erase, of 2 to 33 % of the area and aspect ratio 0.3 to 3.3; nothing if ten draws do not fit.
 std::optional<CropBox> random_erasing_box(int height, int width, Random& random);

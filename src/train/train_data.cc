@@ -149,7 +149,7 @@ Batch TrainData::augmented(const std::vector<int64_t>& items, const std::string&
     Random random(config_.seed, fmt::format("augment/{}/{}", key, item));
     const Image& source = train_->image(item, scratch);
     images.push_back(augment(source, config_.size, config_.crop_min_scale, config_.flip, random));
-    if (config_.colour_jitter > 0) jitter_colours(images.back(), config_.colour_jitter, random);
+    if (config_.colour_jitter > 0) jitter_colours(images.back(), config_.colour_jitter, 0, random);
     const bool erases = config_.random_erasing > 0 && random.uniform() < config_.random_erasing;
     erased.push_back(erases ? random_erasing_box(config_.size, config_.size, random) : std::nullopt);
     labels.push_back(train_->label(item));
