@@ -116,10 +116,12 @@ Mixing random_mixing(double mixup, double cutmix, int height, int width, Random&
   return cutmix_at(weight, y, x, height, width);
 }
 
+int training_side(int size) { return 2 * size; }
+
 Image shrink_for_training(const Image& image, int size) {
-  int shorter = std::min(image.width, image.height);
-  if (shorter <= 2 * size) return image;
-  double scale = 2.0 * size / shorter;
+  const int shorter = std::min(image.width, image.height), side = training_side(size);
+  if (shorter <= side) return image;
+  const double scale = static_cast<double>(side) / shorter;
   return resize(image, static_cast<int>(std::lround(image.width * scale)),
                 static_cast<int>(std::lround(image.height * scale)));
 }

@@ -40,8 +40,9 @@ Mixing random_mixing(double mixup, double cutmix, int height, int width, Random&
 /// what is left of the image.
 Mixing cutmix_at(double weight, int y, int x, int height, int width);
 
-/// Shrinks larger sources to a shorter side of 2 * size when they are read. Crops of down to a quarter of
-/// the area then keep the resolution of the network's input. Memory and resampling time stay bounded.
+/// The shorter side that larger sources are shrunk to when they are read. Crops of down to a quarter of the
+/// area then keep the resolution of the network's input. Memory and resampling time stay bounded.
+int training_side(int size);
 Image shrink_for_training(const Image& image, int size);
 
 }  // namespace lasnet

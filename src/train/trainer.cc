@@ -113,7 +113,8 @@ class Trainer {
   int epochs_of(const std::string& phase) const;
   bool run_phase(const PhaseSettings& settings, MaskedNet& net, const MaskedNet* teacher);
   void save_position(const Weights& weights, const Weights& momentum) const;
-  void write_log() const;
+  std::vector<std::string> block_names() const;
+  void write_log();
   void advance_to(const char* phase);
 
   bool make_static();
@@ -166,8 +167,7 @@ Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::option
       threads_(thread_count(config)),
       torch_threads_(threads_),
       data_(
-          config, threads_, [this](const std::string& text) { message(text); }, world.share(),
-          world.local_size()),
+          config, threads_, [this](const std::string& text) { message(text); }, world),
       static_spec_(spec_for(config.arch, false, data_.classes().size())),
       dynamic_spec_(spec_for(config.arch, true, data_.classes().size())) {
   check_same_data_everywhere(world_, data_facts());
@@ -554,10 +554,14 @@ void Trainer::save_position(const Weights& weights, const Weights& momentum) con
   files_.save(position);
 }
 
-void Trainer::write_log() const {
-  std::vector<std::string> blocks;
-  for (const BlockSpec& block : dynamic_spec_.blocks) blocks.push_back(block.name);
-  write_log_csv(state_.history, blocks, files_.log());
+std::vector<std::string> Trainer::block_names() const {
+  std::vector<std::string> names;
+  for (const BlockSpec& block : dynamic_spec_.blocks) names.push_back(block.name);
+  return names;
+}
+
+void Trainer::write_log() {
+  write_log_csv(state_.history, block_names(), files_.log());
 }
 
 void Trainer::advance_to(const char* phase) {
