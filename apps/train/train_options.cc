@@ -131,6 +131,7 @@ constexpr std::array kHelp = {
          "Minutes between checkpoints within an epoch; one is written after each epoch too. 0: none"},
     Help{"checkpoint_steps", kRun, "The same in steps; whichever comes first"},
     Help{"keep_checkpoints", kRun, "How many of the last checkpoints stay, until the run is finished"},
+    Help{"tensorboard", kRun, "Write event files for TensorBoard into the output folder's tensorboard/"},
     Help{"output", kRun, "Required. Folder for the models, the log and the checkpoint"},
     Help{"resume", kRun, "Go on from the checkpoint in the output folder; needs no other option but -o"},
     Help{"overwrite", kRun, "Start anew where the output folder holds a run"},

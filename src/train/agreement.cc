@@ -24,7 +24,8 @@ constexpr std::array kOwn = {"data",
                              "checkpoint_steps",
                              "keep_checkpoints",
                              "cache_bytes",
-                             "workers"};
+                             "workers",
+                             "tensorboard"};
 
 /// Calls differs(rank, key, of rank 0, of that rank) for the first fact that is not rank 0's.
 template <typename Differs>

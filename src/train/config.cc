@@ -257,7 +257,7 @@ nlohmann::json recipe_json(const TrainConfig& config) {
   for (const char* key :
        {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware", "skip_unreadable",
         "max_pixels", "strict_images", "cache_bytes", "workers", "checkpoint_minutes", "checkpoint_steps",
-        "keep_checkpoints", "dry_run"})
+        "keep_checkpoints", "tensorboard", "dry_run"})
     json.erase(key);
   return json;
 }

@@ -85,6 +85,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("checkpoint_minutes", config.checkpoint_minutes);
   visit("checkpoint_steps", config.checkpoint_steps);
   visit("keep_checkpoints", config.keep_checkpoints);
+  visit("tensorboard", config.tensorboard);
   visit("output", config.output);
   visit("resume", config.resume);
   visit("overwrite", config.overwrite);

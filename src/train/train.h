@@ -115,6 +115,7 @@ struct TrainConfig {
   double checkpoint_minutes = 10;  ///< between checkpoints within an epoch; 0: none by time
   int checkpoint_steps = 0;        ///< steps between checkpoints within an epoch; 0: none by steps
   int keep_checkpoints = 2;        ///< of the unfinished run, the newest among them
+  bool tensorboard = false;        ///< write event files for TensorBoard into `output`/tensorboard
 
   std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
   bool resume = false;     ///< go on from the checkpoint in `output`
@@ -250,7 +251,7 @@ struct TrainResult {
 ///
 /// These files are written into `output`, each atomically: static.safetensors, control.safetensors,
 /// model.safetensors, log.csv (one line per epoch) and data_files.txt (the run's images). So are
-/// checkpoint.safetensors and those before. A checkpoint is
+/// checkpoint.safetensors and those before. TensorBoard's event files grow by each epoch. A checkpoint is
 /// written after each epoch, and within one as `checkpoint_minutes` and `checkpoint_steps` say. A model has
 /// the weights of the last epoch: none is chosen by its validation figures.
 ///
