@@ -130,6 +130,12 @@ def main() -> None:
     write("config/demo", (TESTS.parent / "models" / "demo.toml").read_bytes())
     write("config/arrays", b"granularity = [4, 4, 2, 1]\nlr = 1e-3\nflip = false\nseed = 0x10\n")
 
+    for path in (TESTS / "model" / "data" / "tar").glob("*.tar"):
+        # Without most of the zeros at the end.
+        content = path.read_bytes()
+        blocks = -(-len(content.rstrip(b"\0")) // 512)
+        write(f"tar/{path.stem}", content[:blocks * 512] + bytes(512))
+
     exif = Image.Exif()
     exif[0x0112] = 6
     write("image/rgb.jpg", image("RGB", "JPEG", exif=exif))

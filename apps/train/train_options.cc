@@ -28,13 +28,21 @@ constexpr const char* kRun = "Run";
 constexpr const char* kProcesses = "Processes";
 
 constexpr std::array kHelp = {
-    Help{"data", kData, "Required. Folder with train/<class>/ and val/<class>/, or with class folders only"},
+    Help{"data", kData,
+         "Required. Folder with train/<class>/ and val/<class>/, or with class folders only; or tar shards "
+         "(KEY.jpg and KEY.cls): a folder of them, or a pattern like 'DIR/{train,val}-{000..012}.tar'"},
     Help{"val_fraction", kData, "Share held out per class when there is no val/"},
     Help{"skip_unreadable", kData,
-         "Decode every image first, and leave out those that cannot be; else the first one ends the run"},
+         "Decode every image first, and leave out those that cannot be; else the first that is needed ends "
+         "the run"},
     Help{"max_pixels", kData, "Refuse images of more pixels than that, before they take memory"},
     Help{"strict_images", kData,
          "Refuse damaged JPEG files that can be decoded; else they are used with a warning"},
+    Help{"fast_decode", kData,
+         "Decode training JPEGs at 1/2, 1/4 or 1/8 of their size where the crops need no more"},
+    Help{"cache_bytes", kData,
+         "Decoded images that each process keeps in memory, e.g. 500M or 4G; auto: half of what is free"},
+    Help{"workers", kData, "Threads that decode, in each process; 0: as many as --threads"},
     Help{"size", kData,
          "Crop in px, for training and evaluation. Default of this and --resize: what the model file of "
          "--init says"},
@@ -48,6 +56,9 @@ constexpr std::array kHelp = {
          "Least share of the area of a random crop; 0.08, and --size 224, with an --init of ImageNet's stem"},
     Help{"flip", kData, "No random horizontal flips"},
     Help{"colour_jitter", kData, "Change brightness, contrast and saturation by factors of 1 - x to 1 + x"},
+    Help{"colour_jitter_hue", kData, "Turn the hue by up to this share of the colour circle, at most 0.5"},
+    Help{"trivial_augment", kData,
+         "Change each training image in one way of 14, of random strength (TrivialAugmentWide)"},
     Help{"random_erasing", kData, "Share of the training images in which a box becomes the mean colour"},
     Help{"mixup", kData,
          "Mix images and labels of a batch in pairs; parameter of the weights' Beta distribution"},
@@ -120,6 +131,7 @@ constexpr std::array kHelp = {
          "Minutes between checkpoints within an epoch; one is written after each epoch too. 0: none"},
     Help{"checkpoint_steps", kRun, "The same in steps; whichever comes first"},
     Help{"keep_checkpoints", kRun, "How many of the last checkpoints stay, until the run is finished"},
+    Help{"tensorboard", kRun, "Write event files for TensorBoard into the output folder's tensorboard/"},
     Help{"output", kRun, "Required. Folder for the models, the log and the checkpoint"},
     Help{"resume", kRun, "Go on from the checkpoint in the output folder; needs no other option but -o"},
     Help{"overwrite", kRun, "Start anew where the output folder holds a run"},

@@ -81,6 +81,7 @@ void TrainProgress::on_step(const StepInfo& step) {
   std::string note;
   if (step.loss > 0) note += fmt::format("loss {:.3f}  ", step.loss);
   if (step.phase == "finetune") note += fmt::format("noisy MACs {:.0f} %  ", 100 * step.macs_ratio);
+  if (step.images_per_s > 0) note += fmt::format("{} images/s  ", format_rate(step.images_per_s));
   if (step.seconds_left > 0) note += fmt::format("run {} left", format_long_duration(step.seconds_left));
   bar_->update(step.step, note);
 }
@@ -96,12 +97,23 @@ void TrainProgress::on_epoch(const EpochInfo& epoch) {
         format_percent(epoch.validation.macs_ratio_std), format_percent(epoch.train_macs_ratio));
     for (const double rate : epoch.validation.rates) line += fmt::format(" {:.2f}", rate);
   }
-  log_info(line + fmt::format("  {}", format_duration(epoch.seconds)));
+  log_info(line +
+           fmt::format("  {}  {} images/s", format_duration(epoch.seconds), format_rate(epoch.images_per_s)));
+  report_images(epoch);
   report_constant("empty", epoch.empty_blocks);
   report_constant("full", epoch.full_blocks);
   for (const auto& warning : epoch.warnings) {
     if (warned_.insert(warning).second) log_warning(with_option_names(warning));
   }
+}
+
+/// Where its images came from, if some were decoded.
+void TrainProgress::report_images(const EpochInfo& epoch) {
+  const ImageFigures& images = epoch.images;
+  if (images.decoded == 0) return;
+  log_info(fmt::format("decoded {} images at {}/s and core; training waited for images {} of its time",
+                       images.decoded, format_rate(images.decoded_per_core_s()),
+                       format_percent(images.waiting_share(epoch.seconds))));
 }
 
 /// What is so, once per block: what to do about it is said at the end, when it is known whether it stays so.

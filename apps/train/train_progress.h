@@ -27,6 +27,7 @@ class TrainProgress {
   void on_plan(const TrainPlan& plan);
   void on_step(const StepInfo& step);
   void on_epoch(const EpochInfo& epoch);
+  void report_images(const EpochInfo& epoch);
   void report_constant(const char* what, const std::vector<std::string>& blocks);
 
   std::unique_ptr<Progress> bar_;

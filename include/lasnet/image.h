@@ -50,6 +50,9 @@ struct DecodeOptions {
   int64_t max_pixels = kDefaultMaxPixels;
   /// Whether a damaged JPEG that can be decoded all the same is an Error.
   bool strict = false;
+  /// A JPEG may be decoded at 1/2, 1/4 or 1/8 of its size as long as its shorter side keeps so many pixels.
+  /// That is faster, and a pixel is about the mean of those that it stands for. 0: always at its full size.
+  int min_side = 0;
   /// Called once for such a JPEG, by the thread that decodes. The warning is a sentence that names the file
   /// and the damage.
   std::function<void(const std::string& warning)> on_warning = {};

@@ -104,7 +104,9 @@ class JpegReader {
     encoded_.check_size(jpeg_.image_width, jpeg_.image_height);
     bool four_inks = jpeg_.num_components == 4;
     jpeg_.out_color_space = four_inks ? JCS_CMYK : JCS_RGB;
-    Image image{static_cast<int>(jpeg_.image_width), static_cast<int>(jpeg_.image_height), {}};
+    jpeg_.scale_denom = reduction();
+    call([this] { jpeg_calc_output_dimensions(&jpeg_); });
+    Image image{static_cast<int>(jpeg_.output_width), static_cast<int>(jpeg_.output_height), {}};
     image.rgb.resize(static_cast<size_t>(image.width) * image.height * 3);
     std::vector<uint8_t> inks(four_inks ? static_cast<size_t>(image.width) * 4 : 0);
     call([this, to = image.rgb.data(), row = inks.data()] { read_rows(to, row); });
@@ -118,6 +120,17 @@ class JpegReader {
   void call(Calls calls) {
     if (setjmp(errors_.on_error) != 0) fail("{}: not a readable JPEG: {}", encoded_.origin, errors_.message);
     calls();
+  }
+
+  /// The largest that leaves the shorter side as long as is asked for.
+  unsigned reduction() const {
+    const unsigned shorter = std::min(jpeg_.image_width, jpeg_.image_height);
+    for (const unsigned factor : {8u, 4u, 2u}) {
+      if (encoded_.options.min_side > 0 &&
+          shorter / factor >= static_cast<unsigned>(encoded_.options.min_side))
+        return factor;
+    }
+    return 1;
   }
 
   void read_rows(uint8_t* to, uint8_t* inks) {

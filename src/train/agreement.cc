@@ -22,7 +22,10 @@ constexpr std::array kOwn = {"data",
                              "hardware",
                              "checkpoint_minutes",
                              "checkpoint_steps",
-                             "keep_checkpoints"};
+                             "keep_checkpoints",
+                             "cache_bytes",
+                             "workers",
+                             "tensorboard"};
 
 /// Calls differs(rank, key, of rank 0, of that rank) for the first fact that is not rank 0's.
 template <typename Differs>

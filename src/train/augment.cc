@@ -1,8 +1,11 @@
 #include "train/augment.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
+#include <functional>
+#include <vector>
+
+#include "train/image_ops.h"
 
 namespace lasnet {
 namespace {
@@ -17,17 +20,6 @@ void flip_horizontally(Image& image) {
       std::swap_ranges(row + 3 * left, row + 3 * left + 3, row + 3 * right);
     }
   }
-}
-
-/// As PIL blends: exact in single precision, and truncated.
-uint8_t blend(uint8_t from, uint8_t to, float factor) {
-  const float value = static_cast<float>(from) + factor * static_cast<float>(int{to} - int{from});
-  return static_cast<uint8_t>(std::clamp(value, 0.0f, 255.0f));
-}
-
-/// PIL's conversion to L.
-uint8_t grey(const uint8_t* rgb) {
-  return static_cast<uint8_t>((rgb[0] * 19595u + rgb[1] * 38470u + rgb[2] * 7471u + 0x8000u) >> 16);
 }
 
 /// A draw of Gamma(shape, 1) (Marsaglia and Tsang 2000).
@@ -72,31 +64,16 @@ Image augment(const Image& image, int size, double min_scale, bool flip, Random&
   return view;
 }
 
-void adjust_brightness(Image& image, float factor) {
-  for (uint8_t& value : image.rgb) value = blend(0, value, factor);
-}
-
-void adjust_contrast(Image& image, float factor) {
-  uint64_t sum = 0;
-  for (size_t i = 0; i < image.rgb.size(); i += 3) sum += grey(&image.rgb[i]);
-  const double pixels = static_cast<double>(image.rgb.size()) / 3;
-  const auto mean = static_cast<uint8_t>(static_cast<double>(sum) / pixels + 0.5);
-  for (uint8_t& value : image.rgb) value = blend(mean, value, factor);
-}
-
-void adjust_saturation(Image& image, float factor) {
-  for (size_t i = 0; i < image.rgb.size(); i += 3) {
-    const uint8_t of_pixel = grey(&image.rgb[i]);
-    for (size_t channel = 0; channel < 3; ++channel)
-      image.rgb[i + channel] = blend(of_pixel, image.rgb[i + channel], factor);
+void jitter_colours(Image& image, double strength, double hue, Random& random) {
+  std::vector<std::function<void()>> adjustments;
+  for (const auto adjust : {adjust_brightness, adjust_contrast, adjust_saturation}) {
+    if (strength <= 0) break;
+    adjustments.emplace_back(
+        [&, adjust] { adjust(image, static_cast<float>(random.uniform(1 - strength, 1 + strength))); });
   }
-}
-
-void jitter_colours(Image& image, double strength, Random& random) {
-  std::array adjustments = {adjust_brightness, adjust_contrast, adjust_saturation};
+  if (hue > 0) adjustments.emplace_back([&] { adjust_hue(image, random.uniform(-hue, hue)); });
   random.shuffle(adjustments);
-  for (const auto adjust : adjustments)
-    adjust(image, static_cast<float>(random.uniform(1 - strength, 1 + strength)));
+  for (const auto& adjust : adjustments) adjust();
 }
 
 std::optional<CropBox> random_erasing_box(int height, int width, Random& random) {
@@ -139,10 +116,12 @@ Mixing random_mixing(double mixup, double cutmix, int height, int width, Random&
   return cutmix_at(weight, y, x, height, width);
 }
 
+int training_side(int size) { return 2 * size; }
+
 Image shrink_for_training(const Image& image, int size) {
-  int shorter = std::min(image.width, image.height);
-  if (shorter <= 2 * size) return image;
-  double scale = 2.0 * size / shorter;
+  const int shorter = std::min(image.width, image.height), side = training_side(size);
+  if (shorter <= side) return image;
+  const double scale = static_cast<double>(side) / shorter;
   return resize(image, static_cast<int>(std::lround(image.width * scale)),
                 static_cast<int>(std::lround(image.height * scale)));
 }

@@ -20,12 +20,9 @@ CropBox random_crop_box(int height, int width, double min_scale, Random& random)
 /// The augmented training view, size x size.
 Image augment(const Image& image, int size, double min_scale, bool flip, Random& random);
 
-// As ImageEnhance of PIL: a factor of 1 changes nothing.
-void adjust_brightness(Image& image, float factor);  ///< 0: black
-void adjust_contrast(Image& image, float factor);    ///< 0: the mean grey
-void adjust_saturation(Image& image, float factor);  ///< 0: grey
-/// All three in random order, with factors uniform in [1 - strength, 1 + strength].
-void jitter_colours(Image& image, double strength, Random& random);
+/// Brightness, contrast and saturation by factors uniform in [1 - strength, 1 + strength], and the hue by up
+/// to `hue` of the circle either way, in random order. 0 leaves these out.
+void jitter_colours(Image& image, double strength, double hue, Random& random);
 
 /// A box to erase, of 2 to 33 % of the area and aspect ratio 0.3 to 3.3; nothing if ten draws do not fit.
 std::optional<CropBox> random_erasing_box(int height, int width, Random& random);
@@ -43,8 +40,9 @@ Mixing random_mixing(double mixup, double cutmix, int height, int width, Random&
 /// what is left of the image.
 Mixing cutmix_at(double weight, int y, int x, int height, int width);
 
-/// Shrinks larger sources to a shorter side of 2 * size when they are read. Crops of down to a quarter of
-/// the area then keep the resolution of the network's input. Memory and resampling time stay bounded.
+/// The shorter side that larger sources are shrunk to when they are read. Crops of down to a quarter of the
+/// area then keep the resolution of the network's input. Memory and resampling time stay bounded.
+int training_side(int size);
 Image shrink_for_training(const Image& image, int size);
 
 }  // namespace lasnet

@@ -14,7 +14,7 @@
 namespace lasnet {
 namespace {
 
-constexpr int kVersion = 3;
+constexpr int kVersion = 4;
 constexpr const char* kMetadataKey = "lasnet_checkpoint";
 constexpr const char* kDigestKey = "sha256";
 constexpr std::string_view kWeightPrefix = "weights.";
@@ -37,6 +37,32 @@ Evaluation evaluation_from(const Record& record) {
   return evaluation;
 }
 
+nlohmann::json to_json(const LossParts& losses) {
+  return {{"classification", losses.classification},
+          {"distillation", losses.distillation},
+          {"features", losses.features},
+          {"budget", losses.budget}};
+}
+
+LossParts losses_from(const Record& record) {
+  return {.classification = record["classification"].loss(),
+          .distillation = record["distillation"].loss(),
+          .features = record["features"].loss(),
+          .budget = record["budget"].loss()};
+}
+
+nlohmann::json to_json(const ImageFigures& figures) {
+  return {{"decoded", figures.decoded},
+          {"decode_seconds", figures.decode_seconds},
+          {"wait_seconds", figures.wait_seconds}};
+}
+
+ImageFigures figures_from(const Record& record) {
+  return {.decoded = record["decoded"].integer(0, kMaxCount),
+          .decode_seconds = record["decode_seconds"].number(0, kMaxSeconds),
+          .wait_seconds = record["wait_seconds"].number(0, kMaxSeconds)};
+}
+
 nlohmann::json epoch_to_json(const EpochInfo& info) {
   return {{"phase", info.phase},
           {"epoch", info.epoch},
@@ -44,6 +70,9 @@ nlohmann::json epoch_to_json(const EpochInfo& info) {
           {"train_loss", info.train_loss},
           {"train_top1", info.train_top1},
           {"train_macs_ratio", info.train_macs_ratio},
+          {"train_losses", to_json(info.train_losses)},
+          {"images_per_s", info.images_per_s},
+          {"images", to_json(info.images)},
           {"lr", info.lr},
           {"gumbel_temperature", info.gumbel_temperature},
           {"seconds", info.seconds},
@@ -68,6 +97,9 @@ EpochInfo epoch_from(const Record& record) {
   info.train_loss = record["train_loss"].loss();
   info.train_top1 = record["train_top1"].number(0, 1);
   info.train_macs_ratio = record["train_macs_ratio"].number(0, kMaxRatio);
+  info.train_losses = losses_from(record["train_losses"]);
+  info.images_per_s = record["images_per_s"].number(0, DBL_MAX);
+  info.images = figures_from(record["images"]);
   info.lr = record["lr"].number(0, DBL_MAX);
   info.gumbel_temperature = record["gumbel_temperature"].number(0, DBL_MAX);
   info.seconds = record["seconds"].number(0, kMaxSeconds);
@@ -87,6 +119,8 @@ nlohmann::json state_to_json(const RunState& state) {
                          {"images", state.sums.images},
                          {"correct", state.sums.correct},
                          {"seconds", state.sums.seconds},
+                         {"losses", to_json(state.sums.losses)},
+                         {"from", to_json(state.sums.from)},
                          {"history", nlohmann::json::array()},
                          {"results", nlohmann::json::object()}};
   for (const EpochInfo& info : state.history) json["history"].push_back(epoch_to_json(info));
@@ -104,6 +138,8 @@ RunState state_from(const Record& record) {
   state.sums.macs_ratio = record["macs_ratio"].number(0, kMaxRatio * static_cast<double>(state.sums.images));
   state.sums.correct = record["correct"].integer(0, state.sums.images);
   state.sums.seconds = record["seconds"].number(0, kMaxSeconds);
+  state.sums.losses = losses_from(record["losses"]);
+  state.sums.from = figures_from(record["from"]);
   for (const Record& info : record["history"].items()) state.history.push_back(epoch_from(info));
   for (const auto& [phase, evaluation] : record["results"].members())
     state.results[phase] = evaluation_from(evaluation);

@@ -25,6 +25,8 @@ struct EpochSums {
   double macs_ratio = 0;
   int64_t images = 0, correct = 0;
   double seconds = 0;
+  LossParts losses;
+  ImageFigures from;  ///< of this process
 };
 
 /// The position: `step` batches of `epoch` of `phase` are done.

@@ -12,7 +12,9 @@
 #include "base/enum_names.h"
 #include "base/fail.h"
 #include "base/file.h"
+#include "base/numbers.h"
 #include "base/suggest.h"
+#include "formats/printable.h"
 #include "network/normalisation.h"
 
 namespace lasnet {
@@ -252,14 +254,33 @@ TrainConfig config_from(const Record& record) {
 
 nlohmann::json recipe_json(const TrainConfig& config) {
   nlohmann::json json = to_json(config);
-  for (const char* key : {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware",
-                          "skip_unreadable", "max_pixels", "strict_images", "checkpoint_minutes",
-                          "checkpoint_steps", "keep_checkpoints", "dry_run"})
+  for (const char* key :
+       {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware", "skip_unreadable",
+        "max_pixels", "strict_images", "cache_bytes", "workers", "checkpoint_minutes", "checkpoint_steps",
+        "keep_checkpoints", "tensorboard", "dry_run"})
     json.erase(key);
   return json;
 }
 
 bool distils(const TrainConfig& config) { return config.alpha_distill > 0 || config.alpha_features > 0; }
+
+std::optional<int64_t> parse_byte_count(const std::string& text) {
+  if (text == "auto") return std::nullopt;
+  constexpr std::string_view kUnits = "KMG";
+  std::string_view number = text;
+  int bits = 0;
+  if (const size_t unit = text.empty() ? kUnits.npos : kUnits.find(text.back()); unit != kUnits.npos) {
+    number.remove_suffix(1);
+    bits = 10 * (static_cast<int>(unit) + 1);
+  }
+  const auto value = parse_number<int64_t>(number);
+  if (!value || *value < 0 || *value > INT64_MAX >> bits) {
+    throw ConfigError("cache_bytes",
+                      fmt::format("{} {}: expected auto, or a number of bytes such as 500M or 4G",
+                                  setting_name("cache_bytes"), printable(text)));
+  }
+  return *value << bits;
+}
 
 std::string setting_name(std::string_view key) { return fmt::format("`{}`", key); }
 
@@ -291,6 +312,9 @@ void check_train_config(const TrainConfig& config) {
   require(config.checkpoint_steps >= 0, "checkpoint_steps", config.checkpoint_steps, "0 or more");
   require(config.keep_checkpoints >= 1 && config.keep_checkpoints <= kMaxCheckpoints, "keep_checkpoints",
           config.keep_checkpoints, fmt::format("1 to {}", kMaxCheckpoints));
+  (void)parse_byte_count(config.cache_bytes);
+  require(config.workers >= 0 && config.workers <= 1024, "workers", config.workers,
+          fmt::format("0 (as many as {}) to 1024", setting_name("threads")));
   require_colour("mean", config.mean, 0);
   require_colour("std", config.std, 1e-3f);
   require_rate("lr", config.lr);
@@ -303,6 +327,8 @@ void check_train_config(const TrainConfig& config) {
   require(config.ema >= 0 && config.ema < 1, "ema", config.ema, "a number in [0, 1)");
   require(config.colour_jitter >= 0 && config.colour_jitter <= 1, "colour_jitter", config.colour_jitter,
           "a number in [0, 1]");
+  require(config.colour_jitter_hue >= 0 && config.colour_jitter_hue <= 0.5, "colour_jitter_hue",
+          config.colour_jitter_hue, "a number in [0, 0.5]");
   require(config.random_erasing >= 0 && config.random_erasing <= 1, "random_erasing", config.random_erasing,
           "a number in [0, 1]");
   require_weight("mixup", config.mixup);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -21,6 +22,9 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("skip_unreadable", config.skip_unreadable);
   visit("max_pixels", config.max_pixels);
   visit("strict_images", config.strict_images);
+  visit("fast_decode", config.fast_decode);
+  visit("cache_bytes", config.cache_bytes);
+  visit("workers", config.workers);
   visit("arch", config.arch.name);
   visit("width", config.arch.width);
   visit("stem", config.arch.stem);
@@ -70,6 +74,8 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("crop_min_scale", config.crop_min_scale);
   visit("flip", config.flip);
   visit("colour_jitter", config.colour_jitter);
+  visit("colour_jitter_hue", config.colour_jitter_hue);
+  visit("trivial_augment", config.trivial_augment);
   visit("random_erasing", config.random_erasing);
   visit("mixup", config.mixup);
   visit("cutmix", config.cutmix);
@@ -79,6 +85,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("checkpoint_minutes", config.checkpoint_minutes);
   visit("checkpoint_steps", config.checkpoint_steps);
   visit("keep_checkpoints", config.keep_checkpoints);
+  visit("tensorboard", config.tensorboard);
   visit("output", config.output);
   visit("resume", config.resume);
   visit("overwrite", config.overwrite);
@@ -95,6 +102,10 @@ TrainConfig parse_train_config(std::string_view text, const std::string& path, T
 nlohmann::json to_json(const TrainConfig& config);
 /// The same back. Throws Error on missing keys and wrong types.
 TrainConfig config_from(const Record& record);
+
+/// The value of cache_bytes, a number of bytes with K, M or G for 2^10, 2^20 or 2^30; nothing of "auto".
+/// Throws Error on any other text.
+std::optional<int64_t> parse_byte_count(const std::string& text);
 
 /// Whether a teacher is needed.
 bool distils(const TrainConfig& config);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <map>
+#include <vector>
 
 #include "base/fail.h"
 #include "base/names.h"
@@ -46,9 +47,9 @@ std::map<std::string, Stamp> parse(std::string_view text) {
 
 }  // namespace
 
-std::string list_files(const std::string& root, std::span<const ImageFolder::Item> items) {
+std::string list_files(const std::string& root, std::span<const std::string> paths) {
   std::vector<std::string> lines;
-  for (const ImageFolder::Item& item : items) lines.push_back(line_of(root, item.path));
+  for (const std::string& path : paths) lines.push_back(line_of(root, path));
   std::ranges::sort(lines, {}, name_of);
   return fmt::format("{}", fmt::join(lines, ""));
 }

@@ -3,14 +3,11 @@
 
 #include <span>
 #include <string>
-#include <vector>
-
-#include "lasnet/image.h"
 
 namespace lasnet {
 
 /// One line per file, `<size> <time in ns> <name below root>`, in name order.
-std::string list_files(const std::string& root, std::span<const ImageFolder::Item> items);
+std::string list_files(const std::string& root, std::span<const std::string> paths);
 
 /// Of a list, what copies of the files on another machine have too: `<size> <name below root>`.
 std::string without_times(const std::string& list);

@@ -107,11 +107,15 @@ bool Phase::train_epoch(RunState& state, const std::function<void()>& step_done)
     if (should_stop()) return false;
     auto start = Clock::now();
     Batch batch = *batches.next();
+    state.sums.from.wait_seconds += seconds_since(start);
     train_step(batch, state.epoch * steps_per_epoch_ + state.step, state.sums);
     double seconds = seconds_since(start);
     double rate = static_cast<double>(batch.total) / seconds;
     images_per_s_ = images_per_s_ == 0 ? rate : images_per_s_ + kRateSmoothing * (rate - images_per_s_);
     state.sums.seconds += seconds;
+    const DecodeFigures decoded = data_.take_figures();
+    state.sums.from.decoded += decoded.images;
+    state.sums.from.decode_seconds += decoded.seconds;
     state.step += 1;
     report_step(state, settings_.name, state.step, steps_per_epoch_);
     step_done();
@@ -124,7 +128,7 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
   const MaskedOutput output = forward(net_, batch, policy(batch, global_step, random), /*training=*/true);
   const Loss loss = this->loss(batch, output, global_step);
   const StepFigures figures = figures_of(batch, output, loss);
-  if (!std::isfinite(figures.loss)) {
+  if (!std::isfinite(figures.losses.sum())) {
     fail("{}: the loss is not finite at step {}; lower {}", settings_.name, global_step,
          learning_rate_setting());
   }
@@ -136,7 +140,8 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
   if (settings_.dynamic && config_.hold_budget) hold_rates(net_, decisions(batch, output), ramp(global_step));
   if (average_) average_->update();
   const auto images = static_cast<double>(batch.total);
-  sums.loss += figures.loss * images;
+  sums.loss += figures.losses.sum() * images;
+  sums.losses.add(figures.losses, images);
   sums.images += batch.total;
   sums.correct += figures.correct;
   last_macs_ratio_ = figures.macs_ratio;
@@ -145,14 +150,20 @@ void Phase::train_step(const Batch& batch, int64_t global_step, EpochSums& sums)
 
 Phase::StepFigures Phase::figures_of(const Batch& batch, const MaskedOutput& output, const Loss& loss) const {
   const torch::NoGradGuard no_gradient;
-  torch::Tensor sums = torch::tensor(
-      {loss.images.item<double>(), account_.network_ratios(output).mean().item<double>() * batch.weight(),
-       output.logits.argmax(1).eq(batch.labels).sum().item<double>()},
-      torch::kFloat64);
+  const double distillation = loss.distillation.item<double>() * batch.weight();
+  const double features = loss.features.item<double>() * batch.weight();
+  torch::Tensor sums =
+      torch::tensor({loss.images.item<double>() - distillation - features, distillation, features,
+                     account_.network_ratios(output).mean().item<double>() * batch.weight(),
+                     output.logits.argmax(1).eq(batch.labels).sum().item<double>()},
+                    torch::kFloat64);
   world_.sum(sums);
-  return {.loss = sums[0].item<double>() + loss.budget.item<double>(),
-          .macs_ratio = sums[1].item<double>(),
-          .correct = std::llround(sums[2].item<double>())};
+  return {.losses = {.classification = sums[0].item<double>(),
+                     .distillation = sums[1].item<double>(),
+                     .features = sums[2].item<double>(),
+                     .budget = loss.budget.item<double>()},
+          .macs_ratio = sums[3].item<double>(),
+          .correct = std::llround(sums[4].item<double>())};
 }
 
 std::vector<torch::Tensor> Phase::decisions(const Batch& batch, const MaskedOutput& output) const {
@@ -209,6 +220,7 @@ Phase::Loss Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t 
              classification_loss(output.logits, batch.mixed_labels, config_.label_smoothing) *
                  (1 - batch.own_weight);
   }
+  torch::Tensor distillation = torch::zeros({}), features = torch::zeros({});
   if (teacher_ != nullptr) {
     torch::NoGradGuard no_gradient;
     const MaskedOutput taught =
@@ -216,13 +228,16 @@ Phase::Loss Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t 
     torch::Tensor squares;
     if (config_.alpha_features > 0) squares = world_.batch_mean(mean_squares(taught.stages), batch.weight());
     torch::AutoGradMode gradient(true);
-    images = images + config_.alpha_distill *
-                          distillation_loss(output.logits, taught.logits, config_.temperature_distill);
+    distillation =
+        config_.alpha_distill * distillation_loss(output.logits, taught.logits, config_.temperature_distill);
     if (config_.alpha_features > 0)
-      images = images + config_.alpha_features * feature_loss(output.stages, taught.stages, squares);
+      features = config_.alpha_features * feature_loss(output.stages, taught.stages, squares);
+    images = images + distillation + features;
   }
   return {.images = images * batch.weight(),
-          .budget = settings_.dynamic ? budget_loss(batch, output, global_step) : torch::zeros({})};
+          .budget = settings_.dynamic ? budget_loss(batch, output, global_step) : torch::zeros({}),
+          .distillation = distillation.detach(),
+          .features = features.detach()};
 }
 
 torch::Tensor Phase::budget_loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const {
@@ -288,10 +303,14 @@ bool Phase::evaluate_epoch(RunState& state) {
                  .gumbel_temperature = settings_.dynamic ? gumbel_temperature(last_step) : 0,
                  .seconds = state.sums.seconds,
                  .train_macs_ratio = state.sums.macs_ratio / images,
+                 .train_losses = {},
+                 .images_per_s = state.sums.seconds > 0 ? images / state.sums.seconds : 0,
+                 .images = state.sums.from,
                  .validation = detail->figures,
                  .empty_blocks = constant.empty,
                  .full_blocks = constant.full,
                  .warnings = {}};
+  info.train_losses.add(state.sums.losses, 1 / images);
   auto diverged = divergence_warning(info.validation.loss, data_.classes().size(), learning_rate_setting());
   if (diverged) info.warnings.push_back(*diverged);
   state.results[settings_.name] = detail->figures;

@@ -64,12 +64,15 @@ class Phase {
   struct Loss {
     torch::Tensor images;  ///< of this process's share, weighted: the processes' sum is that of the batch
     torch::Tensor budget;  ///< of the whole batch in every process; its gradients are the share's
+    // Terms of `images`, without gradients.
+    torch::Tensor distillation = torch::zeros({}), features = torch::zeros({});
   };
   Loss loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
   torch::Tensor budget_loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const;
   /// Of the whole batch.
   struct StepFigures {
-    double loss = 0, macs_ratio = 1;
+    LossParts losses;
+    double macs_ratio = 1;
     int64_t correct = 0;
   };
   StepFigures figures_of(const Batch& batch, const MaskedOutput& output, const Loss& loss) const;

@@ -44,6 +44,8 @@ class RunFiles {
   std::string dynamic_model() const { return path("model.safetensors"); }
   std::string log() const { return path("log.csv"); }
   std::string file_list() const { return path("data_files.txt"); }
+  /// TensorBoard's folder.
+  std::string board() const { return path("tensorboard"); }
 
  private:
   void make_previous(int keep) const;

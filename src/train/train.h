@@ -36,13 +36,20 @@ TrainOptimizer parse_train_optimizer(const std::string& text);
 
 /// What to train, on what, and how. Defaults are the paper's where it gives any.
 struct TrainConfig {
-  std::string data;           ///< folder with train/ and val/, or classes only (then split by the seed)
+  /// Folder with train/ and val/, or classes only (then split by the seed). Or tar shards: a folder of these,
+  /// or a pattern such as "DIR/{train,val}-{000..012}.tar".
+  std::string data;
   double val_fraction = 0.1;  ///< share held out per class when there is no val/
   /// Decode every image first and leave out those that cannot be decoded. Without it they end the run.
   bool skip_unreadable = false;
   int max_pixels = kDefaultMaxPixels;  ///< of an image, as DecodeOptions::max_pixels
   bool strict_images = false;          ///< damaged images that can be decoded count as unreadable
-  ArchConfig arch;                     ///< classes are taken from the data
+  /// Decode training JPEGs at 1/2, 1/4 or 1/8 of their size where that is enough for the crops.
+  bool fast_decode = false;
+  /// Decoded images that a process keeps: "auto" (half of the free memory), or bytes such as "500M" or "4G".
+  std::string cache_bytes = "auto";
+  int workers = 0;               ///< threads that decode in each process; 0: as many as `threads`
+  ArchConfig arch;               ///< classes are taken from the data
   std::string hardware;          ///< of kAutoGranularity: name or file of a profile; empty: this machine
   int size = 128;                ///< training crop = evaluation crop, px
   int resize = 0;                ///< evaluation resize of the shorter side; 0: size * 256 / 224
@@ -95,9 +102,11 @@ struct TrainConfig {
 
   double crop_min_scale = 0.35;  ///< RandomResizedCrop area range [min, 1]
   bool flip = true;
-  double colour_jitter = 0;   ///< of brightness, contrast and saturation: factors in [1 - x, 1 + x]
-  double random_erasing = 0;  ///< share of the images in which a box becomes the mean colour
-  double mixup = 0;           ///< parameter of the Beta distribution of weights of mixed images; 0: none
+  double colour_jitter = 0;      ///< of brightness, contrast and saturation: factors in [1 - x, 1 + x]
+  double colour_jitter_hue = 0;  ///< the hue turns by up to this share of the circle, at most 0.5
+  bool trivial_augment = false;  ///< one change of random kind and strength (TrivialAugmentWide)
+  double random_erasing = 0;     ///< share of the images in which a box becomes the mean colour
+  double mixup = 0;              ///< parameter of the Beta distribution of weights of mixed images; 0: none
   double cutmix = 0;  ///< the same of areas that are replaced by another image; with mixup: one of both
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all cores
@@ -106,6 +115,7 @@ struct TrainConfig {
   double checkpoint_minutes = 10;  ///< between checkpoints within an epoch; 0: none by time
   int checkpoint_steps = 0;        ///< steps between checkpoints within an epoch; 0: none by steps
   int keep_checkpoints = 2;        ///< of the unfinished run, the newest among them
+  bool tensorboard = false;        ///< write event files for TensorBoard into `output`/tensorboard
 
   std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
   bool resume = false;     ///< go on from the checkpoint in `output`
@@ -160,11 +170,40 @@ struct StepInfo {
   double seconds_left = 0;  ///< of the whole run
 };
 
+/// The loss by its terms, as they are weighted: their sum is the loss.
+struct LossParts {
+  double classification = 0, distillation = 0, features = 0, budget = 0;
+
+  double sum() const { return classification + distillation + features + budget; }
+  void add(const LossParts& other, double factor) {
+    classification += factor * other.classification;
+    distillation += factor * other.distillation;
+    features += factor * other.features;
+    budget += factor * other.budget;
+  }
+};
+
+/// How a process came by its images.
+struct ImageFigures {
+  int64_t decoded = 0;        ///< images; the others were still in memory
+  double decode_seconds = 0;  ///< of processor time, all threads together
+  double wait_seconds = 0;    ///< that steps waited for images
+
+  double decoded_per_core_s() const {
+    return decode_seconds > 0 ? static_cast<double>(decoded) / decode_seconds : 0;
+  }
+  /// Of the time that training took.
+  double waiting_share(double seconds) const { return seconds > 0 ? wait_seconds / seconds : 0; }
+};
+
 struct EpochInfo {
   std::string phase;
   int epoch = 0, epochs = 0;  ///< counted from 1
   double train_loss = 0, train_top1 = 0, lr = 0, gumbel_temperature = 0, seconds = 0;
   double train_macs_ratio = 1;  ///< of the masks with noise that training sampled
+  LossParts train_losses;
+  double images_per_s = 0;  ///< trained on, by all processes
+  ImageFigures images;      ///< of rank 0, evaluation of the epoch before included
   Evaluation validation;
   std::vector<std::string> empty_blocks, full_blocks;  ///< whose mask is that for every image
   std::vector<std::string> warnings;
@@ -207,14 +246,14 @@ struct TrainResult {
 };
 
 /// Trains a network (paper section 3.4). The phases run in order: static pre-training (skipped when `init`
-/// fits the data's classes), the static control if asked for, dynamic fine-tuning. Everything is read and
-/// checked before the first step.
+/// fits the data's classes), the static control if asked for, dynamic fine-tuning. All but the images is read
+/// and checked before the first step.
 ///
 /// These files are written into `output`, each atomically: static.safetensors, control.safetensors,
 /// model.safetensors, log.csv (one line per epoch) and data_files.txt (the run's images). So are
-/// checkpoint.safetensors and those before. A checkpoint is written after each epoch, and within one as
-/// `checkpoint_minutes` and `checkpoint_steps` say. A model has the weights of the last epoch: none is chosen
-/// by its validation figures.
+/// checkpoint.safetensors and those before. TensorBoard's event files grow by each epoch. A checkpoint is
+/// written after each epoch, and within one as `checkpoint_minutes` and `checkpoint_steps` say. A model has
+/// the weights of the last epoch: none is chosen by its validation figures.
 ///
 /// A run resumed on the same number of threads is bit-identical to an uninterrupted one, wherever it was
 /// stopped. On glibc the process keeps freed memory while it trains.

@@ -19,11 +19,11 @@ Batch mixed(const Batch& batch, const Mixing& mixing);
 
 class TrainData {
  public:
-  /// Opens the folder and decodes what fits in memory. `message` is told sizes, and whenever a stream is
-  /// begun what was found in images since. Streams have this process's `share` of each batch; `local_size`
-  /// processes share the memory. Throws Error on bad data.
+  /// Opens the images; with skip_unreadable each process reads a share of them, and all leave the same out.
+  /// `message` is told sizes, and whenever a stream is begun what was found in images since. Streams have
+  /// this process's share of each batch. Throws Error on bad data.
   TrainData(const TrainConfig& config, int threads, const std::function<void(const std::string&)>& message,
-            Share share = {}, int local_size = 1);
+            World& world);
 
   const std::vector<std::string>& classes() const { return classes_; }
   const Preprocessing& preprocessing() const { return preprocessing_; }
@@ -31,6 +31,8 @@ class TrainData {
   int64_t val_images() const { return val_->size(); }
   /// list_files of both parts.
   const std::string& files() const { return files_; }
+  /// What this process decoded since the last call.
+  DecodeFigures take_figures() const;
 
   /// Whole batches per epoch: the remainder of a shuffled epoch is dropped, so that BatchNorm never sees a
   /// tiny batch. A set smaller than one batch is one batch.
@@ -48,17 +50,20 @@ class TrainData {
   BatchStream validation() const;
 
  private:
-  Batch augmented(const std::vector<int64_t>& items, const std::string& key) const;
-  Batch training_batch(const std::vector<int64_t>& order, const std::string& key, int64_t step) const;
-  Batch deployed_batch(const std::vector<int64_t>& order, int64_t index, Share share) const;
-  Batch validation_batch(int64_t index) const;
+  class Epoch;
 
+  /// An image's view in training, before it is normalised.
+  void augment_into(Batch& batch, int64_t place, int64_t item, const std::string& key) const;
+  using Write = std::function<void(Batch& batch, int64_t place, int64_t item)>;
+  BatchStream in_order(std::vector<int64_t> items, Share share, const Write& write) const;
+  void leave_out_unreadable(ImageSource& source, World& world) const;
   void tell_notes() const;
 
   TrainConfig config_;
-  int threads_;
+  int workers_;
   Share share_;
   Preprocessing preprocessing_;
+  BatchWriter writer_;
   std::vector<std::string> classes_;
   std::string files_;
   std::function<void(const std::string&)> message_;

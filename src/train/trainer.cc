@@ -14,6 +14,7 @@
 #include "base/file.h"
 #include "base/processors.h"
 #include "train/agreement.h"
+#include "train/board_log.h"
 #include "train/budget.h"
 #include "train/budget_control.h"
 #include "train/checkpoint_clock.h"
@@ -113,7 +114,8 @@ class Trainer {
   int epochs_of(const std::string& phase) const;
   bool run_phase(const PhaseSettings& settings, MaskedNet& net, const MaskedNet* teacher);
   void save_position(const Weights& weights, const Weights& momentum) const;
-  void write_log() const;
+  std::vector<std::string> block_names() const;
+  void write_log();
   void advance_to(const char* phase);
 
   bool make_static();
@@ -152,6 +154,8 @@ class Trainer {
   std::string file_list_;             ///< SHA-256 of the list that was written when the run began
   RunState state_;
   std::optional<Checkpoint> resumed_;   ///< until its phase has taken the tensors
+  std::optional<BoardLog> board_;       ///< if one is asked for
+  size_t logged_ = 0;                   ///< epochs of the history that are in it
   std::optional<double> images_per_s_;  ///< once it is announced
   int pretrain_epochs_ = 0;             ///< that this starting point needs
 };
@@ -166,8 +170,7 @@ Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::option
       threads_(thread_count(config)),
       torch_threads_(threads_),
       data_(
-          config, threads_, [this](const std::string& text) { message(text); }, world.share(),
-          world.local_size()),
+          config, threads_, [this](const std::string& text) { message(text); }, world),
       static_spec_(spec_for(config.arch, false, data_.classes().size())),
       dynamic_spec_(spec_for(config.arch, true, data_.classes().size())) {
   check_same_data_everywhere(world_, data_facts());
@@ -176,10 +179,13 @@ Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::option
   file_list_ = found ? found->checkpoint.file_list : digest_of(data_.files());
   take_maskers();
   load_teacher();
+  if (config_.tensorboard && world_.leads())
+    board_.emplace(files_.board(), settings_table(config_), block_names());
   if (found) {
     resume(std::move(*found));
   } else if (world_.leads() && !config_.dry_run) {
     if (config_.overwrite) files_.forget_position();
+    if (config_.overwrite) remove_board_logs(files_.board());
     write_file_atomically(files_.file_list(), [&](std::ostream& out) { out << data_.files(); });
   }
 }
@@ -203,6 +209,7 @@ void Trainer::resume(FoundCheckpoint found) {
   if (!found.problem.empty())
     warn(fmt::format("{}; the run goes on from the checkpoint before, {}", found.problem, found.path));
   state_ = checkpoint.state;
+  logged_ = state_.history.size();
   if (checkpoint.config.threads != threads_) {
     message(fmt::format("the run was on {} threads; on {} its figures differ in their last digits",
                         checkpoint.config.threads, threads_));
@@ -554,10 +561,16 @@ void Trainer::save_position(const Weights& weights, const Weights& momentum) con
   files_.save(position);
 }
 
-void Trainer::write_log() const {
-  std::vector<std::string> blocks;
-  for (const BlockSpec& block : dynamic_spec_.blocks) blocks.push_back(block.name);
-  write_log_csv(state_.history, blocks, files_.log());
+std::vector<std::string> Trainer::block_names() const {
+  std::vector<std::string> names;
+  for (const BlockSpec& block : dynamic_spec_.blocks) names.push_back(block.name);
+  return names;
+}
+
+void Trainer::write_log() {
+  write_log_csv(state_.history, block_names(), files_.log());
+  for (; logged_ < state_.history.size(); ++logged_)
+    if (board_) board_->add(state_.history[logged_]);
 }
 
 void Trainer::advance_to(const char* phase) {

@@ -216,6 +216,44 @@ TEST(Jpeg, TakesAnOddHeaderForNoDamage) {
   EXPECT_THAT(warnings_of(jpeg), ElementsAre());
 }
 
+double mean_difference(const Image& a, const Image& b) {
+  if (a.width != b.width || a.height != b.height) return 256;
+  double sum = 0;
+  for (size_t i = 0; i < a.rgb.size(); ++i) sum += std::abs(a.rgb[i] - b.rgb[i]);
+  return sum / static_cast<double>(a.rgb.size());
+}
+
+TEST(Jpeg, IsDecodedSmallerWhereThatIsEnough) {
+  const std::vector<std::string> photographs = {"bird_nuthatch", "dandelions", "flower_dahlia", "fruit_fig",
+                                                "mammal_dogs"};
+  for (const std::string& name : photographs) {
+    const std::string path = LASNET_SAMPLES "/" + name + ".jpg";
+    const Image whole = load_image(path);
+    const int shorter = std::min(whole.width, whole.height);
+    for (const auto& [factor, tolerance] : {std::pair(1, 0.0), {2, 3.0}, {4, 4.0}, {8, 6.0}}) {
+      const Image exact = load_image(path, {.min_side = shorter / factor});
+      EXPECT_EQ(exact.width, (whole.width + factor - 1) / factor) << name << factor;
+      EXPECT_EQ(exact.height, (whole.height + factor - 1) / factor) << name << factor;
+      const Image more = load_image(path, {.min_side = shorter / factor + 1});
+      EXPECT_EQ(more.width, factor == 1 ? whole.width : (whole.width + factor / 2 - 1) / (factor / 2));
+      const Image expected = resize(whole, exact.width, exact.height);
+      EXPECT_LE(mean_difference(exact, expected), tolerance) << name << factor;
+    }
+    EXPECT_EQ(load_image(path, {.min_side = 10 * shorter}), whole);
+  }
+}
+
+TEST(Jpeg, TurnedAndGreyPicturesAreDecodedSmallerToo) {
+  const Image image = gradient(64, 48);
+  const Bytes turned = with_orientation(encode_jpeg(64, 48, image.rgb), 6, true);
+  const Image half = decode_image(turned.data(), turned.size(), "x.jpg", {.min_side = 24});
+  EXPECT_EQ(half.width, 24);
+  EXPECT_EQ(half.height, 32);
+  EXPECT_LE(largest_difference(half, resize(decode(turned), 24, 32)), 3);
+  const Bytes inks = encode_jpeg(64, 48, Bytes(64 * 48 * 4, 100), {.components = 4});
+  EXPECT_EQ(decode_image(inks.data(), inks.size(), "x.jpg", {.min_side = 6}).width, 8);
+}
+
 TEST(Jpeg, SaysThatCodesAreBadOncePerFile) {
   Bytes jpeg = encode_jpeg(64, 64, random_image(64, 64, 3).rgb);
   for (size_t i = jpeg.size() / 2; i < jpeg.size() / 2 + 200; ++i) jpeg[i] = 0x55;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "train/augment.h"
+#include "train/image_ops.h"
 #include "train/train_data.h"
 
 namespace lasnet {
@@ -57,13 +58,13 @@ TEST(ColourJitter, SaturationIsTorchvisions) {
 TEST(ColourJitter, OfStrengthZeroChangesNothingAndDependsOnItsSeed) {
   Image same = small_image();
   Random none(1);
-  jitter_colours(same, 0, none);
+  jitter_colours(same, 0, 0, none);
   EXPECT_THAT(same.rgb, ElementsAreArray(small_image().rgb));
   Image a = small_image(), b = small_image(), c = small_image();
   Random first(1), again(1), other(2);
-  jitter_colours(a, 0.5, first);
-  jitter_colours(b, 0.5, again);
-  jitter_colours(c, 0.5, other);
+  jitter_colours(a, 0.5, 0, first);
+  jitter_colours(b, 0.5, 0, again);
+  jitter_colours(c, 0.5, 0, other);
   EXPECT_THAT(a.rgb, ElementsAreArray(b.rgb));
   EXPECT_NE(a.rgb, c.rgb);
 }

@@ -31,7 +31,8 @@ Checkpoint some_checkpoint(int epoch = 0) {
   checkpoint.train_images = 40;
   checkpoint.state.epoch = epoch;
   checkpoint.state.step = 3;
-  checkpoint.state.sums = {.loss = 2, .macs_ratio = 20, .images = 24, .correct = 12, .seconds = 1};
+  checkpoint.state.sums = {
+      .loss = 2, .macs_ratio = 20, .images = 24, .correct = 12, .seconds = 1, .losses = {}, .from = {}};
   EpochInfo info;
   info.phase = kPretrain, info.epoch = 1, info.epochs = 2;
   info.validation.rates = {0.5, 0.25};
@@ -81,6 +82,10 @@ TEST(CheckpointFile, IsReadBackAsItWas) {
   written.config.lr = 0.3;
   written.inputs = {.init = "aa", .teacher = "bb"};
   written.state.history[0].train_loss = std::numeric_limits<double>::quiet_NaN();
+  written.state.history[0].train_losses = {
+      .classification = 1, .distillation = 2, .features = 3, .budget = 4};
+  written.state.history[0].images_per_s = 20;
+  written.state.sums.from = {.decoded = 7, .decode_seconds = 0.5, .wait_seconds = 0.25};
   save_checkpoint(written, dir / "c");
   const Checkpoint read = load_checkpoint(dir / "c").value();
   EXPECT_EQ(to_json(read.config), to_json(written.config));
@@ -91,6 +96,11 @@ TEST(CheckpointFile, IsReadBackAsItWas) {
   EXPECT_EQ(read.state.sums.macs_ratio, 20);
   EXPECT_TRUE(std::isnan(read.state.history.at(0).train_loss)) << "a loss that overflowed";
   EXPECT_EQ(read.state.history.at(0).validation.rates, (std::vector<double>{0.5, 0.25}));
+  EXPECT_EQ(read.state.history.at(0).train_losses.features, 3);
+  EXPECT_EQ(read.state.history.at(0).train_losses.budget, 4);
+  EXPECT_EQ(read.state.history.at(0).images_per_s, 20);
+  EXPECT_EQ(read.state.sums.from.decoded, 7);
+  EXPECT_EQ(read.state.sums.from.wait_seconds, 0.25);
   EXPECT_EQ(read.weights, written.weights);
   EXPECT_EQ(read.momentum, written.momentum);
 }
@@ -241,10 +251,10 @@ class ListTest : public testing::Test {
     std::filesystem::last_write_time(path, std::filesystem::file_time_type(std::chrono::seconds(1'000'000)));
   }
   std::string list() const {
-    std::vector<ImageFolder::Item> items;
+    std::vector<std::string> paths;
     for (const auto& entry : std::filesystem::directory_iterator(dir_.path()))
-      items.push_back({entry.path().string(), 0});
-    return list_files(dir_.path(), items);
+      paths.push_back(entry.path().string());
+    return list_files(dir_.path(), paths);
   }
 
   TemporaryDir dir_;

@@ -287,6 +287,17 @@ TEST(ConfigJson, RecordsEveryKeyAndTheRecipeLeavesOutPaths) {
   }
 }
 
+TEST(ByteCount, IsANumberWithAUnitOrAuto) {
+  EXPECT_EQ(parse_byte_count("auto"), std::nullopt);
+  EXPECT_EQ(parse_byte_count("0"), 0);
+  EXPECT_EQ(parse_byte_count("123"), 123);
+  EXPECT_EQ(parse_byte_count("20K"), 20 << 10);
+  EXPECT_EQ(parse_byte_count("500M"), 500 << 20);
+  EXPECT_EQ(parse_byte_count("4G"), int64_t{4} << 30);
+  for (const char* text : {"", "G", "-1", "1.5G", "4GB", "4g", "9999999999G", "all"})
+    EXPECT_THROW(parse_byte_count(text), ConfigError) << text;
+}
+
 TEST(Recipes, AreWhatTheProgramUnderstands) {
   int recipes = 0;
   for (const auto& entry : std::filesystem::directory_iterator(LASNET_RECIPES)) {

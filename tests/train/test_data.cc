@@ -2,8 +2,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
 #include <fstream>
 #include <set>
+#include <thread>
 
 #include "lasnet/error.h"
 #include "synthetic_folder.h"
@@ -26,9 +29,9 @@ std::string message_of(const std::function<void()>& action) {
   return "no error";
 }
 
-std::set<std::string> paths(const std::vector<ImageFolder::Item>& items) {
+std::set<std::string> paths(const std::vector<Sample>& samples) {
   std::set<std::string> names;
-  for (const ImageFolder::Item& item : items) names.insert(item.path);
+  for (const Sample& sample : samples) names.insert(sample.path);
   return names;
 }
 
@@ -58,8 +61,8 @@ TEST(OpenData, HoldsOutAShareOfEveryClassBySeed) {
   folder.add("", "red", 0, 10);
   folder.add("", "blue", 2, 5);
   DataSplit split = open_data(folder.path(), 0.2, 1);
-  EXPECT_EQ(std::ranges::count(split.val, 0, &ImageFolder::Item::label), 1);
-  EXPECT_EQ(std::ranges::count(split.val, 1, &ImageFolder::Item::label), 2);
+  EXPECT_EQ(std::ranges::count(split.val, 0, &Sample::label), 1);
+  EXPECT_EQ(std::ranges::count(split.val, 1, &Sample::label), 2);
   std::set<std::string> all = paths(split.train);
   all.merge(paths(split.val));
   EXPECT_EQ(all.size(), 15u);
@@ -107,17 +110,25 @@ TEST(OpenData, RefusesToSplitASingleImage) {
 TEST(ImageSource, GivesTheSameImagesFromMemoryAndFromDisk) {
   SyntheticFolder folder("cache");
   folder.add_two_classes(4, 1);
-  std::vector<ImageFolder::Item> items = open_data(folder.path(), 0.1, 1).train;
+  const std::vector<Sample> samples = open_data(folder.path(), 0.1, 1).train;
   auto prepare = [](const Image& image) { return resize(image, 20, 20); };
   constexpr int64_t kBytes = 20 * 20 * 3;
-  ImageSource held(items, prepare, 100 * kBytes, 2), partly(items, prepare, 3 * kBytes, 1);
-  EXPECT_EQ(held.cached(), 8);
-  EXPECT_EQ(partly.cached(), 3);
-  Image scratch;
-  for (int64_t i = 0; i < held.size(); ++i) {
-    Image first = held.image(i, scratch);
-    EXPECT_EQ(first, partly.image(i, scratch));
-    EXPECT_EQ(held.label(i), items[static_cast<size_t>(i)].label);
+  const ImageSource held(samples, prepare, 100 * kBytes), partly(samples, prepare, 3 * kBytes + 1),
+      never(samples, prepare, 0);
+  for (int pass = 0; pass < 2; ++pass) {
+    for (int64_t i = 0; i < held.size(); ++i) {
+      const Image first = *held.image(i);
+      EXPECT_EQ(first, prepare(load_image(samples[static_cast<size_t>(i)].path)));
+      EXPECT_EQ(first, *partly.image(i));
+      EXPECT_EQ(first, *never.image(i));
+      EXPECT_EQ(held.label(i), samples[static_cast<size_t>(i)].label);
+    }
+    EXPECT_EQ(held.cached(), 8);
+    EXPECT_EQ(partly.cached(), 3);
+    EXPECT_EQ(never.cached(), 0);
+    EXPECT_EQ(held.take_figures().images, pass == 0 ? 8 : 0);
+    EXPECT_EQ(partly.take_figures().images, pass == 0 ? 8 : 5);
+    EXPECT_EQ(never.take_figures().images, 8);
   }
 }
 
@@ -125,35 +136,40 @@ TEST(ImageSource, NamesAnUnreadableImage) {
   SyntheticFolder folder("unreadable");
   folder.add_two_classes(2, 1);
   std::ofstream(folder.path("train/red/broken.jpg")) << "this is text";
-  std::vector<ImageFolder::Item> items = open_data(folder.path(), 0.1, 1).train;
-  auto open = [&] {
-    ImageSource(
-        items, [](const Image& image) { return image; }, 1 << 20, 2);
-  };
-  EXPECT_THAT(message_of(open), AllOf(HasSubstr("broken.jpg"), HasSubstr("`skip_unreadable`")));
+  const ImageSource source(
+      open_data(folder.path(), 0.1, 1).train, [](const Image& image) { return image; }, 1 << 20);
+  EXPECT_THAT(message_of([&] {
+                for (int64_t i = 0; i < source.size(); ++i) (void)source.image(i);
+              }),
+              AllOf(HasSubstr("broken.jpg"), HasSubstr("`skip_unreadable`")));
 }
 
 TEST(ImageSource, LeavesUnreadableImagesOut) {
   SyntheticFolder folder("left_out");
   folder.add_two_classes(3, 1);
   const auto prepare = [](const Image& image) { return image; };
-  const ImageSource whole(open_data(folder.path(), 0.1, 1).train, prepare, 1 << 20, 1);
+  const ImageSource whole(open_data(folder.path(), 0.1, 1).train, prepare, 1 << 20);
   for (const char* name : {"train/blue/0.jpg", "train/red/broken.jpg", "train/red/zz.png"})
     std::ofstream(folder.path(name)) << "this is text";
-  const std::vector<ImageFolder::Item> items = open_data(folder.path(), 0.1, 1).train;
+  const std::vector<Sample> samples = open_data(folder.path(), 0.1, 1).train;
   for (const int64_t cache : {0, 1 << 20}) {
-    const ImageSource source(items, prepare, cache, 2, /*skip_unreadable=*/true);
-    ASSERT_EQ(source.unreadable().size(), 3u);
-    EXPECT_THAT(source.unreadable()[1], HasSubstr("broken.jpg"));
+    ImageSource source(samples, prepare, cache, /*skips_unreadable=*/true);
+    const ImageSource::Unreadable errors = source.find_unreadable(0, source.size(), 2);
+    ASSERT_EQ(errors.size(), 3u);
+    EXPECT_THAT(std::next(errors.begin())->second, HasSubstr("broken.jpg"));
+    source.leave_out(errors);
     ASSERT_EQ(source.size(), whole.size());
-    Image scratch, other;
+    EXPECT_EQ(source.cached(), cache == 0 ? 0 : 6);
     for (int64_t i = 0; i < source.size(); ++i) {
-      EXPECT_EQ(source.image(i, scratch), whole.image(i, other));
+      EXPECT_EQ(*source.image(i), *whole.image(i));
       EXPECT_EQ(source.label(i), whole.label(i));
     }
   }
-  for (const ImageFolder::Item& item : items) std::ofstream(item.path) << "this is text";
-  EXPECT_THAT(message_of([&] { ImageSource(items, prepare, 0, 2, true); }),
+  for (const Sample& sample : samples) std::ofstream(sample.path) << "this is text";
+  EXPECT_THAT(message_of([&] {
+                ImageSource source(samples, prepare, 0, true);
+                source.leave_out(source.find_unreadable(0, source.size(), 2));
+              }),
               HasSubstr("none of 9 images can be read"));
 }
 
@@ -232,35 +248,96 @@ TEST(ShrinkForTraining, KeepsTwiceTheTrainingSize) {
   EXPECT_EQ(shrink_for_training(small, 40), small);
 }
 
-TEST(MakeBatch, HoldsTheValuesOfToInput) {
+TEST(BatchWriter, WritesTheValuesOfToInput) {
   Preprocessing preprocessing{.resize = 8, .crop = 8};
-  std::vector<Image> images = {gradient_image(8, 6), gradient_image(8, 6)};
+  preprocessing.mean = {0.1f, 0.2f, 0.3f};
+  std::vector<Image> images = {gradient_image(8, 8), gradient_image(8, 8)};
   images[1].rgb[5] = 200;
-  std::vector<int> labels = {3, 1};
-  Batch batch = make_batch(images, labels, preprocessing);
+  const BatchWriter writer(preprocessing);
+  Batch batch = empty_batch(2, 8);
+  writer.write(images[1], 1, batch, 1);
+  writer.write(images[0], 3, batch, 0);
   EXPECT_TRUE(batch.images.is_contiguous(torch::MemoryFormat::ChannelsLast));
   for (int64_t n = 0; n < 2; ++n) {
     Tensor expected = to_input(images[static_cast<size_t>(n)], preprocessing);
     torch::Tensor got = batch.images[n].contiguous();
     EXPECT_EQ(std::vector<float>(got.data_ptr<float>(), got.data_ptr<float>() + got.numel()), expected.data);
-    EXPECT_EQ(batch.labels[n].item<int64_t>(), labels[static_cast<size_t>(n)]);
+    EXPECT_EQ(batch.labels[n].item<int64_t>(), n == 0 ? 3 : 1);
   }
-  images[1] = gradient_image(9, 6);
-  EXPECT_THROW(make_batch(images, labels, preprocessing), Error);
+  EXPECT_THROW(writer.write(gradient_image(9, 8), 0, batch, 0), Error);
+}
+
+Batch labelled(int64_t index, int64_t images) {
+  return {.images = {}, .labels = torch::full({images}, index, torch::kInt64)};
 }
 
 TEST(BatchStream, KeepsOrderAndPassesErrorsOn) {
-  auto make = [](int64_t index) {
+  const auto open = [](int64_t index) {
     if (index == 7) throw Error("batch 7");
-    return Batch{.images = {}, .labels = torch::full({1}, index)};
+    return labelled(index, 1);
   };
-  BatchStream stream(make, 3, 8, 3);
+  BatchStream stream({.open = open}, 3, 8, 3);
   for (int64_t expected = 3; expected < 7; ++expected) {
     EXPECT_EQ(stream.next()->labels.item<int64_t>(), expected);
   }
   EXPECT_THROW(stream.next(), Error);
-  BatchStream empty(make, 8, 8, 3);
+  BatchStream empty({.open = open}, 8, 8, 3);
   EXPECT_FALSE(empty.next().has_value());
+}
+
+TEST(BatchStream, MakesEveryImageOnceAndThenClosesTheBatch) {
+  for (const int workers : {1, 2, 7}) {
+    std::atomic<int> made = 0, early = 0;
+    const auto fill = [&](int64_t index, int64_t image, Batch& batch) {
+      // Later images are done first.
+      std::this_thread::sleep_for(std::chrono::microseconds(300 * (4 - image)));
+      batch.labels.data_ptr<int64_t>()[image] += 100 * index + image;
+      ++made;
+    };
+    const auto close = [&](int64_t index, Batch batch) {
+      for (int64_t image = 0; image < batch.size(); ++image)
+        if (batch.labels[image].item<int64_t>() != 101 * index + image) ++early;
+      batch.labels += 1000;
+      return batch;
+    };
+    const auto open = [](int64_t index) { return labelled(index, index % 4); };
+    BatchStream stream({.open = open, .fill = fill, .close = close}, 0, 10, workers);
+    for (int64_t index = 0; index < 10; ++index) {
+      const std::optional<Batch> batch = stream.next();
+      ASSERT_TRUE(batch);
+      ASSERT_EQ(batch->size(), index % 4);
+      for (int64_t image = 0; image < batch->size(); ++image)
+        EXPECT_EQ(batch->labels[image].item<int64_t>(), 1000 + 101 * index + image);
+    }
+    EXPECT_FALSE(stream.next());
+    EXPECT_EQ(made, 1 + 2 + 3 + 1 + 2 + 3 + 1);
+    EXPECT_EQ(early, 0);
+  }
+}
+
+TEST(BatchStream, AnImagesErrorIsItsBatchs) {
+  const auto fill = [](int64_t index, int64_t image, Batch&) {
+    if (index == 1 && image == 1) throw Error("image 1 of batch 1");
+  };
+  BatchStream stream({.open = [](int64_t index) { return labelled(index, 3); }, .fill = fill}, 0, 3, 2);
+  EXPECT_TRUE(stream.next());
+  EXPECT_THAT(message_of([&] { stream.next(); }), HasSubstr("image 1 of batch 1"));
+  EXPECT_TRUE(stream.next());
+}
+
+TEST(BatchStream, RunsAheadAndMayBeLeftEarly) {
+  std::atomic<int> opened = 0;
+  {
+    const auto open = [&](int64_t index) {
+      ++opened;
+      return labelled(index, 2);
+    };
+    BatchStream stream({.open = open, .fill = [](int64_t, int64_t, Batch&) {}}, 0, 1000, 2);
+    EXPECT_TRUE(stream.next());
+    for (int i = 0; i < 1000 && opened < 4; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    EXPECT_EQ(opened, 4) << "three ahead of the reader";
+  }
+  EXPECT_EQ(opened, 4);
 }
 
 class TrainDataTest : public testing::Test {
@@ -274,7 +351,9 @@ class TrainDataTest : public testing::Test {
   }
 
   std::vector<Batch> epoch(int index, int64_t first_step, int threads) {
-    TrainData data(config_, threads, [](const std::string&) {});
+    World alone;
+    TrainData data(
+        config_, threads, [](const std::string&) {}, alone);
     BatchStream stream = data.training("finetune", index, first_step);
     std::vector<Batch> batches;
     while (std::optional<Batch> batch = stream.next()) batches.push_back(*batch);
@@ -296,10 +375,61 @@ TEST_F(TrainDataTest, AnEpochDoesNotDependOnThreadsOrItsStart) {
   EXPECT_FALSE(torch::equal(whole[0].images, epoch(3, 0, 1)[0].images));
 }
 
+TEST_F(TrainDataTest, AnEpochDoesNotDependOnWorkersOrOnWhatIsHeld) {
+  config_.colour_jitter = 0.4;
+  config_.colour_jitter_hue = 0.1;
+  config_.trivial_augment = true;
+  config_.random_erasing = 0.5;
+  config_.mixup = 0.5;
+  config_.cache_bytes = "0";
+  const std::vector<Batch> decoded = epoch(1, 0, 1);
+  for (const char* cache : {"1G", "20K"}) {
+    for (const int workers : {1, 2, 5}) {
+      config_.cache_bytes = cache;
+      config_.workers = workers;
+      World alone;
+      TrainData data(
+          config_, 1, [](const std::string&) {}, alone);
+      for (int pass = 0; pass < 2; ++pass) {
+        data.take_figures();
+        BatchStream stream = data.training("finetune", 1, 0);
+        for (const Batch& expected : decoded) {
+          const std::optional<Batch> batch = stream.next();
+          ASSERT_TRUE(batch);
+          EXPECT_TRUE(torch::equal(batch->images, expected.images)) << cache << " " << workers;
+          EXPECT_TRUE(torch::equal(batch->labels, expected.labels));
+          EXPECT_TRUE(torch::equal(batch->mixed_labels, expected.mixed_labels));
+        }
+        EXPECT_FALSE(stream.next());
+      }
+      const int64_t again = data.take_figures().images;
+      EXPECT_EQ(again == 0, std::string(cache) == "1G") << again;
+    }
+  }
+}
+
+TEST_F(TrainDataTest, EveryAugmentationChangesTheEpoch) {
+  const std::vector<Batch> plain = epoch(0, 0, 1);
+  const auto changed = [&](auto set) {
+    const TrainConfig before = config_;
+    set(config_);
+    const std::vector<Batch> batches = epoch(0, 0, 1);
+    config_ = before;
+    return !torch::equal(batches[0].images, plain[0].images);
+  };
+  EXPECT_TRUE(changed([](TrainConfig& config) { config.colour_jitter = 0.3; }));
+  EXPECT_TRUE(changed([](TrainConfig& config) { config.colour_jitter_hue = 0.3; }));
+  EXPECT_TRUE(changed([](TrainConfig& config) { config.trivial_augment = true; }));
+  EXPECT_TRUE(changed([](TrainConfig& config) { config.random_erasing = 1; }));
+  EXPECT_FALSE(changed([](TrainConfig& config) { config.workers = 3; }));
+}
+
 TEST_F(TrainDataTest, ValidationSeesEveryImageInOrderAsDeployed) {
-  TrainData data(config_, 2, [](const std::string&) {});
+  World alone;
+  TrainData data(
+      config_, 2, [](const std::string&) {}, alone);
   BatchStream stream = data.validation();
-  std::vector<ImageFolder::Item> items = open_data(folder_.path(), 0.1, 5).val;
+  const std::vector<Sample> items = open_data(folder_.path(), 0.1, 5).val;
   size_t next = 0;
   while (std::optional<Batch> batch = stream.next()) {
     for (int64_t n = 0; n < batch->size(); ++n, ++next) {
@@ -320,15 +450,22 @@ TEST_F(TrainDataTest, DamagedImagesAreSaidOnceOrStrictlyLeftOut) {
     return std::ranges::count_if(messages,
                                  [](const std::string& text) { return text.find("bad.jpg") != text.npos; });
   };
-  TrainData data(config_, 2, [&](const std::string& text) { messages.push_back(text); });
-  data.training("finetune", 0, 0);
-  data.training("finetune", 1, 0);
+  World alone;
+  config_.cache_bytes = "0";
+  TrainData data(
+      config_, 2, [&](const std::string& text) { messages.push_back(text); }, alone);
+  for (int epoch = 0; epoch < 4; ++epoch) {
+    BatchStream stream = data.training("finetune", epoch, 0);
+    while (stream.next()) {
+    }
+  }
   EXPECT_EQ(said(), 1);
   EXPECT_EQ(data.train_images(), 15);
 
   messages.clear();
   config_.strict_images = config_.skip_unreadable = true;
-  TrainData strict(config_, 2, [&](const std::string& text) { messages.push_back(text); });
+  TrainData strict(
+      config_, 2, [&](const std::string& text) { messages.push_back(text); }, alone);
   EXPECT_EQ(said(), 1);
   EXPECT_EQ(strict.train_images(), 14);
 }

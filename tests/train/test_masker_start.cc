@@ -34,7 +34,7 @@ BatchStream images(int64_t count, int64_t batch = 8) {
         .images = coarse.repeat_interleave(8, 2).repeat_interleave(8, 3) * torch::rand({batch, 3, 64, 64}),
         .labels = torch::arange(batch) % 7};
   };
-  return {make, 0, count / batch, 1};
+  return {{.open = make}, 0, count / batch, 1};
 }
 
 const auto kGoOn = [] { return true; };

@@ -3,16 +3,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <map>
 
 #include "formats/safetensors.h"
 #include "lasnet/error.h"
 #include "many_processes.h"
+#include "support/random_model.h"
 #include "synthetic_folder.h"
+#include "train/evaluate.h"
 #include "train/gradient_sum.h"
 #include "train/losses.h"
 #include "train/processes.h"
 #include "train/train.h"
+#include "train/train_data.h"
 
 namespace lasnet {
 namespace {
@@ -384,6 +388,69 @@ TEST_F(TrainTogether, SoItIsWithEverythingThatFewStepsNeed) {
   config_.warmup = 0.3;
   const Run one = run(1);
   expect_same(one, run(3));
+}
+
+TEST_F(TrainTogether, EvaluateExactlyAsOneDoes) {
+  config_.batch = 4;
+  ArchConfig arch = config_.arch;
+  arch.classes = 2;
+  const Model model = test::random_model(arch, 3);
+  const auto evaluated = [&](World& world) {
+    const TrainData data(
+        config_, 1, [](const std::string&) {}, world);
+    const MaskedNet net(model.spec, model.weights);
+    return *evaluate(net, data, world, [](int64_t) { return true; });
+  };
+  World alone;
+  const EvaluationDetail one = evaluated(alone);
+  EXPECT_EQ(one.figures.images, 10);
+  for (const int size : {2, 3, 5}) {
+    const auto errors = in_processes(size, [&](const Processes& processes) {
+      World world(processes);
+      const EvaluationDetail many = evaluated(world);
+      EXPECT_EQ(many.figures.images, 10);
+      EXPECT_EQ(many.figures.top1, one.figures.top1);
+      EXPECT_EQ(many.figures.top5, one.figures.top5);
+      EXPECT_EQ(many.figures.loss, one.figures.loss);
+      EXPECT_EQ(many.figures.macs_ratio, one.figures.macs_ratio);
+      EXPECT_EQ(many.figures.macs_ratio_std, one.figures.macs_ratio_std);
+      EXPECT_EQ(many.figures.rates, one.figures.rates);
+      EXPECT_EQ(many.masks.std, one.masks.std);
+    });
+    EXPECT_THAT(errors, Each(IsEmpty()));
+  }
+}
+
+TEST_F(TrainTogether, EachDecodesWhatItTrainsOnAlone) {
+  const auto errors = in_processes(2, [&](const Processes& processes) {
+    World world(processes);
+    const TrainData data(
+        config_, 1, [](const std::string&) {}, world);
+    EXPECT_EQ(data.take_figures().images, 0);
+    BatchStream stream = data.training("finetune", 0, 0);
+    while (stream.next()) {
+    }
+    EXPECT_EQ(data.take_figures().images, 3 * 5) << "its half of three batches of ten";
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST_F(TrainTogether, UnreadableImagesAreFoundInShares) {
+  config_.skip_unreadable = true;
+  for (const char* name : {"train/blue/0.png", "train/red/9.png", "val/red/1.png"})
+    std::ofstream(folder_.path(name)) << "text";
+  const auto errors = in_processes(3, [&](const Processes& processes) {
+    World world(processes);
+    std::string messages;
+    const TrainData data(
+        config_, 1, [&](const std::string& text) { messages += text + "\n"; }, world);
+    EXPECT_EQ(data.train_images(), 30);
+    EXPECT_EQ(data.val_images(), 9);
+    EXPECT_THAT(messages,
+                AllOf(HasSubstr("blue/0.png"), HasSubstr("train/red/9.png"), HasSubstr("red/1.png")));
+    EXPECT_LE(data.take_figures().images, 11 + 4) << "a third of all";
+  });
+  EXPECT_THAT(errors, Each(IsEmpty()));
 }
 
 TEST_F(TrainTogether, LocalBatchNormEndsWithOneNetworkAll) {

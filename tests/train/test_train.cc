@@ -214,6 +214,29 @@ TEST_F(TrainTest, AnInterruptedRunEndsBitForBitLikeAnUninterruptedOne) {
   }
 }
 
+TEST_F(TrainTest, EveryPresetMakesItsSteps) {
+  const TrainConfig own = config_;
+  std::vector<std::string> planned;
+  observer_.on_plan = [&](const TrainPlan& plan) {
+    EXPECT_GT(plan.images_per_s, 0);
+    EXPECT_GT(plan.memory_bytes, 0);
+    planned.push_back(plan.parts.back().phase);
+  };
+  for (const auto& entry : std::filesystem::directory_iterator(LASNET_RECIPES)) {
+    config_ = load_train_config(entry.path().string());
+    config_.data = own.data;
+    config_.output = own.output;
+    config_.arch.width = 0.25;
+    config_.size = config_.resize = 64;
+    config_.batch = 2;
+    config_.threads = 1;
+    config_.dry_run = true;
+    EXPECT_FALSE(train(config_, observer_).completed) << entry.path();
+  }
+  EXPECT_EQ(planned, std::vector<std::string>(5, "finetune"));
+  EXPECT_FALSE(exists(own.output)) << "a dry run writes nothing";
+}
+
 TEST_F(TrainTest, TheSeedDecidesTheResult) {
   train(config_, observer_);
   std::string first = read_text(out("model.safetensors"));
