@@ -7,9 +7,9 @@
 #include <string_view>
 
 #include "base/fail.h"
-#include "lasnet/hardware.h"
 #include "network/normalisation.h"
 #include "train/config.h"
+#include "train/deployment.h"
 
 namespace lasnet::cli {
 namespace {
@@ -61,9 +61,18 @@ constexpr std::array kHelp = {
     Help{"granularity", kNetwork,
          "Required. S per stage or block, e.g. 4-4-2-1; layer: all of a map or nothing; auto: what `lasnet "
          "search` chooses"},
-    Help{"hardware", kNetwork, "Of --granularity auto: hardware to be fast on; default: this machine"},
+    Help{
+        "hardware", kNetwork,
+        "Of --budget-ms and --granularity auto: hardware to be fast on, a name or a profile's file; default: "
+        "this machine's CPU"},
     Help{"se", kNetwork, "What Squeeze-and-Excitation (RegNetY) averages: active or dense (all pixels)"},
     Help{"target", kNetwork, "MAC ratio of the whole network"},
+    Help{"budget_ms", kNetwork,
+         "Instead of --target: milliseconds that a run may take on --hardware, as the latency model predicts "
+         "them"},
+    Help{"deploy_batch", kNetwork, "Of --hardware: images of a run; 0: 1, of server GPUs 128"},
+    Help{"deploy_threads", kNetwork, "Of --hardware, if it is a CPU: threads of a run"},
+    Help{"deploy_precision", kNetwork, "Of --hardware: fp32; of GPUs also fp16; of CPUs also int8"},
     Help{"state_dict", kNetwork, "Of --init: which of a checkpoint's state dicts to read, e.g. model_ema"},
     Help{"init", kNetwork,
          "Weights to start from (.safetensors, .pth); else static ones are pre-trained first. A dynamic "
@@ -92,7 +101,7 @@ constexpr std::array kHelp = {
     Help{"label_smoothing", kSchedule, "Of the cross-entropy"},
     Help{"sync_bn", kSchedule,
          "With several processes: take BatchNorm's statistics of all their images, not of each one's own"},
-    Help{"lambda_flops", kMasks, "Weight of the MAC budget and bounds"},
+    Help{"lambda_flops", kMasks, "Weight of the budget, of MACs or time, and of the blocks' bounds"},
     Help{"alpha_distill", kMasks, "Weight of the distillation"},
     Help{"temperature_distill", kMasks, "Softmax temperature of the distillation"},
     Help{"gumbel_start", kMasks, "Gumbel-Softmax temperature at the start ..."},
@@ -124,6 +133,7 @@ constexpr std::array kHelp = {
     Help{"resume", kRun, "Go on from the checkpoint in the output folder; needs no other option but -o"},
     Help{"overwrite", kRun, "Start anew where the output folder holds a run"},
     Help{"dry_run", kRun, "Print the plan, the memory and the time of an epoch, and write nothing"},
+    Help{"static_only", kRun, "End with the static network and its control, without a dynamic one"},
 };
 
 const Help& help_of(std::string_view key) {
@@ -185,6 +195,10 @@ class FieldDeclarer {
 
   void operator()(const char* key, TrainOptimizer value) const {
     parsed(key, to_string(value), [](const std::string& text) { return parse_train_optimizer(text); });
+  }
+
+  void operator()(const char* key, Precision value) const {
+    parsed(key, to_string(value), [](const std::string& text) { return parse_precision(text); });
   }
 
   void operator()(const char* key, const std::vector<int>&) const {
@@ -259,7 +273,7 @@ void check(const TrainConfig& config, const TrainOptions& options) {
     ArchConfig arch = config.arch;
     if (arch.granularity == kAutoGranularity) arch.granularity.clear();
     make_spec(arch);
-    if (!config.hardware.empty()) load_hardware(config.hardware);
+    if (!config.resume) check_deployment(config);
   } catch (const ConfigError& error) {
     const bool given =
         std::ranges::find(options.overrides, error.key(), &ConfigOverride::key) != options.overrides.end();
@@ -304,8 +318,14 @@ std::string with_option_names(std::string message) {
 }
 
 TrainConfig resolve(const TrainOptions& options) {
+  const auto is_given = [&](std::string_view key) {
+    return std::ranges::find(options.overrides, key, &ConfigOverride::key) != options.overrides.end();
+  };
+  if (is_given("target") && is_given("budget_ms"))
+    throw UsageError("--target and --budget-ms: expected one of the two");
   const auto settled_over = [&](TrainConfig config) {
     if (!options.config.empty()) config = load_train_config(options.config, config);
+    if (is_given("target")) config.budget_ms = 0;
     for (const ConfigOverride& given : options.overrides) given.apply(config);
     return config;
   };
