@@ -110,7 +110,8 @@ Json measure_ablations(const Setup& setup, const Told& told) {
       granularities_json(setup, [&](double share, const std::string& now) { told(kFirst * share, now); });
   Json fusions = fusions_json(
       setup, [&](double share, const std::string&) { told(kFirst + (1 - kFirst) * share, "fusion"); });
-  return {{"granularities", std::move(granularities)}, {"fusions", std::move(fusions)}};
+  return {
+      {"granularities", std::move(granularities)}, {"fusions", std::move(fusions)}, {"sweep", setup.sweep}};
 }
 
 }  // namespace lasnet::cli

@@ -11,10 +11,10 @@
 #include "figures.h"
 #include "log.h"
 #include "page.h"
+#include "part_store.h"
 #include "parts.h"
 #include "program.h"
 #include "progress.h"
-#include "store.h"
 #include "tables.h"
 #include "terminal.h"
 
@@ -35,6 +35,7 @@ std::string command_of(const ReportOptions& options) {
   if (options.effort == Effort::quick) line += " --quick";
   if (options.effort == Effort::full) line += " --full";
   if (options.threads > 0) line += fmt::format(" --threads {}", options.threads);
+  if (!options.sweep.empty()) line += fmt::format(" --sweep {}", shell_quoted(options.sweep));
   return line + " -o OUT";
 }
 

@@ -17,6 +17,7 @@ struct ReportOptions {
   std::vector<std::string> hardware = {"v100", "rtx3090", "tx2", "nano"};  ///< that predictions are made for
   Effort effort = Effort::usual;
   int threads = 0;     ///< the most that are measured; 0: what sessions run on by default
+  std::string sweep;   ///< sweep.json of a `lasnet sweep`; empty: none
   std::string output;  ///< folder
   bool resume = false;
   bool json = false;

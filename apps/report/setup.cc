@@ -15,6 +15,7 @@
 #include "latency_options.h"
 #include "machine.h"
 #include "model_options.h"
+#include "recorded_sweep.h"
 
 namespace lasnet::cli {
 namespace {
@@ -108,6 +109,7 @@ std::string key_of(const Setup& setup, const std::vector<std::string>& images) {
   digest.add(fmt::format("{} {} {}", static_cast<int>(setup.options.effort), setup.threads, setup.resolved));
   digest.add(hardware_to_toml(setup.host));
   for (const HardwareProfile& other : setup.others) digest.add(hardware_to_toml(other));
+  digest.add(setup.sweep.dump());
   std::error_code ignored;
   for (const std::string& path : images) {
     digest.add(path);
@@ -138,6 +140,7 @@ Setup prepare(const ReportOptions& options) {
       .labelled = {},
       .host = open_hardware(""),
       .others = open_others(options.hardware),
+      .sweep = options.sweep.empty() ? Json() : read_recorded_sweep(options.sweep),
       .key = {}};
   // Of a data set only the part that the network was not trained on.
   if (const std::string part = validation_folder(options.images); !part.empty()) setup.options.images = part;

@@ -33,6 +33,7 @@ struct Setup {
   ImageFolder labelled;  ///< without items where the folder has no classes
   HardwareProfile host;  ///< this machine's
   std::vector<HardwareProfile> others;
+  Json sweep;  ///< as read_recorded_sweep reads it; null without one
   /// Of everything that a measurement depends on: parts of an earlier report with another one are measured
   /// again.
   std::string key;

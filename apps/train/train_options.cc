@@ -287,13 +287,18 @@ void check(const TrainConfig& config, const TrainOptions& options) {
 
 }  // namespace
 
-void add_train_options(CLI::App& app, TrainOptions& options) {
-  app.add_option("--config", options.config,
-                 "TOML file with keys named as these options, _ for - and without no-; options given here "
-                 "win over it")
-      ->type_name("FILE.toml");
+void add_train_options(CLI::App& app, TrainOptions& options, const std::set<std::string>& left_out) {
+  if (!left_out.contains("config")) {
+    app.add_option("--config", options.config,
+                   "TOML file with keys named as these options, _ for - and without no-; options given here "
+                   "win over it")
+        ->type_name("FILE.toml");
+  }
   const TrainConfig defaults;
-  visit_fields(defaults, FieldDeclarer(app, options));
+  const FieldDeclarer declare(app, options);
+  visit_fields(defaults, [&](const char* key, const auto& value) {
+    if (!left_out.contains(key)) declare(key, value);
+  });
   app.add_option("--nproc", options.nproc,
                  "Processes to start on this machine, which share each batch. On several machines torchrun "
                  "starts them")
@@ -305,6 +310,21 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
       ->group(kProcesses)
       ->check(CLI::Range(1.0, 86400.0))
       ->capture_default_str();
+}
+
+Processes processes_for(const TrainOptions& options) {
+  Processes processes = processes_from_environment();
+  processes.join_seconds = options.join_timeout;
+  if (options.nproc > 1 && processes.size > 1 && options.nproc != processes.size)
+    throw UsageError(
+        fmt::format("--nproc {} within {} processes that were started together (WORLD_SIZE): give "
+                    "one or the other",
+                    options.nproc, processes.size));
+  if (options.nproc > 1 && !trains_with_processes())
+    throw UsageError(
+        "--nproc: this lasnet was built without Gloo, which several processes need; install its "
+        "headers (Debian: libgloo-dev) and build again");
+  return processes;
 }
 
 std::string with_option_names(std::string message) {

@@ -238,13 +238,16 @@ Phase::Loss Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t 
 
 torch::Tensor Phase::budget_loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const {
   const double target = target_at(global_step);
-  const torch::Tensor means = world_.batch_mean(MaskShares(output).means(), batch.weight());
-  const MaskShares masks(means);
-  const CostAccount account(cost_, masks.rates());
+  const MaskShares masks(output);
+  const MaskShares together(world_.batch_mean(masks.means().detach(), batch.weight()));
+  const CostAccount account(cost_, together.rates());
+  const torch::Tensor ratios = world_.batch_mean(
+      torch::cat({account.network_ratios(masks).mean().unsqueeze(0), account.block_ratios(masks)}),
+      batch.weight());
   const Bounds bounds =
       ratio_bounds(target, config_.target_ramp > 0 ? 1 : progress(global_step), config_.bounds_hold);
-  return config_.lambda_flops * (flops_loss(account.network_ratios(masks), target) +
-                                 bounds_loss(account.block_ratios(masks), bounds));
+  return config_.lambda_flops * (flops_loss(ratios.narrow(0, 0, 1), target) +
+                                 bounds_loss(ratios.narrow(0, 1, ratios.size(0) - 1), bounds));
 }
 
 MaskPolicy Phase::policy(const Batch& batch, int64_t global_step, Random& random) const {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "predict/largest_share.h"
 #include "train/autocast.h"
 #include "train/masking.h"
 
@@ -91,22 +92,18 @@ RateTable rates_of_levels(const MaskedNet& net, MapSize image, const Untouched& 
   return rates;
 }
 
-LevelTable costs_of_levels(const NetworkCost& cost, const RateTable& rates) {
-  LevelTable costs(rates.size());
-  for (size_t block = 0; block < rates.size(); ++block) {
-    for (size_t level = 0; level < kLevels.size(); ++level) {
-      const ComputedRates& computed = rates[block][level];
-      costs[block][level] = cost.blocks()[block].at(computed.rate, computed.dilated);
-    }
-  }
-  return costs;
+ComputedRates between(const ComputedRates& from, const ComputedRates& to, double part) {
+  return {.rate = std::lerp(from.rate, to.rate, part), .dilated = std::lerp(from.dilated, to.dilated, part)};
 }
 
+double between(double from, double to, double part) { return std::lerp(from, to, part); }
+
 /// With the last level at kMinRate.
-LevelTable down_to_least_rate(LevelTable table) {
+template <typename Table>
+Table down_to_least_rate(Table table) {
   constexpr size_t kNone = kLevels.size() - 1;
   for (auto& of_levels : table)
-    of_levels[kNone] = std::lerp(of_levels[kNone], of_levels[kNone - 1], kMinRate / kLevels[kNone - 1]);
+    of_levels[kNone] = between(of_levels[kNone], of_levels[kNone - 1], kMinRate / kLevels[kNone - 1]);
   return table;
 }
 
@@ -137,28 +134,37 @@ std::optional<LevelTable> damages_of_levels(MaskedNet& net, const Untouched& unt
 
 /// Gives up what the logits lose least by for what it saves, until the target is met; the rates of the
 /// blocks.
-std::vector<double> give_up(const LevelTable& damages, const LevelTable& costs, double fixed, double target) {
+std::vector<double> give_up(const LevelTable& damages, const RateTable& computed, const NetworkCost& cost,
+                            double target) {
+  const auto cost_of = [&](size_t block, const ComputedRates& rates) {
+    return cost.blocks()[block].at(rates.rate, rates.dilated);
+  };
   const auto rate_of = [](size_t level) { return std::max(kLevels[level], kMinRate); };
   std::vector<size_t> level(damages.size(), 0);
   std::vector<double> rates(damages.size(), 1);
-  double ratio = fixed;
-  for (const auto& block : costs) ratio += block[0];
+  double ratio = cost.fixed();
+  for (size_t block = 0; block < computed.size(); ++block) ratio += cost_of(block, computed[block][0]);
   while (ratio > target) {
     size_t best = damages.size(), to = 0;
     double least = INFINITY;
     for (size_t block = 0; block < damages.size(); ++block) {
+      const double now = cost_of(block, computed[block][level[block]]);
       for (size_t next = level[block] + 1; next < kLevels.size(); ++next) {
-        const double saved = costs[block][level[block]] - costs[block][next];
+        const double saved = now - cost_of(block, computed[block][next]);
         const double price = (damages[block][next] - damages[block][level[block]]) / std::max(saved, 1e-9);
         if (saved > 0 && price < least) least = price, best = block, to = next;
       }
     }
     if (best == damages.size()) break;
-    const double saved = costs[best][level[best]] - costs[best][to];
-    const double part = std::min(1.0, (ratio - target) / saved);
-    rates[best] = std::lerp(rate_of(level[best]), rate_of(to), part);
-    ratio -= saved;
+    // As little of the step as meets the target, or all of it.
+    const ComputedRates &before = computed[best][level[best]], &after = computed[best][to];
+    const double others = ratio - cost_of(best, before);
+    const auto keeping = [&](double kept) { return others + cost_of(best, between(after, before, kept)); };
+    const double kept = keeping(0) >= target ? 0 : largest_share(target, keeping);
+    rates[best] = std::lerp(rate_of(to), rate_of(level[best]), kept);
+    ratio = keeping(kept);
     level[best] = to;
+    if (kept > 0) break;
   }
   return rates;
 }
@@ -174,15 +180,15 @@ std::optional<std::vector<double>> allocate_rates(MaskedNet& net, const NetworkC
   if (!untouched) return std::nullopt;
   const LevelTable shifts = shifts_of_levels(*untouched);
   const torch::Tensor& first = untouched->images.front().images;
-  const RateTable computed = rates_of_levels(net, {first.size(2), first.size(3)}, *untouched, shifts);
+  const RateTable computed =
+      down_to_least_rate(rates_of_levels(net, {first.size(2), first.size(3)}, *untouched, shifts));
   const auto measured = damages_of_levels(net, *untouched, shifts, proceed);
   if (!measured) return std::nullopt;
   const LevelTable damages = down_to_least_rate(*measured);
   NetworkCost settled = cost;
   std::vector<double> rates;
   for (int round = 0; round < kRounds; ++round) {
-    const LevelTable costs = down_to_least_rate(costs_of_levels(settled, computed));
-    rates = give_up(damages, costs, settled.fixed(), target);
+    rates = give_up(damages, computed, settled, target);
     settled = settled.settled_at(rates);
   }
   net.set_wanted_rates(rates);
