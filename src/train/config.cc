@@ -288,6 +288,7 @@ void check_train_config(const TrainConfig& config) {
                       setting_name("granularity") +
                           " is missing or static; expected S per stage, for example 4-4-2-1, or auto");
   }
+  require(config.budget_ms >= 0, "budget_ms", config.budget_ms, "a time above 0, or 0 for none");
   const TrainConfig usual;
   const auto require_hardware = [&](std::string_view key, const auto& value, const auto& usual_value) {
     require(
@@ -298,7 +299,6 @@ void check_train_config(const TrainConfig& config) {
   require_hardware("deploy_batch", config.deploy_batch, usual.deploy_batch);
   require_hardware("deploy_threads", config.deploy_threads, usual.deploy_threads);
   require_hardware("deploy_precision", to_string(config.deploy_precision), to_string(usual.deploy_precision));
-  require(config.budget_ms >= 0, "budget_ms", config.budget_ms, "a time above 0, or 0 for none");
   require(config.deploy_batch >= 0 && config.deploy_batch <= 4096, "deploy_batch", config.deploy_batch,
           "0 (the hardware's usual batch) to 4096");
   require(config.deploy_threads >= 1 && config.deploy_threads <= 1024, "deploy_threads",
