@@ -3,12 +3,18 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/enum_names.h"
 #include "base/fail.h"
 #include "cli.h"
 #include "lasnet/mask.h"
 
 namespace lasnet::cli {
 namespace {
+
+constexpr auto kMaskSources = enum_names<MaskSource>("masks", {{MaskSource::own, "own"},
+                                                               {MaskSource::random, "random"},
+                                                               {MaskSource::centre, "centre"},
+                                                               {MaskSource::full, "full"}});
 
 /// Multiply-accumulates of a block under one image's mask.
 double masked_macs(const BlockMacs& macs, const BlockGeometry& block, std::span<const uint8_t> mask) {
@@ -76,6 +82,23 @@ MaskSet random_masks(const ModelSpec& spec, const NetworkGeometry& geometry, int
     masks[spec.blocks[b].name] = std::move(mask);
   }
   return masks;
+}
+
+std::string to_string(MaskSource source) { return kMaskSources.name(source); }
+MaskSource parse_mask_source(const std::string& text) { return kMaskSources.parse(text); }
+
+Result run_with_masks(Session& session, const Tensor& input, MaskSource source, RunOptions options,
+                      Random& random) {
+  if (source == MaskSource::full) options.dense = true;
+  if (source == MaskSource::own || source == MaskSource::full) return session.run(input, options);
+  RunOptions recorded = options;
+  recorded.record_masks = true;
+  const Trace own = session.run(input, recorded).trace;
+  const NetworkGeometry geometry = network_geometry(session.spec(), {input.shape[2], input.shape[3]});
+  const Placement placement = source == MaskSource::random ? Placement::random : Placement::centre;
+  const MaskSet elsewhere = replaced_masks(session.spec(), geometry, own, placement, random);
+  options.force_masks = &elsewhere;
+  return session.run(input, options);
 }
 
 double macs_ratio(const ModelSpec& spec, const NetworkGeometry& geometry, const MaskSet& masks,

@@ -2,6 +2,8 @@
 // as many patches as a masker chose, elsewhere.
 #pragma once
 
+#include <string>
+
 #include "base/random.h"
 #include "lasnet/engine.h"
 #include "lasnet/geometry.h"
@@ -21,6 +23,21 @@ enum class Placement {
 /// As many active patches in every dynamic block and image as the masks of `trace`, elsewhere.
 MaskSet replaced_masks(const ModelSpec& spec, const NetworkGeometry& geometry, const Trace& trace,
                        Placement placement, Random& random);
+
+/// Whose masks decide what is computed: the maskers', or what they are to be compared with.
+enum class MaskSource {
+  own,     ///< the maskers'
+  random,  ///< as many patches, as Placement::random puts them
+  centre,  ///< as many patches, as Placement::centre puts them
+  full,    ///< none: the static network
+};
+/// Its name, as on command lines; parse_mask_source reads it and throws Error on any other text.
+std::string to_string(MaskSource source);
+MaskSource parse_mask_source(const std::string& text);
+
+/// Runs the network with these masks.
+Result run_with_masks(Session& session, const Tensor& input, MaskSource source, RunOptions options,
+                      Random& random);
 
 /// Multiply-accumulates of a run with these masks over the static network's, mean over the images: what
 /// Trace::macs_ratio will say.

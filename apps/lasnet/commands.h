@@ -31,6 +31,9 @@ bool is_built(const std::string& command);
 /// ends with a null pointer and its first is replaced. Returns only by Error.
 [[noreturn]] void launch_training(char** arguments);
 
+/// `lasnet sweep ...` becomes the same program, which is told the command: the second of `arguments`.
+[[noreturn]] void launch_sweep(char** arguments);
+
 /// `lasnet bench ...` becomes the program lasnet-bench beside it, which alone loads oneDNN. As above.
 [[noreturn]] void launch_benchmark(char** arguments);
 

@@ -1,5 +1,5 @@
-// How `lasnet train`, `lasnet bench`, `lasnet report` and `lasnet serve` reach the programs with libtorch,
-// oneDNN and HTTP.
+// How `lasnet train`, `lasnet sweep`, `lasnet bench`, `lasnet report` and `lasnet serve` reach the programs
+// with libtorch, oneDNN and HTTP.
 #include <unistd.h>
 
 #include <cerrno>
@@ -33,13 +33,26 @@ std::string program_of(const std::string& command) {
 
 }  // namespace
 
-void launch_training(char** arguments) {
+namespace {
+
+void check_training() {
   if (!kTraining) {
     fail(
         "train: this build has no training. Install libtorch (Debian: libtorch-dev libopenblas0-openmp) and "
         "build "
         "again with -DLASNET_TRAIN=ON");
   }
+}
+
+}  // namespace
+
+void launch_training(char** arguments) {
+  check_training();
+  launch("train", arguments);
+}
+
+void launch_sweep(char** arguments) {
+  check_training();
   launch("train", arguments);
 }
 

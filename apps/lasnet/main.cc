@@ -14,6 +14,7 @@ constexpr const char* kDescription =
 
 int run_command(int argc, char** argv) {
   if (argc > 1 && std::string_view(argv[1]) == "train") launch_training(argv + 1);
+  if (argc > 1 && std::string_view(argv[1]) == "sweep") launch_sweep(argv);
   if (argc > 1 && std::string_view(argv[1]) == "bench") launch_benchmark(argv + 1);
   if (argc > 1 && std::string_view(argv[1]) == "report") launch_report(argv + 1);
   if (argc > 1 && std::string_view(argv[1]) == "serve") launch_server(argv + 1);
@@ -25,6 +26,7 @@ int run_command(int argc, char** argv) {
   add_forward(app, action);
   add_eval(app, action);
   add_command(app, "train", "Train a dynamic network on an image folder");
+  add_command(app, "sweep", "Train a grid of dynamic networks from one static network, and compare them");
   add_command(app, "bench", "Time dense and sparse runs, beside another library's");
   add_command(app, "report", "Measure a model on this machine and write one page about it");
   add_command(app, "serve", "Answer requests over HTTP");

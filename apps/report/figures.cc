@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "base/fail.h"
 
@@ -235,6 +236,27 @@ Figure granularity_figure(const Json& data) {
   return figure;
 }
 
+Figure sweep_figure(const Json& data) {
+  Figure figure{
+      .name = "sweep", .title = "Networks trained with every S, as recorded", .note = "", .plots = {}};
+  if (!data.contains("sweep")) return figure;
+  Plot plot{.title = "accuracy against MACs",
+            .x = {.label = "share of the static network's MACs"},
+            .y = {.label = "top-1, %"}};
+  std::map<std::string, PlotSeries> by_granularity;
+  for (const Json& row : data["sweep"]["rows"]) {
+    const std::string granularity = row["granularity"].get<std::string>();
+    PlotSeries& series = by_granularity[granularity];
+    series.label = granularity.empty() ? "static" : "S = " + granularity;
+    series.mark = SeriesMark::points;
+    series.x.push_back(row["macs_ratio"].get<double>());
+    series.y.push_back(100 * row["top1"].get<double>());
+  }
+  for (auto& [granularity, series] : by_granularity) plot.series.push_back(std::move(series));
+  figure.plots.push_back(std::move(plot));
+  return figure;
+}
+
 Figure knob_figure(const Json& data) {
   Figure figure{.name = "knob", .title = "One model at many thresholds", .note = "", .plots = {}};
   const bool tuned = data["tuned"].get<bool>();
@@ -280,7 +302,7 @@ std::vector<Figure> figures_of(const std::string& part, const Json& data) {
       figures.push_back(elsewhere_figure(hardware, data["rate"].get<double>()));
   }
   if (part == "speed") figures = {density_figure(data), accuracy_figure(data)};
-  if (part == "ablations") figures = {granularity_figure(data)};
+  if (part == "ablations") figures = {granularity_figure(data), sweep_figure(data)};
   if (part == "knob") figures = {knob_figure(data)};
   std::erase_if(figures, [](const Figure& figure) { return figure.plots.empty(); });
   return figures;

@@ -27,6 +27,8 @@ Figure density_figure(const Json& data);
 /// Accuracy against latency; without plots where no accuracy is known.
 Figure accuracy_figure(const Json& data);
 Figure granularity_figure(const Json& data);
+/// Accuracy of trained networks; without plots where no sweep is recorded.
+Figure sweep_figure(const Json& data);
 Figure knob_figure(const Json& data);
 
 /// All figures of a part's document.

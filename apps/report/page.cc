@@ -288,6 +288,25 @@ std::string speed_html(const Json& data) {
   return text;
 }
 
+/// What is known of accuracy over S.
+std::string sweep_html(const Json& data) {
+  if (!data.contains("sweep")) {
+    return "<p class=\"note\">Accuracy over S needs one training run for each S. No such sweep is recorded "
+           "with "
+           "this model, so the page shows none. Fusion changes no result but for rounding.</p>\n";
+  }
+  const Json& sweep = data["sweep"];
+  const std::string processor = sweep["processor"].get<std::string>();
+  return "<div class=\"columns\">" +
+         figure_html(
+             sweep_figure(data),
+             fmt::format("Not measured in this run. Recorded in {}{}. Fusion changes no result but for "
+                         "rounding.",
+                         sweep["source"].get<std::string>(),
+                         processor.empty() ? "" : ", whose times are of " + processor)) +
+         "</div>\n";
+}
+
 std::string ablations_html(const Json& data) {
   std::vector<Bar> bars;
   for (const Json& row : data["fusions"]["rows"]) {
@@ -308,9 +327,7 @@ std::string ablations_html(const Json& data) {
                    "The model's own masks on the photographs. Only the number and order of passes differ. "
                    "Behind a time: how much faster it is than "
                    "with nothing fused.") +
-         "</div>\n<p class=\"note\">Accuracy over S needs one training run for each S. No such sweep is "
-         "recorded with this model, so "
-         "the page shows none. Fusion changes no result but for rounding.</p>\n";
+         "</div>\n" + sweep_html(data);
 }
 
 /// A block's work as one bar, from zero.

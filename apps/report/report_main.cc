@@ -11,10 +11,10 @@
 #include "figures.h"
 #include "log.h"
 #include "page.h"
+#include "part_store.h"
 #include "parts.h"
 #include "program.h"
 #include "progress.h"
-#include "store.h"
 #include "tables.h"
 #include "terminal.h"
 
@@ -37,6 +37,7 @@ std::string command_of(const ReportOptions& options) {
   if (!options.peers.empty())
     line += fmt::format(" --peers {}", shell_quoted(fmt::format("{}", fmt::join(options.peers, ","))));
   if (options.threads > 0) line += fmt::format(" --threads {}", options.threads);
+  if (!options.sweep.empty()) line += fmt::format(" --sweep {}", shell_quoted(options.sweep));
   return line + " -o OUT";
 }
 
@@ -153,6 +154,7 @@ int run_command(int argc, char** argv) {
                 .seconds = {}};
   measure_parts(setup, PartStore(options.output, setup.key), report);
   if (!setup.peers.empty()) report.documents["speed"]["peers"] = setup.peers;
+  if (!setup.sweep.is_null()) report.documents["ablations"]["sweep"] = setup.sweep;
   write_report(options, report);
   if (options.json) {
     print_json(all_json(report));

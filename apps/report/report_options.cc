@@ -76,6 +76,9 @@ void add_report_options(CLI::App& app, ReportOptions& options) {
   add_number(app, "--threads", options.threads, 1, 1024,
              "The most threads that are measured; default: one per core")
       ->default_str("");
+  app.add_option("--sweep", options.sweep,
+                 "The sweep.json of a `lasnet sweep`: accuracy over S, shown as recorded with its source")
+      ->type_name("FILE");
   app.add_option("-o,--output", options.output, "Folder of the report")->type_name("OUT")->required();
   app.add_flag("--resume", options.resume, "Keep the parts that an interrupted report has measured");
   add_json_flag(app, options.json);

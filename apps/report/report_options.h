@@ -17,6 +17,7 @@ struct ReportOptions {
   std::vector<std::string> hardware = {"v100", "rtx3090", "tx2", "nano"};  ///< that predictions are made for
   Effort effort = Effort::usual;
   std::vector<std::string> peers;  ///< files of comparisons with other engines
+  std::string sweep;               ///< sweep.json of a `lasnet sweep`; empty: none
   int threads = 0;                 ///< the most that are measured; 0: what sessions run on by default
   std::string output;              ///< folder
   bool resume = false;

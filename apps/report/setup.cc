@@ -16,7 +16,8 @@
 #include "latency_options.h"
 #include "machine.h"
 #include "model_options.h"
-#include "recorded.h"
+#include "recorded_peers.h"
+#include "recorded_sweep.h"
 
 namespace lasnet::cli {
 namespace {
@@ -143,6 +144,7 @@ Setup prepare(const ReportOptions& options) {
       .peers = open_peers(options),
       .host = open_hardware(""),
       .others = open_others(options.hardware),
+      .sweep = options.sweep.empty() ? Json() : read_recorded_sweep(options.sweep),
       .key = {}};
   // Of a data set only the part that the network was not trained on.
   if (const std::string part = validation_folder(options.images); !part.empty()) setup.options.images = part;

@@ -34,6 +34,7 @@ struct Setup {
   std::vector<Json> peers;  ///< recorded comparisons with other engines
   HardwareProfile host;     ///< this machine's
   std::vector<HardwareProfile> others;
+  Json sweep;  ///< as read_recorded_sweep reads it; null without one
   /// Of everything that a measurement depends on: parts of an earlier report with another one are measured
   /// again.
   std::string key;

@@ -161,7 +161,15 @@ std::vector<DataTable> ablations_tables(const Json& data) {
     fusions.rows.push_back(cells({row["name"], row["ms"]["q1"], row["ms"]["median"], row["ms"]["q3"],
                                   row["against_unfused"], row["against_dense"]}));
   }
-  return {granularities, fusions};
+  if (!data.contains("sweep")) return {granularities, fusions};
+  DataTable sweep{.name = "sweep",
+                  .caption = "Networks that were trained with every S, as recorded",
+                  .columns = {"network", "kind", "S", "top-1", "images", "MAC ratio", "ms"},
+                  .rows = {}};
+  for (const Json& row : data["sweep"]["rows"])
+    sweep.rows.push_back(cells({row["name"], row["kind"], row["granularity"], row["top1"], row["images"],
+                                row["macs_ratio"], row["measured_ms"]}));
+  return {granularities, fusions, sweep};
 }
 
 std::vector<DataTable> blocks_tables(const Json& data) {

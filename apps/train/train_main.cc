@@ -1,18 +1,16 @@
-// lasnet-train, which `lasnet train` becomes: a thin front end to train(): options over a TOML file over
-// defaults, progress, and Ctrl-C.
-#include <unistd.h>
-
+// lasnet-train, which `lasnet train` and `lasnet sweep` become: a thin front end to train(): options over a
+// TOML file over defaults, progress, and Ctrl-C.
 #include <algorithm>
-#include <cerrno>
-#include <csignal>
 #include <string_view>
 
 #include "base/fail.h"
+#include "interrupt.h"
 #include "local_processes.h"
 #include "log.h"
 #include "machine.h"
 #include "output.h"
 #include "program.h"
+#include "sweep.h"
 #include "train/train.h"
 #include "train_options.h"
 #include "train_progress.h"
@@ -20,53 +18,13 @@
 namespace lasnet::cli {
 namespace {
 
-volatile std::sig_atomic_t interrupted = 0;
-
-/// Says so at once, as a step can take a minute: only with what a signal handler may call.
-void on_interrupt(int) {
-  interrupted = 1;
-  constexpr std::string_view kText = "\nsaving after this step; once more to quit\n";
-  const int error = errno;
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kText.data(), kText.size());
-  errno = error;
-}
-
-/// The first Ctrl-C asks training to stop at the next step; the second, with the default action back, kills.
-/// So do SIGTERM and the end of the terminal, unless that is ignored (nohup).
-void install_interrupt_handler() {
-  struct sigaction action = {};
-  action.sa_handler = on_interrupt;
-  action.sa_flags = static_cast<int>(SA_RESETHAND) | SA_RESTART;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-  struct sigaction before = {};
-  if (sigaction(SIGHUP, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)
-    sigaction(SIGHUP, &action, nullptr);
-}
-
-/// Which process this is: of those that `--nproc` or another launcher has started.
-Processes processes_for(const TrainOptions& options) {
-  Processes processes = processes_from_environment();
-  processes.join_seconds = options.join_timeout;
-  if (options.nproc > 1 && processes.size > 1 && options.nproc != processes.size)
-    throw UsageError(
-        fmt::format("--nproc {} within {} processes that were started together (WORLD_SIZE): give "
-                    "one or the other",
-                    options.nproc, processes.size));
-  if (options.nproc > 1 && !trains_with_processes())
-    throw UsageError(
-        "--nproc: this lasnet was built without Gloo, which several processes need; install its "
-        "headers (Debian: libgloo-dev) and build again");
-  return processes;
-}
-
 int train(const TrainOptions& options, const Processes& processes) {
   TrainConfig config = resolve(options);
   if (config.threads == 0) config.threads = std::max(1, default_threads() / processes.local_size);
   install_interrupt_handler();
   TrainProgress progress(config.output);
   TrainObserver observer = progress.observer();
-  observer.should_stop = [] { return interrupted != 0; };
+  observer.should_stop = was_interrupted;
   TrainResult result = lasnet::train(config, observer, processes);
   result.advice = with_option_names(result.advice);
   progress.finish();
@@ -80,7 +38,7 @@ int train(const TrainOptions& options, const Processes& processes) {
     return kExitInterrupted;
   }
   if (options.json) {
-    if (!result.target_met) log_warning(verdict(result));
+    if (!result.model_path.empty() && !result.target_met) log_warning(verdict(result));
     print_json(to_json(result));
   } else {
     print(to_text(result));
@@ -88,18 +46,14 @@ int train(const TrainOptions& options, const Processes& processes) {
   return 0;
 }
 
-/// train, whose errors name options.
+/// On one process or several, with errors that name options.
 int train_by_options(const TrainOptions& options, char** argv) {
-  try {
+  return with_named_options([&] {
     const Processes processes = processes_for(options);
     if (options.nproc == 1 || processes.size > 1) return train(options, processes);
     (void)resolve(options);  // what is wrong with them is said once
     return run_local_processes(options.nproc, argv);
-  } catch (const Error& error) {
-    const std::string message = with_option_names(error.what());
-    if (message == error.what()) throw;
-    throw Error(message);
-  }
+  });
 }
 
 int run_command(int argc, char** argv) {
@@ -116,5 +70,7 @@ int run_command(int argc, char** argv) {
 }  // namespace lasnet::cli
 
 int main(int argc, char** argv) {
-  return lasnet::cli::guarded([&] { return lasnet::cli::run_command(argc, argv); });
+  const bool sweeps = argc > 1 && std::string_view(argv[1]) == "sweep";
+  return lasnet::cli::guarded(
+      [&] { return sweeps ? lasnet::cli::run_sweep(argc, argv) : lasnet::cli::run_command(argc, argv); });
 }

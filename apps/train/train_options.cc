@@ -7,9 +7,9 @@
 #include <string_view>
 
 #include "base/fail.h"
-#include "lasnet/hardware.h"
 #include "network/normalisation.h"
 #include "train/config.h"
+#include "train/deployment.h"
 
 namespace lasnet::cli {
 namespace {
@@ -72,9 +72,18 @@ constexpr std::array kHelp = {
     Help{"granularity", kNetwork,
          "Required. S per stage or block, e.g. 4-4-2-1; layer: all of a map or nothing; auto: what `lasnet "
          "search` chooses"},
-    Help{"hardware", kNetwork, "Of --granularity auto: hardware to be fast on; default: this machine"},
+    Help{
+        "hardware", kNetwork,
+        "Of --budget-ms and --granularity auto: hardware to be fast on, a name or a profile's file; default: "
+        "this machine's CPU"},
     Help{"se", kNetwork, "What Squeeze-and-Excitation (RegNetY) averages: active or dense (all pixels)"},
     Help{"target", kNetwork, "MAC ratio of the whole network"},
+    Help{"budget_ms", kNetwork,
+         "Instead of --target: milliseconds that a run may take on --hardware, as the latency model predicts "
+         "them"},
+    Help{"deploy_batch", kNetwork, "Of --hardware: images of a run; 0: 1, of server GPUs 128"},
+    Help{"deploy_threads", kNetwork, "Of --hardware, if it is a CPU: threads of a run"},
+    Help{"deploy_precision", kNetwork, "Of --hardware: fp32; of GPUs also fp16; of CPUs also int8"},
     Help{"state_dict", kNetwork, "Of --init: which of a checkpoint's state dicts to read, e.g. model_ema"},
     Help{"init", kNetwork,
          "Weights to start from (.safetensors, .pth); else static ones are pre-trained first. A dynamic "
@@ -103,7 +112,7 @@ constexpr std::array kHelp = {
     Help{"label_smoothing", kSchedule, "Of the cross-entropy"},
     Help{"sync_bn", kSchedule,
          "With several processes: take BatchNorm's statistics of all their images, not of each one's own"},
-    Help{"lambda_flops", kMasks, "Weight of the MAC budget and bounds"},
+    Help{"lambda_flops", kMasks, "Weight of the budget, of MACs or time, and of the blocks' bounds"},
     Help{"alpha_distill", kMasks, "Weight of the distillation"},
     Help{"temperature_distill", kMasks, "Softmax temperature of the distillation"},
     Help{"gumbel_start", kMasks, "Gumbel-Softmax temperature at the start ..."},
@@ -136,6 +145,7 @@ constexpr std::array kHelp = {
     Help{"resume", kRun, "Go on from the checkpoint in the output folder; needs no other option but -o"},
     Help{"overwrite", kRun, "Start anew where the output folder holds a run"},
     Help{"dry_run", kRun, "Print the plan, the memory and the time of an epoch, and write nothing"},
+    Help{"static_only", kRun, "End with the static network and its control, without a dynamic one"},
 };
 
 const Help& help_of(std::string_view key) {
@@ -197,6 +207,10 @@ class FieldDeclarer {
 
   void operator()(const char* key, TrainOptimizer value) const {
     parsed(key, to_string(value), [](const std::string& text) { return parse_train_optimizer(text); });
+  }
+
+  void operator()(const char* key, Precision value) const {
+    parsed(key, to_string(value), [](const std::string& text) { return parse_precision(text); });
   }
 
   void operator()(const char* key, const std::vector<int>&) const {
@@ -271,7 +285,7 @@ void check(const TrainConfig& config, const TrainOptions& options) {
     ArchConfig arch = config.arch;
     if (arch.granularity == kAutoGranularity) arch.granularity.clear();
     make_spec(arch);
-    if (!config.hardware.empty()) load_hardware(config.hardware);
+    if (!config.resume) check_deployment(config);
   } catch (const ConfigError& error) {
     const bool given =
         std::ranges::find(options.overrides, error.key(), &ConfigOverride::key) != options.overrides.end();
@@ -285,13 +299,18 @@ void check(const TrainConfig& config, const TrainOptions& options) {
 
 }  // namespace
 
-void add_train_options(CLI::App& app, TrainOptions& options) {
-  app.add_option("--config", options.config,
-                 "TOML file with keys named as these options, _ for - and without no-; options given here "
-                 "win over it")
-      ->type_name("FILE.toml");
+void add_train_options(CLI::App& app, TrainOptions& options, const std::set<std::string>& left_out) {
+  if (!left_out.contains("config")) {
+    app.add_option("--config", options.config,
+                   "TOML file with keys named as these options, _ for - and without no-; options given here "
+                   "win over it")
+        ->type_name("FILE.toml");
+  }
   const TrainConfig defaults;
-  visit_fields(defaults, FieldDeclarer(app, options));
+  const FieldDeclarer declare(app, options);
+  visit_fields(defaults, [&](const char* key, const auto& value) {
+    if (!left_out.contains(key)) declare(key, value);
+  });
   app.add_option("--nproc", options.nproc,
                  "Processes to start on this machine, which share each batch. On several machines torchrun "
                  "starts them")
@@ -305,6 +324,21 @@ void add_train_options(CLI::App& app, TrainOptions& options) {
       ->capture_default_str();
 }
 
+Processes processes_for(const TrainOptions& options) {
+  Processes processes = processes_from_environment();
+  processes.join_seconds = options.join_timeout;
+  if (options.nproc > 1 && processes.size > 1 && options.nproc != processes.size)
+    throw UsageError(
+        fmt::format("--nproc {} within {} processes that were started together (WORLD_SIZE): give "
+                    "one or the other",
+                    options.nproc, processes.size));
+  if (options.nproc > 1 && !trains_with_processes())
+    throw UsageError(
+        "--nproc: this lasnet was built without Gloo, which several processes need; install its "
+        "headers (Debian: libgloo-dev) and build again");
+  return processes;
+}
+
 std::string with_option_names(std::string message) {
   const TrainConfig settings;
   visit_fields(settings, [&](const char* key, const auto&) {
@@ -316,8 +350,14 @@ std::string with_option_names(std::string message) {
 }
 
 TrainConfig resolve(const TrainOptions& options) {
+  const auto is_given = [&](std::string_view key) {
+    return std::ranges::find(options.overrides, key, &ConfigOverride::key) != options.overrides.end();
+  };
+  if (is_given("target") && is_given("budget_ms"))
+    throw UsageError("--target and --budget-ms: expected one of the two");
   const auto settled_over = [&](TrainConfig config) {
     if (!options.config.empty()) config = load_train_config(options.config, config);
+    if (is_given("target")) config.budget_ms = 0;
     for (const ConfigOverride& given : options.overrides) given.apply(config);
     return config;
   };

@@ -96,6 +96,8 @@ void TrainProgress::on_epoch(const EpochInfo& epoch) {
         "  MACs {} ± {} ({} with noise, in training)  r", format_percent(epoch.validation.macs_ratio),
         format_percent(epoch.validation.macs_ratio_std), format_percent(epoch.train_macs_ratio));
     for (const double rate : epoch.validation.rates) line += fmt::format(" {:.2f}", rate);
+    if (epoch.validation.predicted_ms)
+      line += fmt::format("  predicted {}", format_ms(*epoch.validation.predicted_ms));
   }
   log_info(line +
            fmt::format("  {}  {} images/s", format_duration(epoch.seconds), format_rate(epoch.images_per_s)));
@@ -130,6 +132,11 @@ Json to_json(const TrainResult& result) {
   Json json = {{"model", result.model_path},      {"static", result.static_path},
                {"target", result.target},         {"reached", result.dynamic_eval.macs_ratio},
                {"target_met", result.target_met}, {"advice", result.advice}};
+  if (result.budget_ms > 0) {
+    json["target"] = nullptr;
+    json["budget_ms"] = result.budget_ms;
+    json["deployment"] = result.deployment;
+  }
   const auto add = [&](const char* name, const Evaluation& evaluation) {
     if (evaluation.images > 0) json[name] = to_json(evaluation);
   };
@@ -139,10 +146,30 @@ Json to_json(const TrainResult& result) {
   return json;
 }
 
+namespace {
+
+std::string with_measured(const Evaluation& evaluation) {
+  if (!evaluation.measured_ms) return {};
+  return fmt::format(", measured {}", format_ms(*evaluation.measured_ms));
+}
+
+std::string time_figures(const TrainResult& result) {
+  return fmt::format(
+      "budget {} on {}: predicted {}{}; static network predicted {}{}", format_ms(result.budget_ms),
+      result.deployment, format_ms(result.dynamic_eval.predicted_ms.value_or(0)),
+      with_measured(result.dynamic_eval), format_ms(result.static_eval.predicted_ms.value_or(0)),
+      with_measured(result.static_eval));
+}
+
+std::string macs_figures(const TrainResult& result) {
+  return fmt::format("target {} of the MACs, reached {} without noise", format_percent(result.target),
+                     format_percent(result.dynamic_eval.macs_ratio));
+}
+
+}  // namespace
+
 std::string verdict(const TrainResult& result) {
-  const std::string figures =
-      fmt::format("target {} of the MACs, reached {} without noise", format_percent(result.target),
-                  format_percent(result.dynamic_eval.macs_ratio));
+  const std::string figures = result.budget_ms > 0 ? time_figures(result) : macs_figures(result);
   return result.target_met ? figures : fmt::format("{}: not met; {}", figures, result.advice);
 }
 
@@ -160,7 +187,7 @@ std::string to_text(const TrainResult& result) {
   std::string text = table.to_string() + "\n";
   if (!result.model_path.empty()) text += fmt::format("{} {}\n", dim("written"), result.model_path);
   if (!result.static_path.empty()) text += fmt::format("{} {}\n", dim("written"), result.static_path);
-  return text + verdict(result) + "\n";
+  return result.model_path.empty() ? text : text + verdict(result) + "\n";
 }
 
 }  // namespace lasnet::cli

@@ -1,45 +1,27 @@
 #include "train/auto_granularity.h"
 
 #include "base/fail.h"
-#include "lasnet/latency.h"
-#include "predict/host_profile.h"
 
 namespace lasnet {
-namespace {
 
-/// What config.hardware names, else what is known of this machine; the observer is told of a calibration that
-/// cannot be used.
-HardwareProfile hardware_of(const TrainConfig& config, const TrainObserver& observer) {
-  if (!config.hardware.empty()) return load_hardware(config.hardware);
-  HostProfile host = host_profile(available_isas().back());
-  if (!host.problem.empty() && observer.on_message) observer.on_message(host.problem);
-  return std::move(host.profile);
-}
-
-}  // namespace
-
-TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer) {
-  if (config.arch.granularity != kAutoGranularity) return config;
-  std::vector<int>& granularity = config.arch.granularity;
-  if (config.resume) {
-    if (const auto resumed = resumed_config(config.output)) {
-      granularity = resumed->arch.granularity;
-      return config;
-    }
+std::vector<int> searched_granularity(const TrainConfig& config, const Deployment& deployment,
+                                      const TrainObserver& observer) {
+  SearchOptions options;
+  if (config.budget_ms > 0) {
+    options.budget_s = 1e-3 * config.budget_ms;
+  } else {
+    options.macs = config.target;
   }
-  const HardwareProfile hardware = hardware_of(config, observer);
-  const LatencyQuery query{.size = {config.size, config.size}, .batch = hardware.usual_batch()};
-  const GranularitySearch found = search_granularity(config.arch, hardware, query, {.macs = config.target});
-  granularity = found.granularity;
+  const GranularitySearch found =
+      search_granularity(config.arch, deployment.hardware, deployment.query, options);
   if (observer.on_message) {
     const double speedup = found.latency.speedup();
-    observer.on_message(
-        fmt::format("granularity {} chosen for {}, batches of {}, fp32: {:.2f}x predicted at MAC ratio "
-                    "{:.2f}{}",
-                    granularity_to_string(granularity), hardware.name, query.batch, speedup, found.macs_ratio,
-                    speedup < 1 ? "; none is faster there than the static network" : ""));
+    observer.on_message(fmt::format("granularity {} chosen for {}: {:.2f}x predicted at MAC ratio {:.2f}{}",
+                                    granularity_to_string(found.granularity), to_text(deployment), speedup,
+                                    found.macs_ratio,
+                                    speedup < 1 ? "; none is faster there than the static network" : ""));
   }
-  return config;
+  return found.granularity;
 }
 
 }  // namespace lasnet

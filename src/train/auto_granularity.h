@@ -1,13 +1,13 @@
 // `granularity = "auto"`: S per stage from predicted latency (paper section 3.3, "guide the choice of S").
 #pragma once
 
-#include "train/train.h"
+#include "train/deployment.h"
 
 namespace lasnet {
 
-/// `config` with its granularity settled. kAutoGranularity becomes that of the run which is resumed. For a
-/// new run it becomes what search_granularity chooses for config.hardware at the MAC ratio config.target.
-/// The observer is told which. Throws Error on hardware that is unknown, and a target that no rate meets.
-TrainConfig with_granularity(TrainConfig config, const TrainObserver& observer);
+/// What search_granularity chooses for the deployment, at the MAC ratio config.target or within
+/// config.budget_ms. The observer is told. Throws Error on a target or budget that no rate meets.
+std::vector<int> searched_granularity(const TrainConfig& config, const Deployment& deployment,
+                                      const TrainObserver& observer);
 
 }  // namespace lasnet

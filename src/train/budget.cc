@@ -4,8 +4,6 @@
 #include <cmath>
 
 #include "base/fail.h"
-#include "lasnet/geometry.h"
-#include "lasnet/latency.h"
 #include "train/config.h"
 #include "train/curves.h"
 
@@ -32,14 +30,38 @@ double mean_slope(double difference, double temperature) {
 /// Of the budget and the bounds, with respect to one block's rate, where all blocks have the same.
 double budget_gradient(const TrainConfig& config, const MaskerTraining& schedule, double rate,
                        double progress) {
-  const Bounds bounds = ratio_bounds(config.target, progress);
-  const double excess = 1 - schedule.dynamic_share + schedule.dynamic_share * rate - config.target;
+  const Bounds bounds = ratio_bounds(schedule.target, progress);
+  const double excess = 1 - schedule.dynamic_share + schedule.dynamic_share * rate - schedule.target;
   const double network = 2 * excess * schedule.dynamic_share * schedule.gradient_share;
   const double outside = std::max(rate - bounds.up, 0.0) - std::max(bounds.low - rate, 0.0);
   return config.lambda_flops * (network + 2 * outside * schedule.gradient_share) / schedule.blocks;
 }
 
+/// To the next hundredth, so that what is printed can be given.
+double rounded_up(double ms) { return std::ceil(1e2 * ms) / 1e2; }
+
 }  // namespace
+
+Budget macs_budget(const TrainConfig& config, const ModelSpec& spec) {
+  return {.cost = NetworkCost::macs(spec, {config.size, config.size}), .target = config.target};
+}
+
+Budget time_budget(const TrainConfig& config, const ModelSpec& spec, const Deployment& deployment) {
+  Budget budget{.cost = NetworkCost::time(spec, deployment)};
+  const double static_ms = *budget.cost.milliseconds({});
+  const double least_ms = budget.cost.least() * static_ms;
+  const auto asked = [&] {
+    return fmt::format("{} {:g}: on {}, at {} px, {}", setting_name("budget_ms"), config.budget_ms,
+                       to_text(deployment), config.size, spec.arch.name);
+  };
+  if (config.budget_ms < least_ms)
+    fail("{} is predicted to take {:.2f} ms even where nothing is active; give at least that", asked(),
+         rounded_up(least_ms));
+  if (config.budget_ms > static_ms)
+    fail("{} is predicted to take {:.2f} ms without masks; give less than that", asked(), static_ms);
+  budget.target = config.budget_ms / static_ms;
+  return budget;
+}
 
 double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule) {
   const double steps = static_cast<double>(schedule.steps) / kIncrements;
@@ -48,7 +70,7 @@ double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule) 
   double difference = schedule.bias;
   for (int i = 0; i < kIncrements; ++i) {
     const double rate = sigmoid(difference);
-    if (rate <= config.target) return config.target;
+    if (rate <= schedule.target) return schedule.target;
     const double progress = (i + 0.5) / kIncrements;
     const auto step = static_cast<int64_t>(progress * static_cast<double>(schedule.steps));
     const double temperature =
@@ -59,69 +81,69 @@ double forecast_rate(const TrainConfig& config, const MaskerTraining& schedule) 
   return sigmoid(difference);
 }
 
-MaskerTraining masker_training(const TrainConfig& config, const ModelSpec& spec, const MaskerStart& start) {
-  const MapSize image{config.size, config.size};
-  const NetworkGeometry geometry = network_geometry(spec, image);
-  double fixed = static_cast<double>(fixed_macs(spec, geometry)), dilated = 0, active = 0;
-  for (size_t i = 0; i < spec.blocks.size(); ++i) {
-    const BlockMacs::Terms terms = block_macs(spec.blocks[i], geometry.blocks[i]).terms();
+MaskerTraining masker_training(const TrainConfig& config, const Budget& budget, const MaskerStart& start) {
+  double fixed = budget.cost.fixed(), dilated = 0, active = 0;
+  for (const BlockCost& block : budget.cost.blocks()) {
+    const BlockCost::Terms terms = block.overall();
     fixed += terms.always;
     dilated += terms.dilated;
     active += terms.active;
   }
   const double masked = dilated + active;
   const double felt = config.straight_through_dilation ? masked : active;
-  return {.bias = start.bias,
+  return {.target = budget.target,
+          .unit = budget.cost.unit(),
+          .bias = start.bias,
           .steps = start.steps,
           .lr = start.lr,
-          .blocks = static_cast<int>(spec.blocks.size()),
+          .blocks = static_cast<int>(budget.cost.blocks().size()),
           .dynamic_share = masked / (fixed + masked),
-          .gradient_share = felt / std::max(masked, 1.0),
+          .gradient_share = felt / std::max(masked, 1e-9),
           .gain = start.gain};
 }
 
 std::string masker_forecast(const TrainConfig& config, const MaskerTraining& schedule) {
   if (config.hold_budget) return {};
   constexpr double kMaxMultiplier = 1000;
-  const double halfway = (sigmoid(schedule.bias) + config.target) / 2;
+  const double halfway = (sigmoid(schedule.bias) + schedule.target) / 2;
   const double rate = forecast_rate(config, schedule);
-  if (rate <= std::max(halfway, config.target)) return {};
+  if (rate <= std::max(halfway, schedule.target)) return {};
   TrainConfig faster = config;
   faster.masker_lr_multiplier = std::max(config.masker_lr_multiplier, 0.01);
   while (forecast_rate(faster, schedule) > halfway && faster.masker_lr_multiplier < kMaxMultiplier)
     faster.masker_lr_multiplier *= 2;
   return fmt::format(
       "{} steps at {} {:g} are too few for the maskers: from a bias of {:g} they are expected to keep about "
-      "{:.0f} % of the patches at the end, for a target of {:.0f} % of the MACs; {}",
+      "{:.0f} % of the patches at the end, for a target of {:.0f} % of the {}; {}",
       schedule.steps, setting_name("masker_lr_multiplier"), config.masker_lr_multiplier, schedule.bias,
-      100 * rate, 100 * config.target,
+      100 * rate, 100 * schedule.target, schedule.unit,
       faster.masker_lr_multiplier < kMaxMultiplier
           ? fmt::format("give {} {:g} or more, or more {}", setting_name("masker_lr_multiplier"),
                         faster.masker_lr_multiplier, setting_name("epochs"))
           : fmt::format("give more {}", setting_name("epochs")));
 }
 
-std::string unreachable_target(const TrainConfig& config, const ModelSpec& spec) {
-  const double least = expected_macs_ratio(spec, {config.size, config.size}, /*rate=*/0);
-  if (config.target >= least) return {};
+std::string unreachable_target(const TrainConfig& config, const Budget& budget) {
+  const double least = budget.cost.least();
+  if (budget.target >= least) return {};
   return fmt::format(
       "{} {:g} cannot be met: without any active patch this network computes {:.3f} of the static one's MACs "
       "at "
       "{} px; give more than that",
-      setting_name("target"), config.target, std::ceil(1e3 * least) / 1e3, config.size);
+      setting_name("target"), budget.target, std::ceil(1e3 * least) / 1e3, config.size);
 }
 
-bool meets_budget(double macs_ratio, double target) {
-  return std::abs(macs_ratio - target) <= kBudgetTolerance;
-}
+bool meets_budget(double ratio, double target) { return std::abs(ratio - target) <= kBudgetTolerance; }
 
-std::string budget_advice(const TrainConfig& config, const Evaluation& reached) {
-  if (meets_budget(reached.macs_ratio, config.target)) return {};
-  if (reached.macs_ratio < config.target) {
+std::string budget_advice(const TrainConfig& config, double target, double ratio,
+                          const std::vector<double>& rates) {
+  if (meets_budget(ratio, target)) return {};
+  if (ratio < target) {
     return fmt::format("masks without noise keep less than was asked for: raise {}, or lower {}",
-                       setting_name("target"), setting_name("masker_lr_multiplier"));
+                       setting_name(config.budget_ms > 0 ? "budget_ms" : "target"),
+                       setting_name("masker_lr_multiplier"));
   }
-  const bool unmoved = std::ranges::all_of(reached.rates, [](double rate) { return rate >= kUnmovedRate; });
+  const bool unmoved = std::ranges::all_of(rates, [](double rate) { return rate >= kUnmovedRate; });
   if (unmoved) {
     return fmt::format("the maskers keep every patch still: raise {} (it was {:g}), or give more {}",
                        setting_name("masker_lr_multiplier"), config.masker_lr_multiplier,

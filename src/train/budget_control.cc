@@ -25,8 +25,8 @@ double rate_at(const Differences& ascending, double shift) {
   return 1 - static_cast<double>(inactive) / static_cast<double>(ascending.size());
 }
 
-/// The shift after which the mean MAC ratio, now `ratio`, is the target: every patch that turns on or off
-/// brings its share of the block's MACs.
+/// The shift after which the cost, now `ratio`, is the target: every patch that turns on or off brings its
+/// share of the block's cost.
 double shift_to(std::vector<Differences> blocks, const std::vector<double>& shares, double ratio,
                 double target) {
   for (Differences& block : blocks) std::ranges::sort(block);
@@ -67,28 +67,28 @@ void hold_rates(MaskedNet& net, const std::vector<torch::Tensor>& decisions, dou
   }
 }
 
-std::optional<SettledBudget> settle_budget(MaskedNet& net, const MacAccount& account,
+std::optional<SettledBudget> settle_budget(MaskedNet& net, const NetworkCost& cost,
                                            const std::function<BatchStream()>& batches, double target,
                                            const std::function<bool()>& proceed) {
   torch::NoGradGuard no_gradient;
   SettledBudget settled;
   for (int round = 0;; ++round) {
-    std::vector<Differences> blocks(account.masked_shares().size());
-    double sum = 0;
-    settled.images = 0;
+    std::vector<Differences> blocks(cost.blocks().size());
+    MaskMeans means;
     BatchStream stream = batches();
     while (std::optional<Batch> batch = stream.next()) {
       if (!proceed()) return std::nullopt;
       const MaskedOutput output = net.forward(batch->images, {.kind = MaskPolicy::Kind::decide}, false);
       for (size_t i = 0; i < blocks.size(); ++i) append(output.blocks[i].perturbed, blocks[i]);
-      sum += account.network_ratios(output).sum().item<double>();
-      settled.images += batch->size();
+      means.add(output);
     }
-    settled.after = sum / static_cast<double>(settled.images);
+    settled.images = means.images();
+    settled.after = cost_ratio(cost, means);
     if (round == 0) settled.before = settled.after;
     if (round == kMaxRounds || std::abs(settled.after - target) <= kSettledWithin) return settled;
+    const CostAccount account(cost, means.rates());
     const double shift = shift_to(std::move(blocks), account.masked_shares(), settled.after, target);
-    for (size_t i = 0; i < account.masked_shares().size(); ++i) net.shift_masker(i, shift);
+    for (size_t i = 0; i < cost.blocks().size(); ++i) net.shift_masker(i, shift);
     settled.shift += shift;
   }
 }

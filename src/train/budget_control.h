@@ -1,4 +1,4 @@
-// Keeps the MACs at the target by moving the maskers' biases, which the budget's loss alone does slowly.
+// Keeps the cost at the target by moving the maskers' biases, which the budget's loss alone does slowly.
 #pragma once
 
 #include <functional>
@@ -15,14 +15,14 @@ namespace lasnet {
 void hold_rates(MaskedNet& net, const std::vector<torch::Tensor>& decisions, double ramp);
 
 struct SettledBudget {
-  double before = 0, after = 0;  ///< mean MAC ratio
+  double before = 0, after = 0;  ///< cost over the static network's
   double shift = 0;              ///< of the logit differences of all blocks
   int64_t images = 0;
 };
 
-/// Moves the biases until the noise-free mean MAC ratio of the images is the target. `batches` begins them
-/// anew; `proceed` is asked before each batch, and nothing is returned once it says no.
-std::optional<SettledBudget> settle_budget(MaskedNet& net, const MacAccount& account,
+/// Moves the biases until the cost of the images' mean masks, without noise, is the target. `batches` begins
+/// them anew; `proceed` is asked before each batch, and nothing is returned once it says no.
+std::optional<SettledBudget> settle_budget(MaskedNet& net, const NetworkCost& cost,
                                            const std::function<BatchStream()>& batches, double target,
                                            const std::function<bool()>& proceed);
 

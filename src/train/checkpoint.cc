@@ -25,6 +25,15 @@ constexpr int64_t kMaxCount = int64_t{1} << 48;
 constexpr double kMaxSeconds = 1e12;
 constexpr double kMaxRatio = 100;  // maskers can make a network dearer than the static one
 
+std::optional<double> milliseconds_from(const Record& record) {
+  if (record.is_null()) return std::nullopt;
+  return record.number(0, 1e3 * kMaxSeconds);
+}
+
+nlohmann::json milliseconds_to_json(const std::optional<double>& ms) {
+  return ms ? nlohmann::json(*ms) : nlohmann::json(nullptr);
+}
+
 Evaluation evaluation_from(const Record& record) {
   Evaluation evaluation;
   evaluation.top1 = record["top1"].number(0, 1);
@@ -34,6 +43,8 @@ Evaluation evaluation_from(const Record& record) {
   evaluation.macs_ratio_std = record["macs_ratio_std"].number(0, kMaxRatio);
   for (const Record& rate : record["rates"].items()) evaluation.rates.push_back(rate.number(0, 1));
   evaluation.images = record["images"].integer(0, kMaxCount);
+  evaluation.predicted_ms = milliseconds_from(record["predicted_ms"]);
+  evaluation.measured_ms = milliseconds_from(record["measured_ms"]);
   return evaluation;
 }
 
@@ -198,6 +209,11 @@ void check_version(const Record& facts, const std::string& path) {
 
 }  // namespace
 
+std::optional<Deployment> RunInputs::deployment(const TrainConfig& config) const {
+  if (hardware.empty()) return std::nullopt;
+  return deployment_of(config, parse_hardware(hardware, setting_name("hardware")));
+}
+
 nlohmann::json to_json(const Evaluation& evaluation) {
   return {{"top1", evaluation.top1},
           {"top5", evaluation.top5},
@@ -205,7 +221,9 @@ nlohmann::json to_json(const Evaluation& evaluation) {
           {"macs_ratio", evaluation.macs_ratio},
           {"macs_ratio_std", evaluation.macs_ratio_std},
           {"rates", evaluation.rates},
-          {"images", evaluation.images}};
+          {"images", evaluation.images},
+          {"predicted_ms", milliseconds_to_json(evaluation.predicted_ms)},
+          {"measured_ms", milliseconds_to_json(evaluation.measured_ms)}};
 }
 
 nlohmann::json to_json(const Preprocessing& preprocessing) {
@@ -219,7 +237,10 @@ nlohmann::json facts_of(const Checkpoint& checkpoint) {
   return {{"version", kVersion},
           {"config", to_json(checkpoint.config)},
           {"processes", checkpoint.processes},
-          {"inputs", {{"init", checkpoint.inputs.init}, {"teacher", checkpoint.inputs.teacher}}},
+          {"inputs",
+           {{"init", checkpoint.inputs.init},
+            {"teacher", checkpoint.inputs.teacher},
+            {"hardware", checkpoint.inputs.hardware}}},
           {"classes", checkpoint.classes},
           {"train_images", checkpoint.train_images},
           {"file_list", checkpoint.file_list},
@@ -231,7 +252,10 @@ Checkpoint checkpoint_from(const Record& facts) {
   Checkpoint checkpoint;
   checkpoint.config = config_from(facts["config"]);
   checkpoint.processes = static_cast<int>(facts["processes"].integer(1, INT_MAX));
-  checkpoint.inputs = {.init = facts["inputs"]["init"].text(), .teacher = facts["inputs"]["teacher"].text()};
+  const Record inputs = facts["inputs"];
+  checkpoint.inputs = {.init = inputs["init"].text(),
+                       .teacher = inputs["teacher"].text(),
+                       .hardware = inputs["hardware"].text()};
   checkpoint.classes = facts["classes"].texts();
   checkpoint.train_images = facts["train_images"].integer(0, kMaxCount);
   checkpoint.file_list = facts["file_list"].text();

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "train/deployment.h"
 #include "train/record.h"
 #include "train/train.h"
 
@@ -39,9 +40,13 @@ struct RunState {
   std::map<std::string, Evaluation> results;  ///< last evaluation by phase
 };
 
-/// The files that a run begins with, by SHA-256; empty where there are none.
+/// What a run begins with beside its settings; empty where there is none.
 struct RunInputs {
-  std::string init, teacher;
+  std::string init, teacher;  ///< SHA-256 of the files
+  std::string hardware;  ///< the profile that milliseconds are predicted from, as hardware_to_toml has it
+
+  /// Of a run with a budget in milliseconds.
+  std::optional<Deployment> deployment(const TrainConfig& config) const;
 
   bool operator==(const RunInputs&) const = default;
 };

@@ -44,6 +44,8 @@ class TomlValue {
   void read(TrainPrecision& out) const { parsed(out, "a string", parse_train_precision); }
   void read(TrainOptimizer& out) const { parsed(out, "a string", parse_train_optimizer); }
 
+  void read(Precision& out) const { parsed(out, "a string", parse_precision); }
+
   /// "4-4-2-layer" or [4, 4, 2, "layer"].
   void read(std::vector<int>& out) const {
     if (read_array(out)) return;
@@ -150,6 +152,7 @@ struct RecordValue {
   void read(SePool& out) const { parsed(out, parse_se_pool); }
   void read(TrainPrecision& out) const { parsed(out, parse_train_precision); }
   void read(TrainOptimizer& out) const { parsed(out, parse_train_optimizer); }
+  void read(Precision& out) const { parsed(out, parse_precision); }
   void read(std::vector<int>& out) const { parsed(out, parse_train_granularity); }
 
   void read(std::vector<float>& out) const {
@@ -197,6 +200,10 @@ TrainConfig parse_train_config(std::string_view text, const std::string& path, T
     known.push_back(key);
     if (const toml::node* node = table.get(key)) TomlValue(path, key, *node).read(member);
   });
+  const toml::node* budget = table.get("budget_ms");
+  if (budget != nullptr && table.contains("target"))
+    fail("{}:{}: 'budget_ms' stands beside 'target'; expected one of the two", path,
+         budget->source().begin.line);
   // The name of a mean says its deviation too.
   const auto named = find_normalisation(table["mean"].value_or(""));
   if (named && !table.contains("std")) base.std = named->std;
@@ -259,7 +266,16 @@ nlohmann::json recipe_json(const TrainConfig& config) {
         "max_pixels", "strict_images", "cache_bytes", "workers", "checkpoint_minutes", "checkpoint_steps",
         "keep_checkpoints", "tensorboard", "dry_run"})
     json.erase(key);
+  if (config.budget_ms > 0) {
+    json.erase("target");
+  } else {
+    for (const char* key : {"deploy_batch", "deploy_threads", "deploy_precision"}) json.erase(key);
+  }
   return json;
+}
+
+bool is_for_hardware(const TrainConfig& config) {
+  return config.budget_ms > 0 || config.arch.granularity == kAutoGranularity;
 }
 
 bool distils(const TrainConfig& config) { return config.alpha_distill > 0 || config.alpha_features > 0; }
@@ -293,8 +309,21 @@ void check_train_config(const TrainConfig& config) {
                       setting_name("granularity") +
                           " is missing or static; expected S per stage, for example 4-4-2-1, or auto");
   }
-  require(config.hardware.empty() || config.arch.granularity == kAutoGranularity, "hardware", config.hardware,
-          fmt::format("it only with {} auto", setting_name("granularity")));
+  require(config.budget_ms >= 0, "budget_ms", config.budget_ms, "a time above 0, or 0 for none");
+  const TrainConfig usual;
+  const auto require_hardware = [&](std::string_view key, const auto& value, const auto& usual_value) {
+    require(
+        value == usual_value || is_for_hardware(config), key, value,
+        fmt::format("it only with {} or {} auto", setting_name("budget_ms"), setting_name("granularity")));
+  };
+  require_hardware("hardware", config.hardware, usual.hardware);
+  require_hardware("deploy_batch", config.deploy_batch, usual.deploy_batch);
+  require_hardware("deploy_threads", config.deploy_threads, usual.deploy_threads);
+  require_hardware("deploy_precision", to_string(config.deploy_precision), to_string(usual.deploy_precision));
+  require(config.deploy_batch >= 0 && config.deploy_batch <= 4096, "deploy_batch", config.deploy_batch,
+          "0 (the hardware's usual batch) to 4096");
+  require(config.deploy_threads >= 1 && config.deploy_threads <= 1024, "deploy_threads",
+          config.deploy_threads, "1 to 1024");
   require(config.max_pixels >= 1, "max_pixels", config.max_pixels, "at least 1");
   require(config.size >= kMinTrainingSize && config.size <= kMaxTrainingSize, "size", config.size,
           fmt::format("{} to {} px", kMinTrainingSize, kMaxTrainingSize));

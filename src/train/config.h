@@ -36,6 +36,10 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("mean", config.mean);
   visit("std", config.std);
   visit("target", config.target);
+  visit("budget_ms", config.budget_ms);
+  visit("deploy_batch", config.deploy_batch);
+  visit("deploy_threads", config.deploy_threads);
+  visit("deploy_precision", config.deploy_precision);
   visit("init", config.init);
   visit("state_dict", config.state_dict);
   visit("fresh_maskers", config.fresh_maskers);
@@ -90,6 +94,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("resume", config.resume);
   visit("overwrite", config.overwrite);
   visit("dry_run", config.dry_run);
+  visit("static_only", config.static_only);
 }
 
 /// parse_granularity, and "auto": kAutoGranularity.
@@ -106,6 +111,12 @@ TrainConfig config_from(const Record& record);
 /// The value of cache_bytes, a number of bytes with K, M or G for 2^10, 2^20 or 2^30; nothing of "auto".
 /// Throws Error on any other text.
 std::optional<int64_t> parse_byte_count(const std::string& text);
+
+/// Classes of any data at the least: for what is checked before it is read.
+inline constexpr int kFewestClasses = 2;
+
+/// Whether the configuration says where the network is to run.
+bool is_for_hardware(const TrainConfig& config);
 
 /// Whether a teacher is needed.
 bool distils(const TrainConfig& config);

@@ -84,8 +84,8 @@ Evaluation figures_of(const ImageTable& table) {
 
 }  // namespace
 
-std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& data, World& world,
-                                         const std::function<bool(int64_t)>& proceed) {
+std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const NetworkCost& cost, const TrainData& data,
+                                         World& world, const std::function<bool(int64_t)>& proceed) {
   torch::NoGradGuard no_gradient;
   const Model model{.spec = net.spec(), .weights = net.weights(), .class_names = {}, .preprocessing = {}};
   Session deployed(model, {.threads = at::get_num_threads()});
@@ -112,6 +112,7 @@ std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& 
     detail.masks.std.push_back(deviation(rates));
   }
   detail.figures.rates = detail.masks.mean;
+  detail.figures.predicted_ms = cost.milliseconds(detail.figures.rates);
   return detail;
 }
 

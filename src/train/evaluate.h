@@ -24,9 +24,10 @@ struct EvaluationDetail {
 
 /// Runs the net as it is deployed, by the engine: the same function as MaskedNet's on running statistics with
 /// decided masks, and faster. Every process runs its share of the images, and all get the figures of all.
-/// `proceed` is called before each batch with its index; when it returns false the evaluation is abandoned.
-std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const TrainData& data, World& world,
-                                         const std::function<bool(int64_t)>& proceed);
+/// `cost` predicts the time, if it is of time. `proceed` is called before each batch with its index; when it
+/// returns false the evaluation is abandoned.
+std::optional<EvaluationDetail> evaluate(const MaskedNet& net, const NetworkCost& cost, const TrainData& data,
+                                         World& world, const std::function<bool(int64_t)>& proceed);
 
 /// Names of the blocks whose masks are (nearly) the same for every image.
 struct ConstantMasks {

@@ -2,52 +2,96 @@
 
 namespace lasnet {
 
-MacAccount::MacAccount(const ModelSpec& spec, MapSize image) {
-  NetworkGeometry geometry = network_geometry(spec, image);
-  auto total = static_cast<double>(static_macs(spec, image));
-  auto fixed = static_cast<double>(fixed_macs(spec, geometry));
+namespace {
+
+std::vector<BlockCost::Terms> overall_terms(const NetworkCost& cost) {
+  std::vector<BlockCost::Terms> terms;
+  for (const BlockCost& block : cost.blocks()) terms.push_back(block.overall());
+  return terms;
+}
+
+std::vector<BlockCost::Terms> terms_near(const NetworkCost& cost, const std::vector<double>& rates) {
+  std::vector<BlockCost::Terms> terms;
+  for (size_t i = 0; i < rates.size(); ++i) terms.push_back(cost.blocks()[i].near(rates[i]));
+  return terms;
+}
+
+torch::Tensor to_row(const std::vector<double>& values) { return torch::tensor(values, torch::kFloat32); }
+
+}  // namespace
+
+MaskShares::MaskShares(const MaskedOutput& output)
+    : nonempty(output.rates.detach().gt(0).to(torch::kFloat32)),
+      dilated(output.dilated_rates),
+      active(output.rates) {}
+
+MaskShares::MaskShares(const torch::Tensor& means)
+    : nonempty(means.narrow(0, 0, 1)), dilated(means.narrow(0, 1, 1)), active(means.narrow(0, 2, 1)) {}
+
+torch::Tensor MaskShares::means() const {
+  return torch::stack({nonempty.mean(0), dilated.mean(0), active.mean(0)});
+}
+
+std::vector<double> MaskShares::rates() const {
+  const torch::Tensor mean = active.detach().mean(0).to(torch::kFloat64).contiguous();
+  return {mean.data_ptr<double>(), mean.data_ptr<double>() + mean.numel()};
+}
+
+void MaskMeans::add(const MaskedOutput& output) {
+  const torch::NoGradGuard no_gradient;
+  const int64_t images = output.logits.size(0);
+  const torch::Tensor sum = MaskShares(output).means().to(torch::kFloat64) * images;
+  sum_ = sum_.defined() ? sum_ + sum : sum;
+  images_ += images;
+}
+
+MaskShares MaskMeans::shares() const { return MaskShares((sum_ / images_).to(torch::kFloat32)); }
+
+std::vector<double> MaskMeans::rates() const { return shares().rates(); }
+
+CostAccount::CostAccount(const NetworkCost& cost) : CostAccount(cost, overall_terms(cost)) {}
+
+CostAccount::CostAccount(const NetworkCost& cost, const std::vector<double>& rates)
+    : CostAccount(cost, terms_near(cost, rates)) {}
+
+CostAccount::CostAccount(const NetworkCost& cost, const std::vector<BlockCost::Terms>& blocks)
+    : fixed_(cost.fixed()) {
   std::vector<double> always, nonempty, dilated, active, full;
-  for (size_t i = 0; i < spec.blocks.size(); ++i) {
-    BlockMacs macs = block_macs(spec.blocks[i], geometry.blocks[i]);
-    if (!spec.blocks[i].is_dynamic()) {
-      fixed += static_cast<double>(macs.static_total());
-      continue;
-    }
-    BlockMacs::Terms terms = macs.terms();
-    always.push_back(terms.always / total);
-    nonempty.push_back(terms.nonempty / total);
-    dilated.push_back(terms.dilated / total);
-    active.push_back(terms.active / total);
-    masked_shares_.push_back((terms.nonempty + terms.dilated + terms.active) / total);
-    full.push_back(static_cast<double>(macs.dense_total()) / total);
+  for (const BlockCost::Terms& terms : blocks) {
+    always.push_back(terms.always);
+    nonempty.push_back(terms.nonempty);
+    dilated.push_back(terms.dilated);
+    active.push_back(terms.active);
+    masked_shares_.push_back(terms.nonempty + terms.dilated + terms.active);
   }
-  fixed_ = fixed / total;
-  always_ = torch::tensor(always, torch::kFloat32);
-  nonempty_ = torch::tensor(nonempty, torch::kFloat32);
-  dilated_ = torch::tensor(dilated, torch::kFloat32);
-  active_ = torch::tensor(active, torch::kFloat32);
-  full_ = torch::tensor(full, torch::kFloat32);
+  for (const BlockCost& block : cost.blocks()) full.push_back(block.at(1, 1));
+  always_ = to_row(always);
+  nonempty_ = to_row(nonempty);
+  dilated_ = to_row(dilated);
+  active_ = to_row(active);
+  full_ = to_row(full);
 }
 
-double MacAccount::block_share(size_t block, double rate, double dilated_rate) const {
-  const auto at = static_cast<int64_t>(block);
-  const auto value = [at](const torch::Tensor& shares) { return shares[at].item<double>(); };
-  return value(always_) + (rate > 0 ? value(nonempty_) : 0) + value(dilated_) * dilated_rate +
-         value(active_) * rate;
+torch::Tensor CostAccount::block_costs(const MaskShares& masks) const {
+  return always_ + nonempty_ * masks.nonempty + dilated_ * masks.dilated + active_ * masks.active;
 }
 
-torch::Tensor MacAccount::block_costs(const MaskedOutput& output) const {
-  torch::Tensor any = output.rates.detach().gt(0).to(torch::kFloat32);
-  return always_ + nonempty_ * any + dilated_ * output.dilated_rates + active_ * output.rates;
+torch::Tensor CostAccount::network_ratios(const MaskShares& masks) const {
+  return block_costs(masks).sum(1) + fixed_;
 }
 
-torch::Tensor MacAccount::network_ratios(const MaskedOutput& output) const {
+torch::Tensor CostAccount::network_ratios(const MaskedOutput& output) const {
   if (!output.rates.defined()) return torch::ones({output.logits.size(0)});
-  return block_costs(output).sum(1) + fixed_;
+  return network_ratios(MaskShares(output));
 }
 
-torch::Tensor MacAccount::block_ratios(const MaskedOutput& output) const {
-  return block_costs(output).mean(0) / full_;
+torch::Tensor CostAccount::block_ratios(const MaskShares& masks) const {
+  return block_costs(masks).mean(0) / full_;
+}
+
+double cost_ratio(const NetworkCost& cost, const MaskMeans& masks) {
+  const std::vector<double> rates = masks.rates();
+  return CostAccount(cost.settled_at(rates), rates).network_ratios(masks.shares()).item<double>();
 }
 
 torch::Tensor flops_loss(const torch::Tensor& network_ratios, double target) {

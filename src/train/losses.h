@@ -3,38 +3,73 @@
 
 #include <torch/types.h>
 
-#include "lasnet/geometry.h"
 #include "train/curves.h"
 #include "train/masked_net.h"
+#include "train/network_cost.h"
 
 namespace lasnet {
 
-/// MACs at one image size as differentiable functions of the activation rates. A block costs
-/// BlockMacs::terms at mean(D) and mean(M).
-class MacAccount {
- public:
-  MacAccount(const ModelSpec& spec, MapSize image);
+/// What the masks of N images compute in the B dynamic blocks, [N, B] each.
+struct MaskShares {
+  torch::Tensor nonempty;  ///< 1 where any patch is active, else 0; without a gradient
+  torch::Tensor dilated;   ///< mean of D
+  torch::Tensor active;    ///< mean of M
 
-  /// F per image, [N]: MACs over the static network's.
-  torch::Tensor network_ratios(const MaskedOutput& output) const;
-  /// What masks decide on: a block's MACs over those of the static network.
-  const std::vector<double>& masked_shares() const { return masked_shares_; }
-  /// A dynamic block's MACs, masker and projection included, at these rates.
-  double block_share(size_t block, double rate, double dilated_rate) const;
-  /// Those of stem, head and static blocks.
-  double fixed_share() const { return fixed_; }
-  /// f_l of the batch, [B]: a block's MACs over its own at full activity, masker and projection in both.
-  torch::Tensor block_ratios(const MaskedOutput& output) const;
+  explicit MaskShares(const MaskedOutput& output);
+  /// Rows for the three of them, [3, B].
+  explicit MaskShares(const torch::Tensor& means);
+
+  /// Of these images together, [3, B].
+  torch::Tensor means() const;
+  /// r of each block, of these images together.
+  std::vector<double> rates() const;
+};
+
+/// Each row's mean over all images.
+class MaskMeans {
+ public:
+  void add(const MaskedOutput& output);
+
+  int64_t images() const { return images_; }
+  MaskShares shares() const;          ///< [1, B]
+  std::vector<double> rates() const;  ///< of the blocks
 
  private:
-  /// MACs of each image and dynamic block, [N, B].
-  torch::Tensor block_costs(const MaskedOutput& output) const;
+  torch::Tensor sum_;
+  int64_t images_ = 0;
+};
+
+/// A network's cost, as a function of its masks that can be differentiated: each block's terms, times what
+/// its masks compute.
+class CostAccount {
+ public:
+  /// Exact where nothing is active and where everything is.
+  explicit CostAccount(const NetworkCost& cost);
+  /// Exact at these rates of the blocks, and near them.
+  CostAccount(const NetworkCost& cost, const std::vector<double>& rates);
+
+  /// F per image, [N]: its cost over the static network's.
+  torch::Tensor network_ratios(const MaskShares& masks) const;
+  torch::Tensor network_ratios(const MaskedOutput& output) const;
+  /// f_l of the images together, [B]: a block's cost over its own at full activity, masker and projection in
+  /// both.
+  torch::Tensor block_ratios(const MaskShares& masks) const;
+  /// What a block's masks decide on, over the cost of the static network.
+  const std::vector<double>& masked_shares() const { return masked_shares_; }
+
+ private:
+  CostAccount(const NetworkCost& cost, const std::vector<BlockCost::Terms>& blocks);
+  /// Of each image and dynamic block, [N, B].
+  torch::Tensor block_costs(const MaskShares& masks) const;
 
   std::vector<double> masked_shares_;
   double fixed_ = 0;  ///< share of stem, head and static blocks
-  // Per dynamic block [B], as shares of the static network's MACs.
+  // Per dynamic block [B], as shares of the static network's cost.
   torch::Tensor always_, nonempty_, dilated_, active_, full_;
 };
+
+/// The cost of the means over the static network's, exact there.
+double cost_ratio(const NetworkCost& cost, const MaskMeans& masks);
 
 /// (F - target)^2 with F the batch mean.
 torch::Tensor flops_loss(const torch::Tensor& network_ratios, double target);

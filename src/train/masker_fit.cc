@@ -19,6 +19,8 @@ constexpr double kRidge = 0.03;         ///< of the samples, on a diagonal of on
 /// Of the fitted logits: their standard deviation, and in such deviations how far below the mean the
 /// threshold is.
 constexpr double kLogitDeviation = 5, kThreshold = 2;
+/// Of a block whose masks save nothing.
+constexpr double kLeastShare = 1e-6;
 
 /// What is known of the patches of one block: one row each.
 struct Patches {
@@ -62,7 +64,7 @@ torch::Tensor some_of(int64_t count, Random& random) {
   return torch::tensor(order);
 }
 
-/// A masker whose logit difference estimates the logarithm of a patch's importance over its MACs.
+/// A masker whose logit difference estimates the logarithm of a patch's importance over its cost.
 struct Fit {
   StandardisedMasker masker;
   torch::Tensor score;  ///< of the samples, without the bias
@@ -70,10 +72,10 @@ struct Fit {
   double correlation = 0;
 };
 
-Fit fit(const torch::Tensor& pooled, const torch::Tensor& importance, double macs) {
+Fit fit(const torch::Tensor& pooled, const torch::Tensor& importance, double cost) {
   const torch::Tensor mean = pooled.mean(0), variance = pooled.var(0, /*unbiased=*/false);
   const torch::Tensor x = (pooled - mean) / (variance + kNormEpsilon).sqrt();
-  const torch::Tensor value = ((importance + 1e-3 * importance.mean()) / macs).log();
+  const torch::Tensor value = ((importance + 1e-3 * importance.mean()) / cost).log();
   const torch::Tensor y = value - value.mean();
   const auto samples = static_cast<double>(x.size(0));
   const torch::Tensor gram = x.t().mm(x) / samples + kRidge * torch::eye(x.size(1));
@@ -103,7 +105,7 @@ void place(std::vector<Fit>& fits) {
 
 }  // namespace
 
-std::optional<MaskerFits> fit_maskers(MaskedNet& net, const MacAccount& account, BatchStream images,
+std::optional<MaskerFits> fit_maskers(MaskedNet& net, const NetworkCost& cost, BatchStream images,
                                       uint64_t seed, const std::function<bool()>& proceed) {
   Random random(seed, "fit");
   std::vector<Patches> blocks;
@@ -119,13 +121,14 @@ std::optional<MaskerFits> fit_maskers(MaskedNet& net, const MacAccount& account,
     fits.images += batch->size();
   }
   torch::NoGradGuard no_gradient;
+  const CostAccount account(cost);
   std::vector<Fit> fitted;
   for (size_t i = 0; i < blocks.size(); ++i) {
     const torch::Tensor importance = torch::cat(blocks[i].values);
     const torch::Tensor chosen = some_of(importance.size(0), random);
     const double patches = static_cast<double>(importance.size(0)) / static_cast<double>(fits.images);
     fitted.push_back(fit(concatenated(blocks[i].pooled, chosen), importance.index_select(0, chosen),
-                         account.masked_shares()[i] / patches));
+                         std::max(account.masked_shares()[i], kLeastShare) / patches));
     fits.correlations.push_back(fitted.back().correlation);
     blocks[i] = {};
   }
@@ -139,11 +142,11 @@ std::string describe(const MaskerFits& fits) {
                      fits.images, fmt::join(fits.correlations, " "));
 }
 
-std::optional<double> take_masker_statistics(MaskedNet& net, const MacAccount& account, BatchStream images,
+std::optional<double> take_masker_statistics(MaskedNet& net, const NetworkCost& cost, BatchStream images,
                                              const std::function<bool()>& proceed) {
   torch::NoGradGuard no_gradient;
   std::vector<Patches> blocks;
-  double macs = 0, count = 0;
+  MaskMeans means;
   while (std::optional<Batch> batch = images.next()) {
     if (!proceed()) return std::nullopt;
     const MaskedOutput output =
@@ -151,8 +154,7 @@ std::optional<double> take_masker_statistics(MaskedNet& net, const MacAccount& a
     blocks.resize(output.blocks.size());
     for (size_t i = 0; i < blocks.size(); ++i)
       blocks[i].add(output.blocks[i].pooled, output.blocks[i].patches);
-    macs += account.network_ratios(output).sum().item<double>();
-    count += static_cast<double>(batch->size());
+    means.add(output);
   }
   std::vector<double> rates;
   for (size_t i = 0; i < blocks.size(); ++i) {
@@ -161,7 +163,7 @@ std::optional<double> take_masker_statistics(MaskedNet& net, const MacAccount& a
     rates.push_back(torch::cat(blocks[i].values).mean().item<double>());
   }
   net.set_wanted_rates(rates);
-  return macs / count;
+  return cost_ratio(cost, means);
 }
 
 }  // namespace lasnet

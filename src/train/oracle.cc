@@ -33,7 +33,7 @@ OracleResult masked_dense_forward(const Model& model, const Tensor& input, const
                     .forced = options.force_masks};
   MaskedOutput output = net.forward(to_torch(input), policy, /*training=*/false);
 
-  MacAccount account(model.spec, {input.shape[2], input.shape[3]});
+  const CostAccount account(NetworkCost::macs(model.spec, {input.shape[2], input.shape[3]}));
   torch::Tensor ratios = account.network_ratios(output).to(torch::kFloat64);
   OracleResult result{.logits = from_torch(output.logits), .blocks = {}, .macs_ratios = {}};
   result.macs_ratios.assign(ratios.data_ptr<double>(), ratios.data_ptr<double>() + ratios.numel());

@@ -39,8 +39,8 @@ double training_images(const TrainData& data, int batch, double epochs) {
   return epochs * (trained + kEvaluationShare * static_cast<double>(data.val_images()));
 }
 
-Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData& data, MaskedNet& net,
-             const MaskedNet* teacher, World& world, const TrainObserver& observer)
+Phase::Phase(const TrainConfig& config, PhaseSettings settings, const Budget& budget, const TrainData& data,
+             MaskedNet& net, const MaskedNet* teacher, World& world, const TrainObserver& observer)
     : config_(config),
       settings_(std::move(settings)),
       data_(data),
@@ -48,7 +48,9 @@ Phase::Phase(const TrainConfig& config, PhaseSettings settings, const TrainData&
       teacher_(distils(config) ? teacher : nullptr),
       world_(world),
       observer_(observer),
-      account_(net.spec(), {config.size, config.size}),
+      budget_(budget),
+      cost_(budget.cost),
+      account_(NetworkCost::macs(net.spec(), {config.size, config.size})),
       optimizer_(make_optimizer(config.optimizer, net,
                                 {.momentum = config.momentum,
                                  .weight_decay = settings_.weight_decay,
@@ -101,7 +103,16 @@ bool Phase::run(RunState& state, const std::function<void()>& step_done,
   return true;
 }
 
+NetworkCost Phase::cost_at(const RunState& state) const {
+  if (!settings_.dynamic) return budget_.cost;
+  for (auto info = state.history.rbegin(); info != state.history.rend(); ++info)
+    if (info->phase == settings_.name) return budget_.cost.settled_at(info->validation.rates);
+  if (net_.standardises_maskers()) return budget_.cost.settled_at(net_.wanted_rates());
+  return budget_.cost.settled_at(std::vector<double>(budget_.cost.blocks().size(), 1));
+}
+
 bool Phase::train_epoch(RunState& state, const std::function<void()>& step_done) {
+  cost_ = cost_at(state);
   BatchStream batches = data_.training(settings_.data_stream, state.epoch, state.step);
   while (state.step < steps_per_epoch_) {
     if (should_stop()) return false;
@@ -242,8 +253,11 @@ Phase::Loss Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t 
 
 torch::Tensor Phase::budget_loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const {
   const double target = target_at(global_step);
+  const MaskShares masks(output);
+  const MaskShares together(world_.batch_mean(masks.means().detach(), batch.weight()));
+  const CostAccount account(cost_, together.rates());
   const torch::Tensor ratios = world_.batch_mean(
-      torch::cat({account_.network_ratios(output).mean().unsqueeze(0), account_.block_ratios(output)}),
+      torch::cat({account.network_ratios(masks).mean().unsqueeze(0), account.block_ratios(masks)}),
       batch.weight());
   const Bounds bounds =
       ratio_bounds(target, config_.target_ramp > 0 ? 1 : progress(global_step), config_.bounds_hold);
@@ -289,7 +303,7 @@ bool Phase::evaluate_epoch(RunState& state) {
     report_step(state, "evaluate", index + 1, data_.val_batches());
     return true;
   };
-  std::optional<EvaluationDetail> detail = evaluate(net_, data_, world_, proceed);
+  std::optional<EvaluationDetail> detail = evaluate(net_, budget_.cost, data_, world_, proceed);
   if (!detail) return false;
   int64_t last_step = (state.epoch + 1) * steps_per_epoch_ - 1;
   auto images = static_cast<double>(state.sums.images);
@@ -327,7 +341,7 @@ double Phase::ramp(int64_t global_step) const {
   return config_.target_ramp > 0 ? std::min(progress(global_step) / config_.target_ramp, 1.0) : 1;
 }
 
-double Phase::target_at(int64_t global_step) const { return 1 - (1 - config_.target) * ramp(global_step); }
+double Phase::target_at(int64_t global_step) const { return 1 - (1 - budget_.target) * ramp(global_step); }
 
 double Phase::learning_rate(int64_t global_step) const {
   auto warmup = static_cast<int64_t>(settings_.warmup * static_cast<double>(steps_));

@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 
+#include "train/budget.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/gradient_sum.h"
@@ -36,8 +37,8 @@ struct StepProbe {
 class Phase {
  public:
   /// `teacher` may be null: then there is no distillation. All references must outlive the phase.
-  Phase(const TrainConfig& config, PhaseSettings settings, const TrainData& data, MaskedNet& net,
-        const MaskedNet* teacher, World& world, const TrainObserver& observer);
+  Phase(const TrainConfig& config, PhaseSettings settings, const Budget& budget, const TrainData& data,
+        MaskedNet& net, const MaskedNet* teacher, World& world, const TrainObserver& observer);
 
   /// What an interrupted phase remembers beside the network: the optimiser's state, and the weights' average.
   void set_momentum(const Weights& momentum);
@@ -54,6 +55,8 @@ class Phase {
 
  private:
   bool train_epoch(RunState& state, const std::function<void()>& step_done);
+  /// The cost as it is predicted where the masks are.
+  NetworkCost cost_at(const RunState& state) const;
   bool renew_statistics();
   bool evaluate_epoch(RunState& state);
   void train_step(const Batch& batch, int64_t global_step, EpochSums& sums);
@@ -97,7 +100,9 @@ class Phase {
   const MaskedNet* teacher_;
   World& world_;
   const TrainObserver& observer_;
-  MacAccount account_;
+  const Budget& budget_;
+  NetworkCost cost_;     ///< settled anew before each epoch
+  CostAccount account_;  ///< of MACs, for reports
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<WeightAverage> average_;  ///< null without one
   GradientSum gradients_;

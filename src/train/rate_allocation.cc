@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "predict/largest_share.h"
 #include "train/autocast.h"
 #include "train/masking.h"
 
@@ -14,6 +15,8 @@ constexpr std::array kLevels = {1.0, 0.75, 0.5, 0.25, 0.0};
 /// Rates that are allocated at the least, so that a block stays one that can learn.
 constexpr double kMinRate = 0.1;
 constexpr double kTemperature = 4;
+/// Rates, and what is predicted to be saved by them, depend on each other.
+constexpr int kRounds = 4;
 /// Far beyond any logit: all patches, or none.
 constexpr double kFar = 1e3;
 
@@ -58,29 +61,50 @@ LevelTable shifts_of_levels(const Untouched& untouched) {
   return shifts;
 }
 
-/// Shares of the network's MACs, the dilation of these very masks included.
-LevelTable shares_of_levels(const MaskedNet& net, const MacAccount& account, MapSize image,
-                            const Untouched& untouched, const LevelTable& shifts) {
+/// What a block's masks compute.
+struct ComputedRates {
+  double rate = 0, dilated = 0;
+};
+using RateTable = std::vector<std::array<ComputedRates, kLevels.size()>>;
+
+/// Of these very masks, whose dilation is not that of any others of the same rates.
+RateTable rates_of_levels(const MaskedNet& net, MapSize image, const Untouched& untouched,
+                          const LevelTable& shifts) {
   const NetworkGeometry geometry = network_geometry(net.spec(), image);
-  LevelTable shares(shifts.size());
+  const auto batches = static_cast<double>(untouched.images.size());
+  RateTable rates(shifts.size());
   size_t block = 0;
   for (size_t i = 0; i < net.spec().blocks.size(); ++i) {
     const BlockSpec& spec = net.spec().blocks[i];
     if (!spec.is_dynamic()) continue;
     for (size_t level = 0; level < kLevels.size(); ++level) {
-      double rate = 0, dilated = 0;
+      ComputedRates& computed = rates[block][level];
       for (const torch::Tensor& differences : untouched.differences[block]) {
         const torch::Tensor mask = expand_to_map(decide_patches(differences + shifts[block][level]),
                                                  spec.granularity, geometry.blocks[i].output);
-        rate += mask.mean().item<double>();
-        dilated += dilate(mask, spec.convs[1].stride, geometry.blocks[i].middle).mean().item<double>();
+        computed.rate += mask.mean().item<double>() / batches;
+        computed.dilated +=
+            dilate(mask, spec.convs[1].stride, geometry.blocks[i].middle).mean().item<double>() / batches;
       }
-      const auto batches = static_cast<double>(untouched.images.size());
-      shares[block][level] = account.block_share(block, rate / batches, dilated / batches);
     }
     ++block;
   }
-  return shares;
+  return rates;
+}
+
+ComputedRates between(const ComputedRates& from, const ComputedRates& to, double part) {
+  return {.rate = std::lerp(from.rate, to.rate, part), .dilated = std::lerp(from.dilated, to.dilated, part)};
+}
+
+double between(double from, double to, double part) { return std::lerp(from, to, part); }
+
+/// With the last level at kMinRate.
+template <typename Table>
+Table down_to_least_rate(Table table) {
+  constexpr size_t kNone = kLevels.size() - 1;
+  for (auto& of_levels : table)
+    of_levels[kNone] = between(of_levels[kNone], of_levels[kNone - 1], kMinRate / kLevels[kNone - 1]);
+  return table;
 }
 
 /// KL divergence of the logits when one block alone gives up patches.
@@ -108,38 +132,47 @@ std::optional<LevelTable> damages_of_levels(MaskedNet& net, const Untouched& unt
   return damages;
 }
 
-/// Gives up what costs least per MAC until the target is met; the rates of the blocks.
-std::vector<double> give_up(const LevelTable& damages, const LevelTable& shares, double fixed,
+/// Gives up what the logits lose least by for what it saves, until the target is met; the rates of the
+/// blocks.
+std::vector<double> give_up(const LevelTable& damages, const RateTable& computed, const NetworkCost& cost,
                             double target) {
+  const auto cost_of = [&](size_t block, const ComputedRates& rates) {
+    return cost.blocks()[block].at(rates.rate, rates.dilated);
+  };
+  const auto rate_of = [](size_t level) { return std::max(kLevels[level], kMinRate); };
   std::vector<size_t> level(damages.size(), 0);
   std::vector<double> rates(damages.size(), 1);
-  double ratio = fixed;
-  for (const auto& block : shares) ratio += block[0];
+  double ratio = cost.fixed();
+  for (size_t block = 0; block < computed.size(); ++block) ratio += cost_of(block, computed[block][0]);
   while (ratio > target) {
     size_t best = damages.size(), to = 0;
     double least = INFINITY;
     for (size_t block = 0; block < damages.size(); ++block) {
+      const double now = cost_of(block, computed[block][level[block]]);
       for (size_t next = level[block] + 1; next < kLevels.size(); ++next) {
-        const double saved = shares[block][level[block]] - shares[block][next];
+        const double saved = now - cost_of(block, computed[block][next]);
         const double price = (damages[block][next] - damages[block][level[block]]) / std::max(saved, 1e-9);
-        if (price < least) least = price, best = block, to = next;
+        if (saved > 0 && price < least) least = price, best = block, to = next;
       }
     }
     if (best == damages.size()) break;
-    const double saved = shares[best][level[best]] - shares[best][to];
-    const double part = std::min(1.0, (ratio - target) / saved);
-    rates[best] = kLevels[level[best]] + part * (kLevels[to] - kLevels[level[best]]);
-    ratio -= saved;
+    // As little of the step as meets the target, or all of it.
+    const ComputedRates &before = computed[best][level[best]], &after = computed[best][to];
+    const double others = ratio - cost_of(best, before);
+    const auto keeping = [&](double kept) { return others + cost_of(best, between(after, before, kept)); };
+    const double kept = keeping(0) >= target ? 0 : largest_share(target, keeping);
+    rates[best] = std::lerp(rate_of(to), rate_of(level[best]), kept);
+    ratio = keeping(kept);
     level[best] = to;
+    if (kept > 0) break;
   }
-  for (double& rate : rates) rate = std::max(rate, kMinRate);
   return rates;
 }
 
 }  // namespace
 
-std::optional<std::vector<double>> allocate_rates(MaskedNet& net, const MacAccount& account,
-                                                  BatchStream images, double target, bool mixed_precision,
+std::optional<std::vector<double>> allocate_rates(MaskedNet& net, const NetworkCost& cost, BatchStream images,
+                                                  double target, bool mixed_precision,
                                                   const std::function<bool()>& proceed) {
   torch::NoGradGuard no_gradient;
   const AutocastScope precision(mixed_precision);
@@ -147,11 +180,17 @@ std::optional<std::vector<double>> allocate_rates(MaskedNet& net, const MacAccou
   if (!untouched) return std::nullopt;
   const LevelTable shifts = shifts_of_levels(*untouched);
   const torch::Tensor& first = untouched->images.front().images;
-  const LevelTable shares =
-      shares_of_levels(net, account, {first.size(2), first.size(3)}, *untouched, shifts);
-  const auto damages = damages_of_levels(net, *untouched, shifts, proceed);
-  if (!damages) return std::nullopt;
-  std::vector<double> rates = give_up(*damages, shares, account.fixed_share(), target);
+  const RateTable computed =
+      down_to_least_rate(rates_of_levels(net, {first.size(2), first.size(3)}, *untouched, shifts));
+  const auto measured = damages_of_levels(net, *untouched, shifts, proceed);
+  if (!measured) return std::nullopt;
+  const LevelTable damages = down_to_least_rate(*measured);
+  NetworkCost settled = cost;
+  std::vector<double> rates;
+  for (int round = 0; round < kRounds; ++round) {
+    rates = give_up(damages, computed, settled, target);
+    settled = settled.settled_at(rates);
+  }
   net.set_wanted_rates(rates);
   return rates;
 }

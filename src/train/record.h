@@ -23,6 +23,7 @@ class Record {
   std::vector<std::pair<std::string, Record>> members() const;
   std::vector<Record> items() const;
 
+  bool is_null() const { return value_.is_null(); }
   bool boolean() const;
   std::string text() const;
   std::vector<std::string> texts() const;

@@ -166,15 +166,16 @@ void write_log_csv(const std::vector<EpochInfo>& history, const std::vector<std:
                    const std::string& path) {
   std::string text =
       "phase,epoch,lr,gumbel_temperature,train_loss,train_top1,train_macs_ratio,val_loss,val_top1,val_top5,"
-      "macs_ratio,macs_ratio_std,seconds";
+      "macs_ratio,macs_ratio_std,predicted_ms,seconds";
   for (const std::string& block : blocks) text += ",r_" + block;
   text += '\n';
   for (const EpochInfo& info : history) {
     const Evaluation& val = info.validation;
-    text += fmt::format("{},{},{:.6g},{:.4g},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.1f}",
-                        info.phase, info.epoch, info.lr, info.gumbel_temperature, info.train_loss,
-                        info.train_top1, info.train_macs_ratio, val.loss, val.top1, val.top5, val.macs_ratio,
-                        val.macs_ratio_std, info.seconds);
+    text += fmt::format(
+        "{},{},{:.6g},{:.4g},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{:.5f},{},{:.1f}", info.phase,
+        info.epoch, info.lr, info.gumbel_temperature, info.train_loss, info.train_top1, info.train_macs_ratio,
+        val.loss, val.top1, val.top5, val.macs_ratio, val.macs_ratio_std,
+        val.predicted_ms ? fmt::format("{:.5g}", *val.predicted_ms) : std::string(), info.seconds);
     for (size_t i = 0; i < blocks.size(); ++i) {
       text += val.rates.empty() ? std::string(",") : fmt::format(",{:.5f}", val.rates[i]);
     }

@@ -10,11 +10,12 @@
 
 #include "lasnet/image.h"
 #include "lasnet/model.h"
+#include "lasnet/precision.h"
 
 namespace lasnet {
 
 /// The value of TrainConfig::arch.granularity that is "auto" in files. search_granularity (lasnet/latency.h)
-/// then chooses S per stage for TrainConfig::hardware at the MAC ratio TrainConfig::target.
+/// then chooses S per stage for TrainConfig::hardware, at TrainConfig::target or ::budget_ms.
 inline const std::vector<int> kAutoGranularity = {0};
 
 inline constexpr int kMaxCheckpoints = 100;
@@ -48,13 +49,19 @@ struct TrainConfig {
   bool fast_decode = false;
   /// Decoded images that a process keeps: "auto" (half of the free memory), or bytes such as "500M" or "4G".
   std::string cache_bytes = "auto";
-  int workers = 0;               ///< threads that decode in each process; 0: as many as `threads`
-  ArchConfig arch;               ///< classes are taken from the data
-  std::string hardware;          ///< of kAutoGranularity: name or file of a profile; empty: this machine
+  int workers = 0;  ///< threads that decode in each process; 0: as many as `threads`
+  ArchConfig arch;  ///< classes are taken from the data
+  /// Of kAutoGranularity and `budget_ms`: name or file of a profile. Empty: this machine's CPU.
+  std::string hardware;
   int size = 128;                ///< training crop = evaluation crop, px
   int resize = 0;                ///< evaluation resize of the shorter side; 0: size * 256 / 224
   std::vector<float> mean, std;  ///< of RGB in [0, 1]; empty: those of `init`, else ImageNet's
-  double target = 0.5;           ///< t: MAC ratio of the whole network
+  double target = 0.5;           ///< t: MAC ratio of the whole network, unless there is `budget_ms`
+  /// Predicted milliseconds of a batch on `hardware`, instead of `target`. 0: MACs count.
+  double budget_ms = 0;
+  int deploy_batch = 0;                          ///< images of a run on `hardware`; 0: its usual ones
+  int deploy_threads = 1;                        ///< of a run on `hardware`, if that is a CPU
+  Precision deploy_precision = Precision::fp32;  ///< of a run on `hardware`
 
   std::string init;            ///< weights to start from; empty: static pre-training first
   std::string state_dict;      ///< of `init`: keys to the state dict to read, as of load_model
@@ -77,7 +84,7 @@ struct TrainConfig {
   double label_smoothing = 0.0;  ///< of the cross-entropy, pre-training and fine-tuning
   bool sync_bn = false;          ///< BatchNorm's statistics are those of all processes' images
 
-  double lambda_flops = 10.0;
+  double lambda_flops = 10.0;  ///< weight of the budget, of MACs or time, and of the blocks' bounds
   double alpha_distill = 0.5;
   double temperature_distill = 4.0;
   double gumbel_start = 5.0;  ///< temperature, decayed exponentially per step
@@ -117,10 +124,11 @@ struct TrainConfig {
   int keep_checkpoints = 2;        ///< of the unfinished run, the newest among them
   bool tensorboard = false;        ///< write event files for TensorBoard into `output`/tensorboard
 
-  std::string output;      ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
-  bool resume = false;     ///< go on from the checkpoint in `output`
-  bool overwrite = false;  ///< start anew where `output` holds a run; else that is an Error
-  bool dry_run = false;    ///< end after the plan, before the first step: nothing is written
+  std::string output;        ///< directory for model.safetensors, static.safetensors, log.csv, checkpoint
+  bool resume = false;       ///< go on from the checkpoint in `output`
+  bool overwrite = false;    ///< start anew where `output` holds a run; else that is an Error
+  bool dry_run = false;      ///< end after the plan, before the first step: nothing is written
+  bool static_only = false;  ///< end with the static network and its control, before the dynamic one
 };
 
 /// Defaults for a network. Its maskers learn at the paper's rate. A network with ImageNet's stem that starts
@@ -142,6 +150,8 @@ struct Evaluation {
   double macs_ratio_std = 0;  ///< over images
   std::vector<double> rates;  ///< mean r of each dynamic block
   int64_t images = 0;
+  /// Of a run with `budget_ms`: predicted for these rates, and measured where it is for this machine.
+  std::optional<double> predicted_ms, measured_ms;
 };
 
 /// What lies ahead, before the first step.
@@ -237,10 +247,13 @@ struct TrainObserver {
 
 struct TrainResult {
   bool completed = false;  ///< false: stopped early, resume with `resume`
-  std::string model_path, static_path;
+  std::string model_path;  ///< empty if it was not trained
+  std::string static_path;
   std::string checkpoint_path;  ///< empty if there is none yet to go on from
   Evaluation dynamic_eval, static_eval, control_eval;
-  double target = 0;        ///< MAC ratio that was asked for
+  double target = 0;        ///< MAC ratio that was asked for, unless it was time
+  double budget_ms = 0;     ///< predicted milliseconds that were asked for; 0: MACs were
+  std::string deployment;   ///< that these are of: "tx2, batches of 1, fp16"; empty without them
   bool target_met = false;  ///< by dynamic_eval
   std::string advice;       ///< what to change if it was not, or empty
 };
@@ -262,6 +275,8 @@ struct TrainResult {
 /// and updates are those of one process, but for BatchNorm, whose statistics are of a process's images unless
 /// sync_bn is set. All processes stop at the same step. If one is lost, the others throw Error within half a
 /// minute, naming it. So they do if their settings, images or programs differ.
+///
+/// With `budget_ms` a run keeps the profile of the hardware that it began with.
 ///
 /// Throws Error on bad data or configuration, and on a loss that is not finite. An unfinished run in `output`
 /// is an Error without `resume`. A resumed run is one if its settings, `init`, `teacher` or images are not

@@ -22,12 +22,14 @@
 #include "train/digest.h"
 #include "train/head_fit.h"
 #include "train/masker_fit.h"
+#include "train/measured_time.h"
 #include "train/phase.h"
 #include "train/rate_allocation.h"
 #include "train/record.h"
 #include "train/run_files.h"
 #include "train/starting_point.h"
 #include "train/teacher.h"
+#include "train/torch_tensor.h"
 #include "train/torch_threads.h"
 
 namespace lasnet {
@@ -37,6 +39,7 @@ constexpr double kPretrainWarmup = 0.05;
 constexpr double kReferenceBatch = 256;
 constexpr int64_t kStatisticsImages = 512;
 constexpr int64_t kSettlingImages = 2048, kAllocationImages = 160;
+constexpr size_t kTimedImages = 64;
 
 size_t phase_index(const std::string& phase) {
   return static_cast<size_t>(std::ranges::find(kPhaseOrder, phase) - kPhaseOrder.begin());
@@ -121,12 +124,15 @@ class Trainer {
   bool make_static();
   bool make_control();
   bool make_dynamic();
+  void finish();
   bool fit_new_head(MaskedNet& net) const;
   bool evaluate_static(const MaskedNet& net);
   /// Brings the maskers to where training starts from.
   bool start_maskers(MaskedNet& net) const;
   /// Meets the target without noise.
   bool settle(MaskedNet& net);
+  /// Times the network, where it is made for this machine.
+  bool measure(const MaskedNet& net);
   Weights with_maskers(Weights weights) const;
   float masker_bias() const;
   void take_maskers();
@@ -149,6 +155,8 @@ class Trainer {
   TorchThreads torch_threads_;
   TrainData data_;
   ModelSpec static_spec_, dynamic_spec_;
+  std::optional<Deployment> deployment_;  ///< of a budget in milliseconds
+  Budget budget_;
   StoredMaskers maskers_;             ///< that training goes on from
   std::optional<MaskedNet> teacher_;  ///< once it is loaded
   std::string file_list_;             ///< SHA-256 of the list that was written when the run began
@@ -172,10 +180,13 @@ Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::option
       data_(
           config, threads_, [this](const std::string& text) { message(text); }, world),
       static_spec_(spec_for(config.arch, false, data_.classes().size())),
-      dynamic_spec_(spec_for(config.arch, true, data_.classes().size())) {
+      dynamic_spec_(spec_for(config.arch, true, data_.classes().size())),
+      deployment_(inputs.deployment(config)),
+      budget_(deployment_ ? time_budget(config, dynamic_spec_, *deployment_)
+                          : macs_budget(config, dynamic_spec_)) {
   check_same_data_everywhere(world_, data_facts());
   check_batch(config_, static_spec_, data_.train_images(), world_.size());
-  warn(unreachable_target(config_, dynamic_spec_));
+  if (!deployment_) warn(unreachable_target(config_, budget_));
   file_list_ = found ? found->checkpoint.file_list : digest_of(data_.files());
   take_maskers();
   load_teacher();
@@ -272,8 +283,10 @@ const MaskedNet* Trainer::teacher() {
 }
 
 TrainedRun Trainer::run() {
-  bool completed = (!is_pending(kPretrain) || make_static()) && (!is_pending(kControl) || make_control()) &&
-                   (!is_pending(kFinetune) || make_dynamic());
+  const bool completed = (!is_pending(kPretrain) || make_static()) &&
+                         (!is_pending(kControl) || make_control()) &&
+                         (config_.static_only || !is_pending(kFinetune) || make_dynamic());
+  if (completed) finish();
   return {.state = state_, .completed = completed};
 }
 
@@ -335,7 +348,7 @@ bool Trainer::evaluate_static(const MaskedNet& net) {
     }
     return true;
   };
-  std::optional<EvaluationDetail> detail = evaluate(net, data_, world_, proceed);
+  std::optional<EvaluationDetail> detail = evaluate(net, budget_.cost, data_, world_, proceed);
   if (!detail) return false;
   const Evaluation& figures = state_.results[kPretrain] = detail->figures;
   message(fmt::format(
@@ -372,32 +385,35 @@ bool Trainer::make_dynamic() {
   if (!resumed_ && !prepare(net, [&] { return start_maskers(net); })) return false;
   if (!run_phase(settings, net, teacher())) return false;
   if (config_.hold_budget && !settle(net)) return false;
+  if (!measure(net)) return false;
   save_trained(net, files_.dynamic_model());
+  return true;
+}
+
+void Trainer::finish() {
   advance_to(kDone);
   save_position({}, {});
   if (world_.leads()) files_.forget_previous();
-  return true;
 }
 
 bool Trainer::start_maskers(MaskedNet& net) const {
   if (!net.standardises_maskers()) return true;
   const auto proceed = [this] { return !should_stop_alone(); };
-  const MacAccount account(net.spec(), {config_.size, config_.size});
-  double macs = 1;
+  double ratio = 1;
   if (config_.fit_images > 0 && maskers_.weights.empty()) {
     const auto fits =
-        fit_maskers(net, account, data_.training_as_deployed(config_.fit_images), config_.seed, proceed);
+        fit_maskers(net, budget_.cost, data_.training_as_deployed(config_.fit_images), config_.seed, proceed);
     if (!fits) return false;
     message(describe(*fits));
   } else {
     const auto now =
-        take_masker_statistics(net, account, data_.training_as_deployed(kStatisticsImages), proceed);
+        take_masker_statistics(net, budget_.cost, data_.training_as_deployed(kStatisticsImages), proceed);
     if (!now) return false;
-    macs = *now;
+    ratio = *now;
   }
-  if (!config_.hold_budget || meets_budget(macs, config_.target)) return true;
-  const auto rates = allocate_rates(net, account, data_.training_as_deployed(kAllocationImages),
-                                    config_.target, config_.precision == TrainPrecision::bf16, proceed);
+  if (!config_.hold_budget || meets_budget(ratio, budget_.target)) return true;
+  const auto rates = allocate_rates(net, budget_.cost, data_.training_as_deployed(kAllocationImages),
+                                    budget_.target, config_.precision == TrainPrecision::bf16, proceed);
   if (!rates) return false;
   message(fmt::format("rates of the blocks that training leads to: {:.2f}", fmt::join(*rates, " ")));
   return true;
@@ -406,22 +422,46 @@ bool Trainer::start_maskers(MaskedNet& net) const {
 bool Trainer::settle(MaskedNet& net) {
   std::optional<SettledBudget> settled;
   const bool done = prepare(net, [&] {
-    const MacAccount account(net.spec(), {config_.size, config_.size});
     settled = settle_budget(
-        net, account, [this] { return data_.training_as_deployed(kSettlingImages); }, config_.target,
+        net, budget_.cost, [this] { return data_.training_as_deployed(kSettlingImages); }, budget_.target,
         [this] { return !should_stop_alone(); });
     return settled.has_value();
   });
   if (!done) return false;
   if (!world_.any(settled && settled->shift != 0)) return true;  // the last epoch's figures stand
-  const auto detail = evaluate(net, data_, world_, [this](int64_t) { return !should_stop(); });
+  const auto detail = evaluate(net, budget_.cost, data_, world_, [this](int64_t) { return !should_stop(); });
   if (!detail) return false;
   if (settled) {
     message(fmt::format(
-        "the maskers' biases were moved by {:+.3f}: MACs {:.1f} % instead of {:.1f} % on {} training images",
-        settled->shift, 100 * settled->after, 100 * settled->before, settled->images));
+        "the maskers' biases were moved by {:+.3f}: {} {:.1f} % instead of {:.1f} % on {} training images",
+        settled->shift, budget_.cost.unit(), 100 * settled->after, 100 * settled->before, settled->images));
   }
   state_.results[kFinetune] = detail->figures;
+  return true;
+}
+
+bool Trainer::measure(const MaskedNet& net) {
+  if (!deployment_ || !deployment_->is_here) return true;
+  std::optional<MeasuredTime> measured;
+  const auto time_it = [&] {
+    std::vector<Tensor> images;
+    BatchStream batches = data_.validation();
+    while (images.size() < kTimedImages) {
+      const std::optional<Batch> batch = batches.next();
+      if (!batch) break;
+      for (const torch::Tensor& image : batch->images.split(1)) images.push_back(from_torch(image));
+    }
+    const Model model{.spec = net.spec(),
+                      .weights = net.weights(),
+                      .class_names = {},
+                      .preprocessing = data_.preprocessing()};
+    measured = measure_time(model, images, *deployment_, [this] { return !should_stop_alone(); });
+    return measured.has_value();
+  };
+  if (!world_.any(world_.leads() && time_it())) return false;
+  if (!measured) return true;  // rank 0 has it
+  state_.results[kPretrain].measured_ms = measured->static_ms;
+  state_.results[kFinetune].measured_ms = measured->dynamic_ms;
   return true;
 }
 
@@ -445,8 +485,8 @@ void Trainer::announce(const Weights& static_weights) {
   const MaskedNet* taught_by = teacher_ ? &*teacher_ : nullptr;
   if (distils(config_) && !teacher_) taught_by = &static_net.emplace(static_spec_, static_weights);
   const TrainObserver nobody;
-  Phase phase(config_, finetuning(kFinetune, config_.epochs, /*dynamic=*/true), data_, net, taught_by, world_,
-              nobody);
+  Phase phase(config_, finetuning(kFinetune, config_.epochs, /*dynamic=*/true), budget_, data_, net,
+              taught_by, world_, nobody);
   const Batch batch = *data_.training(kFinetune, /*epoch=*/0, /*first_step=*/0).next();
   const int64_t images = config_.dry_run ? batch.size() : std::min(kProbeImages, batch.size());
   const StepProbe probe = phase.probe({.images = batch.images.narrow(0, 0, images),
@@ -467,7 +507,7 @@ void Trainer::announce(const Weights& static_weights) {
                  .memory_bytes = config_.dry_run ? peak_memory() : 0};
   double total = 0;
   for (const char* name : {kPretrain, kControl, kFinetune}) {
-    if (!is_pending(name)) continue;
+    if (!is_pending(name) || (config_.static_only && name == std::string(kFinetune))) continue;
     const int all = name == std::string(kPretrain) ? pretrain_epochs_ : epochs_of(name);
     const int done = state_.phase == name ? state_.epoch : 0;
     if (all > done) plan.parts.push_back({.phase = name, .epochs = all - done});
@@ -476,12 +516,12 @@ void Trainer::announce(const Weights& static_weights) {
   plan.seconds = total / probe.images_per_s;
   if (observer_.on_plan) observer_.on_plan(plan);
   const bool begun = state_.phase == kFinetune && (state_.epoch > 0 || state_.step > 0);
-  if (!begun && maskers_.weights.empty()) {
+  if (!begun && !config_.static_only && maskers_.weights.empty()) {
     const MaskerStart start_of_maskers{.bias = masker_bias(),
                                        .steps = config_.epochs * data_.steps_per_epoch(),
                                        .lr = finetuning(kFinetune, config_.epochs, /*dynamic=*/true).lr,
                                        .gain = probe.masker_gain};
-    warn(masker_forecast(config_, masker_training(config_, dynamic_spec_, start_of_maskers)));
+    warn(masker_forecast(config_, masker_training(config_, budget_, start_of_maskers)));
   }
 }
 
@@ -489,6 +529,7 @@ void Trainer::announce(const Weights& static_weights) {
 double Trainer::images_after(const char* phase) const {
   double images = 0;
   for (const char* name : {kControl, kFinetune}) {
+    if (config_.static_only && name == std::string(kFinetune)) continue;
     if (phase_index(name) > phase_index(phase))
       images += training_images(data_, config_.batch, epochs_of(name));
   }
@@ -521,7 +562,7 @@ PhaseSettings Trainer::finetuning(const char* name, int epochs, bool dynamic) co
 }
 
 bool Trainer::run_phase(const PhaseSettings& settings, MaskedNet& net, const MaskedNet* teacher) {
-  Phase phase(config_, settings, data_, net, teacher, world_, observer_);
+  Phase phase(config_, settings, budget_, data_, net, teacher, world_, observer_);
   if (resumed_) {
     net.load(resumed_->weights);
     phase.set_momentum(resumed_->momentum);
@@ -590,6 +631,13 @@ void Trainer::save_trained(const MaskedNet& net, const std::string& path) const 
                           {"results", results},
                           {"train_images", data_.train_images()},
                           {"val_images", data_.val_images()}};
+  if (deployment_) {
+    facts["deployment"] = {{"hardware", deployment_->hardware.name},
+                           {"source", deployment_->hardware.source},
+                           {"batch", deployment_->query.batch},
+                           {"threads", deployment_->query.threads},
+                           {"precision", to_string(deployment_->query.precision)}};
+  }
   save_model({.spec = net.spec(),
               .weights = net.weights(),
               .class_names = data_.classes(),

@@ -3,9 +3,11 @@
 
 #include <fstream>
 
+#include "figures.h"
 #include "jpeg.h"
-#include "recorded.h"
-#include "store.h"
+#include "part_store.h"
+#include "recorded_peers.h"
+#include "recorded_sweep.h"
 #include "support/expect_error.h"
 #include "support/temporary_dir.h"
 #include "tables.h"
@@ -27,6 +29,43 @@ TEST(ReportTables, NumbersHaveFourDigits) {
   EXPECT_EQ(number_text(117964800.25), "117964800");
   EXPECT_EQ(number_text(int64_t{117964800}), "117964800");
   EXPECT_EQ(number_text(nullptr), "");
+}
+
+/// A sweep.json of one network.
+std::string sweep_text(const std::string& top1) {
+  return R"({"lasnet_sweep": "0", "processor": "P", "rows": [{"kind": "dynamic", "name": "n", "granularity": )"
+         R"("4-4-2-1", "images": 9, "macs_ratio": 0.5, "measured_ms": null, "more": 1, "top1": )" +
+         top1 + "}]}";
+}
+
+TEST(RecordedSweep, IsReadWithItsSource) {
+  test::TemporaryDir dir;
+  const std::string path = dir / "sweep.json";
+  std::ofstream(path) << sweep_text("0.75");
+  const Json sweep = read_recorded_sweep(path);
+  EXPECT_EQ(sweep["source"], path);
+  EXPECT_EQ(sweep["rows"][0]["top1"], 0.75);
+  EXPECT_FALSE(sweep["rows"][0].contains("more"));
+  const Json data = {
+      {"granularities", {{"rows", Json::array()}}}, {"fusions", {{"rows", Json::array()}}}, {"sweep", sweep}};
+  const std::vector<DataTable> tables = tables_of("ablations", data);
+  ASSERT_EQ(tables.size(), 3u);
+  EXPECT_THAT(to_csv(tables[2]), HasSubstr("n,dynamic,4-4-2-1,0.75,9,0.5,\n"));
+  const Figure figure = sweep_figure(data);
+  ASSERT_EQ(figure.plots.size(), 1u);
+  EXPECT_EQ(figure.plots[0].series[0].label, "S = 4-4-2-1");
+  EXPECT_EQ(figure.plots[0].series[0].y[0], 75);
+}
+
+TEST(RecordedSweep, OfAnythingElseIsRefused) {
+  test::TemporaryDir dir;
+  const std::string path = dir / "sweep.json";
+  for (const char* text : {"", "{", "[]", R"({"rows": []})", R"({"lasnet_sweep": "0", "rows": []})"}) {
+    std::ofstream(path) << text;
+    EXPECT_ERROR(read_recorded_sweep(path), HasSubstr("not the sweep.json of a lasnet sweep"));
+  }
+  std::ofstream(path) << sweep_text("\"high\"");
+  EXPECT_ERROR(read_recorded_sweep(path), HasSubstr("rows[0].top1: expected a number"));
 }
 
 class PartStoreTest : public testing::Test {

@@ -19,7 +19,6 @@ MaskerTraining demo_schedule() {
 }
 TrainConfig demo_config() {
   TrainConfig config;
-  config.target = 0.5;
   config.lambda_flops = 20;
   config.masker_lr_multiplier = 5;
   config.straight_through_dilation = true;
@@ -49,9 +48,9 @@ TEST(MaskerForecast, WarnsOfMaskersThatCannotMoveWithinTheirSteps) {
 }
 
 TEST(MaskerForecast, ATargetThatIsMetFromTheStartNeedsNoStep) {
-  TrainConfig config = demo_config();
-  config.target = 1;
+  const TrainConfig config = demo_config();
   MaskerTraining schedule = demo_schedule();
+  schedule.target = 1;
   schedule.steps = 1;
   EXPECT_THAT(masker_forecast(config, schedule), IsEmpty());
 }
@@ -61,10 +60,11 @@ TEST(UnreachableTarget, IsBelowWhatNoMaskSaves) {
   TrainConfig config;
   config.size = 224;
   const double least = expected_macs_ratio(spec, {224, 224}, 0);
-  config.target = least;
-  EXPECT_THAT(unreachable_target(config, spec), IsEmpty());
+  EXPECT_NEAR(macs_budget(config, spec).cost.least(), least, 1e-9);
+  config.target = 1.001 * least;
+  EXPECT_THAT(unreachable_target(config, macs_budget(config, spec)), IsEmpty());
   config.target = 0.99 * least;
-  EXPECT_THAT(unreachable_target(config, spec),
+  EXPECT_THAT(unreachable_target(config, macs_budget(config, spec)),
               AllOf(HasSubstr("`target` 0.1"), HasSubstr("cannot be met"), HasSubstr("at 224 px")));
 }
 
@@ -94,29 +94,28 @@ TEST(MaskerForecast, TheMultiplierThatItNamesWouldDo) {
 }
 
 TEST(BudgetAdvice, IsSilentWhereTheTargetIsMet) {
-  EXPECT_THAT(budget_advice(demo_config(), {.macs_ratio = 0.53, .rates = {0.5}}), IsEmpty());
+  EXPECT_THAT(budget_advice(demo_config(), 0.5, 0.53, {0.5}), IsEmpty());
   EXPECT_TRUE(meets_budget(0.46, 0.5));
   EXPECT_FALSE(meets_budget(0.56, 0.5));
 }
 
 TEST(BudgetAdvice, PointsOneWay) {
   const auto lowers = AnyOf(HasSubstr("lower"), HasSubstr("raise `target`"));
-  const std::string unmoved = budget_advice(demo_config(), {.macs_ratio = 1, .rates = {1, 1}});
+  const std::string unmoved = budget_advice(demo_config(), 0.5, 1, {1, 1});
   EXPECT_THAT(unmoved,
               AllOf(HasSubstr("every patch"), HasSubstr("raise `masker_lr_multiplier`"), Not(lowers)));
   // Though one block collapsed, the network as a whole computes too much.
-  const std::string above = budget_advice(demo_config(), {.macs_ratio = 0.8, .rates = {0, 1}});
+  const std::string above = budget_advice(demo_config(), 0.5, 0.8, {0, 1});
   EXPECT_THAT(above, AllOf(HasSubstr("raise `lambda_flops`"), Not(lowers)));
-  EXPECT_THAT(budget_advice(demo_config(), {.macs_ratio = 0.2, .rates = {0, 1}}),
+  EXPECT_THAT(budget_advice(demo_config(), 0.5, 0.2, {0, 1}),
               AllOf(lowers, Not(HasSubstr("raise `lambda_flops`"))));
 }
 
 TEST(BudgetAdvice, NamesTheGradientThatIsMissing) {
   TrainConfig config = demo_config();
-  const Evaluation reached{.macs_ratio = 0.8, .rates = {0.7}};
-  EXPECT_THAT(budget_advice(config, reached), Not(HasSubstr("`straight_through_dilation`")));
+  EXPECT_THAT(budget_advice(config, 0.5, 0.8, {0.7}), Not(HasSubstr("`straight_through_dilation`")));
   config.straight_through_dilation = false;
-  EXPECT_THAT(budget_advice(config, reached), HasSubstr("`straight_through_dilation`"));
+  EXPECT_THAT(budget_advice(config, 0.5, 0.8, {0.7}), HasSubstr("`straight_through_dilation`"));
 }
 
 }  // namespace

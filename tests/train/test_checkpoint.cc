@@ -37,7 +37,7 @@ Checkpoint some_checkpoint(int epoch = 0) {
   info.phase = kPretrain, info.epoch = 1, info.epochs = 2;
   info.validation.rates = {0.5, 0.25};
   checkpoint.state.history = {info};
-  checkpoint.state.results[kPretrain] = {.top1 = 0.1, .rates = {0.3}};
+  checkpoint.state.results[kPretrain] = {.top1 = 0.1, .rates = {0.3}, .predicted_ms = 4.5, .measured_ms = {}};
   checkpoint.weights["w"] = Tensor({1000}, 1.0f);
   checkpoint.momentum["w"] = Tensor({1000}, 0.1f);
   return checkpoint;
@@ -80,7 +80,7 @@ TEST(CheckpointFile, IsReadBackAsItWas) {
   Checkpoint written = some_checkpoint(1);
   written.config.arch.granularity = {4, 4, 2, 1};
   written.config.lr = 0.3;
-  written.inputs = {.init = "aa", .teacher = "bb"};
+  written.inputs = {.init = "aa", .teacher = "bb", .hardware = "name = 1\n"};
   written.state.history[0].train_loss = std::numeric_limits<double>::quiet_NaN();
   written.state.history[0].train_losses = {
       .classification = 1, .distillation = 2, .features = 3, .budget = 4};
@@ -90,6 +90,8 @@ TEST(CheckpointFile, IsReadBackAsItWas) {
   const Checkpoint read = load_checkpoint(dir / "c").value();
   EXPECT_EQ(to_json(read.config), to_json(written.config));
   EXPECT_EQ(read.inputs, written.inputs);
+  EXPECT_EQ(read.state.results.at(kPretrain).predicted_ms, 4.5);
+  EXPECT_FALSE(read.state.results.at(kPretrain).measured_ms);
   EXPECT_EQ(read.classes, written.classes);
   EXPECT_EQ(read.preprocessing, written.preprocessing);
   EXPECT_EQ(read.state.epoch, 1);

@@ -50,9 +50,9 @@ void PrintTo(const AccountCase& c, std::ostream* out) {
        << (c.se_pool == SePool::dense ? ", dense pool" : "");
 }
 
-class MacAccountTest : public testing::TestWithParam<AccountCase> {};
+class CostAccountTest : public testing::TestWithParam<AccountCase> {};
 
-TEST_P(MacAccountTest, AgreesWithTheCountOverMasks) {
+TEST_P(CostAccountTest, AgreesWithTheCountOverMasks) {
   const AccountCase& c = GetParam();
   constexpr int64_t kImages = 2;
   ArchConfig arch = arch_config(c.arch, c.granularity);
@@ -64,7 +64,7 @@ TEST_P(MacAccountTest, AgreesWithTheCountOverMasks) {
   MaskedNet net(model.spec, model.weights);
   torch::NoGradGuard no_gradient;
   MaskedOutput output = net.forward(run_input(kImages, c.size), {.forced = &masks}, /*training=*/false);
-  torch::Tensor ratios = MacAccount(model.spec, c.size).network_ratios(output);
+  torch::Tensor ratios = CostAccount(NetworkCost::macs(model.spec, c.size)).network_ratios(output);
   for (int64_t n = 0; n < kImages; ++n) {
     double expected =
         counted_macs(model.spec, c.size, masks, n) / static_cast<double>(static_macs(model.spec, c.size));
@@ -72,7 +72,7 @@ TEST_P(MacAccountTest, AgreesWithTheCountOverMasks) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Networks, MacAccountTest,
+INSTANTIATE_TEST_SUITE_P(Networks, CostAccountTest,
                          testing::Values(AccountCase{"resnet18", "4-4-2-1", {64, 64}},
                                          AccountCase{"resnet18", "3-5-2-9", {97, 75}},
                                          AccountCase{"resnet50", "8-4-7-1", {64, 96}},
@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(Networks, MacAccountTest,
                                          AccountCase{"regnet_y_400mf", "4-4-2-1", {97, 64}, SePool::dense}),
                          test::ParamName());
 
-TEST(MacAccount, FullMasksCostTheStaticNetworkAndItsMaskers) {
+TEST(CostAccount, FullMasksCostTheStaticNetworkAndItsMaskers) {
   MapSize size{64, 64};
   Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
   MaskSet full = test::make_masks(model.spec, 1, size, test::MaskPattern::full, 2);
@@ -92,18 +92,18 @@ TEST(MacAccount, FullMasksCostTheStaticNetworkAndItsMaskers) {
   for (size_t b = 0; b < model.spec.blocks.size(); ++b) {
     maskers += static_cast<double>(block_macs(model.spec.blocks[b], geometry.blocks[b]).masker);
   }
-  MacAccount account(model.spec, size);
+  const CostAccount account(NetworkCost::macs(model.spec, size));
   EXPECT_GT(maskers, 0);
   EXPECT_NEAR(account.network_ratios(output).item<double>(),
               1 + maskers / static_cast<double>(static_macs(model.spec, size)), 1e-6);
-  EXPECT_TRUE(torch::allclose(account.block_ratios(output), torch::ones({8})));
+  EXPECT_TRUE(torch::allclose(account.block_ratios(MaskShares(output)), torch::ones({8})));
 }
 
-TEST(MacAccount, StaticNetworkCostsOne) {
+TEST(CostAccount, StaticNetworkCostsOne) {
   ModelSpec spec = make_spec(arch_config("resnet18", "static"));
   MaskedNet net(spec, random_weights(spec, 1));
   MaskedOutput output = net.forward(run_input(2, {32, 32}), {}, /*training=*/false);
-  torch::Tensor ratios = MacAccount(spec, {32, 32}).network_ratios(output);
+  torch::Tensor ratios = CostAccount(NetworkCost::macs(spec, {32, 32})).network_ratios(output);
   EXPECT_TRUE(torch::equal(ratios, torch::ones({2})));
 }
 
@@ -118,7 +118,7 @@ std::vector<double> budget_gradients(bool straight_through_dilation) {
                                      .random = &random,
                                      .straight_through_dilation = straight_through_dilation},
                                     /*training=*/true);
-  MacAccount(model.spec, {64, 64}).network_ratios(output).mean().backward();
+  CostAccount(NetworkCost::macs(model.spec, {64, 64})).network_ratios(output).mean().backward();
   std::vector<double> gradients;
   for (const NamedTensor& parameter : net.parameters()) {
     if (net.is_masker(parameter.name) && parameter.name.ends_with(".bias")) {
@@ -128,25 +128,25 @@ std::vector<double> budget_gradients(bool straight_through_dilation) {
   return gradients;
 }
 
-TEST(MacAccount, EveryMaskerFeelsTheBudget) {
+TEST(CostAccount, EveryMaskerFeelsTheBudget) {
   std::vector<double> gradients = budget_gradients(false);
   ASSERT_EQ(gradients.size(), 8u);
   for (double gradient : gradients) EXPECT_GT(gradient, 0);
 }
 
-TEST(MacAccount, StraightThroughDilationAddsTheFirstConvolutionsGradient) {
+TEST(CostAccount, StraightThroughDilationAddsTheFirstConvolutionsGradient) {
   std::vector<double> without = budget_gradients(false), with = budget_gradients(true);
   for (size_t b = 0; b < without.size(); ++b) EXPECT_GT(with[b], without[b]);
 }
 
-TEST(MacAccount, SharesOfBlocksAddUpToTheNetwork) {
+TEST(NetworkCost, SharesOfBlocksAddUpToTheNetwork) {
   const ModelSpec spec = make_spec({.name = "resnet50", .granularity = {4, 4, 2, 1}});
-  const MacAccount account(spec, {96, 96});
-  double full = account.fixed_share(), empty = account.fixed_share();
+  const NetworkCost cost = NetworkCost::macs(spec, {96, 96});
+  double full = cost.fixed(), empty = cost.fixed();
   for (size_t block = 0; block < 16; ++block) {
-    full += account.block_share(block, 1, 1);
-    empty += account.block_share(block, 0, 0);
-    EXPECT_GT(account.block_share(block, 0.5, 0.7), account.block_share(block, 0.5, 0.5));
+    full += cost.blocks()[block].at(1, 1);
+    empty += cost.blocks()[block].at(0, 0);
+    EXPECT_GT(cost.blocks()[block].at(0.5, 0.7), cost.blocks()[block].at(0.5, 0.5));
   }
   EXPECT_NEAR(full, 1, 0.01) << "the static network, and the maskers";
   EXPECT_GT(full, 1);

@@ -42,8 +42,8 @@ const auto kGoOn = [] { return true; };
 TEST(FitMaskers, FollowWhatPatchesDoAndKeepNearlyAll) {
   const Model model = network("resnet50");
   MaskedNet net(model.spec, model.weights, true);
-  const MacAccount account(model.spec, kSize);
-  const auto fits = fit_maskers(net, account, images(64), 1, kGoOn);
+  const NetworkCost cost = NetworkCost::macs(model.spec, kSize);
+  const auto fits = fit_maskers(net, cost, images(64), 1, kGoOn);
   ASSERT_TRUE(fits);
   EXPECT_EQ(fits->images, 64);
   ASSERT_EQ(fits->correlations.size(), 16u);
@@ -57,10 +57,10 @@ TEST(FitMaskers, FollowWhatPatchesDoAndKeepNearlyAll) {
 
 TEST(FitMaskers, AreTheSameForTheSameSeed) {
   const Model model = network();
-  const MacAccount account(model.spec, kSize);
+  const NetworkCost cost = NetworkCost::macs(model.spec, kSize);
   MaskedNet first(model.spec, model.weights, true), second(model.spec, model.weights, true);
-  ASSERT_TRUE(fit_maskers(first, account, images(16), 1, kGoOn));
-  ASSERT_TRUE(fit_maskers(second, account, images(16), 1, kGoOn));
+  ASSERT_TRUE(fit_maskers(first, cost, images(16), 1, kGoOn));
+  ASSERT_TRUE(fit_maskers(second, cost, images(16), 1, kGoOn));
   EXPECT_EQ(first.state(), second.state());
 }
 
@@ -68,7 +68,7 @@ TEST(FitMaskers, StopWhenAsked) {
   const Model model = network();
   MaskedNet net(model.spec, model.weights, true);
   const Weights before = net.state();
-  EXPECT_FALSE(fit_maskers(net, MacAccount(model.spec, kSize), images(16), 1, [] { return false; }));
+  EXPECT_FALSE(fit_maskers(net, NetworkCost::macs(model.spec, kSize), images(16), 1, [] { return false; }));
   EXPECT_EQ(net.state(), before);
 }
 
@@ -77,7 +77,7 @@ TEST(TakeMaskerStatistics, StandardisesWhatMaskersSee) {
   MaskedNet net(model.spec, model.weights, true);
   const torch::Tensor x = images(8).next()->images;
   const MaskedOutput before = net.forward(x, {}, false);
-  const auto macs = take_masker_statistics(net, MacAccount(model.spec, kSize), images(32), kGoOn);
+  const auto macs = take_masker_statistics(net, NetworkCost::macs(model.spec, kSize), images(32), kGoOn);
   ASSERT_TRUE(macs);
   EXPECT_GT(*macs, 0.2);
   EXPECT_LT(*macs, 1);
@@ -114,17 +114,17 @@ TEST(HoldRates, BringEveryBlockToItsOwn) {
 TEST(AllocateRates, GiveUpToTheTargetAndLeaveTheMaskersAlone) {
   const Model model = network("resnet50");
   MaskedNet net(model.spec, model.weights, true);
-  const MacAccount account(model.spec, kSize);
-  ASSERT_TRUE(fit_maskers(net, account, images(32), 1, kGoOn));
+  const NetworkCost cost = NetworkCost::macs(model.spec, kSize);
+  ASSERT_TRUE(fit_maskers(net, cost, images(32), 1, kGoOn));
   const Weights before = net.weights();
-  const auto rates = allocate_rates(net, account, images(32), 0.5, /*mixed_precision=*/false, kGoOn);
+  const auto rates = allocate_rates(net, cost, images(32), 0.5, /*mixed_precision=*/false, kGoOn);
   ASSERT_TRUE(rates);
   ASSERT_EQ(rates->size(), 16u);
-  double macs = account.fixed_share();
+  double macs = cost.fixed();
   for (size_t i = 0; i < rates->size(); ++i) {
     EXPECT_GE((*rates)[i], 0.1);
     EXPECT_LE((*rates)[i], 1);
-    macs += account.block_share(i, (*rates)[i], (*rates)[i]);
+    macs += cost.blocks()[i].at((*rates)[i], (*rates)[i]);
   }
   EXPECT_GT(*std::ranges::max_element(*rates), *std::ranges::min_element(*rates)) << "blocks differ";
   EXPECT_NEAR(macs, 0.5, 0.1) << "but for the halo";
@@ -140,8 +140,8 @@ TEST(AllocateRates, BlocksThatDoNothingAreGivenUpFirst) {
   for (const char* part : {".weight", ".bias"})
     std::ranges::fill(model.weights.at(std::string("layer1.2.bn3") + part).data, 0.0f);
   MaskedNet net(model.spec, model.weights, true);
-  const MacAccount account(model.spec, kSize);
-  const auto rates = allocate_rates(net, account, images(16), 0.9, /*mixed_precision=*/false, kGoOn);
+  const NetworkCost cost = NetworkCost::macs(model.spec, kSize);
+  const auto rates = allocate_rates(net, cost, images(16), 0.9, /*mixed_precision=*/false, kGoOn);
   ASSERT_TRUE(rates);
   EXPECT_NEAR((*rates)[2], 0.1, 1e-6);
 }
@@ -149,9 +149,9 @@ TEST(AllocateRates, BlocksThatDoNothingAreGivenUpFirst) {
 TEST(SettleBudget, MeetsTheTargetWithoutNoise) {
   const Model model = network();
   MaskedNet net(model.spec, model.weights);
-  const MacAccount account(model.spec, kSize);
+  const NetworkCost cost = NetworkCost::macs(model.spec, kSize);
   const auto settled = settle_budget(
-      net, account, [] { return images(64); }, 0.6, kGoOn);
+      net, cost, [] { return images(64); }, 0.6, kGoOn);
   ASSERT_TRUE(settled);
   EXPECT_EQ(settled->images, 64);
   EXPECT_NEAR(settled->after, 0.6, 0.01);
@@ -160,7 +160,7 @@ TEST(SettleBudget, MeetsTheTargetWithoutNoise) {
   BatchStream stream = images(64);
   torch::NoGradGuard no_gradient;
   while (auto batch = stream.next())
-    sum += account.network_ratios(net.forward(batch->images, {}, false)).sum().item<double>();
+    sum += CostAccount(cost).network_ratios(net.forward(batch->images, {}, false)).sum().item<double>();
   EXPECT_NEAR(sum / 64, settled->after, 1e-6);
 }
 

@@ -518,7 +518,7 @@ TEST_F(TrainTest, AFullDiskKeepsTheOldCheckpoint) {
   Checkpoint checkpoint;
   checkpoint.classes = {"a", "b"};
   checkpoint.state.phase = "pretrain";
-  checkpoint.state.results["pretrain"] = {.top1 = 0.1, .rates = {0.3}};
+  checkpoint.state.results["pretrain"] = {.top1 = 0.1, .rates = {0.3}, .predicted_ms = {}, .measured_ms = {}};
   checkpoint.weights["w"] = Tensor({1000}, 1.0f);
   checkpoint.momentum["w"] = Tensor({1000}, 0.1f);
   save_checkpoint(checkpoint, path);

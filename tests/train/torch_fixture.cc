@@ -78,10 +78,11 @@ std::string description(const TorchCase& c) {
 
 /// Every loss, and their sum as the trainer weighs them, which is derived.
 void add_losses(const TorchCase& c, const MaskedOutput& output, Weights& tensors) {
-  const MacAccount account(make_spec(c.arch), c.size);
+  const CostAccount account(NetworkCost::macs(make_spec(c.arch), c.size));
   std::vector<int64_t> labels(static_cast<size_t>(c.images));
   for (size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<int64_t>(i) % c.arch.classes;
-  const torch::Tensor ratios = account.network_ratios(output), blocks = account.block_ratios(output);
+  const torch::Tensor ratios = account.network_ratios(output),
+                      blocks = account.block_ratios(MaskShares(output));
   const torch::Tensor teacher = to_torch(hashed_tensor("teacher", {c.images, c.arch.classes}, 3));
   const torch::Tensor classes = classification_loss(output.logits, torch::tensor(labels), /*smoothing=*/0);
   const torch::Tensor flops = flops_loss(ratios, c.target);

@@ -3,7 +3,6 @@
 #include <memory>
 
 #include "base/chance.h"
-#include "base/enum_names.h"
 #include "base/statistics.h"
 #include "classes.h"
 #include "commands.h"
@@ -25,13 +24,6 @@
 namespace lasnet::cli {
 namespace {
 
-/// Whose masks decide what is computed: the maskers', or what they are to be compared with.
-enum class Masks { own, random, centre, full };
-
-constexpr auto kMasks = enum_names<Masks>(
-    "masks",
-    {{Masks::own, "own"}, {Masks::random, "random"}, {Masks::centre, "centre"}, {Masks::full, "full"}});
-
 struct EvalCommand {
   ModelOptions model;
   SessionOptions session;
@@ -42,7 +34,7 @@ struct EvalCommand {
   std::string data;
   std::string object_masks;
   std::string sweep;  ///< folder for the table and the plot of all operating points; "": none
-  Masks masks = Masks::own;
+  MaskSource masks = MaskSource::own;
   uint64_t seed = 0;
   bool skip_unreadable = false;
   int batch = 32;
@@ -104,21 +96,6 @@ void record_trace(const Trace& trace, Metrics& metrics) {
   }
 }
 
-/// With the masks that the command asks for.
-Result run_masked(Session& session, const Tensor& input, const EvalCommand& command, RunOptions options,
-                  Random& random) {
-  if (command.masks == Masks::full) options.dense = true;
-  if (command.masks == Masks::own || command.masks == Masks::full) return session.run(input, options);
-  RunOptions recorded = options;
-  recorded.record_masks = true;
-  const Trace own = session.run(input, recorded).trace;
-  const NetworkGeometry geometry = network_geometry(session.spec(), {input.shape[2], input.shape[3]});
-  const Placement placement = command.masks == Masks::random ? Placement::random : Placement::centre;
-  const MaskSet elsewhere = replaced_masks(session.spec(), geometry, own, placement, random);
-  options.force_masks = &elsewhere;
-  return session.run(input, options);
-}
-
 /// Runs `input`, the samples from `first` on, and returns how long the network took.
 double run_batch(Session& session, const Tensor& input, const Sample* first, const EvalCommand& command,
                  const Setting& setting, Random& random, Metrics& metrics, ObjectAuc* auc) {
@@ -127,7 +104,7 @@ double run_batch(Session& session, const Tensor& input, const Sample* first, con
   options.record_masks = auc != nullptr;
   // The first run plans and touches its memory, which is not the network's speed.
   if (metrics.images == 0) session.run(input, options);
-  const Result result = run_masked(session, input, command, options, random);
+  const Result result = run_with_masks(session, input, command.masks, options, random);
   if (const auto image = image_without_class(result.logits))
     fail("{}: {}", first[*image].path, kLogitsNotFinite);
   count_hits(result.logits, first, metrics);
@@ -205,7 +182,7 @@ Json to_json(const EvalCommand& command, const LeftOut& left_out, const Metrics&
   }
   Json json = {{"model", command.model.path},
                {"data", command.data},
-               {"masks", kMasks.name(command.masks)},
+               {"masks", to_string(command.masks)},
                {"images", metrics.images},
                {"unreadable", metrics.unreadable},
                {"left_out", left_out},
@@ -222,13 +199,13 @@ Json to_json(const EvalCommand& command, const LeftOut& left_out, const Metrics&
   return json;
 }
 
-std::string to_text(const Model& model, Masks masks, const Metrics& metrics, const ObjectAuc* auc) {
+std::string to_text(const Model& model, MaskSource masks, const Metrics& metrics, const ObjectAuc* auc) {
   std::string text = fmt::format("{}\n", describe(model.spec.arch));
   text += fmt::format("images      {}{}\n", metrics.images,
                       metrics.unreadable.empty()
                           ? ""
                           : fmt::format(", and {} that cannot be read", metrics.unreadable.size()));
-  if (masks != Masks::own) text += fmt::format("masks       {}\n", kMasks.name(masks));
+  if (masks != MaskSource::own) text += fmt::format("masks       {}\n", to_string(masks));
   text += fmt::format("top-1       {}\n", bold(format_percent(metrics.share(metrics.top1))));
   text += fmt::format("top-5       {}\n", format_percent(metrics.share(metrics.top5)));
   if (!metrics.blocks.empty()) {  // a static network is not compared with itself
@@ -296,7 +273,7 @@ int sweep(const EvalCommand& command, const Model& model, const ImageFolder& fol
 /// Refuses what a sweep decides by itself.
 void check_sweep(const EvalCommand& command, const Model& model) {
   if (command.sweep.empty()) return;
-  if (command.masks != Masks::own || !command.object_masks.empty() || !command.operating.empty()) {
+  if (command.masks != MaskSource::own || !command.object_masks.empty() || !command.operating.empty()) {
     throw UsageError(
         "--sweep goes through the operating points by itself; leave out --masks, --object-masks, "
         "--threshold, "
@@ -312,14 +289,14 @@ int eval(const EvalCommand& command) {
   const Model model = load_model(command.model);
   require_classifier(command.model.path, model.spec);
   check_sweep(command, model);
-  if (command.masks == Masks::full && !command.operating.empty())
+  if (command.masks == MaskSource::full && !command.operating.empty())
     throw UsageError("--masks full computes everything; leave out --threshold, --macs and --budget-ms");
   const Preprocessing preprocessing = apply(command.input, model.preprocessing);
   warn_of_undivided_maps(command.model.path, model, preprocessing.crop);
   const OperatingChoice operating =
       operating_choice(command.operating, model, command.session, cropped_size(preprocessing));
   const ImageFolder folder = open_validation(command.data, model);
-  if (command.masks != Masks::own && !model.spec.arch.is_dynamic())
+  if (command.masks != MaskSource::own && !model.spec.arch.is_dynamic())
     fail("--masks: {} is a static network, which has none", command.model.path);
   if (!command.sweep.empty()) return sweep(command, model, folder);
   std::vector<std::string> masks;
@@ -363,7 +340,7 @@ void add_eval(CLI::App& app, Action& action) {
       *sub, "--masks",
       "own (default): the maskers'. For comparison, as many patches of every block and image elsewhere: "
       "random or centre; full: the network without masks",
-      [command](const std::string& text) { command->masks = kMasks.parse(text); })
+      [command](const std::string& text) { command->masks = parse_mask_source(text); })
       ->type_name("KIND");
   sub->add_option("--seed", command->seed, "Of --masks random");
   const auto sweep = sub->add_option(

@@ -1,4 +1,5 @@
-// What has been measured, part by part, in the report's folder: so that an interrupted report goes on.
+// What has been measured, part by part, in the folder of a report or a sweep: so that an interrupted one goes
+// on.
 #pragma once
 
 #include <optional>

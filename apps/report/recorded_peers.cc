@@ -1,4 +1,4 @@
-#include "recorded.h"
+#include "recorded_peers.h"
 
 #include <fmt/format.h>
 

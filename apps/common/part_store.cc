@@ -1,4 +1,4 @@
-#include "store.h"
+#include "part_store.h"
 
 #include <filesystem>
 #include <ostream>
