@@ -20,9 +20,19 @@ namespace lasnet::cli {
 namespace {
 
 constexpr size_t kBatch = 32, kTimedImages = 64;
-/// Parts of the images' side that rivals see, in steps of whole patches of 16 px.
-constexpr double kSmaller[] = {0.625, 0.75, 0.875};
-constexpr int kSideStep = 16;
+
+/// Of the images that the static network sees to be as fast as a dynamic one.
+std::vector<int> smaller_sizes(int size) {
+  constexpr double kParts[] = {0.625, 0.75, 0.875};
+  constexpr int kStep = 16;
+  std::vector<int> sizes;
+  for (const double part : kParts) {
+    const int smaller = static_cast<int>(part * size) / kStep * kStep;
+    const bool is_new = sizes.empty() || sizes.back() < smaller;
+    if (is_new && smaller >= kMinTrainingSize && smaller < size) sizes.push_back(smaller);
+  }
+  return sizes;
+}
 
 /// Thrown to leave an evaluation that was asked to stop.
 struct Stopped {};
@@ -70,12 +80,11 @@ class SweepEvaluation {
     return with_times(std::move(row), model, /*dense=*/false);
   }
 
-  /// The static network, or its control, on images of `part` of the side.
-  SweepRow smaller(const std::string& path, double part) {
+  /// The static network, or its control, on images of this side that show the same.
+  SweepRow smaller(const std::string& path, int size) {
     Model model = load_model(path);
-    const int size =
-        std::max(kMinTrainingSize, static_cast<int>(part * plan_.static_config.size) / kSideStep * kSideStep);
-    model.preprocessing.resize = model.preprocessing.crop = size;
+    model.preprocessing.resize = model.preprocessing.resize * size / model.preprocessing.crop;
+    model.preprocessing.crop = size;
     SweepRow row{.kind = "smaller", .name = fmt::format("static network at {} px", size), .size = size};
     row.evaluation = accuracy(model, MaskSource::full, row.name);
     const MapSize whole{plan_.static_config.size, plan_.static_config.size};
@@ -218,9 +227,9 @@ std::optional<SweepResults> evaluate_sweep(const SweepPlan& plan, const SweepOpt
     rival = plan.file("static/control.safetensors");
   }
   if (options.rivals) {
-    for (const double part : kSmaller)
-      results.rows.push_back(rows.row(fmt::format("smaller-{:g}", part), rival,
-                                      [&] { return evaluation.smaller(rival, part); }));
+    for (const int size : smaller_sizes(plan.static_config.size))
+      results.rows.push_back(
+          rows.row(fmt::format("smaller-{}", size), rival, [&] { return evaluation.smaller(rival, size); }));
   }
   for (size_t i = 0; i < plan.runs.size(); ++i) {
     log_info(fmt::format("evaluating {} of {}: {}", i + 1, plan.runs.size(), plan.runs[i].name));

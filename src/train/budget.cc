@@ -37,8 +37,12 @@ double budget_gradient(const TrainConfig& config, const MaskerTraining& schedule
   return config.lambda_flops * (network + 2 * outside * schedule.gradient_share) / schedule.blocks;
 }
 
-/// To the next hundredth, so that what is printed can be given.
-double rounded_up(double ms) { return std::ceil(1e2 * ms) / 1e2; }
+/// To three digits by `round`, so that what is printed can be given.
+template <typename Round>
+double to_three_digits(double ms, const Round& round) {
+  const double step = std::pow(10, std::floor(std::log10(ms)) - 2);
+  return round(ms / step) * step;
+}
 
 }  // namespace
 
@@ -55,10 +59,11 @@ Budget time_budget(const TrainConfig& config, const ModelSpec& spec, const Deplo
                        to_text(deployment), config.size, spec.arch.name);
   };
   if (config.budget_ms < least_ms)
-    fail("{} is predicted to take {:.2f} ms even where nothing is active; give at least that", asked(),
-         rounded_up(least_ms));
+    fail("{} is predicted to take {:.3g} ms even where nothing is active; give at least that", asked(),
+         to_three_digits(least_ms, [](double steps) { return std::ceil(steps); }));
   if (config.budget_ms > static_ms)
-    fail("{} is predicted to take {:.2f} ms without masks; give less than that", asked(), static_ms);
+    fail("{} is predicted to take {:.3g} ms without masks; give at most that", asked(),
+         to_three_digits(static_ms, [](double steps) { return std::floor(steps); }));
   budget.target = config.budget_ms / static_ms;
   return budget;
 }

@@ -386,6 +386,17 @@ TEST_F(TrainTogether, SoItIsWithEverythingThatFewStepsNeed) {
   expect_same(one, run(3));
 }
 
+TEST_F(TrainTogether, SoItIsWithABudgetInMilliseconds) {
+  config_.hardware = "cpu-avx2";
+  config_.budget_ms = 0.06;  // of 0.08 without masks
+  config_.standardise_maskers = config_.hold_budget = true;
+  config_.target_ramp = 0.5;
+  const Run one = run(1), two = run(2);
+  expect_same(one, two);
+  ASSERT_TRUE(one.epochs.back().validation.predicted_ms);
+  EXPECT_NEAR(*two.epochs.back().validation.predicted_ms, *one.epochs.back().validation.predicted_ms, 1e-5);
+}
+
 TEST_F(TrainTogether, LocalBatchNormEndsWithOneNetworkAll) {
   config_.sync_bn = false;
   const Run two = run(2), again = run(2);

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "base/chance.h"
+#include "base/fail.h"
 #include "base/statistics.h"
 #include "classes.h"
 #include "commands.h"
