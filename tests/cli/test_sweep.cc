@@ -125,23 +125,25 @@ TEST_F(SweepTest, TrainsAGridFromOneStaticNetworkAndGoesOn) {
 }
 
 TEST_F(SweepTest, RivalsAndSeeds) {
-  const auto done =
-      run_program(arguments({"--granularity", "4-4-2-1", "--target", "0.5", "--seeds", "2", "--rivals",
-                             "--no-timing", "--predict", "tx2", "--control-epochs", "1", "--json"}));
+  const auto done = run_program(
+      arguments({"--granularity", "4-4-2-1", "--target", "0.5", "--seeds", "2", "--rivals", "--no-timing",
+                 "--predict", "tx2", "--size", "64", "--control-epochs", "1", "--json"}));
   ASSERT_EQ(done.exit_code, 0) << done.err;
   const auto json = done.json();
   std::vector<std::string> kinds;
   for (const auto& row : json.at("rows")) kinds.push_back(row.at("kind"));
-  EXPECT_THAT(kinds, testing::ElementsAre("static", "control", "smaller", "smaller", "smaller", "dynamic",
-                                          "dynamic"));
+  EXPECT_THAT(kinds, testing::ElementsAre("static", "control", "smaller", "smaller", "dynamic", "dynamic"));
   EXPECT_TRUE(json.at("rows")[0].at("measured_ms").is_null());
   EXPECT_EQ(json.at("rows")[0].at("predicted_ms").size(), 1u);
-  EXPECT_EQ(json.at("rows")[5].at("seed"), 0);
-  EXPECT_EQ(json.at("rows")[6].at("seed"), 1);
+  EXPECT_EQ(json.at("rows")[2].at("size"), 32);
+  EXPECT_EQ(json.at("rows")[3].at("size"), 48);
+  EXPECT_NEAR(json.at("rows")[3].at("macs_ratio").get<double>(), 48.0 * 48 / (64 * 64), 0.01);
+  EXPECT_EQ(json.at("rows")[4].at("seed"), 0);
+  EXPECT_EQ(json.at("rows")[5].at("seed"), 1);
   const std::string model = in("runs/4-4-2-1_target0.5_seed1/model.safetensors");
   for (const char* masks : {"random", "centre", "full"}) {
     const auto evaluated = run_program({"eval", model, folder_.path("data"), "--masks", masks, "--json"});
-    EXPECT_EQ(evaluated.json().at("top1"), json.at("rows")[6].at("top1_with").at(masks)) << masks;
+    EXPECT_EQ(evaluated.json().at("top1"), json.at("rows")[5].at("top1_with").at(masks)) << masks;
   }
   EXPECT_TRUE(fs::exists(in("static/control.safetensors")));
   EXPECT_FALSE(fs::exists(in("runs/4-4-2-1_target0.5_seed1/control.safetensors"))) << "one is enough";
@@ -151,7 +153,7 @@ TEST_F(SweepTest, BudgetsStandBesideTargets) {
   const auto plan = run_program(
       arguments({"--granularity", "4-4-2-1", "--target", "0.5", "--budget-ms", "1000", "--hardware", "tx2"}));
   EXPECT_EQ(plan.exit_code, 2);
-  EXPECT_THAT(plan.err, AllOf(HasSubstr("--budget-ms 1000"), HasSubstr("give less than that")));
+  EXPECT_THAT(plan.err, AllOf(HasSubstr("--budget-ms 1000"), HasSubstr("give at most that")));
 }
 
 TEST_F(SweepTest, ADryRunSaysHowLongItTakesAndWritesNothing) {
@@ -179,7 +181,7 @@ TEST_F(SweepTest, WrongUse) {
   refuse({"--granularity", "4-4-2-1,4-4-2-1", "--target", "0.5"}, 2, "stands twice");
   refuse({"--granularity", "4-4-2-1", "--target", "0.5,0.50"}, 2, "stands twice");
   refuse({"--granularity", "4-4-2-1", "--target", "1.5"}, 2, "1.5");
-  refuse({"--target", "0.5"}, 2, "--granularity is missing");
+  refuse({"--target", "0.5"}, 1, "--granularity is missing");
   refuse({"--granularity", "4-4-2-1", "--predict", "tx3"}, 2, "tx2");
   EXPECT_FALSE(fs::exists(out_));
   fs::remove_all(folder_.path("data/val"));

@@ -181,6 +181,47 @@ TEST_F(TrainTest, AutoGranularityAsksTheSearch) {
   EXPECT_EQ(run_program(arguments({"--hardware", "v100"})).exit_code, 2) << "S is given";
 }
 
+TEST_F(TrainTest, ABudgetInMillisecondsIsComparedWithWhatIsPredicted) {
+  const std::vector<std::string> budget = {"--budget-ms", "0.06", "--hardware",        "cpu-avx2",
+                                           "--epochs",    "1",    "--pretrain-epochs", "1"};
+  const auto trained = run_program(arguments(budget));
+  ASSERT_EQ(trained.exit_code, 0) << trained.err;
+  EXPECT_THAT(
+      trained.out,
+      testing::AllOf(HasSubstr("budget 0.06 ms on cpu-avx2, batches of 1, fp32: predicted "),
+                     HasSubstr("static network predicted 0.08 ms"), testing::Not(HasSubstr("measured"))));
+  const auto resumed = run_program({"train", "--resume", "-o", folder_.path("out"), "--json"});
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.err;
+  EXPECT_EQ(resumed.json().at("budget_ms"), 0.06);
+  EXPECT_EQ(resumed.json().at("target"), nullptr);
+  EXPECT_GT(resumed.json().at("dynamic_eval").at("predicted_ms").get<double>(), 0);
+
+  const auto refused = [&](std::vector<std::string> extra, const std::string& message) {
+    extra.insert(extra.end(), {"--overwrite"});
+    const auto result = run_program(arguments(extra));
+    EXPECT_EQ(result.exit_code, 2) << message;
+    EXPECT_THAT(result.err, HasSubstr(message));
+  };
+  refused({"--budget-ms", "0.08", "--target", "0.5"}, "--target and --budget-ms: expected one of the two");
+  refused({"--budget-ms", "0.001", "--hardware", "cpu-avx2"}, "give at least that");
+  refused({"--budget-ms", "5", "--hardware", "cpu-avx2"}, "give at most that");
+  refused({"--budget-ms", "5", "--hardware", "tx3"}, "tx2");
+  refused({"--budget-ms", "5", "--deploy-precision", "fp16"}, "fp16");
+  refused({"--deploy-batch", "4"}, "it only with --budget-ms or --granularity auto");
+
+  // An option wins over the file.
+  const std::string file = folder_.path("budget.toml");
+  write_text(file, "budget_ms = 0.06\nhardware = \"cpu-avx2\"\n");
+  const auto mixed =
+      run_program(arguments({"--config", file, "--target", "0.5", "--dry-run", "--overwrite"}));
+  EXPECT_EQ(mixed.exit_code, 1) << "the file's hardware has no meaning without its budget";
+  EXPECT_THAT(mixed.err, HasSubstr("--hardware cpu-avx2 is not allowed"));
+  write_text(file, "target = 0.5\n");
+  auto wins = budget;
+  wins.insert(wins.end(), {"--config", file, "--dry-run", "--overwrite"});
+  EXPECT_EQ(run_program(arguments(wins)).exit_code, 0);
+}
+
 TEST_F(TrainTest, AutoGranularitySaysThatACalibrationIsDamaged) {
   const CacheFolder cache;
   const std::string profile = cached_profile_path(available_isas().back());

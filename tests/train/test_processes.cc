@@ -399,7 +399,8 @@ TEST_F(TrainTogether, EvaluateExactlyAsOneDoes) {
     const TrainData data(
         config_, 1, [](const std::string&) {}, world);
     const MaskedNet net(model.spec, model.weights);
-    return *evaluate(net, data, world, [](int64_t) { return true; });
+    return *evaluate(net, NetworkCost::macs(model.spec, {config_.size, config_.size}), data, world,
+                     [](int64_t) { return true; });
   };
   World alone;
   const EvaluationDetail one = evaluated(alone);
@@ -451,6 +452,17 @@ TEST_F(TrainTogether, UnreadableImagesAreFoundInShares) {
     EXPECT_LE(data.take_figures().images, 11 + 4) << "a third of all";
   });
   EXPECT_THAT(errors, Each(IsEmpty()));
+}
+
+TEST_F(TrainTogether, SoItIsWithABudgetInMilliseconds) {
+  config_.hardware = "cpu-avx2";
+  config_.budget_ms = 0.06;  // of 0.08 without masks
+  config_.standardise_maskers = config_.hold_budget = true;
+  config_.target_ramp = 0.5;
+  const Run one = run(1), two = run(2);
+  expect_same(one, two);
+  ASSERT_TRUE(one.epochs.back().validation.predicted_ms);
+  EXPECT_NEAR(*two.epochs.back().validation.predicted_ms, *one.epochs.back().validation.predicted_ms, 1e-5);
 }
 
 TEST_F(TrainTogether, LocalBatchNormEndsWithOneNetworkAll) {
