@@ -182,7 +182,7 @@ BatchStream images(int64_t count) {
         .images = coarse.repeat_interleave(8, 2).repeat_interleave(8, 3) * torch::rand({8, 3, 64, 64}),
         .labels = torch::arange(8) % 7};
   };
-  return {make, 0, count / 8, 1};
+  return {{.open = make}, 0, count / 8, 1};
 }
 
 TEST(TimeBudget, IsMetByTheRatesThatAreAllocated) {
