@@ -14,6 +14,9 @@
 #include "terminal.h"
 
 namespace lasnet::cli {
+
+const bool kTraining = LASNET_TRAINING;
+
 namespace {
 
 /// Accepts texts whose number passes `accepts`; "" where CLI11 asks for a description.

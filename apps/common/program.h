@@ -6,8 +6,9 @@
 #include "cli.h"
 
 namespace lasnet::cli {
+
 /// Whether this build has training.
-inline constexpr bool kTraining = LASNET_TRAINING;
+extern const bool kTraining;
 
 inline constexpr int kExitError = 1;
 inline constexpr int kExitUsage = 2;

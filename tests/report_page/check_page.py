@@ -21,8 +21,6 @@ SECTIONS = ["regions", "prediction", "speed", "ablations", "blocks", "knob", "ma
 TITLES = ["Computed regions", "Latency prediction guides S", "Real speed-up", "Ablations", "Where the time goes", "The knob",
           "This machine"]
 READY = "document.documentElement.dataset.ready === 'true'"
-# Sections outside of the window are not laid out before they are needed.
-DRAW_ALL = "document.querySelectorAll('main > section').forEach((one) => { one.style.contentVisibility = 'visible'; })"
 PICTURE = "document.getElementById('mask').toDataURL()"
 PATCH = "document.getElementById('patch').textContent"
 
@@ -48,7 +46,6 @@ def check_width(browser, page, screenshots):
             back = browser.evaluate("getComputedStyle(document.body).backgroundColor")
             bright = int(re.findall(r"\d+", back)[0]) > 128
             expect(bright != dark, f"{name}: the background is {back}")
-            browser.evaluate(DRAW_ALL)
             screenshot(browser, screenshots / f"{name}.png")
             browser.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
             wide = browser.evaluate("document.documentElement.scrollWidth")
