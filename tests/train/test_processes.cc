@@ -9,8 +9,8 @@
 #include "formats/safetensors.h"
 #include "lasnet/error.h"
 #include "many_processes.h"
+#include "small_run.h"
 #include "support/random_model.h"
-#include "synthetic_folder.h"
 #include "train/evaluate.h"
 #include "train/gradient_sum.h"
 #include "train/losses.h"
@@ -282,19 +282,11 @@ class TrainTogether : public ManyProcesses {
   TrainTogether()
       : folder_(std::string("many_") + testing::UnitTest::GetInstance()->current_test_info()->name()) {
     folder_.add_two_classes(16, 5);
-    config_.data = folder_.path();
-    config_.arch = {.name = "resnet18",
-                    .width = 0.125,
-                    .classes = 0,
-                    .stem = StemKind::small,
-                    .granularity = {4, 4, 2, 1}};
-    config_.size = 32;
+    config_ = small_run(folder_);
     config_.batch = 10;
-    config_.pretrain_epochs = 1;
     config_.epochs = 2;
     config_.pretrain_lr = 0.2;
     config_.masker_bias = 1;
-    config_.threads = 1;
     config_.sync_bn = true;
   }
 

@@ -9,9 +9,9 @@
 #include <sstream>
 
 #include "lasnet/error.h"
+#include "small_run.h"
 #include "support/random_model.h"
 #include "support/temporary_dir.h"
-#include "synthetic_folder.h"
 #include "train/budget.h"
 #include "train/budget_control.h"
 #include "train/config.h"
@@ -312,19 +312,9 @@ class TimeBudgetRun : public testing::Test {
   TimeBudgetRun()
       : folder_(std::string("budget_") + testing::UnitTest::GetInstance()->current_test_info()->name()) {
     folder_.add_two_classes(16, 8);
-    config_.data = folder_.path();
-    config_.arch = {.name = "resnet18",
-                    .width = 0.125,
-                    .classes = 0,
-                    .stem = StemKind::small,
-                    .granularity = {2, 2, 1, 1}};
-    config_.size = 32;
-    config_.batch = 8;
-    config_.pretrain_epochs = 1;
+    config_ = small_run(folder_);
+    config_.arch.granularity = {2, 2, 1, 1};
     config_.epochs = 4;
-    config_.pretrain_lr = 1.0;
-    config_.threads = 1;
-    config_.output = folder_.path("out");
     config_.hardware = folder_.path("toy.toml");
     std::ofstream(config_.hardware) << toy_hardware();
     config_.standardise_maskers = config_.hold_budget = true;

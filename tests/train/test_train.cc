@@ -12,8 +12,8 @@
 #include "formats/safetensors.h"
 #include "lasnet/engine.h"
 #include "lasnet/error.h"
+#include "small_run.h"
 #include "support/pth_writer.h"
-#include "synthetic_folder.h"
 #include "train/autocast.h"
 #include "train/checkpoint.h"
 #include "train/digest.h"
@@ -41,19 +41,7 @@ class TrainTest : public testing::Test {
  protected:
   TrainTest() : folder_(std::string("run_") + testing::UnitTest::GetInstance()->current_test_info()->name()) {
     folder_.add_two_classes(16, 8);
-    config_.data = folder_.path();
-    config_.arch = {.name = "resnet18",
-                    .width = 0.125,
-                    .classes = 0,
-                    .stem = StemKind::small,
-                    .granularity = {4, 4, 2, 1}};
-    config_.size = 32;
-    config_.batch = 8;
-    config_.pretrain_epochs = 1;
-    config_.epochs = 1;
-    config_.pretrain_lr = 1.0;
-    config_.threads = 1;
-    config_.output = folder_.path("out");
+    config_ = small_run(folder_);
     observer_.on_message = [this](const std::string& text) { messages_ += text + "\n"; };
     observer_.on_warning = [this](const std::string& text) { warnings_.push_back(text); };
     observer_.on_epoch = [this](const EpochInfo& info) { epochs_.push_back(info); };
