@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/fail.h"
+#include "csv.h"
 
 namespace lasnet::cli {
 namespace {
@@ -244,19 +245,8 @@ std::vector<DataTable> tables_of(const std::string& part, const Json& document) 
 }
 
 std::string to_csv(const DataTable& table) {
-  const auto quoted = [](const std::string& text) {
-    if (text.find_first_of(",\"\n") == std::string::npos) return text;
-    std::string result = "\"";
-    for (const char c : text) result += c == '"' ? "\"\"" : std::string(1, c);
-    return result + "\"";
-  };
-  std::string csv;
-  const auto add = [&](const std::vector<std::string>& row) {
-    for (size_t i = 0; i < row.size(); ++i) csv += (i == 0 ? "" : ",") + quoted(row[i]);
-    csv += "\n";
-  };
-  add(table.columns);
-  for (const auto& row : table.rows) add(row);
+  std::string csv = csv_line(table.columns);
+  for (const auto& row : table.rows) csv += csv_line(row);
   return csv;
 }
 

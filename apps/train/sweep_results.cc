@@ -1,10 +1,9 @@
 #include "sweep_results.h"
 
-#include <fmt/ranges.h>
-
 #include <ostream>
 
 #include "base/file.h"
+#include "csv.h"
 #include "lasnet/version.h"
 #include "report/plot.h"
 #include "terminal.h"
@@ -158,11 +157,11 @@ std::string to_csv(const Json& document) {
     rows.emplace_back(values.begin(), values.end());
   }
   const std::vector<std::string> columns = columns_of(rows, seen);
-  std::string text = fmt::format("{}\n", fmt::join(columns, ","));
+  std::string text = csv_line(columns);
   for (auto& row : rows) {
     std::vector<std::string> cells;
     for (const std::string& column : columns) cells.push_back(row[column]);
-    text += fmt::format("{}\n", fmt::join(cells, ","));
+    text += csv_line(cells);
   }
   return text;
 }
