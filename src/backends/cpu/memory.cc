@@ -21,12 +21,12 @@ CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geo
 int64_t CpuMemory::bytes_for(const CpuExecutable& executable, const NetworkGeometry& geometry,
                              int64_t images) {
   const CpuMemory measured(executable, geometry, images, MemoryPass::measure);
-  return measured.bytes_ + measured.lists_.bytes();
+  return measured.pool_.bytes() + measured.lists_.bytes();
 }
 
 CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images,
                      MemoryPass pass)
-    : images_(images), pass_(pass), lists_(images, pass) {
+    : images_(images), pass_(pass), pool_(images, pass), lists_(images, pass) {
   if (pass == MemoryPass::take) {
     require_memory(bytes_for(executable, geometry, images),
                    fmt::format("a batch of {} images of {} x {} px", images, geometry.input.height,
@@ -43,44 +43,10 @@ CpuMemory::CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geo
   plan_head(executable);
 }
 
-AlignedBuffer CpuMemory::new_buffer(int64_t floats) {
-  bytes_ += AlignedBuffer::bytes_of(floats);
-  return pass_ == MemoryPass::take ? AlignedBuffer(floats) : AlignedBuffer::without_memory(floats);
-}
-
-void CpuMemory::grow(AlignedBuffer& buffer, int64_t floats) {
-  if (buffer.size() >= floats) return;
-  bytes_ -= AlignedBuffer::bytes_of(buffer.size());
-  buffer = AlignedBuffer();  // before there are two
-  buffer = new_buffer(floats);
-}
-
-CpuMap* CpuMemory::new_map(MapSize size, int64_t channels, int64_t border) {
-  const int64_t pitch = map_pitch(channels);
-  maps_.push_back({size, border, pitch, new_buffer(bordered_pixels(size, images_, border) * pitch)});
-  return &maps_.back();
-}
-
-CpuMap* CpuMemory::scratch_map(size_t role, MapSize size, int64_t channels, int64_t border) {
-  CpuMap*& map = scratch_[{role, size.height, size.width, channels, border}];
-  if (map == nullptr) map = new_map(size, channels, border);
-  return map;
-}
-
-PatchSums* CpuMemory::sums_of(const CpuMap& map, int cell, int channels) {
-  auto found = sums_.find(&map);
-  if (found == sums_.end()) {
-    PatchGrid cells{map.size, cell};
-    AlignedBuffer data = new_buffer(images_ * cells.patches() * map.pitch);
-    found = sums_.emplace(&map, PatchSums{&map, cells, channels, std::move(data)}).first;
-  }
-  return &found->second;
-}
-
 void CpuMemory::plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMemory& block) {
   const CpuMap& in = *block.inner[0];
   int64_t side = halo_side(grid.granularity, conv.spec.stride);
-  grow(gathered_.data, images_ * grid.patches() * side * side * in.pitch);
+  pool_.grow(gathered_.data, images_ * grid.patches() * side * side * in.pitch);
   if (pass_ == MemoryPass::take) {
     gathered_.centres.reserve(std::max<size_t>(gathered_.centres.capacity(), images_ * grid.map.pixels()));
   }
@@ -91,12 +57,12 @@ void CpuMemory::plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMem
 void CpuMemory::plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry) {
   const ConvSpec& conv = executable.stem().spec;
   stem.pixels = stem_pixels(conv, geometry, images_, pass_);
-  bytes_ += stem.pixels.bytes;
-  stem.image = new_buffer(images_ * stem.pixels.image_pixels * conv.in_channels);
+  pool_.add_bytes(stem.pixels.bytes);
+  stem.image = pool_.new_array<float>(images_ * stem.pixels.image_pixels * conv.in_channels);
   stem.taps =
       tap_offsets(conv.kernel, stem.pixels.row_pixels, conv.in_channels, executable.stem().merge_rows);
-  stem.output = new_map(geometry.stem, conv.out_channels);
-  trunk = executable.spec().stem_pool ? new_map(geometry.trunk, conv.out_channels) : stem.output;
+  stem.output = pool_.new_map(geometry.stem, conv.out_channels);
+  trunk = executable.spec().stem_pool ? pool_.new_map(geometry.trunk, conv.out_channels) : stem.output;
 }
 
 void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry,
@@ -105,35 +71,36 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
   const CpuBlock& compiled = executable.blocks()[index];
   BlockMemory block(std::move(program), spec, geometry, lists_.of(geometry, list_options(spec)), images_);
   block.x = x;
-  block.y = spec.projection ? new_map(geometry.output, spec.out_channels) : x;
+  block.y = spec.projection ? pool_.new_map(geometry.output, spec.out_channels) : x;
   CpuMap* in = x;
   for (size_t i = 0; i < compiled.convs.size(); ++i) {
     const CpuConv& conv = compiled.convs[i];
     block.taps.push_back(
         tap_offsets(conv.spec.kernel, in->row_pixels(), in->pitch, conv.merge_rows, conv.spec.dilation));
     if (i + 1 == compiled.convs.size()) break;
-    in = i == 0 ? scratch_map(i, geometry.middle, conv.spec.out_channels, geometry.dilation)
-                : scratch_map(i, geometry.output, conv.spec.out_channels);
+    in = i == 0 ? pool_.scratch_map(i, geometry.middle, conv.spec.out_channels, geometry.dilation)
+                : pool_.scratch_map(i, geometry.output, conv.spec.out_channels);
     block.inner.push_back(in);
   }
   const PatchSumUse& sums = block.program.sums;
-  if (sums.reads) block.sums = sums_of(*x, sums.cell, executable.padded(spec.in_channels));
-  if (sums.keeps) block.kept_sums = sums_of(*block.y, sums.kept_cell, executable.padded(spec.out_channels));
+  if (sums.reads) block.sums = pool_.sums_of(*x, sums.cell, executable.padded(spec.in_channels));
+  if (sums.keeps)
+    block.kept_sums = pool_.sums_of(*block.y, sums.kept_cell, executable.padded(spec.out_channels));
   const BlockSchedule& plan = executable.plan().blocks[index];
   if (spec.is_dynamic() && plan.masker == MaskerSchedule::with_conv1) {
-    grow(pixel_dots_, bordered_pixels(x->size, images_));
+    pool_.grow(pixel_dots_, bordered_pixels(x->size, images_));
     block.pixel_dots = &pixel_dots_;
   }
   if (plan.gather == GatherSchedule::copied) plan_gather(compiled.convs[1], block.builder.grid(), block);
   if (plan.scatter == ScatterSchedule::separate) {
-    block.addend = scratch_map(kAddendRole, geometry.output, spec.out_channels);
+    block.addend = pool_.scratch_map(kAddendRole, geometry.output, spec.out_channels);
   }
   if (compiled.projection) block.projection_taps = tap_offsets(1, x->row_pixels(), x->pitch, false);
   if (compiled.squeeze_excite) {
     const CpuSqueezeExcite& layers = *compiled.squeeze_excite;
-    block.squeeze_excite.pooled = new_buffer(images_ * layers.fc2.out_channels);
-    block.squeeze_excite.squeezed = new_buffer(images_ * layers.fc1.out_channels);
-    block.squeeze_excite.scale = new_buffer(images_ * layers.fc2.out_channels);
+    block.squeeze_excite.pooled = pool_.new_array<float>(images_ * layers.fc2.out_channels);
+    block.squeeze_excite.squeezed = pool_.new_array<float>(images_ * layers.fc1.out_channels);
+    block.squeeze_excite.scale = pool_.new_array<float>(images_ * layers.fc2.out_channels);
     block.squeeze_excite.images.reserve(images_, images_);
   }
   blocks.push_back(std::move(block));
@@ -141,8 +108,8 @@ void CpuMemory::plan_block(const CpuExecutable& executable, size_t index, const 
 
 void CpuMemory::plan_head(const CpuExecutable& executable) {
   if (!executable.spec().has_head()) return;
-  pooled = new_buffer(images_ * executable.padded(executable.spec().features));
-  logits = new_buffer(images_ * executable.head().out_channels);
+  pooled = pool_.new_array<float>(images_ * executable.padded(executable.spec().features));
+  logits = pool_.new_array<float>(images_ * executable.head().out_channels);
   head_pixels.reserve(images_, images_);
   head_pixels.append({0, 1, 0, images_});
   if (pass_ == MemoryPass::take) list_last_pixels();

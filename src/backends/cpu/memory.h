@@ -3,12 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <map>
-#include <tuple>
 #include <vector>
 
 #include "backends/cpu/executable.h"
+#include "backends/cpu/map_pool.h"
 #include "backends/cpu/program.h"
 #include "backends/cpu/shared_lists.h"
 #include "mask/active_lists.h"
@@ -17,20 +15,27 @@ namespace lasnet {
 
 /// A bordered NHWC map. The border is zero from allocation and no kernel writes it.
 struct CpuMap {
+  using Value = float;
+
   MapSize size;
   int64_t border = 1;
   int64_t pitch = 0;
   AlignedBuffer data;
 
+  static int64_t pitch_of(int64_t channels) { return map_pitch(channels); }
   int64_t row_pixels() const { return size.width + 2 * border; }
 };
 
 /// Sums of a map over the cells of a grid. PatchSumUse says who makes them and keeps them up to date.
 struct PatchSums {
+  using Value = float;
+
   const CpuMap* map = nullptr;
   PatchGrid grid;
   int channels = 0;    ///< padded to the kernels' vectors
   AlignedBuffer data;  ///< [N, rows, cols, map->pitch]
+
+  static int64_t cell_size(const CpuMap& map, int /*channels*/) { return map.pitch; }
 };
 
 /// Active patches copied with their halo, one after the other: [patches, height, width, pitch].
@@ -92,12 +97,6 @@ class CpuMemory {
  private:
   CpuMemory(const CpuExecutable& executable, const NetworkGeometry& geometry, int64_t images,
             MemoryPass pass);
-  AlignedBuffer new_buffer(int64_t floats);
-  /// Makes a buffer that blocks share large enough for another.
-  void grow(AlignedBuffer& buffer, int64_t floats);
-  CpuMap* new_map(MapSize size, int64_t channels, int64_t border = 1);
-  CpuMap* scratch_map(size_t role, MapSize size, int64_t channels, int64_t border = 1);
-  PatchSums* sums_of(const CpuMap& map, int cell, int channels);
   void plan_gather(const CpuConv& conv, const PatchGrid& grid, BlockMemory& block);
   void plan_stem(const CpuExecutable& executable, const NetworkGeometry& geometry);
   void plan_block(const CpuExecutable& executable, size_t index, const BlockGeometry& geometry,
@@ -105,16 +104,10 @@ class CpuMemory {
   void plan_head(const CpuExecutable& executable);
   void list_last_pixels();
 
-  using ScratchKey =  // role, height, width, channels, border
-      std::tuple<size_t, int64_t, int64_t, int64_t, int64_t>;
-
   int64_t images_;
   MemoryPass pass_;
-  int64_t bytes_ = 0;  ///< beside the lists
-  std::deque<CpuMap> maps_;
-  std::map<ScratchKey, CpuMap*> scratch_;
+  MapPool<CpuMap, PatchSums> pool_;
   SharedLists lists_;
-  std::map<const CpuMap*, PatchSums> sums_;
   AlignedBuffer pixel_dots_;
   GatherBuffer gathered_;
 };

@@ -2,12 +2,10 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <map>
-#include <tuple>
 #include <vector>
 
 #include "backends/cpu/int8/executable.h"
+#include "backends/cpu/map_pool.h"
 #include "backends/cpu/shared_lists.h"
 
 namespace lasnet {
@@ -15,11 +13,14 @@ namespace lasnet {
 /// A bordered NHWC map of bytes, four channels to a word. The border is zero from allocation and no kernel
 /// writes it.
 struct ByteMap {
+  using Value = uint32_t;
+
   MapSize size;
   int64_t border = 1;
   int64_t pitch = 0;  ///< words
   AlignedArray<uint32_t> data;
 
+  static int64_t pitch_of(int64_t channels) { return word_pitch(channels); }
   int64_t row_pixels() const { return size.width + 2 * border; }
   int64_t byte_pitch() const { return pitch * kWordBytes; }
   uint8_t* bytes() { return reinterpret_cast<uint8_t*>(data.data()); }
@@ -28,11 +29,14 @@ struct ByteMap {
 
 /// Sums of a map over the cells of a grid. PatchSumUse says who makes them and keeps them up to date.
 struct BytePatchSums {
+  using Value = int32_t;
+
   const ByteMap* map = nullptr;
   PatchGrid grid;
   int channels = 0;            ///< padded to the kernels' vectors
   AlignedArray<int32_t> data;  ///< [N, rows, cols, channels]
 
+  static int64_t cell_size(const ByteMap& /*map*/, int channels) { return channels; }
   int32_t* cell(int64_t image, int64_t row, int64_t col) {
     return data.data() + ((image * grid.rows() + row) * grid.cols() + col) * channels;
   }
@@ -86,26 +90,15 @@ class Int8Memory {
  private:
   Int8Memory(const Int8Executable& executable, const NetworkGeometry& geometry, int64_t images,
              MemoryPass pass);
-  template <typename T>
-  AlignedArray<T> new_array(int64_t size);
-  ByteMap* new_map(MapSize size, int64_t channels, int64_t border = 1);
-  ByteMap* scratch_map(size_t role, MapSize size, int64_t channels, int64_t border = 1);
-  BytePatchSums* sums_of(const ByteMap& map, int cell, int channels);
   void plan_stem(const Int8Executable& executable, const NetworkGeometry& geometry);
   void plan_block(const Int8Executable& executable, size_t index, const BlockGeometry& geometry,
                   CpuBlockProgram program, ByteMap* x);
   void plan_head(const Int8Executable& executable);
 
-  using ScratchKey =  // role, height, width, channels, border
-      std::tuple<size_t, int64_t, int64_t, int64_t, int64_t>;
-
   int64_t images_;
   MemoryPass pass_;
-  int64_t bytes_ = 0;  ///< beside the lists
-  std::deque<ByteMap> maps_;
-  std::map<ScratchKey, ByteMap*> scratch_;
+  MapPool<ByteMap, BytePatchSums> pool_;
   SharedLists lists_;
-  std::map<const ByteMap*, BytePatchSums> sums_;
 };
 
 }  // namespace lasnet
