@@ -7,7 +7,7 @@ import operator
 import os
 from typing import TYPE_CHECKING, Any, Iterable, Sequence, Union
 
-from ._core import Error
+from ._core import Error, default_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _INT_LIMIT = 2**31 - 1
 _FLOAT32_LIMIT = 3.4028234e38
+_MAX_THREADS = 1024
 
 
 def integer(name: str, value: Any, low: int = 0, high: int = _INT_LIMIT) -> int:
@@ -35,6 +36,11 @@ def integer(name: str, value: Any, low: int = 0, high: int = _INT_LIMIT) -> int:
     if not low <= number <= high:
         raise Error(f"{name}: {_shorten(number)}; expected {low} to {high}")
     return number
+
+
+def threads(value: Any) -> int:
+    """The number of threads that `threads=` asks for; None is the default. Raises TypeError or Error."""
+    return default_threads() if value is None else integer("threads", value, 1, _MAX_THREADS)
 
 
 def number(name: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:

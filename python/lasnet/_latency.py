@@ -241,7 +241,7 @@ def _question(
         "rate": arguments.number("rate", rate, 0, 1),
         "batch": None if batch is None else arguments.integer("batch", batch, 1, 4096),
         "size": arguments.size("size", size),
-        "threads": arguments.integer("threads", threads, 1, 1024),
+        "threads": arguments.threads(threads),
         "precision": arguments.text("precision", precision),
         "schedule": arguments.text("schedule", schedule),
         "equations": arguments.text("equations", equations),

@@ -46,7 +46,7 @@ def point_within(
         None if hardware is None else arguments.text_path("hardware", hardware),
         arguments.size("size", size),
         arguments.integer("batch", batch, 1, 4096),
-        arguments.integer("threads", threads, 1, 1024),
+        arguments.threads(threads),
         arguments.text("precision", precision),
     )
     return _to_point(fields)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Callable, Sequence
 from . import _arguments as arguments
 from . import _core, _images
 from ._model import Model
-from ._session import default_threads
 
 if TYPE_CHECKING:
     from ._arguments import ImageLike
@@ -49,7 +48,7 @@ def quantize(
         reader(check, images),
         len(images),
         arguments.text("method", method),
-        default_threads() if threads is None else arguments.integer("threads", threads, 1, 1024),
+        arguments.threads(threads),
         _ignore if progress is None else progress,
     )
     _images.warn(messages)
@@ -81,7 +80,7 @@ def clipped_shares(
         check._handle,
         reader(check, images),
         len(images),
-        default_threads() if threads is None else arguments.integer("threads", threads, 1, 1024),
+        arguments.threads(threads),
         _ignore if progress is None else progress,
     )
     _images.warn(messages)

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-_MAX_THREADS = 1024
 _NO_FEATURES: tuple[str, ...] = ()
 
 
@@ -220,14 +219,13 @@ class Session:
         self._model = arguments.model("model", model)
         self._class_names = model.class_names
         self._options = {
-            "threads": None if threads is None else arguments.integer("threads", threads, 1, _MAX_THREADS),
+            "threads": None if threads is None else arguments.threads(threads),
             "backend": arguments.text("backend", backend),
             "isa": arguments.optional_text("isa", isa),
             "precision": arguments.text("precision", precision),
             "schedule": arguments.optional_text("schedule", schedule),
         }
-        count = default_threads() if threads is None else threads
-        self._handle = _core.session(model._handle, backend, isa, precision, schedule, count)
+        self._handle = _core.session(model._handle, backend, isa, precision, schedule, arguments.threads(threads))
         self._facts = self._handle.describe()
         self._budgeted: tuple[Any, Sequence[float]] = (None, ())  #: the last budget, and thresholds that meet it
 

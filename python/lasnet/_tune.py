@@ -10,7 +10,6 @@ from . import _core, _images
 from ._core import Error
 from ._model import Model
 from ._quantize import reader
-from ._session import default_threads
 
 if TYPE_CHECKING:
     from ._arguments import ImageLike
@@ -73,7 +72,7 @@ def tune(
         arguments.integer("deciding_images", deciding_images, 1),
         arguments.integer("batch", batch, 1, 4096),
         arguments.integer("seed", seed, 0, 2**64 - 1),
-        default_threads() if threads is None else arguments.integer("threads", threads, 1, 1024),
+        arguments.threads(threads),
         arguments.text("backend", backend),
         profiles,
         (lambda share: None) if progress is None else progress,
