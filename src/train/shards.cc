@@ -43,12 +43,28 @@ std::vector<std::string> archives_in(const fs::path& dir) {
   return paths;
 }
 
-/// What its folder or its name says: "train", "val", or "" for neither.
+/// What stands between anything but letters.
+std::vector<std::string_view> words_of(std::string_view text) {
+  const auto is_letter = [](char c) { return c >= 'a' && c <= 'z'; };
+  std::vector<std::string_view> words;
+  for (auto begin = text.begin(); begin != text.end();) {
+    const auto end = std::find_if_not(begin, text.end(), is_letter);
+    if (end != begin) words.emplace_back(begin, end);
+    begin = std::find_if(end, text.end(), is_letter);
+  }
+  return words;
+}
+
+/// What its folder or its name, in lower case, says: "train", "val", or "" for neither.
 std::string part_of(const fs::path& path) {
   const std::string folder = path.parent_path().filename().string(), name = lower(path.stem().string());
   if (folder == "train") return "train";
   if (folder == "val" || folder == "valid") return "val";
-  const bool trains = name.find("train") != name.npos, validates = name.find("val") != name.npos;
+  bool trains = false, validates = false;
+  for (const std::string_view word : words_of(name)) {
+    trains = trains || word.starts_with("train");
+    validates = validates || word == "val" || word.starts_with("valid");
+  }
   if (trains && validates) fail("{}: its name has both train and val; give it one of them", path.string());
   return trains ? "train" : validates ? "val" : "";
 }

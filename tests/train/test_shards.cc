@@ -140,6 +140,14 @@ TEST_F(ShardTest, PartsAreFoldersToo) {
   EXPECT_EQ(split.root, shards());
 }
 
+TEST_F(ShardTest, PartsAreWordsOfTheName) {
+  write_part("train", "shards/imagenet1k-train-carnival");
+  write_part("val", "shards/imagenet1k_validation");
+  const DataSplit split = open_data(shards(), 0.5, 1);
+  EXPECT_EQ(split.train.size(), 9u);
+  EXPECT_EQ(split.val.size(), 5u);
+}
+
 TEST_F(ShardTest, WithoutValAPartIsHeldOut) {
   write_part("train", "shards/a-");
   const DataSplit split = open_data(shards() + "/a-{000..002}.tar", 0.25, 1);
