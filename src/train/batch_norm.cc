@@ -76,6 +76,11 @@ void move_running(const NormTensors& norm, const Statistics& now, double momentu
 }  // namespace
 
 torch::Tensor batch_norm(const torch::Tensor& x, const NormTensors& norm, const NormPolicy& policy) {
+  if (policy.measuring && norm.seen_mean.defined()) {
+    const torch::NoGradGuard no_gradient;
+    torch::batch_norm(x, {}, {}, norm.seen_mean, norm.seen_variance, /*training=*/true, policy.momentum,
+                      kNormEpsilon, /*cudnn_enabled=*/false);
+  }
   if (!policy.training || policy.world == nullptr) {
     return torch::batch_norm(x, norm.gamma, norm.beta, norm.mean, norm.variance, policy.training,
                              policy.momentum, kNormEpsilon, torch::globalContext().userEnabledCuDNN());

@@ -14,6 +14,7 @@ inline constexpr double kNormMomentum = 0.1, kNormEpsilon = 1e-5;
 /// `gamma` and `beta` may be undefined; mean and variance are the running ones.
 struct NormTensors {
   torch::Tensor gamma, beta, mean, variance;
+  torch::Tensor seen_mean = {}, seen_variance = {};  ///< what `measuring` finds; else undefined
 };
 
 /// How statistics are taken.
@@ -23,6 +24,9 @@ struct NormPolicy {
   /// Whose processes share the batch; null: statistics are of a process's images alone, by libtorch's own
   /// kernel. In a world of one they differ by rounding only.
   World* world = nullptr;
+  /// On running statistics: `momentum` moves the tensors' seen ones to those of the batch, which change
+  /// nothing.
+  bool measuring = false;
 };
 
 /// x: [N, C, H, W].

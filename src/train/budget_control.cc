@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace lasnet {
 namespace {
@@ -10,7 +11,7 @@ namespace {
 constexpr double kHoldingGain = 0.1;
 constexpr double kFarthestShift = 100, kFarthestStep = 10;
 constexpr double kSettledWithin = 0.002;
-constexpr int kMaxRounds = 8;
+constexpr size_t kMaxRounds = 8;
 
 /// The logit differences of one block.
 using Differences = std::vector<float>;
@@ -67,12 +68,32 @@ void hold_rates(MaskedNet& net, const std::vector<torch::Tensor>& decisions, dou
   }
 }
 
+double next_shift(const std::vector<MeasuredShift>& measured, double target, double predicted) {
+  const MeasuredShift *below = nullptr, *above = nullptr;
+  for (const MeasuredShift& point : measured) {
+    if (point.ratio < target && (below == nullptr || point.ratio > below->ratio)) below = &point;
+    if (point.ratio >= target && (above == nullptr || point.ratio < above->ratio)) above = &point;
+  }
+  const double last = measured.back().shift, wanted = last + predicted;
+  if (below == nullptr || above == nullptr)
+    return last + std::ldexp(predicted, static_cast<int>(measured.size()) - 1);
+  const auto [low, high] = std::minmax(below->shift, above->shift);
+  return low < wanted && wanted < high ? wanted : std::midpoint(low, high);
+}
+
 std::optional<SettledBudget> settle_budget(MaskedNet& net, const NetworkCost& cost,
                                            const std::function<BatchStream()>& batches, double target,
                                            const std::function<bool()>& proceed) {
   torch::NoGradGuard no_gradient;
-  SettledBudget settled;
-  for (int round = 0;; ++round) {
+  const auto distance = [&](const MeasuredShift& point) { return std::abs(point.ratio - target); };
+  std::vector<MeasuredShift> measured;
+  double shift = 0;
+  const auto move_to = [&](double wanted) {
+    for (size_t i = 0; i < cost.blocks().size(); ++i) net.shift_masker(i, wanted - shift);
+    shift = wanted;
+  };
+  int64_t images = 0;
+  while (true) {
     std::vector<Differences> blocks(cost.blocks().size());
     MaskMeans means;
     BatchStream stream = batches();
@@ -82,15 +103,18 @@ std::optional<SettledBudget> settle_budget(MaskedNet& net, const NetworkCost& co
       for (size_t i = 0; i < blocks.size(); ++i) append(output.blocks[i].perturbed, blocks[i]);
       means.add(output);
     }
-    settled.images = means.images();
-    settled.after = cost_ratio(cost, means);
-    if (round == 0) settled.before = settled.after;
-    if (round == kMaxRounds || std::abs(settled.after - target) <= kSettledWithin) return settled;
+    images = means.images();
+    measured.push_back({.shift = shift, .ratio = cost_ratio(cost, means)});
+    if (distance(measured.back()) <= kSettledWithin || measured.size() > kMaxRounds) break;
     const CostAccount account(cost, means.rates());
-    const double shift = shift_to(std::move(blocks), account.masked_shares(), settled.after, target);
-    for (size_t i = 0; i < cost.blocks().size(); ++i) net.shift_masker(i, shift);
-    settled.shift += shift;
+    const double predicted =
+        shift_to(std::move(blocks), account.masked_shares(), measured.back().ratio, target);
+    move_to(next_shift(measured, target, predicted));
   }
+  const MeasuredShift& best = *std::ranges::min_element(measured, {}, distance);
+  move_to(best.shift);
+  return SettledBudget{
+      .before = measured.front().ratio, .after = best.ratio, .shift = best.shift, .images = images};
 }
 
 }  // namespace lasnet

@@ -11,6 +11,7 @@ namespace {
 constexpr int kSteps = 400;
 constexpr double kMomentum = 0.9;
 constexpr double kDecay = 3e-3;
+constexpr double kLeastDeviation = 1e-12;
 
 /// The largest eigenvalue of x^T x / N, by power iteration.
 double largest_eigenvalue(const torch::Tensor& x) {
@@ -52,8 +53,9 @@ std::optional<double> fit_head(MaskedNet& net, BatchStream images, bool mixed_pr
     labels.push_back(batch->labels);
   }
   const torch::Tensor x = torch::cat(features), y = torch::cat(labels);
-  // One scale for all: a feature that hardly ever moves must not get a large weight.
-  const torch::Tensor mean = x.mean(0), deviation = (x - mean).square().mean().sqrt();
+  // One scale for all: a feature that hardly ever moves must not get a large weight. If none does, so be it.
+  const torch::Tensor mean = x.mean(0);
+  const torch::Tensor deviation = (x - mean).square().mean().sqrt().clamp_min(kLeastDeviation);
   const torch::Tensor seen = torch::cat({(x - mean) / deviation, torch::ones({x.size(0), 1})}, 1);
   const torch::Tensor fitted = regress(seen, y, net.spec().arch.classes);
 

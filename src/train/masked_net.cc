@@ -229,13 +229,47 @@ void MaskedNet::shift_masker(size_t block, double difference) {
   bias[1] -= difference / 2;
 }
 
+std::vector<NormTensors*> MaskedNet::norms() {
+  std::vector<NormTensors*> all = {&stem_.norm};
+  for (Block& block : blocks_) {
+    for (ConvNorm& layer : block.body) all.push_back(&layer.norm);
+    if (block.projection) all.push_back(&block.projection->norm);
+  }
+  return all;
+}
+
+void MaskedNet::measure_norm_statistics() {
+  for (NormTensors* norm : norms()) {
+    norm->seen_mean = torch::zeros_like(norm->mean);
+    norm->seen_variance = torch::ones_like(norm->variance);
+  }
+  measures_norms_ = true;
+}
+
+void MaskedNet::adopt_norm_statistics() {
+  const torch::NoGradGuard no_gradient;
+  for (NormTensors* norm : norms()) {
+    const torch::Tensor scale = norm->gamma * (norm->variance + kNormEpsilon).rsqrt();
+    norm->beta.add_(scale * (norm->seen_mean - norm->mean));
+    norm->gamma.copy_(scale * (norm->seen_variance + kNormEpsilon).sqrt());
+    norm->mean.copy_(norm->seen_mean);
+    norm->variance.copy_(norm->seen_variance);
+    norm->seen_mean.reset();
+    norm->seen_variance.reset();
+  }
+  measures_norms_ = false;
+}
+
 BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy,
                              bool training) const {
   const BlockSpec& spec = block.spec;
   BlockMasks masks;
   // Decisions are those of the deployed network, whatever the convolutions compute in.
   const AutocastScope fp32(/*enabled=*/false);
-  masks.pooled = pool_under_patches(x, spec.granularity, spec.stride).to(torch::kFloat32);
+  // Standardising divides by the deviation of each channel. A gradient through channels that hardly move
+  // would drown what the features learn from the losses.
+  const torch::Tensor pooled_from = standardise_maskers_ ? x.detach() : x;
+  masks.pooled = pool_under_patches(pooled_from, spec.granularity, spec.stride).to(torch::kFloat32);
   torch::Tensor seen = masks.pooled;
   if (block.masker_mean.defined())
     seen = batch_norm(seen,

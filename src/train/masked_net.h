@@ -83,6 +83,11 @@ class MaskedNet {
   /// its own.
   void set_norm_world(World* world) { norm_world_ = world; }
 
+  /// Passes on running statistics also measure what every BatchNorm sees, until adopt_norm_statistics().
+  void measure_norm_statistics();
+  /// What was measured becomes the running statistics. Scales and shifts move along: the function stays.
+  void adopt_norm_statistics();
+
   const ModelSpec& spec() const { return spec_; }
   /// What the optimiser updates; the tensors alias the network's.
   const std::vector<NamedTensor>& parameters() const { return parameters_; }
@@ -139,7 +144,10 @@ class MaskedNet {
   ConvNorm conv_norm(const ConvSpec& spec) const;
   Block make_block(const BlockSpec& spec) const;
   Block& dynamic_block(size_t index);
-  NormPolicy norm_policy(bool training) const { return {training, norm_momentum_, norm_world_}; }
+  NormPolicy norm_policy(bool training) const {
+    return {training, norm_momentum_, norm_world_, measures_norms_};
+  }
+  std::vector<NormTensors*> norms();
   BlockMasks decide(const Block& block, const torch::Tensor& x, const MaskPolicy& policy,
                     bool training) const;
   torch::Tensor run_block(const Block& block, const torch::Tensor& x, const MaskPolicy& policy, bool training,
@@ -149,6 +157,7 @@ class MaskedNet {
   bool standardise_maskers_ = false;
   double norm_momentum_ = kNormMomentum;
   World* norm_world_ = nullptr;
+  bool measures_norms_ = false;
   torch::Tensor wanted_rates_;  ///< [B]; undefined without standardisation
   std::vector<NamedTensor> state_;
   std::vector<NamedTensor> parameters_;

@@ -23,6 +23,7 @@
 #include "train/head_fit.h"
 #include "train/masker_fit.h"
 #include "train/measured_time.h"
+#include "train/norm_adaptation.h"
 #include "train/phase.h"
 #include "train/rate_allocation.h"
 #include "train/record.h"
@@ -37,7 +38,7 @@ namespace {
 
 constexpr double kPretrainWarmup = 0.05;
 constexpr double kReferenceBatch = 256;
-constexpr int64_t kStatisticsImages = 512;
+constexpr int64_t kStatisticsImages = 512, kNormImages = 1280;
 constexpr int64_t kSettlingImages = 2048, kAllocationImages = 160;
 constexpr size_t kTimedImages = 64;
 
@@ -126,6 +127,8 @@ class Trainer {
   bool make_dynamic();
   void finish();
   bool fit_new_head(MaskedNet& net) const;
+  /// So that the first step begins with the function of the weights that were given.
+  bool adapt_to_data(MaskedNet& net, MaskPolicy::Kind masks) const;
   bool evaluate_static(const MaskedNet& net);
   /// Brings the maskers to where training starts from.
   bool start_maskers(MaskedNet& net) const;
@@ -301,6 +304,14 @@ bool Trainer::make_static() {
   MaskedNet net(static_spec_, start.weights);
   const bool fresh_head = !start.trained && !config_.init.empty() && !resumed_;
   if (fresh_head && !prepare(net, [&] { return fit_new_head(net); })) return false;
+  const bool foreign_statistics = !config_.init.empty() && !resumed_;
+  if (foreign_statistics) {
+    if (!prepare(net, [&] { return adapt_to_data(net, MaskPolicy::Kind::dense); })) return false;
+    message(
+        fmt::format("{}: BatchNorm has the training images' statistics now; scales and shifts moved along, "
+                    "so that the network computes the same",
+                    config_.init));
+  }
   if (pretrain_epochs_ > 0) {
     if (!run_phase(pretraining(pretrain_epochs_), net, /*teacher=*/nullptr)) return false;
   } else if (!evaluate_static(net)) {
@@ -320,6 +331,11 @@ bool Trainer::fit_new_head(MaskedNet& net) const {
       fmt::format("{}: a fresh head is fitted to the features of {} training images: top-1 {:.1f} % on these",
                   config_.init, data_.train_images(), 100 * *top1));
   return true;
+}
+
+bool Trainer::adapt_to_data(MaskedNet& net, MaskPolicy::Kind masks) const {
+  return adapt_norms(net, masks, data_.training(kPretrain, /*epoch=*/0, /*first_step=*/0), kNormImages,
+                     config_.precision == TrainPrecision::bf16, [this] { return !should_stop_alone(); });
 }
 
 bool Trainer::prepare(MaskedNet& net, const std::function<bool()>& work) const {
@@ -397,6 +413,9 @@ void Trainer::finish() {
 }
 
 bool Trainer::start_maskers(MaskedNet& net) const {
+  // The static network's statistics are not those under masks.
+  const bool masked = !maskers_.weights.empty();
+  if (masked && !adapt_to_data(net, MaskPolicy::Kind::decide)) return false;
   if (!net.standardises_maskers()) return true;
   const auto proceed = [this] { return !should_stop_alone(); };
   double ratio = 1;

@@ -2,11 +2,14 @@
 // it.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "lasnet/error.h"
 #include "support/param_name.h"
 #include "support/random_model.h"
 #include "train/autocast.h"
 #include "train/masked_net.h"
+#include "train/norm_adaptation.h"
 #include "train/oracle.h"
 #include "train/torch_tensor.h"
 
@@ -179,6 +182,100 @@ TEST(StandardisedMaskers, AreLoadedAsTheyWere) {
   EXPECT_EQ(again.state(), net.state());
   MaskedNet plain(model.spec, model.weights);
   EXPECT_THROW(again.load(plain.state()), Error) << "its statistics are missing";
+}
+
+TEST(StandardisedMaskers, DoNotTeachTheFeatures) {
+  const Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
+  const torch::Tensor x = torch::rand({2, 3, 64, 64});
+  const auto gradients = [&](bool standardise) {
+    MaskedNet net(model.spec, model.weights, standardise);
+    Random random(4);
+    net.forward(x, {.kind = MaskPolicy::Kind::sample, .random = &random}, /*training=*/true)
+        .rates.sum()
+        .backward();
+    std::map<std::string, bool> any;
+    for (const NamedTensor& parameter : net.parameters()) {
+      const torch::Tensor gradient = parameter.tensor.grad();
+      any[parameter.name] = gradient.defined() && gradient.abs().max().item<double>() > 0;
+    }
+    return any;
+  };
+  EXPECT_TRUE(gradients(false).at("layer1.0.conv1.weight"));
+  EXPECT_FALSE(gradients(true).at("layer1.0.conv1.weight"));
+  EXPECT_TRUE(gradients(true).at("layer2.1.masker.conv2.weight"));
+}
+
+/// Training batches of [0, 1) noise.
+BatchStream batches_of(const std::vector<torch::Tensor>& images) {
+  const auto open = [images](int64_t index) {
+    const torch::Tensor& x = images[static_cast<size_t>(index)];
+    return Batch{.images = x, .labels = torch::zeros({x.size(0)}, torch::kLong)};
+  };
+  return {{.open = open}, 0, static_cast<int64_t>(images.size()), 1};
+}
+
+class AdaptNorms : public testing::Test {
+ protected:
+  static constexpr auto kGoOn = [] { return true; };
+  const MaskPolicy dense_{.kind = MaskPolicy::Kind::dense};
+  const Model model_ = test::random_model(arch_config("resnet50", "4-4-2-1"), 1);
+  const torch::Tensor a_ = torch::rand({4, 3, 64, 64}) * 2 + 1, b_ = torch::rand({4, 3, 64, 64}) * 3;
+  MaskedNet net_{model_.spec, model_.weights};
+
+  double change_by_training() {
+    net_.set_norm_momentum(0);  // the running statistics stay
+    const torch::Tensor deployed = net_.forward(a_, dense_, false).logits;
+    return (net_.forward(a_, dense_, true).logits - deployed).norm().item<double>() /
+           deployed.norm().item<double>();
+  }
+};
+
+TEST_F(AdaptNorms, KeepsTheFunction) {
+  const MaskedOutput before = net_.forward(a_, {}, false);
+  ASSERT_TRUE(adapt_norms(net_, dense_.kind, batches_of({a_, b_}), 8, /*mixed_precision=*/false, kGoOn));
+  const MaskedOutput after = net_.forward(a_, {}, false);
+  EXPECT_LE((after.logits - before.logits).norm().item<double>(), 1e-4 * before.logits.norm().item<double>());
+  for (size_t i = 0; i < before.blocks.size(); ++i)
+    EXPECT_TRUE(torch::equal(after.blocks[i].mask, before.blocks[i].mask)) << i;
+}
+
+TEST_F(AdaptNorms, TrainingBeginsWithTheFunction) {
+  EXPECT_GT(change_by_training(), 0.2) << "statistics of other data";
+  ASSERT_TRUE(adapt_norms(net_, dense_.kind, batches_of({a_}), 4, /*mixed_precision=*/false, kGoOn));
+  EXPECT_LT(change_by_training(), 0.02);
+}
+
+TEST_F(AdaptNorms, TakesTheMeanOfAsManyImagesAsItIsGiven) {
+  const auto mean_after = [&](const std::vector<torch::Tensor>& batches, int64_t images) {
+    MaskedNet net(model_.spec, model_.weights);
+    EXPECT_TRUE(adapt_norms(net, dense_.kind, batches_of(batches), images, /*mixed_precision=*/false, kGoOn));
+    return to_torch(net.weights().at("bn1.running_mean"));
+  };
+  const torch::Tensor of_a = mean_after({a_, b_}, 4), of_b = mean_after({b_}, 4),
+                      both = mean_after({a_, b_}, 8);
+  EXPECT_FALSE(torch::allclose(of_a, of_b, 1e-2, 1e-2));
+  EXPECT_TRUE(torch::allclose(both, (of_a + of_b) / 2, 1e-4, 1e-5));
+  // The stem's convolution of these images, by libtorch itself.
+  const torch::Tensor stem = torch::conv2d(a_, to_torch(model_.weights.at("conv1.weight")), {}, 2, 3);
+  EXPECT_TRUE(torch::allclose(of_a, stem.mean({0, 2, 3}), 1e-4, 1e-5));
+}
+
+TEST_F(AdaptNorms, KeepsTheFunctionUnderMasks) {
+  ASSERT_TRUE(
+      adapt_norms(net_, MaskPolicy::Kind::decide, batches_of({a_}), 4, /*mixed_precision=*/false, kGoOn));
+  const Tensor masked = net_.weights().at("layer2.1.bn1.running_mean");
+  MaskedNet other(model_.spec, model_.weights);
+  const MaskedOutput before = other.forward(a_, {}, false), after = net_.forward(a_, {}, false);
+  EXPECT_LE((after.logits - before.logits).norm().item<double>(), 1e-4 * before.logits.norm().item<double>());
+  ASSERT_TRUE(adapt_norms(other, dense_.kind, batches_of({a_}), 4, /*mixed_precision=*/false, kGoOn));
+  EXPECT_NE(other.weights().at("layer2.1.bn1.running_mean"), masked);
+}
+
+TEST_F(AdaptNorms, StopsWhenAskedWithTheFunctionAsItWas) {
+  const torch::Tensor before = net_.forward(a_, dense_, false).logits;
+  EXPECT_FALSE(
+      adapt_norms(net_, dense_.kind, batches_of({a_}), 4, /*mixed_precision=*/false, [] { return false; }));
+  EXPECT_TRUE(torch::allclose(net_.forward(a_, dense_, false).logits, before, 1e-3, 1e-3));
 }
 
 TEST(MaskedNet, ShiftsMoveTheLogitsOfOneBlock) {

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <vector>
 
 #include "support/random_model.h"
 #include "train/budget_control.h"
@@ -164,6 +166,31 @@ TEST(SettleBudget, MeetsTheTargetWithoutNoise) {
   EXPECT_NEAR(sum / 64, settled->after, 1e-6);
 }
 
+TEST(NextShift, ConvergesWhereMasksDependOnEachOther) {
+  // Ratios over the shift, with 0.51 at 0: masks that move 2.5 times as far as predicted, a sixth of
+  // it, or another way at each place.
+  const std::function<double(double)> ratios[] = {
+      [](double shift) { return std::clamp(0.51 + 2.5 * shift, 0.0, 1.0); },
+      [](double shift) { return 0.51 + shift / 6; },
+      [](double shift) { return 0.51 + shift * shift * 4 + shift * 0.5; }};
+  for (const auto& ratio : ratios) {
+    std::vector<MeasuredShift> measured = {{.shift = 0, .ratio = ratio(0)}};
+    while (std::abs(measured.back().ratio - 0.5) > 0.002 && measured.size() < 9) {
+      const double shift = next_shift(measured, 0.5, 0.5 - measured.back().ratio);
+      measured.push_back({.shift = shift, .ratio = ratio(shift)});
+    }
+    EXPECT_NEAR(measured.back().ratio, 0.5, 0.002) << measured.size();
+  }
+}
+
+TEST(NextShift, LiesBetweenTheNearestOnBothSides) {
+  const std::vector<MeasuredShift> measured = {{0, 0.52}, {-0.4, 0.3}, {-0.1, 0.48}, {0.2, 0.9}};
+  EXPECT_NEAR(next_shift(measured, 0.5, -0.27), -0.07, 1e-9) << "as predicted";
+  EXPECT_NEAR(next_shift(measured, 0.5, -1), -0.05, 1e-9) << "beyond what was measured";
+  EXPECT_NEAR(next_shift({{0, 0.9}}, 0.5, -0.1), -0.1, 1e-9) << "as predicted";
+  EXPECT_NEAR(next_shift({{0, 0.9}, {-0.1, 0.6}}, 0.5, -0.1), -0.3, 1e-9) << "one side: twice as far";
+}
+
 TEST(FitHead, SeparatesWhatTheFeaturesSeparate) {
   Model model = network();
   MaskedNet net(model.spec, model.weights);
@@ -179,6 +206,19 @@ TEST(FitHead, SeparatesWhatTheFeaturesSeparate) {
     right += logits.argmax(1).eq(batch->labels).sum().item<int64_t>();
   }
   EXPECT_NEAR(static_cast<double>(right) / 56, *top1, 1e-9);
+}
+
+TEST(FitHead, OfFeaturesThatAreAllDeadIsFinite) {
+  Model model = network();
+  for (const char* conv : {"layer4.1.bn2", "layer4.0.bn2", "layer4.0.downsample.1"}) {
+    std::ranges::fill(model.weights.at(std::string(conv) + ".weight").data, 0.0f);
+    std::ranges::fill(model.weights.at(std::string(conv) + ".bias").data, 0.0f);
+  }
+  MaskedNet net(model.spec, model.weights);
+  const auto top1 = fit_head(net, images(16), /*mixed_precision=*/false, kGoOn);
+  ASSERT_TRUE(top1);
+  EXPECT_LT(*top1, 0.5);
+  for (const float weight : net.weights().at("fc.weight").data) ASSERT_TRUE(std::isfinite(weight));
 }
 
 }  // namespace

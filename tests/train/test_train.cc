@@ -14,6 +14,7 @@
 #include "lasnet/error.h"
 #include "small_run.h"
 #include "support/pth_writer.h"
+#include "support/random_model.h"
 #include "train/autocast.h"
 #include "train/checkpoint.h"
 #include "train/digest.h"
@@ -60,11 +61,14 @@ class TrainTest : public testing::Test {
 
   std::string out(const std::string& name) const { return config_.output + "/" + name; }
 
-  /// Begins the run, and stops it after so many polls.
+  /// Begins the run, and stops it so many polls after a phase began.
   void begin(int polls = 3) {
-    observer_.should_stop = [polls]() mutable { return --polls == 0; };
+    bool begun = false;
+    observer_.on_step = [&](const StepInfo& info) { begun = begun || info.phase != "static"; };
+    observer_.should_stop = [&] { return begun && --polls == 0; };
     ASSERT_FALSE(train(config_, observer_).completed);
     ASSERT_TRUE(exists(out("checkpoint.safetensors")));
+    observer_.on_step = {};
     observer_.should_stop = {};
     config_.resume = true;
   }
@@ -299,7 +303,31 @@ TEST_F(TrainTest, StartsFromGivenStaticWeights) {
   TrainResult result = train(config_, observer_);
   ASSERT_EQ(epochs_.size(), 1u);
   EXPECT_EQ(epochs_[0].phase, "finetune");
-  EXPECT_EQ(load_model(result.static_path).weights, load_model(config_.init).weights);
+  const Weights given = load_model(config_.init).weights, begun = load_model(result.static_path).weights;
+  EXPECT_EQ(begun.at("layer1.0.conv1.weight"), given.at("layer1.0.conv1.weight"));
+  EXPECT_EQ(begun.at("fc.weight"), given.at("fc.weight"));
+}
+
+TEST_F(TrainTest, WeightsFromOtherDataGetItsStatisticsAndStayTheSameFunction) {
+  ArchConfig arch = config_.arch;
+  arch.classes = 7;
+  arch.granularity.clear();
+  Model given;
+  given.spec = make_spec(arch);
+  given.weights = random_weights(given.spec, 1);
+  for (auto& [name, values] : given.weights)
+    if (name.ends_with("running_mean")) std::ranges::fill(values.data, 0.02f);
+  config_.init = folder_.path("given.safetensors");
+  save_model(given, config_.init);
+  config_.pretrain_epochs = 0;
+  const TrainResult result = train(config_, observer_);
+  const Model begun = load_model(result.static_path);
+  EXPECT_NE(begun.weights.at("layer3.0.bn1.running_mean"), given.weights.at("layer3.0.bn1.running_mean"));
+  // The head is fitted anew, what it reads is not.
+  const Tensor x = test::random_input(2, {32, 32}, 3);
+  const RunOptions last_map{.dense = true, .features = {"layer4"}};
+  const Tensor expected = Session(given).run(x, last_map).features.at("layer4");
+  EXPECT_LE(test::relative_error(Session(begun).run(x, last_map).features.at("layer4"), expected), 1e-4);
 }
 
 TEST_F(TrainTest, OtherClassesGetAFreshHead) {

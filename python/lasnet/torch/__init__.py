@@ -15,6 +15,7 @@ from ._export import export
 from ._latency import LatencyTable, latency_loss
 from ._losses import bounds, budget_loss, distillation_loss, macs_ratio, noise_scale, rates, temperature
 from ._network import DynamicNetwork, block_masks, dynamic, dynamic_blocks, masker_parameters
+from ._norms import adapt_norms
 from ._settle import hold_budget, ramped_target, settle_budget
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "DynamicNetwork",
     "LatencyTable",
     "Masker",
+    "adapt_norms",
     "block_masks",
     "bounds",
     "budget_loss",

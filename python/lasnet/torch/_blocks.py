@@ -123,7 +123,8 @@ class Masker(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """x [N, C, H, W] -> logit differences, the same with noise, and decisions; float32 [N, 1, rows, cols]."""
         with torch.autocast(x.device.type, enabled=False):
-            pooled = pool_under_patches(x, self.window).float()
+            # Through the norm, features would learn from channels that hardly move: it divides by their deviation.
+            pooled = pool_under_patches(x if self.norm is None else x.detach(), self.window).float()
             if self.norm is not None:
                 pooled = self.norm(pooled)
             weight, bias = self.conv2.weight.float(), self.conv2.bias.float()

@@ -52,12 +52,19 @@ def settle_budget(net: nn.Module, batches: Iterable[Any], target: float) -> floa
     modes = [(module, module.training) for module in net.modules()]
     net.eval()
     try:
-        for _ in range(_ROUNDS):
+        measured: list[tuple[float, float]] = []
+        shift = 0.0
+        while True:
             differences, shares, ratio = _evaluate(net, batches)
-            if abs(ratio - target) <= _SETTLED_WITHIN:
-                return ratio
-            _shift(net, _shift_to(differences, shares, ratio, target))
-        return _evaluate(net, batches)[2]
+            measured.append((shift, ratio))
+            if abs(ratio - target) <= _SETTLED_WITHIN or len(measured) > _ROUNDS:
+                break
+            wanted = _next_shift(measured, target, _shift_to(differences, shares, ratio, target))
+            _shift(net, wanted - shift)
+            shift = wanted
+        best_shift, best_ratio = min(measured, key=lambda point: abs(point[1] - target))
+        _shift(net, best_shift - shift)
+        return best_ratio
     finally:
         for module, training in modes:
             module.training = training
@@ -86,6 +93,22 @@ def _evaluate(net: nn.Module, batches: Iterable[Any]) -> tuple[list[Tensor], lis
     if images == 0:
         raise ValueError("batches: there are no images in them")
     return [torch.cat(block).sort().values for block in found], account.masked_shares, total / images
+
+
+def _next_shift(measured: list[tuple[float, float]], target: float, predicted: float) -> float:
+    """The shift to measure next, of pairs of shift and ratio: what is predicted from the last one.
+
+    The prediction takes masks for independent, so it may fall short or overshoot. Steps double while all ratios are on
+    one side of the target. Later it counts between the nearest ones on both sides alone; elsewhere their middle does.
+    """
+    below = max((point for point in measured if point[1] < target), key=lambda point: point[1], default=None)
+    above = min((point for point in measured if point[1] >= target), key=lambda point: point[1], default=None)
+    last = measured[-1][0]
+    if below is None or above is None:
+        return last + predicted * 2 ** (len(measured) - 1)
+    wanted = last + predicted
+    low, high = sorted((below[0], above[0]))
+    return wanted if low < wanted < high else (low + high) / 2
 
 
 def _shift_to(differences: list[Tensor], shares: list[float], ratio: float, target: float) -> float:
