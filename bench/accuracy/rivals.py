@@ -87,7 +87,7 @@ def networks(options):
     yield Network(f"static, {whole} px", evaluated(options, options.static), still, dense=True)
     for size in options.sizes:
         resize = round(still.preprocessing.resize * size / whole)
-        figures = evaluated(options, options.static, "--size", size, "--resize", resize)
+        figures = evaluated(options, options.static, "--crop", size, "--resize", resize)
         figures["macs_ratio"] = static_macs(still, size) / static_macs(still, whole)
         yield Network(f"static, {size} px", figures, still, size, dense=True)
     if options.points:
