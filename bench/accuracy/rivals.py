@@ -13,7 +13,6 @@ photographs, with quartiles. Needs the Python package lasnet.
 import argparse
 import json
 import pathlib
-import statistics
 import subprocess
 import sys
 import time
@@ -21,6 +20,9 @@ import time
 import numpy
 
 import lasnet
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from measured import processor_name, quartiles  # noqa: E402
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -68,11 +70,6 @@ class Network:
             self.session.run(x, record_masks=False, **self.run_options)
             best = min(best, time.perf_counter() - began)
         self.ms.append(1e3 * best)
-
-
-def quartiles(values):
-    low, middle, high = statistics.quantiles(values, n=4)
-    return {"median": middle, "low": low, "high": high}
 
 
 def static_macs(model, size):
@@ -155,7 +152,7 @@ def main():
     for kind, top1 in masks.items():
         print(f"| {kind} | {100 * top1:.1f} % |")
     if options.json:
-        document = {"lasnet": lasnet.__version__, "isa": dynamic.session.isa, "rows": rows, "masks": masks}
+        document = {"lasnet": lasnet.__version__, "processor": processor_name(), "isa": dynamic.session.isa, "rows": rows, "masks": masks}
         pathlib.Path(options.json).write_text(json.dumps(document, indent=1) + "\n")
 
 

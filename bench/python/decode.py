@@ -15,8 +15,6 @@ import itertools
 import json
 import os
 import pathlib
-import platform
-import statistics
 import sys
 import time
 
@@ -27,6 +25,9 @@ import PIL  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import lasnet  # noqa: E402
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from measured import processor_name, quartiles  # noqa: E402
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 RESIZED_OVER_CROP = 256 / 224
@@ -91,19 +92,6 @@ def jpegs_of(folder, count):
     return [path.read_bytes() for path in itertools.islice(paths, 0, step * count, step)]
 
 
-def processor():
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
-
-
-def quartiles(values):
-    low, middle, high = statistics.quantiles(values, n=4)
-    return {"median": middle, "low": low, "high": high}
-
-
 def check_alike(ways, data):
     """Ways that differ by more than resizing's rounding would not be the same work."""
     expected = numpy.asarray(ways["lasnet"](data))
@@ -142,13 +130,13 @@ def main():
         }
         for name, values in rates.items()
     ]
-    print(f"{len(images)} JPEG files to {options.size} px, one core of {processor()}, {options.rounds} rounds")
+    print(f"{len(images)} JPEG files to {options.size} px, one core of {processor_name()}, {options.rounds} rounds")
     for row in rows:
         rate, ratio = row["images_per_s"], row["lasnet_over_it"]
         print(f"{row['way']:36} {rate['median']:7.0f} images/s   lasnet is {ratio['median']:.2f} times as fast"
               f" ({ratio['low']:.2f} to {ratio['high']:.2f})")
     if options.json:
-        facts = {"images": len(images), "size": options.size, "rounds": options.rounds, "processor": processor(), "rows": rows}
+        facts = {"images": len(images), "size": options.size, "rounds": options.rounds, "processor": processor_name(), "rows": rows}
         pathlib.Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")
 
 
