@@ -6,8 +6,10 @@ import statistics
 
 
 def quartiles(values):
-    low, middle, high = statistics.quantiles(values, n=4)
-    return {"median": middle, "low": low, "high": high}
+    """Of one value at least, as numpy.percentile has them."""
+    values = list(values)
+    q1, median, q3 = statistics.quantiles(values if len(values) > 1 else 2 * values, n=4, method="inclusive")
+    return {"median": median, "q1": q1, "q3": q3}
 
 
 def processor_name():

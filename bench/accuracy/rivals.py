@@ -146,7 +146,7 @@ def main():
         ratio = row["over_dynamic"]
         print(
             f"| {row['name']} | {100 * row['top1']:.1f} % | {100 * row['macs_ratio']:.1f} % | {row['ms']['median']:.1f} |"
-            f" {ratio['median']:.2f} ({ratio['low']:.2f} ... {ratio['high']:.2f}) |"
+            f" {ratio['median']:.2f} ({ratio['q1']:.2f} ... {ratio['q3']:.2f}) |"
         )
     print("\n| masks of the dynamic network | top-1 |\n|---|---|")
     for kind, top1 in masks.items():

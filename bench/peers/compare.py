@@ -23,7 +23,6 @@ import contextlib
 import datetime
 import json
 import os
-import platform
 import re
 import struct
 import subprocess
@@ -37,8 +36,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(ROOT / "bench"))
 
 import export_onnx  # noqa: E402
+from measured import processor_name, quartiles  # noqa: E402
 from peers import INT8_PEERS, PEERS  # noqa: E402
 
 MAX_ERROR = 1e-3
@@ -226,17 +227,8 @@ def measure(lasnet, peers, x, options):
     return {name: np.array(rounds) for name, rounds in times.items()}, report
 
 
-def quartiles(values):
-    q1, median, q3 = np.percentile(values, [25, 50, 75])
-    return {"median": median, "q1": q1, "q3": q3}
-
-
-def processor_name():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            hidden = " (AVX-512 hidden from all)" if os.environ.get("LASNET_PEERS_ISA") else ""
-            return line.split(":", 1)[1].strip() + hidden
-    return platform.machine()
+def processor():
+    return processor_name() + (" (AVX-512 hidden from all)" if os.environ.get("LASNET_PEERS_ISA") else "")
 
 
 def summarise(times, peers, report, options):
@@ -247,7 +239,7 @@ def summarise(times, peers, report, options):
         return entry
 
     return {
-        "network": options.network, "date": datetime.date.today().isoformat(), "processor": processor_name(),
+        "network": options.network, "date": datetime.date.today().isoformat(), "processor": processor(),
         "granularity": report["granularity"], "size": size_text(options.size),
         "features": options.features,
         "batch": options.batch, "threads": options.threads, "isa": report["isa"],

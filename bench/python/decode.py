@@ -134,7 +134,7 @@ def main():
     for row in rows:
         rate, ratio = row["images_per_s"], row["lasnet_over_it"]
         print(f"{row['way']:36} {rate['median']:7.0f} images/s   lasnet is {ratio['median']:.2f} times as fast"
-              f" ({ratio['low']:.2f} to {ratio['high']:.2f})")
+              f" ({ratio['q1']:.2f} to {ratio['q3']:.2f})")
     if options.json:
         facts = {"images": len(images), "size": options.size, "rounds": options.rounds, "processor": processor_name(), "rows": rows}
         pathlib.Path(options.json).write_text(json.dumps(facts, indent=1) + "\n")

@@ -7,7 +7,7 @@ Pairs are interleaved, so that a busy machine disturbs both alike; medians and q
 """
 
 import argparse
-import statistics
+import pathlib
 import subprocess
 import sys
 import threading
@@ -18,10 +18,12 @@ import numpy
 import lasnet
 from lasnet import _core
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from measured import quartiles  # noqa: E402
 
-def quartiles(values):
-    low, middle, high = statistics.quantiles(values, n=4)
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+def spread(values):
+    return "{median:.2f} ({q1:.2f} to {q3:.2f})".format(**quartiles(values))
 
 
 def call_overhead(repeat):
@@ -38,7 +40,7 @@ def call_overhead(repeat):
         # Not result.trace, which the result would keep, so that the next call would free it.
         above.append(1e6 * (seconds - result._handle.trace()["seconds"]))
         whole.append(1e6 * seconds)
-    print(f"session.run above C++: {quartiles(above)} us, of a call of {quartiles(whole)} us")
+    print(f"session.run above C++: {spread(above)} us, of a call of {spread(whole)} us")
 
 
 def thread_scaling(repeat):
@@ -62,14 +64,14 @@ def thread_scaling(repeat):
 
     seconds(2)
     ratios = [seconds(1) / seconds(2) for _ in range(repeat)]
-    print(f"two threads with two sessions: {quartiles(ratios)} times the throughput of one")
+    print(f"two threads with two sessions: {spread(ratios)} times the throughput of one")
 
 
 def import_time(repeat):
     """ms of `import lasnet` in a fresh process, NumPy not loaded."""
     code = "import time; t = time.perf_counter(); import lasnet; print(1e3 * (time.perf_counter() - t))"
     values = [float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout) for _ in range(repeat)]
-    print(f"import lasnet: {quartiles(values)} ms, least {min(values):.1f} ms")
+    print(f"import lasnet: {spread(values)} ms, least {min(values):.1f} ms")
 
 
 def copies():
