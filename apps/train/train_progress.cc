@@ -47,7 +47,8 @@ void TrainProgress::on_plan(const TrainPlan& plan) {
   const std::string processor = processor_name();
   const std::string processes =
       plan.processes > 1 ? fmt::format("{} processes, each with ", plan.processes) : std::string();
-  log_info(fmt::format("training on {}{} thread{} of {}, into {}", processes, plan.threads,
+  const std::string device = plan.device == "cpu" ? std::string() : plan.device + " and ";
+  log_info(fmt::format("training on {}{}{} thread{} of {}, into {}", processes, device, plan.threads,
                        plan.threads == 1 ? "" : "s",
                        processor.empty() ? "this machine's processor" : processor, output_));
   std::string parts;

@@ -24,8 +24,8 @@ Statistics statistics_of(const torch::Tensor& x, World& world) {
   const torch::Tensor values = x.to(torch::kFloat32);
   const torch::Tensor mean = values.mean(kPixels).to(torch::kFloat64);
   const torch::Tensor variance = values.var(kPixels, /*unbiased=*/false).to(torch::kFloat64);
-  torch::Tensor sums = torch::cat(
-      {mean * count, (variance + mean.square()) * count, torch::full({1}, count, torch::kFloat64)});
+  torch::Tensor sums =
+      torch::cat({mean * count, (variance + mean.square()) * count, torch::full({1}, count, mean.options())});
   world.sum(sums);
   const int64_t channels = x.size(1);
   const double all = sums[2 * channels].item<double>();

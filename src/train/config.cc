@@ -262,9 +262,9 @@ TrainConfig config_from(const Record& record) {
 nlohmann::json recipe_json(const TrainConfig& config) {
   nlohmann::json json = to_json(config);
   for (const char* key :
-       {"data", "output", "init", "teacher", "threads", "resume", "overwrite", "hardware", "skip_unreadable",
-        "max_pixels", "strict_images", "cache_bytes", "workers", "checkpoint_minutes", "checkpoint_steps",
-        "keep_checkpoints", "tensorboard", "dry_run"})
+       {"data", "output", "init", "teacher", "threads", "device", "resume", "overwrite", "hardware",
+        "skip_unreadable", "max_pixels", "strict_images", "cache_bytes", "workers", "checkpoint_minutes",
+        "checkpoint_steps", "keep_checkpoints", "tensorboard", "dry_run"})
     json.erase(key);
   if (config.budget_ms > 0) {
     json.erase("target");
@@ -279,6 +279,14 @@ bool is_for_hardware(const TrainConfig& config) {
 }
 
 bool distils(const TrainConfig& config) { return config.alpha_distill > 0 || config.alpha_features > 0; }
+
+std::optional<int> gpu_number(std::string_view device) {
+  constexpr std::string_view kGpu = "cuda:";
+  constexpr int kMaxGpu = 127;  // what libtorch can number
+  if (!device.starts_with(kGpu)) return std::nullopt;
+  const auto number = parse_number<int>(device.substr(kGpu.size()));
+  return number && *number >= 0 && *number <= kMaxGpu ? number : std::nullopt;
+}
 
 std::optional<int64_t> parse_byte_count(const std::string& text) {
   if (text == "auto") return std::nullopt;
@@ -337,6 +345,12 @@ void check_train_config(const TrainConfig& config) {
   require(config.control_epochs >= 0, "control_epochs", config.control_epochs, "0 or more");
   require(config.batch >= 1, "batch", config.batch, "at least 1");
   require(config.threads >= 0 && config.threads <= 1024, "threads", config.threads, "0 (all cores) to 1024");
+  const bool is_device = config.device == "auto" || config.device == "cpu" || config.device == "cuda" ||
+                         gpu_number(config.device);
+  if (!is_device) {
+    throw ConfigError("device", fmt::format("{} {}: expected auto, cpu, cuda or cuda:N",
+                                            setting_name("device"), printable(config.device)));
+  }
   require(config.checkpoint_minutes >= 0, "checkpoint_minutes", config.checkpoint_minutes, "0 or more");
   require(config.checkpoint_steps >= 0, "checkpoint_steps", config.checkpoint_steps, "0 or more");
   require(config.keep_checkpoints >= 1 && config.keep_checkpoints <= kMaxCheckpoints, "keep_checkpoints",
@@ -371,6 +385,7 @@ void check_train_config(const TrainConfig& config) {
   require_weight("alpha_features", config.alpha_features);
   for (const auto& [key, share] : {std::pair("target_ramp", config.target_ramp),
                                    {"bounds_hold", config.bounds_hold},
+                                   {"noise_start", config.noise_start},
                                    {"noise_end", config.noise_end}})
     require(share >= 0 && share <= 1, key, share, "a number in [0, 1]");
   require(!config.hold_budget || config.standardise_maskers, "hold_budget", "true",

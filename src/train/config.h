@@ -72,6 +72,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("target_ramp", config.target_ramp);
   visit("bounds_hold", config.bounds_hold);
   visit("norm_images", config.norm_images);
+  visit("noise_start", config.noise_start);
   visit("noise_end", config.noise_end);
   visit("hold_budget", config.hold_budget);
   visit("alpha_features", config.alpha_features);
@@ -85,6 +86,7 @@ void visit_fields(Config& config, Visitor&& visit) {
   visit("cutmix", config.cutmix);
   visit("seed", config.seed);
   visit("threads", config.threads);
+  visit("device", config.device);
   visit("precision", config.precision);
   visit("checkpoint_minutes", config.checkpoint_minutes);
   visit("checkpoint_steps", config.checkpoint_steps);
@@ -114,6 +116,9 @@ std::optional<int64_t> parse_byte_count(const std::string& text);
 
 /// Classes of any data at the least: for what is checked before it is read.
 inline constexpr int kFewestClasses = 2;
+
+/// N of the device "cuda:N"; nothing of other texts.
+std::optional<int> gpu_number(std::string_view device);
 
 /// Whether the configuration says where the network is to run.
 bool is_for_hardware(const TrainConfig& config);

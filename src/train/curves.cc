@@ -24,9 +24,9 @@ Bounds ratio_bounds(double target, double progress, double hold) {
   return {.low = pinned * target, .up = 1 - pinned * (1 - target)};
 }
 
-double noise_scale(double end, double progress) {
+double noise_scale(double start, double end, double progress) {
   constexpr double kSettled = 0.8;
-  return 1 - (1 - end) * std::min(progress / kSettled, 1.0);
+  return start - (start - end) * std::min(progress / kSettled, 1.0);
 }
 
 }  // namespace lasnet

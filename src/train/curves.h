@@ -18,7 +18,7 @@ struct Bounds {
 };
 Bounds ratio_bounds(double target, double progress, double hold = 0);
 
-/// From 1 to `end` over the first four fifths of the progress, evenly.
-double noise_scale(double end, double progress);
+/// From `start` to `end` over the first four fifths of the progress, evenly.
+double noise_scale(double start, double end, double progress);
 
 }  // namespace lasnet

@@ -49,7 +49,8 @@ std::optional<double> fit_head(MaskedNet& net, BatchStream images, bool mixed_pr
   while (std::optional<Batch> batch = images.next()) {
     if (!proceed()) return std::nullopt;
     const AutocastScope precision(mixed_precision);
-    features.push_back(net.forward(batch->images, {.kind = MaskPolicy::Kind::dense}, false).features);
+    const MaskedOutput output = net.forward(batch->images, {.kind = MaskPolicy::Kind::dense}, false);
+    features.push_back(output.features.to(torch::kCPU));
     labels.push_back(batch->labels);
   }
   const torch::Tensor x = torch::cat(features), y = torch::cat(labels);

@@ -16,7 +16,9 @@ std::vector<BlockCost::Terms> terms_near(const NetworkCost& cost, const std::vec
   return terms;
 }
 
-torch::Tensor to_row(const std::vector<double>& values) { return torch::tensor(values, torch::kFloat32); }
+torch::Tensor to_row(const std::vector<double>& values, torch::Device device) {
+  return torch::tensor(values, torch::kFloat32).to(device);
+}
 
 }  // namespace
 
@@ -33,14 +35,14 @@ torch::Tensor MaskShares::means() const {
 }
 
 std::vector<double> MaskShares::rates() const {
-  const torch::Tensor mean = active.detach().mean(0).to(torch::kFloat64).contiguous();
+  const torch::Tensor mean = active.detach().mean(0).to(torch::kCPU, torch::kFloat64).contiguous();
   return {mean.data_ptr<double>(), mean.data_ptr<double>() + mean.numel()};
 }
 
 void MaskMeans::add(const MaskedOutput& output) {
   const torch::NoGradGuard no_gradient;
   const int64_t images = output.logits.size(0);
-  const torch::Tensor sum = MaskShares(output).means().to(torch::kFloat64) * images;
+  const torch::Tensor sum = MaskShares(output).means().to(torch::kCPU, torch::kFloat64) * images;
   sum_ = sum_.defined() ? sum_ + sum : sum;
   images_ += images;
 }
@@ -49,12 +51,14 @@ MaskShares MaskMeans::shares() const { return MaskShares((sum_ / images_).to(tor
 
 std::vector<double> MaskMeans::rates() const { return shares().rates(); }
 
-CostAccount::CostAccount(const NetworkCost& cost) : CostAccount(cost, overall_terms(cost)) {}
+CostAccount::CostAccount(const NetworkCost& cost, torch::Device device)
+    : CostAccount(cost, overall_terms(cost), device) {}
 
-CostAccount::CostAccount(const NetworkCost& cost, const std::vector<double>& rates)
-    : CostAccount(cost, terms_near(cost, rates)) {}
+CostAccount::CostAccount(const NetworkCost& cost, const std::vector<double>& rates, torch::Device device)
+    : CostAccount(cost, terms_near(cost, rates), device) {}
 
-CostAccount::CostAccount(const NetworkCost& cost, const std::vector<BlockCost::Terms>& blocks)
+CostAccount::CostAccount(const NetworkCost& cost, const std::vector<BlockCost::Terms>& blocks,
+                         torch::Device device)
     : fixed_(cost.fixed()) {
   std::vector<double> always, nonempty, dilated, active, full;
   for (const BlockCost::Terms& terms : blocks) {
@@ -65,11 +69,11 @@ CostAccount::CostAccount(const NetworkCost& cost, const std::vector<BlockCost::T
     masked_shares_.push_back(terms.nonempty + terms.dilated + terms.active);
   }
   for (const BlockCost& block : cost.blocks()) full.push_back(block.at(1, 1));
-  always_ = to_row(always);
-  nonempty_ = to_row(nonempty);
-  dilated_ = to_row(dilated);
-  active_ = to_row(active);
-  full_ = to_row(full);
+  always_ = to_row(always, device);
+  nonempty_ = to_row(nonempty, device);
+  dilated_ = to_row(dilated, device);
+  active_ = to_row(active, device);
+  full_ = to_row(full, device);
 }
 
 torch::Tensor CostAccount::block_costs(const MaskShares& masks) const {
@@ -81,7 +85,7 @@ torch::Tensor CostAccount::network_ratios(const MaskShares& masks) const {
 }
 
 torch::Tensor CostAccount::network_ratios(const MaskedOutput& output) const {
-  if (!output.rates.defined()) return torch::ones({output.logits.size(0)});
+  if (!output.rates.defined()) return torch::ones({output.logits.size(0)}, output.logits.device());
   return network_ratios(MaskShares(output));
 }
 
@@ -120,7 +124,7 @@ torch::Tensor mean_squares(const std::vector<torch::Tensor>& maps) {
 
 torch::Tensor feature_loss(const std::vector<torch::Tensor>& student,
                            const std::vector<torch::Tensor>& teacher, const torch::Tensor& mean_squares) {
-  torch::Tensor sum = torch::zeros({});
+  torch::Tensor sum = torch::zeros({}, mean_squares.device());
   for (size_t i = 0; i < student.size(); ++i) {
     const torch::Tensor wanted = teacher[i].to(torch::kFloat32);
     sum = sum + torch::mse_loss(student[i].to(torch::kFloat32), wanted) /

@@ -40,13 +40,13 @@ class MaskMeans {
 };
 
 /// A network's cost, as a function of its masks that can be differentiated: each block's terms, times what
-/// its masks compute.
+/// its masks compute. Masks are on `device`.
 class CostAccount {
  public:
   /// Exact where nothing is active and where everything is.
-  explicit CostAccount(const NetworkCost& cost);
+  explicit CostAccount(const NetworkCost& cost, torch::Device device = torch::kCPU);
   /// Exact at these rates of the blocks, and near them.
-  CostAccount(const NetworkCost& cost, const std::vector<double>& rates);
+  CostAccount(const NetworkCost& cost, const std::vector<double>& rates, torch::Device device = torch::kCPU);
 
   /// F per image, [N]: its cost over the static network's.
   torch::Tensor network_ratios(const MaskShares& masks) const;
@@ -58,7 +58,7 @@ class CostAccount {
   const std::vector<double>& masked_shares() const { return masked_shares_; }
 
  private:
-  CostAccount(const NetworkCost& cost, const std::vector<BlockCost::Terms>& blocks);
+  CostAccount(const NetworkCost& cost, const std::vector<BlockCost::Terms>& blocks, torch::Device device);
   /// Of each image and dynamic block, [N, B].
   torch::Tensor block_costs(const MaskShares& masks) const;
 

@@ -5,6 +5,7 @@
 #include "base/fail.h"
 #include "base/math.h"
 #include "train/autocast.h"
+#include "train/device.h"
 #include "train/masking.h"
 #include "train/torch_tensor.h"
 
@@ -63,26 +64,27 @@ torch::Tensor MaskedNet::SqueezeExcite::forward(const torch::Tensor& z, const to
   return z * torch::sigmoid(torch::conv2d(squeezed, fc2_weight, fc2_bias));
 }
 
-MaskedNet::MaskedNet(const ModelSpec& spec, const Weights& weights, bool standardise_maskers)
-    : spec_(spec), standardise_maskers_(standardise_maskers) {
+MaskedNet::MaskedNet(const ModelSpec& spec, const Weights& weights, bool standardise_maskers,
+                     torch::Device device)
+    : spec_(spec), device_(device), standardise_maskers_(standardise_maskers) {
   check_weights(spec, weights, "network to train");
   if (spec.arch.dilated_stages > 0)
     fail("network to train: {} dilated stages; networks with them run, but are not trained",
          spec.arch.dilated_stages);
   for (const TensorSpec& item : required_tensors(spec)) {
-    torch::Tensor value = to_torch(weights.at(item.name));
+    torch::Tensor value = to_torch(weights.at(item.name)).to(device);
     if (!is_buffer(item.name)) parameters_.push_back({item.name, value.requires_grad_()});
     state_.push_back({item.name, value});
   }
   int64_t maskers = 0;
   for (const BlockSpec& block : spec.blocks) {
     if (!standardise_maskers || !block.is_dynamic()) continue;
-    state_.push_back({masker_mean_name(block), torch::zeros({block.in_channels})});
-    state_.push_back({masker_variance_name(block), torch::ones({block.in_channels}) - kNormEpsilon});
+    state_.push_back({masker_mean_name(block), torch::zeros({block.in_channels}, device)});
+    state_.push_back({masker_variance_name(block), torch::ones({block.in_channels}, device) - kNormEpsilon});
     ++maskers;
   }
   if (standardise_maskers) {
-    wanted_rates_ = torch::ones({maskers});
+    wanted_rates_ = torch::ones({maskers}, device);
     state_.push_back({kWantedRates, wanted_rates_});
   }
   stem_ = conv_norm(spec.stem);
@@ -199,10 +201,11 @@ void MaskedNet::set_masker(size_t block, const StandardisedMasker& masker) {
   target.masker_variance.copy_(masker.variance);
 }
 
-void MaskedNet::set_masker_statistics(size_t block, const torch::Tensor& mean,
-                                      const torch::Tensor& variance) {
+void MaskedNet::set_masker_statistics(size_t block, const torch::Tensor& seen_mean,
+                                      const torch::Tensor& seen_variance) {
   torch::NoGradGuard no_gradient;
   const Block& target = dynamic_block(block);
+  const torch::Tensor mean = seen_mean.to(device_), variance = seen_variance.to(device_);
   const torch::Tensor before = (target.masker_variance + kNormEpsilon).sqrt();
   const torch::Tensor after = (variance + kNormEpsilon).sqrt();
   const torch::Tensor moved = (mean - target.masker_mean) / before;
@@ -278,7 +281,7 @@ BlockMasks MaskedNet::decide(const Block& block, const torch::Tensor& x, const M
   masks.logit_difference = patch_logit_difference(seen, block.masker_weight, block.masker_bias);
   MapSize map{ceil_div(x.size(2), spec.stride), ceil_div(x.size(3), spec.stride)};
   if (policy.forced != nullptr && policy.forced->contains(spec.name)) {
-    masks.mask = forced_mask(policy.forced->at(spec.name), spec.name, x.size(0), map);
+    masks.mask = forced_mask(policy.forced->at(spec.name), spec.name, x.size(0), map).to(device_);
     return masks;
   }
   const torch::Tensor& difference = masks.logit_difference;
@@ -333,7 +336,7 @@ torch::Tensor MaskedNet::run_block(const Block& block, const torch::Tensor& x, c
 MaskedOutput MaskedNet::forward(const torch::Tensor& images, const MaskPolicy& policy, bool training) const {
   MaskedOutput output;
   std::vector<torch::Tensor> rates, dilated_rates;
-  torch::Tensor x = stem_.forward(images, norm_policy(training)).relu_();
+  torch::Tensor x = stem_.forward(to_device(images, device_), norm_policy(training)).relu_();
   if (spec_.stem_pool) x = torch::max_pool2d(x, /*kernel_size=*/3, /*stride=*/2, /*padding=*/1);
   for (size_t i = 0; i < blocks_.size(); ++i) {
     x = run_block(blocks_[i], x, policy, training, output, dilated_rates);

@@ -65,15 +65,17 @@ struct StandardisedMasker {
 
 class MaskedNet {
  public:
-  /// Copies the weights. With `standardise_maskers` a BatchNorm without parameters of its own stands before
-  /// each masker; at first it changes nothing. Throws Error if they do not fit the spec.
-  MaskedNet(const ModelSpec& spec, const Weights& weights, bool standardise_maskers = false);
+  /// Copies the weights to the device. With `standardise_maskers` a BatchNorm without parameters of its own
+  /// stands before each masker; at first it changes nothing. Throws Error if they do not fit the spec.
+  MaskedNet(const ModelSpec& spec, const Weights& weights, bool standardise_maskers = false,
+            torch::Device device = torch::kCPU);
   MaskedNet(const MaskedNet&) = delete;
   MaskedNet& operator=(const MaskedNet&) = delete;
   MaskedNet(MaskedNet&&) = default;
 
-  /// images: float32 [N, 3, H, W], normalised, preferably channels-last. In training BatchNorm takes its
-  /// statistics from all pixels of the batch and updates the running ones.
+  /// images: float32 [N, 3, H, W], normalised, preferably channels-last, on any device: they are copied to
+  /// the network's, where the output is. In training BatchNorm takes its statistics from all pixels of the
+  /// batch and updates the running ones.
   MaskedOutput forward(const torch::Tensor& images, const MaskPolicy& policy, bool training) const;
 
   /// What a batch weighs in running statistics that training updates; kNormMomentum at first. 1/k with the
@@ -103,6 +105,7 @@ class MaskedNet {
   /// Replaces all values in place. Throws Error if they are not those of this network.
   void load(const Weights& state);
 
+  torch::Device device() const { return device_; }
   bool standardises_maskers() const { return standardise_maskers_; }
   /// Of a network that standardises its maskers; `block` counts dynamic blocks.
   void set_masker(size_t block, const StandardisedMasker& masker);
@@ -154,6 +157,7 @@ class MaskedNet {
                           MaskedOutput& output, std::vector<torch::Tensor>& dilated_rates) const;
 
   ModelSpec spec_;
+  torch::Device device_;
   bool standardise_maskers_ = false;
   double norm_momentum_ = kNormMomentum;
   World* norm_world_ = nullptr;

@@ -22,13 +22,18 @@ constexpr double kLogitDeviation = 5, kThreshold = 2;
 /// Of a block whose masks save nothing.
 constexpr double kLeastShare = 1e-6;
 
+/// Their own copy, on the CPU.
+torch::Tensor rows_of(const torch::Tensor& values) {
+  return values.detach().to(torch::kCPU, values.scalar_type(), /*non_blocking=*/false, /*copy=*/true);
+}
+
 /// What is known of the patches of one block: one row each.
 struct Patches {
   std::vector<torch::Tensor> pooled, values;  ///< [patches, Cin]; importance or decision [patches]
 
   void add(const torch::Tensor& pooled_map, const torch::Tensor& value_map) {
-    pooled.push_back(pooled_map.detach().permute({0, 2, 3, 1}).reshape({-1, pooled_map.size(1)}).clone());
-    values.push_back(value_map.detach().reshape({-1}).clone());
+    pooled.push_back(rows_of(pooled_map.permute({0, 2, 3, 1}).reshape({-1, pooled_map.size(1)})));
+    values.push_back(rows_of(value_map.reshape({-1})));
   }
 };
 
@@ -40,7 +45,7 @@ void add_importance(const MaskedOutput& output, Random& random, std::vector<torc
     torch::Tensor signs = torch::empty(output.logits.sizes(), torch::kFloat32);
     for (int64_t i = 0; i < signs.numel(); ++i)
       signs.data_ptr<float>()[i] = random.uniform() < 0.5 ? -1.0f : 1.0f;
-    signs = signs - signs.mean(1, /*keepdim=*/true);
+    signs = (signs - signs.mean(1, /*keepdim=*/true)).to(output.logits.device());
     std::vector<torch::Tensor> leaves;
     for (const BlockMasks& block : output.blocks) leaves.push_back(block.patches);
     const auto gradients = torch::autograd::grad({(output.logits * signs).sum() / std::sqrt(double(classes))},

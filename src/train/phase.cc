@@ -8,6 +8,7 @@
 #include "train/autocast.h"
 #include "train/budget_control.h"
 #include "train/config.h"
+#include "train/device.h"
 
 namespace lasnet {
 namespace {
@@ -50,7 +51,7 @@ Phase::Phase(const TrainConfig& config, PhaseSettings settings, const Budget& bu
       observer_(observer),
       budget_(budget),
       cost_(budget.cost),
-      account_(NetworkCost::macs(net.spec(), {config.size, config.size})),
+      account_(NetworkCost::macs(net.spec(), {config.size, config.size}), net.device()),
       optimizer_(make_optimizer(config.optimizer, net,
                                 {.momentum = config.momentum,
                                  .weight_decay = settings_.weight_decay,
@@ -117,7 +118,7 @@ bool Phase::train_epoch(RunState& state, const std::function<void()>& step_done)
   while (state.step < steps_per_epoch_) {
     if (should_stop()) return false;
     auto start = Clock::now();
-    Batch batch = *batches.next();
+    const Batch batch = on_device(*batches.next());
     state.sums.from.wait_seconds += seconds_since(start);
     train_step(batch, state.epoch * steps_per_epoch_ + state.step, state.sums);
     double seconds = seconds_since(start);
@@ -184,7 +185,8 @@ std::vector<torch::Tensor> Phase::decisions(const Batch& batch, const MaskedOutp
     rows.push_back(masks.perturbed.flatten(1));
     patches.push_back(rows.back().size(1));
   }
-  return world_.gather_rows(torch::cat(rows, 1), batch.first, batch.total).split_with_sizes(patches, 1);
+  return world_.gather_rows(torch::cat(rows, 1).to(torch::kCPU), batch.first, batch.total)
+      .split_with_sizes(patches, 1);
 }
 
 MaskedOutput Phase::forward(const MaskedNet& net, const Batch& batch, const MaskPolicy& policy,
@@ -193,7 +195,15 @@ MaskedOutput Phase::forward(const MaskedNet& net, const Batch& batch, const Mask
   return net.forward(batch.images, policy, training);
 }
 
-StepProbe Phase::probe(const Batch& batch) {
+Batch Phase::on_device(Batch batch) const {
+  batch.images = to_device(batch.images, net_.device());
+  batch.labels = to_device(batch.labels, net_.device());
+  if (batch.mixed_labels.defined()) batch.mixed_labels = to_device(batch.mixed_labels, net_.device());
+  return batch;
+}
+
+StepProbe Phase::probe(const Batch& images) {
+  const Batch batch = on_device(images);
   Random random(config_.seed, "probe");
   const auto sampled = [&] { return forward(net_, batch, policy(batch, 0, random), /*training=*/true); };
   StepProbe result;
@@ -231,7 +241,7 @@ Phase::Loss Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t 
              classification_loss(output.logits, batch.mixed_labels, config_.label_smoothing) *
                  (1 - batch.own_weight);
   }
-  torch::Tensor distillation = torch::zeros({}), features = torch::zeros({});
+  torch::Tensor distillation = torch::zeros({}, net_.device()), features = distillation;
   if (teacher_ != nullptr) {
     torch::NoGradGuard no_gradient;
     const MaskedOutput taught =
@@ -245,17 +255,18 @@ Phase::Loss Phase::loss(const Batch& batch, const MaskedOutput& output, int64_t 
       features = config_.alpha_features * feature_loss(output.stages, taught.stages, squares);
     images = images + distillation + features;
   }
-  return {.images = images * batch.weight(),
-          .budget = settings_.dynamic ? budget_loss(batch, output, global_step) : torch::zeros({}),
-          .distillation = distillation.detach(),
-          .features = features.detach()};
+  return {
+      .images = images * batch.weight(),
+      .budget = settings_.dynamic ? budget_loss(batch, output, global_step) : torch::zeros({}, net_.device()),
+      .distillation = distillation.detach(),
+      .features = features.detach()};
 }
 
 torch::Tensor Phase::budget_loss(const Batch& batch, const MaskedOutput& output, int64_t global_step) const {
   const double target = target_at(global_step);
   const MaskShares masks(output);
   const MaskShares together(world_.batch_mean(masks.means().detach(), batch.weight()));
-  const CostAccount account(cost_, together.rates());
+  const CostAccount account(cost_, together.rates(), net_.device());
   const torch::Tensor ratios = world_.batch_mean(
       torch::cat({account.network_ratios(masks).mean().unsqueeze(0), account.block_ratios(masks)}),
       batch.weight());
@@ -269,7 +280,7 @@ MaskPolicy Phase::policy(const Batch& batch, int64_t global_step, Random& random
   if (!settings_.dynamic) return {.kind = MaskPolicy::Kind::dense};
   return {.kind = MaskPolicy::Kind::sample,
           .temperature = gumbel_temperature(global_step),
-          .noise_scale = noise_scale(config_.noise_end, progress(global_step)),
+          .noise_scale = noise_scale(config_.noise_start, config_.noise_end, progress(global_step)),
           .random = &random,
           .first = batch.first,
           .total = batch.total,

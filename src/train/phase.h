@@ -51,7 +51,7 @@ class Phase {
   bool run(RunState& state, const std::function<void()>& step_done, const std::function<void()>& epoch_done);
 
   /// Takes steps on the batch, without an update. The network's running statistics change.
-  StepProbe probe(const Batch& batch);
+  StepProbe probe(const Batch& images);
 
  private:
   bool train_epoch(RunState& state, const std::function<void()>& step_done);
@@ -60,6 +60,7 @@ class Phase {
   bool renew_statistics();
   bool evaluate_epoch(RunState& state);
   void train_step(const Batch& batch, int64_t global_step, EpochSums& sums);
+  Batch on_device(Batch batch) const;
   /// In the precision of the run.
   MaskedOutput forward(const MaskedNet& net, const Batch& batch, const MaskPolicy& policy,
                        bool training) const;

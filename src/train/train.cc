@@ -11,6 +11,7 @@
 #include "train/budget.h"
 #include "train/config.h"
 #include "train/deployment.h"
+#include "train/device.h"
 #include "train/digest.h"
 #include "train/heap.h"
 #include "train/processes.h"
@@ -48,9 +49,9 @@ RunInputs digests_of(const TrainConfig& config) {
   return inputs;
 }
 
-TrainPrecision precision_of(TrainPrecision asked) {
+TrainPrecision precision_of(TrainPrecision asked, torch::Device device) {
   if (asked != TrainPrecision::fastest) return asked;
-  return trains_faster_in_bf16() ? TrainPrecision::bf16 : TrainPrecision::fp32;
+  return trains_faster_in_bf16(device) ? TrainPrecision::bf16 : TrainPrecision::fp32;
 }
 
 /// The profile that milliseconds are predicted from, which a run keeps. Throws Error if another is named now.
@@ -71,10 +72,11 @@ struct Choices {
   std::string hardware;  ///< as RunInputs::hardware
 };
 
-Choices choose(const TrainConfig& config, const std::optional<FoundCheckpoint>& found,
+Choices choose(const TrainConfig& config, torch::Device device, const std::optional<FoundCheckpoint>& found,
                const TrainObserver& observer) {
-  Choices choices{
-      .granularity = config.arch.granularity, .precision = precision_of(config.precision), .hardware = {}};
+  Choices choices{.granularity = config.arch.granularity,
+                  .precision = precision_of(config.precision, device),
+                  .hardware = {}};
   const bool is_auto = config.arch.granularity == kAutoGranularity;
   if (is_auto && found) choices.granularity = found->checkpoint.config.arch.granularity;
   const bool searches = is_auto && !found;
@@ -88,11 +90,12 @@ Choices choose(const TrainConfig& config, const std::optional<FoundCheckpoint>& 
 }
 
 /// As rank 0 chooses.
-Choices agreed_choices(const TrainConfig& config, const std::optional<FoundCheckpoint>& found, World& world,
+Choices agreed_choices(const TrainConfig& config, torch::Device device,
+                       const std::optional<FoundCheckpoint>& found, World& world,
                        const TrainObserver& observer) {
   nlohmann::json text;
   if (world.leads()) {
-    const Choices choices = choose(config, found, observer);
+    const Choices choices = choose(config, device, found, observer);
     text = {{"granularity", granularity_to_string(choices.granularity)},
             {"precision", to_string(choices.precision)},
             {"hardware", choices.hardware}};
@@ -103,10 +106,10 @@ Choices agreed_choices(const TrainConfig& config, const std::optional<FoundCheck
           .hardware = text["hardware"].get<std::string>()};
 }
 
-TrainConfig with_choices(TrainConfig config, const Choices& choices) {
+TrainConfig with_choices(TrainConfig config, torch::Device device, const Choices& choices) {
   config.arch.granularity = choices.granularity;
   config.precision = choices.precision;
-  if (config.precision == TrainPrecision::bf16 && !computes_bf16())
+  if (config.precision == TrainPrecision::bf16 && !computes_bf16(device))
     fail("{} bf16: this processor has no AVX-512, which libtorch needs for it; give fp32, or auto",
          setting_name("precision"));
   return config;
@@ -200,8 +203,9 @@ TrainResult train_in(World& world, const TrainConfig& config, const TrainObserve
       tell(observer.on_message,
            fmt::format("{}: no checkpoint yet, starting from the beginning", config.output));
   }
-  const Choices choices = agreed_choices(config, found, world, observer);
-  const TrainConfig chosen = with_choices(config, choices);
+  const torch::Device device = device_of(config.device, world.local_rank());
+  const Choices choices = agreed_choices(config, device, found, world, observer);
+  const TrainConfig chosen = with_choices(config, device, choices);
   inputs.hardware = choices.hardware;
   ArchConfig arch = chosen.arch;
   arch.classes = kFewestClasses;

@@ -101,7 +101,8 @@ struct TrainConfig {
   double target_ramp = 0;
   double bounds_hold = 0;  ///< how much of the bounds' pinning to t stays to the end, in [0, 1]
   int norm_images = 0;     ///< images that BatchNorm's statistics are taken of anew after each epoch; 0: none
-  double noise_end = 1;    ///< scale of the Gumbel noise in the last fifth of the steps; falls from 1
+  double noise_start = 1;  ///< scale of the Gumbel noise at the start
+  double noise_end = 1;    ///< the same in the last fifth of the steps
   /// Choose a rate for each block, and move its masker's bias towards it after each step. At the end move all
   /// biases to where the MACs without noise meet the target. Needs standardise_maskers.
   bool hold_budget = false;
@@ -117,6 +118,8 @@ struct TrainConfig {
   double cutmix = 0;  ///< the same of areas that are replaced by another image; with mixup: one of both
   uint64_t seed = 0;
   int threads = 0;  ///< 0: all cores
+  /// What computes the steps: "cpu", "cuda" (a GPU), "cuda:N", or "auto" (a GPU if there is one).
+  std::string device = "auto";
   TrainPrecision precision = TrainPrecision::fp32;
 
   double checkpoint_minutes = 10;  ///< between checkpoints within an epoch; 0: none by time
@@ -164,6 +167,7 @@ struct TrainPlan {
   int64_t steps_per_epoch = 0;
   int batch = 0, size = 0, threads = 0;  ///< threads of each process
   int processes = 1;
+  std::string device;        ///< of the steps: "cpu", "cuda:0"
   double images_per_s = 0;   ///< of a step, measured on a few images
   double seconds = 0;        ///< that all of it takes at that rate
   double epoch_seconds = 0;  ///< that an epoch takes, evaluation included
@@ -223,13 +227,14 @@ struct EpochInfo {
 struct Processes {
   int rank = 0, size = 1;
   int local_size = 1;        ///< on this machine, whose memory they share
+  int local_rank = 0;        ///< among these
   std::string address;       ///< of rank 0's machine, where they meet
   int port = 0;              ///< there
   double join_seconds = 60;  ///< to wait for the others before the run
 };
 
-/// What torchrun's variables RANK, WORLD_SIZE, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT say. A process
-/// alone without them. Throws Error if one is missing or makes no sense, naming it.
+/// What torchrun's variables RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT say.
+/// A process alone without them. Throws Error if one is missing or makes no sense, naming it.
 Processes processes_from_environment();
 
 /// Whether this build can train with several processes.

@@ -19,6 +19,7 @@
 #include "train/budget_control.h"
 #include "train/checkpoint_clock.h"
 #include "train/config.h"
+#include "train/device.h"
 #include "train/digest.h"
 #include "train/head_fit.h"
 #include "train/masker_fit.h"
@@ -111,6 +112,9 @@ class Trainer {
   /// `work` on the network, in rank 0 alone: the others get what it made. False if it was asked to stop.
   bool prepare(MaskedNet& net, const std::function<bool()>& work) const;
   Weights static_weights() const;
+  MaskedNet static_net(const Weights& weights) const {
+    return {static_spec_, weights, /*standardise_maskers=*/false, device_};
+  }
 
   RunData data_facts() const;
   void resume(FoundCheckpoint found);
@@ -132,6 +136,11 @@ class Trainer {
   bool evaluate_static(const MaskedNet& net);
   /// Brings the maskers to where training starts from.
   bool start_maskers(MaskedNet& net) const;
+  /// What the maskers see, and the rates that they have, become those to be held; the cost of these.
+  std::optional<double> take_masker_rates(MaskedNet& net) const;
+  /// Rates to be held, for the target.
+  bool choose_rates(MaskedNet& net) const;
+  std::optional<SettledBudget> move_to_budget(MaskedNet& net) const;
   /// Meets the target without noise.
   bool settle(MaskedNet& net);
   /// Times the network, where it is made for this machine.
@@ -156,6 +165,7 @@ class Trainer {
   RunFiles files_;
   int threads_;
   TorchThreads torch_threads_;
+  torch::Device device_;
   TrainData data_;
   ModelSpec static_spec_, dynamic_spec_;
   std::optional<Deployment> deployment_;  ///< of a budget in milliseconds
@@ -180,6 +190,7 @@ Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::option
       files_(files),
       threads_(thread_count(config)),
       torch_threads_(threads_),
+      device_(device_of(config.device, world.local_rank())),
       data_(
           config, threads_, [this](const std::string& text) { message(text); }, world),
       static_spec_(spec_for(config.arch, false, data_.classes().size())),
@@ -276,12 +287,12 @@ void Trainer::load_teacher() {
   if (crop > 0 && crop != config_.size)
     warn(fmt::format("{}: the teacher was trained on {} px and sees {} px here", config_.teacher, crop,
                      config_.size));
-  teacher_.emplace(model.spec, model.weights);
+  teacher_.emplace(model.spec, model.weights, /*standardise_maskers=*/false, device_);
 }
 
 const MaskedNet* Trainer::teacher() {
   if (!distils(config_)) return nullptr;
-  if (!teacher_) teacher_.emplace(static_spec_, static_weights());
+  if (!teacher_) teacher_.emplace(static_net(static_weights()));
   return &*teacher_;
 }
 
@@ -301,7 +312,7 @@ bool Trainer::make_static() {
   pretrain_epochs_ = start.trained ? 0 : config_.pretrain_epochs;
   announce(start.weights);
   if (config_.dry_run) return false;
-  MaskedNet net(static_spec_, start.weights);
+  MaskedNet net = static_net(start.weights);
   const bool fresh_head = !start.trained && !config_.init.empty() && !resumed_;
   if (fresh_head && !prepare(net, [&] { return fit_new_head(net); })) return false;
   const bool foreign_statistics = !config_.init.empty() && !resumed_;
@@ -384,7 +395,7 @@ bool Trainer::make_control() {
   if (config_.control_epochs > 0) {
     const Weights weights = static_weights();
     announce(weights);
-    MaskedNet net(static_spec_, weights);
+    MaskedNet net = static_net(weights);
     PhaseSettings settings = finetuning(kControl, config_.control_epochs, /*dynamic=*/false);
     if (!run_phase(settings, net, teacher())) return false;
     save_trained(net, files_.control_model());
@@ -396,7 +407,7 @@ bool Trainer::make_control() {
 bool Trainer::make_dynamic() {
   const Weights weights = static_weights();
   announce(weights);
-  MaskedNet net(dynamic_spec_, with_maskers(weights), config_.standardise_maskers);
+  MaskedNet net(dynamic_spec_, with_maskers(weights), config_.standardise_maskers, device_);
   PhaseSettings settings = finetuning(kFinetune, config_.epochs, /*dynamic=*/true);
   if (!resumed_ && !prepare(net, [&] { return start_maskers(net); })) return false;
   if (!run_phase(settings, net, teacher())) return false;
@@ -414,36 +425,49 @@ void Trainer::finish() {
 
 bool Trainer::start_maskers(MaskedNet& net) const {
   // The static network's statistics are not those under masks.
-  const bool masked = !maskers_.weights.empty();
-  if (masked && !adapt_to_data(net, MaskPolicy::Kind::decide)) return false;
+  const bool kept = !maskers_.weights.empty();
+  if (kept && !adapt_to_data(net, MaskPolicy::Kind::decide)) return false;
   if (!net.standardises_maskers()) return true;
   const auto proceed = [this] { return !should_stop_alone(); };
-  double ratio = 1;
-  if (config_.fit_images > 0 && maskers_.weights.empty()) {
+  if (config_.fit_images > 0 && !kept) {
     const auto fits =
         fit_maskers(net, budget_.cost, data_.training_as_deployed(config_.fit_images), config_.seed, proceed);
     if (!fits) return false;
     message(describe(*fits));
-  } else {
-    const auto now =
-        take_masker_statistics(net, budget_.cost, data_.training_as_deployed(kStatisticsImages), proceed);
-    if (!now) return false;
-    ratio = *now;
+    return !config_.hold_budget || choose_rates(net);
   }
-  if (!config_.hold_budget || meets_budget(ratio, budget_.target)) return true;
-  const auto rates = allocate_rates(net, budget_.cost, data_.training_as_deployed(kAllocationImages),
-                                    budget_.target, config_.precision == TrainPrecision::bf16, proceed);
+  const auto ratio = take_masker_rates(net);
+  if (!ratio) return false;
+  if (!config_.hold_budget) return true;
+  if (!meets_budget(*ratio, budget_.target)) return choose_rates(net);
+  // Near enough for one shift of all biases.
+  return move_to_budget(net) && take_masker_rates(net);
+}
+
+std::optional<double> Trainer::take_masker_rates(MaskedNet& net) const {
+  return take_masker_statistics(net, budget_.cost, data_.training_as_deployed(kStatisticsImages),
+                                [this] { return !should_stop_alone(); });
+}
+
+bool Trainer::choose_rates(MaskedNet& net) const {
+  const auto rates =
+      allocate_rates(net, budget_.cost, data_.training_as_deployed(kAllocationImages), budget_.target,
+                     config_.precision == TrainPrecision::bf16, [this] { return !should_stop_alone(); });
   if (!rates) return false;
   message(fmt::format("rates of the blocks that training leads to: {:.2f}", fmt::join(*rates, " ")));
   return true;
 }
 
+std::optional<SettledBudget> Trainer::move_to_budget(MaskedNet& net) const {
+  return settle_budget(
+      net, budget_.cost, [this] { return data_.training_as_deployed(kSettlingImages); }, budget_.target,
+      [this] { return !should_stop_alone(); });
+}
+
 bool Trainer::settle(MaskedNet& net) {
   std::optional<SettledBudget> settled;
   const bool done = prepare(net, [&] {
-    settled = settle_budget(
-        net, budget_.cost, [this] { return data_.training_as_deployed(kSettlingImages); }, budget_.target,
-        [this] { return !should_stop_alone(); });
+    settled = move_to_budget(net);
     return settled.has_value();
   });
   if (!done) return false;
@@ -499,10 +523,10 @@ Weights Trainer::with_maskers(Weights weights) const {
 void Trainer::announce(const Weights& static_weights) {
   if (images_per_s_) return;
   constexpr int64_t kProbeImages = 8;
-  MaskedNet net(dynamic_spec_, with_maskers(static_weights));
-  std::optional<MaskedNet> static_net;
+  MaskedNet net(dynamic_spec_, with_maskers(static_weights), /*standardise_maskers=*/false, device_);
+  std::optional<MaskedNet> own_teacher;
   const MaskedNet* taught_by = teacher_ ? &*teacher_ : nullptr;
-  if (distils(config_) && !teacher_) taught_by = &static_net.emplace(static_spec_, static_weights);
+  if (distils(config_) && !teacher_) taught_by = &own_teacher.emplace(static_net(static_weights));
   const TrainObserver nobody;
   Phase phase(config_, finetuning(kFinetune, config_.epochs, /*dynamic=*/true), budget_, data_, net,
               taught_by, world_, nobody);
@@ -520,6 +544,7 @@ void Trainer::announce(const Weights& static_weights) {
                  .size = config_.size,
                  .threads = threads_,
                  .processes = world_.size(),
+                 .device = device_.str(),
                  .images_per_s = probe.images_per_s,
                  .seconds = 0,
                  .epoch_seconds = training_images(data_, config_.batch, 1) / probe.images_per_s,

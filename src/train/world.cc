@@ -26,7 +26,10 @@ World::World(const Processes& processes) : processes_(processes) {
 }
 
 void World::sum(torch::Tensor& values) {
-  if (group_) group_->begin_sum(values)->wait();
+  if (!group_) return;
+  torch::Tensor here = values.to(torch::kCPU);  // a GPU's values are copied, others are these very ones
+  group_->begin_sum(here)->wait();
+  if (!values.is_cpu()) values.copy_(here);
 }
 
 double World::sum(double value) {
@@ -74,7 +77,7 @@ void World::broadcast(std::vector<torch::Tensor> tensors) {
   if (!group_ || tensors.empty()) return;
   const torch::NoGradGuard no_gradient;
   std::vector<torch::Tensor> flat;
-  for (const torch::Tensor& tensor : tensors) flat.push_back(tensor.reshape({-1}));
+  for (const torch::Tensor& tensor : tensors) flat.push_back(tensor.reshape({-1}).to(torch::kCPU));
   torch::Tensor values = torch::cat(flat);
   if (values.numel() == 0) return;
   group_->begin_broadcast(values)->wait();

@@ -36,6 +36,8 @@ class World {
   bool leads() const { return rank() == 0; }
   /// Processes on this machine.
   int local_size() const { return processes_.local_size; }
+  /// Among these.
+  int local_rank() const { return processes_.local_rank; }
   Share share() const { return {rank(), size()}; }
 
   /// Replaces the values by their sum over the processes.

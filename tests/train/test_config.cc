@@ -203,6 +203,7 @@ INSTANTIATE_TEST_SUITE_P(
                     BadValue{"temperature_distill", [](TrainConfig& c) { c.temperature_distill = 0; }},
                     BadValue{"target_ramp", [](TrainConfig& c) { c.target_ramp = 1.5; }},
                     BadValue{"bounds_hold", [](TrainConfig& c) { c.bounds_hold = -0.1; }},
+                    BadValue{"noise_start", [](TrainConfig& c) { c.noise_start = 1.5; }},
                     BadValue{"noise_end", [](TrainConfig& c) { c.noise_end = NAN; }},
                     BadValue{"hold_budget", [](TrainConfig& c) { c.hold_budget = true; }},
                     BadValue{"norm_images", [](TrainConfig& c) { c.norm_images = -1; }},

@@ -179,11 +179,13 @@ TEST(RatioBounds, AShareOfThePinningMayStay) {
 }
 
 TEST(NoiseScale, ReachesItsEndAfterFourFifths) {
-  EXPECT_DOUBLE_EQ(noise_scale(0, 0), 1);
-  EXPECT_DOUBLE_EQ(noise_scale(0, 0.4), 0.5);
-  EXPECT_DOUBLE_EQ(noise_scale(0, 0.8), 0);
-  EXPECT_DOUBLE_EQ(noise_scale(0.2, 1), 0.2);
-  EXPECT_DOUBLE_EQ(noise_scale(1, 0.5), 1);
+  EXPECT_DOUBLE_EQ(noise_scale(1, 0, 0), 1);
+  EXPECT_DOUBLE_EQ(noise_scale(1, 0, 0.4), 0.5);
+  EXPECT_DOUBLE_EQ(noise_scale(1, 0, 0.8), 0);
+  EXPECT_DOUBLE_EQ(noise_scale(1, 0.2, 1), 0.2);
+  EXPECT_DOUBLE_EQ(noise_scale(1, 1, 0.5), 1);
+  EXPECT_DOUBLE_EQ(noise_scale(0.5, 0, 0.4), 0.25);
+  EXPECT_DOUBLE_EQ(noise_scale(0, 0, 0.4), 0);
 }
 
 TEST(FeatureLoss, IsTheRelativeSquareMeanOverMaps) {

@@ -303,7 +303,7 @@ TEST(MaskedNet, FullMasksAreTheStaticNetworkAndSayWhatPatchesDo) {
 }
 
 TEST(MaskedNet, InMixedPrecisionDecidesInFullPrecision) {
-  if (!computes_bf16()) GTEST_SKIP() << "this processor computes no bfloat16";
+  if (!computes_bf16(torch::kCPU)) GTEST_SKIP() << "this processor computes no bfloat16";
   const Model model = test::random_model(arch_config("resnet18", "4-4-2-1"), 1);
   const torch::Tensor x = torch::rand({2, 3, 64, 64});
   const MaskedNet net(model.spec, model.weights);

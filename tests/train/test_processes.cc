@@ -58,8 +58,13 @@ TEST(ProcessesFromEnvironment, AreTorchrunsVariables) {
   EXPECT_EQ(processes.rank, 3);
   EXPECT_EQ(processes.size, 8);
   EXPECT_EQ(processes.local_size, 2);
+  EXPECT_EQ(processes.local_rank, 1);
   EXPECT_EQ(processes.address, "node0");
   EXPECT_EQ(processes.port, 29500);
+  auto by_hand = torchrun;
+  by_hand.erase("LOCAL_RANK");
+  by_hand["RANK"] = "6";
+  EXPECT_EQ(from(by_hand).local_rank, 0) << "its number among those of its machine, two by two";
   auto with_store = torchrun;
   with_store["TORCHELASTIC_USE_AGENT_STORE"] = "True";
   EXPECT_EQ(from(with_store).port, 30500) << "where torchrun does not listen itself";

@@ -380,8 +380,29 @@ TEST_F(TrainTest, TheRecipeOfFewStepsMeetsItsBudgetAndResumesBitForBit) {
   EXPECT_EQ(load_model(train(config_, observer_).model_path).weights, expected);
 }
 
+TEST_F(TrainTest, KeptMaskersNearTheBudgetAreMovedToItFirst) {
+  start_from_static();
+  config_.arch.granularity = {2, 2, 1, 1};
+  config_.target = 0.6;
+  config_.standardise_maskers = config_.hold_budget = true;
+  config_.fit_images = 16;
+  config_.noise_start = config_.noise_end = 0;
+  const TrainResult first = train(config_, observer_);
+  config_.init = first.model_path;
+  config_.output = folder_.path("third");
+  config_.fit_images = 0;
+  config_.lr = 1e-9;
+  const double reached = first.dynamic_eval.macs_ratio;
+  config_.target = reached + 0.04;
+  const TrainResult second = train(config_, observer_);
+  EXPECT_THAT(messages_, HasSubstr("its maskers are kept"));
+  // Its weights stay, so without that move the epoch would end where the first run did.
+  EXPECT_NEAR(epochs_.back().train_macs_ratio, config_.target, 0.025);
+  EXPECT_NEAR(second.dynamic_eval.macs_ratio, config_.target, 0.025);
+}
+
 TEST_F(TrainTest, MixedPrecisionTrains) {
-  if (!computes_bf16()) {
+  if (!computes_bf16(torch::kCPU)) {
     config_.precision = TrainPrecision::bf16;
     EXPECT_THAT(error(), AllOf(HasSubstr("`precision` bf16"), HasSubstr("fp32, or auto")));
     GTEST_SKIP() << "this processor computes no bfloat16";

@@ -19,9 +19,9 @@ def temperature(progress: float, start: float = 5.0, end: float = 0.1) -> float:
     return float(start * (end / start) ** progress)
 
 
-def noise_scale(progress: float, end: float = 0.0) -> float:
-    """Scale of the noise at training progress 0 to 1: from 1 to `end` over the first four fifths, evenly."""
-    return 1 - (1 - end) * min(progress / 0.8, 1.0)
+def noise_scale(progress: float, end: float = 0.0, start: float = 1.0) -> float:
+    """Scale of the noise at training progress 0 to 1: from `start` to `end` over the first four fifths, evenly."""
+    return start - (start - end) * min(progress / 0.8, 1.0)
 
 
 class MacAccount:

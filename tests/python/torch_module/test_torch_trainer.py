@@ -133,6 +133,7 @@ def test_running_statistics(case):
 def test_schedules():
     assert lt.temperature(0) == 5 and abs(lt.temperature(1) - 0.1) < 1e-12
     assert lt.noise_scale(0) == 1 and lt.noise_scale(0.4) == 0.5 and lt.noise_scale(0.9) == 0
+    assert lt.noise_scale(0.4, start=0.5) == 0.25 and lt.noise_scale(1, end=0.2, start=0) == 0.2
     assert [lt.ramped_target(0.5, progress) for progress in (0, 0.2, 0.4, 1)] == [1, 0.75, 0.5, 0.5]
     assert lt.bounds(0.4, 0) == (0.4, 0.4)
     assert lt.bounds(0.4, 1 / 3) == pytest.approx((0, 1))
