@@ -2,6 +2,9 @@
 #pragma once
 
 #include <ATen/autocast_mode.h>
+#include <torch/version.h>
+
+#include <array>
 
 namespace lasnet {
 
@@ -18,23 +21,37 @@ bool trains_faster_in_bf16(at::Device device);
 /// GPUs.
 class AutocastScope {
  public:
-  explicit AutocastScope(bool enabled) : before_(at::autocast::is_cpu_enabled()) {
-    at::autocast::set_autocast_cpu_dtype(at::kBFloat16);
-    at::autocast::set_autocast_gpu_dtype(at::kBFloat16);
-    enable(enabled);
+  explicit AutocastScope(bool enabled) : before_(is_enabled()) {
+    for (const at::DeviceType device : kDevices) set(device, enabled);
   }
   AutocastScope(const AutocastScope&) = delete;
   AutocastScope& operator=(const AutocastScope&) = delete;
   ~AutocastScope() {
     if (!before_) at::autocast::clear_cache();
-    enable(before_);
+    for (const at::DeviceType device : kDevices) set(device, before_);
   }
 
  private:
-  static void enable(bool enabled) {
-    at::autocast::set_cpu_enabled(enabled);
-    at::autocast::set_enabled(enabled);  // of CUDA
+  static constexpr std::array kDevices = {at::kCPU, at::kCUDA};
+
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 4)
+  static bool is_enabled() { return at::autocast::is_autocast_enabled(at::kCPU); }
+  static void set(at::DeviceType device, bool enabled) {
+    at::autocast::set_autocast_dtype(device, at::kBFloat16);
+    at::autocast::set_autocast_enabled(device, enabled);
   }
+#else  // a function for each device
+  static bool is_enabled() { return at::autocast::is_cpu_enabled(); }
+  static void set(at::DeviceType device, bool enabled) {
+    if (device == at::kCPU) {
+      at::autocast::set_autocast_cpu_dtype(at::kBFloat16);
+      at::autocast::set_cpu_enabled(enabled);
+    } else {
+      at::autocast::set_autocast_gpu_dtype(at::kBFloat16);
+      at::autocast::set_enabled(enabled);
+    }
+  }
+#endif
 
   bool before_;
 };

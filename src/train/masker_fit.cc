@@ -1,7 +1,6 @@
 #include "train/masker_fit.h"
 
 #include <torch/csrc/autograd/autograd.h>
-#include <torch/linalg.h>
 
 #include <algorithm>
 #include <cmath>

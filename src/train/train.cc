@@ -188,6 +188,7 @@ class OutputFolder {
 };
 
 TrainResult train_in(World& world, const TrainConfig& config, const TrainObserver& observer) {
+  const torch::Device device = device_of(config.device, world.local_rank());
   const RunFiles files(config.output);
   if (world.leads() && !config.resume) check_deployment(config);
   std::optional<OutputFolder> folder;
@@ -203,7 +204,6 @@ TrainResult train_in(World& world, const TrainConfig& config, const TrainObserve
       tell(observer.on_message,
            fmt::format("{}: no checkpoint yet, starting from the beginning", config.output));
   }
-  const torch::Device device = device_of(config.device, world.local_rank());
   const Choices choices = agreed_choices(config, device, found, world, observer);
   const TrainConfig chosen = with_choices(config, device, choices);
   inputs.hardware = choices.hardware;
