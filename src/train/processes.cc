@@ -45,7 +45,7 @@ Processes processes_from(const Environment& environment) {
     processes.local_size = integer_of("LOCAL_WORLD_SIZE", *local, 1, processes.size);
   processes.local_rank = processes.rank % processes.local_size;
   if (const auto local = environment("LOCAL_RANK"))
-    processes.local_rank = integer_of("LOCAL_RANK", *local, 0, processes.local_size - 1);
+    processes.local_rank = integer_of("LOCAL_RANK", *local, 0, processes.size - 1);
   // There torchrun itself listens, in a protocol that differs among its versions.
   if (environment("TORCHELASTIC_USE_AGENT_STORE") == "True")
     processes.port += processes.port + kPortsAway <= kMaxPort ? kPortsAway : -kPortsAway;

@@ -65,6 +65,11 @@ TEST(ProcessesFromEnvironment, AreTorchrunsVariables) {
   by_hand.erase("LOCAL_RANK");
   by_hand["RANK"] = "6";
   EXPECT_EQ(from(by_hand).local_rank, 0) << "its number among those of its machine, two by two";
+  by_hand.erase("LOCAL_WORLD_SIZE");
+  by_hand["LOCAL_RANK"] = "3";
+  EXPECT_EQ(from(by_hand).local_rank, 3) << "also where nothing says how many there are";
+  by_hand["LOCAL_RANK"] = "8";
+  EXPECT_THROW(from(by_hand), Error);
   auto with_store = torchrun;
   with_store["TORCHELASTIC_USE_AGENT_STORE"] = "True";
   EXPECT_EQ(from(with_store).port, 30500) << "where torchrun does not listen itself";
