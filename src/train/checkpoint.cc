@@ -14,7 +14,7 @@
 namespace lasnet {
 namespace {
 
-constexpr int kVersion = 4;
+constexpr int kVersion = 5;
 constexpr const char* kMetadataKey = "lasnet_checkpoint";
 constexpr const char* kDigestKey = "sha256";
 constexpr std::string_view kWeightPrefix = "weights.";

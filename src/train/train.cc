@@ -216,7 +216,8 @@ TrainResult train_in(World& world, const TrainConfig& config, const TrainObserve
     return result_of(found->checkpoint.state, chosen, inputs, files, true);
   }
   if (found) check_same_inputs(*found, chosen, inputs);
-  const TrainedRun run = run_trainer(settled(chosen), inputs, std::move(found), files, world, observer);
+  const TrainedRun run =
+      run_trainer(settled(chosen), device, inputs, std::move(found), files, world, observer);
   return result_of(run.state, chosen, inputs, files, run.completed);
 }
 

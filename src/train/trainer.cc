@@ -19,7 +19,6 @@
 #include "train/budget_control.h"
 #include "train/checkpoint_clock.h"
 #include "train/config.h"
-#include "train/device.h"
 #include "train/digest.h"
 #include "train/head_fit.h"
 #include "train/masker_fit.h"
@@ -92,9 +91,10 @@ nlohmann::json origin_json(const std::string& path, const std::string& digest) {
 
 class Trainer {
  public:
-  /// `found` is where to go on; `inputs` are the digests of the files that config names.
-  Trainer(const TrainConfig& config, const RunInputs& inputs, std::optional<FoundCheckpoint> found,
-          const RunFiles& files, World& world, const TrainObserver& observer);
+  /// As run_trainer.
+  Trainer(const TrainConfig& config, torch::Device device, const RunInputs& inputs,
+          std::optional<FoundCheckpoint> found, const RunFiles& files, World& world,
+          const TrainObserver& observer);
 
   TrainedRun run();
 
@@ -181,8 +181,9 @@ class Trainer {
   int pretrain_epochs_ = 0;             ///< that this starting point needs
 };
 
-Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::optional<FoundCheckpoint> found,
-                 const RunFiles& files, World& world, const TrainObserver& observer)
+Trainer::Trainer(const TrainConfig& config, torch::Device device, const RunInputs& inputs,
+                 std::optional<FoundCheckpoint> found, const RunFiles& files, World& world,
+                 const TrainObserver& observer)
     : config_(config),
       inputs_(inputs),
       world_(world),
@@ -190,7 +191,7 @@ Trainer::Trainer(const TrainConfig& config, const RunInputs& inputs, std::option
       files_(files),
       threads_(thread_count(config)),
       torch_threads_(threads_),
-      device_(device_of(config.device, world.local_rank())),
+      device_(device),
       data_(
           config, threads_, [this](const std::string& text) { message(text); }, world),
       static_spec_(spec_for(config.arch, false, data_.classes().size())),
@@ -692,10 +693,10 @@ void Trainer::save_trained(const MaskedNet& net, const std::string& path) const 
 
 }  // namespace
 
-TrainedRun run_trainer(const TrainConfig& config, const RunInputs& inputs,
+TrainedRun run_trainer(const TrainConfig& config, torch::Device device, const RunInputs& inputs,
                        std::optional<FoundCheckpoint> found, const RunFiles& files, World& world,
                        const TrainObserver& observer) {
-  return Trainer(config, inputs, std::move(found), files, world, observer).run();
+  return Trainer(config, device, inputs, std::move(found), files, world, observer).run();
 }
 
 }  // namespace lasnet

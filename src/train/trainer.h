@@ -14,8 +14,9 @@ struct TrainedRun {
 };
 
 /// Trains from where `found` stands, or from the beginning; `inputs` are the digests of the files that config
-/// names. Rank 0 alone touches the files. All references must outlive the call.
-TrainedRun run_trainer(const TrainConfig& config, const RunInputs& inputs,
+/// names; `device` is what its device comes to in this process. Rank 0 alone touches the files. All
+/// references must outlive the call.
+TrainedRun run_trainer(const TrainConfig& config, torch::Device device, const RunInputs& inputs,
                        std::optional<FoundCheckpoint> found, const RunFiles& files, World& world,
                        const TrainObserver& observer);
 

@@ -27,7 +27,7 @@ World::World(const Processes& processes) : processes_(processes) {
 
 void World::sum(torch::Tensor& values) {
   if (!group_) return;
-  torch::Tensor here = values.to(torch::kCPU);  // a GPU's values are copied, others are these very ones
+  const torch::Tensor here = values.to(torch::kCPU);  // a GPU's values are copied, others are these very ones
   group_->begin_sum(here)->wait();
   if (!values.is_cpu()) values.copy_(here);
 }
