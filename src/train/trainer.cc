@@ -346,8 +346,13 @@ bool Trainer::fit_new_head(MaskedNet& net) const {
 }
 
 bool Trainer::adapt_to_data(MaskedNet& net, MaskPolicy::Kind masks) const {
-  return adapt_norms(net, masks, data_.training(kPretrain, /*epoch=*/0, /*first_step=*/0), kNormImages,
-                     config_.precision == TrainPrecision::bf16, [this] { return !should_stop_alone(); });
+  // Of the images that the running statistics will come from: those of the steps, or renewed ones.
+  const bool renewed = config_.norm_images > 0;
+  return adapt_norms(net, masks,
+                     renewed ? data_.training_as_deployed(config_.norm_images)
+                             : data_.training(kPretrain, /*epoch=*/0, /*first_step=*/0),
+                     renewed ? config_.norm_images : kNormImages, config_.precision == TrainPrecision::bf16,
+                     [this] { return !should_stop_alone(); });
 }
 
 bool Trainer::prepare(MaskedNet& net, const std::function<bool()>& work) const {

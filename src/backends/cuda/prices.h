@@ -1,6 +1,6 @@
 // The model of this library's CUDA kernels. It prices the program that the engine executes for a block
 // (backends/cuda/program.h), operation by operation, in seconds of a profile that was measured on the device.
-//   convolution = max(rounds * (steps * step + rest), steps * step_alone + rest_alone)   (cuda_tile_costs.h)
+//   convolution = max(rounds * (steps * step + rest), steps * step_alone + rest_alone)   (tile_costs.h)
 //   other kernels = what they do one after the other + the longest of what they do at the same time, of which
 //     that which reads maps takes longer the less of them is in the second-level cache
 // Times are expectations over the masks' outcomes, so that the steps of the tiles' rounds are averaged.
