@@ -10,24 +10,17 @@
 #include "base/aligned.h"
 #include "base/memory.h"
 #include "lasnet/error.h"
+#include "support/expect_error.h"
 #include "support/sanitized.h"
 
 namespace lasnet {
 namespace {
 
-std::string message_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
-}
-
 TEST(Memory, AskingForMoreThanThereIsNamesBoth) {
   EXPECT_GT(available_memory_bytes(), 0);
   require_memory(1 << 20, "a megabyte", "take less");
-  std::string message = message_of([] { require_memory(int64_t{1} << 60, "an exbibyte", "take less"); });
+  const std::string message =
+      test::error_of([] { require_memory(int64_t{1} << 60, "an exbibyte", "take less"); });
   EXPECT_THAT(message, testing::HasSubstr("an exbibyte needs 1073741824.0 GiB"));
   EXPECT_THAT(message, testing::HasSubstr("take less"));
 }
@@ -55,8 +48,7 @@ TEST(Memory, IsWhatALimitOfThisProcessLeaves) {
 }
 
 TEST(Memory, BuffersLargerThanTheMachineAreRefused) {
-  EXPECT_THAT(message_of([] { AlignedBuffer buffer(int64_t{1} << 50); }),
-              testing::HasSubstr("smaller batch"));
+  EXPECT_ERROR(AlignedBuffer buffer(int64_t{1} << 50), testing::HasSubstr("smaller batch"));
 }
 
 TEST(Memory, LimitsOfTheProcessCount) {

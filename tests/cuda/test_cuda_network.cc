@@ -8,6 +8,7 @@
 
 #include "lasnet/engine.h"
 #include "lasnet/error.h"
+#include "support/expect_error.h"
 #include "support/random_model.h"
 
 namespace lasnet {
@@ -294,12 +295,8 @@ DEVICE_TEST(NamesTheLayerThatLeavesTheFiniteNumbers) {
     model.weights.at(conv.norm_name + ".running_mean").data[3] = -3e38f;
     Tensor x = test::random_input(1, {48, 48}, 21);
     auto message = [&](Backend backend) -> std::string {
-      try {
-        Session(model, {.backend = backend}).run(x, {.dense = true, .check_finite = true});
-      } catch (const Error& error) {
-        return error.what();
-      }
-      return "no error";
+      return test::error_of(
+          [&] { Session(model, {.backend = backend}).run(x, {.dense = true, .check_finite = true}); });
     };
     EXPECT_THAT(message(Backend::cuda),
                 testing::StartsWith(conv.name + ": its output is infinite at image 0, channel 3"));

@@ -7,6 +7,7 @@
 
 #include "base/denormals.h"
 #include "lasnet/error.h"
+#include "support/expect_error.h"
 #include "support/param_name.h"
 #include "support/random_model.h"
 
@@ -43,12 +44,7 @@ class EveryEngine : public testing::TestWithParam<EngineCase> {
     return Session(model, {.backend = GetParam().backend, .isa = GetParam().isa});
   }
   std::string failure(const Model& model, const Tensor& x) const {
-    try {
-      session(model).run(x, {.check_finite = true});
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { session(model).run(x, {.check_finite = true}); });
   }
 };
 

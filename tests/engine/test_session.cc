@@ -620,12 +620,7 @@ TEST(Session, ThrowsOnBadRequests) {
   EXPECT_THROW(Session(model, {.backend = Backend::reference, .isa = Isa::avx2}), Error);
   Tensor x = test::random_input(1, {64, 64}, 21);
   auto message = [&](const MaskSet& masks) -> std::string {
-    try {
-      session.run(x, {.force_masks = &masks});
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
+    return test::error_of([&] { session.run(x, {.force_masks = &masks}); });
   };
   EXPECT_THAT(message({{"layer1.9", ByteTensor({1, 16, 16})}}),
               testing::HasSubstr("no dynamic block of this name"));

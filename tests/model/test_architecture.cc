@@ -4,6 +4,7 @@
 
 #include "lasnet/error.h"
 #include "lasnet/geometry.h"
+#include "support/expect_error.h"
 
 namespace lasnet {
 namespace {
@@ -124,35 +125,28 @@ TEST(Architecture, WidthRoundsToMultiplesOfEight) {
 }
 
 TEST(Architecture, BadConfigurationsNameTheProblem) {
-  auto message = [](auto&& make) -> std::string {
-    try {
-      make();
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "no error";
-  };
-  EXPECT_THAT(message([] { spec_of("resnet5O"); }), testing::HasSubstr("did you mean 'resnet50'"));
-  EXPECT_THAT(message([] { spec_of("resnet18", "4-4-2"); }), testing::HasSubstr("has 3 entries; expected 4"));
-  EXPECT_THAT(message([] { parse_granularity("4-0-2-1"); }),
+  EXPECT_THAT(test::error_of([] { spec_of("resnet5O"); }), testing::HasSubstr("did you mean 'resnet50'"));
+  EXPECT_THAT(test::error_of([] { spec_of("resnet18", "4-4-2"); }),
+              testing::HasSubstr("has 3 entries; expected 4"));
+  EXPECT_THAT(test::error_of([] { parse_granularity("4-0-2-1"); }),
               testing::HasSubstr("'0' is not an integer >= 1"));
-  EXPECT_THAT(message([] { parse_granularity("4--2-1"); }), testing::HasSubstr("''"));
-  EXPECT_THAT(message([] { parse_granularity("4-4-2-"); }), testing::HasSubstr("''"));
-  EXPECT_THAT(message([] { parse_granularity("4x4"); }), testing::HasSubstr("'4x4'"));
-  EXPECT_THAT(message([] { parse_granularity("4-Layer-2-1"); }), testing::HasSubstr("'Layer'"));
-  EXPECT_THAT(message([] {
+  EXPECT_THAT(test::error_of([] { parse_granularity("4--2-1"); }), testing::HasSubstr("''"));
+  EXPECT_THAT(test::error_of([] { parse_granularity("4-4-2-"); }), testing::HasSubstr("''"));
+  EXPECT_THAT(test::error_of([] { parse_granularity("4x4"); }), testing::HasSubstr("'4x4'"));
+  EXPECT_THAT(test::error_of([] { parse_granularity("4-Layer-2-1"); }), testing::HasSubstr("'Layer'"));
+  EXPECT_THAT(test::error_of([] {
                 parse_granularity("layer-layer");
                 spec_of("resnet18", "layer-layer");
               }),
               testing::HasSubstr("layer-layer has 2 entries"));
-  EXPECT_THAT(message([] { parse_patch_side("4-4"); }), testing::HasSubstr("'4-4'"));
-  EXPECT_THAT(message([] { spec_of("resnet18", "4-4-2-1048577"); }),
+  EXPECT_THAT(test::error_of([] { parse_patch_side("4-4"); }), testing::HasSubstr("'4-4'"));
+  EXPECT_THAT(test::error_of([] { spec_of("resnet18", "4-4-2-1048577"); }),
               testing::HasSubstr("granularity 1048577"));
-  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .width = -1}); }),
+  EXPECT_THAT(test::error_of([] { make_spec({.name = "resnet18", .width = -1}); }),
               testing::HasSubstr("width multiplier -1"));
-  EXPECT_THAT(message([] { make_spec({.name = "resnet18", .classes = -1}); }),
+  EXPECT_THAT(test::error_of([] { make_spec({.name = "resnet18", .classes = -1}); }),
               testing::HasSubstr("-1 classes; expected 1 to 1048576, or 0 for a backbone"));
-  EXPECT_THAT(message([] {
+  EXPECT_THAT(test::error_of([] {
                 make_spec({.name = "resnet18", .granularity = {4, 4, 0, 1}});
               }),
               testing::HasSubstr("granularity 0"));
@@ -306,16 +300,12 @@ TEST(Weights, ProblemsAreListedTogether) {
   weights["fc.bias"] = Tensor({7});
   weights["bn1.running_var"].data[3] = NAN;
   weights["bn1.num_batches_tracked"] = Tensor({1});  // PyTorch's, ignored
-  try {
-    check_weights(spec, weights, "w.safetensors");
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_THAT(error.what(), testing::AllOf(testing::HasSubstr("w.safetensors: 4 tensors"),
-                                             testing::HasSubstr("the file has 'layer1.0.conv1.weigth'"),
-                                             testing::HasSubstr("fc.bias: expected [1000], got [7]"),
-                                             testing::HasSubstr("bn1.running_var: holds NaN"),
-                                             testing::HasSubstr("unexpected layer1.0.conv1.weigth")));
-  }
+  EXPECT_ERROR(check_weights(spec, weights, "w.safetensors"),
+               testing::AllOf(testing::HasSubstr("w.safetensors: 4 tensors"),
+                              testing::HasSubstr("the file has 'layer1.0.conv1.weigth'"),
+                              testing::HasSubstr("fc.bias: expected [1000], got [7]"),
+                              testing::HasSubstr("bn1.running_var: holds NaN"),
+                              testing::HasSubstr("unexpected layer1.0.conv1.weigth")));
 }
 
 TEST(Weights, RandomOnesBeyondTheMemoryAreRefused) {

@@ -491,12 +491,7 @@ TEST(TensorNames, AnyPrefixThatAllShareIsTakenOff) {
 }
 
 std::string message_for(const Weights& weights, const TemporaryDir& dir) {
-  try {
-    load_model(save_checkpoint(dir, weights), small_arch());
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "";
+  return test::error_of([&] { load_model(save_checkpoint(dir, weights), small_arch()); });
 }
 
 TEST(TensorNames, OtherPrefixesAreSaidOnceWithTheFirstNamesAndWhatToDo) {
@@ -544,12 +539,7 @@ TEST(OtherFiles, AreNamed) {
   TemporaryDir dir;
   const auto message = [&](const std::string& name, const std::string& text) {
     write_text(dir / name, text);
-    try {
-      open_weight_file(dir / name);
-    } catch (const Error& error) {
-      return std::string(error.what());
-    }
-    return std::string();
+    return test::error_of([&] { open_weight_file(dir / name); });
   };
   EXPECT_THAT(message("m.pth", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
               AllOf(HasSubstr(dir / "m.pth"), HasSubstr("pointer of Git LFS"), HasSubstr("git lfs pull")));

@@ -33,13 +33,8 @@ std::vector<Member> members_of(const std::string& archive) {
       ByteSource::memory({reinterpret_cast<const uint8_t*>(archive.data()), archive.size()}, "x.tar"));
 }
 
-std::string error_of(const std::string& archive) {
-  try {
-    members_of(archive);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+std::string error_in(const std::string& archive) {
+  return test::error_of([&] { members_of(archive); });
 }
 
 std::vector<Member> fixture_members(bool long_names) {
@@ -76,33 +71,33 @@ TEST(Tar, LargeMembersArePassedOver) {
 }
 
 TEST(Tar, RefusesWhatIsNoArchive) {
-  EXPECT_THAT(error_of(std::string(600, 'x')),
+  EXPECT_THAT(error_in(std::string(600, 'x')),
               AllOf(HasSubstr("x.tar: not a readable tar archive, at byte 0"), HasSubstr("checksum")));
-  EXPECT_THAT(error_of(tar_member("a", "b") + "x"), HasSubstr("at byte 1024: the archive is cut off"));
+  EXPECT_THAT(error_in(tar_member("a", "b") + "x"), HasSubstr("at byte 1024: the archive is cut off"));
   std::string changed = tar_member("a", "b");
   changed[0] = 'c';
-  EXPECT_THAT(error_of(changed), HasSubstr("checksum"));
+  EXPECT_THAT(error_in(changed), HasSubstr("checksum"));
 }
 
 TEST(Tar, RefusesSizesThatAreNotThere) {
-  EXPECT_THAT(error_of(tar_member("a\x1b[2J", "b", '0', 513)),
+  EXPECT_THAT(error_in(tar_member("a\x1b[2J", "b", '0', 513)),
               AllOf(HasSubstr("has 513 bytes"), HasSubstr("after 512"), HasSubstr("\\x1b")));
-  EXPECT_THAT(error_of(tar_member("a", "b", '0', 077777777777)), HasSubstr("has 8589934591 bytes"));
-  EXPECT_THAT(error_of(tar_member("x", "17 size=99999999\n", 'x') + tar_member("a", "b")),
+  EXPECT_THAT(error_in(tar_member("a", "b", '0', 077777777777)), HasSubstr("has 8589934591 bytes"));
+  EXPECT_THAT(error_in(tar_member("x", "17 size=99999999\n", 'x') + tar_member("a", "b")),
               HasSubstr("has 99999999 bytes"));
-  EXPECT_THAT(error_of(tar_member("x", "29 size=18446744073709551616\n", 'x') + tar_member("a", "b")),
+  EXPECT_THAT(error_in(tar_member("x", "29 size=18446744073709551616\n", 'x') + tar_member("a", "b")),
               HasSubstr("no number"));
 }
 
 TEST(Tar, RefusesPaxRecordsAndNamesThatMakeNoSense) {
   for (const char* record :
        {"path=a\n", "9 path=a", "99 path=a\n", "0 \n", "3 \n", "8 path=a\n", "7 patha\n"})
-    EXPECT_THAT(error_of(tar_member("x", record, 'x') + tar_member("a", "b")), HasSubstr("pax record"))
+    EXPECT_THAT(error_in(tar_member("x", record, 'x') + tar_member("a", "b")), HasSubstr("pax record"))
         << record;
   const std::string long_text(70'000, 'n');
-  EXPECT_THAT(error_of(tar_member("x", long_text, 'x')), HasSubstr("expected at most 65536"));
-  EXPECT_THAT(error_of(tar_member("x", long_text, 'L')), HasSubstr("a long name of 70000 bytes"));
-  EXPECT_THAT(error_of(tar_member("x", "name", 'L')), HasSubstr("cut off"));
+  EXPECT_THAT(error_in(tar_member("x", long_text, 'x')), HasSubstr("expected at most 65536"));
+  EXPECT_THAT(error_in(tar_member("x", long_text, 'L')), HasSubstr("a long name of 70000 bytes"));
+  EXPECT_THAT(error_in(tar_member("x", "name", 'L')), HasSubstr("cut off"));
 }
 
 }  // namespace

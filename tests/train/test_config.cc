@@ -8,6 +8,7 @@
 
 #include "lasnet/error.h"
 #include "network/normalisation.h"
+#include "support/expect_error.h"
 #include "train/config.h"
 
 namespace lasnet {
@@ -24,12 +25,7 @@ class ConfigFile : public testing::Test {
   }
 
   std::string message_for(const std::string& text) {
-    try {
-      load_train_config(write(text));
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "accepted";
+    return test::error_of([&] { load_train_config(write(text)); });
   }
 
   void TearDown() override { std::filesystem::remove(path_); }
@@ -237,12 +233,7 @@ TEST(ConfigJson, OtherTypesAreNamedWithTheirPlace) {
     nlohmann::json json = to_json(valid_config());
     if (value.is_null()) json.erase(key);
     if (!value.is_null()) json[key] = value;
-    try {
-      config_from(Record(json, "file"));
-    } catch (const Error& error) {
-      return error.what();
-    }
-    return "accepted";
+    return test::error_of([&] { config_from(Record(json, "file")); });
   };
   EXPECT_EQ(message_for("flip", 3), "file.flip: expected true or false, got 3");
   EXPECT_EQ(message_for("data", nlohmann::json::array()), "file.data: expected a string, got []");

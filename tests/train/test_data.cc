@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "lasnet/error.h"
+#include "support/expect_error.h"
 #include "synthetic_folder.h"
 #include "train/augment.h"
 #include "train/train_data.h"
@@ -19,15 +20,6 @@ namespace {
 using test::SyntheticFolder;
 using testing::AllOf;
 using testing::HasSubstr;
-
-std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::set<std::string> paths(const std::vector<Sample>& samples) {
   std::set<std::string> names;
@@ -85,26 +77,25 @@ TEST(OpenData, RefusesFoldersThatCannotBeUsed) {
   folder.add("train", "red", 0, 2);
   EXPECT_THROW(open_data(folder.path(), 0.1, 1), Error) << "one class";
   std::filesystem::create_directories(folder.path("train/empty"));
-  EXPECT_THAT(message_of([&] { open_data(folder.path(), 0.1, 1); }), HasSubstr("empty"));
+  EXPECT_ERROR(open_data(folder.path(), 0.1, 1), HasSubstr("empty"));
 }
 
 TEST(OpenData, RefusesDifferentClassesInTheParts) {
   SyntheticFolder folder("mixed");
   folder.add_two_classes(2, 2);
   folder.add("val", "green", 1, 2);
-  EXPECT_THAT(message_of([&] { open_data(folder.path(), 0.1, 1); }),
-              AllOf(HasSubstr("only train has: none"), HasSubstr("only val has: green")));
+  EXPECT_ERROR(open_data(folder.path(), 0.1, 1),
+               AllOf(HasSubstr("only train has: none"), HasSubstr("only val has: green")));
   for (int i = 0; i < 30; ++i) folder.add("train", "class" + std::to_string(10 + i), 1, 1);
-  EXPECT_THAT(message_of([&] { open_data(folder.path(), 0.1, 1); }),
-              HasSubstr("only train has: class10, class11, class12, class13, class14 ... 25 more;"));
+  EXPECT_ERROR(open_data(folder.path(), 0.1, 1),
+               HasSubstr("only train has: class10, class11, class12, class13, class14 ... 25 more;"));
 }
 
 TEST(OpenData, RefusesToSplitASingleImage) {
   SyntheticFolder folder("single");
   folder.add("", "red", 0, 1);
   folder.add("", "blue", 2, 3);
-  EXPECT_THAT(message_of([&] { open_data(folder.path(), 0.1, 1); }),
-              AllOf(HasSubstr("red"), HasSubstr("one image")));
+  EXPECT_ERROR(open_data(folder.path(), 0.1, 1), AllOf(HasSubstr("red"), HasSubstr("one image")));
 }
 
 TEST(ImageSource, GivesTheSameImagesFromMemoryAndFromDisk) {
@@ -138,7 +129,7 @@ TEST(ImageSource, NamesAnUnreadableImage) {
   std::ofstream(folder.path("train/red/broken.jpg")) << "this is text";
   const ImageSource source(
       open_data(folder.path(), 0.1, 1).train, [](const Image& image) { return image; }, 1 << 20);
-  EXPECT_THAT(message_of([&] {
+  EXPECT_THAT(test::error_of([&] {
                 for (int64_t i = 0; i < source.size(); ++i) (void)source.image(i);
               }),
               AllOf(HasSubstr("broken.jpg"), HasSubstr("`skip_unreadable`")));
@@ -166,7 +157,7 @@ TEST(ImageSource, LeavesUnreadableImagesOut) {
     }
   }
   for (const Sample& sample : samples) std::ofstream(sample.path) << "this is text";
-  EXPECT_THAT(message_of([&] {
+  EXPECT_THAT(test::error_of([&] {
                 ImageSource source(samples, prepare, 0, true);
                 source.leave_out(source.find_unreadable(0, source.size(), 2));
               }),
@@ -321,7 +312,7 @@ TEST(BatchStream, AnImagesErrorIsItsBatchs) {
   };
   BatchStream stream({.open = [](int64_t index) { return labelled(index, 3); }, .fill = fill}, 0, 3, 2);
   EXPECT_TRUE(stream.next());
-  EXPECT_THAT(message_of([&] { stream.next(); }), HasSubstr("image 1 of batch 1"));
+  EXPECT_ERROR(stream.next(), HasSubstr("image 1 of batch 1"));
   EXPECT_TRUE(stream.next());
 }
 

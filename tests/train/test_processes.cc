@@ -10,6 +10,7 @@
 #include "lasnet/error.h"
 #include "many_processes.h"
 #include "small_run.h"
+#include "support/expect_error.h"
 #include "support/random_model.h"
 #include "train/evaluate.h"
 #include "train/gradient_sum.h"
@@ -37,12 +38,7 @@ Processes from(const std::map<std::string, std::string>& variables) {
 }
 
 std::string error_from(const std::map<std::string, std::string>& variables) {
-  try {
-    (void)from(variables);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
+  return test::error_of([&] { (void)from(variables); });
 }
 
 TEST(ProcessesFromEnvironment, AreTorchrunsVariables) {
@@ -277,12 +273,7 @@ TEST_F(ManyProcesses, WhatNeverAnswersIsNamed) {
   processes.address = "127.0.0.1";
   processes.port = ntohs(address.sin_port);
   processes.join_seconds = 1;
-  std::string message;
-  try {
-    const World world(processes);
-  } catch (const Error& error) {
-    message = error.what();
-  }
+  const std::string message = test::error_of([&] { const World world(processes); });
   // The socket stays open: a thread of libtorch's store ends the program if its connection breaks.
   EXPECT_THAT(message, HasSubstr("is no process of this run"));
 }
@@ -529,16 +520,7 @@ TEST_F(TrainTogether, ABatchOfFewerImagesThanProcessesIsRefused) {
   config_.batch = 1;
   Processes processes;
   processes.size = 2;
-  EXPECT_THROW(
-      {
-        try {
-          train(config_for(2), {}, processes);
-        } catch (const Error& error) {
-          EXPECT_THAT(error.what(), AllOf(HasSubstr("`batch` 1"), HasSubstr("2 processes")));
-          throw;
-        }
-      },
-      Error);
+  EXPECT_ERROR(train(config_for(2), {}, processes), AllOf(HasSubstr("`batch` 1"), HasSubstr("2 processes")));
 }
 
 }  // namespace

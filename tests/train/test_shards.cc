@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "lasnet/error.h"
+#include "support/expect_error.h"
 #include "support/tar_writer.h"
 #include "synthetic_folder.h"
 #include "train/shards.h"
@@ -19,15 +20,6 @@ using test::tar_member;
 using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
-}
 
 std::string content_of(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
@@ -79,7 +71,7 @@ class ShardTest : public testing::Test {
 
   std::string shards() const { return folder_.path("shards"); }
   std::string error(const std::string& data) const {
-    return error_of([&] { open_data(data, 0.5, 1); });
+    return test::error_of([&] { open_data(data, 0.5, 1); });
   }
 
   SyntheticFolder folder_;
@@ -191,7 +183,7 @@ TEST_F(ShardTest, WhatIsNoImageIsCountedOrNamedWhenItIsRead) {
   EXPECT_EQ(split.left_out, (LeftOut{{".json", 3}, {"labels without an image", 1}, {"without a suffix", 1}}));
   const ImageSource source(
       split.train, [](const Image& image) { return image; }, 0);
-  EXPECT_THAT(error_of([&] { (void)source.image(2); }), HasSubstr("train-0.tar: d.jpg"));
+  EXPECT_ERROR((void)source.image(2), HasSubstr("train-0.tar: d.jpg"));
 }
 
 TEST(ExpandBraces, IsThatOfShells) {
@@ -200,7 +192,7 @@ TEST(ExpandBraces, IsThatOfShells) {
   EXPECT_THAT(expand_braces("{x,y}-{1..2}"), ElementsAre("x-1", "x-2", "y-1", "y-2"));
   for (const char* pattern :
        {"a{", "a{1..", "a{1..x}", "a{2..1}", "a{-1..2}", "a{0..99999999}", "a{0..9999}{0..9999}"})
-    EXPECT_THAT(error_of([&] { expand_braces(pattern); }), HasSubstr("expected")) << pattern;
+    EXPECT_ERROR(expand_braces(pattern), HasSubstr("expected")) << pattern;
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 
 #include "lasnet/error.h"
 #include "small_run.h"
+#include "support/expect_error.h"
 #include "support/random_model.h"
 #include "support/temporary_dir.h"
 #include "train/budget.h"
@@ -224,13 +225,10 @@ TEST(TimeBudget, IsMetByTheBiasesThatAreSettled) {
 std::string refusal(TrainConfig config, double budget_ms, const std::string& name = "resnet50") {
   config.budget_ms = budget_ms;
   config.arch = arch(name, 1);
-  try {
+  return test::error_of([&] {
     check_train_config(config);
     check_deployment(config);
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "none";
+  });
 }
 
 TEST(TimeBudget, OfWhatCannotBeMetIsRefusedWithTheBounds) {
@@ -243,12 +241,12 @@ TEST(TimeBudget, OfWhatCannotBeMetIsRefusedWithTheBounds) {
                     HasSubstr("nothing is active; give at least that")));
   EXPECT_THAT(refusal(config, 1.1 * static_ms),
               AllOf(HasSubstr("without masks; give at most that"), HasSubstr("ms")));
-  EXPECT_EQ(refusal(config, 0.5 * (static_ms + least_ms)), "none");
+  EXPECT_EQ(refusal(config, 0.5 * (static_ms + least_ms)), "no error");
   // What it names can be given.
   for (const double refused : {0.9 * least_ms, 1.1 * static_ms}) {
     const std::string said = refusal(config, refused);
     const std::string before = "predicted to take ";
-    EXPECT_EQ(refusal(config, std::stod(said.substr(said.find(before) + before.size()))), "none") << said;
+    EXPECT_EQ(refusal(config, std::stod(said.substr(said.find(before) + before.size()))), "no error") << said;
   }
 }
 
@@ -266,16 +264,8 @@ TEST(TimeBudget, OnWhatCannotPredictItIsRefused) {
 }
 
 TEST(TimeBudget, AndTargetExcludeEachOtherInAFile) {
-  EXPECT_THAT(
-      [] {
-        try {
-          (void)parse_train_config("target = 0.5\nbudget_ms = 3\n", "c.toml", {});
-        } catch (const Error& error) {
-          return std::string(error.what());
-        }
-        return std::string();
-      }(),
-      HasSubstr("c.toml:2: 'budget_ms' stands beside 'target'"));
+  EXPECT_ERROR((void)parse_train_config("target = 0.5\nbudget_ms = 3\n", "c.toml", {}),
+               HasSubstr("c.toml:2: 'budget_ms' stands beside 'target'"));
   const TrainConfig config = parse_train_config(
       "budget_ms = 3\nhardware = \"tx2\"\ndeploy_batch = 2\ndeploy_precision = \"fp16\"\n", "c.toml", {});
   EXPECT_EQ(config.budget_ms, 3);
@@ -334,12 +324,7 @@ class TimeBudgetRun : public testing::Test {
   }
 
   std::string error() const {
-    try {
-      train(config_, observer_);
-    } catch (const Error& caught) {
-      return caught.what();
-    }
-    return "no error";
+    return test::error_of([&] { train(config_, observer_); });
   }
 
   /// Begins the run, and stops it after so many polls.

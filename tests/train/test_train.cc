@@ -13,6 +13,7 @@
 #include "lasnet/engine.h"
 #include "lasnet/error.h"
 #include "small_run.h"
+#include "support/expect_error.h"
 #include "support/pth_writer.h"
 #include "support/random_model.h"
 #include "train/autocast.h"
@@ -51,12 +52,7 @@ class TrainTest : public testing::Test {
   std::string error() const { return error_of(observer_); }
 
   std::string error_of(const TrainObserver& observer) const {
-    try {
-      train(config_, observer);
-    } catch (const Error& caught) {
-      return caught.what();
-    }
-    return "no error";
+    return test::error_of([&] { train(config_, observer); });
   }
 
   std::string out(const std::string& name) const { return config_.output + "/" + name; }
