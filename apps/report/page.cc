@@ -568,10 +568,10 @@ std::string page_of(const Report& report) {
   const PageFiles files = page_files();
   const Json& machine = report.documents.at("machine");
   const Json& prediction = report.documents.at("prediction");
-  std::string sections, links;
-  size_t place = 0;
+  std::vector<std::string> sections;
+  std::string links;
   for (const Part& part : parts()) {
-    sections += section_html(part, ++place, report);
+    sections.push_back(section_html(part, sections.size() + 1, report));
     links += fmt::format("<a href=\"#{}\">{}</a>\n", part.name, part.title);
   }
   return filled(
@@ -586,7 +586,8 @@ std::string page_of(const Report& report) {
        {"command", escape_markup(report.command)},
        {"tiles", headline(report)},
        {"links", links},
-       {"sections", sections},
+       {"first_section", sections.front()},
+       {"other_sections", fmt::format("{}", fmt::join(sections.begin() + 1, sections.end(), ""))},
        {"style", files.css},
        {"data", script_data(report.documents.at("regions"))},
        {"script", files.js}});

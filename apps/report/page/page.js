@@ -230,10 +230,6 @@ byId("ramp").style.background = `linear-gradient(90deg, ${kRamp.map((rgb) => `rg
 
 // What a mark stands for, beside the pointer.
 const tip = byId("tip");
-document.querySelectorAll(".plot title").forEach((title) => {
-  title.parentElement.dataset.tip = title.textContent;
-  title.remove();
-});
 document.addEventListener("pointerover", (event) => {
   const mark = event.target.closest("[data-tip]");
   tip.hidden = !mark;
@@ -247,10 +243,9 @@ document.addEventListener("pointermove", (event) => {
 });
 
 // Predictions of other hardware are folded away on the screen, not on paper.
-const folded = [...document.querySelectorAll(".elsewhere")];
 let opened = [];
 window.addEventListener("beforeprint", () => {
-  opened = folded.filter((one) => !one.open);
+  opened = [...document.querySelectorAll(".elsewhere")].filter((one) => !one.open);
   opened.forEach((one) => { one.open = true; });
 });
 window.addEventListener("afterprint", () => opened.forEach((one) => { one.open = false; }));
@@ -261,12 +256,26 @@ const observer = new IntersectionObserver((entries) => entries.forEach((entry) =
   links.forEach((link) => link.removeAttribute("aria-current"));
   links.get(entry.target.id).setAttribute("aria-current", "true");
 }), { rootMargin: "-40% 0px -55% 0px" });
-document.querySelectorAll("section").forEach((section) => observer.observe(section));
+
+// The sections below the first one, which would delay the first paint by a third.
+function addSections() {
+  const rest = byId("rest");
+  rest.replaceWith(rest.content);
+  document.querySelectorAll(".plot title").forEach((title) => {
+    title.parentElement.dataset.tip = title.textContent;
+    title.remove();
+  });
+  document.querySelectorAll("section").forEach((section) => observer.observe(section));
+  if (links.has(location.hash.slice(1))) byId(location.hash.slice(1)).scrollIntoView();
+}
 
 // Photographs are drawn once the page has been painted.
-const begin = () => Promise.all(thumbs.map((thumb) => thumb.querySelector("img").decode().catch(() => {}))).then(() => {
-  state.block = tellingBlock(photographs[0]);
-  choosePhotograph(0);
-  document.documentElement.dataset.ready = "true";
-});
+const begin = () => {
+  addSections();
+  return Promise.all(thumbs.map((thumb) => thumb.querySelector("img").decode().catch(() => {}))).then(() => {
+    state.block = tellingBlock(photographs[0]);
+    choosePhotograph(0);
+    document.documentElement.dataset.ready = "true";
+  });
+};
 requestAnimationFrame(() => setTimeout(begin));
