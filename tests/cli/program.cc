@@ -30,7 +30,8 @@ struct Pipe {
 /// A terminal that passes on what is written to it as it is.
 Pipe open_terminal(int columns) {
   Pipe pair(posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
-  if (grantpt(pair.ends[0]) != 0 || unlockpt(pair.ends[0]) != 0) throw std::runtime_error("grantpt");
+  if (grantpt(pair.ends[0]) != 0 || unlockpt(pair.ends[0]) != 0)
+    throw std::runtime_error("no pseudo-terminal can be had; is /dev/pts mounted?");
   pair.ends[1] = open(ptsname(pair.ends[0]), O_RDWR | O_NOCTTY | O_CLOEXEC);
   termios modes{};
   tcgetattr(pair.ends[1], &modes);
