@@ -2,6 +2,7 @@
 """Times `lasnet serve` on this machine: what HTTP adds to a run, throughput, latency under load, start.
 
     serve_bench.py BUILD MODEL [--photo FILE] [--side PX] [--threads N] [--seconds S] [--only PART]
+                   [--json FILE]
 
 Needs Debian's python3-pil and python3-numpy, and wrk for the throughput. Clients run on the same machine and take their
 share of the processor. Every part starts its own server. All clients send one photograph, as the tensor that the network
@@ -9,6 +10,7 @@ reads. `lasnet bench` gets the same pixels.
 """
 
 import argparse
+import datetime
 import heapq
 import json
 import random
@@ -16,6 +18,7 @@ import re
 import socket
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -24,6 +27,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from measured import processor_name  # noqa: E402
 
 CLIENTS = 16
 LOAD = 0.7
@@ -124,6 +130,7 @@ def measure_overhead(options, request):
     print(f"  beside the run, as the server sees it: {describe([line['ms'] - line['run_ms'] for line in lines])}")
     print(f"    of it input {describe([line['input_ms'] for line in lines])}, waiting "
           f"{describe([line['queue_ms'] for line in lines])}")
+    return {"run_ms": runs, "beside_client_ms": beside, "beside_server_ms": [line["ms"] - line["run_ms"] for line in lines]}
 
 
 def describe(times):
@@ -153,6 +160,7 @@ def measure_throughput(options, request):
     """Many clients; several ways to divide the threads. `lasnet bench` runs before and after, on as many threads."""
     ways = [["--workers", "1", "--threads", str(options.threads)], ["--workers", str(options.threads), "--threads", "1"],
             ["--workers", "1", "--threads", str(options.threads), "--batch", "8"]]
+    results = []
     for way in ways:
         runs = [bench(options, request, options.threads)]
         with Server(options.build, options.model, *way) as server:
@@ -165,6 +173,8 @@ def measure_throughput(options, request):
         print(f"throughput, {CLIENTS} clients, {' '.join(way)}: {statistics.median(rates):.1f} images/s "
               f"({min(rates):.1f} to {max(rates):.1f}); lasnet bench --threads {options.threads}: {1e3 * run:.2f} ms a run, "
               f"MAC ratio {macs:.3f}. This is {statistics.median(rates) * run:.2f} of its {1 / run:.1f} images/s")
+        results.append({"way": way, "images_per_s": rates, "bench_s": [seconds for seconds, _ in runs], "macs_ratio": macs})
+    return results
 
 
 def random_moments(rate, seconds):
@@ -220,7 +230,7 @@ def ask_at(moments, clients):
 
 def measure_load(options, request):
     """Requests at a share of what the server can do, beside what waiting in a queue explains."""
-    way = ["--workers", str(options.threads), "--threads", "1"]
+    way, results = ["--workers", str(options.threads), "--threads", "1"], []
     with Server(options.build, options.model, *way) as server:
         most = crowd(server.port, request, 3)
         clients = [Client(server.port, request) for _ in range(4 * CLIENTS)]
@@ -232,6 +242,9 @@ def measure_load(options, request):
             print(f"{100 * LOAD:.0f} % of {most:.1f} images/s, {' '.join(way)}, {len(took)} requests that arrive {name}: "
                   f"p50 {1e3 * p50:.1f} ms, p99 {1e3 * p99:.1f} ms, ratio {p99 / p50:.2f}; the queue alone "
                   f"{quantile(ideal, 0.99) / quantile(ideal, 0.5):.2f}; run {describe([1e3 * run for run in runs])}")
+            results.append({"way": way, "arrivals": name, "most_images_per_s": most, "answer_s": took, "run_s": runs,
+                            "queue_alone": quantile(ideal, 0.99) / quantile(ideal, 0.5)})
+    return results
 
 
 def measure_start(options, _):
@@ -249,9 +262,19 @@ def measure_start(options, _):
             later.append(statistics.median(took[1:]))
     print(f"start to ready: median {statistics.median(times):.3f} s ({min(times):.3f} to {max(times):.3f}); the first request "
           f"takes {statistics.median(first):.1f} ms, later ones {statistics.median(later):.1f} ms")
+    return {"ready_s": times, "first_ms": first, "later_ms": later}
 
 
 PARTS = {"start": measure_start, "overhead": measure_overhead, "throughput": measure_throughput, "load": measure_load}
+
+
+def rounded(value):
+    """Numbers with six digits, at any depth."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list) else value
 
 
 def main():
@@ -265,12 +288,15 @@ def main():
     parser.add_argument("--seconds", type=float, default=12, help="of each measurement")
     parser.add_argument("--repeat", type=int, default=40, help="of lasnet bench")
     parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--json", type=Path, help="write every time that was taken there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         request = Request(options.photo, options.side, Path(folder))
-        for name, measure in PARTS.items():
-            if options.only in (None, name):
-                measure(options, request)
+        results = {name: measure(options, request) for name, measure in PARTS.items() if options.only in (None, name)}
+    if options.json:
+        facts = {"date": datetime.date.today().isoformat(), "processor": processor_name(), "model": options.model.name,
+                 "side": options.side, "threads": options.threads}
+        options.json.write_text(json.dumps({**facts, **rounded(results)}) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
