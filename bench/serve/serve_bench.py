@@ -124,13 +124,14 @@ def measure_overhead(options, request):
             beside.append(1e3 * (took - run))
             runs.append(1e3 * run)
     lines = [json.loads(line) for line in log.read_text().splitlines()[WARM:]]
+    beside_server = [line["ms"] - line["run_ms"] for line in lines]
     print(f"one client, {options.side} px FP32 binary, {len(runs)} requests, --threads {options.threads}: run "
           f"{describe(runs)}")
     print(f"  beside the run, as the client sees it: {describe(beside)}")
-    print(f"  beside the run, as the server sees it: {describe([line['ms'] - line['run_ms'] for line in lines])}")
+    print(f"  beside the run, as the server sees it: {describe(beside_server)}")
     print(f"    of it input {describe([line['input_ms'] for line in lines])}, waiting "
           f"{describe([line['queue_ms'] for line in lines])}")
-    return {"run_ms": runs, "beside_client_ms": beside, "beside_server_ms": [line["ms"] - line["run_ms"] for line in lines]}
+    return {"run_ms": runs, "beside_client_ms": beside, "beside_server_ms": beside_server}
 
 
 def describe(times):
@@ -239,11 +240,12 @@ def measure_load(options, request):
             took, runs = ask_at(moments, clients)
             p50, p99 = quantile(took, 0.5), quantile(took, 0.99)
             ideal = queued(moments, options.threads, options.threads / most)
+            queue_alone = quantile(ideal, 0.99) / quantile(ideal, 0.5)
             print(f"{100 * LOAD:.0f} % of {most:.1f} images/s, {' '.join(way)}, {len(took)} requests that arrive {name}: "
                   f"p50 {1e3 * p50:.1f} ms, p99 {1e3 * p99:.1f} ms, ratio {p99 / p50:.2f}; the queue alone "
-                  f"{quantile(ideal, 0.99) / quantile(ideal, 0.5):.2f}; run {describe([1e3 * run for run in runs])}")
+                  f"{queue_alone:.2f}; run {describe([1e3 * run for run in runs])}")
             results.append({"way": way, "arrivals": name, "most_images_per_s": most, "answer_s": took, "run_s": runs,
-                            "queue_alone": quantile(ideal, 0.99) / quantile(ideal, 0.5)})
+                            "queue_alone": queue_alone})
     return results
 
 

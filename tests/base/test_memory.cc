@@ -9,7 +9,6 @@
 
 #include "base/aligned.h"
 #include "base/memory.h"
-#include "lasnet/error.h"
 #include "support/expect_error.h"
 #include "support/sanitized.h"
 

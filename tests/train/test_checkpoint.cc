@@ -8,7 +8,6 @@
 
 #include "base/file.h"
 #include "formats/safetensors.h"
-#include "lasnet/error.h"
 #include "support/expect_error.h"
 #include "support/temporary_dir.h"
 #include "train/config.h"

@@ -4,7 +4,6 @@
 
 #include <fstream>
 
-#include "lasnet/error.h"
 #include "support/expect_error.h"
 #include "support/tar_writer.h"
 #include "synthetic_folder.h"
